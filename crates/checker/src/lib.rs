@@ -1,0 +1,1 @@
+//! Proves a Program legal by reasoning over intervals, without running it.

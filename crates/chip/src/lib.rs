@@ -1,0 +1,1 @@
+//! Chip descriptions: geometry, delays, presets, with a source for every figure.

@@ -1,0 +1,1 @@
+//! Lowers a decode graph to a placement, a schedule and a Program.

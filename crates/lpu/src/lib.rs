@@ -1,0 +1,1 @@
+//! A deterministic LPU-style dataflow emulator: library and command.

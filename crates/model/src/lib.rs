@@ -1,0 +1,1 @@
+//! Hugging Face folders and tokenizers, read into a decode graph with its weights.

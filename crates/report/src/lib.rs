@@ -1,0 +1,1 @@
+//! Latency reports, timelines and tables over plain records.

@@ -1,0 +1,1 @@
+//! Cross-crate tests: file tests, whole models, goldens.
