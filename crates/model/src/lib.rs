@@ -1,1 +1,39 @@
 //! Hugging Face folders and tokenizers, read into a decode graph with its weights.
+//!
+//! The way of the data through this crate: a folder (or bytes embedded in a program) becomes a
+//! [`Checkpoint`], which owns
+//!
+//! - a [`Config`]: the checked contents of `config.json`, which also gives the rotary row of a position;
+//! - a [`Graph`]: the decode step of one token as a list of operations over vectors;
+//! - [`Weights`]: the tensors that the graph names, read in place from mapped files;
+//! - a [`Tokenizer`], if there is a `tokenizer.json` and the feature `tokenizer` is on.
+//!
+//! Everything that can be wrong with a checkpoint is found by [`Checkpoint::open`] and reported as a
+//! [`ModelError`]; after that, building graphs and reading rows cannot fail.
+
+mod arithmetic;
+mod checkpoint;
+mod config;
+mod dtype;
+mod error;
+mod family;
+mod fields;
+mod folder;
+mod graph;
+mod header;
+mod llama;
+mod rope;
+#[cfg(feature = "tokenizer")]
+mod tokenizer;
+mod weights;
+
+pub use checkpoint::Checkpoint;
+pub use config::Config;
+pub use dtype::Dtype;
+pub use error::ModelError;
+pub use family::Family;
+pub use graph::{Block, Cache, CacheId, Graph, Node, NodeId, Op, Value, ValueId, WeightId};
+pub use rope::Rope;
+#[cfg(feature = "tokenizer")]
+pub use tokenizer::{TextStream, Tokenizer};
+pub use weights::Weights;

@@ -1,0 +1,176 @@
+//! A model as a whole: config, graph, weights and tokenizer.
+
+use std::borrow::Cow;
+use std::path::Path;
+#[cfg(feature = "tokenizer")]
+use std::sync::OnceLock;
+
+#[cfg(feature = "tokenizer")]
+use crate::Tokenizer;
+use crate::folder::{self, Bytes, File, Files};
+use crate::graph::Builder;
+use crate::{Config, Dtype, Graph, ModelError, WeightId, Weights};
+
+/// A model read from a Hugging Face folder, from bytes, or from a config alone.
+///
+/// Weights stay in the mapped files or the given bytes; they are never copied.
+pub struct Checkpoint {
+    /// The checked config.
+    pub config: Config,
+    name: String,
+    graph: Graph,
+    weights: Weights,
+    embedding: WeightId,
+    tokenizer_json: Option<Vec<u8>>,
+    #[cfg(feature = "tokenizer")]
+    tokenizer: OnceLock<Result<Tokenizer, String>>,
+}
+
+impl Checkpoint {
+    /// Opens a folder with `config.json`, `*.safetensors` and, if it is to take text,
+    /// `tokenizer.json`; the stop ids of a `generation_config.json` are added to the config's.
+    ///
+    /// # Errors
+    /// Everything that can be wrong with config and weights; see [`ModelError`]. A damaged
+    /// tokenizer is reported when it is used.
+    pub fn open(folder: &Path) -> Result<Checkpoint, ModelError> {
+        folder::check(folder)?;
+        let config = folder::read(folder, "config.json")?.ok_or_else(|| ModelError::NoConfig {
+            folder: folder.to_path_buf(),
+        })?;
+        let mut config = Config::from_json(&config)?;
+        if let Some(json) = folder::read(folder, "generation_config.json")? {
+            config.add_generation(&json)?;
+        }
+        let files = folder::map_tensor_files(folder)?;
+        let tokenizer_json = folder::read(folder, "tokenizer.json")?;
+        let absolute = folder.canonicalize();
+        let name = absolute.as_deref().unwrap_or(folder).file_name();
+        let name = name.map_or("model".into(), |name| name.to_string_lossy());
+        Checkpoint::assemble(config, &name, Some(files), tokenizer_json)
+    }
+
+    /// Makes a checkpoint from the contents of its files: `safetensors` are tensor files with
+    /// the names that errors give them. Borrowed bytes are used where they are.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::open`].
+    pub fn from_parts(
+        config_json: &[u8],
+        safetensors: Vec<(String, Cow<'static, [u8]>)>,
+        tokenizer_json: Option<&[u8]>,
+    ) -> Result<Checkpoint, ModelError> {
+        let files = safetensors.into_iter().map(|(name, bytes)| File {
+            name,
+            bytes: Bytes::Given(bytes),
+        });
+        let files = Files {
+            files: files.collect(),
+            index: None,
+        };
+        let tokenizer_json = tokenizer_json.map(<[u8]>::to_vec);
+        let config = Config::from_json(config_json)?;
+        Checkpoint::assemble(config, "model", Some(files), tokenizer_json)
+    }
+
+    /// Makes a checkpoint without weights, to compile for timing: shapes come from the config and
+    /// every element reads as zero.
+    ///
+    /// # Errors
+    /// Everything that can be wrong with a config.
+    pub fn from_config(config_json: &[u8]) -> Result<Checkpoint, ModelError> {
+        Checkpoint::assemble(Config::from_json(config_json)?, "config", None, None)
+    }
+
+    fn assemble(
+        config: Config,
+        name: &str,
+        files: Option<Files>,
+        tokenizer_json: Option<Vec<u8>>,
+    ) -> Result<Checkpoint, ModelError> {
+        let mut builder = Builder::default();
+        config.architecture.build(&config, &mut builder);
+        let weights = match files {
+            Some(files) => Weights::bind(builder.weights, files)?,
+            None => Weights::absent(builder.weights, config.dtype.unwrap_or(Dtype::F32)),
+        };
+        Ok(Checkpoint {
+            config,
+            name: name.to_owned(),
+            graph: builder.graph,
+            weights,
+            embedding: builder.embedding.expect("every family has an embedding"),
+            tokenizer_json,
+            #[cfg(feature = "tokenizer")]
+            tokenizer: OnceLock::new(),
+        })
+    }
+
+    /// The same checkpoint under another name.
+    pub fn with_name(mut self, name: &str) -> Checkpoint {
+        name.clone_into(&mut self.name);
+        self
+    }
+
+    /// Name of the folder; `model` for bytes and `config` for a config alone.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The whole decode step: from the embedding row of a token to its logits.
+    pub fn graph(&self) -> Graph {
+        self.graph.clone()
+    }
+
+    /// The tensors that the graph names.
+    pub fn weights(&self) -> &Weights {
+        &self.weights
+    }
+
+    /// The embedding table, shape `[vocab, hidden]`.
+    pub fn embedding(&self) -> WeightId {
+        self.embedding
+    }
+
+    /// Reads the embedding row of a token into `out`, `hidden` elements.
+    ///
+    /// # Errors
+    /// [`ModelError::TokenOutOfRange`].
+    ///
+    /// # Panics
+    /// If `out` has another length.
+    pub fn embedding_row(&self, token: u32, out: &mut [f32]) -> Result<(), ModelError> {
+        if token as usize >= self.config.vocab {
+            return Err(ModelError::TokenOutOfRange {
+                token,
+                last: self.config.vocab - 1,
+            });
+        }
+        self.weights.row_f32(self.embedding, token as usize, out);
+        Ok(())
+    }
+
+    /// The bytes of `tokenizer.json`, if there is one.
+    pub fn tokenizer_json(&self) -> Option<&[u8]> {
+        self.tokenizer_json.as_deref()
+    }
+
+    /// The tokenizer, loaded at the first call.
+    ///
+    /// # Errors
+    /// [`ModelError::NoTokenizer`] and [`ModelError::BadTokenizer`].
+    #[cfg(feature = "tokenizer")]
+    pub fn tokenizer(&self) -> Result<&Tokenizer, ModelError> {
+        let json = self
+            .tokenizer_json()
+            .ok_or_else(|| ModelError::NoTokenizer {
+                model: self.name.clone(),
+            })?;
+        self.tokenizer
+            .get_or_init(|| Tokenizer::load(json))
+            .as_ref()
+            .map_err(|detail| ModelError::BadTokenizer {
+                detail: detail.clone(),
+            })
+    }
+}

@@ -1,0 +1,211 @@
+//! The decode graph: what is computed for one token, as operations over vectors.
+//!
+//! A graph names its parts by ids that index its lists. Nodes stand in an order in which every
+//! value is made before it is used. What the host supplies besides the graph's input values is
+//! the same for every family: the cosines and sines of the position ([`crate::Config::rotary_row`])
+//! for [`Op::Rotary`], and the position and its mask for [`Op::Attention`].
+
+mod build;
+mod cut;
+mod text;
+
+use std::fmt;
+
+use smallvec::SmallVec;
+
+pub(crate) use build::{Builder, WeightSpec};
+
+macro_rules! id {
+    ($(#[$meta:meta])* $name:ident) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(pub u32);
+
+        impl $name {
+            /// The id of the part at `index`.
+            ///
+            /// # Panics
+            /// If `index` does not fit 32 bits.
+            pub fn new(index: usize) -> Self {
+                Self(u32::try_from(index).expect("a graph has fewer than 2^32 parts"))
+            }
+
+            /// Place in the list that the id belongs to.
+            pub fn index(self) -> usize {
+                self.0 as usize
+            }
+        }
+    };
+}
+
+id! {
+    /// A node of a graph: index into [`Graph::nodes`].
+    NodeId
+}
+id! {
+    /// A value of a graph: index into [`Graph::values`].
+    ValueId
+}
+id! {
+    /// A key-value cache of a graph: index into [`Graph::caches`].
+    CacheId
+}
+id! {
+    /// A tensor of a checkpoint, for [`crate::Weights`]. It stays the same in every part of a cut graph.
+    WeightId
+}
+
+/// The part of a model that a node belongs to. A graph can be cut between two blocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Block {
+    /// Work on the embedding row before the first layer. A family that only looks the row up has
+    /// no node here, since the host supplies the row.
+    Embed,
+    /// Norm, attention and residual sum of a layer.
+    Attention(usize),
+    /// Norm, feed-forward and residual sum of a layer.
+    FeedForward(usize),
+    /// Last norm and logits.
+    Head,
+}
+
+impl fmt::Display for Block {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Block::Embed => f.write_str("embed"),
+            Block::Attention(layer) => write!(f, "layers.{layer}.attention"),
+            Block::FeedForward(layer) => write!(f, "layers.{layer}.feed_forward"),
+            Block::Head => f.write_str("head"),
+        }
+    }
+}
+
+/// What a node computes. `y` is its output; inputs are in the order given.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Op {
+    /// Input x. `y = weight * x / sqrt(mean(x^2) + eps)`.
+    RmsNorm {
+        /// Shape `[width]`.
+        weight: WeightId,
+        /// Added to the mean square.
+        eps: f32,
+    },
+    /// Input x. `y = weight x + bias`.
+    Linear {
+        /// Shape `[out, in]`.
+        weight: WeightId,
+        /// Shape `[out]`.
+        bias: Option<WeightId>,
+    },
+    /// Input x, `heads` heads of `head_dim`. With `a` and `b` the elements `i` and
+    /// `i + head_dim / 2` of a head, `y` has `a cos_i - b sin_i` and `b cos_i + a sin_i` there.
+    Rotary {
+        /// Heads in x.
+        heads: usize,
+        /// Elements of one head.
+        head_dim: usize,
+    },
+    /// Inputs q, k, v. Appends k and v to the cache, then for each query head
+    /// `y = sum over p of softmax(scale q . K_p) V_p` over all positions p so far, this one
+    /// included; query head h uses key-value head `h / (heads / kv_heads)`.
+    Attention {
+        /// The cache of the layer.
+        cache: CacheId,
+        /// Heads in q and y.
+        heads: usize,
+        /// Heads in k and v.
+        kv_heads: usize,
+        /// Elements of one head.
+        head_dim: usize,
+        /// Factor of the scores before softmax.
+        scale: f32,
+    },
+    /// Inputs a, b. `y = a + b`.
+    Add,
+    /// Inputs gate, up. `y = gate / (1 + exp(-gate)) * up`.
+    GatedSilu,
+}
+
+/// A vector in flight, or `rows` of them (one a token).
+#[derive(Clone, Debug, PartialEq)]
+pub struct Value {
+    /// Unique in the graph; that of the node that makes it.
+    pub name: String,
+    /// Elements of a row.
+    pub width: usize,
+    /// Tokens worked on at once; 1 in a decode step.
+    pub rows: usize,
+}
+
+/// One operation.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Node {
+    /// Unique in the graph.
+    pub name: String,
+    /// The block that it belongs to.
+    pub block: Block,
+    /// What it computes.
+    pub op: Op,
+    /// Operands, in the order that the operation gives.
+    pub inputs: SmallVec<[ValueId; 3]>,
+    /// The result.
+    pub output: ValueId,
+}
+
+/// The keys and values of one layer for all positions so far: for each of the two,
+/// `kv_heads * head_dim` elements a position.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cache {
+    /// The layer, counted in the whole model.
+    pub layer: usize,
+    /// Key and value heads.
+    pub kv_heads: usize,
+    /// Elements of one head.
+    pub head_dim: usize,
+}
+
+/// The computation of one decode step, or of a part of it ([`Graph::cut`]).
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Graph {
+    /// Operations, each after those that make its inputs.
+    pub nodes: Vec<Node>,
+    /// Values that nodes read and make.
+    pub values: Vec<Value>,
+    /// Values that the host supplies; in a whole graph the embedding row alone.
+    pub inputs: Vec<ValueId>,
+    /// Values that the host receives; in a whole graph the logits alone.
+    pub outputs: Vec<ValueId>,
+    /// Key-value caches.
+    pub caches: Vec<Cache>,
+}
+
+impl Graph {
+    /// The blocks that have nodes, in order.
+    pub fn blocks(&self) -> Vec<Block> {
+        let mut blocks: Vec<Block> = self.nodes.iter().map(|node| node.block).collect();
+        blocks.dedup();
+        blocks
+    }
+
+    /// The node of an id.
+    pub fn node(&self, id: NodeId) -> &Node {
+        &self.nodes[id.index()]
+    }
+
+    /// The value of an id.
+    pub fn value(&self, id: ValueId) -> &Value {
+        &self.values[id.index()]
+    }
+
+    /// The cache of an id.
+    pub fn cache(&self, id: CacheId) -> &Cache {
+        &self.caches[id.index()]
+    }
+
+    /// The node that makes a value; `None` for an input of the graph.
+    pub fn maker(&self, value: ValueId) -> Option<NodeId> {
+        let place = self.nodes.iter().position(|node| node.output == value);
+        place.map(NodeId::new)
+    }
+}

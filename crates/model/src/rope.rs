@@ -1,0 +1,193 @@
+//! Rotary position embedding: which frequencies a model uses, and the cosines and sines of a position.
+//!
+//! The arithmetic follows the `transformers` package step by step in float32, because these tables
+//! are part of the model: every product and quotient below is one float32 operation, in its order.
+//! Power, sine and cosine are taken in float64 from `lpu_num` and rounded to float32.
+
+use serde_json::{Map, Value, json};
+
+use crate::ModelError;
+use crate::fields::Fields;
+
+/// Rotary base when a config gives none.
+const DEFAULT_THETA: f64 = 10_000.0;
+/// Longest context that a config may state, in positions.
+const POSITION_LIMIT: usize = 1 << 31;
+
+/// The rotary frequencies of a model.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Rope {
+    /// Frequencies theta^(-2i/head_dim).
+    Default {
+        /// The base.
+        theta: f64,
+    },
+    /// The default frequencies divided by a factor.
+    Linear {
+        /// The base.
+        theta: f64,
+        /// The divisor.
+        factor: f64,
+    },
+    /// Long waves divided by a factor, short ones kept, a smooth passage between.
+    Llama3 {
+        /// The base.
+        theta: f64,
+        /// The divisor of long waves.
+        factor: f64,
+        /// Waves longer than `original_max / low_freq_factor` are long.
+        low_freq_factor: f64,
+        /// Waves shorter than `original_max / high_freq_factor` are short.
+        high_freq_factor: f64,
+        /// Context of the first training, in positions.
+        original_max: usize,
+    },
+}
+
+impl Rope {
+    /// Reads both spellings: `rope_theta` with `rope_scaling`, and `rope_parameters`.
+    pub(crate) fn from_fields(config: &Fields, max_positions: usize) -> Result<Rope, ModelError> {
+        let empty = Map::new();
+        let mut found = None;
+        for key in ["rope_scaling", "rope_parameters"] {
+            let object = config.object(key)?;
+            found = found.or(object.filter(|fields| fields.entries().next().is_some()));
+        }
+        let rope = found.unwrap_or(Fields::new(&empty));
+        if let Some((key, _)) = rope.entries().find(|(_, value)| value.is_object()) {
+            return Err(ModelError::NestedRope {
+                field: rope.path(),
+                key: key.clone(),
+            });
+        }
+        for fields in [&rope, config] {
+            if let Some(value) = fields.number("partial_rotary_factor")?
+                && value != 1.0
+            {
+                return Err(ModelError::PartialRotary { value });
+            }
+        }
+
+        let theta = match rope.positive("rope_theta")? {
+            Some(theta) => theta,
+            None => config.positive("rope_theta")?.unwrap_or(DEFAULT_THETA),
+        };
+        let kind = match rope.text("rope_type")? {
+            Some(kind) => kind,
+            None => rope.text("type")?.unwrap_or("default"),
+        };
+        match kind {
+            "default" => Ok(Rope::Default { theta }),
+            "linear" => Ok(Rope::Linear {
+                theta,
+                factor: rope.required_positive("factor")?,
+            }),
+            "llama3" => {
+                const KEY: &str = "original_max_position_embeddings";
+                let low_freq_factor = rope.required_positive("low_freq_factor")?;
+                let high_freq_factor = rope.required_positive("high_freq_factor")?;
+                if high_freq_factor as f32 <= low_freq_factor as f32 {
+                    return Err(ModelError::OutOfRange {
+                        field: rope.name("high_freq_factor"),
+                        value: high_freq_factor,
+                        rule: "above `low_freq_factor`",
+                    });
+                }
+                let original_max = match config.size(KEY, POSITION_LIMIT)? {
+                    Some(outer) => outer,
+                    None => rope.size(KEY, POSITION_LIMIT)?.unwrap_or(max_positions),
+                };
+                Ok(Rope::Llama3 {
+                    theta,
+                    factor: rope.required_positive("factor")?,
+                    low_freq_factor,
+                    high_freq_factor,
+                    original_max,
+                })
+            }
+            other => Err(ModelError::UnknownRope {
+                found: other.to_owned(),
+            }),
+        }
+    }
+
+    /// The `rope_parameters` object that [`Rope::from_fields`] reads back as `self`.
+    pub(crate) fn to_value(&self) -> Value {
+        match *self {
+            Rope::Default { theta } => json!({ "rope_type": "default", "rope_theta": theta }),
+            Rope::Linear { theta, factor } => {
+                json!({ "rope_type": "linear", "rope_theta": theta, "factor": factor })
+            }
+            Rope::Llama3 {
+                theta,
+                factor,
+                low_freq_factor,
+                high_freq_factor,
+                original_max,
+            } => json!({
+                "rope_type": "llama3",
+                "rope_theta": theta,
+                "factor": factor,
+                "low_freq_factor": low_freq_factor,
+                "high_freq_factor": high_freq_factor,
+                "original_max_position_embeddings": original_max,
+            }),
+        }
+    }
+
+    /// The angle, in radians, by which each pair of a head turns from one position to the next:
+    /// `head_dim / 2` values, fastest first. Pair `i` is made of the elements `i` and `i + head_dim / 2`.
+    pub fn inv_freq(&self, head_dim: usize) -> Vec<f32> {
+        (0..head_dim / 2)
+            .map(|pair| self.frequency(pair, head_dim))
+            .collect()
+    }
+
+    fn frequency(&self, pair: usize, head_dim: usize) -> f32 {
+        let exponent = (2 * pair) as f32 / head_dim as f32;
+        let base = |theta: f64| 1.0 / power(theta as f32, exponent);
+        match *self {
+            Rope::Default { theta } => base(theta),
+            Rope::Linear { theta, factor } => base(theta) / factor as f32,
+            Rope::Llama3 {
+                theta,
+                factor,
+                low_freq_factor,
+                high_freq_factor,
+                original_max,
+            } => {
+                let frequency = base(theta);
+                let context = original_max as f64;
+                let wave = (1.0 / frequency) * (2.0 * std::f64::consts::PI) as f32;
+                if wave > (context / low_freq_factor) as f32 {
+                    frequency / factor as f32
+                } else if wave < (context / high_freq_factor) as f32 {
+                    frequency
+                } else {
+                    let smooth = ((1.0 / wave) * context as f32 - low_freq_factor as f32)
+                        / (high_freq_factor - low_freq_factor) as f32;
+                    (1.0 - smooth) * frequency / factor as f32 + smooth * frequency
+                }
+            }
+        }
+    }
+
+    /// Cosines and sines of the angles at a position, `head_dim / 2` of each.
+    pub(crate) fn row(&self, head_dim: usize, position: u32) -> (Vec<f32>, Vec<f32>) {
+        self.inv_freq(head_dim)
+            .into_iter()
+            .map(|frequency| {
+                let angle = f64::from(position as f32 * frequency);
+                (
+                    crate::arithmetic::cos(angle) as f32,
+                    crate::arithmetic::sin(angle) as f32,
+                )
+            })
+            .unzip()
+    }
+}
+
+fn power(base: f32, exponent: f32) -> f32 {
+    crate::arithmetic::pow(f64::from(base), f64::from(exponent)) as f32
+}
