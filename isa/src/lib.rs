@@ -1,1 +1,22 @@
-//! The instruction table and all that is derived from it: types, binary codec, assembler, disassembler, queue timing.
+//! The instruction set: one table, and everything that is derived from it.
+//!
+//! The table ([`mod@table`]) defines each instruction once. The types, the binary codec, the assembler,
+//! the disassembler, the reference page and the timed expansion of queues all follow from it.
+//! This crate does no I/O and detects no faults: it says what a program *is*, never whether it is legal.
+
+pub mod operand;
+pub mod program;
+pub mod queue;
+pub mod rule;
+pub mod table;
+pub mod timeline;
+
+pub use operand::{
+    Accumulator, Arithmetic, Count, Direction, Edge, Format, GroupWidth, Kind, Mode, Number, Operand, Orientation, PassFormat, Row, Shift,
+    Source, Stream, Stride, Target, WindowBits, Word,
+};
+pub use program::{ChipId, ChipRef, Container, Extent, Fill, Image, Program, Region, RegionKind, SliceId, WordRun};
+pub use queue::{Hemisphere, Item, PlanePort, Queue, Unit};
+pub use rule::Rule;
+pub use table::{DelayClass, Flow, Instruction, Malformed, StreamUse, TABLE, TableRow};
+pub use timeline::{Issue, QueueError, compress, expand, validate};

@@ -1,1 +1,10 @@
-//! Chip descriptions: geometry, delays, presets, with a source for every figure.
+//! Chip descriptions: geometry, delays and clock, each figure with its tag and source. The only home of
+//! delay numbers.
+
+mod chip;
+mod figure;
+mod preset;
+
+pub use chip::Chip;
+pub use figure::{ChipError, Figure, Figures, Tag};
+pub use preset::{PRESETS, preset};

@@ -1,0 +1,217 @@
+//! What a program is: queues of instructions, named regions of SRAM, the image that SRAM starts from,
+//! and the container that holds several programs over one image.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::fmt;
+
+use crate::operand::Format;
+use crate::queue::{Hemisphere, Item, Queue};
+
+/// The largest word address that the format can express (24 bits).
+pub const MAX_WORD: u32 = 0xff_ffff;
+
+/// A chip of a system; one chip is a system of one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ChipId(pub u16);
+
+/// A memory slice of a chip, counted outward from the VXM: `e0`, `w43`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SliceId {
+    /// Side of the chip.
+    pub side: Hemisphere,
+    /// Number within the side, 0 nearest the VXM.
+    pub index: u16,
+}
+
+impl SliceId {
+    /// The queue that feeds the slice.
+    #[must_use]
+    pub const fn queue(self) -> Queue {
+        Queue::Mem(self.side, self.index)
+    }
+}
+
+impl fmt::Display for SliceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}", self.side.letter(), self.index)
+    }
+}
+
+/// The chip that a program was made for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChipRef {
+    /// The preset's or description's name.
+    pub name: String,
+    /// Hash over every figure of the description.
+    pub fingerprint: [u8; 32],
+}
+
+/// Consecutive or strided words of one slice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct WordRun {
+    /// The chip.
+    pub chip: ChipId,
+    /// The slice.
+    pub slice: SliceId,
+    /// First word.
+    pub word: u32,
+    /// Number of words, at least 1.
+    pub count: u32,
+    /// Distance from one word to the next, at least 1.
+    pub stride: u32,
+}
+
+impl WordRun {
+    /// One word.
+    #[must_use]
+    pub const fn one(chip: ChipId, slice: SliceId, word: u32) -> Self {
+        Self { chip, slice, word, count: 1, stride: 1 }
+    }
+
+    /// The words' addresses, in order.
+    pub fn words(self) -> impl Iterator<Item = u32> {
+        (0..self.count).map(move |index| self.word.saturating_add(index.saturating_mul(self.stride)))
+    }
+}
+
+/// Use of a region.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum RegionKind {
+    /// Filled by the host before cycle 0 of every run.
+    Input,
+    /// Read by the host after the end of every run.
+    Output,
+    /// Initialised by the image and never written.
+    Const,
+    /// Instructions in memory, never written.
+    Code,
+    /// Carried from one run to the next.
+    State,
+}
+
+impl RegionKind {
+    /// All kinds, in order of their encoding.
+    pub const ALL: &'static [RegionKind] = &[RegionKind::Input, RegionKind::Output, RegionKind::Const, RegionKind::Code, RegionKind::State];
+
+    /// The written form.
+    #[must_use]
+    pub const fn text(self) -> &'static str {
+        match self {
+            RegionKind::Input => "input",
+            RegionKind::Output => "output",
+            RegionKind::Const => "const",
+            RegionKind::Code => "code",
+            RegionKind::State => "state",
+        }
+    }
+}
+
+/// A named array of vectors in SRAM, `[vectors, lanes]` of `format`.
+///
+/// Byte plane `b` of vector `v` is word number `v * format.bytes() + b` of the runs taken in order, so the runs
+/// hold `vectors * format.bytes()` words together. Lanes past `lanes` are zero when the host fills a vector
+/// and ignored when it reads one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Region {
+    /// The name, unique within a program.
+    pub name: String,
+    /// What it is used for.
+    pub kind: RegionKind,
+    /// Number format of an element.
+    pub format: Format,
+    /// Number of vectors.
+    pub vectors: u32,
+    /// Live lanes of a vector.
+    pub lanes: u32,
+    /// Where the words lie.
+    pub runs: Vec<WordRun>,
+}
+
+impl Region {
+    /// Number of words that the runs must hold.
+    #[must_use]
+    pub fn word_count(&self) -> u64 {
+        u64::from(self.vectors) * u64::from(self.format.bytes())
+    }
+
+    /// All words in order.
+    pub fn words(&self) -> impl Iterator<Item = (ChipId, SliceId, u32)> + '_ {
+        self.runs.iter().flat_map(|run| run.words().map(move |word| (run.chip, run.slice, word)))
+    }
+}
+
+/// Content of an extent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fill<'a> {
+    /// All zero.
+    Zero,
+    /// `count * vector_bytes` bytes, word after word.
+    Bytes(Cow<'a, [u8]>),
+}
+
+/// Initialised words of one slice.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Extent<'a> {
+    /// The words; the stride is 1.
+    pub place: WordRun,
+    /// What they hold.
+    pub fill: Fill<'a>,
+}
+
+/// What SRAM holds before the first run; words outside all extents are uninitialised.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Image<'a> {
+    /// Bytes of a word, which is the number of lanes.
+    pub vector_bytes: u32,
+    /// Extents in ascending order of place, none overlapping.
+    pub extents: Vec<Extent<'a>>,
+}
+
+impl Image<'_> {
+    /// Number of initialised words.
+    #[must_use]
+    pub fn words(&self) -> u64 {
+        self.extents.iter().map(|extent| u64::from(extent.place.count)).sum()
+    }
+}
+
+/// Queues of instructions with the regions they work on, and the cycle count they state.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Program {
+    /// The name, unique within a container; a model's program is named by its context bucket.
+    pub name: String,
+    /// Cycles of a run, as stated by whoever made the program.
+    pub cycles: u64,
+    /// Named regions.
+    pub regions: Vec<Region>,
+    /// One set of queues a chip; absent queues are empty.
+    pub queues: Vec<BTreeMap<Queue, Vec<Item>>>,
+}
+
+impl Program {
+    /// The region of this name.
+    #[must_use]
+    pub fn region(&self, name: &str) -> Option<&Region> {
+        self.regions.iter().find(|region| region.name == name)
+    }
+
+    /// Number of items in all queues.
+    #[must_use]
+    pub fn items(&self) -> usize {
+        self.queues.iter().flat_map(BTreeMap::values).map(Vec::len).sum()
+    }
+}
+
+/// A file's content: one image, programs over it, and what the host needs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Container<'a> {
+    /// The chip.
+    pub chip: ChipRef,
+    /// The image.
+    pub image: Image<'a>,
+    /// At least one program.
+    pub programs: Vec<Program>,
+    /// Host section (opaque here); empty for a hand-written kernel.
+    pub host: Cow<'a, [u8]>,
+}

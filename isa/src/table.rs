@@ -1,0 +1,428 @@
+//! The instruction table. One row defines an instruction: mnemonic, opcode, unit, delay class, operands,
+//! and one sentence of meaning. Types, codec, assembler, reference page and generators follow from it.
+
+use smallvec::SmallVec;
+use thiserror::Error;
+
+use crate::operand::{
+    Accumulator, Arithmetic, Count, Edge, Format, GroupWidth, Kind, Mode, Number, Operand, Orientation, PassFormat, Row, Shift, Source,
+    Stream, Stride, Target, WindowBits, Word,
+};
+use crate::queue::Unit;
+
+/// Names a delay of the chip description: dispatch to effect at the unit's own position.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum DelayClass {
+    /// No effect outside the queue itself.
+    None,
+    /// MEM read.
+    MemRead,
+    /// MEM write.
+    MemWrite,
+    /// MEM gather.
+    MemGather,
+    /// MEM scatter.
+    MemScatter,
+    /// VXM simple operation.
+    VxmSimple,
+    /// VXM exp, tanh, rsqrt, reciprocal.
+    VxmSpecial,
+    /// SXM within a superlane.
+    SxmLocal,
+    /// SXM across superlanes.
+    SxmAcross,
+    /// MXM load of weight rows into the buffer.
+    MxmLoad,
+    /// MXM install of the buffer into the array.
+    MxmInstall,
+    /// MXM pass, activation in to result out.
+    MxmPass,
+    /// MXM accumulate.
+    MxmAccumulate,
+}
+
+impl DelayClass {
+    /// The name in the chip description and in the reference page.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            DelayClass::None => "none",
+            DelayClass::MemRead => "mem_read",
+            DelayClass::MemWrite => "mem_write",
+            DelayClass::MemGather => "mem_gather",
+            DelayClass::MemScatter => "mem_scatter",
+            DelayClass::VxmSimple => "vxm_simple",
+            DelayClass::VxmSpecial => "vxm_special",
+            DelayClass::SxmLocal => "sxm_local",
+            DelayClass::SxmAcross => "sxm_across",
+            DelayClass::MxmLoad => "mxm_load",
+            DelayClass::MxmInstall => "mxm_install",
+            DelayClass::MxmPass => "mxm_pass",
+            DelayClass::MxmAccumulate => "mxm_accumulate",
+        }
+    }
+}
+
+/// One operand of a row: its name and kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OperandRow {
+    /// The operand's name.
+    pub name: &'static str,
+    /// What it is.
+    pub kind: Kind,
+}
+
+/// One row of the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TableRow {
+    /// The mnemonic in text.
+    pub mnemonic: &'static str,
+    /// The opcode in the binary encoding.
+    pub opcode: u8,
+    /// The unit that executes it.
+    pub unit: Unit,
+    /// The delay class.
+    pub delay: DelayClass,
+    /// Operands in written and encoded order.
+    pub operands: &'static [OperandRow],
+    /// The operand that a Repeat strides over, by index.
+    pub strided: Option<usize>,
+    /// What it does.
+    pub meaning: &'static str,
+}
+
+impl TableRow {
+    /// Width of opcode, pair flag and operands together, in bits.
+    #[must_use]
+    pub fn bits(&self) -> usize {
+        9 + self.operands.iter().map(|operand| operand.kind.width()).sum::<usize>()
+    }
+
+    /// The row of a mnemonic.
+    #[must_use]
+    pub fn by_mnemonic(mnemonic: &str) -> Option<&'static TableRow> {
+        TABLE.iter().find(|row| row.mnemonic == mnemonic)
+    }
+
+    /// The row of an opcode.
+    #[must_use]
+    pub fn by_opcode(opcode: u8) -> Option<&'static TableRow> {
+        TABLE.iter().find(|row| row.opcode == opcode)
+    }
+}
+
+/// Operand values as bits, in the order of the row.
+pub type OperandBits = SmallVec<[u64; 5]>;
+
+const fn strided_index(operands: &[OperandRow], kind: Option<Kind>) -> Option<usize> {
+    let Some(kind) = kind else { return None };
+    let mut index = 0;
+    while index < operands.len() {
+        if operands[index].kind as u8 == kind as u8 {
+            return Some(index);
+        }
+        index += 1;
+    }
+    None
+}
+
+macro_rules! instructions {
+    ($(
+        $unit:ident $delay:ident $opcode:literal $mnemonic:literal $variant:ident { $($operand:ident: $type:ident),* $(,)? } $(strides $strided:ident)?, $meaning:literal;
+    )*) => {
+        /// An instruction with its operands.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[allow(missing_docs, reason = "operands are documented by the table's meaning column")]
+        pub enum Instruction {
+            $(#[doc = $meaning] $variant { $($operand: $type),* }),*
+        }
+
+        /// Every instruction, one row each.
+        pub static TABLE: &[TableRow] = &[$({
+            const OPERANDS: &[OperandRow] = &[$(OperandRow { name: stringify!($operand), kind: <$type as Operand>::KIND }),*];
+            TableRow {
+                mnemonic: $mnemonic,
+                opcode: $opcode,
+                unit: Unit::$unit,
+                delay: DelayClass::$delay,
+                operands: OPERANDS,
+                strided: strided_index(OPERANDS, instructions!(@strided $($strided)?)),
+                meaning: $meaning,
+            }
+        }),*];
+
+        impl Instruction {
+            const fn index(&self) -> usize {
+                #[repr(usize)]
+                enum Index { $($variant),* }
+                match self { $(Instruction::$variant { .. } => Index::$variant as usize),* }
+            }
+
+            /// The operands as bits, in the order of the row.
+            #[must_use]
+            pub fn operand_bits(&self) -> OperandBits {
+                let mut bits = OperandBits::new();
+                match *self {
+                    $(Instruction::$variant { $($operand),* } => { $(bits.push($operand.to_bits());)* })*
+                }
+                bits
+            }
+
+            /// The instruction of a row with these operand bits; nothing where an operand has no such value or
+            /// their number is wrong. [`Instruction::validate`] says whether the operands fit one another.
+            #[must_use]
+            pub fn from_bits(opcode: u8, bits: &[u64]) -> Option<Self> {
+                let mut bits = bits.iter().copied();
+                let instruction = match opcode {
+                    $($opcode => Instruction::$variant { $($operand: <$type as Operand>::from_bits(bits.next()?)?),* },)*
+                    _ => return None,
+                };
+                bits.next().is_none().then_some(instruction)
+            }
+        }
+    };
+    (@strided) => { None };
+    (@strided $kind:ident) => { Some(Kind::$kind) };
+}
+
+instructions! {
+    Icu None 0x01 "nop" Nop { count: Count },
+        "Issues nothing for `count` cycles.";
+    Icu None 0x02 "repeat" Repeat { count: Count, distance: Count, stride: Stride },
+        "Issues the instruction before it `count` more times, `distance` cycles apart, its strided operand growing by `stride` each time; takes no cycle of its own.";
+
+    Mem MemRead 0x10 "read" Read { word: Word, dst: Stream } strides Word,
+        "Puts `word` on stream `dst`; the word is accessed at dispatch.";
+    Mem MemWrite 0x11 "write" Write { word: Word, src: Stream } strides Word,
+        "Takes the value passing on `src` at dispatch into `word`; the word is accessed when it lands.";
+    Mem MemGather 0x12 "gather" Gather { dst: Stream, map: Stream, base: Word, bits: WindowBits } strides Word,
+        "Takes an unsigned 16-bit address from lane 0 of stream pair `map` at dispatch and puts word `base + (address mod 2^bits)` on `dst`.";
+    Mem MemScatter 0x13 "scatter" Scatter { src: Stream, map: Stream, base: Word, bits: WindowBits } strides Word,
+        "Takes the value on `src` and an unsigned 16-bit address from lane 0 of stream pair `map` at dispatch and writes word `base + (address mod 2^bits)`.";
+
+    Vxm VxmSimple 0x20 "add" Add { arithmetic: Arithmetic, dst: Target, a: Source, b: Source },
+        "a + b in every lane.";
+    Vxm VxmSimple 0x21 "sub" Sub { arithmetic: Arithmetic, dst: Target, a: Source, b: Source },
+        "a - b in every lane.";
+    Vxm VxmSimple 0x22 "mul" Mul { arithmetic: Arithmetic, dst: Target, a: Source, b: Source },
+        "a * b in every lane.";
+    Vxm VxmSimple 0x23 "max" Max { number: Number, dst: Target, a: Source, b: Source },
+        "The larger of a and b in every lane; a NaN gives a NaN.";
+    Vxm VxmSimple 0x24 "min" Min { number: Number, dst: Target, a: Source, b: Source },
+        "The smaller of a and b in every lane; a NaN gives a NaN.";
+    Vxm VxmSimple 0x25 "negate" Negate { arithmetic: Arithmetic, dst: Target, a: Source },
+        "-a in every lane.";
+    Vxm VxmSimple 0x26 "abs" Abs { arithmetic: Arithmetic, dst: Target, a: Source },
+        "The magnitude of a in every lane.";
+    Vxm VxmSimple 0x27 "relu" Relu { number: Number, dst: Target, a: Source },
+        "The larger of a and zero in every lane.";
+    Vxm VxmSimple 0x28 "greater" Greater { number: Number, dst: Target, a: Source, b: Source },
+        "Integer 1 in every lane where a > b, else 0.";
+    Vxm VxmSimple 0x29 "equal" Equal { number: Number, dst: Target, a: Source, b: Source },
+        "Integer 1 in every lane where a = b, else 0.";
+    Vxm VxmSimple 0x2a "mask" Mask { dst: Target, condition: Source, a: Source },
+        "The bits of a in every lane where any bit of `condition` is set, else zero.";
+    Vxm VxmSimple 0x2b "select" Select { dst: Target, condition: Source, a: Source, b: Source },
+        "The bits of a in every lane where any bit of `condition` is set, else those of b.";
+    Vxm VxmSimple 0x2c "convert" Convert { from: Format, to: Format, dst: Target, a: Source },
+        "a, read as `from`, in format `to`: rounded to nearest, ties to even, integers saturating.";
+    Vxm VxmSpecial 0x30 "exp" Exp { dst: Target, a: Source },
+        "e^a in every lane, binary32.";
+    Vxm VxmSpecial 0x31 "tanh" Tanh { dst: Target, a: Source },
+        "Hyperbolic tangent of a in every lane, binary32.";
+    Vxm VxmSpecial 0x32 "rsqrt" Rsqrt { dst: Target, a: Source },
+        "1 / sqrt(a) in every lane, binary32.";
+    Vxm VxmSpecial 0x33 "reciprocal" Reciprocal { dst: Target, a: Source },
+        "1 / a in every lane, binary32.";
+
+    Mxm MxmLoad 0x40 "lw" Lw { src: Stream, row: Row, orientation: Orientation } strides Row,
+        "Takes the 16 streams from `src` as rows `row` to `row + 15` of the plane's weight buffer.";
+    Mxm MxmInstall 0x41 "iw" Iw { rows: Row },
+        "Installs the buffer's rows 0 to `rows - 1` into the array, all other weights zero, and empties the buffer; the buffer is sampled at dispatch.";
+    Mxm MxmPass 0x42 "abc" Abc { format: PassFormat, src: Stream, dst: Target },
+        "Passes the activation on `src` (`f16`: a pair) through the array; 32-bit results leave on `dst`, or with `_` wait at the result port for `acc` in that same cycle.";
+    Mxm MxmAccumulate 0x43 "acc" Acc { accumulator: Accumulator, mode: Mode, dst: Target },
+        "Takes the result at the port into `accumulator` and, with a `dst`, puts the new sum on it.";
+
+    Sxm SxmLocal 0x50 "shift_lanes" ShiftLanes { width: GroupWidth, src: Stream, dst: Stream, by: Shift, edge: Edge },
+        "Moves every value of `src` up by `by` lanes within its superlane.";
+    Sxm SxmAcross 0x51 "shift_superlanes" ShiftSuperlanes { width: GroupWidth, src: Stream, dst: Stream, by: Shift, edge: Edge },
+        "Moves every value of `src` up by `by` superlanes.";
+    Sxm SxmLocal 0x52 "transpose" Transpose { src: Stream, dst: Stream },
+        "Transposes each superlane's 16x16 block: lane i of stream `src + j` goes to lane j of stream `dst + i`.";
+}
+
+/// Whether a stream group is taken or fed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flow {
+    /// Read at dispatch.
+    In,
+    /// Written when the effect lands.
+    Out,
+}
+
+/// A stream group that an instruction touches at its unit's position.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StreamUse {
+    /// First stream of the group.
+    pub first: Stream,
+    /// Number of streams.
+    pub width: u8,
+    /// Taken or fed.
+    pub flow: Flow,
+}
+
+/// Operands that do not fit one another, whatever the chip.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum Malformed {
+    /// A group of streams starts at a number that its width does not divide.
+    #[error("stream {stream} starts a group of {width}, so its number must be a multiple of {width}")]
+    Alignment {
+        /// First stream of the group.
+        stream: Stream,
+        /// Number of streams.
+        width: u8,
+    },
+    /// A group of streams runs past number 127.
+    #[error("the group of {width} streams from {stream} runs past number 127")]
+    PastEnd {
+        /// First stream of the group.
+        stream: Stream,
+        /// Number of streams.
+        width: u8,
+    },
+    /// A weight row that is not a multiple of 16, or an install of no rows.
+    #[error("{rows} rows: a plane loads and installs rows in sixteens")]
+    Rows {
+        /// The rows given.
+        rows: u16,
+    },
+}
+
+impl Instruction {
+    /// The instruction's row of the table.
+    #[must_use]
+    pub fn row(&self) -> &'static TableRow {
+        &TABLE[self.index()]
+    }
+
+    /// The stream groups it touches, inputs first, in operand order.
+    #[must_use]
+    pub fn streams(&self) -> SmallVec<[StreamUse; 4]> {
+        let mut uses = SmallVec::new();
+        let mut take = |first, width| uses.push(StreamUse { first, width, flow: Flow::In });
+        let mut from = |sources: &[(Source, u8)]| {
+            for &(source, width) in sources {
+                if let Source::Stream(stream) = source {
+                    take(stream, width);
+                }
+            }
+        };
+        let (dst, width): (Target, u8) = match *self {
+            Instruction::Nop { .. } | Instruction::Repeat { .. } | Instruction::Iw { .. } => (None, 0),
+            Instruction::Read { dst, .. } => (Some(dst), 1),
+            Instruction::Write { src, .. } => {
+                take(src, 1);
+                (None, 0)
+            }
+            Instruction::Gather { dst, map, .. } => {
+                take(map, 2);
+                (Some(dst), 1)
+            }
+            Instruction::Scatter { src, map, .. } => {
+                take(src, 1);
+                take(map, 2);
+                (None, 0)
+            }
+            Instruction::Add { dst, a, b, .. }
+            | Instruction::Sub { dst, a, b, .. }
+            | Instruction::Mul { dst, a, b, .. }
+            | Instruction::Max { dst, a, b, .. }
+            | Instruction::Min { dst, a, b, .. }
+            | Instruction::Greater { dst, a, b, .. }
+            | Instruction::Equal { dst, a, b, .. } => {
+                from(&[(a, 4), (b, 4)]);
+                (dst, 4)
+            }
+            Instruction::Negate { dst, a, .. }
+            | Instruction::Abs { dst, a, .. }
+            | Instruction::Relu { dst, a, .. }
+            | Instruction::Exp { dst, a }
+            | Instruction::Tanh { dst, a }
+            | Instruction::Rsqrt { dst, a }
+            | Instruction::Reciprocal { dst, a } => {
+                from(&[(a, 4)]);
+                (dst, 4)
+            }
+            Instruction::Mask { dst, condition, a } => {
+                from(&[(condition, 4), (a, 4)]);
+                (dst, 4)
+            }
+            Instruction::Select { dst, condition, a, b } => {
+                from(&[(condition, 4), (a, 4), (b, 4)]);
+                (dst, 4)
+            }
+            Instruction::Convert { from: format, to, dst, a } => {
+                from(&[(a, format.bytes())]);
+                (dst, to.bytes())
+            }
+            Instruction::Lw { src, .. } => {
+                take(src, 16);
+                (None, 0)
+            }
+            Instruction::Abc { format, src, dst } => {
+                take(src, if format == PassFormat::F16 { 2 } else { 1 });
+                (dst, 4)
+            }
+            Instruction::Acc { dst, .. } => (dst, 4),
+            Instruction::ShiftLanes { width, src, dst, .. } | Instruction::ShiftSuperlanes { width, src, dst, .. } => {
+                take(src, width.streams());
+                (Some(dst), width.streams())
+            }
+            Instruction::Transpose { src, dst } => {
+                take(src, 16);
+                (Some(dst), 16)
+            }
+        };
+        if let Some(first) = dst {
+            uses.push(StreamUse { first, width, flow: Flow::Out });
+        }
+        uses
+    }
+
+    /// Whether the operands fit one another, whatever the chip.
+    ///
+    /// # Errors
+    /// [`Malformed`] names the operand that does not fit.
+    pub fn validate(&self) -> Result<(), Malformed> {
+        for StreamUse { first, width, .. } in self.streams() {
+            if first.number() % width != 0 {
+                return Err(Malformed::Alignment { stream: first, width });
+            }
+            if u32::from(first.number()) + u32::from(width) > 128 {
+                return Err(Malformed::PastEnd { stream: first, width });
+            }
+        }
+        match *self {
+            Instruction::Lw { row: Row(rows), .. } if rows % 16 != 0 => Err(Malformed::Rows { rows }),
+            Instruction::Iw { rows: Row(rows) } if rows == 0 || rows % 16 != 0 => Err(Malformed::Rows { rows }),
+            _ => Ok(()),
+        }
+    }
+
+    /// The instruction as its `times`-th repetition issues it: the strided operand moves by `times * stride`,
+    /// modulo the operand's width.
+    #[must_use]
+    pub fn strided(&self, stride: Stride, times: u32) -> Self {
+        let step = i64::from(stride.0) * i64::from(times);
+        let move_word = |word: Word| Word(((i64::from(word.0) + step) & 0xff_ffff) as u32);
+        let mut moved = *self;
+        match &mut moved {
+            Instruction::Read { word, .. } | Instruction::Write { word, .. } => *word = move_word(*word),
+            Instruction::Gather { base, .. } | Instruction::Scatter { base, .. } => *base = move_word(*base),
+            Instruction::Lw { row, .. } => *row = Row(((i64::from(row.0) + step) & 0xffff) as u16),
+            _ => {}
+        }
+        moved
+    }
+}
