@@ -4,6 +4,7 @@
 //! the disassembler, the reference page and the timed expansion of queues all follow from it.
 //! This crate does no I/O and detects no faults: it says what a program *is*, never whether it is legal.
 
+pub mod fault;
 pub mod operand;
 pub mod program;
 pub mod queue;
@@ -11,6 +12,7 @@ pub mod rule;
 pub mod table;
 pub mod timeline;
 
+pub use fault::{Fault, Site, Violation};
 pub use operand::{
     Accumulator, Arithmetic, Count, Direction, Edge, Format, GroupWidth, Kind, Mode, Number, Operand, Orientation, PassFormat, Row, Shift,
     Source, Stream, Stride, Target, WindowBits, Word,

@@ -1,0 +1,209 @@
+//! A broken rule with its place and its numbers: the form in which the checker and the engines report.
+//! Finding one is their business, not this crate's.
+
+use std::fmt;
+
+use thiserror::Error;
+
+use crate::operand::Stream;
+use crate::program::{ChipId, SliceId};
+use crate::queue::Queue;
+use crate::rule::Rule;
+use crate::table::Instruction;
+
+/// What is wrong, one variant a rule, with the numbers that a reader needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum Fault {
+    /// See [`Rule::RangeOverflow`].
+    #[error("{what} {value} is out of range: the chip has {limit}")]
+    RangeOverflow {
+        /// What the operand names.
+        what: &'static str,
+        /// The number given.
+        value: i64,
+        /// How many there are, or the largest magnitude.
+        limit: i64,
+    },
+    /// See [`Rule::QueueOverflow`].
+    #[error("{items} instructions in a queue of depth {depth}")]
+    QueueOverflow {
+        /// Items in the queue.
+        items: u64,
+        /// The queue's depth.
+        depth: u64,
+    },
+    /// See [`Rule::PortConflict`].
+    #[error("slice {slice} is already accessed in this cycle by another {kind} (word {word})")]
+    PortConflict {
+        /// The slice.
+        slice: SliceId,
+        /// `read` or `write`.
+        kind: &'static str,
+        /// The word of the later access.
+        word: u32,
+    },
+    /// See [`Rule::BankConflict`].
+    #[error("a read and a write access bank {bank} of slice {slice} in this cycle")]
+    BankConflict {
+        /// The slice.
+        slice: SliceId,
+        /// The bank.
+        bank: u32,
+    },
+    /// See [`Rule::RegisterEmpty`]; of a stream.
+    #[error("nobody fed stream {stream} at position {position}")]
+    RegisterEmpty {
+        /// The first empty stream of those read.
+        stream: Stream,
+        /// Position of the register.
+        position: i32,
+    },
+    /// See [`Rule::RegisterEmpty`]; of an ALU latch.
+    #[error("no result of ALU {alu} has landed")]
+    LatchEmpty {
+        /// The ALU.
+        alu: u16,
+    },
+    /// See [`Rule::WordUninitialised`].
+    #[error("word {word} of slice {slice} is not initialised")]
+    WordUninitialised {
+        /// The slice.
+        slice: SliceId,
+        /// The first uninitialised word touched.
+        word: u32,
+    },
+    /// See [`Rule::ProtectedWrite`].
+    #[error("word {word} of slice {slice} belongs to a const or code region")]
+    ProtectedWrite {
+        /// The slice.
+        slice: SliceId,
+        /// The first protected word touched.
+        word: u32,
+    },
+    /// See [`Rule::TwoProducers`].
+    #[error("two values meet on stream {stream} at position {position}")]
+    TwoProducers {
+        /// The stream.
+        stream: Stream,
+        /// Position of the register.
+        position: i32,
+    },
+    /// See [`Rule::AluBookedTwice`].
+    #[error("two results of ALU {alu} land in this cycle")]
+    AluBookedTwice {
+        /// The ALU.
+        alu: u16,
+    },
+    /// See [`Rule::BufferNotFull`].
+    #[error("an install of {rows} rows finds {found} of them and {beyond} beyond")]
+    BufferNotFull {
+        /// Rows to install.
+        rows: u16,
+        /// Rows of these in the buffer.
+        found: u16,
+        /// Rows in the buffer beyond these.
+        beyond: u16,
+    },
+    /// See [`Rule::BufferOverwritten`].
+    #[error("row {row} is not yet installed, or the rows loaded so far have another orientation")]
+    BufferOverwritten {
+        /// First row of the load.
+        row: u16,
+    },
+    /// See [`Rule::WeightsMissing`].
+    #[error("no weights are installed in plane {plane}")]
+    WeightsMissing {
+        /// The plane within its hemisphere.
+        plane: u16,
+    },
+    /// See [`Rule::PlaneBusy`].
+    #[error("plane {plane} is busy until cycle {until}")]
+    PlaneBusy {
+        /// The plane within its hemisphere.
+        plane: u16,
+        /// First free cycle.
+        until: u64,
+    },
+    /// See [`Rule::AccumulatorMisuse`].
+    #[error("{what}")]
+    AccumulatorMisuse {
+        /// What is missing.
+        what: &'static str,
+    },
+    /// See [`Rule::CyclesMismatch`].
+    #[error("the program states {stated} cycles, a run takes {derived}; state {derived}")]
+    CyclesMismatch {
+        /// Stated by the program.
+        stated: u64,
+        /// Derived from the queues.
+        derived: u64,
+    },
+}
+
+impl Fault {
+    /// The broken rule.
+    #[must_use]
+    pub const fn rule(&self) -> Rule {
+        match self {
+            Fault::RangeOverflow { .. } => Rule::RangeOverflow,
+            Fault::QueueOverflow { .. } => Rule::QueueOverflow,
+            Fault::PortConflict { .. } => Rule::PortConflict,
+            Fault::BankConflict { .. } => Rule::BankConflict,
+            Fault::RegisterEmpty { .. } | Fault::LatchEmpty { .. } => Rule::RegisterEmpty,
+            Fault::WordUninitialised { .. } => Rule::WordUninitialised,
+            Fault::ProtectedWrite { .. } => Rule::ProtectedWrite,
+            Fault::TwoProducers { .. } => Rule::TwoProducers,
+            Fault::AluBookedTwice { .. } => Rule::AluBookedTwice,
+            Fault::BufferNotFull { .. } => Rule::BufferNotFull,
+            Fault::BufferOverwritten { .. } => Rule::BufferOverwritten,
+            Fault::WeightsMissing { .. } => Rule::WeightsMissing,
+            Fault::PlaneBusy { .. } => Rule::PlaneBusy,
+            Fault::AccumulatorMisuse { .. } => Rule::AccumulatorMisuse,
+            Fault::CyclesMismatch { .. } => Rule::CyclesMismatch,
+        }
+    }
+}
+
+/// Where a fault is observed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Site {
+    /// The queue.
+    pub queue: Queue,
+    /// Index of the item in the queue.
+    pub item: u32,
+    /// The instruction as issued.
+    pub instruction: Instruction,
+}
+
+/// A fault, when and where.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub struct Violation {
+    /// Cycle in which it is observed.
+    pub cycle: u64,
+    /// The chip.
+    pub chip: ChipId,
+    /// The queue and item; none for the program as a whole.
+    pub site: Option<Site>,
+    /// What is wrong.
+    pub fault: Fault,
+}
+
+impl Violation {
+    /// What orders violations: the first is the verdict.
+    #[must_use]
+    pub fn key(&self) -> (u64, ChipId, Option<Queue>, Rule, u32) {
+        let item = self.site.map_or(0, |site| site.item);
+        (self.cycle, self.chip, self.site.map(|site| site.queue), self.fault.rule(), item)
+    }
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "cycle {}", self.cycle)?;
+        if let Some(Site { queue, item, instruction }) = self.site {
+            write!(f, ", {queue} item {item} ({})", instruction.row().mnemonic)?;
+        }
+        write!(f, ": {}: {}", self.fault.rule(), self.fault)
+    }
+}
