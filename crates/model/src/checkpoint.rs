@@ -35,9 +35,7 @@ impl Checkpoint {
     /// tokenizer is reported when it is used.
     pub fn open(folder: &Path) -> Result<Checkpoint, ModelError> {
         folder::check(folder)?;
-        let config = folder::read(folder, "config.json")?.ok_or_else(|| ModelError::NoConfig {
-            folder: folder.to_path_buf(),
-        })?;
+        let config = folder::read(folder, "config.json")?.ok_or_else(|| ModelError::NoConfig { folder: folder.to_path_buf() })?;
         let mut config = Config::from_json(&config)?;
         if let Some(json) = folder::read(folder, "generation_config.json")? {
             config.add_generation(&json)?;
@@ -60,14 +58,8 @@ impl Checkpoint {
         safetensors: Vec<(String, Cow<'static, [u8]>)>,
         tokenizer_json: Option<&[u8]>,
     ) -> Result<Checkpoint, ModelError> {
-        let files = safetensors.into_iter().map(|(name, bytes)| File {
-            name,
-            bytes: Bytes::Given(bytes),
-        });
-        let files = Files {
-            files: files.collect(),
-            index: None,
-        };
+        let files = safetensors.into_iter().map(|(name, bytes)| File { name, bytes: Bytes::Given(bytes) });
+        let files = Files { files: files.collect(), index: None };
         let tokenizer_json = tokenizer_json.map(<[u8]>::to_vec);
         let config = Config::from_json(config_json)?;
         Checkpoint::assemble(config, "model", Some(files), tokenizer_json)
@@ -82,12 +74,7 @@ impl Checkpoint {
         Checkpoint::assemble(Config::from_json(config_json)?, "config", None, None)
     }
 
-    fn assemble(
-        config: Config,
-        name: &str,
-        files: Option<Files>,
-        tokenizer_json: Option<Vec<u8>>,
-    ) -> Result<Checkpoint, ModelError> {
+    fn assemble(config: Config, name: &str, files: Option<Files>, tokenizer_json: Option<Vec<u8>>) -> Result<Checkpoint, ModelError> {
         let mut builder = Builder::default();
         config.architecture.build(&config, &mut builder);
         let weights = match files {
@@ -141,10 +128,7 @@ impl Checkpoint {
     /// If `out` has another length.
     pub fn embedding_row(&self, token: u32, out: &mut [f32]) -> Result<(), ModelError> {
         if token as usize >= self.config.vocab {
-            return Err(ModelError::TokenOutOfRange {
-                token,
-                last: self.config.vocab - 1,
-            });
+            return Err(ModelError::TokenOutOfRange { token, last: self.config.vocab - 1 });
         }
         self.weights.row_f32(self.embedding, token as usize, out);
         Ok(())
@@ -161,16 +145,7 @@ impl Checkpoint {
     /// [`ModelError::NoTokenizer`] and [`ModelError::BadTokenizer`].
     #[cfg(feature = "tokenizer")]
     pub fn tokenizer(&self) -> Result<&Tokenizer, ModelError> {
-        let json = self
-            .tokenizer_json()
-            .ok_or_else(|| ModelError::NoTokenizer {
-                model: self.name.clone(),
-            })?;
-        self.tokenizer
-            .get_or_init(|| Tokenizer::load(json))
-            .as_ref()
-            .map_err(|detail| ModelError::BadTokenizer {
-                detail: detail.clone(),
-            })
+        let json = self.tokenizer_json().ok_or_else(|| ModelError::NoTokenizer { model: self.name.clone() })?;
+        self.tokenizer.get_or_init(|| Tokenizer::load(json)).as_ref().map_err(|detail| ModelError::BadTokenizer { detail: detail.clone() })
     }
 }

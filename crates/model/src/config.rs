@@ -82,17 +82,13 @@ impl Config {
         match fields.text("hidden_act")? {
             None | Some("silu") => {}
             Some(other) => {
-                return Err(ModelError::UnknownActivation {
-                    found: other.to_owned(),
-                });
+                return Err(ModelError::UnknownActivation { found: other.to_owned() });
             }
         }
 
         let hidden = fields.required_size("hidden_size", SIZE_LIMIT)?;
         let heads = fields.required_size("num_attention_heads", HEAD_LIMIT)?;
-        let kv_heads = fields
-            .size("num_key_value_heads", HEAD_LIMIT)?
-            .unwrap_or(heads);
+        let kv_heads = fields.size("num_key_value_heads", HEAD_LIMIT)?.unwrap_or(heads);
         if heads % kv_heads != 0 {
             return Err(ModelError::HeadsNotDivisible { heads, kv_heads });
         }
@@ -111,9 +107,7 @@ impl Config {
                 limit: SIZE_LIMIT as u64,
             });
         }
-        let max_positions = fields
-            .size("max_position_embeddings", POSITION_LIMIT)?
-            .unwrap_or(2048);
+        let max_positions = fields.size("max_position_embeddings", POSITION_LIMIT)?.unwrap_or(2048);
 
         Ok(Config {
             architecture,
@@ -142,8 +136,7 @@ impl Config {
     /// Adds the stop ids of a `generation_config.json`.
     pub(crate) fn add_generation(&mut self, json: &[u8]) -> Result<(), ModelError> {
         let object = parse_object(json)?;
-        self.stop_ids
-            .extend(Fields::new(&object).token_ids("eos_token_id")?);
+        self.stop_ids.extend(Fields::new(&object).token_ids("eos_token_id")?);
         self.stop_ids.sort_unstable();
         self.stop_ids.dedup();
         Ok(())
@@ -162,9 +155,7 @@ impl Config {
 }
 
 fn parse_object(json: &[u8]) -> Result<Map<String, Value>, ModelError> {
-    serde_json::from_slice(json).map_err(|error| ModelError::ConfigSyntax {
-        detail: error.to_string(),
-    })
+    serde_json::from_slice(json).map_err(|error| ModelError::ConfigSyntax { detail: error.to_string() })
 }
 
 fn kind(value: &Value) -> &'static str {
@@ -184,11 +175,7 @@ fn norm_eps(fields: &Fields) -> Result<f32, ModelError> {
     if eps.is_finite() && eps >= 0.0 {
         return Ok(eps);
     }
-    Err(ModelError::OutOfRange {
-        field: "rms_norm_eps".to_owned(),
-        value,
-        rule: "at least 0 and finite in float32",
-    })
+    Err(ModelError::OutOfRange { field: "rms_norm_eps".to_owned(), value, rule: "at least 0 and finite in float32" })
 }
 
 /// Absent means 1, `null` means none.
@@ -242,9 +229,7 @@ impl TryFrom<Value> for Config {
     fn try_from(value: Value) -> Result<Config, ModelError> {
         match value {
             Value::Object(object) => Config::from_object(&object),
-            other => Err(ModelError::ConfigSyntax {
-                detail: format!("expected an object, found {}", kind(&other)),
-            }),
+            other => Err(ModelError::ConfigSyntax { detail: format!("expected an object, found {}", kind(&other)) }),
         }
     }
 }

@@ -37,9 +37,7 @@ impl Dtype {
     /// The type of that name; `None` for a type that this crate does not read.
     pub(crate) fn from_name(name: &str) -> Option<Dtype> {
         let name = name.strip_prefix("torch.").unwrap_or(name);
-        [Dtype::F32, Dtype::F16, Dtype::BF16]
-            .into_iter()
-            .find(|dtype| dtype.name() == name)
+        [Dtype::F32, Dtype::F16, Dtype::BF16].into_iter().find(|dtype| dtype.name() == name)
     }
 
     /// The type of a safetensors entry; `None` for a type that this crate does not read.

@@ -10,33 +10,25 @@ use std::path::PathBuf;
 pub enum ModelError {
     // The folder.
     /// The path does not exist.
-    #[error(
-        "{path}: there is no such folder; give the path of a folder that holds config.json and *.safetensors"
-    )]
+    #[error("{path}: there is no such folder; give the path of a folder that holds config.json and *.safetensors")]
     NoFolder {
         /// The path asked for.
         path: PathBuf,
     },
     /// The path is not a folder.
-    #[error(
-        "{path}: this is a file, not a folder; give the folder that holds config.json and *.safetensors"
-    )]
+    #[error("{path}: this is a file, not a folder; give the folder that holds config.json and *.safetensors")]
     NotAFolder {
         /// The path asked for.
         path: PathBuf,
     },
     /// The folder has no `config.json`.
-    #[error(
-        "{folder}: there is no config.json; give a Hugging Face model folder, or download config.json into this one"
-    )]
+    #[error("{folder}: there is no config.json; give a Hugging Face model folder, or download config.json into this one")]
     NoConfig {
         /// The folder asked for.
         folder: PathBuf,
     },
     /// The folder has weights in another format only.
-    #[error(
-        "{folder}: the weights are in {found}, which is not read; convert them with `save_pretrained(..., safe_serialization=True)`"
-    )]
+    #[error("{folder}: the weights are in {found}, which is not read; convert them with `save_pretrained(..., safe_serialization=True)`")]
     OtherFormat {
         /// The folder asked for.
         folder: PathBuf,
@@ -66,9 +58,7 @@ pub enum ModelError {
         detail: String,
     },
     /// A field that has no default is absent.
-    #[error(
-        "config.json: `{field}` is missing; add it with the value that the model was trained with"
-    )]
+    #[error("config.json: `{field}` is missing; add it with the value that the model was trained with")]
     MissingField {
         /// The field.
         field: String,
@@ -110,9 +100,7 @@ pub enum ModelError {
         rule: &'static str,
     },
     /// The architecture has no row in the family table.
-    #[error(
-        "config.json: the architecture {found} is not supported; the supported ones are: {supported}"
-    )]
+    #[error("config.json: the architecture {found} is not supported; the supported ones are: {supported}")]
     UnknownArchitecture {
         /// The architecture or model type found.
         found: String,
@@ -120,25 +108,19 @@ pub enum ModelError {
         supported: String,
     },
     /// The activation of the feed-forward is not SiLU.
-    #[error(
-        "config.json: `hidden_act` is \"{found}\"; only \"silu\" is supported, use a model with it"
-    )]
+    #[error("config.json: `hidden_act` is \"{found}\"; only \"silu\" is supported, use a model with it")]
     UnknownActivation {
         /// The activation found.
         found: String,
     },
     /// The rotary type is not known.
-    #[error(
-        "config.json: the rotary type \"{found}\" is not supported; the supported ones are: default, linear, llama3"
-    )]
+    #[error("config.json: the rotary type \"{found}\" is not supported; the supported ones are: default, linear, llama3")]
     UnknownRope {
         /// The type found.
         found: String,
     },
     /// The rotary parameters are one set a kind of layer.
-    #[error(
-        "config.json: `{field}.{key}` is an object; rotary parameters by kind of layer are not supported, give one set for all layers"
-    )]
+    #[error("config.json: `{field}.{key}` is an object; rotary parameters by kind of layer are not supported, give one set for all layers")]
     NestedRope {
         /// The object of rotary parameters.
         field: &'static str,
@@ -146,9 +128,7 @@ pub enum ModelError {
         key: String,
     },
     /// Only a part of each head would be rotated.
-    #[error(
-        "config.json: `partial_rotary_factor` is {value}; only 1 is supported, use a model that rotates whole heads"
-    )]
+    #[error("config.json: `partial_rotary_factor` is {value}; only 1 is supported, use a model that rotates whole heads")]
     PartialRotary {
         /// The factor found.
         value: f64,
@@ -169,9 +149,7 @@ pub enum ModelError {
         heads: usize,
     },
     /// Query heads cannot be shared out over key-value heads.
-    #[error(
-        "config.json: `num_attention_heads` {heads} is not a multiple of `num_key_value_heads` {kv_heads}; correct one of them"
-    )]
+    #[error("config.json: `num_attention_heads` {heads} is not a multiple of `num_key_value_heads` {kv_heads}; correct one of them")]
     HeadsNotDivisible {
         /// `num_attention_heads`.
         heads: usize,
@@ -197,9 +175,7 @@ pub enum ModelError {
         detail: String,
     },
     /// The index names a shard outside the folder.
-    #[error(
-        "{file}: the shard name \"{shard}\" is not a plain file name; shards must lie in the folder itself, correct the index"
-    )]
+    #[error("{file}: the shard name \"{shard}\" is not a plain file name; shards must lie in the folder itself, correct the index")]
     ShardName {
         /// The index file.
         file: String,
@@ -269,9 +245,7 @@ pub enum ModelError {
         bytes: u64,
     },
     /// One tensor stands in two files.
-    #[error(
-        "tensor \"{tensor}\" is in {first} and again in {second}; remove one of the files or add model.safetensors.index.json"
-    )]
+    #[error("tensor \"{tensor}\" is in {first} and again in {second}; remove one of the files or add model.safetensors.index.json")]
     TensorTwice {
         /// The tensor.
         tensor: String,
@@ -307,9 +281,7 @@ pub enum ModelError {
         fields: &'static str,
     },
     /// A tensor has an element type that is not read.
-    #[error(
-        "{file}: tensor \"{tensor}\" is of type {found}; only F32, F16 and BF16 are read, convert the checkpoint to one of them"
-    )]
+    #[error("{file}: tensor \"{tensor}\" is of type {found}; only F32, F16 and BF16 are read, convert the checkpoint to one of them")]
     TensorType {
         /// The tensor file.
         file: String,
@@ -329,9 +301,7 @@ pub enum ModelError {
         last: usize,
     },
     /// There is no `tokenizer.json`.
-    #[error(
-        "{model} has no tokenizer.json; add the file to the folder, or give token ids with --tokens"
-    )]
+    #[error("{model} has no tokenizer.json; add the file to the folder, or give token ids with --tokens")]
     NoTokenizer {
         /// Name of the model.
         model: String,

@@ -22,12 +22,8 @@ struct Row {
     build: fn(&Config, &mut Builder),
 }
 
-const ROWS: &[Row] = &[Row {
-    family: Family::Llama,
-    architectures: &["LlamaForCausalLM", "LlamaModel"],
-    model_type: "llama",
-    build: crate::llama::build,
-}];
+const ROWS: &[Row] =
+    &[Row { family: Family::Llama, architectures: &["LlamaForCausalLM", "LlamaModel"], model_type: "llama", build: crate::llama::build }];
 
 impl Family {
     /// The family that a config asks for.
@@ -45,10 +41,7 @@ impl Family {
                 (None, Some(name)) => format!("of `model_type` \"{name}\""),
                 (None, None) => "(neither `architectures` nor `model_type` is given)".to_owned(),
             };
-            ModelError::UnknownArchitecture {
-                found,
-                supported: supported.join(", "),
-            }
+            ModelError::UnknownArchitecture { found, supported: supported.join(", ") }
         })
     }
 

@@ -36,11 +36,7 @@ impl<'a> Fields<'a> {
 
     /// The field's full name, for messages.
     pub(crate) fn name(&self, key: &str) -> String {
-        if self.path.is_empty() {
-            key.to_owned()
-        } else {
-            format!("{}.{key}", self.path)
-        }
+        if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
     }
 
     /// Path of this object.
@@ -49,11 +45,7 @@ impl<'a> Fields<'a> {
     }
 
     fn wrong(&self, key: &str, value: &Value, expected: &'static str) -> ModelError {
-        ModelError::WrongType {
-            field: self.name(key),
-            got: shown(value),
-            expected,
-        }
+        ModelError::WrongType { field: self.name(key), got: shown(value), expected }
     }
 
     /// An object in this object; `key` becomes its path.
@@ -70,41 +62,24 @@ impl<'a> Fields<'a> {
         let Some(value) = self.get(key) else {
             return Ok(None);
         };
-        let number = value
-            .as_u64()
-            .ok_or_else(|| self.wrong(key, value, "a whole number"))?;
+        let number = value.as_u64().ok_or_else(|| self.wrong(key, value, "a whole number"))?;
         if number == 0 {
-            return Err(ModelError::ZeroSize {
-                field: self.name(key),
-            });
+            return Err(ModelError::ZeroSize { field: self.name(key) });
         }
         if number > limit as u64 {
-            return Err(ModelError::TooLarge {
-                field: self.name(key),
-                value: number,
-                limit: limit as u64,
-            });
+            return Err(ModelError::TooLarge { field: self.name(key), value: number, limit: limit as u64 });
         }
         Ok(Some(number as usize))
     }
 
     /// Like [`Fields::size`], for a field that has no default.
     pub(crate) fn required_size(&self, key: &str, limit: usize) -> Result<usize, ModelError> {
-        self.size(key, limit)?
-            .ok_or_else(|| ModelError::MissingField {
-                field: self.name(key),
-            })
+        self.size(key, limit)?.ok_or_else(|| ModelError::MissingField { field: self.name(key) })
     }
 
     /// A number.
     pub(crate) fn number(&self, key: &str) -> Result<Option<f64>, ModelError> {
-        self.get(key)
-            .map(|value| {
-                value
-                    .as_f64()
-                    .ok_or_else(|| self.wrong(key, value, "a number"))
-            })
-            .transpose()
+        self.get(key).map(|value| value.as_f64().ok_or_else(|| self.wrong(key, value, "a number"))).transpose()
     }
 
     /// A number that float32 holds as a finite one above zero.
@@ -112,11 +87,7 @@ impl<'a> Fields<'a> {
         let number = self.number(key)?;
         match number {
             Some(value) if !((value as f32).is_finite() && value as f32 > 0.0) => {
-                Err(ModelError::OutOfRange {
-                    field: self.name(key),
-                    value,
-                    rule: "above 0 and finite in float32",
-                })
+                Err(ModelError::OutOfRange { field: self.name(key), value, rule: "above 0 and finite in float32" })
             }
             _ => Ok(number),
         }
@@ -124,29 +95,17 @@ impl<'a> Fields<'a> {
 
     /// Like [`Fields::positive`], for a field that has no default.
     pub(crate) fn required_positive(&self, key: &str) -> Result<f64, ModelError> {
-        self.positive(key)?.ok_or_else(|| ModelError::MissingField {
-            field: self.name(key),
-        })
+        self.positive(key)?.ok_or_else(|| ModelError::MissingField { field: self.name(key) })
     }
 
     /// `true` or `false`; absent means `false`.
     pub(crate) fn flag(&self, key: &str) -> Result<bool, ModelError> {
-        self.get(key).map_or(Ok(false), |value| {
-            value
-                .as_bool()
-                .ok_or_else(|| self.wrong(key, value, "true or false"))
-        })
+        self.get(key).map_or(Ok(false), |value| value.as_bool().ok_or_else(|| self.wrong(key, value, "true or false")))
     }
 
     /// A string.
     pub(crate) fn text(&self, key: &str) -> Result<Option<&'a str>, ModelError> {
-        self.get(key)
-            .map(|value| {
-                value
-                    .as_str()
-                    .ok_or_else(|| self.wrong(key, value, "a string"))
-            })
-            .transpose()
+        self.get(key).map(|value| value.as_str().ok_or_else(|| self.wrong(key, value, "a string"))).transpose()
     }
 
     /// A list of strings; absent means empty.
@@ -154,9 +113,7 @@ impl<'a> Fields<'a> {
         let Some(value) = self.get(key) else {
             return Ok(Vec::new());
         };
-        let strings = value
-            .as_array()
-            .and_then(|items| items.iter().map(Value::as_str).collect());
+        let strings = value.as_array().and_then(|items| items.iter().map(Value::as_str).collect());
         strings.ok_or_else(|| self.wrong(key, value, "a list of strings"))
     }
 
@@ -167,10 +124,7 @@ impl<'a> Fields<'a> {
         };
         let one = std::slice::from_ref(value);
         let items = value.as_array().map_or(one, Vec::as_slice);
-        let ids: Option<Vec<u32>> = items
-            .iter()
-            .map(|item| item.as_u64().and_then(|id| u32::try_from(id).ok()))
-            .collect();
+        let ids: Option<Vec<u32>> = items.iter().map(|item| item.as_u64().and_then(|id| u32::try_from(id).ok())).collect();
         ids.ok_or_else(|| self.wrong(key, value, "a token id or a list of token ids"))
     }
 }

@@ -53,9 +53,7 @@ pub(crate) fn check(folder: &Path) -> Result<(), ModelError> {
     match fs::metadata(folder) {
         Ok(meta) if meta.is_dir() => Ok(()),
         Ok(_) => Err(ModelError::NotAFolder { path }),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            Err(ModelError::NoFolder { path })
-        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err(ModelError::NoFolder { path }),
         Err(source) => Err(ModelError::Unreadable { path, source }),
     }
 }
@@ -82,19 +80,13 @@ pub(crate) fn map_tensor_files(folder: &Path) -> Result<Files, ModelError> {
     }
     let names = file_names(folder)?;
     let ends = |name: &&String, ending: &str| name.ends_with(ending);
-    let tensors: Vec<PathBuf> = names
-        .iter()
-        .filter(|name| ends(name, ".safetensors"))
-        .map(|name| folder.join(name))
-        .collect();
+    let tensors: Vec<PathBuf> = names.iter().filter(|name| ends(name, ".safetensors")).map(|name| folder.join(name)).collect();
     if !tensors.is_empty() {
         return map_all(tensors);
     }
     let folder = folder.to_path_buf();
     let other = [".bin", ".pt", ".pth", ".gguf", ".h5", ".msgpack", ".onnx"];
-    let found = names
-        .iter()
-        .find(|name| other.iter().any(|ending| ends(name, ending)));
+    let found = names.iter().find(|name| other.iter().any(|ending| ends(name, ending)));
     Err(match found.cloned() {
         Some(found) => ModelError::OtherFormat { folder, found },
         None => ModelError::NoWeights { folder },
@@ -103,10 +95,7 @@ pub(crate) fn map_tensor_files(folder: &Path) -> Result<Files, ModelError> {
 
 /// Names of the entries of a folder, in order; names that are not Unicode are left out.
 fn file_names(folder: &Path) -> Result<Vec<String>, ModelError> {
-    let unreadable = |source| ModelError::Unreadable {
-        path: folder.to_path_buf(),
-        source,
-    };
+    let unreadable = |source| ModelError::Unreadable { path: folder.to_path_buf(), source };
     let mut names = Vec::new();
     for entry in fs::read_dir(folder).map_err(unreadable)? {
         names.extend(entry.map_err(unreadable)?.file_name().into_string());
@@ -122,12 +111,8 @@ fn map_shards(folder: &Path, json: &[u8]) -> Result<Files, ModelError> {
     }
 
     let file = folder.join(INDEX).display().to_string();
-    let bad = |detail: String| ModelError::BadIndex {
-        file: file.clone(),
-        detail,
-    };
-    let Index { weight_map } =
-        serde_json::from_slice(json).map_err(|error| bad(error.to_string()))?;
+    let bad = |detail: String| ModelError::BadIndex { file: file.clone(), detail };
+    let Index { weight_map } = serde_json::from_slice(json).map_err(|error| bad(error.to_string()))?;
     if weight_map.is_empty() {
         return Err(bad("`weight_map` is empty".to_owned()));
     }
@@ -136,44 +121,26 @@ fn map_shards(folder: &Path, json: &[u8]) -> Result<Files, ModelError> {
     shards.dedup();
     for shard in &shards {
         let mut parts = Path::new(shard).components();
-        let plain = matches!(
-            (parts.next(), parts.next()),
-            (Some(Component::Normal(_)), None)
-        );
+        let plain = matches!((parts.next(), parts.next()), (Some(Component::Normal(_)), None));
         if !plain || shard.contains(['/', '\\', '\0']) {
-            return Err(ModelError::ShardName {
-                file,
-                shard: (*shard).clone(),
-            });
+            return Err(ModelError::ShardName { file, shard: (*shard).clone() });
         }
     }
     let place = |shard| shards.partition_point(|other| *other < shard);
-    let index = weight_map
-        .iter()
-        .map(|(tensor, shard)| (tensor.clone(), place(shard)))
-        .collect();
+    let index = weight_map.iter().map(|(tensor, shard)| (tensor.clone(), place(shard))).collect();
     let paths = shards.iter().map(|shard| folder.join(shard)).collect();
     let Files { files, .. } = map_all(paths)?;
-    Ok(Files {
-        files,
-        index: Some(index),
-    })
+    Ok(Files { files, index: Some(index) })
 }
 
 fn map_all(paths: Vec<PathBuf>) -> Result<Files, ModelError> {
     let files: Result<Vec<File>, ModelError> = paths.into_iter().map(map).collect();
-    Ok(Files {
-        files: files?,
-        index: None,
-    })
+    Ok(Files { files: files?, index: None })
 }
 
 fn map(path: PathBuf) -> Result<File, ModelError> {
     match map_bytes(&path) {
-        Ok(bytes) => Ok(File {
-            name: path.display().to_string(),
-            bytes,
-        }),
+        Ok(bytes) => Ok(File { name: path.display().to_string(), bytes }),
         Err(source) => Err(ModelError::Unreadable { path, source }),
     }
 }

@@ -27,11 +27,7 @@ pub(crate) struct Stored {
 
 /// Reads and checks the header of `bytes`, the whole file; `file` names it in errors.
 pub(crate) fn read(file: &str, bytes: &[u8]) -> Result<BTreeMap<String, Stored>, ModelError> {
-    let short = |needed: u64| ModelError::ShortFile {
-        file: file.to_owned(),
-        needed,
-        bytes: bytes.len() as u64,
-    };
+    let short = |needed: u64| ModelError::ShortFile { file: file.to_owned(), needed, bytes: bytes.len() as u64 };
     let Some((prefix, rest)) = bytes.split_first_chunk::<PREFIX>() else {
         return Err(short(PREFIX as u64));
     };
@@ -43,29 +39,15 @@ pub(crate) fn read(file: &str, bytes: &[u8]) -> Result<BTreeMap<String, Stored>,
     let data = rest.len() - header.len();
 
     let Entries(entries) =
-        serde_json::from_slice(header).map_err(|error| ModelError::BadHeader {
-            file: file.to_owned(),
-            detail: error.to_string(),
-        })?;
+        serde_json::from_slice(header).map_err(|error| ModelError::BadHeader { file: file.to_owned(), detail: error.to_string() })?;
     check_spans(file, &entries, data)?;
     let data_start = PREFIX + header.len();
-    let stored = |info: TensorInfo| Stored {
-        dtype: info.dtype,
-        shape: info.shape,
-        start: data_start + info.data_offsets.0,
-    };
-    Ok(entries
-        .into_iter()
-        .map(|(name, info)| (name, stored(info)))
-        .collect())
+    let stored = |info: TensorInfo| Stored { dtype: info.dtype, shape: info.shape, start: data_start + info.data_offsets.0 };
+    Ok(entries.into_iter().map(|(name, info)| (name, stored(info))).collect())
 }
 
 /// Checks that the tensors fill `data` bytes, each with as many as it needs.
-fn check_spans(
-    file: &str,
-    entries: &BTreeMap<String, TensorInfo>,
-    data: usize,
-) -> Result<(), ModelError> {
+fn check_spans(file: &str, entries: &BTreeMap<String, TensorInfo>, data: usize) -> Result<(), ModelError> {
     let mut by_offset: Vec<(&String, &TensorInfo)> = entries.iter().collect();
     by_offset.sort_by_key(|(_, info)| info.data_offsets);
     let mut expected = 0;
@@ -92,21 +74,14 @@ fn check_spans(
         expected = end;
     }
     if expected != data {
-        return Err(ModelError::DataLength {
-            file: file.to_owned(),
-            needed: expected as u64,
-            bytes: data as u64,
-        });
+        return Err(ModelError::DataLength { file: file.to_owned(), needed: expected as u64, bytes: data as u64 });
     }
     Ok(())
 }
 
 /// Bytes of shape and type; `None` if they overflow.
 fn needed_bytes(info: &TensorInfo) -> Option<usize> {
-    let elements = info
-        .shape
-        .iter()
-        .try_fold(1usize, |product, size| product.checked_mul(*size))?;
+    let elements = info.shape.iter().try_fold(1usize, |product, size| product.checked_mul(*size))?;
     Some(elements.checked_mul(info.dtype.bitsize())?.div_ceil(8))
 }
 

@@ -5,11 +5,7 @@ use crate::graph::{Block, Builder, Cache, Op, ValueId, WeightId};
 
 /// Adds the whole decode step: layers, last norm, logits.
 pub(crate) fn build(config: &Config, builder: &mut Builder) {
-    let table = builder.weight(
-        "model.embed_tokens.weight".to_owned(),
-        &[config.vocab, config.hidden],
-        "vocab_size, hidden_size",
-    );
+    let table = builder.weight("model.embed_tokens.weight".to_owned(), &[config.vocab, config.hidden], "vocab_size, hidden_size");
     builder.embedding = Some(table);
     let mut stream = builder.input("embedding", config.hidden);
     for layer in 0..config.layers {
@@ -20,27 +16,14 @@ pub(crate) fn build(config: &Config, builder: &mut Builder) {
     let head = if config.tie_embeddings {
         table
     } else {
-        builder.weight(
-            "lm_head.weight".to_owned(),
-            &[config.vocab, config.hidden],
-            "vocab_size, hidden_size",
-        )
+        builder.weight("lm_head.weight".to_owned(), &[config.vocab, config.hidden], "vocab_size, hidden_size")
     };
-    let op = Op::Linear {
-        weight: head,
-        bias: None,
-    };
+    let op = Op::Linear { weight: head, bias: None };
     let logits = builder.node(Block::Head, "logits", op, &[normed], config.vocab);
     builder.graph.outputs.push(logits);
 }
 
-fn norm(
-    config: &Config,
-    builder: &mut Builder,
-    block: Block,
-    tensor: &str,
-    input: ValueId,
-) -> ValueId {
+fn norm(config: &Config, builder: &mut Builder, block: Block, tensor: &str, input: ValueId) -> ValueId {
     let weight = builder.weight(format!("{tensor}.weight"), &[config.hidden], "hidden_size");
     let eps = config.norm_eps;
     let op = Op::RmsNorm { weight, eps };
@@ -63,18 +46,9 @@ struct Projection<'a> {
 }
 
 fn linear(builder: &mut Builder, block: Block, projection: Projection, input: ValueId) -> ValueId {
-    let Projection {
-        module,
-        name,
-        shape,
-        fields,
-        out_field,
-        bias,
-    } = projection;
+    let Projection { module, name, shape, fields, out_field, bias } = projection;
     let weight = builder.weight(format!("{module}.{name}_proj.weight"), &shape, fields);
-    let mut vector = || -> WeightId {
-        builder.weight(format!("{module}.{name}_proj.bias"), &shape[..1], out_field)
-    };
+    let mut vector = || -> WeightId { builder.weight(format!("{module}.{name}_proj.bias"), &shape[..1], out_field) };
     let bias = bias.then(&mut vector);
     let op = Op::Linear { weight, bias };
     builder.node(block, name, op, &[input], shape[0])
@@ -82,22 +56,9 @@ fn linear(builder: &mut Builder, block: Block, projection: Projection, input: Va
 
 fn attention(config: &Config, builder: &mut Builder, layer: usize, stream: ValueId) -> ValueId {
     let block = Block::Attention(layer);
-    let &Config {
-        hidden,
-        heads,
-        kv_heads,
-        head_dim,
-        attention_bias: bias,
-        ..
-    } = config;
+    let &Config { hidden, heads, kv_heads, head_dim, attention_bias: bias, .. } = config;
     let module = &format!("model.layers.{layer}.self_attn");
-    let normed = norm(
-        config,
-        builder,
-        block,
-        &format!("model.layers.{layer}.input_layernorm"),
-        stream,
-    );
+    let normed = norm(config, builder, block, &format!("model.layers.{layer}.input_layernorm"), stream);
     let query = Projection {
         module,
         name: "q",
@@ -120,25 +81,9 @@ fn attention(config: &Config, builder: &mut Builder, layer: usize, stream: Value
 
     let rotary = |heads| Op::Rotary { heads, head_dim };
     let q = builder.node(block, "q_rotary", rotary(heads), &[q], heads * head_dim);
-    let k = builder.node(
-        block,
-        "k_rotary",
-        rotary(kv_heads),
-        &[k],
-        kv_heads * head_dim,
-    );
-    let cache = builder.cache(Cache {
-        layer,
-        kv_heads,
-        head_dim,
-    });
-    let attend = Op::Attention {
-        cache,
-        heads,
-        kv_heads,
-        head_dim,
-        scale: (1.0 / (head_dim as f64).sqrt()) as f32,
-    };
+    let k = builder.node(block, "k_rotary", rotary(kv_heads), &[k], kv_heads * head_dim);
+    let cache = builder.cache(Cache { layer, kv_heads, head_dim });
+    let attend = Op::Attention { cache, heads, kv_heads, head_dim, scale: (1.0 / (head_dim as f64).sqrt()) as f32 };
     let mixed = builder.node(block, "mix", attend, &[q, k, v], heads * head_dim);
     let output = Projection {
         module,
@@ -154,20 +99,9 @@ fn attention(config: &Config, builder: &mut Builder, layer: usize, stream: Value
 
 fn feed_forward(config: &Config, builder: &mut Builder, layer: usize, stream: ValueId) -> ValueId {
     let block = Block::FeedForward(layer);
-    let &Config {
-        hidden,
-        intermediate,
-        mlp_bias: bias,
-        ..
-    } = config;
+    let &Config { hidden, intermediate, mlp_bias: bias, .. } = config;
     let module = &format!("model.layers.{layer}.mlp");
-    let normed = norm(
-        config,
-        builder,
-        block,
-        &format!("model.layers.{layer}.post_attention_layernorm"),
-        stream,
-    );
+    let normed = norm(config, builder, block, &format!("model.layers.{layer}.post_attention_layernorm"), stream);
     let widening = |name| Projection {
         module,
         name,

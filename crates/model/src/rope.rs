@@ -56,10 +56,7 @@ impl Rope {
         }
         let rope = found.unwrap_or(Fields::new(&empty));
         if let Some((key, _)) = rope.entries().find(|(_, value)| value.is_object()) {
-            return Err(ModelError::NestedRope {
-                field: rope.path(),
-                key: key.clone(),
-            });
+            return Err(ModelError::NestedRope { field: rope.path(), key: key.clone() });
         }
         for fields in [&rope, config] {
             if let Some(value) = fields.number("partial_rotary_factor")?
@@ -79,10 +76,7 @@ impl Rope {
         };
         match kind {
             "default" => Ok(Rope::Default { theta }),
-            "linear" => Ok(Rope::Linear {
-                theta,
-                factor: rope.required_positive("factor")?,
-            }),
+            "linear" => Ok(Rope::Linear { theta, factor: rope.required_positive("factor")? }),
             "llama3" => {
                 const KEY: &str = "original_max_position_embeddings";
                 let low_freq_factor = rope.required_positive("low_freq_factor")?;
@@ -98,17 +92,9 @@ impl Rope {
                     Some(outer) => outer,
                     None => rope.size(KEY, POSITION_LIMIT)?.unwrap_or(max_positions),
                 };
-                Ok(Rope::Llama3 {
-                    theta,
-                    factor: rope.required_positive("factor")?,
-                    low_freq_factor,
-                    high_freq_factor,
-                    original_max,
-                })
+                Ok(Rope::Llama3 { theta, factor: rope.required_positive("factor")?, low_freq_factor, high_freq_factor, original_max })
             }
-            other => Err(ModelError::UnknownRope {
-                found: other.to_owned(),
-            }),
+            other => Err(ModelError::UnknownRope { found: other.to_owned() }),
         }
     }
 
@@ -119,13 +105,7 @@ impl Rope {
             Rope::Linear { theta, factor } => {
                 json!({ "rope_type": "linear", "rope_theta": theta, "factor": factor })
             }
-            Rope::Llama3 {
-                theta,
-                factor,
-                low_freq_factor,
-                high_freq_factor,
-                original_max,
-            } => json!({
+            Rope::Llama3 { theta, factor, low_freq_factor, high_freq_factor, original_max } => json!({
                 "rope_type": "llama3",
                 "rope_theta": theta,
                 "factor": factor,
@@ -139,9 +119,7 @@ impl Rope {
     /// The angle, in radians, by which each pair of a head turns from one position to the next:
     /// `head_dim / 2` values, fastest first. Pair `i` is made of the elements `i` and `i + head_dim / 2`.
     pub fn inv_freq(&self, head_dim: usize) -> Vec<f32> {
-        (0..head_dim / 2)
-            .map(|pair| self.frequency(pair, head_dim))
-            .collect()
+        (0..head_dim / 2).map(|pair| self.frequency(pair, head_dim)).collect()
     }
 
     fn frequency(&self, pair: usize, head_dim: usize) -> f32 {
@@ -150,13 +128,7 @@ impl Rope {
         match *self {
             Rope::Default { theta } => base(theta),
             Rope::Linear { theta, factor } => base(theta) / factor as f32,
-            Rope::Llama3 {
-                theta,
-                factor,
-                low_freq_factor,
-                high_freq_factor,
-                original_max,
-            } => {
+            Rope::Llama3 { theta, factor, low_freq_factor, high_freq_factor, original_max } => {
                 let frequency = base(theta);
                 let context = original_max as f64;
                 let wave = (1.0 / frequency) * (2.0 * std::f64::consts::PI) as f32;
@@ -165,8 +137,7 @@ impl Rope {
                 } else if wave < (context / high_freq_factor) as f32 {
                     frequency
                 } else {
-                    let smooth = ((1.0 / wave) * context as f32 - low_freq_factor as f32)
-                        / (high_freq_factor - low_freq_factor) as f32;
+                    let smooth = ((1.0 / wave) * context as f32 - low_freq_factor as f32) / (high_freq_factor - low_freq_factor) as f32;
                     (1.0 - smooth) * frequency / factor as f32 + smooth * frequency
                 }
             }
@@ -179,10 +150,7 @@ impl Rope {
             .into_iter()
             .map(|frequency| {
                 let angle = f64::from(position as f32 * frequency);
-                (
-                    crate::arithmetic::cos(angle) as f32,
-                    crate::arithmetic::sin(angle) as f32,
-                )
+                (crate::arithmetic::cos(angle) as f32, crate::arithmetic::sin(angle) as f32)
             })
             .unzip()
     }

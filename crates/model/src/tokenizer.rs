@@ -18,11 +18,8 @@ impl Tokenizer {
     }
 
     pub(crate) fn load(json: &[u8]) -> Result<Tokenizer, String> {
-        let mut inner =
-            tokenizers::Tokenizer::from_bytes(json).map_err(|error| error.to_string())?;
-        inner
-            .with_truncation(None)
-            .map_err(|error| error.to_string())?;
+        let mut inner = tokenizers::Tokenizer::from_bytes(json).map_err(|error| error.to_string())?;
+        inner.with_truncation(None).map_err(|error| error.to_string())?;
         inner.with_padding(None);
         Ok(Tokenizer { inner })
     }
@@ -34,10 +31,7 @@ impl Tokenizer {
     /// [`ModelError::Tokenizer`] if the text has no ids.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, ModelError> {
         let encoding = self.inner.encode_fast(text, true);
-        let encoding = encoding.map_err(|error| ModelError::Tokenizer {
-            action: "encode the text",
-            detail: error.to_string(),
-        })?;
+        let encoding = encoding.map_err(|error| ModelError::Tokenizer { action: "encode the text", detail: error.to_string() })?;
         Ok(encoding.get_ids().to_vec())
     }
 
@@ -47,19 +41,12 @@ impl Tokenizer {
     /// [`ModelError::Tokenizer`] if the decoder of the file refuses the ids.
     pub fn decode(&self, ids: &[u32]) -> Result<String, ModelError> {
         let text = self.inner.decode(ids, true);
-        text.map_err(|error| ModelError::Tokenizer {
-            action: "decode the ids",
-            detail: error.to_string(),
-        })
+        text.map_err(|error| ModelError::Tokenizer { action: "decode the ids", detail: error.to_string() })
     }
 
     /// A decoder for ids that come one at a time.
     pub fn stream(&self) -> TextStream<'_> {
-        TextStream {
-            tokenizer: self,
-            ids: Vec::new(),
-            shown: 0,
-        }
+        TextStream { tokenizer: self, ids: Vec::new(), shown: 0 }
     }
 }
 
@@ -104,12 +91,7 @@ impl TextStream<'_> {
     fn pending(&self) -> Result<String, ModelError> {
         let before = self.tokenizer.decode(&self.ids[..self.shown])?;
         let all = self.tokenizer.decode(&self.ids)?;
-        let common = before
-            .chars()
-            .zip(all.chars())
-            .take_while(|(left, right)| left == right)
-            .map(|(left, _)| left.len_utf8())
-            .sum();
+        let common = before.chars().zip(all.chars()).take_while(|(left, right)| left == right).map(|(left, _)| left.len_utf8()).sum();
         Ok(all[common..].to_owned())
     }
 }

@@ -41,9 +41,7 @@ impl Weights {
     /// Finds and checks every tensor of `specs` in the files.
     pub(crate) fn bind(specs: Vec<WeightSpec>, files: Files) -> Result<Weights, ModelError> {
         let directory = Directory::read(&files)?;
-        let bare = !specs
-            .iter()
-            .any(|spec| spec.name.starts_with(PREFIX) && directory.has(&spec.name));
+        let bare = !specs.iter().any(|spec| spec.name.starts_with(PREFIX) && directory.has(&spec.name));
         let mut tensors = Vec::with_capacity(specs.len());
         for mut spec in specs {
             if bare
@@ -54,27 +52,13 @@ impl Weights {
             }
             tensors.push(directory.find(spec)?);
         }
-        Ok(Weights {
-            files: files.files.into_iter().map(|file| file.bytes).collect(),
-            tensors,
-        })
+        Ok(Weights { files: files.files.into_iter().map(|file| file.bytes).collect(), tensors })
     }
 
     /// Tensors without values: shapes are those of `specs`, every element reads as zero.
     pub(crate) fn absent(specs: Vec<WeightSpec>, dtype: Dtype) -> Weights {
-        let tensors = specs
-            .into_iter()
-            .map(|spec| Tensor {
-                name: spec.name,
-                shape: spec.shape,
-                dtype,
-                place: None,
-            })
-            .collect();
-        Weights {
-            files: Vec::new(),
-            tensors,
-        }
+        let tensors = specs.into_iter().map(|spec| Tensor { name: spec.name, shape: spec.shape, dtype, place: None }).collect();
+        Weights { files: Vec::new(), tensors }
     }
 
     /// The tensors' ids, in order.
@@ -185,37 +169,18 @@ impl<'a> Directory<'a> {
     }
 
     fn find(&self, spec: WeightSpec) -> Result<Tensor, ModelError> {
-        let WeightSpec {
-            name,
-            shape,
-            fields,
-        } = spec;
+        let WeightSpec { name, shape, fields } = spec;
         let Some((number, stored)) = self.tensors.get(&name) else {
             return Err(self.missing(name));
         };
         let file = || self.files[*number].name.clone();
         if stored.shape != shape {
-            return Err(ModelError::WrongShape {
-                file: file(),
-                tensor: name,
-                got: stored.shape.clone(),
-                expected: shape,
-                fields,
-            });
+            return Err(ModelError::WrongShape { file: file(), tensor: name, got: stored.shape.clone(), expected: shape, fields });
         }
         let Some(dtype) = Dtype::from_safetensors(stored.dtype) else {
-            return Err(ModelError::TensorType {
-                file: file(),
-                tensor: name,
-                found: format!("{:?}", stored.dtype),
-            });
+            return Err(ModelError::TensorType { file: file(), tensor: name, found: format!("{:?}", stored.dtype) });
         };
-        Ok(Tensor {
-            name,
-            shape,
-            dtype,
-            place: Some((*number, stored.start)),
-        })
+        Ok(Tensor { name, shape, dtype, place: Some((*number, stored.start)) })
     }
 
     fn missing(&self, tensor: String) -> ModelError {
@@ -226,11 +191,12 @@ impl<'a> Directory<'a> {
         } else {
             "download the weights again, or correct config.json if it belongs to another model"
         };
+        const SHOWN: usize = 3;
         let names: Vec<&str> = self.files.iter().map(|file| file.name.as_str()).collect();
-        ModelError::MissingTensor {
-            tensor,
-            searched: names.join(", "),
-            hint,
+        let mut searched = names[..names.len().min(SHOWN)].join(", ");
+        if names.len() > SHOWN {
+            searched += &format!(" and {} more", names.len() - SHOWN);
         }
+        ModelError::MissingTensor { tensor, searched, hint }
     }
 }

@@ -26,17 +26,8 @@ pub(crate) struct Builder {
 
 impl Builder {
     /// Asks for a tensor.
-    pub(crate) fn weight(
-        &mut self,
-        name: String,
-        shape: &[usize],
-        fields: &'static str,
-    ) -> WeightId {
-        self.weights.push(WeightSpec {
-            name,
-            shape: shape.to_vec(),
-            fields,
-        });
+    pub(crate) fn weight(&mut self, name: String, shape: &[usize], fields: &'static str) -> WeightId {
+        self.weights.push(WeightSpec { name, shape: shape.to_vec(), fields });
         WeightId::new(self.weights.len() - 1)
     }
 
@@ -54,23 +45,10 @@ impl Builder {
     }
 
     /// Adds a node named after its block, and its output of `width` elements.
-    pub(crate) fn node(
-        &mut self,
-        block: Block,
-        name: &str,
-        op: Op,
-        inputs: &[ValueId],
-        width: usize,
-    ) -> ValueId {
+    pub(crate) fn node(&mut self, block: Block, name: &str, op: Op, inputs: &[ValueId], width: usize) -> ValueId {
         let name = format!("{block}.{name}");
         let output = self.value(name.clone(), width);
-        self.graph.nodes.push(Node {
-            name,
-            block,
-            op,
-            inputs: SmallVec::from_slice(inputs),
-            output,
-        });
+        self.graph.nodes.push(Node { name, block, op, inputs: SmallVec::from_slice(inputs), output });
         output
     }
 

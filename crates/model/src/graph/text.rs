@@ -11,8 +11,7 @@ impl Graph {
     /// are those of the checkpoint that the graph comes from. Every line ends with a newline.
     pub fn to_text(&self, weights: &Weights) -> String {
         let mut out = String::new();
-        self.write_text(weights, &mut out)
-            .expect("writing to a string does not fail");
+        self.write_text(weights, &mut out).expect("writing to a string does not fail");
         out
     }
 
@@ -20,12 +19,8 @@ impl Graph {
         for id in &self.inputs {
             writeln!(out, "input {}", self.shaped(*id))?;
         }
-        for cache in &self.caches {
-            writeln!(
-                out,
-                "cache layers.{} [{} x {}] keys and values a position",
-                cache.layer, cache.kv_heads, cache.head_dim
-            )?;
+        for (number, cache) in self.caches.iter().enumerate() {
+            writeln!(out, "cache {number} of layers.{} [{} x {}] keys and values a position", cache.layer, cache.kv_heads, cache.head_dim)?;
         }
         let longest = |id: &ValueId| self.shaped(*id).len();
         let column = self.nodes.iter().map(|node| longest(&node.output)).max();
@@ -36,17 +31,8 @@ impl Graph {
                 writeln!(out, "block {}", node.block)?;
                 last = Some(node.block);
             }
-            let inputs: Vec<&str> = node
-                .inputs
-                .iter()
-                .map(|id| self.value(*id).name.as_str())
-                .collect();
-            writeln!(
-                out,
-                "  {:column$} = {}",
-                self.shaped(node.output),
-                operation(&node.op, &inputs.join(", "), weights)
-            )?;
+            let inputs: Vec<&str> = node.inputs.iter().map(|id| self.value(*id).name.as_str()).collect();
+            writeln!(out, "  {:column$} = {}", self.shaped(node.output), operation(&node.op, &inputs.join(", "), weights))?;
         }
         for id in &self.outputs {
             writeln!(out, "output {}", self.shaped(*id))?;
@@ -77,16 +63,9 @@ fn operation(op: &Op, inputs: &str, weights: &Weights) -> String {
         Op::Rotary { heads, head_dim } => {
             format!("rotary({inputs}) heads={heads} head_dim={head_dim}")
         }
-        Op::Attention {
-            cache,
-            heads,
-            kv_heads,
-            head_dim,
-            scale,
-        } => format!(
-            "attention({inputs}) cache={} heads={heads} kv_heads={kv_heads} head_dim={head_dim} scale={scale}",
-            cache.index()
-        ),
+        Op::Attention { cache, heads, kv_heads, head_dim, scale } => {
+            format!("attention({inputs}) cache={} heads={heads} kv_heads={kv_heads} head_dim={head_dim} scale={scale}", cache.index())
+        }
         Op::Add => format!("add({inputs})"),
         Op::GatedSilu => format!("gated_silu({inputs})"),
     }

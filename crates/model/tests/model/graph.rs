@@ -1,0 +1,88 @@
+//! The shape of a Llama's decode graph, its text and its parts.
+
+use crate::support::{Parts, tiny};
+use lpu_model::{Block, Dtype, Graph, Op};
+use serde_json::json;
+
+fn graph(parts: &Parts) -> Graph {
+    parts.open().unwrap().graph()
+}
+
+#[test]
+fn text_shows_every_node_with_its_shapes() {
+    let parts = tiny(Dtype::F32).set("num_hidden_layers", json!(1));
+    let checkpoint = parts.open().unwrap();
+    let text = checkpoint.graph().to_text(checkpoint.weights());
+    assert_eq!(text, include_str!("graph.txt"), "the text is now:\n{text}");
+}
+
+#[test]
+fn values_are_made_before_they_are_used_and_named_once() {
+    let graph = graph(&tiny(Dtype::F32));
+    let mut made = vec![false; graph.values.len()];
+    for id in &graph.inputs {
+        made[id.index()] = true;
+    }
+    for node in &graph.nodes {
+        assert!(node.inputs.iter().all(|id| made[id.index()]), "{}", node.name);
+        assert!(!made[node.output.index()], "{}", node.name);
+        made[node.output.index()] = true;
+    }
+    assert!(made.iter().all(|made| *made));
+    let mut names: Vec<&str> = graph.values.iter().map(|v| v.name.as_str()).collect();
+    names.sort();
+    names.dedup();
+    assert_eq!(names.len(), graph.values.len());
+    for (number, cache) in graph.caches.iter().enumerate() {
+        assert_eq!((cache.layer, cache.kv_heads, cache.head_dim), (number, 2, 6));
+    }
+}
+
+#[test]
+fn a_tied_head_uses_the_embedding_even_beside_a_head_of_its_own() {
+    for parts in [tiny(Dtype::F32), tiny(Dtype::F32).without("lm_head.weight")] {
+        let checkpoint = parts.set("tie_word_embeddings", json!(true)).open().unwrap();
+        let graph = checkpoint.graph();
+        let Op::Linear { weight, bias } = graph.nodes.last().unwrap().op else {
+            panic!("the last node is the head");
+        };
+        assert_eq!((weight, bias), (checkpoint.embedding(), None));
+    }
+}
+
+#[test]
+fn biases_come_with_their_fields() {
+    let count = |attention: bool, mlp: bool| {
+        let parts = tiny(Dtype::F32).set("attention_bias", json!(attention)).set("mlp_bias", json!(mlp));
+        let biased = |op: &Op| matches!(op, Op::Linear { bias: Some(_), .. });
+        let graph = graph(&parts);
+        graph.nodes.iter().filter(|node| biased(&node.op)).count()
+    };
+    assert_eq!(count(false, false), 0);
+    assert_eq!(count(true, false), 2 * 4);
+    assert_eq!(count(false, true), 2 * 3);
+    assert_eq!(count(true, true), 2 * 7);
+}
+
+#[test]
+fn blocks_are_in_order() {
+    let blocks = graph(&tiny(Dtype::F32)).blocks();
+    let expected = [Block::Attention(0), Block::FeedForward(0), Block::Attention(1), Block::FeedForward(1), Block::Head];
+    assert_eq!(blocks, expected);
+}
+
+#[test]
+fn a_part_stands_alone() {
+    let whole = graph(&tiny(Dtype::F32));
+    assert_eq!(whole.cut(0..5), whole);
+    let part = whole.cut(1..3);
+    assert_eq!(part.blocks(), whole.blocks()[1..3]);
+    let names = |ids: &[lpu_model::ValueId]| -> Vec<String> { ids.iter().map(|id| part.value(*id).name.clone()).collect() };
+    assert_eq!(names(&part.inputs), ["layers.0.attention.sum"]);
+    assert_eq!(names(&part.outputs), ["layers.1.attention.sum"]);
+    assert_eq!(part.caches, [whole.caches[1]]);
+    assert_eq!(part.maker(part.inputs[0]), None);
+    let last = part.maker(part.outputs[0]).unwrap();
+    assert_eq!(part.node(last).name, "layers.1.attention.sum");
+    assert_eq!(whole.cut(2..2), Graph::default());
+}

@@ -1,0 +1,11 @@
+//! Tests of this crate through its public items, in one binary.
+
+mod bad_tensors;
+mod config;
+mod graph;
+mod logits;
+mod open;
+mod rotary;
+mod support;
+#[cfg(feature = "tokenizer")]
+mod tokenizer;
