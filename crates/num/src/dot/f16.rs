@@ -1,0 +1,152 @@
+//! The fp16 pass at speed. A sum is taken in binary64, in whatever order suits the host, and returned only if its rounding error provably
+//! cannot change the rounded result; otherwise [`dot_f16_exact`] decides. So every host returns the bits of the definition.
+
+use super::dot_f16_exact;
+use crate::fp32::canonical;
+
+/// Partial sums kept side by side; they bound the roundings on any path and give the compiler vectors to fill.
+const PARTIALS: usize = 32;
+
+/// The activations of one pass, with the bounds that prove a sum exact or its rounding safe.
+#[derive(Clone, Debug, Default)]
+pub struct PassF16 {
+    x: Vec<f32>,
+    wide: Vec<f64>,
+    /// At least the sum of `|x|`; infinite or NaN if some lane is.
+    l1: f64,
+    /// Below this bound on the sum of `|w x|`, every partial sum in binary64 is exact.
+    exact_below: f64,
+    /// The error of a binary64 sum, as a share of the bound on the sum of `|w x|`.
+    error_share: f64,
+}
+
+impl PassF16 {
+    /// The pass of these activations, each the binary32 value of an fp16 number.
+    pub fn new(x: &[f32]) -> Self {
+        let mut pass = Self::default();
+        pass.load(x);
+        pass
+    }
+
+    /// Replaces the activations, keeping the memory of the old ones.
+    pub fn load(&mut self, x: &[f32]) {
+        self.x.clear();
+        self.x.extend_from_slice(x);
+        self.wide.clear();
+        self.wide.extend(x.iter().map(|&v| f64::from(v)));
+        // The factor covers the rounding of the sum itself, for up to 2^12 lanes with a wide margin and beyond by its growth.
+        let slack = 1.0 + x.len().max(4096) as f64 * (1.0 / 4_503_599_627_370_496.0);
+        self.l1 = self.wide.iter().map(|v| v.abs()).sum::<f64>() * slack;
+        // Every product is a multiple of 2^(unit - 24), so sums below 2^53 such units are exact.
+        let unit = x.iter().filter(|v| v.is_finite() && **v != 0.0).map(|&v| lowest_bit(v)).min().unwrap_or(0);
+        self.exact_below = power_of_two(29 + unit);
+        // A path passes through one accumulator, the tail and five joins; the rest is room for the bounds' own rounding.
+        let path = x.len() / PARTIALS + 1 + PARTIALS.ilog2() as usize;
+        self.error_share = (path + 8) as f64 * (1.0 / 9_007_199_254_740_992.0);
+    }
+
+    /// The number of lanes.
+    pub fn lanes(&self) -> usize {
+        self.x.len()
+    }
+
+    /// [`dot_f16_exact`] of a row of weights and these activations. `max_abs_w` is at least the greatest `|w|` of the row, and infinite or
+    /// NaN if some weight is.
+    pub fn row(&self, w: &[f32], max_abs_w: f32) -> f32 {
+        let mut out = [0.0];
+        self.plane(w, w.len(), &[max_abs_w], &mut out);
+        out[0]
+    }
+
+    /// [`PassF16::row`] for each row of a plane: `weights` holds `out.len()` rows of `lanes` weights, `row_max` the bound of each.
+    pub fn plane(&self, weights: &[f32], lanes: usize, row_max: &[f32], out: &mut [f32]) {
+        assert_eq!(lanes, self.x.len(), "as many lanes as activations");
+        assert_eq!(weights.len(), lanes * out.len(), "a row of weights for every output");
+        assert_eq!(row_max.len(), out.len(), "a bound for every row");
+        if lanes == 0 {
+            out.fill(0.0);
+            return;
+        }
+        #[cfg(target_arch = "x86_64")]
+        {
+            if is_x86_feature_detected!("avx512f") {
+                // SAFETY: the host has AVX-512F, all that the function asks for.
+                return unsafe { self.plane_avx512(weights, row_max, out) };
+            }
+            if is_x86_feature_detected!("avx2") {
+                // SAFETY: the host has AVX2, all that the function asks for.
+                return unsafe { self.plane_avx2(weights, row_max, out) };
+            }
+        }
+        self.plane_in_order(weights, row_max, out);
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx512f")]
+    fn plane_avx512(&self, weights: &[f32], row_max: &[f32], out: &mut [f32]) {
+        self.plane_in_order(weights, row_max, out);
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx2")]
+    fn plane_avx2(&self, weights: &[f32], row_max: &[f32], out: &mut [f32]) {
+        self.plane_in_order(weights, row_max, out);
+    }
+
+    /// The scalar form of every vector variant, compiled into each with its instruction set.
+    #[inline(always)]
+    fn plane_in_order(&self, weights: &[f32], row_max: &[f32], out: &mut [f32]) {
+        for ((w, &max), out) in weights.chunks_exact(self.x.len()).zip(row_max).zip(out) {
+            *out = if max == 0.0 && self.l1.is_finite() { 0.0 } else { self.settle(partial_sums(w, &self.wide), w, max) };
+        }
+    }
+
+    /// Turns a binary64 sum into the exact sum rounded once.
+    #[inline(always)]
+    fn settle(&self, sum: f64, w: &[f32], max_abs_w: f32) -> f32 {
+        let bound = self.l1 * f64::from(max_abs_w);
+        // Finite operands cannot overflow binary64, so an infinity or NaN here is that of the definition.
+        if bound < self.exact_below || !sum.is_finite() {
+            return canonical(sum as f32);
+        }
+        let error = bound * self.error_share;
+        let (below, above) = ((sum - error) as f32, (sum + error) as f32);
+        if below == above { below } else { dot_f16_exact(w, &self.x) }
+    }
+}
+
+/// The sum of products in binary64. Each product of two fp16 numbers is exact.
+#[inline(always)]
+fn partial_sums(w: &[f32], x: &[f64]) -> f64 {
+    let mut sums = [0.0f64; PARTIALS];
+    let ((w, w_tail), (x, x_tail)) = (w.as_chunks::<PARTIALS>(), x.as_chunks::<PARTIALS>());
+    for (w, x) in w.iter().zip(x) {
+        for lane in 0..PARTIALS {
+            sums[lane] += f64::from(w[lane]) * x[lane];
+        }
+    }
+    for ((sum, &w), &x) in sums.iter_mut().zip(w_tail).zip(x_tail) {
+        *sum += f64::from(w) * x;
+    }
+    let mut width = PARTIALS / 2;
+    while width > 0 {
+        for lane in 0..width {
+            sums[lane] += sums[lane + width];
+        }
+        width /= 2;
+    }
+    sums[0]
+}
+
+/// The exponent of the lowest set bit of a finite number other than zero.
+fn lowest_bit(v: f32) -> i32 {
+    let magnitude = v.to_bits() & 0x7FFF_FFFF;
+    let exponent = (magnitude >> 23).max(1) as i32 - 150;
+    let significand = if magnitude < 0x0080_0000 { magnitude } else { (magnitude & 0x007F_FFFF) | 0x0080_0000 };
+    exponent + significand.trailing_zeros() as i32
+}
+
+/// `2^k` for k in the normal range of binary64.
+fn power_of_two(k: i32) -> f64 {
+    f64::from_bits(((1023 + k) as u64) << 52)
+}
