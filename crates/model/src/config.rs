@@ -9,9 +9,9 @@ use serde_json::{Map, Value, json};
 use crate::fields::Fields;
 use crate::{Dtype, Family, ModelError, Rope};
 
-/// Largest hidden, intermediate, head and vocabulary size taken: with it, the elements of any
-/// tensor stay countable in 64 bits.
-const SIZE_LIMIT: usize = 1 << 24;
+/// Largest hidden, intermediate, head and vocabulary size taken: with it and [`LAYER_LIMIT`], the
+/// bytes of a whole model stay countable in 64 bits.
+const SIZE_LIMIT: usize = 1 << 22;
 /// Most heads taken.
 const HEAD_LIMIT: usize = 1 << 16;
 /// Most layers taken; a graph has about fifteen nodes a layer.
@@ -61,6 +61,10 @@ pub struct Config {
 }
 
 impl Config {
+    /// The greatest position that has a rotary row: as an angle in radians, the greatest that
+    /// `lpu_num` takes the sine of.
+    pub const LAST_POSITION: u32 = lpu_num::fp64::ANGLE_LIMIT as u32;
+
     /// Reads the text of a `config.json`.
     ///
     /// Both spellings of the rotary parameters (`rope_theta` with `rope_scaling`, and
@@ -135,8 +139,10 @@ impl Config {
 
     /// Adds the stop ids of a `generation_config.json`.
     pub(crate) fn add_generation(&mut self, json: &[u8]) -> Result<(), ModelError> {
-        let object = parse_object(json)?;
-        self.stop_ids.extend(Fields::new(&object).token_ids("eos_token_id")?);
+        let bad = |detail: String| ModelError::BadGenerationConfig { detail };
+        let object: Map<String, Value> = serde_json::from_slice(json).map_err(|error| bad(error.to_string()))?;
+        let ids = Fields::new(&object).token_ids("eos_token_id");
+        self.stop_ids.extend(ids.map_err(|_| bad("`eos_token_id` is neither a token id nor a list of token ids".to_owned()))?);
         self.stop_ids.sort_unstable();
         self.stop_ids.dedup();
         Ok(())
@@ -149,7 +155,11 @@ impl Config {
 
     /// Cosines and sines that rotate queries and keys at a position: two vectors of
     /// `head_dim / 2`, for the pairs (i, i + head_dim / 2) of every head.
+    ///
+    /// # Panics
+    /// If the position is above [`Config::LAST_POSITION`].
     pub fn rotary_row(&self, pos: u32) -> (Vec<f32>, Vec<f32>) {
+        assert!(pos <= Config::LAST_POSITION, "position {pos}");
         self.rope.row(self.head_dim, pos)
     }
 }

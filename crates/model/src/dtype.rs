@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::arithmetic::{bf16_to_f32, f16_to_f32};
+use lpu_num::half::{bf16_to_f32, f16_to_f32};
 
 /// Element type of a stored tensor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

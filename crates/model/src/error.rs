@@ -57,6 +57,12 @@ pub enum ModelError {
         /// What the JSON reader said.
         detail: String,
     },
+    /// `generation_config.json` does not parse, or its stop ids are none.
+    #[error("generation_config.json: {detail}; correct the file or remove it")]
+    BadGenerationConfig {
+        /// What is wrong.
+        detail: String,
+    },
     /// A field that has no default is absent.
     #[error("config.json: `{field}` is missing; add it with the value that the model was trained with")]
     MissingField {

@@ -82,20 +82,31 @@ impl<'a> Fields<'a> {
         self.get(key).map(|value| value.as_f64().ok_or_else(|| self.wrong(key, value, "a number"))).transpose()
     }
 
-    /// A number that float32 holds as a finite one above zero.
-    pub(crate) fn positive(&self, key: &str) -> Result<Option<f64>, ModelError> {
+    /// A number that float32 holds as a finite one, at least 1.
+    pub(crate) fn at_least_one(&self, key: &str) -> Result<Option<f64>, ModelError> {
+        self.number_where(key, |value| value >= 1.0, "at least 1 and finite in float32")
+    }
+
+    /// Like [`Fields::at_least_one`], for a field that has no default.
+    pub(crate) fn required_at_least_one(&self, key: &str) -> Result<f64, ModelError> {
+        self.at_least_one(key)?.ok_or_else(|| ModelError::MissingField { field: self.name(key) })
+    }
+
+    /// A number that float32 holds as a finite one above zero; the field has no default.
+    pub(crate) fn required_positive(&self, key: &str) -> Result<f64, ModelError> {
+        let number = self.number_where(key, |value| value > 0.0, "above 0 and finite in float32")?;
+        number.ok_or_else(|| ModelError::MissingField { field: self.name(key) })
+    }
+
+    /// A number that is finite and passes `rule` as float32.
+    fn number_where(&self, key: &str, passes: fn(f32) -> bool, rule: &'static str) -> Result<Option<f64>, ModelError> {
         let number = self.number(key)?;
         match number {
-            Some(value) if !((value as f32).is_finite() && value as f32 > 0.0) => {
-                Err(ModelError::OutOfRange { field: self.name(key), value, rule: "above 0 and finite in float32" })
+            Some(value) if !((value as f32).is_finite() && passes(value as f32)) => {
+                Err(ModelError::OutOfRange { field: self.name(key), value, rule })
             }
             _ => Ok(number),
         }
-    }
-
-    /// Like [`Fields::positive`], for a field that has no default.
-    pub(crate) fn required_positive(&self, key: &str) -> Result<f64, ModelError> {
-        self.positive(key)?.ok_or_else(|| ModelError::MissingField { field: self.name(key) })
     }
 
     /// `true` or `false`; absent means `false`.

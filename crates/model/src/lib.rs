@@ -11,7 +11,6 @@
 //! Everything that can be wrong with a checkpoint is found by [`Checkpoint::open`] and reported as a
 //! [`ModelError`]; after that, building graphs and reading rows cannot fail.
 
-mod arithmetic;
 mod checkpoint;
 mod config;
 mod dtype;

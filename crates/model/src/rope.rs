@@ -66,9 +66,9 @@ impl Rope {
             }
         }
 
-        let theta = match rope.positive("rope_theta")? {
+        let theta = match rope.at_least_one("rope_theta")? {
             Some(theta) => theta,
-            None => config.positive("rope_theta")?.unwrap_or(DEFAULT_THETA),
+            None => config.at_least_one("rope_theta")?.unwrap_or(DEFAULT_THETA),
         };
         let kind = match rope.text("rope_type")? {
             Some(kind) => kind,
@@ -76,7 +76,7 @@ impl Rope {
         };
         match kind {
             "default" => Ok(Rope::Default { theta }),
-            "linear" => Ok(Rope::Linear { theta, factor: rope.required_positive("factor")? }),
+            "linear" => Ok(Rope::Linear { theta, factor: rope.required_at_least_one("factor")? }),
             "llama3" => {
                 const KEY: &str = "original_max_position_embeddings";
                 let low_freq_factor = rope.required_positive("low_freq_factor")?;
@@ -92,7 +92,7 @@ impl Rope {
                     Some(outer) => outer,
                     None => rope.size(KEY, POSITION_LIMIT)?.unwrap_or(max_positions),
                 };
-                Ok(Rope::Llama3 { theta, factor: rope.required_positive("factor")?, low_freq_factor, high_freq_factor, original_max })
+                Ok(Rope::Llama3 { theta, factor: rope.required_at_least_one("factor")?, low_freq_factor, high_freq_factor, original_max })
             }
             other => Err(ModelError::UnknownRope { found: other.to_owned() }),
         }
@@ -144,18 +144,19 @@ impl Rope {
         }
     }
 
-    /// Cosines and sines of the angles at a position, `head_dim / 2` of each.
+    /// Cosines and sines of the angles at a position, `head_dim / 2` of each. Base and divisor are
+    /// at least 1, so no frequency is above 1 and no angle above the position.
     pub(crate) fn row(&self, head_dim: usize, position: u32) -> (Vec<f32>, Vec<f32>) {
         self.inv_freq(head_dim)
             .into_iter()
             .map(|frequency| {
                 let angle = f64::from(position as f32 * frequency);
-                (crate::arithmetic::cos(angle) as f32, crate::arithmetic::sin(angle) as f32)
+                (lpu_num::fp64::cos(angle) as f32, lpu_num::fp64::sin(angle) as f32)
             })
             .unzip()
     }
 }
 
 fn power(base: f32, exponent: f32) -> f32 {
-    crate::arithmetic::pow(f64::from(base), f64::from(exponent)) as f32
+    lpu_num::fp64::pow(f64::from(base), f64::from(exponent)) as f32
 }

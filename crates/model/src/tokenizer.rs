@@ -1,5 +1,7 @@
 //! Text to token ids and back.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use crate::ModelError;
 
 /// A tokenizer read from `tokenizer.json`.
@@ -18,10 +20,14 @@ impl Tokenizer {
     }
 
     pub(crate) fn load(json: &[u8]) -> Result<Tokenizer, String> {
-        let mut inner = tokenizers::Tokenizer::from_bytes(json).map_err(|error| error.to_string())?;
-        inner.with_truncation(None).map_err(|error| error.to_string())?;
-        inner.with_padding(None);
-        Ok(Tokenizer { inner })
+        // The reader of tokenizers trusts the syntax, so it is checked first.
+        serde_json::from_slice::<serde_json::Value>(json).map_err(|error| error.to_string())?;
+        guarded(|| {
+            let mut inner = tokenizers::Tokenizer::from_bytes(json)?;
+            inner.with_truncation(None)?;
+            inner.with_padding(None);
+            Ok(Tokenizer { inner })
+        })
     }
 
     /// The ids of a text, with the special tokens that `tokenizer.json` adds (as a rule one that
@@ -30,9 +36,8 @@ impl Tokenizer {
     /// # Errors
     /// [`ModelError::Tokenizer`] if the text has no ids.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, ModelError> {
-        let encoding = self.inner.encode_fast(text, true);
-        let encoding = encoding.map_err(|error| ModelError::Tokenizer { action: "encode the text", detail: error.to_string() })?;
-        Ok(encoding.get_ids().to_vec())
+        let ids = guarded(|| Ok(self.inner.encode_fast(text, true)?.get_ids().to_vec()));
+        ids.map_err(|detail| ModelError::Tokenizer { action: "encode the text", detail })
     }
 
     /// The text of ids; special tokens and ids that it does not know are left out.
@@ -40,13 +45,22 @@ impl Tokenizer {
     /// # Errors
     /// [`ModelError::Tokenizer`] if the decoder of the file refuses the ids.
     pub fn decode(&self, ids: &[u32]) -> Result<String, ModelError> {
-        let text = self.inner.decode(ids, true);
-        text.map_err(|error| ModelError::Tokenizer { action: "decode the ids", detail: error.to_string() })
+        let text = guarded(|| self.inner.decode(ids, true));
+        text.map_err(|detail| ModelError::Tokenizer { action: "decode the ids", detail })
     }
 
     /// A decoder for ids that come one at a time.
     pub fn stream(&self) -> TextStream<'_> {
         TextStream { tokenizer: self, ids: Vec::new(), shown: 0 }
+    }
+}
+
+/// Runs a call into the tokenizer, which panics on some files that contradict themselves (a template
+/// that names a token that it does not define, for one); a panic is an error like the others.
+fn guarded<T>(call: impl FnOnce() -> tokenizers::Result<T>) -> Result<T, String> {
+    match catch_unwind(AssertUnwindSafe(call)) {
+        Ok(result) => result.map_err(|error| error.to_string()),
+        Err(_) => Err("the file contradicts itself".to_owned()),
     }
 }
 

@@ -129,6 +129,11 @@ fn stop_ids_of_both_files_are_joined() {
     folder.put("generation_config.json", r#"{"bos_token_id": 1}"#);
     let checkpoint = Checkpoint::open(folder.path()).unwrap();
     assert_eq!(checkpoint.config.stop_ids, [2, 9]);
+    for damaged in ["", "[]", r#"{"eos_token_id": "2"}"#] {
+        folder.put("generation_config.json", damaged);
+        let error = refused(Checkpoint::open(folder.path())).to_string();
+        assert!(error.starts_with("generation_config.json: "), "{error}");
+    }
 }
 
 #[test]

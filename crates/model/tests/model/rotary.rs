@@ -131,6 +131,6 @@ fn rows_of_default() {
     let (cos, sin) = config.rotary_row(2047);
     close(&cos, &[0.24971525371074677, -0.8792673349380493, -0.0496266707777977, -0.4584086835384369]);
     close(&sin, &[-0.968319296836853, -0.47632861137390137, 0.9987678527832031, 0.8887414932250977]);
-    let (cos, sin) = config.rotary_row(u32::MAX);
+    let (cos, sin) = config.rotary_row(Config::LAST_POSITION);
     assert!(cos.iter().chain(&sin).all(|value| value.abs() <= 1.0));
 }

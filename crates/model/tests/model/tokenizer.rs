@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use crate::support::{refused, tiny};
 use lpu_model::{Checkpoint, Dtype, ModelError, Tokenizer};
+use proptest::prelude::*;
 use serde_json::{Value, json};
 
 /// Byte-level pieces: a start token, "a", "b", " a" (merged), and the three bytes of "€".
@@ -90,5 +91,29 @@ fn a_checkpoint_loads_its_tokenizer_when_it_is_asked_for() {
         let checkpoint = open(Some(damaged.as_bytes()));
         let error = refused(checkpoint.tokenizer());
         assert!(matches!(error, ModelError::BadTokenizer { .. }), "{error}");
+    }
+}
+
+#[test]
+fn a_file_that_contradicts_itself_is_an_error_not_a_panic() {
+    let mut json = tokenizer();
+    json["post_processor"]["special_tokens"] = json!({});
+    let encoded = Tokenizer::from_json(json.to_string().as_bytes()).and_then(|tokenizer| tokenizer.encode("a"));
+    refused(encoded);
+}
+
+proptest! {
+    #[test]
+    fn a_damaged_tokenizer_is_read_or_refused(edits in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6)) {
+        let mut json = tokenizer().to_string().into_bytes();
+        for (place, value) in edits {
+            let place = place.index(json.len());
+            json[place] = value;
+        }
+        if let Ok(tokenizer) = Tokenizer::from_json(&json)
+            && let Ok(ids) = tokenizer.encode("ab a€ b a")
+        {
+            let _ = tokenizer.decode(&ids);
+        }
     }
 }
