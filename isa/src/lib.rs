@@ -4,14 +4,19 @@
 //! the disassembler, the reference page and the timed expansion of queues all follow from it.
 //! This crate does no I/O and detects no faults: it says what a program *is*, never whether it is legal.
 
+pub mod codec;
+pub mod container;
 pub mod fault;
 pub mod operand;
 pub mod program;
 pub mod queue;
 pub mod rule;
 pub mod table;
+mod text;
 pub mod timeline;
 
+pub use codec::{decode_queue, encode_queue};
+pub use container::{ContentError, Encoded, FormatError};
 pub use fault::{Fault, Site, Violation};
 pub use operand::{
     Accumulator, Arithmetic, Count, Direction, Edge, Format, GroupWidth, Kind, Mode, Number, Operand, Orientation, PassFormat, Row, Shift,
@@ -21,4 +26,4 @@ pub use program::{ChipId, ChipRef, Container, Extent, Fill, Image, Program, Regi
 pub use queue::{Hemisphere, Item, PlanePort, Queue, Unit};
 pub use rule::Rule;
 pub use table::{DelayClass, Flow, Instruction, Malformed, StreamUse, TABLE, TableRow};
-pub use timeline::{Issue, QueueError, compress, expand, validate};
+pub use timeline::{Clock, Issue, MAX_CYCLES, QueueError, Slots, compress, expand, validate};

@@ -70,64 +70,128 @@ fn accesses_memory(instruction: &Instruction) -> Option<bool> {
     }
 }
 
+/// The most cycles that a queue may run; keeps every sum of cycles and delays far from overflow (assumed).
+pub const MAX_CYCLES: u64 = 1 << 40;
+
+/// The clock of one queue: what [`expand`] steps, for those who need times but no issues.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Clock {
+    next: u64,
+    issued: u64,
+}
+
+/// The cycles in which one item issues.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Slots {
+    /// First cycle; the clock itself when nothing issues.
+    pub first: u64,
+    /// Number of issues.
+    pub count: u32,
+    /// Cycles from one to the next.
+    pub distance: u64,
+}
+
+impl Slots {
+    /// The last cycle; the first when nothing issues.
+    #[must_use]
+    pub fn last(self) -> u64 {
+        self.first + u64::from(self.count.saturating_sub(1)) * self.distance
+    }
+}
+
+impl Clock {
+    /// The cycle in which the next unpaired instruction would issue.
+    #[must_use]
+    pub const fn now(self) -> u64 {
+        self.next
+    }
+
+    /// Moves past an item and says when it issues.
+    pub fn step(&mut self, item: &Item) -> Slots {
+        match item.instruction {
+            Instruction::Nop { count } => {
+                let first = self.next;
+                self.next += u64::from(count.0);
+                Slots { first, count: 0, distance: 1 }
+            }
+            Instruction::Repeat { count, distance, .. } => {
+                let distance = u64::from(distance.0);
+                let slots = Slots { first: self.issued + distance, count: u32::from(count.0), distance };
+                self.next = slots.last() + 1;
+                slots
+            }
+            _ => {
+                if !item.paired {
+                    self.issued = self.next;
+                    self.next += 1;
+                }
+                Slots { first: self.issued, count: 1, distance: 1 }
+            }
+        }
+    }
+}
+
+/// The items that move a clock on by `cycles` and issue nothing.
+pub fn wait(cycles: u64) -> impl Iterator<Item = Item> {
+    let longest = u64::from(u16::MAX);
+    (0..cycles.div_ceil(longest)).map(move |index| {
+        let count = (cycles - index * longest).min(longest) as u16;
+        Instruction::Nop { count: Count(count) }.into()
+    })
+}
+
 /// Whether the items of a queue have a meaning: units, operands, pairs and repeats.
 ///
 /// # Errors
 /// [`QueueError`] names the first item that has none.
 pub fn validate(queue: Queue, items: &[Item]) -> Result<(), QueueError> {
-    for (item, Item { instruction, paired }) in items.iter().enumerate() {
-        if !queue.accepts(instruction) {
-            return Err(QueueError::WrongUnit { queue, item, mnemonic: instruction.row().mnemonic });
+    let mut before = None;
+    for (index, item) in items.iter().enumerate() {
+        validate_item(queue, before, index, item)?;
+        before = Some(item);
+    }
+    Ok(())
+}
+
+/// Whether item `index` of a queue has a meaning after the item `before` it.
+///
+/// # Errors
+/// [`QueueError`] says why it has none.
+pub fn validate_item(queue: Queue, before: Option<&Item>, item: usize, Item { instruction, paired }: &Item) -> Result<(), QueueError> {
+    if !queue.accepts(instruction) {
+        return Err(QueueError::WrongUnit { queue, item, mnemonic: instruction.row().mnemonic });
+    }
+    let malformed = |malformed| QueueError::Malformed { queue, item, malformed };
+    instruction.validate().map_err(malformed)?;
+    if *paired {
+        let first = before.filter(|before| !before.paired).and_then(|before| accesses_memory(&before.instruction));
+        if first.is_none() || accesses_memory(instruction) != first.map(|writes| !writes) {
+            return Err(QueueError::BadPair { queue, item });
         }
-        instruction.validate().map_err(|malformed| QueueError::Malformed { queue, item, malformed })?;
-        let before = item.checked_sub(1).map(|index| items[index]);
-        if *paired {
-            let first = before.filter(|before| !before.paired).and_then(|before| accesses_memory(&before.instruction));
-            if first.is_none() || accesses_memory(instruction) != first.map(|writes| !writes) {
-                return Err(QueueError::BadPair { queue, item });
-            }
-        }
-        if matches!(instruction, Instruction::Repeat { .. })
-            && before.is_none_or(|before| before.paired || before.instruction.row().unit == Unit::Icu)
-        {
-            return Err(QueueError::NothingToRepeat { queue, item });
-        }
+    }
+    if let Instruction::Repeat { stride, .. } = *instruction {
+        let repeated = before.filter(|before| !before.paired && before.instruction.row().unit != Unit::Icu);
+        let repeated = repeated.ok_or(QueueError::NothingToRepeat { queue, item })?;
+        repeated.instruction.strided(stride, 1).validate().map_err(malformed)?;
     }
     Ok(())
 }
 
 /// The issues of a queue in order of their cycles; the items must be valid.
 pub fn expand(items: &[Item]) -> impl Iterator<Item = Issue> + '_ {
-    let mut clock = 0u64;
-    let mut issued = 0u64;
+    let mut clock = Clock::default();
     items.iter().enumerate().flat_map(move |(index, item)| {
-        let issue = |cycle, item: usize, instruction| Issue { cycle, item: item as u32, instruction };
-        let (first, base, count, distance, stride) = match item.instruction {
-            Instruction::Nop { count: Count(count) } => {
-                clock += u64::from(count);
-                (None, None, 0, 0, Stride(0))
-            }
-            Instruction::Repeat { count: Count(count), distance: Count(distance), stride } => {
-                clock = issued + u64::from(count) * u64::from(distance) + 1;
-                let base = index.checked_sub(1).map(|before| (issued, before, items[before].instruction));
-                (None, base, u32::from(count), u64::from(distance), stride)
-            }
-            instruction => {
-                if !item.paired {
-                    issued = clock;
-                    clock += 1;
-                }
-                (Some(issue(issued, index, instruction)), None, 0, 0, Stride(0))
-            }
+        let Slots { first, count, distance } = clock.step(item);
+        let (of, stride, times) = match item.instruction {
+            Instruction::Repeat { stride, .. } => (index.saturating_sub(1), stride, 1),
+            _ => (index, Stride(0), 0),
         };
-        let repeated = base.into_iter().flat_map(move |(cycle, before, instruction)| {
-            (1..=count).map(move |times| Issue {
-                cycle: cycle + u64::from(times) * distance,
-                item: before as u32,
-                instruction: instruction.strided(stride, times),
-            })
-        });
-        first.into_iter().chain(repeated)
+        let instruction = items[of].instruction;
+        (0..count).map(move |step| Issue {
+            cycle: first + u64::from(step) * distance,
+            item: of as u32,
+            instruction: if times == 0 { instruction } else { instruction.strided(stride, step + times) },
+        })
     })
 }
 
@@ -150,12 +214,7 @@ pub fn compress(issues: &[(u64, Instruction)]) -> Vec<Item> {
             at += 1;
             continue;
         }
-        let mut gap = cycle.checked_sub(clock).expect("issues are in order of their cycles");
-        while gap > 0 {
-            let count = gap.min(u64::from(u16::MAX)) as u16;
-            items.push(Instruction::Nop { count: Count(count) }.into());
-            gap -= u64::from(count);
-        }
+        items.extend(wait(cycle.checked_sub(clock).expect("issues are in order of their cycles")));
         items.push(instruction.into());
         clock = cycle + 1;
         if let Some((count, distance, stride)) = run_length(&issues[at..]) {
