@@ -1,0 +1,86 @@
+//! Why a model cannot be compiled for a chip.
+
+use thiserror::Error;
+
+/// Why a model cannot be compiled for a chip; every message says what would help.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum CompileError {
+    /// The weights do not fit.
+    #[error(
+        "weights in {format} take {needed} bytes of the weight slices in {chip}, which hold {available}; {advice}"
+    )]
+    WeightsTooLarge {
+        /// The chip's name.
+        chip: String,
+        /// The number format.
+        format: &'static str,
+        /// Bytes needed, padding included.
+        needed: u64,
+        /// Bytes there are.
+        available: u64,
+        /// What would fit.
+        advice: String,
+    },
+    /// The key-value cache does not fit beside the weights.
+    #[error("a context of {context} tokens takes {needed} bytes of key-value memory, {available} are left beside the weights; a context of {fits} would fit")]
+    ContextTooLarge {
+        /// The context asked for.
+        context: usize,
+        /// Bytes needed.
+        needed: u64,
+        /// Bytes left.
+        available: u64,
+        /// The largest context that fits.
+        fits: usize,
+    },
+    /// A context of no tokens.
+    #[error("a context of 0 tokens holds nothing; ask for at least 1")]
+    EmptyContext,
+    /// Constants or intermediate vectors do not fit the slices set aside for them.
+    #[error("{what} take {needed} words in each slice next to the VXM, which holds {available}; use a chip with more words a bank or a smaller model")]
+    ScratchTooLarge {
+        /// What does not fit.
+        what: &'static str,
+        /// Words needed.
+        needed: u64,
+        /// Words there are.
+        available: u64,
+    },
+    /// A head is wider than a vector.
+    #[error("a head of {head_dim} elements does not fit a vector of {lanes} lanes; use a chip with more superlanes")]
+    HeadTooWide {
+        /// Elements of a head.
+        head_dim: usize,
+        /// Lanes of a vector.
+        lanes: usize,
+    },
+    /// The chip lacks something that every schedule needs.
+    #[error("chip {chip} has {found} {what}, schedules need at least {needed}; describe a larger chip")]
+    ChipTooSmall {
+        /// The chip's name.
+        chip: String,
+        /// What there is too little of.
+        what: &'static str,
+        /// How many there are.
+        found: u32,
+        /// How many are needed.
+        needed: u32,
+    },
+    /// An operation that the compiler does not lower.
+    #[error("node {node}: {what}; compile a part of the graph without it, or a supported family")]
+    Unsupported {
+        /// The node's name.
+        node: String,
+        /// What is not supported.
+        what: String,
+    },
+    /// No cycle was found for a block.
+    #[error("no free place for {what} within {searched} cycles; this chip has too few streams, ALUs or ports for it")]
+    NoPlace {
+        /// The block.
+        what: String,
+        /// Cycles searched.
+        searched: u64,
+    },
+}

@@ -1,0 +1,182 @@
+//! Placing rigid blocks: a block is tried at one start cycle after another until all its reservations hold.
+//! Values travel between memory and units on streams that are chosen here.
+
+use std::collections::BTreeMap;
+
+use lpu_chip::Chip;
+use lpu_isa::{DelayClass, Direction, Hemisphere, Instruction, Queue, SliceId, Stream, Word};
+
+use crate::error::CompileError;
+use crate::tables::Tables;
+
+/// Cycles searched for a block before giving up.
+const SEARCH: u64 = 1 << 20;
+
+/// A vector in the slices next to the VXM: byte plane `b` lies in slice `4 * quad + (b + turn) % 4` of its side, in the
+/// same word of every slice, and the same in each quad listed.
+#[derive(Clone, Debug)]
+pub(crate) struct Parked {
+    pub(crate) bytes: u8,
+    pub(crate) side: Hemisphere,
+    pub(crate) word: u32,
+    pub(crate) turn: u8,
+    pub(crate) quads: &'static [u8],
+    /// First cycle in which it may be read.
+    pub(crate) ready: u64,
+}
+
+impl Parked {
+    pub(crate) fn slice(&self, quad: u8, byte: u8) -> SliceId {
+        SliceId { side: self.side, index: u16::from(4 * quad + (byte + self.turn) % 4) }
+    }
+}
+
+/// The reservations and instructions so far.
+pub(crate) struct Scheduler<'a> {
+    pub(crate) chip: &'a Chip,
+    pub(crate) tables: Tables,
+    issued: Vec<(Queue, u64, Instruction)>,
+    turn: u8,
+}
+
+impl<'a> Scheduler<'a> {
+    pub(crate) fn new(chip: &'a Chip) -> Self {
+        Self { chip, tables: Tables::new(chip), issued: Vec::new(), turn: 0 }
+    }
+
+    /// Places a block at the earliest start from `from` on at which `attempt` succeeds.
+    pub(crate) fn place<R>(
+        &mut self,
+        what: &str,
+        from: u64,
+        mut attempt: impl FnMut(&mut Self, u64) -> Option<R>,
+    ) -> Result<R, CompileError> {
+        let issued = self.issued.len();
+        self.tables.commit();
+        let mark = self.tables.mark();
+        for start in from..from + SEARCH {
+            if let Some(result) = attempt(self, start) {
+                self.turn = self.turn.wrapping_add(1);
+                return Ok(result);
+            }
+            self.tables.undo(mark);
+            self.issued.truncate(issued);
+        }
+        Err(CompileError::NoPlace { what: what.to_owned(), searched: SEARCH })
+    }
+
+    pub(crate) fn delay(&self, class: DelayClass) -> u64 {
+        u64::from(self.chip.delay(class))
+    }
+
+    /// Adds an instruction whose reservations hold.
+    pub(crate) fn emit(&mut self, queue: Queue, cycle: u64, instruction: Instruction) {
+        self.issued.push((queue, cycle, instruction));
+    }
+
+    /// Takes a cycle of a queue and adds the instruction.
+    pub(crate) fn issue(&mut self, queue: Queue, cycle: u64, instruction: Instruction) -> Option<()> {
+        self.tables.issue(queue, cycle).then(|| self.emit(queue, cycle, instruction))
+    }
+
+    /// Takes an aligned group of streams from `from`, fed in `cycle`, to its last consumer at `to`.
+    pub(crate) fn route(&mut self, bytes: u8, cycle: u64, from: i32, to: i32) -> Option<Stream> {
+        let direction = if to > from { Direction::East } else { Direction::West };
+        let groups = self.chip.streams() / bytes;
+        for index in 0..groups {
+            let first = (index + self.turn) % groups * bytes;
+            let mark = self.tables.mark();
+            let stream = Stream::new(direction, first);
+            if (0..bytes).all(|byte| self.tables.segment(stream.plus(byte), cycle, from, to)) {
+                return Some(stream);
+            }
+            self.tables.undo(mark);
+        }
+        None
+    }
+
+    /// Reads a parked vector so that it arrives at position `to` in cycle `at`.
+    pub(crate) fn fetch(&mut self, value: &Parked, to: i32, at: u64) -> Option<Stream> {
+        let delay = self.delay(DelayClass::MemRead);
+        for &quad in value.quads {
+            let mark = self.tables.mark();
+            let reads = (0..value.bytes).all(|byte| {
+                let slice = value.slice(quad, byte);
+                let hops = u64::from(self.chip.slice_position(slice).abs_diff(to));
+                let issue = at.checked_sub(hops + delay).filter(|&issue| issue >= value.ready);
+                issue.is_some_and(|issue| self.tables.read(slice, issue, value.word))
+            });
+            if !reads {
+                self.tables.undo(mark);
+                continue;
+            }
+            if let Some(stream) = self.route_group(value, quad, to, at) {
+                for byte in 0..value.bytes {
+                    let slice = value.slice(quad, byte);
+                    let hops = u64::from(self.chip.slice_position(slice).abs_diff(to));
+                    let read = Instruction::Read { word: Word(value.word), dst: stream.plus(byte) };
+                    self.emit(slice.queue(), at - hops - delay, read);
+                }
+                return Some(stream);
+            }
+            self.tables.undo(mark);
+        }
+        None
+    }
+
+    fn route_group(&mut self, value: &Parked, quad: u8, to: i32, at: u64) -> Option<Stream> {
+        let from = self.chip.slice_position(value.slice(quad, 0));
+        let direction = if to > from { Direction::East } else { Direction::West };
+        let groups = self.chip.streams() / value.bytes;
+        'groups: for index in 0..groups {
+            let first = Stream::new(direction, (index + self.turn) % groups * value.bytes);
+            let mark = self.tables.mark();
+            for byte in 0..value.bytes {
+                let position = self.chip.slice_position(value.slice(quad, byte));
+                let cycle = at - u64::from(position.abs_diff(to));
+                if !self.tables.segment(first.plus(byte), cycle, position, to) {
+                    self.tables.undo(mark);
+                    continue 'groups;
+                }
+            }
+            return Some(first);
+        }
+        None
+    }
+
+    /// Writes what is put on a stream group at position `from` in cycle `at` into the words of `value`, whose `ready` is set.
+    /// The group flows to the value's side of `from`, or towards the VXM when `from` lies outside the value's slices.
+    pub(crate) fn park(&mut self, value: &mut Parked, from: i32, at: u64) -> Option<Stream> {
+        let delay = self.delay(DelayClass::MemWrite);
+        let positions = value.quads.iter().flat_map(|&quad| (0..value.bytes).map(move |byte| (quad, byte)));
+        let positions: Vec<(SliceId, u8, i32)> = positions
+            .map(|(quad, byte)| {
+                let slice = value.slice(quad, byte);
+                (slice, byte, self.chip.slice_position(slice))
+            })
+            .collect();
+        let farthest = positions.iter().map(|&(_, _, position)| position).max_by_key(|position| position.abs_diff(from))?;
+        let stream = self.route(value.bytes, at, from, farthest)?;
+        for (slice, byte, position) in positions {
+            let issue = at + u64::from(position.abs_diff(from));
+            if issue + delay < value.ready || !self.tables.write(slice, issue, issue + delay, value.word) {
+                return None;
+            }
+            self.emit(slice.queue(), issue, Instruction::Write { word: Word(value.word), src: stream.plus(byte) });
+        }
+        value.ready = at + u64::from(farthest.abs_diff(from)) + delay + 1;
+        Some(stream)
+    }
+
+    /// Everything issued, by queue, in order of cycles; reads stand before writes of the same cycle.
+    pub(crate) fn into_queues(self) -> BTreeMap<Queue, Vec<(u64, Instruction)>> {
+        let mut queues: BTreeMap<Queue, Vec<(u64, Instruction)>> = BTreeMap::new();
+        for (queue, cycle, instruction) in self.issued {
+            queues.entry(queue).or_default().push((cycle, instruction));
+        }
+        for issues in queues.values_mut() {
+            issues.sort_by_key(|(cycle, instruction)| (*cycle, instruction.row().opcode));
+        }
+        queues
+    }
+}
