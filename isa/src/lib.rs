@@ -4,19 +4,24 @@
 //! the disassembler, the reference page and the timed expansion of queues all follow from it.
 //! This crate does no I/O and detects no faults: it says what a program *is*, never whether it is legal.
 
+pub mod asm;
 pub mod codec;
 pub mod container;
+pub mod disasm;
 pub mod fault;
 pub mod operand;
 pub mod program;
 pub mod queue;
+mod reference;
 pub mod rule;
 pub mod table;
 mod text;
 pub mod timeline;
 
+pub use asm::{AsmError, SourceMap, Span, assemble};
 pub use codec::{decode_queue, encode_queue};
 pub use container::{ContentError, Encoded, FormatError};
+pub use disasm::{disassemble, item_text};
 pub use fault::{Fault, Site, Violation};
 pub use operand::{
     Accumulator, Arithmetic, Count, Direction, Edge, Format, GroupWidth, Kind, Mode, Number, Operand, Orientation, PassFormat, Row, Shift,
@@ -24,6 +29,7 @@ pub use operand::{
 };
 pub use program::{ChipId, ChipRef, Container, Extent, Fill, Image, Program, Region, RegionKind, SliceId, WordRun};
 pub use queue::{Hemisphere, Item, PlanePort, Queue, Unit};
+pub use reference::reference;
 pub use rule::Rule;
 pub use table::{DelayClass, Flow, Instruction, Malformed, StreamUse, TABLE, TableRow};
 pub use timeline::{Clock, Issue, MAX_CYCLES, QueueError, Slots, compress, expand, validate};

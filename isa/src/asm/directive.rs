@@ -1,0 +1,285 @@
+//! Directive lines: everything that starts with a dot.
+
+use super::element;
+use super::error::{AsmError, Span, suggestion};
+use super::lex::{Line, Word};
+use super::state::{Arguments, Content, ExtentText, Open, ProgramText, RegionText, Text, Values};
+use super::{LoadChip, LoadFile};
+use crate::container::{check_name, check_program_head};
+use crate::operand::Format;
+use crate::program::{ChipRef, Region, RegionKind};
+use crate::queue::Queue;
+use crate::text::place;
+
+/// Directives other than the kinds of region, with their written form.
+pub(crate) const USAGE: &[(&str, &str)] = &[
+    (".chip", ".chip NAME [LANES FINGERPRINT]"),
+    (".image", ".image \"FILE\""),
+    (".zero", ".zero RUN"),
+    (".data", ".data RUN"),
+    (".file", ".file RUN OFFSET"),
+    (".host", ".host [OFFSET LENGTH]"),
+    (".hex", ".hex DIGITS.."),
+    (".program", ".program NAME"),
+    (".cycles", ".cycles NUMBER"),
+    (".chips", ".chips NUMBER"),
+    (".at", ".at RUN, .."),
+    (".values", ".values REGION VALUE .."),
+    (".fill", ".fill REGION VALUE"),
+    (".queue", ".queue [CHIP/]QUEUE"),
+];
+
+/// The written form of a region.
+pub(crate) const REGION_USAGE: &str = ".KIND NAME FORMAT [VECTORS, LANES] at RUN, ..";
+
+fn region_kind(directive: &str) -> Option<RegionKind> {
+    RegionKind::ALL.iter().copied().find(|kind| directive.strip_prefix('.') == Some(kind.text()))
+}
+
+/// Takes one directive line.
+pub(super) fn line<'a>(text: &mut Text<'a>, line: &Line<'_>, load: LoadFile<'_, 'a>, chip: LoadChip<'_>) -> Result<(), AsmError> {
+    let words = line.words()?;
+    let Some((first, rest)) = words.split_first() else { return Ok(()) };
+    let directive = first.text.as_ref();
+    let kind = region_kind(directive);
+    let usage = USAGE.iter().find(|(name, _)| *name == directive).map(|(_, usage)| *usage).or(kind.map(|_| REGION_USAGE));
+    let Some(usage) = usage else {
+        let kinds: Vec<String> = RegionKind::ALL.iter().map(|kind| format!(".{}", kind.text())).collect();
+        let known = USAGE.iter().map(|(name, _)| *name).chain(kinds.iter().map(String::as_str));
+        let help = suggestion(directive, known, "the directives are listed in docs/program-format.md");
+        return Err(AsmError::new(first.span, format!("unknown directive `{directive}`"), help));
+    };
+    let mut arguments = Arguments { directive, span: first.span, usage, words: rest.iter() };
+    if let Some(kind) = kind {
+        return region(text, kind, arguments);
+    }
+    match directive {
+        ".chip" => chip_line(text, arguments, chip),
+        ".image" => image(text, arguments, load),
+        ".zero" => extent(text, arguments, Content::Zero),
+        ".data" => extent(text, arguments, Content::Hex(Vec::new())),
+        ".file" => {
+            let place = arguments.run()?;
+            let content = Content::File { offset: arguments.number("an offset in the file")?, length: None };
+            text.extents.push(ExtentText { place, span: first.span, content });
+            text.open = Open::Nothing;
+            arguments.finish()
+        }
+        ".host" => host(text, arguments),
+        ".hex" => hex(text, arguments),
+        ".program" => program(text, arguments),
+        ".queue" => queue(text, arguments),
+        ".at" => more_runs(text, arguments),
+        ".cycles" | ".chips" => number_line(text, arguments),
+        _ => values(text, arguments),
+    }
+}
+
+fn twice(span: Span, what: &str) -> AsmError {
+    AsmError::new(span, format!("a second `{what}`"), "leave out one of them")
+}
+
+fn chip_line(text: &mut Text<'_>, mut arguments: Arguments<'_, '_>, chip: LoadChip<'_>) -> Result<(), AsmError> {
+    let again = text.chip.replace(None).is_some();
+    if again {
+        return Err(twice(arguments.span, arguments.directive));
+    }
+    let name = arguments.next("a chip name")?;
+    check_name("chip", &name.text).map_err(|error| AsmError::content(name.span, &error))?;
+    let found = if arguments.is_empty() {
+        chip(&name.text).ok_or_else(|| {
+            AsmError::new(
+                name.span,
+                format!("there is no chip `{}`", name.text),
+                "name a preset or a chip file, or give lanes and fingerprint behind the name",
+            )
+        })?
+    } else {
+        let lanes = arguments.number("a number of lanes")?;
+        let word = arguments.next("a fingerprint of 64 hexadecimal digits")?;
+        let fingerprint = bytes(&word.text).and_then(|bytes| bytes.try_into().ok());
+        let fingerprint = fingerprint.ok_or_else(|| arguments.mistake(word, "a fingerprint of 64 hexadecimal digits"))?;
+        (ChipRef { name: name.text.to_string(), fingerprint }, lanes)
+    };
+    if !(1..=1 << 16).contains(&found.1) {
+        return Err(AsmError::new(name.span, format!("a chip of {} lanes does not exist", found.1), "give 1 to 65536 lanes"));
+    }
+    text.chip = Some(Some(found));
+    arguments.finish()
+}
+
+fn image<'a>(text: &mut Text<'a>, mut arguments: Arguments<'_, '_>, load: LoadFile<'_, 'a>) -> Result<(), AsmError> {
+    let again = text.file.replace(None).is_some();
+    if again {
+        return Err(twice(arguments.span, arguments.directive));
+    }
+    let name = arguments.next("a file name")?;
+    let content = load(&name.text).map_err(|reason| {
+        AsmError::new(
+            name.span,
+            format!("the image file `{}` cannot be read: {reason}", name.text),
+            "put it beside the text or correct its name",
+        )
+    })?;
+    text.file = Some(Some(content));
+    arguments.finish()
+}
+
+fn extent(text: &mut Text<'_>, mut arguments: Arguments<'_, '_>, content: Content) -> Result<(), AsmError> {
+    let place = arguments.run()?;
+    text.extents.push(ExtentText { place, span: arguments.span, content });
+    text.open = Open::Extent;
+    arguments.finish()
+}
+
+fn host(text: &mut Text<'_>, mut arguments: Arguments<'_, '_>) -> Result<(), AsmError> {
+    if text.host.is_some() {
+        return Err(twice(arguments.span, arguments.directive));
+    }
+    let content = if arguments.is_empty() {
+        Content::Hex(Vec::new())
+    } else {
+        Content::File { offset: arguments.number("an offset in the file")?, length: Some(arguments.number("a length in bytes")?) }
+    };
+    text.host = Some((content, arguments.span));
+    text.open = Open::Host;
+    arguments.finish()
+}
+
+/// The bytes of an even number of hexadecimal digits.
+fn bytes(digits: &str) -> Option<Vec<u8>> {
+    let digit = |byte: u8| (byte as char).to_digit(16).map(|value| value as u8);
+    digits.as_bytes().chunks(2).map(|pair| Some(digit(pair[0])? << 4 | digit(*pair.get(1)?)?)).collect()
+}
+
+fn hex(text: &mut Text<'_>, mut arguments: Arguments<'_, '_>) -> Result<(), AsmError> {
+    let content = match text.open {
+        Open::Extent => text.extents.last_mut().map(|extent| &mut extent.content),
+        Open::Host => text.host.as_mut().map(|(content, _)| content),
+        _ => None,
+    };
+    let Some(Content::Hex(out)) = content else {
+        return Err(AsmError::new(arguments.span, "`.hex` continues nothing", "put it behind `.data RUN` or `.host`"));
+    };
+    while !arguments.is_empty() {
+        let expected = "an even number of hexadecimal digits";
+        let word = arguments.next(expected)?;
+        out.extend(bytes(&word.text).ok_or_else(|| arguments.mistake(word, expected))?);
+    }
+    Ok(())
+}
+
+fn program(text: &mut Text<'_>, mut arguments: Arguments<'_, '_>) -> Result<(), AsmError> {
+    let name = arguments.next("a name")?;
+    text.open = Open::Nothing;
+    let again = text.programs.iter().any(|program| program.name == name.text);
+    let (label, span) = (name.text.to_string(), arguments.span);
+    text.programs.push(ProgramText { name: label, span, cycles: None, chips: None, regions: Vec::new(), queues: Default::default() });
+    check_program_head(&name.text, 0, 1).map_err(|error| AsmError::content(name.span, &error))?;
+    if again {
+        return Err(AsmError::new(name.span, format!("a second program `{}`", name.text), "rename one"));
+    }
+    arguments.finish()
+}
+
+/// The program that a line belongs to.
+fn current<'t>(text: &'t mut Text<'_>, arguments: &Arguments<'_, '_>) -> Result<&'t mut ProgramText, AsmError> {
+    let missing = || {
+        AsmError::new(arguments.span, format!("`{}` stands outside a program", arguments.directive), "start one with `.program NAME` first")
+    };
+    text.programs.last_mut().ok_or_else(missing)
+}
+
+fn number_line(text: &mut Text<'_>, mut arguments: Arguments<'_, '_>) -> Result<(), AsmError> {
+    let program = current(text, &arguments)?;
+    let (directive, span) = (arguments.directive, arguments.span);
+    let again = if directive == ".cycles" {
+        let cycles = arguments.number("a number of cycles")?;
+        check_program_head("this program", cycles, 1).map_err(|error| AsmError::content(span, &error))?;
+        program.cycles.replace(cycles).is_some()
+    } else {
+        let chips = arguments.number("a number of chips")?;
+        check_program_head("this program", 0, usize::from(chips)).map_err(|error| AsmError::content(span, &error))?;
+        program.chips.replace((chips, span)).is_some()
+    };
+    if again { Err(twice(span, directive)) } else { arguments.finish() }
+}
+
+fn queue(text: &mut Text<'_>, mut arguments: Arguments<'_, '_>) -> Result<(), AsmError> {
+    current(text, &arguments)?;
+    text.open = Open::Nothing;
+    let expected = "a queue such as mem.e0, vxm.3, mxm.w1.lw, sxm.e2 or 1/mem.w0";
+    let word = arguments.next(expected)?;
+    let parsed = place::chip(&word.text).and_then(|(chip, rest)| Some((chip, rest.parse::<Queue>().ok()?)));
+    let (chip, queue) = parsed.ok_or_else(|| arguments.mistake(word, expected))?;
+    text.open = Open::Queue(chip, queue);
+    arguments.finish()
+}
+
+fn region(text: &mut Text<'_>, kind: RegionKind, mut arguments: Arguments<'_, '_>) -> Result<(), AsmError> {
+    let program = current(text, &arguments)?;
+    let name = arguments.next("a name")?;
+    let format = arguments.next("a number format")?;
+    let expected = "a number format such as f16";
+    let format = Format::ALL.iter().copied().find(|each| each.text() == format.text).ok_or_else(|| arguments.mistake(format, expected))?;
+    arguments.literally("[")?;
+    let vectors = arguments.number("a number of vectors")?;
+    let lanes = arguments.number("a number of lanes")?;
+    arguments.literally("]")?;
+    arguments.literally("at")?;
+    let again = program.regions.iter().any(|other| other.region.name == name.text);
+    let region = Region { name: name.text.to_string(), kind, format, vectors, lanes, runs: Vec::new() };
+    program.regions.push(RegionText { region, span: arguments.span, values: Values::None, values_span: arguments.span });
+    text.open = Open::Region;
+    if again {
+        return Err(AsmError::new(name.span, format!("a second region `{}` in this program", name.text), "rename one"));
+    }
+    more_runs(text, arguments)
+}
+
+fn more_runs(text: &mut Text<'_>, mut arguments: Arguments<'_, '_>) -> Result<(), AsmError> {
+    let inside = text.open == Open::Region;
+    let region = text.programs.last_mut().and_then(|program| program.regions.last_mut()).filter(|_| inside);
+    let Some(region) = region else {
+        return Err(AsmError::new(arguments.span, "`.at` continues no region", "put it right behind a region"));
+    };
+    while !arguments.is_empty() {
+        region.region.runs.push(arguments.run()?);
+    }
+    Ok(())
+}
+
+fn values(text: &mut Text<'_>, mut arguments: Arguments<'_, '_>) -> Result<(), AsmError> {
+    let program = current(text, &arguments)?;
+    let name = arguments.next("the name of a region")?;
+    let known: Vec<String> = program.regions.iter().map(|region| region.region.name.clone()).collect();
+    let region = program.regions.iter_mut().find(|region| region.region.name == name.text).ok_or_else(|| {
+        let help = suggestion(&name.text, known.iter().map(String::as_str), "declare it first");
+        AsmError::new(name.span, format!("this program has no region `{}`", name.text), help)
+    })?;
+    let format = region.region.format;
+    let value = |word: &Word<'_>| {
+        element::parse(format, &word.text).map_err(|help| AsmError::new(word.span, format!("`{}` is no element", word.text), help))
+    };
+    if arguments.directive == ".fill" {
+        let same = value(arguments.next("a value")?)?;
+        if !matches!(region.values, Values::None) {
+            return Err(AsmError::new(arguments.span, format!("region `{}` has values already", name.text), "leave out one of them"));
+        }
+        (region.values, region.values_span) = (Values::Same(same), arguments.span);
+        return arguments.finish();
+    }
+    if matches!(region.values, Values::None) {
+        (region.values, region.values_span) = (Values::Each(Vec::new()), arguments.span);
+    }
+    let Values::Each(each) = &mut region.values else {
+        return Err(AsmError::new(arguments.span, format!("region `{}` is filled already", name.text), "leave out one of them"));
+    };
+    let mut first = Ok(());
+    for word in arguments.words {
+        let parsed = value(word);
+        each.push(*parsed.as_ref().unwrap_or(&0));
+        first = first.and(parsed.map(|_| ()));
+    }
+    first
+}

@@ -1,0 +1,190 @@
+//! The end of assembly: what was gathered becomes a container, and what only the whole shows is judged.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use super::error::{AsmError, Span};
+use super::source_map::{ProgramLines, SourceMap};
+use super::state::{Content, ProgramText, RegionText, Text, Values};
+use crate::container::{check_extent, check_region};
+use crate::program::{ChipId, Container, Extent, Fill, Image, Program, WordRun};
+
+/// Bytes that `.values` and `.fill` may make together (assumed); keeps a short text from becoming a huge image.
+const MOST_GENERATED: u64 = 1 << 26;
+
+const START: Span = Span { line: 1, column: 1, start: 0, length: 0 };
+
+/// Builds the container; nothing when there are errors.
+pub(super) fn finish<'a>(text: Text<'a>, errors: &mut Vec<AsmError>) -> Option<(Container<'a>, SourceMap)> {
+    let Text { chip, file, extents: stated, host, programs: texts, .. } = text;
+    if chip.is_none() {
+        errors.push(AsmError::new(START, "the text names no chip", "start it with `.chip tsp-v1` or another chip"));
+    }
+    if texts.is_empty() {
+        errors.push(AsmError::new(START, "there is no program", "start one with `.program NAME`"));
+    }
+    let (chip, lanes) = chip.flatten()?;
+    let chips = texts.iter().map(chip_count).max().unwrap_or(1);
+    let mut extents: Vec<(Extent<'a>, Span)> = Vec::new();
+    for extent in stated {
+        let length = u64::from(extent.place.count) * u64::from(lanes);
+        if let Some(fill) = fill(&extent.content, length, file.as_ref(), extent.span, errors) {
+            extents.push((Extent { place: extent.place, fill }, extent.span));
+        }
+    }
+    let mut left = MOST_GENERATED;
+    for program in &texts {
+        let chips = chip_count(program);
+        for region in &program.regions {
+            match check_region(&region.region, lanes, chips) {
+                Err(error) => errors.push(AsmError::content(region.span, &error)),
+                Ok(()) => values(region, lanes, &mut left, &mut extents, errors),
+            }
+        }
+    }
+    extents.sort_by_key(|(extent, _)| extent.place);
+    let mut before = None;
+    for (extent, span) in &extents {
+        if let Err(error) = check_extent(before, extent, lanes, chips) {
+            errors.push(AsmError::content(*span, &error));
+        }
+        before = Some(extent.place).filter(|place| u64::from(place.word) + u64::from(place.count) <= u64::from(u32::MAX));
+    }
+    let host = match &host {
+        None => Cow::Borrowed(&[][..]),
+        Some((content, span)) => match fill(content, 0, file.as_ref(), *span, errors) {
+            Some(Fill::Bytes(bytes)) => bytes,
+            _ => Cow::Borrowed(&[][..]),
+        },
+    };
+    let (programs, lines) = texts.into_iter().map(|text| program(text, errors)).unzip();
+    if !errors.is_empty() {
+        return None;
+    }
+    let extents = extents.into_iter().map(|(extent, _)| extent).collect();
+    let container = Container { chip, image: Image { vector_bytes: lanes, extents }, programs, host };
+    match container.validate() {
+        Ok(()) => Some((container, SourceMap { programs: lines })),
+        Err(error) => {
+            errors.push(AsmError::content(START, &error));
+            None
+        }
+    }
+}
+
+/// Chips of a program: as stated, or just enough for its queues and regions.
+fn chip_count(program: &ProgramText) -> usize {
+    let queues = program.queues.iter().filter(|(_, queue)| !queue.items.is_empty()).map(|((chip, _), _)| *chip);
+    let regions = program.regions.iter().flat_map(|region| region.region.runs.iter().map(|run| run.chip));
+    let needed = queues.chain(regions).max().map_or(1, |chip| usize::from(chip.0) + 1);
+    program.chips.map_or(needed, |(chips, _)| usize::from(chips))
+}
+
+fn fill<'a>(
+    content: &Content,
+    length: u64,
+    file: Option<&Option<Cow<'a, [u8]>>>,
+    span: Span,
+    errors: &mut Vec<AsmError>,
+) -> Option<Fill<'a>> {
+    let (offset, length) = match content {
+        Content::Zero => return Some(Fill::Zero),
+        Content::Hex(bytes) => return Some(Fill::Bytes(Cow::Owned(bytes.clone()))),
+        Content::File { offset, length: stated } => (*offset, stated.unwrap_or(length)),
+    };
+    let Some(file) = file else {
+        errors.push(AsmError::new(span, "the text names no image file", "name one with `.image \"FILE\"`"));
+        return None;
+    };
+    let bytes = file.as_ref()?;
+    let range = usize::try_from(offset).ok().zip(offset.checked_add(length).and_then(|end| usize::try_from(end).ok()));
+    let Some(range) = range.map(|(start, end)| start..end).filter(|range| range.end <= bytes.len()) else {
+        let message = format!("{length} bytes from offset {offset} run past the image file's end at {}", bytes.len());
+        errors.push(AsmError::new(span, message, "correct the offset or give the whole file"));
+        return None;
+    };
+    Some(Fill::Bytes(match bytes {
+        Cow::Borrowed(bytes) => Cow::Borrowed(&bytes[range]),
+        Cow::Owned(bytes) => Cow::Owned(bytes[range].to_vec()),
+    }))
+}
+
+/// The extents of a region's initial values: one for each series of consecutive words.
+fn values(text: &RegionText, lanes: u32, left: &mut u64, extents: &mut Vec<(Extent<'_>, Span)>, errors: &mut Vec<AsmError>) {
+    let region = &text.region;
+    let element: Box<dyn Fn(u64) -> u32> = match &text.values {
+        Values::None => return,
+        Values::Same(value) => {
+            let value = *value;
+            Box::new(move |_| value)
+        }
+        Values::Each(each) => {
+            let needed = u64::from(region.vectors) * u64::from(region.lanes);
+            if needed != each.len() as u64 {
+                let message = format!("region `{}` has {needed} elements but {} values are given", region.name, each.len());
+                errors.push(AsmError::new(text.values_span, message, "give one value an element, vector after vector"));
+                return;
+            }
+            Box::new(move |index| each[index as usize])
+        }
+    };
+    let wanted = region.word_count().saturating_mul(u64::from(lanes));
+    if wanted > *left {
+        let message = format!("`.values` and `.fill` make more than {MOST_GENERATED} bytes");
+        errors.push(AsmError::new(text.values_span, message, "put the data in a file named by `.image`, or use `.zero`"));
+        return;
+    }
+    *left -= wanted;
+    let planes = u64::from(region.format.bytes());
+    let mut open: Option<(WordRun, Vec<u8>)> = None;
+    for ((chip, slice, word), index) in region.words().zip(0u64..) {
+        let (vector, plane) = (index / planes, index % planes);
+        let word_bytes = (0..u64::from(lanes)).map(|lane| {
+            let live = lane < u64::from(region.lanes);
+            if live { (element(vector * u64::from(region.lanes) + lane) >> (8 * plane)) as u8 } else { 0 }
+        });
+        match &mut open {
+            Some((run, bytes)) if (run.chip, run.slice, run.word + run.count) == (chip, slice, word) => {
+                run.count += 1;
+                bytes.extend(word_bytes);
+            }
+            _ => {
+                let next = (WordRun::one(chip, slice, word), word_bytes.collect());
+                extents.extend(open.replace(next).map(|done| (extent(done), text.values_span)));
+            }
+        }
+    }
+    extents.extend(open.map(|done| (extent(done), text.values_span)));
+}
+
+fn extent<'a>((place, bytes): (WordRun, Vec<u8>)) -> Extent<'a> {
+    let fill = if bytes.iter().all(|byte| *byte == 0) { Fill::Zero } else { Fill::Bytes(Cow::Owned(bytes)) };
+    Extent { place, fill }
+}
+
+fn program(text: ProgramText, errors: &mut Vec<AsmError>) -> (Program, ProgramLines) {
+    let chips = chip_count(&text);
+    let mut queues = vec![BTreeMap::new(); chips];
+    let mut lines = ProgramLines { line: text.span.line, cycles_stated: text.cycles.is_some(), queues: BTreeMap::new() };
+    for ((chip, name), queue) in text.queues {
+        if queue.items.is_empty() {
+            continue;
+        }
+        match queues.get_mut(usize::from(chip.0)) {
+            Some(of_chip) => of_chip.insert(name, queue.items),
+            None => {
+                let span = text.chips.map_or(text.span, |(_, span)| span);
+                let ChipId(number) = chip;
+                errors.push(AsmError::new(
+                    span,
+                    format!("queue {name} is on chip {number}, but there are {chips} chips"),
+                    "give the program more chips",
+                ));
+                continue;
+            }
+        };
+        lines.queues.insert((chip, name), queue.lines);
+    }
+    let regions = text.regions.into_iter().map(|region| region.region).collect();
+    (Program { name: text.name, cycles: text.cycles.unwrap_or(0), regions, queues }, lines)
+}

@@ -1,0 +1,141 @@
+//! What the assembler says to the person: values it makes, errors it reports.
+
+use std::borrow::Cow;
+
+use lpu_isa::{AsmError, ChipId, ChipRef, Container, Fill, Queue, SourceMap, assemble, expand};
+
+fn read(source: &str) -> Result<(Container<'static>, SourceMap), Vec<AsmError>> {
+    let mut load = |name: &str| if name == "w.bin" { Ok(Cow::Owned((0..64).collect())) } else { Err("no such file".to_owned()) };
+    let mut chip = |name: &str| (name == "small").then(|| (ChipRef { name: name.into(), fingerprint: [7; 32] }, 16));
+    assemble(source, &mut load, &mut chip)
+}
+
+fn errors(body: &str) -> Vec<String> {
+    let source = format!(".chip small\n.program p\n{body}");
+    read(&source).map(|_| Vec::new()).unwrap_or_else(|errors| errors.iter().map(ToString::to_string).collect())
+}
+
+#[test]
+fn a_kernel() {
+    let source = r#"
+; doubles a vector
+.chip small
+.program double
+.input  x f16 [1, 16] at e0:0, e1:0
+.const  two f16 [1, 4] at e2:0x2
+.output y f16 [1, 16] at w0:0x2
+.values two 1 2.5
+.values two -1 x7e00
+.queue mem.e0
+    read 0, w0
+    repeat 2, 3, 1
+    & write 7, w0
+    @40 write 9, w3   ; later
+.queue vxm.0
+    @5 convert f16, f32, _, w0
+"#;
+    let errors = read(source).unwrap_err();
+    assert_eq!(errors.len(), 1, "a pair behind a repeat: {errors:?}");
+    let (container, map) = read(&source.replace("    & write 7, w0\n", "")).unwrap();
+    let program = &container.programs[0];
+    assert!(!map.cycles_stated(0));
+    assert_eq!(map.program_line(0), Some(4));
+    let mem: Queue = "mem.e0".parse().unwrap();
+    let cycles: Vec<u64> = expand(&program.queues[0][&mem]).map(|issue| issue.cycle).collect();
+    assert_eq!(cycles, [0, 3, 6, 40]);
+    let lines: Vec<_> = (0..5).map(|item| map.line(0, ChipId(0), mem, item)).collect();
+    assert_eq!(lines, [Some(11), Some(12), Some(13), Some(13), None], "the inserted nop has its instruction's line");
+    let [extent] = &container.image.extents[..] else { panic!("{:?}", container.image.extents) };
+    assert_eq!(extent.place.to_string(), "e2:0x2");
+    let mut bytes = [0; 32];
+    bytes[..4].copy_from_slice(&[0x00, 0x00, 0x00, 0x00]);
+    bytes[16..20].copy_from_slice(&[0x3c, 0x41, 0xbc, 0x7e]);
+    assert_eq!(extent.fill, Fill::Bytes(Cow::Borrowed(&bytes[..])));
+}
+
+#[test]
+fn images_come_from_a_file() {
+    let source = ".chip small\n.image w.bin\n.file e0:4x2 16\n.zero e0:0x4\n.host 0 3\n.program p\n.queue vxm.0\nnop 1\n";
+    let (container, _) = read(source).unwrap();
+    assert_eq!(container.image.extents[0].fill, Fill::Zero);
+    assert_eq!(container.image.extents[1].fill, Fill::Bytes((16..48).collect()));
+    assert_eq!(container.host.as_ref(), [0, 1, 2]);
+    let past = read(&source.replace(" 16\n", " 40\n")).unwrap_err();
+    assert!(past[0].to_string().contains("run past the image file's end at 64"), "{past:?}");
+    let missing = read(&source.replace("w.bin", "v.bin")).unwrap_err();
+    assert_eq!(missing.len(), 1, "{missing:?}");
+    assert!(missing[0].message.contains("`v.bin` cannot be read: no such file"));
+}
+
+#[test]
+fn messages() {
+    let cases = [
+        (".queue mem.e0\n raed 1, e0", "line 4, column 2: unknown mnemonic `raed`; did you mean `read`?"),
+        (
+            ".queue mem.e0\n  read 1, x3",
+            "line 4, column 11: operand 2 of `read` is a stream such as e0 or w31, found `x3`; write `read word, dst`",
+        ),
+        (".queue mem.e0\nread 1", "line 4, column 1: `read` takes 2 operands, found 1; write `read word, dst`"),
+        (
+            ".queue vxm.0\nread 1, e0",
+            "line 4, column 1: `read` does not belong in queue vxm.0 of chip 0; put it in a queue of unit mem that holds `read`",
+        ),
+        (
+            ".queue vxm.0\nexp e3, e0",
+            "line 4, column 1: stream e3 starts a group of 4, so its number must be a multiple of 4; choose operands that fit one another",
+        ),
+        (
+            ".queue vxm.0\nexp _, #inf",
+            "line 4, column 8: operand 2 of `exp` is a stream such as e4, an ALU latch such as a3, or an immediate such as #0.5, #i7 or #x3f800000, found `#inf`; infinities, NaNs and numbers beyond binary32 are written as bits, such as #x7fc00000",
+        ),
+        (
+            ".queue mem.e0\nnop 9\n@3 read 1, e0",
+            "line 5, column 1: cycle 3 is past: the queue has reached cycle 9; give a cycle of 9 or later, or move earlier instructions",
+        ),
+        (".queue mem.e0\n& @3 read 1, e0", "line 4, column 3: a paired instruction issues with the one before it; leave out `@`"),
+        (
+            ".queue mem.e0\n@9 repeat 1, 1, 0",
+            "line 4, column 4: there is nothing to repeat; put it right behind an unpaired instruction that is no nop and no repeat",
+        ),
+        (
+            ".queue mem.z0",
+            "line 3, column 8: a queue such as mem.e0, vxm.3, mxm.w1.lw, sxm.e2 or 1/mem.w0 is expected, found `mem.z0`; write `.queue [CHIP/]QUEUE`",
+        ),
+        (".quue mem.e0", "line 3, column 1: unknown directive `.quue`; did you mean `.queue`?"),
+        ("read 1, e0", "line 3, column 1: an instruction stands outside a queue; start a queue with `.queue mem.e0` first"),
+        (
+            ".const k i8 [2, 16] at e0:0",
+            "line 3, column 1: region `k` needs 2 words but its runs hold 1; give one word a byte of the format and vector",
+        ),
+        (".const k i8 [1, 17] at e0:0", "line 3, column 1: region `k` is [1, 17]; give it at least one vector and 1 to 16 lanes"),
+        (".const k i8 [1, 2] at e0:0\n.values k 1 200", "line 4, column 13: `200` is no element; i8 reaches from -128 to 127"),
+        (
+            ".const k i8 [1, 2] at e0:0\n.values k 1",
+            "line 4, column 1: region `k` has 2 elements but 1 values are given; give one value an element, vector after vector",
+        ),
+        (".zero e0:4x3\n.zero e0:6", "line 4, column 1: extent e0:6 overlaps e0:4x3; initialise each word once"),
+        (".data e0:4\n.hex 00ff", "line 3, column 1: extent e0:4 holds 16 bytes but 2 are given; give one byte a lane of each word"),
+        (".zero 1/e0:4", "line 3, column 1: 1/e0:4 is on chip 1, but there are 1 chips; correct the chip or give the program more chips"),
+        (".program p", "line 3, column 10: a second program `p`; rename one"),
+        (".cycles 5\n.cycles 6", "line 4, column 1: a second `.cycles`; leave out one of them"),
+    ];
+    for (body, expected) in cases {
+        assert_eq!(errors(body), [expected], "{body}");
+    }
+}
+
+#[test]
+fn all_mistakes_are_reported_at_once_and_none_twice() {
+    let found = errors(".queue mem.e0\nraed 1, e0\nrepeat 3, 1, 1\nread x, y\n& write 3, e0\n.quee\nread 0, e0\n");
+    let lines: Vec<&str> = found.iter().map(|error| error.split(',').next().unwrap()).collect();
+    assert_eq!(lines, ["line 4", "line 6", "line 6", "line 8"], "{found:#?}");
+    assert_eq!(read("").unwrap_err().len(), 2, "no chip, no program");
+}
+
+#[test]
+fn short_texts_stay_small() {
+    let huge = ".const k f32 [4000000, 16] at e0:0x16000000\n.fill k 1";
+    assert!(errors(huge)[0].contains("make more than"), "{:?}", errors(huge));
+    let far = ".queue mem.e0\n@18446744073709551615 read 0, e0";
+    assert!(errors(far)[0].contains("cycles ahead"));
+}

@@ -1,0 +1,55 @@
+//! The size of a compiled model: about a million items and an image of 150 MB, within seconds.
+
+mod generate;
+
+use std::borrow::Cow;
+use std::time::Instant;
+
+use generate::{Random, any_instruction};
+use lpu_isa::timeline::validate_item;
+use lpu_isa::{ChipRef, Container, Extent, Fill, Format, Image, Item, Program, Queue, Region, RegionKind, assemble, disassemble};
+
+fn model() -> Container<'static> {
+    let mut random = Random(5);
+    let mut queues = std::collections::BTreeMap::new();
+    for index in 0..88 {
+        let queue: Queue = format!("mem.e{index}").parse().unwrap();
+        let pool: Vec<Item> = (0..4000)
+            .map(|_| Item::from(any_instruction(&mut random)))
+            .filter(|item| item.instruction.row().unit == queue.unit() && validate_item(queue, None, 0, item).is_ok())
+            .collect();
+        queues.insert(queue, (0..12_000).map(|index| pool[index % pool.len()]).collect());
+    }
+    let mut extents = Vec::new();
+    for slice in 0..44 {
+        let place = format!("e{slice}:0x10650").parse().unwrap();
+        extents.push(Extent { place, fill: Fill::Bytes(Cow::Owned(vec![slice as u8; 10650 * 320])) });
+    }
+    let runs = (0..5000).map(|index| format!("e{}:{}", index % 44, index / 44).parse().unwrap()).collect();
+    let regions = vec![Region { name: "w".into(), kind: RegionKind::Const, format: Format::I8, vectors: 5000, lanes: 320, runs }];
+    Container {
+        chip: ChipRef { name: "tsp-v1".into(), fingerprint: [3; 32] },
+        image: Image { vector_bytes: 320, extents },
+        programs: vec![Program { name: "256".into(), cycles: 9, regions, queues: vec![queues] }],
+        host: Cow::Borrowed(&[]),
+    }
+}
+
+#[test]
+fn a_model_goes_through_all_forms_in_seconds() {
+    let container = model();
+    let start = Instant::now();
+    let mut marks = Vec::new();
+    let bytes = container.to_bytes().unwrap();
+    marks.push(("encode", start.elapsed()));
+    let parsed = Container::parse(&bytes).unwrap();
+    marks.push(("parse", start.elapsed()));
+    let (text, side) = disassemble(&parsed, Some("image.bin"));
+    marks.push(("disassemble", start.elapsed()));
+    let side = side.unwrap();
+    let (again, _) = assemble(&text, &mut |_| Ok(Cow::Borrowed(&side[..])), &mut |_| None).unwrap();
+    marks.push(("assemble", start.elapsed()));
+    assert!(again == container && parsed == container);
+    println!("{} lines, {} bytes, image {} bytes: {marks:?}", text.lines().count(), bytes.len(), side.len());
+    assert!(start.elapsed().as_secs() < 60, "{marks:?}");
+}

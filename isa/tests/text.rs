@@ -1,0 +1,118 @@
+//! Text forms: round trips, no panic on any text.
+
+mod generate;
+
+use std::borrow::Cow;
+
+use generate::{Random, container, instruction};
+use lpu_isa::{AsmError, ChipRef, Container, Instruction, Item, SourceMap, TABLE, assemble, disassemble, item_text};
+use proptest::prelude::*;
+
+fn chip(name: &str) -> Option<(ChipRef, u32)> {
+    (name == "small").then(|| (ChipRef { name: name.into(), fingerprint: [7; 32] }, 16))
+}
+
+fn read<'a>(source: &str, file: Option<&'a [u8]>) -> Result<(Container<'a>, SourceMap), Vec<AsmError>> {
+    let mut load = |name: &str| file.map(Cow::Borrowed).ok_or(format!("no {name}"));
+    assemble(source, &mut load, &mut chip)
+}
+
+/// One instruction through text; the queue is any that accepts it.
+fn through_text(item: Instruction) -> Instruction {
+    let queue = match item.row().unit.name() {
+        "mxm" => format!("mxm.e0.{}", item.row().mnemonic),
+        "vxm" => "vxm.0".into(),
+        "icu" => "vxm.1".into(),
+        unit => format!("{unit}.e0"),
+    };
+    let first = if item_text(&item.into()).starts_with("repeat") { "add f32, _, e0, e4\n" } else { "" };
+    let source = format!(".chip small\n.program p\n.queue {queue}\n{first}{}\n", item_text(&item.into()));
+    let (container, _) = read(&source, None).unwrap_or_else(|errors| panic!("{source}\n{errors:?}"));
+    container.programs[0].queues[0].values().next().and_then(|items| items.last()).unwrap().instruction
+}
+
+#[test]
+fn every_row_round_trips() {
+    let mut random = Random(11);
+    for row in TABLE {
+        for _ in 0..200 {
+            let given = instruction(&mut random, row);
+            assert_eq!(through_text(given), given);
+        }
+    }
+}
+
+fn round_trip(original: &Container<'_>, name: Option<&str>) -> Result<(), TestCaseError> {
+    let bytes = original.to_bytes().unwrap();
+    let (text, side) = disassemble(original, name);
+    let (again, map) = read(&text, side.as_deref()).unwrap_or_else(|errors| panic!("{text}\n{errors:?}"));
+    prop_assert_eq!(&again, original);
+    prop_assert_eq!(again.to_bytes().unwrap(), bytes);
+    prop_assert_eq!(disassemble(&again, name), (text.clone(), side.clone()));
+    let lines: Vec<&str> = text.split('\n').collect();
+    for (index, program) in again.programs.iter().enumerate() {
+        prop_assert!(map.cycles_stated(index));
+        for (chip, queues) in program.queues.iter().enumerate() {
+            for (queue, items) in queues {
+                for (number, item) in items.iter().enumerate() {
+                    let line = map.line(index, lpu_isa::ChipId(chip as u16), *queue, number as u32).unwrap();
+                    prop_assert!(lines[line as usize - 1].trim_start().starts_with(&item_text(item)));
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+proptest! {
+    #[test]
+    fn containers_round_trip(seed: u64, named: bool) {
+        round_trip(&container(seed, 12), named.then_some("an image.bin"))?;
+    }
+
+    #[test]
+    fn arbitrary_text_never_panics(text in "\\PC{0,200}") {
+        let _ = read(&text, None);
+    }
+
+    #[test]
+    fn arbitrary_lines_never_panic(lines in prop::collection::vec(
+        "(\\.[a-z]{2,8}|&|@[0-9]{1,20}|[a-z]{2,9})( [a-z0-9.:/+x#_\\[\\]\",;-]{0,12}){0,6}", 0..12,
+    )) {
+        let source = format!(".chip small\n.program p\n.queue mem.e0\n{}", lines.join("\n"));
+        let _ = read(&source, Some(&[0; 64]));
+    }
+
+    /// Mutations of a canonical text: an error that lies within it, or a container that has a binary form.
+    #[test]
+    fn mutated_text_never_panics(seed: u64, changes in prop::collection::vec((any::<u32>(), "\\PC{0,3}", 0usize..6), 1..4)) {
+        let (text, side) = disassemble(&container(seed, 6), Some("image"));
+        let mut letters: Vec<char> = text.chars().collect();
+        for (at, new, cut) in changes {
+            let start = at as usize % letters.len();
+            let end = (start + cut).min(letters.len());
+            letters.splice(start..end, new.chars());
+        }
+        let source: String = letters.into_iter().collect();
+        match read(&source, side.as_deref()) {
+            Ok((container, _)) => prop_assert!(container.to_bytes().is_ok()),
+            Err(errors) => {
+                prop_assert!(!errors.is_empty());
+                for error in errors {
+                    prop_assert!(source.get(error.span.start..error.span.start + error.span.length).is_some(), "{}", error);
+                    prop_assert!(!error.help.is_empty());
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn immediates_round_trip(bits: u32) {
+        let text = format!(".chip small\n.program p\n.queue vxm.0\n add f32, _, #x{bits:x}, #i{}\n", bits as i32);
+        let (container, _) = read(&text, None).unwrap();
+        let items: Vec<Item> = container.programs[0].queues[0].values().next().unwrap().clone();
+        prop_assert_eq!(through_text(items[0].instruction), items[0].instruction);
+        let bits = items[0].instruction.operand_bits();
+        prop_assert_eq!(bits[2], bits[3]);
+    }
+}
