@@ -343,9 +343,16 @@ impl Chain {
         Some(())
     }
 
-    /// Cycles from the chain's start to its last result.
-    pub(crate) fn length(&self) -> u64 {
-        self.done.iter().copied().max().unwrap_or(0)
+    /// Cycles from the chain's start to the first use of the input that is used last.
+    pub(crate) fn slack(&self, inputs: usize) -> u64 {
+        let first_use = |input: usize| {
+            let uses = self.nodes.iter().zip(&self.times).filter(|(kind, _)| match kind {
+                Kind::Alu { sources, .. } => sources.contains(&Feed::Value(input)),
+                Kind::Shift { .. } => false,
+            });
+            uses.map(|(_, &time)| time).min().unwrap_or(0)
+        };
+        (0..inputs).map(first_use).max().unwrap_or(0)
     }
 }
 

@@ -1,1 +1,128 @@
-//! Lowers a decode graph to a placement, a schedule and a Program.
+//! From a decode graph to a program: placement of every weight and vector, a cycle for every instruction.
+//!
+//! [`compile`] does it all; the parts are [`bound`] (what no schedule can beat) and [`host`] (what the host supplies a token).
+
+mod attention;
+mod bound;
+mod chain;
+mod error;
+pub mod host;
+mod layout;
+mod lower;
+mod memory;
+mod plan;
+mod planes;
+mod scheduler;
+mod tables;
+
+use lpu_chip::Chip;
+use lpu_isa::{Image, Instruction, Program, compress};
+use lpu_model::{Checkpoint, Graph};
+
+pub use bound::{Bound, bound};
+pub use error::CompileError;
+pub use layout::Layout;
+
+/// Number formats of weights and activations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Precision {
+    /// fp16 weights and activations, fp32 sums.
+    F16,
+    /// int8 weights with a scale an output channel, int8 activations with a scale a vector; keys, values and queries in fp16.
+    W8A8,
+}
+
+impl Precision {
+    /// The format of this name.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        [Self::F16, Self::W8A8].into_iter().find(|precision| precision.name() == name)
+    }
+
+    /// The name on the command line.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::F16 => "f16",
+            Self::W8A8 => "w8a8",
+        }
+    }
+}
+
+/// What to compile for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Number formats.
+    pub precision: Precision,
+    /// Tokens that the key-value rows hold; rounded up to a multiple of 16.
+    pub context: usize,
+}
+
+/// A compiled model.
+#[derive(Clone, Debug)]
+pub struct Compiled {
+    /// What SRAM starts from.
+    pub image: Image<'static>,
+    /// One program a context bucket, ascending, named by its context.
+    pub programs: Vec<Program>,
+    /// What no schedule of this graph on this chip can beat.
+    pub bound: Bound,
+    /// Where everything lies.
+    pub placement: Placement,
+}
+
+/// Where everything lies, for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Placement {
+    lines: Vec<String>,
+    used_bytes: u64,
+}
+
+impl Placement {
+    /// One line a matrix vector, cache entry or region.
+    #[must_use]
+    pub fn to_text(&self) -> String {
+        let mut text = self.lines.join("\n");
+        text.push('\n');
+        text
+    }
+
+    /// Bytes of SRAM taken by weights, constants, inputs, outputs and key-value rows.
+    #[must_use]
+    pub fn used_bytes(&self) -> u64 {
+        self.used_bytes
+    }
+}
+
+/// Compiles the whole decode step of a checkpoint.
+///
+/// # Errors
+/// [`CompileError`] says what does not fit and what would.
+pub fn compile(checkpoint: &Checkpoint, chip: &Chip, options: &Options) -> Result<Compiled, CompileError> {
+    compile_graph(checkpoint, checkpoint.graph(), chip, options)
+}
+
+/// Compiles a graph, or a part of one, of a checkpoint.
+///
+/// # Errors
+/// [`CompileError`] says what does not fit and what would.
+pub fn compile_graph(checkpoint: &Checkpoint, graph: Graph, chip: &Chip, options: &Options) -> Result<Compiled, CompileError> {
+    let bound = bound(&graph, chip, options.precision, options.context);
+    let mut plan = plan::plan(checkpoint, graph, chip, options)?;
+    let image = plan.memory.image();
+    let memory = std::mem::take(&mut plan.memory);
+    let (issues, memory) = lower::lower(&plan, memory, chip, options.precision)?;
+    let cycles = cycles(chip, issues.values().flatten());
+    let queues = issues.into_iter().map(|(queue, issues)| (queue, compress(&issues))).collect();
+    let regions = memory.regions();
+    let program = Program { name: plan.context.to_string(), cycles, regions, queues: vec![queues] };
+    let placement = Placement { lines: plan.lines(), used_bytes: memory.used_bytes() };
+    Ok(Compiled { image, programs: vec![program], bound, placement })
+}
+
+/// Cycles of a run: the last cycle in which an effect lands in any tile, plus one.
+fn cycles<'a>(chip: &Chip, issues: impl Iterator<Item = &'a (u64, Instruction)>) -> u64 {
+    let last = issues.map(|(cycle, instruction)| cycle + u64::from(chip.delay(instruction.row().delay))).max();
+    last.map_or(0, |last| last + chip.superlanes() as u64)
+}
