@@ -32,4 +32,5 @@ pub use queue::{Hemisphere, Item, PlanePort, Queue, Unit};
 pub use reference::reference;
 pub use rule::Rule;
 pub use table::{DelayClass, Flow, Instruction, Malformed, StreamUse, TABLE, TableRow};
+pub use text::place::NotWritten;
 pub use timeline::{Clock, Issue, MAX_CYCLES, QueueError, Slots, compress, expand, validate};
