@@ -70,7 +70,10 @@ impl Lowering<'_, '_> {
                     let at = at + u64::from(position.unsigned_abs());
                     let (src, map) = match fetched {
                         Some((found, _, src, map)) if found == position => (src, map),
-                        _ => (scheduler.fetch(&row, position, at)?, scheduler.fetch(address, position, at)?),
+                        _ => {
+                            let map = scheduler.fetch(address, position, at)?;
+                            (scheduler.fetch(&row, position, at)?, map)
+                        }
                     };
                     fetched = Some((position, at, src, map));
                     if !scheduler.tables.write(slice, at, at + delay, word) {

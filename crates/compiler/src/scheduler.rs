@@ -84,7 +84,7 @@ impl<'a> Scheduler<'a> {
         let direction = if to > from { Direction::East } else { Direction::West };
         let groups = self.chip.streams() / bytes;
         for index in 0..groups {
-            let first = (index + self.turn) % groups * bytes;
+            let first = (index + self.turn % groups) % groups * bytes;
             let mark = self.tables.mark();
             let stream = Stream::new(direction, first);
             if (0..bytes).all(|byte| self.tables.segment(stream.plus(byte), cycle, from, to)) {
@@ -129,7 +129,7 @@ impl<'a> Scheduler<'a> {
         let direction = if to > from { Direction::East } else { Direction::West };
         let groups = self.chip.streams() / value.bytes;
         'groups: for index in 0..groups {
-            let first = Stream::new(direction, (index + self.turn) % groups * value.bytes);
+            let first = Stream::new(direction, (index + self.turn % groups) % groups * value.bytes);
             let mark = self.tables.mark();
             for byte in 0..value.bytes {
                 let position = self.chip.slice_position(value.slice(quad, byte));
