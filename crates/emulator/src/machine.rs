@@ -1,0 +1,177 @@
+//! The machine as its users see it: SRAM that outlives runs, regions in and out, runs.
+
+use lpu_chip::Chip;
+use lpu_isa::{ChipId, Fill, Image, Program, Region, RegionKind, SliceId, Violation};
+
+use crate::error::{MachineError, RunError};
+use crate::observer::Observer;
+use crate::prepare::Prepared;
+use crate::sram::Sram;
+use crate::step::Stepper;
+
+/// A system of chips with their SRAM.
+pub struct Machine {
+    pub(crate) chip: Chip,
+    pub(crate) chips: Vec<Sram>,
+    /// Binary16 values by their bits.
+    pub(crate) widen: Vec<f32>,
+}
+
+/// What a run measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Run {
+    /// Cycles from the first to the last landing of an effect in any tile.
+    pub cycles: u64,
+}
+
+impl Machine {
+    /// A machine whose SRAM holds the image.
+    ///
+    /// # Errors
+    /// [`MachineError`] when the image does not fit the chip.
+    pub fn new(chip: &Chip, image: &Image<'_>) -> Result<Self, MachineError> {
+        let widen = (0..=u16::MAX).map(lpu_num::half::f16_to_f32).collect();
+        let mut machine = Self { chip: chip.clone(), chips: Vec::new(), widen };
+        machine.reset(image)?;
+        Ok(machine)
+    }
+
+    /// Puts SRAM back to the image.
+    ///
+    /// # Errors
+    /// [`MachineError`] when the image does not fit the chip.
+    pub fn reset(&mut self, image: &Image<'_>) -> Result<(), MachineError> {
+        if !image.extents.is_empty() && image.vector_bytes as usize != self.chip.lanes() {
+            return Err(MachineError::VectorBytes { found: image.vector_bytes, expected: self.chip.lanes() });
+        }
+        let last = image.extents.iter().map(|extent| usize::from(extent.place.chip.0)).max().unwrap_or(0);
+        self.chips = (0..=last).map(|_| Sram::new(&self.chip)).collect();
+        for extent in &image.extents {
+            let place = extent.place;
+            let sram = &mut self.chips[usize::from(place.chip.0)];
+            let end = place.word.saturating_add(place.count.max(1) - 1);
+            if !sram.contains(place.slice, end) {
+                return Err(MachineError::OutsideSram { what: "an extent of the image".into(), slice: place.slice, word: end });
+            }
+            let bytes = match &extent.fill {
+                Fill::Zero => None,
+                Fill::Bytes(bytes) => Some(&bytes[..]),
+            };
+            let index = sram.index(place.slice);
+            sram.load(index, place.word, place.count, bytes);
+        }
+        Ok(())
+    }
+
+    /// Makes a program ready to run.
+    ///
+    /// # Errors
+    /// [`MachineError`] when queues have no meaning or regions do not fit.
+    pub fn prepare(&self, program: &Program) -> Result<Prepared, MachineError> {
+        Prepared::new(&self.chip, &self.chips, program)
+    }
+
+    /// Fills an input region: its elements, little-endian, vector after vector.
+    ///
+    /// # Errors
+    /// [`MachineError`] when there is no such input, or the bytes do not fill it.
+    pub fn write_input(&mut self, program: &Program, name: &str, bytes: &[u8]) -> Result<(), MachineError> {
+        let region = find(program, "input", name, |region| region.kind == RegionKind::Input)?;
+        let expected = byte_count(region);
+        if bytes.len() != expected {
+            return Err(MachineError::RegionBytes { region: name.into(), expected, found: bytes.len() });
+        }
+        let lanes = self.chip.lanes();
+        let width = usize::from(region.format.bytes());
+        let mut word_bytes = vec![0; lanes];
+        for (number, (chip, slice, word)) in region.words().enumerate() {
+            let vector = &bytes[number / width * region.lanes as usize * width..][..region.lanes as usize * width];
+            word_bytes.fill(0);
+            for (cell, element) in word_bytes.iter_mut().zip(vector.chunks_exact(width)) {
+                *cell = element[number % width];
+            }
+            self.write_word(chip, slice, word, &word_bytes)?;
+        }
+        Ok(())
+    }
+
+    /// Reads a region: its elements, little-endian, vector after vector.
+    ///
+    /// # Errors
+    /// [`MachineError`] when there is no such region.
+    pub fn read_region(&self, program: &Program, name: &str) -> Result<Vec<u8>, MachineError> {
+        let region = find(program, "region", name, |_| true)?;
+        let width = usize::from(region.format.bytes());
+        let mut bytes = vec![0; byte_count(region)];
+        for (number, (chip, slice, word)) in region.words().enumerate() {
+            let cells = self.read_word(chip, slice, word)?;
+            let vector = &mut bytes[number / width * region.lanes as usize * width..][..region.lanes as usize * width];
+            for (element, cell) in vector.chunks_exact_mut(width).zip(cells) {
+                element[number % width] = cell;
+            }
+        }
+        Ok(bytes)
+    }
+
+    /// One word of SRAM.
+    ///
+    /// # Errors
+    /// [`MachineError::OutsideSram`] when there is no such word.
+    pub fn read_word(&self, chip: ChipId, slice: SliceId, word: u32) -> Result<Vec<u8>, MachineError> {
+        let sram = self.chips.get(usize::from(chip.0)).filter(|sram| sram.contains(slice, word));
+        let sram = sram.ok_or_else(|| MachineError::OutsideSram { what: "a word".into(), slice, word })?;
+        let mut bytes = vec![0; self.chip.lanes()];
+        sram.read(sram.index(slice), word, &mut bytes);
+        Ok(bytes)
+    }
+
+    /// Replaces one word of SRAM.
+    ///
+    /// # Errors
+    /// [`MachineError`] when there is no such word, or it has another length.
+    pub fn write_word(&mut self, chip: ChipId, slice: SliceId, word: u32, bytes: &[u8]) -> Result<(), MachineError> {
+        let expected = self.chip.lanes();
+        if bytes.len() != expected {
+            return Err(MachineError::RegionBytes { region: format!("word {word} of {slice}"), expected, found: bytes.len() });
+        }
+        let sram = self.chips.get_mut(usize::from(chip.0)).filter(|sram| sram.contains(slice, word));
+        let sram = sram.ok_or_else(|| MachineError::OutsideSram { what: "a word".into(), slice, word })?;
+        let index = sram.index(slice);
+        sram.write(index, word, bytes, false);
+        Ok(())
+    }
+
+    /// Runs a program to its end.
+    ///
+    /// # Errors
+    /// [`RunError::Fault`] with the first fault; what had landed by then stays in SRAM.
+    pub fn run<O: Observer>(&mut self, prepared: &Prepared, observer: &mut O) -> Result<Run, RunError> {
+        let mut stepper = Stepper::new(self, prepared, 1);
+        let cycles = stepper.run(observer);
+        match stepper.violations.into_iter().min_by_key(Violation::key) {
+            Some(first) => Err(RunError::Fault(first)),
+            None => Ok(Run { cycles }),
+        }
+    }
+
+    /// Runs a program on past its faults and gives back the first of them, at most `most`, in order.
+    pub fn violations(&mut self, prepared: &Prepared, most: usize) -> Vec<Violation> {
+        let mut stepper = Stepper::new(self, prepared, most);
+        stepper.run(&mut ());
+        let mut violations = stepper.violations;
+        violations.sort_by_key(Violation::key);
+        violations.truncate(most);
+        violations
+    }
+}
+
+fn byte_count(region: &Region) -> usize {
+    region.vectors as usize * region.lanes as usize * usize::from(region.format.bytes())
+}
+
+fn find<'p>(program: &'p Program, kind: &'static str, name: &str, fits: impl Fn(&Region) -> bool) -> Result<&'p Region, MachineError> {
+    program.regions.iter().find(|region| region.name == name && fits(region)).ok_or_else(|| {
+        let known: Vec<&str> = program.regions.iter().filter(|region| fits(region)).map(|region| region.name.as_str()).collect();
+        MachineError::UnknownRegion { kind, name: name.into(), known: known.join(", ") }
+    })
+}

@@ -1,0 +1,15 @@
+//! What a run shows to those who watch.
+
+use lpu_isa::{ChipId, Instruction, Queue, SliceId, Stream};
+
+/// Watches a run; the default methods do nothing and cost nothing.
+pub trait Observer {
+    /// An instruction dispatches.
+    fn dispatch(&mut self, _cycle: u64, _chip: ChipId, _queue: Queue, _item: u32, _instruction: &Instruction) {}
+    /// A value is put on a stream register.
+    fn stream_write(&mut self, _cycle: u64, _chip: ChipId, _queue: Queue, _stream: Stream, _position: i32, _value: &[u8]) {}
+    /// A bank is accessed.
+    fn bank_access(&mut self, _cycle: u64, _chip: ChipId, _slice: SliceId, _bank: u32, _word: u32, _write: bool) {}
+}
+
+impl Observer for () {}

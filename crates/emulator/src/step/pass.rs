@@ -1,0 +1,52 @@
+//! Dispatch of passes through planes.
+
+use lpu_isa::{Fault, PassFormat, Queue, Stream, Target};
+
+use super::{Effect, Stepper};
+use crate::planes::Held;
+
+impl Stepper<'_> {
+    pub(super) fn pass(&mut self, index: usize, queue: Queue, format: PassFormat, src: Stream, dst: Target, delay: u64) {
+        let chip = self.prepared.steps[index].chip;
+        let Queue::Mxm(side, number, _) = queue else { unreachable!("validated") };
+        let position = self.machine.chip.position(queue);
+        let (width, occupied) = match format {
+            PassFormat::I8 => (1, 1),
+            PassFormat::F16 => (2, u64::from(self.machine.chip.values().mxm_f16_interval)),
+        };
+        let activation = self.take(index, chip, src, width, position);
+        let plane = self.plane(side, number);
+        let lanes = self.lanes;
+        let planes = &mut self.states[usize::from(chip)].planes;
+        let taken = &mut planes[plane..plane + usize::from(width)];
+        let missing = taken.iter().position(|plane| plane.array.is_none());
+        let busy = taken.iter().map(|plane| plane.busy_until).enumerate().find(|&(_, until)| until > self.cycle);
+        for plane in taken.iter_mut() {
+            plane.busy_until = self.cycle + occupied;
+        }
+        let value = match format {
+            PassFormat::I8 => taken[0].pass_i8(&activation, lanes),
+            PassFormat::F16 => {
+                let widen = &self.machine.widen;
+                let number = |lane: usize| widen[usize::from(activation[lane]) | usize::from(activation[lanes + lane]) << 8];
+                let numbers: Vec<f32> = (0..lanes).map(number).collect();
+                let (low, high) = taken.split_at_mut(1);
+                low[0].pass_f16(high[0].array.as_ref(), &numbers, lanes, widen)
+            }
+        };
+        self.spare.push(activation);
+        if let Some(offset) = missing {
+            self.fault(index, Fault::WeightsMissing { plane: number + offset as u16 });
+        }
+        if let Some((offset, until)) = busy {
+            self.fault(index, Fault::PlaneBusy { plane: number + offset as u16, until });
+        }
+        match dst {
+            Some(first) => {
+                let bytes = self.split(&value, 4);
+                self.feed(index, delay, first, bytes);
+            }
+            None => self.plan(index, delay, Effect::Port { plane, held: Held { format, value } }),
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! Stream registers. A value keeps its diagonal while it flows, so it is stored once, under its diagonal, and never moved.
+
+use lpu_chip::Chip;
+use lpu_isa::{Direction, Hemisphere, Stream};
+
+#[derive(Clone, Copy, Debug)]
+struct Tag {
+    diagonal: i64,
+    cycle: u64,
+    producer: (usize, u32),
+}
+
+/// The stream registers of one chip.
+#[derive(Clone, Debug)]
+pub(crate) struct Streams {
+    lanes: usize,
+    a_direction: usize,
+    mask: usize,
+    tags: Vec<Tag>,
+    values: Vec<u8>,
+}
+
+impl Streams {
+    pub(crate) fn new(chip: &Chip) -> Self {
+        let positions = 2 * chip.mxm_position(Hemisphere::East) as usize + 2;
+        let ring = positions.next_power_of_two();
+        let slots = ring * 2 * usize::from(chip.streams());
+        let empty = Tag { diagonal: i64::MIN, cycle: 0, producer: (0, 0) };
+        Self {
+            lanes: chip.lanes(),
+            a_direction: usize::from(chip.streams()),
+            mask: ring - 1,
+            tags: vec![empty; slots],
+            values: vec![0; slots * chip.lanes()],
+        }
+    }
+
+
+    fn slot(&self, stream: Stream, position: i32, cycle: u64) -> (usize, i64) {
+        let (column, diagonal) = match stream.direction() {
+            Direction::East => (0, cycle as i64 - i64::from(position)),
+            Direction::West => (self.a_direction, cycle as i64 + i64::from(position)),
+        };
+        let column = column + usize::from(stream.number());
+        (column * (self.mask + 1) + (diagonal as usize & self.mask), diagonal)
+    }
+
+    /// The value arriving at a register, if somebody fed it.
+    pub(crate) fn get(&self, stream: Stream, position: i32, cycle: u64) -> Option<&[u8]> {
+        let (slot, diagonal) = self.slot(stream, position, cycle);
+        (self.tags[slot].diagonal == diagonal).then(|| &self.values[slot * self.lanes..(slot + 1) * self.lanes])
+    }
+
+    /// Puts a value on a register; gives back who else did so in this cycle.
+    pub(crate) fn put(&mut self, stream: Stream, position: i32, cycle: u64, producer: (usize, u32), value: &[u8]) -> Option<(usize, u32)> {
+        let (slot, diagonal) = self.slot(stream, position, cycle);
+        let before = self.tags[slot];
+        self.tags[slot] = Tag { diagonal, cycle, producer };
+        self.values[slot * self.lanes..(slot + 1) * self.lanes].copy_from_slice(value);
+        (before.diagonal == diagonal && before.cycle == cycle).then_some(before.producer)
+    }
+}

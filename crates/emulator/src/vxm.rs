@@ -1,0 +1,144 @@
+//! What an ALU does to its operands, lane by lane; all arithmetic is `lpu-num`'s.
+
+use lpu_isa::{Arithmetic, Format, Number};
+use lpu_num::{fp32, half, int};
+
+fn float(op: impl Fn(f32, f32) -> f32) -> impl Fn(u32, u32) -> u32 {
+    move |a, b| op(f32::from_bits(a), f32::from_bits(b)).to_bits()
+}
+
+fn integer(op: impl Fn(i32, i32) -> i32) -> impl Fn(u32, u32) -> u32 {
+    move |a, b| op(a as i32, b as i32) as u32
+}
+
+fn each(a: &[u32], b: &[u32], out: &mut [u32], op: impl Fn(u32, u32) -> u32) {
+    for ((out, &a), &b) in out.iter_mut().zip(a).zip(b) {
+        *out = op(a, b);
+    }
+}
+
+fn one(a: &[u32], out: &mut [u32], op: impl Fn(u32) -> u32) {
+    for (out, &a) in out.iter_mut().zip(a) {
+        *out = op(a);
+    }
+}
+
+macro_rules! arithmetic {
+    ($name:ident, $f32:path, $sat:path, $modulo:path) => {
+        pub(crate) fn $name(arithmetic: Arithmetic, a: &[u32], b: &[u32], out: &mut [u32]) {
+            match arithmetic {
+                Arithmetic::F32 => each(a, b, out, float($f32)),
+                Arithmetic::Sat => each(a, b, out, integer($sat)),
+                Arithmetic::Mod => each(a, b, out, integer($modulo)),
+            }
+        }
+    };
+}
+
+arithmetic!(add, fp32::add, int::add_sat, int::add_mod);
+arithmetic!(sub, fp32::sub, int::sub_sat, int::sub_mod);
+arithmetic!(mul, fp32::mul, int::mul_sat, int::mul_mod);
+
+macro_rules! sign {
+    ($name:ident, $f32:path, $sat:path, $modulo:path) => {
+        pub(crate) fn $name(arithmetic: Arithmetic, a: &[u32], out: &mut [u32]) {
+            match arithmetic {
+                Arithmetic::F32 => one(a, out, |a| $f32(f32::from_bits(a)).to_bits()),
+                Arithmetic::Sat => one(a, out, |a| $sat(a as i32) as u32),
+                Arithmetic::Mod => one(a, out, |a| $modulo(a as i32) as u32),
+            }
+        }
+    };
+}
+
+sign!(negate, fp32::neg, int::neg_sat, int::neg_mod);
+sign!(abs, fp32::abs, int::abs_sat, int::abs_mod);
+
+macro_rules! choice {
+    ($name:ident, $f32:path, $int:path) => {
+        pub(crate) fn $name(number: Number, a: &[u32], b: &[u32], out: &mut [u32]) {
+            match number {
+                Number::F32 => each(a, b, out, float($f32)),
+                Number::I32 => each(a, b, out, integer($int)),
+            }
+        }
+    };
+}
+
+choice!(max, fp32::max, int::max);
+choice!(min, fp32::min, int::min);
+
+pub(crate) fn relu(number: Number, a: &[u32], out: &mut [u32]) {
+    match number {
+        Number::F32 => one(a, out, |a| fp32::relu(f32::from_bits(a)).to_bits()),
+        Number::I32 => one(a, out, |a| (a as i32).max(0) as u32),
+    }
+}
+
+pub(crate) fn greater(number: Number, a: &[u32], b: &[u32], out: &mut [u32]) {
+    match number {
+        Number::F32 => each(a, b, out, |a, b| u32::from(f32::from_bits(a) > f32::from_bits(b))),
+        Number::I32 => each(a, b, out, |a, b| u32::from(a as i32 > b as i32)),
+    }
+}
+
+pub(crate) fn equal(number: Number, a: &[u32], b: &[u32], out: &mut [u32]) {
+    match number {
+        Number::F32 => each(a, b, out, |a, b| u32::from(f32::from_bits(a) == f32::from_bits(b))),
+        Number::I32 => each(a, b, out, |a, b| u32::from(a == b)),
+    }
+}
+
+pub(crate) fn select(condition: &[u32], a: &[u32], b: &[u32], out: &mut [u32]) {
+    for (((out, &condition), &a), &b) in out.iter_mut().zip(condition).zip(a).zip(b) {
+        *out = if condition != 0 { a } else { b };
+    }
+}
+
+/// Functions of one binary32 number.
+pub(crate) fn function(a: &[u32], out: &mut [u32], op: fn(f32) -> f32) {
+    one(a, out, |a| op(f32::from_bits(a)).to_bits());
+}
+
+/// A number of a format, as it stands in the low bytes of 32 bits.
+#[derive(Clone, Copy)]
+enum Value {
+    Integer(i32),
+    Float(f32),
+}
+
+fn read(format: Format, bits: u32) -> Value {
+    match format {
+        Format::I8 => Value::Integer(i32::from(bits as i8)),
+        Format::I16 => Value::Integer(i32::from(bits as i16)),
+        Format::I32 => Value::Integer(bits as i32),
+        Format::F16 => Value::Float(half::f16_to_f32(bits as u16)),
+        Format::Bf16 => Value::Float(half::bf16_to_f32(bits as u16)),
+        Format::F32 => Value::Float(f32::from_bits(bits)),
+    }
+}
+
+fn write(format: Format, value: Value) -> u32 {
+    match (format, value) {
+        (Format::I8, Value::Integer(value)) => u32::from(int::i32_to_i8(value) as u8),
+        (Format::I8, Value::Float(value)) => u32::from(int::f32_to_i8(value) as u8),
+        (Format::I16, Value::Integer(value)) => u32::from(int::i32_to_i16(value) as u16),
+        (Format::I16, Value::Float(value)) => u32::from(int::f32_to_i16(value) as u16),
+        (Format::I32, Value::Integer(value)) => value as u32,
+        (Format::I32, Value::Float(value)) => int::f32_to_i32(value) as u32,
+        (Format::F16, value) => u32::from(half::f32_to_f16(real(value))),
+        (Format::Bf16, value) => u32::from(half::f32_to_bf16(real(value))),
+        (Format::F32, value) => fp32::canonical(real(value)).to_bits(),
+    }
+}
+
+fn real(value: Value) -> f32 {
+    match value {
+        Value::Integer(value) => int::i32_to_f32(value),
+        Value::Float(value) => value,
+    }
+}
+
+pub(crate) fn convert(from: Format, to: Format, a: &[u32], out: &mut [u32]) {
+    one(a, out, |bits| write(to, read(from, bits)));
+}
