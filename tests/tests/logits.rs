@@ -1,0 +1,81 @@
+//! Logits of compiled decode steps on the full-size chip against the float32 reference, for every test checkpoint and format.
+
+use std::fs;
+use std::path::PathBuf;
+
+use lpu_chip::preset;
+use lpu_compiler::{Options, Precision, compile, host};
+use lpu_emulator::Machine;
+use lpu_model::Checkpoint;
+
+const CHECKPOINTS: &[&str] = &["plain", "gqa", "odd", "wide", "wide_head", "deep"];
+
+fn folder(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("checkpoints").join(name)
+}
+
+fn reference(name: &str) -> (Vec<u32>, Vec<f32>) {
+    let tokens = fs::read(folder(name).join("tokens.json")).unwrap();
+    let stored = fs::read(folder(name).join("logits.npy")).unwrap();
+    let logits = npyz::NpyFile::new(&stored[..]).unwrap();
+    (serde_json::from_slice(&tokens).unwrap(), logits.into_vec().unwrap())
+}
+
+fn argmax(values: &[f32]) -> usize {
+    (0..values.len()).max_by(|&a, &b| values[a].total_cmp(&values[b]).then(b.cmp(&a))).unwrap()
+}
+
+fn norm(values: impl Iterator<Item = f32>) -> f64 {
+    values.map(|value| f64::from(value) * f64::from(value)).sum::<f64>().sqrt()
+}
+
+/// Feeds the first `count` tokens and holds every row of logits to the reference.
+fn compare(name: &str, precision: Precision, count: usize, most: f64) {
+    let checkpoint = Checkpoint::open(&folder(name)).unwrap();
+    let chip = preset("tsp-v1").unwrap();
+    let compiled = compile(&checkpoint, &chip, &Options { precision, context: 48 }).unwrap();
+    let program = &compiled.programs[0];
+    let mut machine = Machine::new(&chip, &compiled.image).unwrap();
+    let prepared = machine.prepare(program).unwrap();
+    let (tokens, logits) = reference(name);
+    let vocab = checkpoint.config.vocab;
+    let mut embedding = vec![0.0; checkpoint.config.hidden];
+    let mut worst = 0.0f64;
+    for (position, &token) in tokens[..count].iter().enumerate() {
+        checkpoint.embedding_row(token, &mut embedding).unwrap();
+        for (region, bytes) in host::inputs(&checkpoint.config, chip.lanes(), 48, position, &embedding) {
+            machine.write_input(program, &region, &bytes).unwrap();
+        }
+        let run = machine.run(&prepared, &mut ()).unwrap();
+        assert_eq!(run.cycles, program.cycles);
+        let found = host::logits(&machine.read_region(program, "logits").unwrap(), vocab);
+        let expected = &logits[position * vocab..(position + 1) * vocab];
+        let error = norm(found.iter().zip(expected).map(|(found, expected)| found - expected));
+        let relative = error / norm(expected.iter().copied());
+        worst = worst.max(relative);
+        let (best, chosen) = (argmax(expected), argmax(&found));
+        let gap = f64::from(expected[best] - expected[chosen]);
+        assert!(best == chosen || gap <= error, "{name} token {position}: argmax {chosen}, expected {best}, gap {gap}, error {error}");
+    }
+    println!("{name} {}: worst relative error {worst:.5}, {} cycles a token", precision.name(), program.cycles);
+    assert!(worst <= most, "{name} {}: relative error {worst}", precision.name());
+}
+
+fn all(count: usize) {
+    for name in CHECKPOINTS {
+        compare(name, Precision::F16, count, 0.01);
+        compare(name, Precision::W8A8, count, 0.10);
+    }
+}
+
+#[test]
+fn eight_tokens_agree_with_the_reference() {
+    all(8);
+}
+
+/// The 40-token comparison; `.ci/run` runs it in release.
+#[test]
+#[ignore = "slow: 480 decode steps"]
+fn forty_tokens_agree_with_the_reference() {
+    all(40);
+}
