@@ -1,1 +1,66 @@
 //! Proves a Program legal by reasoning over intervals, without running it.
+//!
+//! Every issue is placed on the lines that it touches (a stream's diagonal, a slice, a plane, an ALU), each line is put in order of
+//! time once, and neighbours on it are held to the rules of `docs/timing.md`. No cycle is stepped and no value computed.
+
+mod issues;
+mod memory;
+mod planes;
+mod streams;
+
+use lpu_chip::Chip;
+use lpu_isa::{ChipId, Fault, Image, Program, QueueError, SliceId, Violation};
+use thiserror::Error;
+
+use issues::Issues;
+pub use issues::derived_cycles;
+pub use streams::Feeding;
+
+/// A program that cannot be checked.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum CheckError {
+    /// A queue whose items have no meaning.
+    #[error(transparent)]
+    Queue(#[from] QueueError),
+    /// A region or extent outside SRAM.
+    #[error("{what} lies at word {word} of slice {slice}, outside the chip; use the chip that the program names")]
+    OutsideSram {
+        /// The extent or region.
+        what: String,
+        /// The slice.
+        slice: SliceId,
+        /// The first word outside.
+        word: u32,
+    },
+}
+
+/// What the checker found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// Every violation, the verdict first; empty for a legal program.
+    pub violations: Vec<Violation>,
+    /// Cycles of a run.
+    pub cycles: u64,
+    /// Who feeds whom over streams, in order of the consumer's cycle, queue and item.
+    pub flow: Vec<Feeding>,
+}
+
+/// Checks one program over its image.
+///
+/// # Errors
+/// [`CheckError`] when queues have no meaning or regions do not fit the chip.
+pub fn check(chip: &Chip, image: &Image<'_>, program: &Program) -> Result<Report, CheckError> {
+    let issues = Issues::new(chip, program)?;
+    let mut violations = issues.unfit.clone();
+    let flow = streams::check(chip, &issues, &mut violations);
+    memory::check(chip, image, program, &issues, &mut violations)?;
+    planes::check(chip, &issues, &mut violations);
+    let cycles = derived_cycles(chip, program);
+    if cycles != program.cycles {
+        let fault = Fault::CyclesMismatch { stated: program.cycles, derived: cycles };
+        violations.push(Violation { cycle: cycles, chip: ChipId(0), site: None, fault });
+    }
+    violations.sort_by_key(Violation::key);
+    Ok(Report { violations, cycles, flow })
+}

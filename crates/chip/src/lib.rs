@@ -4,7 +4,9 @@
 mod chip;
 mod figure;
 mod preset;
+mod range;
 
 pub use chip::Chip;
 pub use figure::{ChipError, Figure, Figures, Tag};
+pub use range::out_of_range;
 pub use preset::{PRESETS, preset};

@@ -7,7 +7,6 @@ mod machine;
 mod observer;
 mod planes;
 mod prepare;
-mod range;
 mod sram;
 mod step;
 mod streams;

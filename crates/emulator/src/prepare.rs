@@ -4,7 +4,7 @@ use lpu_chip::Chip;
 use lpu_isa::{ChipId, Fault, Instruction, Program, Queue, RegionKind, Site, Violation, expand, validate};
 
 use crate::error::MachineError;
-use crate::range;
+
 use crate::sram::Sram;
 
 /// One issue, in order of cycle, chip, queue, item.
@@ -81,7 +81,7 @@ impl Prepared {
             self.unfit.push(violation(0, depth as u32, item.instruction, fault));
         }
         for issue in expand(items) {
-            match range::check(chip, queue, &issue.instruction) {
+            match lpu_chip::out_of_range(chip, queue, &issue.instruction) {
                 Some(fault) => self.unfit.push(violation(issue.cycle, issue.item, issue.instruction, fault)),
                 None => self.steps.push(Step {
                     cycle: issue.cycle,

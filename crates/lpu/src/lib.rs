@@ -1,1 +1,31 @@
-//! A deterministic LPU-style dataflow emulator: library and command.
+//! A deterministic LPU-style dataflow emulator: what library users import.
+//!
+//! ```
+//! use lpu::{Options, Precision, Session, chip, model::Checkpoint};
+//!
+//! let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/checkpoints/plain");
+//! let checkpoint = Checkpoint::open(folder.as_ref())?;
+//! let tsp = chip::preset("tsp-v1")?;
+//! let mut session = Session::compile(checkpoint, &tsp, &Options { precision: Precision::F16, context: 16 })?;
+//! let token = session.feed(7)?;
+//! println!("{} cycles, {} logits", token.cycles, token.logits.len());
+//! assert_eq!(token.cycles, session.program().cycles);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod package;
+mod session;
+mod usage;
+
+pub use lpu_checker as checker;
+pub use lpu_chip as chip;
+pub use lpu_compiler as compiler;
+pub use lpu_compiler::{Options, Precision};
+pub use lpu_emulator as emulator;
+pub use lpu_isa as isa;
+pub use lpu_model as model;
+pub use lpu_num as num;
+pub use lpu_report as report;
+pub use package::{Host, PackageError};
+pub use session::{Session, SessionError, Token};
+pub use usage::{counts, units};

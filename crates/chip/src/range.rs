@@ -1,10 +1,11 @@
 //! Operands that name something the chip does not have.
 
-use lpu_chip::Chip;
+use crate::chip::Chip;
 use lpu_isa::{Accumulator, Fault, Instruction, PassFormat, Queue, Row, Shift, Source, WindowBits, Word};
 
-/// The first operand out of range.
-pub(crate) fn check(chip: &Chip, queue: Queue, instruction: &Instruction) -> Option<Fault> {
+/// The first operand of an instruction that names something the chip does not have.
+#[must_use]
+pub fn out_of_range(chip: &Chip, queue: Queue, instruction: &Instruction) -> Option<Fault> {
     let values = chip.values();
     let over = |what, value: i64, limit: i64| Some(Fault::RangeOverflow { what, value, limit });
     for used in instruction.streams() {

@@ -1,0 +1,115 @@
+//! Files that commands read and write.
+
+use std::borrow::Cow;
+use std::error::Error;
+use std::fs;
+use std::path::Path;
+
+use lpu::chip::{Chip, PRESETS, preset};
+use lpu::isa::asm::{AsmError, SourceMap, assemble};
+use lpu::isa::{Container, Fill};
+use lpu::model::Checkpoint;
+
+pub(crate) const SHIPPED: &str = "stories";
+
+/// Reads a file; the message names it.
+pub(crate) fn read(path: &Path) -> Result<Vec<u8>, String> {
+    fs::read(path).map_err(|error| format!("cannot read {}: {error}; give the path of an existing file", path.display()))
+}
+
+/// Writes a file; the message names it.
+pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<(), String> {
+    fs::write(path, bytes).map_err(|error| format!("cannot write {}: {error}; choose another place", path.display()))
+}
+
+/// A preset, or a description from a file.
+pub(crate) fn chip(name: &str) -> Result<Chip, Box<dyn Error>> {
+    if PRESETS.contains(&name) || !name.ends_with(".toml") {
+        return Ok(preset(name)?);
+    }
+    let text = String::from_utf8(read(Path::new(name))?).map_err(|_| format!("{name} is not text; give a .toml description"))?;
+    Ok(Chip::from_toml(&text)?)
+}
+
+/// The model that ships.
+pub(crate) fn shipped() -> Result<Checkpoint, Box<dyn Error>> {
+    let weights: &'static [u8] = include_bytes!("../../../../examples/model/model.safetensors");
+    let config = include_bytes!("../../../../examples/model/config.json");
+    let tokenizer = include_bytes!("../../../../examples/model/tokenizer.json");
+    let files = vec![("model.safetensors".to_owned(), Cow::Borrowed(weights))];
+    Ok(Checkpoint::from_parts(config, files, Some(tokenizer))?.with_name(SHIPPED))
+}
+
+/// The prompt of the model that ships.
+pub(crate) const SHIPPED_PROMPT: &str = include_str!("../../../../examples/model/prompt.txt");
+
+/// Whether a path names a compiled file.
+pub(crate) fn is_compiled(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "lpb")
+}
+
+/// A container that owns its bytes.
+fn owned(container: Container<'_>) -> Container<'static> {
+    let mut image = lpu::isa::Image { vector_bytes: container.image.vector_bytes, extents: Vec::new() };
+    for extent in container.image.extents {
+        let fill = match extent.fill {
+            Fill::Zero => Fill::Zero,
+            Fill::Bytes(bytes) => Fill::Bytes(Cow::Owned(bytes.into_owned())),
+        };
+        image.extents.push(lpu::isa::Extent { place: extent.place, fill });
+    }
+    Container { chip: container.chip, image, programs: container.programs, host: Cow::Owned(container.host.into_owned()) }
+}
+
+/// A program file, text or binary.
+pub(crate) struct Loaded {
+    pub(crate) container: Container<'static>,
+    /// Source lines, for text.
+    pub(crate) map: Option<SourceMap>,
+}
+
+/// Reads a `.lpb`, or assembles anything else.
+pub(crate) fn program(path: &Path) -> Result<Loaded, Box<dyn Error>> {
+    let bytes = read(path)?;
+    if is_compiled(path) {
+        let container = Container::parse(&bytes).map_err(|error| format!("{}: {error}", path.display()))?;
+        return Ok(Loaded { container: owned(container), map: None });
+    }
+    let text = String::from_utf8(bytes).map_err(|_| format!("{} is not text; program files end in .lpb", path.display()))?;
+    let folder = path.parent().unwrap_or(Path::new(""));
+    let mut beside = |name: &str| fs::read(folder.join(name)).map(Cow::Owned).map_err(|error| error.to_string());
+    let mut by_name = |name: &str| {
+        let name = if name.ends_with(".toml") { folder.join(name).display().to_string() } else { name.to_owned() };
+        chip(&name).ok().map(|chip| (chip.reference(), chip.lanes() as u32))
+    };
+    let (mut container, map) =
+        assemble(&text, &mut beside, &mut by_name).map_err(|errors| listing(path, &errors))?;
+    let chip = chip_of(&container, None)?;
+    for (index, program) in container.programs.iter_mut().enumerate() {
+        if !map.cycles_stated(index) {
+            program.cycles = lpu::checker::derived_cycles(&chip, program);
+        }
+    }
+    Ok(Loaded { container, map: Some(map) })
+}
+
+fn listing(path: &Path, errors: &[AsmError]) -> String {
+    let lines = errors.iter().map(|error| {
+        format!("{}:{}:{}: {}; {}", path.display(), error.span.line, error.span.column, error.message, error.help)
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+/// The chip that a container was made for.
+pub(crate) fn chip_of(container: &Container<'_>, name: Option<&str>) -> Result<Chip, Box<dyn Error>> {
+    let chip = chip(name.unwrap_or(&container.chip.name))?;
+    if chip.fingerprint() != container.chip.fingerprint {
+        let message = format!(
+            "the program was made for a chip `{}` with other figures than `{}`; give the description that it was made for with --chip",
+            container.chip.name,
+            chip.name()
+        );
+        return Err(message.into());
+    }
+    Ok(chip)
+}

@@ -1,0 +1,301 @@
+//! `lpu generate`: tokens from a model, and what they cost.
+
+use std::fs::File;
+use std::io::{BufWriter, IsTerminal, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use indicatif::ProgressBar;
+use lpu::model::{Checkpoint, Tokenizer};
+use lpu::report::{Latency, Utilization};
+use lpu::{Options, Precision, Session, counts, units};
+use npyz::WriterBuilder;
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
+use serde_json::json;
+
+use super::{Engine, Outcome, Target, files};
+
+#[derive(Args)]
+pub(crate) struct Generate {
+    /// Folder in Hugging Face form or compiled .lpb; nothing for the model that ships
+    model: Option<PathBuf>,
+    /// Text to go on from
+    #[arg(long, conflicts_with = "tokens")]
+    prompt: Option<String>,
+    /// Token ids to go on from
+    #[arg(long, value_delimiter = ',')]
+    tokens: Option<Vec<u32>>,
+    /// Most tokens to generate
+    #[arg(long, default_value_t = 64)]
+    max_tokens: usize,
+    #[command(flatten)]
+    target: Target,
+    /// Engine
+    #[arg(long, value_enum, default_value = "reference")]
+    engine: Engine,
+    /// Host threads (the reference engine uses one)
+    #[arg(long)]
+    threads: Option<usize>,
+    /// Sampling temperature; 0 takes the likeliest token
+    #[arg(long, default_value_t = 0.0)]
+    temperature: f32,
+    /// Seed of the sampling
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Go on past stop ids
+    #[arg(long)]
+    ignore_eos: bool,
+    /// Write the logits of all fed tokens
+    #[arg(long)]
+    logits: Option<PathBuf>,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+struct Sampler {
+    temperature: f32,
+    chance: ChaCha8Rng,
+}
+
+impl Sampler {
+    fn next(&mut self, logits: &[f32]) -> u32 {
+        let best = (0..logits.len()).reduce(|best, id| if logits[id] > logits[best] { id } else { best }).unwrap_or(0);
+        if self.temperature <= 0.0 {
+            return best as u32;
+        }
+        let temperature = f64::from(self.temperature);
+        let weight = |logit: f32| lpu::num::fp64::exp((f64::from(logit) - f64::from(logits[best])) / temperature);
+        let total: f64 = logits.iter().map(|&logit| weight(logit)).sum();
+        let mut point = (self.chance.next_u64() >> 11) as f64 / (1u64 << 53) as f64 * total;
+        for (id, &logit) in logits.iter().enumerate() {
+            point -= weight(logit);
+            if point < 0.0 {
+                return id as u32;
+            }
+        }
+        best as u32
+    }
+}
+
+impl Generate {
+    pub(crate) fn run(self) -> Outcome {
+        self.engine.available()?;
+        if self.max_tokens == 0 {
+            return Err("--max-tokens is 0; ask for at least 1".into());
+        }
+        if !(self.temperature >= 0.0 && self.temperature.is_finite()) {
+            return Err("--temperature must be a number of at least 0".into());
+        }
+        let begin = Instant::now();
+        let mut prepared = self.session()?;
+        let compile_seconds = begin.elapsed().as_secs_f64();
+        let tokenizer = prepared.tokenizer.take();
+        let session = &mut prepared.session;
+        let stop_ids = session.host().config.stop_ids.clone();
+        let mut sampler = Sampler { temperature: self.temperature, chance: ChaCha8Rng::seed_from_u64(self.seed) };
+        let mut stream = tokenizer.as_ref().map(Tokenizer::stream);
+        let (mut generated, mut cycles, mut rows) = (Vec::new(), Vec::new(), Vec::new());
+        let mut out = std::io::stdout();
+        let mut say = |text: &str| -> std::io::Result<()> {
+            if self.json {
+                return Ok(());
+            }
+            out.write_all(text.as_bytes())?;
+            out.flush()
+        };
+        if let Some(prompt) = &prepared.text {
+            say(prompt)?;
+        }
+        let decoding = Instant::now();
+        let mut pending: Vec<u32> = prepared.prompt.iter().rev().copied().collect();
+        let mut digest = blake3::Hasher::new();
+        while let Some(token) = pending.pop() {
+            let result = session.feed(token)?;
+            cycles.push(result.cycles);
+            for logit in &result.logits {
+                digest.update(&logit.to_le_bytes());
+            }
+            if self.logits.is_some() {
+                rows.extend_from_slice(&result.logits);
+            }
+            if !pending.is_empty() {
+                continue;
+            }
+            let next = sampler.next(&result.logits);
+            generated.push(next);
+            if !self.ignore_eos && stop_ids.contains(&next) {
+                break;
+            }
+            match stream.as_mut() {
+                Some(stream) => {
+                    if let Some(text) = stream.push(next)? {
+                        say(&text)?;
+                    }
+                }
+                None => say(&format!("{next} "))?,
+            }
+            if generated.len() < self.max_tokens {
+                pending.push(next);
+            }
+        }
+        if let Some(stream) = stream {
+            say(&stream.finish()?)?;
+        }
+        let seconds = decoding.elapsed().as_secs_f64();
+        say("\n\n")?;
+        if let Some(path) = &self.logits {
+            let shape = [cycles.len() as u64, session.host().config.vocab as u64];
+            let file = File::create(path).map_err(|error| format!("cannot write {}: {error}", path.display()))?;
+            let mut writer = npyz::WriteOptions::new().default_dtype().shape(&shape).writer(BufWriter::new(file)).begin_nd()?;
+            writer.extend(rows)?;
+            writer.finish()?;
+        }
+        let latency = latency(session);
+        if self.json {
+            let text = tokenizer.map(|tokenizer| tokenizer.decode(&generated)).transpose()?;
+            let mut object = object(session, &latency, &cycles)?;
+            object["engine"] = json!("reference");
+            object["prompt_tokens"] = json!(prepared.prompt);
+            object["tokens"] = json!(generated);
+            object["text"] = json!(text);
+            object["hash"]["outputs"] = json!(digest.finalize().to_hex().as_str());
+            object["host"] = json!({
+                "compile_seconds": compile_seconds,
+                "tokens_per_second": cycles.len() as f64 / seconds,
+                "peak_rss_bytes": peak_rss(),
+                "threads": self.threads.unwrap_or(1).min(1),
+            });
+            println!("{object}");
+        } else {
+            print!("{}", latency.table());
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    /// Compiles or loads the model and encodes the prompt.
+    fn session(&self) -> Result<Prepared, Box<dyn std::error::Error>> {
+        let spinner = if self.json || !std::io::stderr().is_terminal() {
+            ProgressBar::hidden()
+        } else {
+            let spinner = ProgressBar::new_spinner();
+            spinner.set_message("compiling");
+            spinner.enable_steady_tick(Duration::from_millis(100));
+            spinner
+        };
+        let prepared = match &self.model {
+            Some(path) if files::is_compiled(path) => {
+                let container = files::program(path)?.container;
+                let chip = files::chip_of(&container, self.target.chip.as_deref())?;
+                let session = Session::load(container, &chip)?;
+                let host = session.host();
+                if self.target.dtype.is_some_and(|dtype| dtype != host.precision) {
+                    return Err(format!("the file was compiled for {}; leave out --dtype or compile again", host.precision.name()).into());
+                }
+                if self.target.context.is_some_and(|context| context != host.context) {
+                    return Err(format!("the file was compiled for a context of {}; leave out --context or compile again", host.context).into());
+                }
+                let tokenizer = host.tokenizer.as_deref().map(Tokenizer::from_json).transpose()?;
+                let (prompt, text) = self.prompt(tokenizer.as_ref(), false)?;
+                self.fits(prompt.len(), host.context)?;
+                Prepared { session, prompt, text, tokenizer }
+            }
+            path => {
+                let checkpoint = match path {
+                    Some(path) => Checkpoint::open(path)?,
+                    None => files::shipped()?,
+                };
+                let tokenizer = checkpoint.tokenizer_json().map(Tokenizer::from_json).transpose();
+                let tokenizer = if self.tokens.is_some() { tokenizer.unwrap_or(None) } else { tokenizer? };
+                let (prompt, text) = self.prompt(tokenizer.as_ref(), path.is_none())?;
+                let context = self.target.context.unwrap_or_else(|| (prompt.len() + self.max_tokens - 1).next_multiple_of(64));
+                self.fits(prompt.len(), context)?;
+                let chip = files::chip(self.target.chip.as_deref().unwrap_or("tsp-v1"))?;
+                let options = Options { precision: self.target.dtype.unwrap_or(Precision::F16), context };
+                Prepared { session: Session::compile(checkpoint, &chip, &options)?, prompt, text, tokenizer }
+            }
+        };
+        spinner.finish_and_clear();
+        Ok(prepared)
+    }
+
+    fn prompt(&self, tokenizer: Option<&Tokenizer>, shipped: bool) -> Result<(Vec<u32>, Option<String>), Box<dyn std::error::Error>> {
+        if let Some(tokens) = &self.tokens {
+            return Ok((tokens.clone(), None));
+        }
+        let prompt = match &self.prompt {
+            Some(prompt) => prompt.as_str(),
+            None if shipped => files::SHIPPED_PROMPT.trim_end(),
+            None => return Err("no prompt; give --prompt TEXT or --tokens 1,2,3".into()),
+        };
+        let tokenizer = tokenizer.ok_or("the model has no tokenizer.json, so it cannot read text; give --tokens 1,2,3")?;
+        let ids = tokenizer.encode(prompt)?;
+        if ids.is_empty() {
+            return Err("the prompt has no tokens; give some text".into());
+        }
+        Ok((ids, Some(prompt.to_owned())))
+    }
+
+    /// Fed tokens are the prompt and all generated but the last.
+    fn fits(&self, prompt: usize, context: usize) -> Result<(), String> {
+        let fed = prompt + self.max_tokens - 1;
+        if fed > context {
+            let tokens = self.max_tokens;
+            return Err(format!(
+                "{prompt} prompt tokens and {tokens} generated feed {fed}, more than the context of {context}; lower --max-tokens or raise --context"
+            ));
+        }
+        Ok(())
+    }
+}
+
+struct Prepared {
+    session: Session,
+    prompt: Vec<u32>,
+    text: Option<String>,
+    tokenizer: Option<Tokenizer>,
+}
+
+/// The latency of the session's program.
+fn latency(session: &Session) -> Latency {
+    let (chip, program) = (session.chip(), session.program());
+    Latency {
+        cycles: program.cycles,
+        lower_bound: session.host().lower_bound,
+        clock_mhz: chip.values().clock_mhz,
+        utilization: Utilization::new(&counts(chip, program), &units(chip), program.cycles),
+        sram: (super::models::used_bytes(program, chip), chip.sram_bytes()),
+    }
+}
+
+/// The keys that `generate` and `compile` share.
+pub(crate) fn object(session: &Session, latency: &Latency, cycles: &[u64]) -> Result<serde_json::Value, Box<dyn std::error::Error>> {
+    let host = session.host();
+    let hash: String = session.container().program_hash()?.iter().map(|byte| format!("{byte:02x}")).collect();
+    Ok(json!({
+        "model": host.name,
+        "chip": session.chip().name(),
+        "dtype": host.precision.name(),
+        "context": host.context,
+        "cycles": { "per_token": cycles, "lower_bound": latency.lower_bound, "ratio": latency.ratio() },
+        "latency": { "us_per_token": latency.microseconds(), "tokens_per_second": latency.tokens_per_second() },
+        "utilization": latency.utilization,
+        "sram": { "used_bytes": latency.sram.0, "total_bytes": latency.sram.1 },
+        "hash": { "program": hash },
+    }))
+}
+
+/// The largest resident size of this process, in bytes; 0 where the system does not say.
+pub(crate) fn peak_rss() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap_or_default();
+    line.trim().trim_end_matches(" kB").trim().parse::<u64>().unwrap_or(0) * 1024
+}
+
+/// The session's latency, for `compile`.
+pub(crate) fn session_latency(session: &Session) -> Latency {
+    latency(session)
+}

@@ -1,0 +1,236 @@
+//! Commands over program files: `asm`, `disasm`, `check`, `run`.
+
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::Args;
+use lpu::emulator::{Machine, Observer};
+use lpu::isa::{ChipId, Format, Instruction, Program, Queue, Region, RegionKind, SliceId, Stream, disassemble};
+use npyz::WriterBuilder;
+use serde_json::json;
+
+use super::{Engine, Outcome, files};
+
+#[derive(Args)]
+pub(crate) struct Asm {
+    /// Program text (.lpu)
+    file: PathBuf,
+    /// Program file to write (.lpb)
+    #[arg(short, long)]
+    output: PathBuf,
+}
+
+impl Asm {
+    pub(crate) fn run(self) -> Outcome {
+        let loaded = files::program(&self.file)?;
+        files::write(&self.output, &loaded.container.to_bytes()?)?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+#[derive(Args)]
+pub(crate) struct Disasm {
+    /// Program file (.lpb)
+    file: PathBuf,
+    /// Text file to write; a large image goes beside it
+    #[arg(short, long)]
+    output: Option<PathBuf>,
+}
+
+impl Disasm {
+    pub(crate) fn run(self) -> Outcome {
+        let loaded = files::program(&self.file)?;
+        let image = self.output.as_ref().map(|path| path.with_extension("image"));
+        let name = image.as_ref().and_then(|path| path.file_name()).map(|name| name.to_string_lossy().into_owned());
+        let (text, bytes) = disassemble(&loaded.container, name.as_deref());
+        match self.output {
+            Some(path) => files::write(&path, text.as_bytes())?,
+            None => std::io::stdout().write_all(text.as_bytes())?,
+        }
+        if let (Some(path), Some(bytes)) = (image, bytes) {
+            files::write(&path, &bytes)?;
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+#[derive(Args)]
+pub(crate) struct Check {
+    /// Program, text or binary
+    file: PathBuf,
+    /// Chip preset or description, when the program names a custom one
+    #[arg(long)]
+    chip: Option<String>,
+}
+
+impl Check {
+    pub(crate) fn run(self) -> Outcome {
+        let loaded = files::program(&self.file)?;
+        let chip = files::chip_of(&loaded.container, self.chip.as_deref())?;
+        let mut broken = 0;
+        for (index, program) in loaded.container.programs.iter().enumerate() {
+            let report = lpu::checker::check(&chip, &loaded.container.image, program)?;
+            for violation in &report.violations {
+                let line = violation.site.as_ref().and_then(|site| {
+                    loaded.map.as_ref().and_then(|map| map.line(index, violation.chip, site.queue, site.item))
+                });
+                let place = line.map_or_else(|| self.file.display().to_string(), |line| format!("{}:{line}", self.file.display()));
+                println!("{place}: {violation}");
+            }
+            broken += report.violations.len();
+            if report.violations.is_empty() {
+                println!("{} `{}`: legal, {} cycles", self.file.display(), program.name, report.cycles);
+            }
+        }
+        Ok(if broken == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+}
+
+#[derive(Args)]
+pub(crate) struct Run {
+    /// Program, text or binary
+    file: PathBuf,
+    /// Fill an input region: NAME=FILE.npy
+    #[arg(long, value_name = "NAME=FILE.npy")]
+    input: Vec<String>,
+    /// Write a region after the run: NAME=FILE.npy
+    #[arg(long, value_name = "NAME=FILE.npy")]
+    output: Vec<String>,
+    /// Chip preset or description, when the program names a custom one
+    #[arg(long)]
+    chip: Option<String>,
+    /// Engine
+    #[arg(long, value_enum, default_value = "reference")]
+    engine: Engine,
+    /// Write every dispatch, stream write and bank access, one JSON object a line
+    #[arg(long)]
+    trace: Option<PathBuf>,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+struct Trace(Option<BufWriter<File>>);
+
+impl Trace {
+    fn line(&mut self, value: &serde_json::Value) {
+        if let Some(file) = &mut self.0
+            && writeln!(file, "{value}").is_err()
+        {
+            self.0 = None;
+        }
+    }
+}
+
+impl Observer for Trace {
+    fn dispatch(&mut self, cycle: u64, chip: ChipId, queue: Queue, item: u32, instruction: &Instruction) {
+        let text = lpu::isa::item_text(&lpu::isa::Item::from(*instruction));
+        self.line(&json!({"cycle": cycle, "chip": chip.0, "dispatch": queue.to_string(), "item": item, "instruction": text}));
+    }
+    fn stream_write(&mut self, cycle: u64, chip: ChipId, queue: Queue, stream: Stream, position: i32, _value: &[u8]) {
+        self.line(&json!({"cycle": cycle, "chip": chip.0, "stream": stream.to_string(), "position": position, "from": queue.to_string()}));
+    }
+    fn bank_access(&mut self, cycle: u64, chip: ChipId, slice: SliceId, bank: u32, word: u32, write: bool) {
+        let kind = if write { "write" } else { "read" };
+        self.line(&json!({"cycle": cycle, "chip": chip.0, "slice": slice.to_string(), "bank": bank, "word": word, "access": kind}));
+    }
+}
+
+fn pair(argument: &str) -> Result<(&str, &Path), String> {
+    let (name, file) = argument.split_once('=').ok_or_else(|| format!("`{argument}` is not NAME=FILE.npy"))?;
+    Ok((name, Path::new(file)))
+}
+
+/// The elements of an array file as little-endian bytes of a region's format.
+fn read_array(path: &Path, region: &Region) -> Result<Vec<u8>, Box<dyn std::error::Error>> {
+    let bytes = files::read(path)?;
+    let wrong = |error: std::io::Error| format!("{}: {error}; give an .npy array of {}", path.display(), region.format);
+    let open = || npyz::NpyFile::new(&bytes[..]).map_err(wrong);
+    let shape = open()?.shape().to_vec();
+    let elements: u64 = shape.iter().product();
+    if elements != u64::from(region.vectors) * u64::from(region.lanes) {
+        let (vectors, lanes) = (region.vectors, region.lanes);
+        return Err(format!("{}: shape {shape:?}, region `{}` takes [{vectors}, {lanes}]", path.display(), region.name).into());
+    }
+    Ok(match region.format {
+        Format::F32 => open()?.into_vec::<f32>().map_err(wrong)?.into_iter().flat_map(f32::to_le_bytes).collect(),
+        Format::I32 => open()?.into_vec::<i32>().map_err(wrong)?.into_iter().flat_map(i32::to_le_bytes).collect(),
+        Format::I16 => open()?.into_vec::<i16>().map_err(wrong)?.into_iter().flat_map(i16::to_le_bytes).collect(),
+        Format::I8 => open()?.into_vec::<i8>().map_err(wrong)?.into_iter().flat_map(i8::to_le_bytes).collect(),
+        Format::F16 | Format::Bf16 => {
+            let narrow = if region.format == Format::F16 { lpu::num::half::f32_to_f16 } else { lpu::num::half::f32_to_bf16 };
+            open()?.into_vec::<f32>().map_err(wrong)?.into_iter().flat_map(|value| narrow(value).to_le_bytes()).collect()
+        }
+    })
+}
+
+fn write_array(path: &Path, region: &Region, bytes: &[u8]) -> Result<(), Box<dyn std::error::Error>> {
+    let shape = [u64::from(region.vectors), u64::from(region.lanes)];
+    let file = BufWriter::new(File::create(path).map_err(|error| format!("cannot write {}: {error}", path.display()))?);
+    macro_rules! put {
+        ($type:ty, $values:expr) => {{
+            let mut writer = npyz::WriteOptions::<$type>::new().default_dtype().shape(&shape).writer(file).begin_nd()?;
+            writer.extend($values)?;
+            writer.finish()?;
+        }};
+    }
+    let words = bytes.chunks_exact(4).map(|cell| u32::from_le_bytes([cell[0], cell[1], cell[2], cell[3]]));
+    let halves = bytes.chunks_exact(2).map(|cell| u16::from_le_bytes([cell[0], cell[1]]));
+    match region.format {
+        Format::F32 => put!(f32, words.map(f32::from_bits)),
+        Format::I32 => put!(i32, words.map(|word| word as i32)),
+        Format::I16 => put!(i16, halves.map(|half| half as i16)),
+        Format::F16 => put!(f32, halves.map(lpu::num::half::f16_to_f32)),
+        Format::Bf16 => put!(f32, halves.map(lpu::num::half::bf16_to_f32)),
+        Format::I8 => put!(i8, bytes.iter().map(|&byte| byte as i8)),
+    }
+    Ok(())
+}
+
+fn region<'p>(program: &'p Program, name: &str) -> Result<&'p Region, String> {
+    let known = || program.regions.iter().map(|region| region.name.as_str()).collect::<Vec<_>>().join(", ");
+    program.region(name).ok_or_else(|| format!("the program has no region `{name}`; it has {}", known()))
+}
+
+impl Run {
+    pub(crate) fn run(self) -> Outcome {
+        self.engine.available()?;
+        let loaded = files::program(&self.file)?;
+        let chip = files::chip_of(&loaded.container, self.chip.as_deref())?;
+        let program = loaded.container.programs.first().ok_or("the file holds no program")?;
+        let mut machine = Machine::new(&chip, &loaded.container.image)?;
+        let mut named = Vec::new();
+        for argument in &self.input {
+            let (name, path) = pair(argument)?;
+            machine.write_input(program, name, &read_array(path, region(program, name)?)?)?;
+            named.push(name);
+        }
+        let missing = program.regions.iter().find(|region| region.kind == RegionKind::Input && !named.contains(&region.name.as_str()));
+        if let Some(missing) = missing {
+            let (name, vectors, lanes) = (&missing.name, missing.vectors, missing.lanes);
+            return Err(format!("input `{name}` ([{vectors}, {lanes}] of {}) is not given; add --input {name}=FILE.npy", missing.format).into());
+        }
+        let prepared = machine.prepare(program)?;
+        let file = match &self.trace {
+            Some(path) => Some(BufWriter::new(File::create(path).map_err(|error| format!("cannot write {}: {error}", path.display()))?)),
+            None => None,
+        };
+        let run = match file {
+            Some(_) => machine.run(&prepared, &mut Trace(file))?,
+            None => machine.run(&prepared, &mut ())?,
+        };
+        for argument in &self.output {
+            let (name, path) = pair(argument)?;
+            write_array(path, region(program, name)?, &machine.read_region(program, name)?)?;
+        }
+        let microseconds = run.cycles as f64 / f64::from(chip.values().clock_mhz);
+        if self.json {
+            println!("{}", json!({"program": program.name, "chip": chip.name(), "cycles": run.cycles, "us": microseconds}));
+        } else {
+            println!("{} cycles, {microseconds:.3} microseconds at {} MHz", run.cycles, chip.values().clock_mhz);
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}

@@ -1,0 +1,126 @@
+//! The host section of a compiled model: what the host needs to feed tokens and to read text.
+
+use lpu_compiler::Precision;
+use lpu_model::{Checkpoint, Config, ModelError};
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+/// A host section that cannot be read.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum PackageError {
+    /// The file holds no model.
+    #[error("the file holds no model, only a program; run it with `lpu run`")]
+    NoModel,
+    /// The section does not parse.
+    #[error("the host section is damaged: {0}; compile the model again")]
+    Damaged(String),
+    /// The config inside is refused.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+}
+
+#[derive(Serialize, Deserialize)]
+struct Header {
+    name: String,
+    precision: String,
+    context: usize,
+    lower_bound: u64,
+    config: String,
+    tokenizer_bytes: usize,
+}
+
+/// What the host needs beside programs and image.
+pub struct Host {
+    /// The model's name.
+    pub name: String,
+    /// Number formats that it was compiled for.
+    pub precision: Precision,
+    /// Tokens that the key-value rows hold.
+    pub context: usize,
+    /// Cycles that no schedule can beat.
+    pub lower_bound: u64,
+    /// The model's config.
+    pub config: Config,
+    /// `tokenizer.json`, if there is one.
+    pub tokenizer: Option<Vec<u8>>,
+    /// The embedding table, fp32 rows.
+    embedding: Vec<u8>,
+}
+
+impl Host {
+    /// The host section of a checkpoint.
+    ///
+    /// # Errors
+    /// [`ModelError`] when a row cannot be read.
+    pub fn new(checkpoint: &Checkpoint, precision: Precision, context: usize, lower_bound: u64) -> Result<Self, ModelError> {
+        let config = checkpoint.config.clone();
+        let mut embedding = Vec::with_capacity(config.vocab * config.hidden * 4);
+        let mut row = vec![0.0f32; config.hidden];
+        for token in 0..config.vocab as u32 {
+            checkpoint.embedding_row(token, &mut row)?;
+            embedding.extend(row.iter().flat_map(|value| value.to_le_bytes()));
+        }
+        let tokenizer = checkpoint.tokenizer_json().map(<[u8]>::to_vec);
+        Ok(Self { name: checkpoint.name().to_owned(), precision, context, lower_bound, config, tokenizer, embedding })
+    }
+
+    /// The raw embedding row of a token; nothing where there is no such token.
+    #[must_use]
+    pub fn embedding_row(&self, token: u32) -> Option<Vec<f32>> {
+        let width = self.config.hidden * 4;
+        let start = (token as usize).checked_mul(width)?;
+        let bytes = self.embedding.get(start..start.checked_add(width)?)?;
+        Some(bytes.chunks_exact(4).map(|value| f32::from_le_bytes([value[0], value[1], value[2], value[3]])).collect())
+    }
+
+    /// The section as bytes.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let tokenizer = self.tokenizer.as_deref().unwrap_or_default();
+        let header = Header {
+            name: self.name.clone(),
+            precision: self.precision.name().into(),
+            context: self.context,
+            lower_bound: self.lower_bound,
+            config: self.config.to_json(),
+            tokenizer_bytes: tokenizer.len(),
+        };
+        let header = serde_json::to_vec(&header).expect("a header of texts and numbers serialises");
+        let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
+        bytes.extend(header);
+        bytes.extend(tokenizer);
+        bytes.extend(&self.embedding);
+        bytes
+    }
+
+    /// Reads a section.
+    ///
+    /// # Errors
+    /// [`PackageError`] when it is empty or damaged.
+    pub fn parse(bytes: &[u8]) -> Result<Self, PackageError> {
+        if bytes.is_empty() {
+            return Err(PackageError::NoModel);
+        }
+        let damaged = |what: &str| PackageError::Damaged(what.to_owned());
+        let (length, rest) = bytes.split_first_chunk::<8>().ok_or_else(|| damaged("it ends inside its length"))?;
+        let length = usize::try_from(u64::from_le_bytes(*length)).map_err(|_| damaged("its length is absurd"))?;
+        let (header, rest) = rest.split_at_checked(length).ok_or_else(|| damaged("its header is longer than the section"))?;
+        let header: Header = serde_json::from_slice(header).map_err(|error| PackageError::Damaged(error.to_string()))?;
+        let (tokenizer, embedding) =
+            rest.split_at_checked(header.tokenizer_bytes).ok_or_else(|| damaged("its tokenizer is longer than the section"))?;
+        let config = Config::from_json(header.config.as_bytes())?;
+        if embedding.len() as u128 != config.vocab as u128 * config.hidden as u128 * 4 {
+            return Err(damaged("its embedding table does not match its config"));
+        }
+        Ok(Self {
+            precision: Precision::parse(&header.precision).ok_or_else(|| damaged("its number format is unknown"))?,
+            name: header.name,
+            context: header.context,
+            lower_bound: header.lower_bound,
+            config,
+            tokenizer: (!tokenizer.is_empty()).then(|| tokenizer.to_vec()),
+            embedding: embedding.to_vec(),
+        })
+    }
+}
