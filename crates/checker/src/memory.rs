@@ -78,9 +78,7 @@ pub(crate) fn check(
         let landed = issue.cycle + u64::from(chip.delay(issue.instruction.row().delay));
         let (cycle, write, touched) = match issue.instruction {
             Instruction::Read { word, .. } => (issue.cycle, false, word.0..word.0 + 1),
-            Instruction::Gather { base, bits, .. } => {
-                (issue.cycle + u64::from(chip.values().mem_gather_access), false, window(base, bits))
-            }
+            Instruction::Gather { base, bits, .. } => (issue.cycle + u64::from(chip.values().mem_gather_access), false, window(base, bits)),
             Instruction::Write { word, .. } => {
                 slice.written.entry(word.0).and_modify(|first| *first = landed.min(*first)).or_insert(landed);
                 (landed, true, word.0..word.0 + 1)

@@ -263,10 +263,10 @@ fn outward(side: Hemisphere, distance: i32) -> i32 {
 fn check(values: &Figures) -> Result<(), ChipError> {
     let contradiction = |field, value, why: String| Err(ChipError::Contradiction { field, value, why });
     let lanes = values.superlanes * values.lanes_per_superlane;
-    if values.streams % 16 != 0 {
+    if !values.streams.is_multiple_of(16) {
         return contradiction("streams", values.streams, "weights load in groups of 16 streams".into());
     }
-    if values.planes_per_side % 2 != 0 {
+    if !values.planes_per_side.is_multiple_of(2) {
         return contradiction("planes_per_side", values.planes_per_side, "fp16 takes planes in pairs".into());
     }
     if values.transposers_per_side > values.sxm_per_side {

@@ -8,5 +8,5 @@ mod range;
 
 pub use chip::Chip;
 pub use figure::{ChipError, Figure, Figures, Tag};
-pub use range::out_of_range;
 pub use preset::{PRESETS, preset};
+pub use range::out_of_range;

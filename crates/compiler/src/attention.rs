@@ -61,30 +61,31 @@ impl Lowering<'_, '_> {
         let addresses = &plan.inputs.addresses[usize::from(side == Hemisphere::West)];
         let mut readable = 0;
         for (token, address) in addresses.iter().enumerate() {
-            let landed = self.scheduler.place("a key-value row", row.ready + self.scheduler.delay(DelayClass::MemRead), |scheduler, at| {
-                let mut landed = 0;
-                let mut fetched: Option<(i32, u64, lpu_isa::Stream, lpu_isa::Stream)> = None;
-                for (byte, part) in entry.iter().enumerate() {
-                    let (slice, word) = part[token];
-                    let position = scheduler.chip.slice_position(slice);
-                    let at = at + u64::from(position.unsigned_abs());
-                    let (src, map) = match fetched {
-                        Some((found, _, src, map)) if found == position => (src, map),
-                        _ => {
-                            let map = scheduler.fetch(address, position, at)?;
-                            (scheduler.fetch(&row, position, at)?, map)
+            let landed =
+                self.scheduler.place("a key-value row", row.ready + self.scheduler.delay(DelayClass::MemRead), |scheduler, at| {
+                    let mut landed = 0;
+                    let mut fetched: Option<(i32, u64, lpu_isa::Stream, lpu_isa::Stream)> = None;
+                    for (byte, part) in entry.iter().enumerate() {
+                        let (slice, word) = part[token];
+                        let position = scheduler.chip.slice_position(slice);
+                        let at = at + u64::from(position.unsigned_abs());
+                        let (src, map) = match fetched {
+                            Some((found, _, src, map)) if found == position => (src, map),
+                            _ => {
+                                let map = scheduler.fetch(address, position, at)?;
+                                (scheduler.fetch(&row, position, at)?, map)
+                            }
+                        };
+                        fetched = Some((position, at, src, map));
+                        if !scheduler.tables.write(slice, at, at + delay, word) {
+                            return None;
                         }
-                    };
-                    fetched = Some((position, at, src, map));
-                    if !scheduler.tables.write(slice, at, at + delay, word) {
-                        return None;
+                        let scatter = Instruction::Scatter { src: src.plus(byte as u8), map, base: Word(word), bits };
+                        scheduler.emit(slice.queue(), at, scatter);
+                        landed = landed.max(at + delay);
                     }
-                    let scatter = Instruction::Scatter { src: src.plus(byte as u8), map, base: Word(word), bits };
-                    scheduler.emit(slice.queue(), at, scatter);
-                    landed = landed.max(at + delay);
-                }
-                Some(landed)
-            })?;
+                    Some(landed)
+                })?;
             readable = readable.max(landed + 1);
         }
         self.now = self.now.max(readable);
@@ -215,13 +216,7 @@ impl Lowering<'_, '_> {
     }
 
     /// Sums over tokens of weights times values, one vector a head; only the lanes of its key-value head mean something.
-    fn mix(
-        &mut self,
-        attending: &Attending,
-        group: usize,
-        softmaxes: &[Softmax],
-        readable: u64,
-    ) -> Result<Vec<Parked>, CompileError> {
+    fn mix(&mut self, attending: &Attending, group: usize, softmaxes: &[Softmax], readable: u64) -> Result<Vec<Parked>, CompileError> {
         let set = PlaneSet { side: attending.value_side[group], plane: 0, format: PassFormat::F16 };
         let tiles = self.token_tiles();
         let accumulators = self.scheduler.chip.values().accumulators as usize;

@@ -1,9 +1,7 @@
 //! Chains: small dataflow graphs over ALUs and SXM units with fixed relative times, placed as one rigid block.
 //! A result stays in its ALU's latch until its last use; operands from memory arrive just in time.
 
-use lpu_isa::{
-    Arithmetic, DelayClass, Edge, Format, GroupWidth, Hemisphere, Instruction, Number, Queue, Shift, Source, Stream, Target,
-};
+use lpu_isa::{Arithmetic, DelayClass, Edge, Format, GroupWidth, Hemisphere, Instruction, Number, Queue, Shift, Source, Stream, Target};
 use smallvec::SmallVec;
 
 use crate::scheduler::{Parked, Scheduler};
@@ -96,9 +94,19 @@ enum Sink {
 
 #[derive(Clone, Debug)]
 enum Kind {
-    Alu { op: Op, sources: SmallVec<[Feed; 3]>, sink: Sink, fixed: Option<u16> },
+    Alu {
+        op: Op,
+        sources: SmallVec<[Feed; 3]>,
+        sink: Sink,
+        fixed: Option<u16>,
+    },
     /// A shift of what ALU node `of` sends to the SXM of `side`.
-    Shift { of: Node, side: Hemisphere, across: bool, by: i16 },
+    Shift {
+        of: Node,
+        side: Hemisphere,
+        across: bool,
+        by: i16,
+    },
 }
 
 /// A chain under construction; times are cycles relative to its start.

@@ -7,9 +7,7 @@ use thiserror::Error;
 #[non_exhaustive]
 pub enum CompileError {
     /// The weights do not fit.
-    #[error(
-        "weights in {format} take {needed} bytes of the weight slices in {chip}, which hold {available}; {advice}"
-    )]
+    #[error("weights in {format} take {needed} bytes of the weight slices in {chip}, which hold {available}; {advice}")]
     WeightsTooLarge {
         /// The chip's name.
         chip: String,
@@ -23,7 +21,9 @@ pub enum CompileError {
         advice: String,
     },
     /// The key-value cache does not fit beside the weights.
-    #[error("a context of {context} tokens takes {needed} bytes of key-value memory, {available} are left beside the weights; a context of {fits} would fit")]
+    #[error(
+        "a context of {context} tokens takes {needed} bytes of key-value memory, {available} are left beside the weights; a context of {fits} would fit"
+    )]
     ContextTooLarge {
         /// The context asked for.
         context: usize,
@@ -38,7 +38,9 @@ pub enum CompileError {
     #[error("a context of 0 tokens holds nothing; ask for at least 1")]
     EmptyContext,
     /// Constants or intermediate vectors do not fit the slices set aside for them.
-    #[error("{what} take {needed} words in each slice next to the VXM, which holds {available}; use a chip with more words a bank or a smaller model")]
+    #[error(
+        "{what} take {needed} words in each slice next to the VXM, which holds {available}; use a chip with more words a bank or a smaller model"
+    )]
     ScratchTooLarge {
         /// What does not fit.
         what: &'static str,

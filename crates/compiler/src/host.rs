@@ -21,10 +21,8 @@ pub fn inputs(config: &Config, lanes: usize, context: usize, position: usize, em
     let mut mask: Vec<f32> = (0..context).map(|token| if token <= position { 0.0 } else { f32::NEG_INFINITY }).collect();
     mask.resize(context.next_multiple_of(lanes), f32::NEG_INFINITY);
     let dump = (context / 16) as u16;
-    let addresses: Vec<u8> = (0..16)
-        .map(|slice| if position % 16 == slice { (position / 16) as u16 } else { dump })
-        .flat_map(u16::to_le_bytes)
-        .collect();
+    let addresses: Vec<u8> =
+        (0..16).map(|slice| if position % 16 == slice { (position / 16) as u16 } else { dump }).flat_map(u16::to_le_bytes).collect();
     vec![
         ("embedding".into(), vectors(&mut embedding.to_vec())),
         ("rotary.cos".into(), vectors(&mut repeated(&cos))),

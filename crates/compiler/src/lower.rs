@@ -6,13 +6,13 @@ use lpu_chip::Chip;
 use lpu_isa::{DelayClass, Format, Hemisphere, Instruction, Mode, Orientation, Queue, RegionKind};
 use lpu_model::{Op as GraphOp, ValueId};
 
+use crate::Precision;
 use crate::chain::{Chain, Feed, Op};
 use crate::error::CompileError;
 use crate::memory::Memory;
 use crate::plan::{OutputVector, Plan, region_name};
 use crate::planes::{Emission, Planes, Result32, pass, pass_from, result_after};
 use crate::scheduler::{Parked, Scheduler};
-use crate::Precision;
 
 /// A value of the graph in memory: fp32 vectors, and a factor that still has to be multiplied on.
 #[derive(Clone, Debug)]
@@ -169,9 +169,8 @@ impl Lowering<'_, '_> {
             tiles.extend(self.chain("norm weights", &chain, &[tile, &weights], vec![output])?);
         }
         let mut chain = Chain::new(&self.scheduler);
-        let squares: Vec<_> = (0..input_vectors.len())
-            .map(|tile| chain.op_after(Op::Mul, &[Feed::Value(tile), Feed::Value(tile)], tile as u64))
-            .collect();
+        let squares: Vec<_> =
+            (0..input_vectors.len()).map(|tile| chain.op_after(Op::Mul, &[Feed::Value(tile), Feed::Value(tile)], tile as u64)).collect();
         let sum = match squares.split_last() {
             Some((_, [])) | None => chain.reduce(Op::Add, Op::Mul, &[Feed::Value(0), Feed::Value(0)]),
             Some((&last, before)) => {
@@ -221,10 +220,8 @@ impl Lowering<'_, '_> {
                 Precision::F16 => Format::F16,
                 Precision::W8A8 => Format::I8,
             };
-            let mut outputs = vec![
-                self.scratch(format.bytes(), Some(Hemisphere::East))?,
-                self.scratch(format.bytes(), Some(Hemisphere::West))?,
-            ];
+            let mut outputs =
+                vec![self.scratch(format.bytes(), Some(Hemisphere::East))?, self.scratch(format.bytes(), Some(Hemisphere::West))?];
             let scaled = match self.precision {
                 Precision::F16 => factor.as_ref().map(|factor| {
                     inputs.push(factor);
@@ -359,8 +356,8 @@ impl Lowering<'_, '_> {
                     }
                 };
             }
-            let to_vxm = result_after(&self.scheduler, Result32::Emit)
-                + u64::from(self.scheduler.chip.mxm_position(set.side).unsigned_abs());
+            let to_vxm =
+                result_after(&self.scheduler, Result32::Emit) + u64::from(self.scheduler.chip.mxm_position(set.side).unsigned_abs());
             let from = ready.max(pass_from(&self.scheduler, set, input)).max(earliest.saturating_sub(to_vxm));
             let (at, parked) = self.scheduler.place("a pass", from, |scheduler, at| {
                 let mut parked = output.clone();

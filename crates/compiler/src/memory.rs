@@ -50,7 +50,14 @@ fn index(side: Hemisphere) -> usize {
 
 impl Memory {
     /// An empty placement with `entries` key-value entries of `context` tokens on each side.
-    pub(crate) fn new(chip: &Chip, entries: [u32; 2], context: usize, weight_rows: u64, format: &'static str, real: bool) -> Result<Self, CompileError> {
+    pub(crate) fn new(
+        chip: &Chip,
+        entries: [u32; 2],
+        context: usize,
+        weight_rows: u64,
+        format: &'static str,
+        real: bool,
+    ) -> Result<Self, CompileError> {
         let values = chip.values();
         for (what, found, needed) in [
             ("MEM slices a hemisphere", values.slices_per_side, u32::from(VECTOR_SLICES) + 32),
@@ -84,7 +91,13 @@ impl Memory {
             let bits = (32 - (entry - 1).leading_zeros()).max(1) as u8;
             let pad = (1u32 << bits).saturating_sub(entry);
             let a_bank = values.words_per_bank.checked_sub(pad).map_or(0, |free| free / entry);
-            let banks = if most == 0 { 0 } else if a_bank == 0 { u32::MAX } else { most.div_ceil(a_bank) };
+            let banks = if most == 0 {
+                0
+            } else if a_bank == 0 {
+                u32::MAX
+            } else {
+                most.div_ceil(a_bank)
+            };
             let used = if banks == u32::MAX {
                 u64::MAX
             } else if banks == 0 {
@@ -100,7 +113,12 @@ impl Memory {
         if used > left || window_bits > 16 {
             let fits = (1..=context.div_ceil(16)).rev().map(|tokens| tokens * 16).find(|&tokens| layout(tokens).2 <= left).unwrap_or(0);
             let bytes = |words: u64| words.saturating_mul(64 * word_bytes);
-            return Err(CompileError::ContextTooLarge { context, needed: bytes(used.min(u64::from(u32::MAX))), available: bytes(left), fits });
+            return Err(CompileError::ContextTooLarge {
+                context,
+                needed: bytes(used.min(u64::from(u32::MAX))),
+                available: bytes(left),
+                fits,
+            });
         }
         Ok(Self {
             lanes: chip.lanes(),
@@ -140,7 +158,14 @@ impl Memory {
     }
 
     /// Places for `rows` rows in the share of a plane, the emptiest slices first.
-    pub(crate) fn tile(&mut self, side: Hemisphere, plane: u16, rows: usize, what: &Chip, format: &'static str) -> Result<Rows, CompileError> {
+    pub(crate) fn tile(
+        &mut self,
+        side: Hemisphere,
+        plane: u16,
+        rows: usize,
+        what: &Chip,
+        format: &'static str,
+    ) -> Result<Rows, CompileError> {
         let mut slices: Vec<(usize, SliceId)> =
             self.share(side, plane).map(|slice| (self.weights.get(&slice).map_or(0, Vec::len), slice)).collect();
         slices.sort_unstable();
@@ -213,24 +238,31 @@ impl Memory {
     }
 
     /// A named input of `vectors` vectors.
-    pub(crate) fn input(&mut self, name: &str, side: Hemisphere, quad: u8, turn: u8, format: Format, vectors: usize, lanes: usize) -> Vec<Parked> {
+    pub(crate) fn input(
+        &mut self,
+        name: &str,
+        side: Hemisphere,
+        quad: u8,
+        turn: u8,
+        format: Format,
+        vectors: usize,
+        lanes: usize,
+    ) -> Vec<Parked> {
         let first = self.inputs[index(side)];
         self.inputs[index(side)] += vectors as u32;
         let quads = if quad == 0 { NEAR } else { FAR };
-        let places: Vec<Parked> = (0..vectors as u32)
-            .map(|vector| Parked { bytes: format.bytes(), side, word: first + vector, turn, quads, ready: 0 })
-            .collect();
+        let places: Vec<Parked> =
+            (0..vectors as u32).map(|vector| Parked { bytes: format.bytes(), side, word: first + vector, turn, quads, ready: 0 }).collect();
         self.region(name, RegionKind::Input, format, lanes, &places);
         places
     }
 
     /// Names vectors as a region.
     pub(crate) fn region(&mut self, name: &str, kind: RegionKind, format: Format, lanes: usize, places: &[Parked]) {
-        let runs = places.iter().flat_map(|place| {
-            (0..place.bytes).map(|byte| WordRun::one(ChipId(0), place.slice(place.quads[0], byte), place.word))
-        });
-        let region =
-            Region { name: name.into(), kind, format, vectors: places.len() as u32, lanes: lanes as u32, runs: runs.collect() };
+        let runs = places
+            .iter()
+            .flat_map(|place| (0..place.bytes).map(|byte| WordRun::one(ChipId(0), place.slice(place.quads[0], byte), place.word)));
+        let region = Region { name: name.into(), kind, format, vectors: places.len() as u32, lanes: lanes as u32, runs: runs.collect() };
         self.regions.push(region);
     }
 

@@ -151,8 +151,7 @@ pub(crate) fn plan(checkpoint: &Checkpoint, graph: Graph, chip: &Chip, options: 
                 let memory = &mut plan.memory;
                 let queries = (0..members).map(|member| memory.constant(&span(member, head_dim / 2, scale))).collect();
                 let outputs = (0..members).map(|member| memory.constant(&span(member, head_dim, 1.0))).collect();
-                let value_side: Vec<Hemisphere> =
-                    (0..heads.groups()).map(|group| Hemisphere::BOTH[(number + group) % 2]).collect();
+                let value_side: Vec<Hemisphere> = (0..heads.groups()).map(|group| Hemisphere::BOTH[(number + group) % 2]).collect();
                 let entries = value_side
                     .iter()
                     .map(|&side| {

@@ -5,9 +5,7 @@ mod pass;
 
 use std::collections::VecDeque;
 
-use lpu_isa::{
-    ChipId, Fault, Hemisphere, Instruction, PlanePort, Queue, Site, SliceId, Stream, Violation, WindowBits, Word,
-};
+use lpu_isa::{ChipId, Fault, Hemisphere, Instruction, PlanePort, Queue, Site, SliceId, Stream, Violation, WindowBits, Word};
 
 use crate::machine::Machine;
 use crate::observer::Observer;

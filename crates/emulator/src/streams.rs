@@ -35,7 +35,6 @@ impl Streams {
         }
     }
 
-
     fn slot(&self, stream: Stream, position: i32, cycle: u64) -> (usize, i64) {
         let (column, diagonal) = match stream.direction() {
             Direction::East => (0, cycle as i64 - i64::from(position)),

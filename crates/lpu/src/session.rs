@@ -29,7 +29,9 @@ pub enum SessionError {
     #[error(transparent)]
     Package(#[from] PackageError),
     /// The file was compiled for another chip.
-    #[error("the file was compiled for a chip `{file}` whose figures differ from those of `{given}`; give the description that it was compiled for, or compile again")]
+    #[error(
+        "the file was compiled for a chip `{file}` whose figures differ from those of `{given}`; give the description that it was compiled for, or compile again"
+    )]
     OtherChip {
         /// The chip in the file.
         file: String,

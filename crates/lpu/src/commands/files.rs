@@ -82,8 +82,7 @@ pub(crate) fn program(path: &Path) -> Result<Loaded, Box<dyn Error>> {
         let name = if name.ends_with(".toml") { folder.join(name).display().to_string() } else { name.to_owned() };
         chip(&name).ok().map(|chip| (chip.reference(), chip.lanes() as u32))
     };
-    let (mut container, map) =
-        assemble(&text, &mut beside, &mut by_name).map_err(|errors| listing(path, &errors))?;
+    let (mut container, map) = assemble(&text, &mut beside, &mut by_name).map_err(|errors| listing(path, &errors))?;
     let chip = chip_of(&container, None)?;
     for (index, program) in container.programs.iter_mut().enumerate() {
         if !map.cycles_stated(index) {
@@ -94,9 +93,9 @@ pub(crate) fn program(path: &Path) -> Result<Loaded, Box<dyn Error>> {
 }
 
 fn listing(path: &Path, errors: &[AsmError]) -> String {
-    let lines = errors.iter().map(|error| {
-        format!("{}:{}:{}: {}; {}", path.display(), error.span.line, error.span.column, error.message, error.help)
-    });
+    let lines = errors
+        .iter()
+        .map(|error| format!("{}:{}:{}: {}; {}", path.display(), error.span.line, error.span.column, error.message, error.help));
     lines.collect::<Vec<_>>().join("\n")
 }
 

@@ -196,7 +196,9 @@ impl Generate {
                     return Err(format!("the file was compiled for {}; leave out --dtype or compile again", host.precision.name()).into());
                 }
                 if self.target.context.is_some_and(|context| context != host.context) {
-                    return Err(format!("the file was compiled for a context of {}; leave out --context or compile again", host.context).into());
+                    return Err(
+                        format!("the file was compiled for a context of {}; leave out --context or compile again", host.context).into()
+                    );
                 }
                 let tokenizer = host.tokenizer.as_deref().map(Tokenizer::from_json).transpose()?;
                 let (prompt, text) = self.prompt(tokenizer.as_ref(), false)?;

@@ -63,8 +63,7 @@ impl Inspect {
             write!(out, "{}", compiled.placement.to_text())?;
             return Ok(ExitCode::SUCCESS);
         }
-        let container =
-            Container { chip: chip.reference(), image: compiled.image, programs: compiled.programs, host: Vec::new().into() };
+        let container = Container { chip: chip.reference(), image: compiled.image, programs: compiled.programs, host: Vec::new().into() };
         show(self.step, &container, &chip, &mut out)
     }
 }

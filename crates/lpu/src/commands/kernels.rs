@@ -73,9 +73,10 @@ impl Check {
         for (index, program) in loaded.container.programs.iter().enumerate() {
             let report = lpu::checker::check(&chip, &loaded.container.image, program)?;
             for violation in &report.violations {
-                let line = violation.site.as_ref().and_then(|site| {
-                    loaded.map.as_ref().and_then(|map| map.line(index, violation.chip, site.queue, site.item))
-                });
+                let line = violation
+                    .site
+                    .as_ref()
+                    .and_then(|site| loaded.map.as_ref().and_then(|map| map.line(index, violation.chip, site.queue, site.item)));
                 let place = line.map_or_else(|| self.file.display().to_string(), |line| format!("{}:{line}", self.file.display()));
                 println!("{place}: {violation}");
             }
@@ -210,7 +211,9 @@ impl Run {
         let missing = program.regions.iter().find(|region| region.kind == RegionKind::Input && !named.contains(&region.name.as_str()));
         if let Some(missing) = missing {
             let (name, vectors, lanes) = (&missing.name, missing.vectors, missing.lanes);
-            return Err(format!("input `{name}` ([{vectors}, {lanes}] of {}) is not given; add --input {name}=FILE.npy", missing.format).into());
+            return Err(
+                format!("input `{name}` ([{vectors}, {lanes}] of {}) is not given; add --input {name}=FILE.npy", missing.format).into()
+            );
         }
         let prepared = machine.prepare(program)?;
         let file = match &self.trace {

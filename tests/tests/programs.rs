@@ -1,0 +1,153 @@
+//! Laws over compiled programs: legal, round-tripping, blind to data in time, and sensitive to every operand in value.
+
+use std::borrow::Cow;
+use std::path::PathBuf;
+
+use lpu::isa::{Container, Instruction, Item, Program, Rule, Unit, assemble, disassemble};
+use lpu::model::Checkpoint;
+use lpu::{Options, Precision, Session, chip, compiler, emulator};
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
+
+const CONTEXT: usize = 16;
+
+fn checkpoint(name: &str) -> Checkpoint {
+    Checkpoint::open(&PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("checkpoints").join(name)).unwrap()
+}
+
+fn session(name: &str, precision: Precision) -> Session {
+    let tsp = chip::preset("tsp-v1").unwrap();
+    Session::compile(checkpoint(name), &tsp, &Options { precision, context: CONTEXT }).unwrap()
+}
+
+#[test]
+fn the_checker_finds_compiled_programs_legal() {
+    let tsp = chip::preset("tsp-v1").unwrap();
+    for name in ["plain", "gqa", "odd", "wide", "wide_head", "deep"] {
+        for precision in [Precision::F16, Precision::W8A8] {
+            for context in [1, 48, 336] {
+                let compiled = compiler::compile(&checkpoint(name), &tsp, &Options { precision, context }).unwrap();
+                let program = &compiled.programs[0];
+                let report = lpu::checker::check(&tsp, &compiled.image, program).unwrap();
+                assert_eq!(report.violations.first().map(ToString::to_string), None, "{name} {} {context}", precision.name());
+                assert_eq!(report.cycles, program.cycles);
+                assert!(program.cycles >= compiled.bound.cycles());
+            }
+        }
+    }
+}
+
+#[test]
+fn compile_disasm_asm_gives_the_identical_file() {
+    let session = session("gqa", Precision::W8A8);
+    let container = session.container();
+    let bytes = container.to_bytes().unwrap();
+    let (text, image) = disassemble(&container, Some("model.image"));
+    let image = image.expect("a model's image stands beside its text");
+    let (again, _) = assemble(&text, &mut |_| Ok(Cow::Borrowed(&image[..])), &mut |_| None).unwrap();
+    assert!(again.to_bytes().unwrap() == bytes);
+    assert!(Container::parse(&bytes).unwrap() == container);
+}
+
+#[test]
+fn prompts_of_equal_length_take_identical_cycles() {
+    let run = |tokens: [u32; 3]| {
+        let mut session = session("plain", Precision::F16);
+        tokens.map(|token| session.feed(token).unwrap().cycles)
+    };
+    assert_eq!(run([1, 2, 3]), run([300, 7, 300]));
+}
+
+#[test]
+fn an_edited_count_is_refused_by_engine_and_checker() {
+    let tsp = chip::preset("tsp-v1").unwrap();
+    let options = Options { precision: Precision::F16, context: CONTEXT };
+    let compiled = compiler::compile(&checkpoint("plain"), &tsp, &options).unwrap();
+    let mut program = compiled.programs[0].clone();
+    program.cycles += 1;
+    let report = lpu::checker::check(&tsp, &compiled.image, &program).unwrap();
+    assert_eq!(report.violations[0].fault.rule(), Rule::CyclesMismatch);
+    let mut machine = emulator::Machine::new(&tsp, &compiled.image).unwrap();
+    feed(&checkpoint("plain"), &tsp, &mut machine, &program, 0);
+    let prepared = machine.prepare(&program).unwrap();
+    let emulator::RunError::Fault(first) = machine.run(&prepared, &mut ()).unwrap_err() else { panic!("another error") };
+    assert_eq!(first.key(), report.violations[0].key());
+}
+
+fn feed(checkpoint: &Checkpoint, tsp: &chip::Chip, machine: &mut emulator::Machine, program: &Program, position: usize) {
+    let mut row = vec![0.0; checkpoint.config.hidden];
+    checkpoint.embedding_row(5 + position as u32, &mut row).unwrap();
+    for (region, bytes) in compiler::host::inputs(&checkpoint.config, tsp.lanes(), CONTEXT, position, &row) {
+        machine.write_input(program, &region, &bytes).unwrap();
+    }
+}
+
+/// Flips one bit of one operand of one instruction; nothing where that gives no instruction.
+fn edit(program: &Program, pick: usize, operand: usize, bit: usize) -> Option<(Program, Unit)> {
+    let mut edited = program.clone();
+    let count: usize = edited.queues[0].values().map(Vec::len).sum();
+    let mut index = pick % count;
+    for (queue, items) in &mut edited.queues[0] {
+        if index >= items.len() {
+            index -= items.len();
+            continue;
+        }
+        let Item { instruction, .. } = &mut items[index];
+        let row = instruction.row();
+        if row.unit == Unit::Icu {
+            return None;
+        }
+        let mut bits = instruction.operand_bits();
+        let operand = operand % bits.len();
+        bits[operand] ^= 1 << (bit % row.operands[operand].kind.width());
+        *instruction = Instruction::from_bits(row.opcode, &bits)?;
+        lpu::isa::validate(*queue, items).ok()?;
+        return Some((edited, row.unit));
+    }
+    None
+}
+
+#[test]
+fn most_edits_change_the_logits_or_fault_and_both_proofs_agree() {
+    let tsp = chip::preset("tsp-v1").unwrap();
+    let checkpoint = checkpoint("plain");
+    let options = Options { precision: Precision::F16, context: CONTEXT };
+    let compiled = compiler::compile(&checkpoint, &tsp, &options).unwrap();
+    let logits = |program: &Program| {
+        let mut machine = emulator::Machine::new(&tsp, &compiled.image).unwrap();
+        let prepared = machine.prepare(program).unwrap();
+        for position in 0..2 {
+            feed(&checkpoint, &tsp, &mut machine, program, position);
+            machine.run(&prepared, &mut ())?;
+        }
+        Ok::<_, emulator::RunError>(machine.read_region(program, "logits").unwrap())
+    };
+    let expected = logits(&compiled.programs[0]).unwrap();
+    let units = [Unit::Mem, Unit::Vxm, Unit::Mxm, Unit::Sxm];
+    let noticed = std::cell::RefCell::new([[0u32; 2]; 4]);
+    let mut runner = TestRunner::new(Config { cases: 300, ..Config::default() });
+    runner
+        .run(&(any::<usize>(), 0..5usize, 0..34usize), |(pick, operand, bit)| {
+            let Some((program, unit)) = edit(&compiled.programs[0], pick, operand, bit) else { return Ok(()) };
+            let report = lpu::checker::check(&tsp, &compiled.image, &program).unwrap();
+            let changed = match logits(&program) {
+                Ok(found) => {
+                    prop_assert!(report.violations.is_empty(), "the engine runs, the checker says {}", report.violations[0]);
+                    found != expected
+                }
+                Err(emulator::RunError::Fault(first)) => {
+                    prop_assert_eq!(report.violations.first().map(|first| first.key()), Some(first.key()), "{}", first);
+                    true
+                }
+                Err(error) => return Err(TestCaseError::fail(error.to_string())),
+            };
+            let unit = units.iter().position(|&known| known == unit).expect("a unit of the chip");
+            noticed.borrow_mut()[unit][usize::from(changed)] += 1;
+            Ok(())
+        })
+        .unwrap();
+    for (unit, [unseen, seen]) in units.iter().zip(noticed.into_inner()) {
+        println!("{}: {seen} edits of {} noticed", unit.name(), seen + unseen);
+        assert!(seen > unseen || seen + unseen < 5, "{}: {seen} noticed, {unseen} not", unit.name());
+    }
+}
