@@ -124,10 +124,8 @@ pub(crate) fn check(chip: &Chip, issues: &Issues, violations: &mut Vec<Violation
                 }
                 None => fault(Fault::AccumulatorMisuse { what: "no result stands at the port" }),
             },
-            (Event::PortCloses, _) => {
-                if plane.port.take_if(|(result, _)| *result == index).is_some() {
-                    fault(Fault::AccumulatorMisuse { what: "a result at the port is not taken" });
-                }
+            (Event::PortCloses, _) if plane.port.take_if(|(result, _)| *result == index).is_some() => {
+                fault(Fault::AccumulatorMisuse { what: "a result at the port is not taken" });
             }
             (Event::AccumulatorLands, Instruction::Acc { accumulator, mode, .. }) => {
                 let Some(format) = plane.taken.remove(&index) else { continue };

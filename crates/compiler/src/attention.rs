@@ -44,7 +44,7 @@ impl Lowering<'_, '_> {
         Ok(Vectors { tiles, factor: None })
     }
 
-    fn to_f16(&mut self, value: &Parked, side: Hemisphere) -> Result<Parked, CompileError> {
+    fn narrow(&mut self, value: &Parked, side: Hemisphere) -> Result<Parked, CompileError> {
         let mut chain = Chain::new(&self.scheduler);
         chain.park(Op::Convert(Format::F32, Format::F16), &[Feed::Value(0)], 0);
         let output = self.scratch(2, Some(side))?;
@@ -54,7 +54,7 @@ impl Lowering<'_, '_> {
     /// Writes a key or value row: all sixteen pairs of slices take the passing row, each at its own address from the host. Returns the
     /// first cycle in which the rows may be read.
     fn append(&mut self, row: &Parked, side: Hemisphere, entry: &[Rows; 2]) -> Result<u64, CompileError> {
-        let row = self.to_f16(row, side)?;
+        let row = self.narrow(row, side)?;
         let delay = self.scheduler.delay(DelayClass::MemScatter);
         let bits = WindowBits(self.memory.window_bits());
         let plan = self.plan;

@@ -241,9 +241,7 @@ impl Memory {
     pub(crate) fn input(
         &mut self,
         name: &str,
-        side: Hemisphere,
-        quad: u8,
-        turn: u8,
+        (side, quad, turn): (Hemisphere, u8, u8),
         format: Format,
         vectors: usize,
         lanes: usize,

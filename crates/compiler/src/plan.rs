@@ -115,17 +115,17 @@ pub(crate) fn plan(checkpoint: &Checkpoint, graph: Graph, chip: &Chip, options: 
     };
     for &value in &graph.inputs {
         let vectors = plan.layouts[&value].tiles.len();
-        let places = plan.memory.input(region_name(&graph.value(value).name), Hemisphere::East, 0, 0, Format::F32, vectors, lanes);
+        let places = plan.memory.input(region_name(&graph.value(value).name), (Hemisphere::East, 0, 0), Format::F32, vectors, lanes);
         plan.inputs.values.insert(value, places);
     }
     if graph.nodes.iter().any(|node| matches!(node.op, Op::Rotary { .. } | Op::Attention { .. })) {
         let memory = &mut plan.memory;
-        plan.inputs.rotary = memory.input("rotary.cos", Hemisphere::East, 0, 0, Format::F32, 1, lanes);
-        plan.inputs.rotary.extend(memory.input("rotary.sin", Hemisphere::East, 1, 0, Format::F32, 1, lanes));
-        plan.inputs.mask = memory.input("mask", Hemisphere::East, 1, 0, Format::F32, context.div_ceil(lanes), lanes);
+        plan.inputs.rotary = memory.input("rotary.cos", (Hemisphere::East, 0, 0), Format::F32, 1, lanes);
+        plan.inputs.rotary.extend(memory.input("rotary.sin", (Hemisphere::East, 1, 0), Format::F32, 1, lanes));
+        plan.inputs.mask = memory.input("mask", (Hemisphere::East, 1, 0), Format::F32, context.div_ceil(lanes), lanes);
         plan.inputs.addresses = [
-            memory.input("kv_address.e", Hemisphere::East, 0, 2, Format::I16, 16, 1),
-            memory.input("kv_address.w", Hemisphere::West, 0, 2, Format::I16, 16, 1),
+            memory.input("kv_address.e", (Hemisphere::East, 0, 2), Format::I16, 16, 1),
+            memory.input("kv_address.w", (Hemisphere::West, 0, 2), Format::I16, 16, 1),
         ];
     }
     for (number, node) in graph.nodes.iter().enumerate() {
