@@ -1,0 +1,145 @@
+//! The command as its users run it: the README's first command, files in and out, and every kind of bad input.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Command, Output};
+
+fn root(path: &str) -> String {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..").join(path).display().to_string()
+}
+
+fn lpu(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_lpu")).args(arguments).output().unwrap()
+}
+
+fn scratch(name: &str) -> PathBuf {
+    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
+    let _ = fs::remove_dir_all(&folder);
+    fs::create_dir_all(&folder).unwrap();
+    folder
+}
+
+fn json(output: &Output) -> serde_json::Value {
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+#[test]
+fn generate_tells_a_story_and_its_cost_as_the_readme_shows() {
+    let output = lpu(&["generate"]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    let readme = fs::read_to_string(root("README.md")).unwrap();
+    let shown = readme.split("-- generate\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    let (story, table) = shown.split_once("\n\n").unwrap();
+    assert!(text.starts_with(story.trim_end_matches(" ...")), "{text}");
+    assert!(text.ends_with(table), "{text}");
+}
+
+#[test]
+fn the_shipped_model_continues_as_its_float32_twin() {
+    let expected: serde_json::Value = serde_json::from_slice(&fs::read(root("examples/model/expected.json")).unwrap()).unwrap();
+    let found = json(&lpu(&["generate", "--json", "--max-tokens", "24", "--ignore-eos"]));
+    assert_eq!(found["prompt_tokens"], expected["prompt_ids"]);
+    assert_eq!(found["tokens"].as_array().unwrap()[..], expected["ids"].as_array().unwrap()[..24]);
+    for key in ["model", "chip", "dtype", "context", "engine", "text", "cycles", "latency", "utilization", "sram", "hash", "host"] {
+        assert!(!found[key].is_null(), "{key} is missing");
+    }
+}
+
+#[test]
+fn a_compiled_file_gives_the_tokens_of_its_folder() {
+    let folder = scratch("compiled");
+    let file = folder.join("gqa.lpb").display().to_string();
+    let model = root("tests/checkpoints/gqa");
+    let feed = ["--tokens", "5,6,7", "--max-tokens", "5", "--json"];
+    let compiled = json(&lpu(&["compile", &model, "-o", &file, "--context", "16", "--dtype", "w8a8", "--json"]));
+    let direct = json(&lpu(&[&["generate", &model, "--context", "16", "--dtype", "w8a8"], &feed[..]].concat()));
+    let loaded = json(&lpu(&[&["generate", &file], &feed[..]].concat()));
+    assert_eq!(direct["tokens"], loaded["tokens"]);
+    assert_eq!(direct["hash"], loaded["hash"]);
+    assert_eq!(compiled["hash"]["program"], loaded["hash"]["program"]);
+    let text = folder.join("gqa.lpu").display().to_string();
+    let again = folder.join("again.lpb").display().to_string();
+    assert!(lpu(&["disasm", &file, "-o", &text]).status.success());
+    assert!(lpu(&["asm", &text, "-o", &again]).status.success());
+    assert!(fs::read(&file).unwrap() == fs::read(&again).unwrap());
+    let refused = lpu(&["generate", &file, "--tokens", "1", "--dtype", "f16"]);
+    assert_eq!(refused.status.code(), Some(1));
+    let mut damaged = fs::read(&file).unwrap();
+    let middle = damaged.len() / 2;
+    damaged[middle] ^= 1;
+    fs::write(folder.join("damaged.lpb"), damaged).unwrap();
+    let output = lpu(&["check", &folder.join("damaged.lpb").display().to_string()]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("damaged.lpb"));
+}
+
+#[test]
+fn bad_input_gets_one_clear_message() {
+    let folder = scratch("bad");
+    let config = |text: &str, name: &str| {
+        let folder = folder.join(name);
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join("config.json"), text).unwrap();
+        folder.display().to_string()
+    };
+    let plain = root("tests/checkpoints/plain");
+    let empty = folder.display().to_string();
+    let unknown = config(r#"{"architectures":["MambaForCausalLM"],"model_type":"mamba"}"#, "unknown");
+    let zero =
+        fs::read_to_string(format!("{plain}/config.json")).unwrap().replace("\"num_attention_heads\": 4", "\"num_attention_heads\": 0");
+    let zero = config(&zero, "zero");
+    let no_weights = config(&fs::read_to_string(format!("{plain}/config.json")).unwrap(), "no_weights");
+    let cut = config(&fs::read_to_string(format!("{plain}/config.json")).unwrap(), "cut");
+    let weights = fs::read(format!("{plain}/model.safetensors")).unwrap();
+    fs::write(folder.join("cut/model.safetensors"), &weights[..weights.len() / 2]).unwrap();
+    fs::write(folder.join("bad.lpu"), ".chip tsp-v1\n.program p\n.queue mem.e0\nraed 0, e0\nread 0, x3\n").unwrap();
+    let bad_text = folder.join("bad.lpu").display().to_string();
+    let cases: &[(&[&str], i32, &[&str])] = &[
+        (&["generate", "/no/such/folder", "--tokens", "1"], 1, &["/no/such/folder"]),
+        (&["generate", &empty, "--tokens", "1"], 1, &["config.json"]),
+        (&["generate", &unknown, "--tokens", "1"], 1, &["Mamba", "Llama"]),
+        (&["generate", &zero, "--tokens", "1"], 1, &["num_attention_heads"]),
+        (&["generate", &no_weights, "--tokens", "1"], 1, &["safetensors"]),
+        (&["generate", &cut, "--tokens", "1"], 1, &["model.safetensors"]),
+        (&["generate", &plain, "--tokens", "331"], 1, &["331", "330"]),
+        (&["generate", &plain, "--prompt", "x"], 1, &["tokenizer", "--tokens"]),
+        (&["generate", &plain, "--tokens", "1", "--context", "4", "--max-tokens", "9"], 1, &["context of 4"]),
+        (&["compile", &plain, "--timing-only", "--context", "4000000"], 1, &["bytes", "would fit"]),
+        (&["generate", &plain, "--tokens", "1", "--chip", "tsp-v9"], 1, &["tsp-v9", "tsp-v1"]),
+        (&["generate", &plain, "--tokens", "one"], 2, &["one"]),
+        (&["generate", &plain, "--tokens", "1", "--dtype", "f64"], 2, &["f16"]),
+        (&["check", &bad_text], 1, &["bad.lpu:4:1", "read", "bad.lpu:5:9"]),
+        (&["run", &root("examples/kernels/softmax.lpu")], 1, &["--input x="]),
+        (&["frobnicate"], 2, &["frobnicate"]),
+    ];
+    for (arguments, status, expected) in cases {
+        let output = lpu(arguments);
+        let message = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(*status), "{arguments:?}: {message}");
+        for part in *expected {
+            assert!(message.contains(part), "{arguments:?}: {message}");
+        }
+        assert!(!message.contains("panicked"), "{arguments:?}: {message}");
+    }
+}
+
+#[test]
+fn inspect_and_chips_show_every_step() {
+    for (arguments, expected) in [
+        (vec!["inspect", "graph"], "rms_norm"),
+        (vec!["inspect", "placement"], "plane e0"),
+        (vec!["inspect", "schedule", "--context", "16"], "abc f16"),
+        (vec!["inspect", "sram", "--context", "16"], "kv_address.e"),
+        (vec!["chips"], "tsp-v1"),
+        (vec!["chips", "tsp-v1"], "ISCA 2020"),
+    ] {
+        let output = lpu(&arguments);
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(
+            output.status.success() && text.to_lowercase().contains(&expected.to_lowercase()),
+            "{arguments:?}: {}",
+            &text[..text.len().min(500)]
+        );
+    }
+}
