@@ -38,7 +38,7 @@ def randomise(model, generator):
         elif "embed_tokens" in name:
             parameter.data = noise / parameter.shape[1] ** 0.5 * 4
         else:
-            parameter.data = noise / parameter.shape[1] ** 0.5 * 1.5
+            parameter.data = noise / parameter.shape[1] ** 0.5
 
 
 def main():
