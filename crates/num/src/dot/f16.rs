@@ -1,11 +1,9 @@
 //! The fp16 pass at speed. A sum is taken in binary64, in whatever order suits the host, and returned only if its rounding error provably
 //! cannot change the rounded result; otherwise [`dot_f16_exact`] decides. So every host returns the bits of the definition.
 
-use super::dot_f16_exact;
+use super::kernel::Kernel;
+use super::{dot_f16_exact, partial};
 use crate::fp32::canonical;
-
-/// Partial sums kept side by side; they bound the roundings on any path and give the compiler vectors to fill.
-const PARTIALS: usize = 32;
 
 /// The activations of one pass, with the bounds that prove a sum exact or its rounding safe.
 #[derive(Clone, Debug, Default)]
@@ -40,9 +38,8 @@ impl PassF16 {
         // Every product is a multiple of 2^(unit - 24), so sums below 2^53 such units are exact.
         let unit = x.iter().filter(|v| v.is_finite() && **v != 0.0).map(|&v| lowest_bit(v)).min().unwrap_or(0);
         self.exact_below = power_of_two(29 + unit);
-        // A path passes through one accumulator, the tail and five joins; the rest is room for the bounds' own rounding.
-        let path = x.len() / PARTIALS + 1 + PARTIALS.ilog2() as usize;
-        self.error_share = (path + 8) as f64 * (1.0 / 9_007_199_254_740_992.0);
+        // The greatest error of a sum, and room for the rounding of the bounds themselves.
+        self.error_share = (partial::roundings(x.len()) + 8) as f64 * (1.0 / 9_007_199_254_740_992.0);
     }
 
     /// The number of lanes.
@@ -61,43 +58,44 @@ impl PassF16 {
     /// [`PassF16::row`] for each row of a plane: `weights` holds `out.len()` rows of `lanes` weights, `row_max` the bound of each.
     pub fn plane(&self, weights: &[f32], lanes: usize, row_max: &[f32], out: &mut [f32]) {
         assert_eq!(lanes, self.x.len(), "as many lanes as activations");
-        assert_eq!(weights.len(), lanes * out.len(), "a row of weights for every output");
+        self.plane_on(Kernel::of_host(), weights, row_max, out);
+    }
+
+    /// [`PassF16::plane`] on one kernel.
+    pub(super) fn plane_on(&self, kernel: Kernel, weights: &[f32], row_max: &[f32], out: &mut [f32]) {
+        assert_eq!(weights.len(), self.x.len() * out.len(), "a row of weights for every output");
         assert_eq!(row_max.len(), out.len(), "a bound for every row");
-        if lanes == 0 {
+        if self.x.is_empty() {
             out.fill(0.0);
             return;
         }
-        #[cfg(target_arch = "x86_64")]
-        {
-            if is_x86_feature_detected!("avx512f") {
-                // SAFETY: the host has AVX-512F, all that the function asks for.
-                return unsafe { self.plane_avx512(weights, row_max, out) };
-            }
-            if is_x86_feature_detected!("avx2") {
-                // SAFETY: the host has AVX2, all that the function asks for.
-                return unsafe { self.plane_avx2(weights, row_max, out) };
-            }
+        match kernel {
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: a kernel exists only on a host with its instructions.
+            Kernel::Avx512 => unsafe { self.plane_avx512(weights, row_max, out) },
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: a kernel exists only on a host with its instructions.
+            Kernel::Avx2 => unsafe { self.plane_avx2(weights, row_max, out) },
+            Kernel::Portable => self.plane_with(weights, row_max, out, partial::sum),
         }
-        self.plane_in_order(weights, row_max, out);
     }
 
     #[cfg(target_arch = "x86_64")]
     #[target_feature(enable = "avx512f")]
     fn plane_avx512(&self, weights: &[f32], row_max: &[f32], out: &mut [f32]) {
-        self.plane_in_order(weights, row_max, out);
+        self.plane_with(weights, row_max, out, |w, x| partial::sum_avx512(w, x));
     }
 
     #[cfg(target_arch = "x86_64")]
     #[target_feature(enable = "avx2")]
     fn plane_avx2(&self, weights: &[f32], row_max: &[f32], out: &mut [f32]) {
-        self.plane_in_order(weights, row_max, out);
+        self.plane_with(weights, row_max, out, |w, x| partial::sum_avx2(w, x));
     }
 
-    /// The scalar form of every vector variant, compiled into each with its instruction set.
     #[inline(always)]
-    fn plane_in_order(&self, weights: &[f32], row_max: &[f32], out: &mut [f32]) {
+    fn plane_with(&self, weights: &[f32], row_max: &[f32], out: &mut [f32], sum: impl Fn(&[f32], &[f64]) -> f64) {
         for ((w, &max), out) in weights.chunks_exact(self.x.len()).zip(row_max).zip(out) {
-            *out = if max == 0.0 && self.l1.is_finite() { 0.0 } else { self.settle(partial_sums(w, &self.wide), w, max) };
+            *out = if max == 0.0 && self.l1.is_finite() { 0.0 } else { self.settle(sum(w, &self.wide), w, max) };
         }
     }
 
@@ -113,29 +111,6 @@ impl PassF16 {
         let (below, above) = ((sum - error) as f32, (sum + error) as f32);
         if below == above { below } else { dot_f16_exact(w, &self.x) }
     }
-}
-
-/// The sum of products in binary64. Each product of two fp16 numbers is exact.
-#[inline(always)]
-fn partial_sums(w: &[f32], x: &[f64]) -> f64 {
-    let mut sums = [0.0f64; PARTIALS];
-    let ((w, w_tail), (x, x_tail)) = (w.as_chunks::<PARTIALS>(), x.as_chunks::<PARTIALS>());
-    for (w, x) in w.iter().zip(x) {
-        for lane in 0..PARTIALS {
-            sums[lane] += f64::from(w[lane]) * x[lane];
-        }
-    }
-    for ((sum, &w), &x) in sums.iter_mut().zip(w_tail).zip(x_tail) {
-        *sum += f64::from(w) * x;
-    }
-    let mut width = PARTIALS / 2;
-    while width > 0 {
-        for lane in 0..width {
-            sums[lane] += sums[lane + width];
-        }
-        width /= 2;
-    }
-    sums[0]
 }
 
 /// The exponent of the lowest set bit of a finite number other than zero.

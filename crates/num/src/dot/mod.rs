@@ -4,6 +4,10 @@
 
 mod f16;
 mod i8;
+mod kernel;
+#[cfg(test)]
+mod kernels_agree;
+mod partial;
 
 pub use f16::PassF16;
 pub use i8::plane_i8;

@@ -1,0 +1,85 @@
+//! Every kernel that the host can run against the definitions.
+
+use proptest::prelude::*;
+
+use super::kernel::Kernel;
+use super::{PassF16, dot_f16_exact, dot_i8, i8, max_abs, partial};
+use crate::half::f16_to_f32;
+
+/// A row length, with whole steps of the kernels often.
+fn lane_count() -> impl Strategy<Value = usize> {
+    prop_oneof![0usize..200, (0usize..12).prop_map(|steps| 32 * steps)]
+}
+
+/// fp16 patterns of one of three kinds: near 1, any finite, any at all.
+fn patterns() -> impl Strategy<Value = Vec<f32>> {
+    let kind = prop_oneof![Just((0x3800u16, 0x0800)), Just((0, 0x7C00)), Just((0, 0x8000))];
+    (kind, proptest::collection::vec(any::<u16>(), 1200)).prop_map(|((first, count), seed)| {
+        seed.into_iter().map(|bits| f16_to_f32((bits & 0x8000) | (first + (bits & 0x7FFF) % count))).collect()
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1000))]
+
+    #[test]
+    fn f16_kernels_are_the_definition(lanes in lane_count(), rows in 0usize..9, x in patterns(), w in patterns(), same in any::<bool>()) {
+        let x = &x[..lanes];
+        let rows = rows.min(w.len() / lanes.max(1));
+        // Rows that mirror the activations put sums beside binary32 midpoints and cancel often.
+        let w: Vec<f32> = if same {
+            (0..rows).flat_map(|_| x.iter().enumerate().map(|(lane, &v)| if lane % 2 == 0 { v } else { -v })).collect()
+        } else {
+            w[..lanes * rows].to_vec()
+        };
+        let row = |row: usize| &w[row * lanes..][..lanes];
+        let row_max: Vec<f32> = (0..rows).map(|index| max_abs(row(index))).collect();
+        let pass = PassF16::new(x);
+        for kernel in Kernel::all_of_host() {
+            let mut out = vec![f32::NAN; rows];
+            pass.plane_on(kernel, &w, &row_max, &mut out);
+            for (index, out) in out.into_iter().enumerate() {
+                prop_assert_eq!(out.to_bits(), dot_f16_exact(row(index), x).to_bits(), "{:?}", kernel);
+            }
+        }
+    }
+
+    /// The error that [`PassF16`] allows for holds for the sums of each kernel, by comparison with the exact sum.
+    #[test]
+    fn partial_sums_keep_their_bound(lanes in lane_count(), x in patterns(), w in patterns()) {
+        let (x, w) = (&x[..lanes], &w[..lanes]);
+        prop_assume!(x.iter().chain(w).all(|v| v.is_finite()));
+        let units = |v: f32| (f64::from(v) * 16_777_216.0) as i128;
+        let exact: i128 = w.iter().zip(x).map(|(&w, &x)| units(w) * units(x)).sum();
+        let size: i128 = w.iter().zip(x).map(|(&w, &x)| (units(w) * units(x)).abs()).sum();
+        let wide: Vec<f64> = x.iter().map(|&v| f64::from(v)).collect();
+        for kernel in Kernel::all_of_host() {
+            let sum = match kernel {
+                #[cfg(target_arch = "x86_64")]
+                // SAFETY: a kernel exists only on a host with its instructions.
+                Kernel::Avx512 => unsafe { partial::sum_avx512(w, &wide) },
+                #[cfg(target_arch = "x86_64")]
+                // SAFETY: a kernel exists only on a host with its instructions.
+                Kernel::Avx2 => unsafe { partial::sum_avx2(w, &wide) },
+                Kernel::Portable => partial::sum(w, &wide),
+            };
+            let error = ((sum * 281_474_976_710_656.0) as i128 - exact).abs();
+            // Sums are multiples of 2^-48, so the scaled one is an integer and the cast exact.
+            let allowed = (size * (partial::roundings(lanes) as i128)) / (1 << 53);
+            prop_assert!(error <= allowed + 1, "{:?}: {} over {}", kernel, error, allowed);
+        }
+    }
+
+    #[test]
+    fn i8_kernels_are_the_definition(lanes in 0usize..400, rows in 0usize..11, extreme: bool, seed in proptest::collection::vec(any::<i8>(), 4400)) {
+        let value = |v: &i8| if extreme { if *v < 0 { -128 } else { 127 } } else { *v };
+        let (x, w): (Vec<i8>, Vec<i8>) = (seed[4000..][..lanes].iter().map(value).collect(), seed[..lanes * rows].iter().map(value).collect());
+        for kernel in Kernel::all_of_host() {
+            let mut out = vec![-1; rows];
+            i8::plane_on(kernel, &w, &x, &mut out);
+            for (row, out) in out.into_iter().enumerate() {
+                prop_assert_eq!(out, dot_i8(&w[row * lanes..][..lanes], &x), "{:?}", kernel);
+            }
+        }
+    }
+}
