@@ -3,11 +3,11 @@
 use std::borrow::Cow;
 use std::path::PathBuf;
 
-use lpu::isa::{Container, Instruction, Item, Program, Rule, Unit, assemble, disassemble};
+use lpu::isa::{Container, Instruction, Item, Program, Queue, Rule, Unit, assemble, disassemble};
 use lpu::model::Checkpoint;
 use lpu::{Options, Precision, Session, chip, compiler, emulator};
 use proptest::prelude::*;
-use proptest::test_runner::{Config, TestRunner};
+use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
 const CONTEXT: usize = 16;
 
@@ -82,12 +82,13 @@ fn feed(checkpoint: &Checkpoint, tsp: &chip::Chip, machine: &mut emulator::Machi
     }
 }
 
-/// Flips one bit of one operand of one instruction; nothing where that gives no instruction.
-fn edit(program: &Program, pick: usize, operand: usize, bit: usize) -> Option<(Program, Unit)> {
+/// Flips one bit of one operand of one instruction of `unit`; nothing where that gives no instruction.
+fn edit(program: &Program, unit: Unit, pick: usize, operand: usize, bit: usize) -> Option<Program> {
     let mut edited = program.clone();
-    let count: usize = edited.queues[0].values().map(Vec::len).sum();
+    let of_unit = |queue: &Queue| queue.unit() == unit;
+    let count: usize = program.queues[0].iter().filter(|(queue, _)| of_unit(queue)).map(|(_, items)| items.len()).sum();
     let mut index = pick % count;
-    for (queue, items) in &mut edited.queues[0] {
+    for (queue, items) in edited.queues[0].iter_mut().filter(|(queue, _)| of_unit(queue)) {
         if index >= items.len() {
             index -= items.len();
             continue;
@@ -102,7 +103,7 @@ fn edit(program: &Program, pick: usize, operand: usize, bit: usize) -> Option<(P
         bits[operand] ^= 1 << (bit % row.operands[operand].kind.width());
         *instruction = Instruction::from_bits(row.opcode, &bits)?;
         lpu::isa::validate(*queue, items).ok()?;
-        return Some((edited, row.unit));
+        return Some(edited);
     }
     None
 }
@@ -125,10 +126,11 @@ fn most_edits_change_the_logits_or_fault_and_both_proofs_agree() {
     let expected = logits(&compiled.programs[0]).unwrap();
     let units = [Unit::Mem, Unit::Vxm, Unit::Mxm, Unit::Sxm];
     let noticed = std::cell::RefCell::new([[0u32; 2]; 4]);
-    let mut runner = TestRunner::new(Config { cases: 300, ..Config::default() });
+    let config = Config { cases: 600, failure_persistence: None, ..Config::default() };
+    let mut runner = TestRunner::new_with_rng(config, TestRng::deterministic_rng(RngAlgorithm::ChaCha));
     runner
-        .run(&(any::<usize>(), 0..5usize, 0..34usize), |(pick, operand, bit)| {
-            let Some((program, unit)) = edit(&compiled.programs[0], pick, operand, bit) else { return Ok(()) };
+        .run(&(0..units.len(), any::<usize>(), 0..5usize, 0..34usize), |(unit, pick, operand, bit)| {
+            let Some(program) = edit(&compiled.programs[0], units[unit], pick, operand, bit) else { return Ok(()) };
             let report = lpu::checker::check(&tsp, &compiled.image, &program).unwrap();
             let changed = match logits(&program) {
                 Ok(found) => {
@@ -141,13 +143,12 @@ fn most_edits_change_the_logits_or_fault_and_both_proofs_agree() {
                 }
                 Err(error) => return Err(TestCaseError::fail(error.to_string())),
             };
-            let unit = units.iter().position(|&known| known == unit).expect("a unit of the chip");
             noticed.borrow_mut()[unit][usize::from(changed)] += 1;
             Ok(())
         })
         .unwrap();
     for (unit, [unseen, seen]) in units.iter().zip(noticed.into_inner()) {
         println!("{}: {seen} edits of {} noticed", unit.name(), seen + unseen);
-        assert!(seen > unseen || seen + unseen < 5, "{}: {seen} noticed, {unseen} not", unit.name());
+        assert!(seen > unseen, "{}: {seen} noticed, {unseen} not", unit.name());
     }
 }
