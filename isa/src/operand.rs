@@ -31,6 +31,8 @@ pub enum Kind {
     Number,
     /// How a weight row lies: `out` or `in`.
     Orientation,
+    /// What a weight load does with its rows: `bytes` or `widen`.
+    LoadFormat,
     /// Number format of a pass: `i8` or `f16`.
     PassFormat,
     /// What an accumulator does with a result: `set` or `add`.
@@ -58,7 +60,7 @@ impl Kind {
             Kind::Row | Kind::Count | Kind::Stride | Kind::Shift => 16,
             Kind::Format => 3,
             Kind::Arithmetic | Kind::GroupWidth => 2,
-            Kind::Number | Kind::Orientation | Kind::PassFormat | Kind::Mode | Kind::Edge => 1,
+            Kind::Number | Kind::Orientation | Kind::LoadFormat | Kind::PassFormat | Kind::Mode | Kind::Edge => 1,
         }
     }
 }
@@ -321,6 +323,14 @@ word_operand! {
         Out = "out",
         /// Row r holds the weights of input r, one a output lane (assumed extension).
         In = "in",
+    }
+    /// What a weight load does with its rows.
+    LoadFormat {
+        /// Takes them as they are, into its own plane's buffer.
+        Bytes = "bytes",
+        /// Converts 8-bit integers exactly to binary16 and fills both buffers of a pair of planes, low bytes
+        /// into the even plane's, high bytes into the odd plane's (assumed extension).
+        Widen = "widen",
     }
     /// Number format of a pass of a plane.
     PassFormat {

@@ -41,6 +41,7 @@ fn encoding(kind: Kind) -> &'static str {
         | Kind::Arithmetic
         | Kind::Number
         | Kind::Orientation
+        | Kind::LoadFormat
         | Kind::PassFormat
         | Kind::Mode
         | Kind::GroupWidth

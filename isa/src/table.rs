@@ -5,8 +5,8 @@ use smallvec::SmallVec;
 use thiserror::Error;
 
 use crate::operand::{
-    Accumulator, Arithmetic, Count, Edge, Format, GroupWidth, Kind, Mode, Number, Operand, Orientation, PassFormat, Row, Shift, Source,
-    Stream, Stride, Target, WindowBits, Word,
+    Accumulator, Arithmetic, Count, Edge, Format, GroupWidth, Kind, LoadFormat, Mode, Number, Operand, Orientation, PassFormat, Row, Shift,
+    Source, Stream, Stride, Target, WindowBits, Word,
 };
 use crate::queue::Unit;
 
@@ -235,8 +235,8 @@ instructions! {
     Vxm VxmSpecial 0x33 "reciprocal" Reciprocal { dst: Target, a: Source },
         "1 / a in every lane, binary32.";
 
-    Mxm MxmLoad 0x40 "lw" Lw { src: Stream, row: Row, orientation: Orientation } strides Row,
-        "Takes the 16 streams from `src` as rows `row` to `row + 15` of the plane's weight buffer.";
+    Mxm MxmLoad 0x40 "lw" Lw { src: Stream, row: Row, orientation: Orientation, format: LoadFormat } strides Row,
+        "Takes the 16 streams from `src` as rows `row` to `row + 15` of the plane's weight buffer; `widen` converts int8 exactly to fp16 and fills these rows of both planes of the pair, low bytes in the even, high bytes in the odd plane.";
     Mxm MxmInstall 0x41 "iw" Iw { rows: Row },
         "Installs the buffer's rows 0 to `rows - 1` into the array, all other weights zero, and empties the buffer; the buffer is sampled at dispatch.";
     Mxm MxmPass 0x42 "abc" Abc { format: PassFormat, src: Stream, dst: Target },

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use lpu_chip::Chip;
-use lpu_isa::{ChipId, Fault, Hemisphere, Instruction, Mode, Orientation, PassFormat, Queue, Violation};
+use lpu_isa::{ChipId, Fault, Hemisphere, Instruction, LoadFormat, Mode, Orientation, PassFormat, Queue, Violation};
 
 use crate::issues::Issues;
 
@@ -91,17 +91,28 @@ pub(crate) fn check(chip: &Chip, issues: &Issues, violations: &mut Vec<Violation
             }
             continue;
         }
-        let plane = planes.entry((issue.chip, side, number)).or_default();
-        match (event, issue.instruction) {
-            (Event::RowsLand, Instruction::Lw { row, orientation, .. }) => {
-                if plane.loaded.contains(&row.0) || plane.orientation.is_some_and(|before| before != orientation) {
-                    fault(Fault::BufferOverwritten { row: row.0 });
-                }
+        if event == Event::RowsLand {
+            let Instruction::Lw { row, orientation, format, .. } = issue.instruction else { continue };
+            let filled = match format {
+                LoadFormat::Bytes => number..=number,
+                LoadFormat::Widen => number & !1..=number | 1,
+            };
+            let mut overwritten = false;
+            for plane in filled {
+                let plane = planes.entry((issue.chip, side, plane)).or_default();
+                overwritten |= plane.loaded.contains(&row.0) || plane.orientation.is_some_and(|before| before != orientation);
                 if !plane.loaded.contains(&row.0) {
                     plane.loaded.push(row.0);
                 }
                 plane.orientation = Some(orientation);
             }
+            if overwritten {
+                fault(Fault::BufferOverwritten { row: row.0 });
+            }
+            continue;
+        }
+        let plane = planes.entry((issue.chip, side, number)).or_default();
+        match (event, issue.instruction) {
             (Event::Install, Instruction::Iw { rows }) => {
                 let found = 16 * plane.loaded.iter().filter(|&&row| row < rows.0).count() as u16;
                 let beyond = 16 * plane.loaded.len() as u16 - found;

@@ -1,7 +1,8 @@
 //! Planes in time: loading tiles, installing them, and passing activations through them.
 
 use lpu_isa::{
-    Accumulator, DelayClass, Direction, Hemisphere, Instruction, Mode, Orientation, PassFormat, PlanePort, Queue, Row, Stream, Target, Word,
+    Accumulator, DelayClass, Direction, Hemisphere, Instruction, LoadFormat, Mode, Orientation, PassFormat, PlanePort, Queue, Row, Stream,
+    Target, Word,
 };
 
 use crate::error::CompileError;
@@ -89,7 +90,7 @@ impl Planes {
                         }
                         scheduler.emit(slice.queue(), fed - read, Instruction::Read { word: Word(word), dst });
                     }
-                    let lw = Instruction::Lw { src: first, row: Row(16 * load as u16), orientation };
+                    let lw = Instruction::Lw { src: first, row: Row(16 * load as u16), orientation, format: LoadFormat::Bytes };
                     scheduler.issue(Queue::Mxm(set.side, plane, PlanePort::Load), at, lw)?;
                 }
             }

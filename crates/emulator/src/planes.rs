@@ -14,6 +14,12 @@ pub(crate) struct Array {
     weights: Vec<u8>,
 }
 
+/// Rows of 8-bit integers as binary16: all low bytes, all high bytes.
+pub(crate) fn widen(rows: &[u8]) -> [Vec<u8>; 2] {
+    let number = |&byte: &u8| lpu_num::half::i8_to_f16(byte as i8).to_le_bytes();
+    [0, 1].map(|half| rows.iter().map(|byte| number(byte)[half]).collect())
+}
+
 /// A result at the port.
 #[derive(Clone, Debug)]
 pub(crate) struct Held {

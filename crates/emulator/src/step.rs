@@ -5,11 +5,11 @@ mod pass;
 
 use std::collections::VecDeque;
 
-use lpu_isa::{ChipId, Fault, Hemisphere, Instruction, PlanePort, Queue, Site, SliceId, Stream, Violation, WindowBits, Word};
+use lpu_isa::{ChipId, Fault, Hemisphere, Instruction, LoadFormat, PlanePort, Queue, Site, SliceId, Stream, Violation, WindowBits, Word};
 
 use crate::machine::Machine;
 use crate::observer::Observer;
-use crate::planes::{Held, Plane};
+use crate::planes::{Held, Plane, widen};
 use crate::prepare::{Prepared, Step};
 use crate::streams::Streams;
 use crate::sxm;
@@ -232,10 +232,21 @@ impl<'a> Stepper<'a> {
                 self.spare.push(value);
             }
             Effect::Rows { plane, value } => {
-                let Instruction::Lw { row, orientation, .. } = self.prepared.steps[step].instruction else {
+                let Instruction::Lw { row, orientation, format, .. } = self.prepared.steps[step].instruction else {
                     unreachable!("rows come from lw")
                 };
-                if !self.states[chip].planes[plane].load(usize::from(row.0), &value, orientation, self.lanes) {
+                let (lanes, row16) = (self.lanes, usize::from(row.0));
+                let planes = &mut self.states[chip].planes;
+                let legal = match format {
+                    LoadFormat::Bytes => planes[plane].load(row16, &value, orientation, lanes),
+                    LoadFormat::Widen => {
+                        let [low, high] = widen(&value);
+                        let even = planes[plane & !1].load(row16, &low, orientation, lanes);
+                        let odd = planes[plane | 1].load(row16, &high, orientation, lanes);
+                        even && odd
+                    }
+                };
+                if !legal {
                     self.fault(step, Fault::BufferOverwritten { row: row.0 });
                 }
                 self.spare.push(value);

@@ -26,6 +26,12 @@ pub fn f16_to_f32(bits: u16) -> f32 {
     }
 }
 
+/// The fp16 pattern of an 8-bit integer, which is exact.
+#[inline]
+pub fn i8_to_f16(x: i8) -> u16 {
+    f32_to_f16(f32::from(x))
+}
+
 /// The fp16 pattern nearest to `x`; 65520 and beyond give infinity.
 #[inline]
 pub fn f32_to_f16(x: f32) -> u16 {

@@ -4,8 +4,8 @@ use std::fmt::Write;
 
 use super::immediate;
 use crate::operand::{
-    Accumulator, Arithmetic, Count, Direction, Edge, Format, GroupWidth, Kind, Mode, Number, Operand, Orientation, PassFormat, Row, Shift,
-    Source, Stream, Stride, Target, WindowBits, Word,
+    Accumulator, Arithmetic, Count, Direction, Edge, Format, GroupWidth, Kind, LoadFormat, Mode, Number, Operand, Orientation, PassFormat,
+    Row, Shift, Source, Stream, Stride, Target, WindowBits, Word,
 };
 
 /// Decimal digits alone, without a sign.
@@ -39,6 +39,7 @@ pub(crate) fn expected(kind: Kind) -> String {
         Kind::Arithmetic => words(texts(Arithmetic::ALL, Arithmetic::text)),
         Kind::Number => words(texts(Number::ALL, Number::text)),
         Kind::Orientation => words(texts(Orientation::ALL, Orientation::text)),
+        Kind::LoadFormat => words(texts(LoadFormat::ALL, LoadFormat::text)),
         Kind::PassFormat => words(texts(PassFormat::ALL, PassFormat::text)),
         Kind::Mode => words(texts(Mode::ALL, Mode::text)),
         Kind::GroupWidth => words(texts(GroupWidth::ALL, GroupWidth::text)),
@@ -75,6 +76,7 @@ pub(crate) fn print(kind: Kind, bits: u64, out: &mut String) {
         Kind::Arithmetic => show::<Arithmetic>(bits, out),
         Kind::Number => show::<Number>(bits, out),
         Kind::Orientation => show::<Orientation>(bits, out),
+        Kind::LoadFormat => show::<LoadFormat>(bits, out),
         Kind::PassFormat => show::<PassFormat>(bits, out),
         Kind::Mode => show::<Mode>(bits, out),
         Kind::GroupWidth => show::<GroupWidth>(bits, out),
@@ -110,6 +112,7 @@ pub(crate) fn parse(kind: Kind, text: &str) -> Result<u64, Option<&'static str>>
         Kind::Arithmetic => word(text, Arithmetic::ALL, Arithmetic::text),
         Kind::Number => word(text, Number::ALL, Number::text),
         Kind::Orientation => word(text, Orientation::ALL, Orientation::text),
+        Kind::LoadFormat => word(text, LoadFormat::ALL, LoadFormat::text),
         Kind::PassFormat => word(text, PassFormat::ALL, PassFormat::text),
         Kind::Mode => word(text, Mode::ALL, Mode::text),
         Kind::GroupWidth => word(text, GroupWidth::ALL, GroupWidth::text),
