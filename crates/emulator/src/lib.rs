@@ -10,8 +10,6 @@ mod prepare;
 mod sram;
 mod step;
 mod streams;
-mod sxm;
-mod vxm;
 
 pub use error::{MachineError, RunError};
 pub use machine::{Machine, Run};

@@ -5,14 +5,16 @@ mod pass;
 
 use std::collections::VecDeque;
 
-use lpu_isa::{ChipId, Fault, Hemisphere, Instruction, LoadFormat, PlanePort, Queue, Site, SliceId, Stream, Violation, WindowBits, Word};
+use lpu_isa::{
+    ChipId, Fault, Flow, Hemisphere, Instruction, LoadFormat, PlanePort, Queue, Site, SliceId, Stream, Violation, WindowBits, Word,
+};
+use lpu_lanes::switch;
 
 use crate::machine::Machine;
 use crate::observer::Observer;
 use crate::planes::{Held, Plane, widen};
 use crate::prepare::{Prepared, Step};
 use crate::streams::Streams;
-use crate::sxm;
 
 /// What is due in a cycle, with the step that caused it.
 enum Effect {
@@ -445,24 +447,17 @@ impl<'a> Stepper<'a> {
                     }
                 }
             }
-            Instruction::ShiftLanes { width, src, dst, by, edge } => {
-                let value = self.take(index, chip, src, width.streams(), position);
-                let mut out = self.buffer(usize::from(width.streams()));
-                sxm::shift(&value, &mut out, 16, 1, i32::from(by.0), edge);
-                self.spare.push(value);
-                self.feed(index, delay, dst, out);
-            }
-            Instruction::ShiftSuperlanes { width, src, dst, by, edge } => {
-                let value = self.take(index, chip, src, width.streams(), position);
-                let mut out = self.buffer(usize::from(width.streams()));
-                sxm::shift(&value, &mut out, self.lanes, 16, i32::from(by.0), edge);
-                self.spare.push(value);
-                self.feed(index, delay, dst, out);
-            }
-            Instruction::Transpose { src, dst } => {
-                let value = self.take(index, chip, src, 16, position);
-                let mut out = self.buffer(16);
-                sxm::transpose(&value, &mut out, self.lanes);
+            Instruction::ShiftLanes { .. } | Instruction::ShiftSuperlanes { .. } | Instruction::Transpose { .. } => {
+                let (mut taken, mut fed) = (None, None);
+                for used in step.instruction.streams() {
+                    *(if used.flow == Flow::In { &mut taken } else { &mut fed }) = Some((used.first, used.width));
+                }
+                let (Some((src, width)), Some((dst, streams))) = (taken, fed) else {
+                    unreachable!("a switch unit takes and feeds streams")
+                };
+                let value = self.take(index, chip, src, width, position);
+                let mut out = self.buffer(usize::from(streams));
+                switch(&step.instruction, &value, &mut out, self.lanes);
                 self.spare.push(value);
                 self.feed(index, delay, dst, out);
             }

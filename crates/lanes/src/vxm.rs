@@ -1,7 +1,63 @@
 //! What an ALU does to its operands, lane by lane; all arithmetic is `lpu-num`'s.
 
-use lpu_isa::{Arithmetic, Format, Number};
+use lpu_isa::{Arithmetic, Format, Instruction, Number, Source};
 use lpu_num::{fp32, half, int};
+
+/// Up to three sources, each with the number of streams it takes when it is a stream group.
+pub type Sources = [Option<(Source, u8)>; 3];
+
+/// The sources of an ALU operation in operand order; nothing for other instructions.
+#[must_use]
+pub fn sources(instruction: &Instruction) -> Option<Sources> {
+    let wide = |source| Some((source, 4));
+    Some(match *instruction {
+        Instruction::Add { a, b, .. }
+        | Instruction::Sub { a, b, .. }
+        | Instruction::Mul { a, b, .. }
+        | Instruction::Max { a, b, .. }
+        | Instruction::Min { a, b, .. }
+        | Instruction::Greater { a, b, .. }
+        | Instruction::Equal { a, b, .. } => [wide(a), wide(b), None],
+        Instruction::Negate { a, .. }
+        | Instruction::Abs { a, .. }
+        | Instruction::Relu { a, .. }
+        | Instruction::Exp { a, .. }
+        | Instruction::Tanh { a, .. }
+        | Instruction::Rsqrt { a, .. }
+        | Instruction::Reciprocal { a, .. } => [wide(a), None, None],
+        Instruction::Mask { condition, a, .. } => [wide(condition), wide(a), None],
+        Instruction::Select { condition, a, b, .. } => [wide(condition), wide(a), wide(b)],
+        Instruction::Convert { from, a, .. } => [Some((a, from.bytes())), None, None],
+        _ => return None,
+    })
+}
+
+/// What an ALU operation makes of its sources, which are given in the order of [`sources`]; sources that it does not have are ignored.
+///
+/// # Panics
+/// When the instruction is no ALU operation, that is, has no [`sources`].
+pub fn operate(instruction: &Instruction, [a, b, c]: [&[u32]; 3], out: &mut [u32]) {
+    match *instruction {
+        Instruction::Add { arithmetic, .. } => add(arithmetic, a, b, out),
+        Instruction::Sub { arithmetic, .. } => sub(arithmetic, a, b, out),
+        Instruction::Mul { arithmetic, .. } => mul(arithmetic, a, b, out),
+        Instruction::Max { number, .. } => max(number, a, b, out),
+        Instruction::Min { number, .. } => min(number, a, b, out),
+        Instruction::Negate { arithmetic, .. } => negate(arithmetic, a, out),
+        Instruction::Abs { arithmetic, .. } => abs(arithmetic, a, out),
+        Instruction::Relu { number, .. } => relu(number, a, out),
+        Instruction::Greater { number, .. } => greater(number, a, b, out),
+        Instruction::Equal { number, .. } => equal(number, a, b, out),
+        Instruction::Mask { .. } => each(a, b, out, |condition, a| if condition != 0 { a } else { 0 }),
+        Instruction::Select { .. } => select(a, b, c, out),
+        Instruction::Convert { from, to, .. } => convert(from, to, a, out),
+        Instruction::Exp { .. } => function(a, out, fp32::exp),
+        Instruction::Tanh { .. } => function(a, out, fp32::tanh),
+        Instruction::Rsqrt { .. } => function(a, out, fp32::rsqrt),
+        Instruction::Reciprocal { .. } => function(a, out, fp32::recip),
+        _ => unreachable!("{} is no ALU operation", instruction.row().mnemonic),
+    }
+}
 
 fn float(op: impl Fn(f32, f32) -> f32) -> impl Fn(u32, u32) -> u32 {
     move |a, b| op(f32::from_bits(a), f32::from_bits(b)).to_bits()
@@ -25,7 +81,7 @@ fn one(a: &[u32], out: &mut [u32], op: impl Fn(u32) -> u32) {
 
 macro_rules! arithmetic {
     ($name:ident, $f32:path, $sat:path, $modulo:path) => {
-        pub(crate) fn $name(arithmetic: Arithmetic, a: &[u32], b: &[u32], out: &mut [u32]) {
+        fn $name(arithmetic: Arithmetic, a: &[u32], b: &[u32], out: &mut [u32]) {
             match arithmetic {
                 Arithmetic::F32 => each(a, b, out, float($f32)),
                 Arithmetic::Sat => each(a, b, out, integer($sat)),
@@ -41,7 +97,7 @@ arithmetic!(mul, fp32::mul, int::mul_sat, int::mul_mod);
 
 macro_rules! sign {
     ($name:ident, $f32:path, $sat:path, $modulo:path) => {
-        pub(crate) fn $name(arithmetic: Arithmetic, a: &[u32], out: &mut [u32]) {
+        fn $name(arithmetic: Arithmetic, a: &[u32], out: &mut [u32]) {
             match arithmetic {
                 Arithmetic::F32 => one(a, out, |a| $f32(f32::from_bits(a)).to_bits()),
                 Arithmetic::Sat => one(a, out, |a| $sat(a as i32) as u32),
@@ -56,7 +112,7 @@ sign!(abs, fp32::abs, int::abs_sat, int::abs_mod);
 
 macro_rules! choice {
     ($name:ident, $f32:path, $int:path) => {
-        pub(crate) fn $name(number: Number, a: &[u32], b: &[u32], out: &mut [u32]) {
+        fn $name(number: Number, a: &[u32], b: &[u32], out: &mut [u32]) {
             match number {
                 Number::F32 => each(a, b, out, float($f32)),
                 Number::I32 => each(a, b, out, integer($int)),
@@ -68,35 +124,36 @@ macro_rules! choice {
 choice!(max, fp32::max, int::max);
 choice!(min, fp32::min, int::min);
 
-pub(crate) fn relu(number: Number, a: &[u32], out: &mut [u32]) {
+fn relu(number: Number, a: &[u32], out: &mut [u32]) {
     match number {
         Number::F32 => one(a, out, |a| fp32::relu(f32::from_bits(a)).to_bits()),
         Number::I32 => one(a, out, |a| (a as i32).max(0) as u32),
     }
 }
 
-pub(crate) fn greater(number: Number, a: &[u32], b: &[u32], out: &mut [u32]) {
+fn greater(number: Number, a: &[u32], b: &[u32], out: &mut [u32]) {
     match number {
         Number::F32 => each(a, b, out, |a, b| u32::from(f32::from_bits(a) > f32::from_bits(b))),
         Number::I32 => each(a, b, out, |a, b| u32::from(a as i32 > b as i32)),
     }
 }
 
-pub(crate) fn equal(number: Number, a: &[u32], b: &[u32], out: &mut [u32]) {
+fn equal(number: Number, a: &[u32], b: &[u32], out: &mut [u32]) {
     match number {
         Number::F32 => each(a, b, out, |a, b| u32::from(f32::from_bits(a) == f32::from_bits(b))),
         Number::I32 => each(a, b, out, |a, b| u32::from(a == b)),
     }
 }
 
-pub(crate) fn select(condition: &[u32], a: &[u32], b: &[u32], out: &mut [u32]) {
+fn select(condition: &[u32], a: &[u32], b: &[u32], out: &mut [u32]) {
     for (((out, &condition), &a), &b) in out.iter_mut().zip(condition).zip(a).zip(b) {
         *out = if condition != 0 { a } else { b };
     }
 }
 
 /// Functions of one binary32 number.
-pub(crate) fn function(a: &[u32], out: &mut [u32], op: fn(f32) -> f32) {
+#[inline(always)]
+fn function(a: &[u32], out: &mut [u32], op: impl Fn(f32) -> f32) {
     one(a, out, |a| op(f32::from_bits(a)).to_bits());
 }
 
@@ -139,6 +196,6 @@ fn real(value: Value) -> f32 {
     }
 }
 
-pub(crate) fn convert(from: Format, to: Format, a: &[u32], out: &mut [u32]) {
+fn convert(from: Format, to: Format, a: &[u32], out: &mut [u32]) {
     one(a, out, |bits| write(to, read(from, bits)));
 }
