@@ -24,8 +24,8 @@ pub use container::{ContentError, Encoded, FormatError};
 pub use disasm::{disassemble, item_text};
 pub use fault::{Fault, Site, Violation};
 pub use operand::{
-    Accumulator, Arithmetic, Count, Direction, Edge, Format, GroupWidth, Kind, LoadFormat, Mode, Number, Operand, Orientation, PassFormat,
-    Row, Shift, Source, Stream, Stride, Target, WindowBits, Word,
+    Accumulator, Arithmetic, BlockSide, Count, Direction, Edge, Format, GroupWidth, Kind, LoadFormat, Mode, Number, Operand, Orientation,
+    PassFormat, Row, Shift, Source, Stream, Stride, Target, WindowBits, Word,
 };
 pub use program::{ChipId, ChipRef, Container, Extent, Fill, Image, Program, Region, RegionKind, SliceId, WordRun};
 pub use queue::{Hemisphere, Item, PlanePort, Queue, Unit};

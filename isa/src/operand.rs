@@ -25,7 +25,7 @@ pub enum Kind {
     Stride,
     /// A number format.
     Format,
-    /// Kind of arithmetic: `f32`, `sat`, `mod`.
+    /// Kind of arithmetic: `f32`, `sat`, `mod`, and the narrower integers.
     Arithmetic,
     /// Kind of number compared: `f32`, `i32`.
     Number,
@@ -45,6 +45,8 @@ pub enum Kind {
     GroupWidth,
     /// What a shift brings in at the edge: `zero` or `wrap`.
     Edge,
+    /// Side of a block that is rotated: `3` or `4`.
+    BlockSide,
 }
 
 impl Kind {
@@ -58,9 +60,9 @@ impl Kind {
             Kind::Word => 24,
             Kind::WindowBits => 5,
             Kind::Row | Kind::Count | Kind::Stride | Kind::Shift => 16,
-            Kind::Format => 3,
-            Kind::Arithmetic | Kind::GroupWidth => 2,
-            Kind::Number | Kind::Orientation | Kind::LoadFormat | Kind::PassFormat | Kind::Mode | Kind::Edge => 1,
+            Kind::Format | Kind::Arithmetic => 3,
+            Kind::GroupWidth => 2,
+            Kind::Number | Kind::Orientation | Kind::LoadFormat | Kind::PassFormat | Kind::Mode | Kind::Edge | Kind::BlockSide => 1,
         }
     }
 }
@@ -309,6 +311,14 @@ word_operand! {
         Sat = "sat",
         /// 32-bit integers, modulo 2^32.
         Mod = "mod",
+        /// 16-bit integers, saturating.
+        Sat16 = "sat16",
+        /// 16-bit integers, modulo 2^16.
+        Mod16 = "mod16",
+        /// 8-bit integers, saturating.
+        Sat8 = "sat8",
+        /// 8-bit integers, modulo 2^8.
+        Mod8 = "mod8",
     }
     /// Kind of number that an ALU compares.
     Number {
@@ -361,6 +371,42 @@ word_operand! {
         Zero = "zero",
         /// The lanes that left at the other edge (assumed extension).
         Wrap = "wrap",
+    }
+    /// Side of a block that is rotated.
+    BlockSide {
+        /// Blocks of 3x3.
+        Three = "3",
+        /// Blocks of 4x4.
+        Four = "4",
+    }
+}
+
+impl Arithmetic {
+    /// Bytes a lane of operands and result, which is also the number of streams.
+    #[must_use]
+    pub const fn bytes(self) -> u8 {
+        match self {
+            Arithmetic::F32 | Arithmetic::Sat | Arithmetic::Mod => 4,
+            Arithmetic::Sat16 | Arithmetic::Mod16 => 2,
+            Arithmetic::Sat8 | Arithmetic::Mod8 => 1,
+        }
+    }
+}
+
+impl BlockSide {
+    /// Rows and columns of a block.
+    #[must_use]
+    pub const fn side(self) -> u8 {
+        match self {
+            BlockSide::Three => 3,
+            BlockSide::Four => 4,
+        }
+    }
+
+    /// Streams of the rotations of a block, which is also the number of its elements.
+    #[must_use]
+    pub const fn streams(self) -> u8 {
+        self.side() * self.side()
     }
 }
 

@@ -45,7 +45,8 @@ fn encoding(kind: Kind) -> &'static str {
         | Kind::PassFormat
         | Kind::Mode
         | Kind::GroupWidth
-        | Kind::Edge => "numbered from 0 in the order written here",
+        | Kind::Edge
+        | Kind::BlockSide => "numbered from 0 in the order written here",
     }
 }
 
@@ -87,7 +88,7 @@ An item of a queue is opcode (8 bits), pair flag (1 bit), then the operands in w
 first; zero bits fill the last byte. Bits are numbered from the item's first bit. The pair flag says that the item issues in the
 cycle of the item before it.
 
-Groups of streams start at a multiple of their width. An operand value that the tables below do not give is refused.
+Groups of streams start at a multiple of their width (a group of 9 at a multiple of 16). An operand value that the tables below do not give is refused.
 
 ## Operands
 

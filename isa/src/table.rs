@@ -5,8 +5,8 @@ use smallvec::SmallVec;
 use thiserror::Error;
 
 use crate::operand::{
-    Accumulator, Arithmetic, Count, Edge, Format, GroupWidth, Kind, LoadFormat, Mode, Number, Operand, Orientation, PassFormat, Row, Shift,
-    Source, Stream, Stride, Target, WindowBits, Word,
+    Accumulator, Arithmetic, BlockSide, Count, Edge, Format, GroupWidth, Kind, LoadFormat, Mode, Number, Operand, Orientation, PassFormat,
+    Row, Shift, Source, Stream, Stride, Target, WindowBits, Word,
 };
 use crate::queue::Unit;
 
@@ -250,6 +250,14 @@ instructions! {
         "Moves every value of `src` up by `by` superlanes.";
     Sxm SxmLocal 0x52 "transpose" Transpose { src: Stream, dst: Stream },
         "Transposes each superlane's 16x16 block: lane i of stream `src + j` goes to lane j of stream `dst + i`.";
+    Sxm SxmAcross 0x53 "permute" Permute { width: GroupWidth, src: Stream, map: Stream, dst: Stream },
+        "Lane i of `dst` is the lane of `src` that lane i of stream pair `map` numbers (unsigned, 16 bits); zero where there is no such lane, or a lower lane of `dst` has it already.";
+    Sxm SxmLocal 0x54 "distribute" Distribute { width: GroupWidth, src: Stream, map: Stream, dst: Stream },
+        "Lane i of `dst` is the lane of `src` within the same superlane that lane i of stream `map` numbers; zero where the number exceeds 15.";
+    Sxm SxmLocal 0x55 "rotate" Rotate { side: BlockSide, src: Stream, dst: Stream },
+        "Reads the first `side * side` lanes of each superlane of `src` as a block, row after row; stream `dst + side * i + j` is the block with rows moved up by i and columns moved left by j, cyclically, and zero in the other lanes.";
+    Sxm SxmLocal 0x56 "select_lanes" SelectLanes { width: GroupWidth, a: Stream, b: Stream, mask: Stream, dst: Stream },
+        "Lane i of `dst` is that of `a` where lane i of stream `mask` is not zero, else that of `b`.";
 }
 
 /// Whether a stream group is taken or fed.
@@ -275,13 +283,15 @@ pub struct StreamUse {
 /// Operands that do not fit one another, whatever the chip.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum Malformed {
-    /// A group of streams starts at a number that its width does not divide.
-    #[error("stream {stream} starts a group of {width}, so its number must be a multiple of {width}")]
+    /// A group of streams starts at a number that the least power of two not below its width does not divide.
+    #[error("stream {stream} starts a group of {width}, so its number must be a multiple of {alignment}")]
     Alignment {
         /// First stream of the group.
         stream: Stream,
         /// Number of streams.
         width: u8,
+        /// What must divide the number.
+        alignment: u8,
     },
     /// A group of streams runs past number 127.
     #[error("the group of {width} streams from {stream} runs past number 127")]
@@ -334,19 +344,24 @@ impl Instruction {
                 take(map, 2);
                 (None, 0)
             }
-            Instruction::Add { dst, a, b, .. }
-            | Instruction::Sub { dst, a, b, .. }
-            | Instruction::Mul { dst, a, b, .. }
-            | Instruction::Max { dst, a, b, .. }
+            Instruction::Add { arithmetic, dst, a, b }
+            | Instruction::Sub { arithmetic, dst, a, b }
+            | Instruction::Mul { arithmetic, dst, a, b } => {
+                from(&[(a, arithmetic.bytes()), (b, arithmetic.bytes())]);
+                (dst, arithmetic.bytes())
+            }
+            Instruction::Max { dst, a, b, .. }
             | Instruction::Min { dst, a, b, .. }
             | Instruction::Greater { dst, a, b, .. }
             | Instruction::Equal { dst, a, b, .. } => {
                 from(&[(a, 4), (b, 4)]);
                 (dst, 4)
             }
-            Instruction::Negate { dst, a, .. }
-            | Instruction::Abs { dst, a, .. }
-            | Instruction::Relu { dst, a, .. }
+            Instruction::Negate { arithmetic, dst, a } | Instruction::Abs { arithmetic, dst, a } => {
+                from(&[(a, arithmetic.bytes())]);
+                (dst, arithmetic.bytes())
+            }
+            Instruction::Relu { dst, a, .. }
             | Instruction::Exp { dst, a }
             | Instruction::Tanh { dst, a }
             | Instruction::Rsqrt { dst, a }
@@ -383,6 +398,26 @@ impl Instruction {
                 take(src, 16);
                 (Some(dst), 16)
             }
+            Instruction::Permute { width, src, map, dst } => {
+                take(src, width.streams());
+                take(map, 2);
+                (Some(dst), width.streams())
+            }
+            Instruction::Distribute { width, src, map, dst } => {
+                take(src, width.streams());
+                take(map, 1);
+                (Some(dst), width.streams())
+            }
+            Instruction::Rotate { side, src, dst } => {
+                take(src, 1);
+                (Some(dst), side.streams())
+            }
+            Instruction::SelectLanes { width, a, b, mask, dst } => {
+                take(a, width.streams());
+                take(b, width.streams());
+                take(mask, 1);
+                (Some(dst), width.streams())
+            }
         };
         if let Some(first) = dst {
             uses.push(StreamUse { first, width, flow: Flow::Out });
@@ -396,8 +431,9 @@ impl Instruction {
     /// [`Malformed`] names the operand that does not fit.
     pub fn validate(&self) -> Result<(), Malformed> {
         for StreamUse { first, width, .. } in self.streams() {
-            if first.number() % width != 0 {
-                return Err(Malformed::Alignment { stream: first, width });
+            let alignment = width.next_power_of_two();
+            if first.number() % alignment != 0 {
+                return Err(Malformed::Alignment { stream: first, width, alignment });
             }
             if u32::from(first.number()) + u32::from(width) > 128 {
                 return Err(Malformed::PastEnd { stream: first, width });

@@ -82,6 +82,11 @@ pub fn out_of_range(chip: &Chip, queue: Queue, instruction: &Instruction) -> Opt
             }
             _ => None,
         },
-        Instruction::Nop { .. } | Instruction::Repeat { .. } => None,
+        Instruction::Permute { .. }
+        | Instruction::Distribute { .. }
+        | Instruction::Rotate { .. }
+        | Instruction::SelectLanes { .. }
+        | Instruction::Nop { .. }
+        | Instruction::Repeat { .. } => None,
     }
 }

@@ -447,19 +447,25 @@ impl<'a> Stepper<'a> {
                     }
                 }
             }
-            Instruction::ShiftLanes { .. } | Instruction::ShiftSuperlanes { .. } | Instruction::Transpose { .. } => {
-                let (mut taken, mut fed) = (None, None);
+            Instruction::ShiftLanes { .. }
+            | Instruction::ShiftSuperlanes { .. }
+            | Instruction::Transpose { .. }
+            | Instruction::Permute { .. }
+            | Instruction::Distribute { .. }
+            | Instruction::Rotate { .. }
+            | Instruction::SelectLanes { .. } => {
+                let mut value = Vec::new();
                 for used in step.instruction.streams() {
-                    *(if used.flow == Flow::In { &mut taken } else { &mut fed }) = Some((used.first, used.width));
+                    if used.flow == Flow::In {
+                        let bytes = self.take(index, chip, used.first, used.width, position);
+                        value.extend_from_slice(&bytes);
+                        self.spare.push(bytes);
+                        continue;
+                    }
+                    let mut out = self.buffer(usize::from(used.width));
+                    switch(&step.instruction, &value, &mut out, self.lanes);
+                    self.feed(index, delay, used.first, out);
                 }
-                let (Some((src, width)), Some((dst, streams))) = (taken, fed) else {
-                    unreachable!("a switch unit takes and feeds streams")
-                };
-                let value = self.take(index, chip, src, width, position);
-                let mut out = self.buffer(usize::from(streams));
-                switch(&step.instruction, &value, &mut out, self.lanes);
-                self.spare.push(value);
-                self.feed(index, delay, dst, out);
             }
             Instruction::Add { .. }
             | Instruction::Sub { .. }

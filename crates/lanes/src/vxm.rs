@@ -11,16 +11,15 @@ pub type Sources = [Option<(Source, u8)>; 3];
 pub fn sources(instruction: &Instruction) -> Option<Sources> {
     let wide = |source| Some((source, 4));
     Some(match *instruction {
-        Instruction::Add { a, b, .. }
-        | Instruction::Sub { a, b, .. }
-        | Instruction::Mul { a, b, .. }
-        | Instruction::Max { a, b, .. }
+        Instruction::Add { arithmetic, a, b, .. }
+        | Instruction::Sub { arithmetic, a, b, .. }
+        | Instruction::Mul { arithmetic, a, b, .. } => [Some((a, arithmetic.bytes())), Some((b, arithmetic.bytes())), None],
+        Instruction::Max { a, b, .. }
         | Instruction::Min { a, b, .. }
         | Instruction::Greater { a, b, .. }
         | Instruction::Equal { a, b, .. } => [wide(a), wide(b), None],
-        Instruction::Negate { a, .. }
-        | Instruction::Abs { a, .. }
-        | Instruction::Relu { a, .. }
+        Instruction::Negate { arithmetic, a, .. } | Instruction::Abs { arithmetic, a, .. } => [Some((a, arithmetic.bytes())), None, None],
+        Instruction::Relu { a, .. }
         | Instruction::Exp { a, .. }
         | Instruction::Tanh { a, .. }
         | Instruction::Rsqrt { a, .. }
@@ -79,6 +78,33 @@ fn one(a: &[u32], out: &mut [u32], op: impl Fn(u32) -> u32) {
     }
 }
 
+/// The low 16 bits as a signed integer.
+fn low16(bits: u32) -> i32 {
+    i32::from(bits as i16)
+}
+
+/// The low 8 bits as a signed integer.
+fn low8(bits: u32) -> i32 {
+    i32::from(bits as i8)
+}
+
+/// Narrower results as they stand in the low bytes of 32 bits; 32-bit operations on narrower operands are exact.
+fn sat16(value: i32) -> u32 {
+    u32::from(int::i32_to_i16(value) as u16)
+}
+
+fn mod16(value: i32) -> u32 {
+    u32::from(value as u16)
+}
+
+fn sat8(value: i32) -> u32 {
+    u32::from(int::i32_to_i8(value) as u8)
+}
+
+fn mod8(value: i32) -> u32 {
+    u32::from(value as u8)
+}
+
 macro_rules! arithmetic {
     ($name:ident, $f32:path, $sat:path, $modulo:path) => {
         fn $name(arithmetic: Arithmetic, a: &[u32], b: &[u32], out: &mut [u32]) {
@@ -86,6 +112,10 @@ macro_rules! arithmetic {
                 Arithmetic::F32 => each(a, b, out, float($f32)),
                 Arithmetic::Sat => each(a, b, out, integer($sat)),
                 Arithmetic::Mod => each(a, b, out, integer($modulo)),
+                Arithmetic::Sat16 => each(a, b, out, |a, b| sat16($modulo(low16(a), low16(b)))),
+                Arithmetic::Mod16 => each(a, b, out, |a, b| mod16($modulo(low16(a), low16(b)))),
+                Arithmetic::Sat8 => each(a, b, out, |a, b| sat8($modulo(low8(a), low8(b)))),
+                Arithmetic::Mod8 => each(a, b, out, |a, b| mod8($modulo(low8(a), low8(b)))),
             }
         }
     };
@@ -102,6 +132,10 @@ macro_rules! sign {
                 Arithmetic::F32 => one(a, out, |a| $f32(f32::from_bits(a)).to_bits()),
                 Arithmetic::Sat => one(a, out, |a| $sat(a as i32) as u32),
                 Arithmetic::Mod => one(a, out, |a| $modulo(a as i32) as u32),
+                Arithmetic::Sat16 => one(a, out, |a| sat16($modulo(low16(a)))),
+                Arithmetic::Mod16 => one(a, out, |a| mod16($modulo(low16(a)))),
+                Arithmetic::Sat8 => one(a, out, |a| sat8($modulo(low8(a)))),
+                Arithmetic::Mod8 => one(a, out, |a| mod8($modulo(low8(a)))),
             }
         }
     };
@@ -183,16 +217,12 @@ fn write(format: Format, value: Value) -> u32 {
         (Format::I16, Value::Float(value)) => u32::from(int::f32_to_i16(value) as u16),
         (Format::I32, Value::Integer(value)) => value as u32,
         (Format::I32, Value::Float(value)) => int::f32_to_i32(value) as u32,
-        (Format::F16, value) => u32::from(half::f32_to_f16(real(value))),
-        (Format::Bf16, value) => u32::from(half::f32_to_bf16(real(value))),
-        (Format::F32, value) => fp32::canonical(real(value)).to_bits(),
-    }
-}
-
-fn real(value: Value) -> f32 {
-    match value {
-        Value::Integer(value) => int::i32_to_f32(value),
-        Value::Float(value) => value,
+        (Format::F16, Value::Integer(value)) => u32::from(int::i32_to_f16(value)),
+        (Format::F16, Value::Float(value)) => u32::from(half::f32_to_f16(value)),
+        (Format::Bf16, Value::Integer(value)) => u32::from(int::i32_to_bf16(value)),
+        (Format::Bf16, Value::Float(value)) => u32::from(half::f32_to_bf16(value)),
+        (Format::F32, Value::Integer(value)) => int::i32_to_f32(value).to_bits(),
+        (Format::F32, Value::Float(value)) => fp32::canonical(value).to_bits(),
     }
 }
 

@@ -105,6 +105,27 @@ pub fn i32_to_f32(x: i32) -> f32 {
     x as f32
 }
 
+/// The fp16 pattern nearest to `x`, ties to even; 65520 and beyond give infinity.
+#[inline]
+pub fn i32_to_f16(x: i32) -> u16 {
+    // Binary32 holds every integer below 2^24, and from 65520 on the result is an infinity either way, so only one step rounds.
+    crate::half::f32_to_f16(x as f32)
+}
+
+/// The bf16 pattern nearest to `x`, ties to even, rounded once.
+#[inline]
+pub fn i32_to_bf16(x: i32) -> u16 {
+    let bits = f64::from(x).to_bits();
+    if x == 0 {
+        return 0;
+    }
+    let sign = ((bits >> 48) & 0x8000) as u16;
+    let magnitude = bits & !(1 << 63);
+    let to_even = (magnitude >> 45) & 1;
+    let rounded = (magnitude + (1 << 44) - 1 + to_even) >> 45;
+    sign | (rounded - ((1023 - 127) << 7)) as u16
+}
+
 /// `x` clamped to the range of int16.
 #[inline]
 pub fn i32_to_i16(x: i32) -> i16 {

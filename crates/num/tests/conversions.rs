@@ -2,7 +2,7 @@
 
 use lpu_num::fp32::NAN;
 use lpu_num::half::{BF16_NAN, F16_NAN, bf16_to_f32, f16_to_f32, f32_to_bf16, f32_to_f16};
-use lpu_num::int::{f32_to_i8, f32_to_i16, f32_to_i32, i32_to_f32, i32_to_i8, i32_to_i16};
+use lpu_num::int::{f32_to_i8, f32_to_i16, f32_to_i32, i32_to_bf16, i32_to_f16, i32_to_f32, i32_to_i8, i32_to_i16};
 use proptest::prelude::*;
 
 /// The value that a pattern of a 16-bit format means, from the definition of its fields; the top exponent counts on as if finite.
@@ -158,4 +158,30 @@ fn named_cases() {
     }
     assert_eq!((f32_to_i8(127.5), f32_to_i8(126.5), f32_to_i8(-128.5), f32_to_i8(-1e9)), (127, 126, -128, -128));
     assert_eq!((f32_to_i16(32767.5), f32_to_i16(f32::INFINITY), f32_to_i16(-32769.0)), (32767, 32767, -32768));
+}
+
+/// The pattern nearest to an integer, found among all patterns of the format without a step through binary32.
+fn pattern_of_integer(x: i32, significand: u32, bias: i32) -> u16 {
+    let infinity = (0x7FFFu16 >> significand) << significand;
+    let target = f64::from(x).abs();
+    let distance = |bits: u16| (meaning(bits, significand, bias) - target).abs();
+    let first = (0..=infinity).collect::<Vec<u16>>().partition_point(|&bits| meaning(bits, significand, bias) < target) as u16;
+    let candidates = [first.saturating_sub(1), first.min(infinity)];
+    let magnitude = match distance(candidates[0]).total_cmp(&distance(candidates[1])) {
+        std::cmp::Ordering::Less => candidates[0],
+        std::cmp::Ordering::Greater => candidates[1],
+        std::cmp::Ordering::Equal => candidates.into_iter().find(|bits| bits % 2 == 0).unwrap_or(candidates[0]),
+    };
+    magnitude | if x < 0 { 0x8000 } else { 0 }
+}
+
+#[test]
+fn integers_round_once() {
+    // 2^24 + 2^16 + 1 lies above a tie of bf16 that binary32 would have rounded it onto.
+    let mut cases = vec![0, 1, -1, i32::MAX, i32::MIN, 65519, 65520, 65521, -65520, (1 << 24) + (1 << 16) + 1, (1 << 30) + (1 << 22) + 1];
+    cases.extend((0..31).flat_map(|shift| [(1 << shift) - 1, 1 << shift, -(1 << shift) - 1, (0x0101 << shift >> 1) + 1]));
+    for x in cases {
+        assert_eq!(i32_to_f16(x), pattern_of_integer(x, 10, 15), "f16 of {x}");
+        assert_eq!(i32_to_bf16(x), pattern_of_integer(x, 7, 127), "bf16 of {x}");
+    }
 }

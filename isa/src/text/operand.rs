@@ -4,8 +4,8 @@ use std::fmt::Write;
 
 use super::immediate;
 use crate::operand::{
-    Accumulator, Arithmetic, Count, Direction, Edge, Format, GroupWidth, Kind, LoadFormat, Mode, Number, Operand, Orientation, PassFormat,
-    Row, Shift, Source, Stream, Stride, Target, WindowBits, Word,
+    Accumulator, Arithmetic, BlockSide, Count, Direction, Edge, Format, GroupWidth, Kind, LoadFormat, Mode, Number, Operand, Orientation,
+    PassFormat, Row, Shift, Source, Stream, Stride, Target, WindowBits, Word,
 };
 
 /// Decimal digits alone, without a sign.
@@ -44,6 +44,7 @@ pub(crate) fn expected(kind: Kind) -> String {
         Kind::Mode => words(texts(Mode::ALL, Mode::text)),
         Kind::GroupWidth => words(texts(GroupWidth::ALL, GroupWidth::text)),
         Kind::Edge => words(texts(Edge::ALL, Edge::text)),
+        Kind::BlockSide => words(texts(BlockSide::ALL, BlockSide::text)),
     }
 }
 
@@ -81,6 +82,7 @@ pub(crate) fn print(kind: Kind, bits: u64, out: &mut String) {
         Kind::Mode => show::<Mode>(bits, out),
         Kind::GroupWidth => show::<GroupWidth>(bits, out),
         Kind::Edge => show::<Edge>(bits, out),
+        Kind::BlockSide => show::<BlockSide>(bits, out),
     }
 }
 
@@ -117,6 +119,7 @@ pub(crate) fn parse(kind: Kind, text: &str) -> Result<u64, Option<&'static str>>
         Kind::Mode => word(text, Mode::ALL, Mode::text),
         Kind::GroupWidth => word(text, GroupWidth::ALL, GroupWidth::text),
         Kind::Edge => word(text, Edge::ALL, Edge::text),
+        Kind::BlockSide => word(text, BlockSide::ALL, BlockSide::text),
     };
     bits.ok_or(None)
 }
