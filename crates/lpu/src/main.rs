@@ -9,9 +9,6 @@ use clap::Parser;
 fn main() -> ExitCode {
     match commands::Cli::parse().run() {
         Ok(code) => code,
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
-        }
+        Err(error) => commands::fail(&*error),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 fn root(path: &str) -> String {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..").join(path).display().to_string()
@@ -63,8 +63,23 @@ fn a_compiled_file_gives_the_tokens_of_its_folder() {
     assert!(lpu(&["disasm", &file, "-o", &text]).status.success());
     assert!(lpu(&["asm", &text, "-o", &again]).status.success());
     assert!(fs::read(&file).unwrap() == fs::read(&again).unwrap());
-    let refused = lpu(&["generate", &file, "--tokens", "1", "--dtype", "f16"]);
-    assert_eq!(refused.status.code(), Some(1));
+    for (option, value, reason) in [
+        ("--dtype", "f16", "compiled for w8a8"),
+        ("--context", "32", "context of 16"),
+        ("--chip", "test-small", "tsp-v1"),
+        ("--max-tokens", "17", "--context 17"),
+    ] {
+        let refused = lpu(&["generate", &file, "--tokens", "1", option, value]);
+        assert_eq!(refused.status.code(), Some(1), "{option}");
+        assert!(String::from_utf8_lossy(&refused.stderr).contains(reason), "{option}");
+    }
+    let agreeing = ["--dtype", "w8a8", "--context", "16", "--chip", "tsp-v1"];
+    assert_eq!(json(&lpu(&[&["generate", &file], &feed[..], &agreeing].concat()))["hash"], loaded["hash"]);
+    for step in ["graph", "placement"] {
+        let of = |what: &str| lpu(&["inspect", step, what, "--context", "16", "--dtype", "w8a8"]);
+        let (of_file, of_folder) = (of(&file), of(&model));
+        assert!(of_file.status.success() && of_file.stdout == of_folder.stdout, "{step}");
+    }
     let mut damaged = fs::read(&file).unwrap();
     let middle = damaged.len() / 2;
     damaged[middle] ^= 1;
@@ -111,6 +126,23 @@ fn bad_input_gets_one_clear_message() {
         (&["generate", &plain, "--tokens", "1", "--dtype", "f64"], 2, &["f16"]),
         (&["check", &bad_text], 1, &["bad.lpu:4:1", "read", "bad.lpu:5:9"]),
         (&["run", &root("examples/kernels/softmax.lpu")], 1, &["--input x="]),
+        (&["run", &root("examples/kernels/softmax.lpu"), "--input", "x"], 2, &["NAME=FILE.npy"]),
+        (&["run", &root("examples/kernels/softmax.lpu"), "--output", "z=z.npy"], 1, &["no region `z`", "x, y"]),
+        (&["run", &root("examples/kernels/softmax.lpu"), "--output", "y=/no/such/y.npy"], 1, &["/no/such"]),
+        (&["generate", &plain], 2, &["--prompt", "--tokens"]),
+        (&["generate", &plain, "--tokens", "-1"], 2, &["-1"]),
+        (&["generate", &plain, "--tokens", "1", "--prompt", "x"], 2, &["--prompt", "--tokens"]),
+        (&["generate", &plain, "--tokens", "1", "--max-tokens", "0"], 2, &["at least 1"]),
+        (&["generate", &plain, "--tokens", "1", "--max-tokens", "18446744073709551615"], 2, &["at most"]),
+        (&["generate", &plain, "--tokens", "1", "--max-tokens", "4000000000"], 1, &["context", "would fit"]),
+        (&["generate", &plain, "--tokens", "1", "--context", "0"], 2, &["at least 1"]),
+        (&["generate", &plain, "--tokens", "1", "--threads", "0"], 2, &["at least 1"]),
+        (&["generate", &plain, "--tokens", "1", "--temperature", "-1"], 2, &["at least 0"]),
+        (&["generate", &plain, "--tokens", "1", "--temperature", "nan"], 2, &["at least 0"]),
+        (&["generate", &plain, "--tokens", "1", "--logits", "/no/such/l.npy"], 1, &["/no/such"]),
+        (&["compile", &plain], 2, &["--output"]),
+        (&["compile", &plain, "-o", "/no/such/m.lpb"], 1, &["/no/such"]),
+        (&["compile", &plain, "-o", "m.lpb", "--timing-only"], 2, &["--timing-only"]),
         (&["frobnicate"], 2, &["frobnicate"]),
     ];
     for (arguments, status, expected) in cases {
@@ -121,6 +153,18 @@ fn bad_input_gets_one_clear_message() {
             assert!(message.contains(part), "{arguments:?}: {message}");
         }
         assert!(!message.contains("panicked"), "{arguments:?}: {message}");
+        assert!(output.stdout.is_empty(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stdout));
+    }
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_failure() {
+    for arguments in [&["chips", "tsp-v1"][..], &["inspect", "schedule"], &["generate", "--max-tokens", "2", "--json"]] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_lpu"));
+        let mut child = command.args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        drop(child.stdout.take());
+        let output = child.wait_with_output().unwrap();
+        assert_eq!((output.status.code(), String::from_utf8_lossy(&output.stderr).as_ref()), (Some(0), ""), "{arguments:?}");
     }
 }
 

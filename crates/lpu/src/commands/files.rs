@@ -2,12 +2,12 @@
 
 use std::borrow::Cow;
 use std::error::Error;
-use std::fs;
+use std::fs::{self, File};
 use std::path::Path;
 
 use lpu::chip::{Chip, PRESETS, preset};
 use lpu::isa::asm::{AsmError, SourceMap, assemble};
-use lpu::isa::{Container, Fill};
+use lpu::isa::{Container, Fill, Violation};
 use lpu::model::Checkpoint;
 
 pub(crate) const SHIPPED: &str = "stories";
@@ -20,6 +20,23 @@ pub(crate) fn read(path: &Path) -> Result<Vec<u8>, String> {
 /// Writes a file; the message names it.
 pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<(), String> {
     fs::write(path, bytes).map_err(|error| format!("cannot write {}: {error}; choose another place", path.display()))
+}
+
+/// Creates a file; the message names it.
+pub(crate) fn create(path: &Path) -> Result<File, String> {
+    File::create(path).map_err(|error| format!("cannot write {}: {error}; choose another place", path.display()))
+}
+
+/// Refuses a place that cannot be written before work goes into what should stand there.
+pub(crate) fn writable(path: &Path) -> Result<(), String> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if path.is_dir() || path.file_name().is_none() {
+        return Err(format!("cannot write {}: it is a folder; give the path of a file", path.display()));
+    }
+    if folder.is_dir() {
+        return Ok(());
+    }
+    Err(format!("cannot write {}: there is no folder {}; make it or choose another place", path.display(), folder.display()))
 }
 
 /// A preset, or a description from a file.
@@ -66,6 +83,17 @@ pub(crate) struct Loaded {
     pub(crate) container: Container<'static>,
     /// Source lines, for text.
     pub(crate) map: Option<SourceMap>,
+}
+
+impl Loaded {
+    /// Where a violation of program number `program` stands: the file, and for text the line.
+    pub(crate) fn place(&self, path: &Path, program: usize, violation: &Violation) -> String {
+        let line = self.map.as_ref().and_then(|map| match &violation.site {
+            Some(site) => map.line(program, violation.chip, site.queue, site.item),
+            None => map.program_line(program),
+        });
+        line.map_or_else(|| path.display().to_string(), |line| format!("{}:{line}", path.display()))
+    }
 }
 
 /// Reads a `.lpb`, or assembles anything else.

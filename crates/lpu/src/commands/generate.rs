@@ -1,6 +1,5 @@
 //! `lpu generate`: tokens from a model, and what they cost.
 
-use std::fs::File;
 use std::io::{BufWriter, IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -16,7 +15,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use serde_json::json;
 
-use super::{Engine, Outcome, Target, files};
+use super::{Engine, Outcome, Target, Usage, files};
 
 #[derive(Args)]
 pub(crate) struct Generate {
@@ -26,10 +25,10 @@ pub(crate) struct Generate {
     #[arg(long, conflicts_with = "tokens")]
     prompt: Option<String>,
     /// Token ids to go on from
-    #[arg(long, value_delimiter = ',')]
+    #[arg(long, value_delimiter = ',', allow_negative_numbers = true)]
     tokens: Option<Vec<u32>>,
     /// Most tokens to generate
-    #[arg(long, default_value_t = 64)]
+    #[arg(long, default_value = "64", value_parser = super::tokens)]
     max_tokens: usize,
     #[command(flatten)]
     target: Target,
@@ -37,10 +36,10 @@ pub(crate) struct Generate {
     #[arg(long, value_enum, default_value = "reference")]
     engine: Engine,
     /// Host threads (the reference engine uses one)
-    #[arg(long)]
+    #[arg(long, value_parser = threads)]
     threads: Option<usize>,
     /// Sampling temperature; 0 takes the likeliest token
-    #[arg(long, default_value_t = 0.0)]
+    #[arg(long, default_value = "0", value_parser = temperature, allow_negative_numbers = true)]
     temperature: f32,
     /// Seed of the sampling
     #[arg(long, default_value_t = 0)]
@@ -54,6 +53,14 @@ pub(crate) struct Generate {
     /// Print one JSON object
     #[arg(long)]
     json: bool,
+}
+
+fn threads(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|&threads| threads > 0).ok_or_else(|| "give a whole number of at least 1".into())
+}
+
+fn temperature(text: &str) -> Result<f32, String> {
+    text.parse().ok().filter(|&value: &f32| value >= 0.0 && value.is_finite()).ok_or_else(|| "give a number of at least 0".into())
 }
 
 struct Sampler {
@@ -84,11 +91,8 @@ impl Sampler {
 impl Generate {
     pub(crate) fn run(self) -> Outcome {
         self.engine.available()?;
-        if self.max_tokens == 0 {
-            return Err("--max-tokens is 0; ask for at least 1".into());
-        }
-        if !(self.temperature >= 0.0 && self.temperature.is_finite()) {
-            return Err("--temperature must be a number of at least 0".into());
+        if let Some(path) = &self.logits {
+            files::writable(path)?;
         }
         let begin = Instant::now();
         let mut prepared = self.session()?;
@@ -149,7 +153,7 @@ impl Generate {
         say("\n\n")?;
         if let Some(path) = &self.logits {
             let shape = [cycles.len() as u64, session.host().config.vocab as u64];
-            let file = File::create(path).map_err(|error| format!("cannot write {}: {error}", path.display()))?;
+            let file = files::create(path)?;
             let mut writer = npyz::WriteOptions::new().default_dtype().shape(&shape).writer(BufWriter::new(file)).begin_nd()?;
             writer.extend(rows)?;
             writer.finish()?;
@@ -169,9 +173,9 @@ impl Generate {
                 "peak_rss_bytes": peak_rss(),
                 "threads": self.threads.unwrap_or(1).min(1),
             });
-            println!("{object}");
+            writeln!(std::io::stdout(), "{object}")?;
         } else {
-            print!("{}", latency.table());
+            write!(std::io::stdout(), "{}", latency.table())?;
         }
         Ok(ExitCode::SUCCESS)
     }
@@ -192,17 +196,17 @@ impl Generate {
                 let chip = files::chip_of(&container, self.target.chip.as_deref())?;
                 let session = Session::load(container, &chip)?;
                 let host = session.host();
-                if self.target.dtype.is_some_and(|dtype| dtype != host.precision) {
-                    return Err(format!("the file was compiled for {}; leave out --dtype or compile again", host.precision.name()).into());
-                }
-                if self.target.context.is_some_and(|context| context != host.context) {
-                    return Err(
-                        format!("the file was compiled for a context of {}; leave out --context or compile again", host.context).into()
-                    );
-                }
+                super::agrees(&self.target, host)?;
                 let tokenizer = host.tokenizer.as_deref().map(Tokenizer::from_json).transpose()?;
                 let (prompt, text) = self.prompt(tokenizer.as_ref(), false)?;
-                self.fits(prompt.len(), host.context)?;
+                let fed = self.fed(prompt.len());
+                if fed > host.context {
+                    let context = host.context;
+                    return Err(format!(
+                        "{} prompt tokens and {} generated feed {fed}, more than the context of {context} that the file was compiled for; lower --max-tokens or compile again with --context {fed}",
+                        prompt.len(), self.max_tokens
+                    ).into());
+                }
                 Prepared { session, prompt, text, tokenizer }
             }
             path => {
@@ -213,8 +217,14 @@ impl Generate {
                 let tokenizer = checkpoint.tokenizer_json().map(Tokenizer::from_json).transpose();
                 let tokenizer = if self.tokens.is_some() { tokenizer.unwrap_or(None) } else { tokenizer? };
                 let (prompt, text) = self.prompt(tokenizer.as_ref(), path.is_none())?;
-                let context = self.target.context.unwrap_or_else(|| (prompt.len() + self.max_tokens - 1).next_multiple_of(64));
-                self.fits(prompt.len(), context)?;
+                let context = self.target.context.unwrap_or_else(|| self.fed(prompt.len()).next_multiple_of(64));
+                let fed = self.fed(prompt.len());
+                if fed > context {
+                    return Err(format!(
+                        "{} prompt tokens and {} generated feed {fed}, more than the context of {context}; lower --max-tokens or give --context {fed}",
+                        prompt.len(), self.max_tokens
+                    ).into());
+                }
                 let chip = files::chip(self.target.chip.as_deref().unwrap_or("tsp-v1"))?;
                 let options = Options { precision: self.target.dtype.unwrap_or(Precision::F16), context };
                 Prepared { session: Session::compile(checkpoint, &chip, &options)?, prompt, text, tokenizer }
@@ -231,7 +241,7 @@ impl Generate {
         let prompt = match &self.prompt {
             Some(prompt) => prompt.as_str(),
             None if shipped => files::SHIPPED_PROMPT.trim_end(),
-            None => return Err("no prompt; give --prompt TEXT or --tokens 1,2,3".into()),
+            None => return Err(Usage("no prompt; give --prompt TEXT or --tokens 1,2,3".into()).into()),
         };
         let tokenizer = tokenizer.ok_or("the model has no tokenizer.json, so it cannot read text; give --tokens 1,2,3")?;
         let ids = tokenizer.encode(prompt)?;
@@ -242,15 +252,8 @@ impl Generate {
     }
 
     /// Fed tokens are the prompt and all generated but the last.
-    fn fits(&self, prompt: usize, context: usize) -> Result<(), String> {
-        let fed = prompt + self.max_tokens - 1;
-        if fed > context {
-            let tokens = self.max_tokens;
-            return Err(format!(
-                "{prompt} prompt tokens and {tokens} generated feed {fed}, more than the context of {context}; lower --max-tokens or raise --context"
-            ));
-        }
-        Ok(())
+    fn fed(&self, prompt: usize) -> usize {
+        prompt + self.max_tokens - 1
     }
 }
 

@@ -8,9 +8,9 @@ use clap::{Args, ValueEnum};
 use lpu::chip::{Chip, PRESETS};
 use lpu::isa::{Container, expand, item_text};
 use lpu::model::Checkpoint;
-use lpu::{Options, Precision, compiler};
+use lpu::{Host, Options, Precision, compiler};
 
-use super::{Outcome, Target, files};
+use super::{Outcome, Target, agrees, files};
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Step {
@@ -41,31 +41,41 @@ impl Inspect {
         let is_program = file.is_some_and(|path| path.is_file());
         let mut out = std::io::BufWriter::new(std::io::stdout().lock());
         if is_program {
-            if matches!(self.step, Step::Graph | Step::Placement) {
-                return Err("a program file no longer holds graph or placement; give the model's folder".into());
+            let container = files::program(file.expect("a program has a path"))?.container;
+            let chip = files::chip_of(&container, self.target.chip.as_deref())?;
+            if matches!(self.step, Step::Schedule | Step::Sram) {
+                return show(self.step, &container, &chip, &mut out);
             }
-            let loaded = files::program(file.expect("a program has a path"))?;
-            let chip = files::chip_of(&loaded.container, self.target.chip.as_deref())?;
-            return show(self.step, &loaded.container, &chip, &mut out);
+            // Graph and placement follow from the config that the file carries.
+            let host = Host::parse(&container.host)?;
+            agrees(&self.target, &host)?;
+            let checkpoint = Checkpoint::from_config(host.config.to_json().as_bytes())?.with_name(&host.name);
+            return before(self.step, &checkpoint, &chip, &Options { precision: host.precision, context: host.context }, &mut out);
         }
         let checkpoint = match file {
             Some(path) => Checkpoint::open(path)?,
             None => files::shipped()?,
         };
-        if self.step == Step::Graph {
-            write!(out, "{}", checkpoint.graph().to_text(checkpoint.weights()))?;
-            return Ok(ExitCode::SUCCESS);
-        }
         let chip = files::chip(self.target.chip.as_deref().unwrap_or("tsp-v1"))?;
         let options = Options { precision: self.target.dtype.unwrap_or(Precision::F16), context: self.target.context.unwrap_or(256) };
-        let compiled = compiler::compile(&checkpoint, &chip, &options)?;
-        if self.step == Step::Placement {
-            write!(out, "{}", compiled.placement.to_text())?;
-            return Ok(ExitCode::SUCCESS);
+        if matches!(self.step, Step::Graph | Step::Placement) {
+            return before(self.step, &checkpoint, &chip, &options, &mut out);
         }
+        let compiled = compiler::compile(&checkpoint, &chip, &options)?;
         let container = Container { chip: chip.reference(), image: compiled.image, programs: compiled.programs, host: Vec::new().into() };
         show(self.step, &container, &chip, &mut out)
     }
+}
+
+/// Shows what stands before there is a program.
+fn before(step: Step, checkpoint: &Checkpoint, chip: &Chip, options: &Options, out: &mut impl Write) -> Outcome {
+    if step == Step::Graph {
+        write!(out, "{}", checkpoint.graph().to_text(checkpoint.weights()))?;
+    } else {
+        write!(out, "{}", compiler::compile(checkpoint, chip, options)?.placement.to_text())?;
+    }
+    out.flush()?;
+    Ok(ExitCode::SUCCESS)
 }
 
 fn show(step: Step, container: &Container<'_>, chip: &Chip, out: &mut impl Write) -> Outcome {
@@ -94,6 +104,7 @@ fn show(step: Step, container: &Container<'_>, chip: &Chip, out: &mut impl Write
             writeln!(out, "{cycle:>8}  {prefix}{:<12}{}", queue.to_string(), item_text(&instruction.into()))?;
         }
     }
+    out.flush()?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -107,13 +118,14 @@ impl Chips {
     pub(crate) fn run(self) -> Outcome {
         match self.name {
             None => {
+                let mut out = std::io::stdout().lock();
                 for name in PRESETS {
                     let chip = files::chip(name)?;
                     let (lanes, bytes, clock) = (chip.lanes(), chip.sram_bytes() >> 20, chip.values().clock_mhz);
-                    println!("{name:<12}{lanes} lanes, {} queues, {bytes} MiB of SRAM, {clock} MHz", chip.queues().len());
+                    writeln!(out, "{name:<12}{lanes} lanes, {} queues, {bytes} MiB of SRAM, {clock} MHz", chip.queues().len())?;
                 }
             }
-            Some(name) => print!("{}", files::chip(&name)?.to_toml()),
+            Some(name) => write!(std::io::stdout(), "{}", files::chip(&name)?.to_toml())?,
         }
         Ok(ExitCode::SUCCESS)
     }

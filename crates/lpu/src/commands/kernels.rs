@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
-use lpu::emulator::{Machine, Observer};
+use lpu::emulator::{Machine, Observer, RunError};
 use lpu::isa::{ChipId, Format, Instruction, Program, Queue, Region, RegionKind, SliceId, Stream, disassemble};
 use npyz::WriterBuilder;
 use serde_json::json;
 
-use super::{Engine, Outcome, files};
+use super::{Engine, Outcome, Usage, files};
 
 #[derive(Args)]
 pub(crate) struct Asm {
@@ -69,22 +69,19 @@ impl Check {
     pub(crate) fn run(self) -> Outcome {
         let loaded = files::program(&self.file)?;
         let chip = files::chip_of(&loaded.container, self.chip.as_deref())?;
+        let mut out = BufWriter::new(std::io::stdout().lock());
         let mut broken = 0;
         for (index, program) in loaded.container.programs.iter().enumerate() {
             let report = lpu::checker::check(&chip, &loaded.container.image, program)?;
             for violation in &report.violations {
-                let line = violation
-                    .site
-                    .as_ref()
-                    .and_then(|site| loaded.map.as_ref().and_then(|map| map.line(index, violation.chip, site.queue, site.item)));
-                let place = line.map_or_else(|| self.file.display().to_string(), |line| format!("{}:{line}", self.file.display()));
-                println!("{place}: {violation}");
+                writeln!(out, "{}: {violation}", loaded.place(&self.file, index, violation))?;
             }
             broken += report.violations.len();
             if report.violations.is_empty() {
-                println!("{} `{}`: legal, {} cycles", self.file.display(), program.name, report.cycles);
+                writeln!(out, "{} `{}`: legal, {} cycles", self.file.display(), program.name, report.cycles)?;
             }
         }
+        out.flush()?;
         Ok(if broken == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 }
@@ -94,11 +91,11 @@ pub(crate) struct Run {
     /// Program, text or binary
     file: PathBuf,
     /// Fill an input region: NAME=FILE.npy
-    #[arg(long, value_name = "NAME=FILE.npy")]
-    input: Vec<String>,
+    #[arg(long, value_name = "NAME=FILE.npy", value_parser = named_file)]
+    input: Vec<(String, PathBuf)>,
     /// Write a region after the run: NAME=FILE.npy
-    #[arg(long, value_name = "NAME=FILE.npy")]
-    output: Vec<String>,
+    #[arg(long, value_name = "NAME=FILE.npy", value_parser = named_file)]
+    output: Vec<(String, PathBuf)>,
     /// Chip preset or description, when the program names a custom one
     #[arg(long)]
     chip: Option<String>,
@@ -113,15 +110,21 @@ pub(crate) struct Run {
     json: bool,
 }
 
-struct Trace(Option<BufWriter<File>>);
+/// One JSON object a line, and the first error of writing them.
+struct Trace {
+    file: BufWriter<File>,
+    outcome: std::io::Result<()>,
+}
 
 impl Trace {
     fn line(&mut self, value: &serde_json::Value) {
-        if let Some(file) = &mut self.0
-            && writeln!(file, "{value}").is_err()
-        {
-            self.0 = None;
+        if self.outcome.is_ok() {
+            self.outcome = writeln!(self.file, "{value}");
         }
+    }
+
+    fn finish(mut self) -> std::io::Result<()> {
+        self.outcome.and_then(|()| self.file.flush())
     }
 }
 
@@ -139,9 +142,12 @@ impl Observer for Trace {
     }
 }
 
-fn pair(argument: &str) -> Result<(&str, &Path), String> {
-    let (name, file) = argument.split_once('=').ok_or_else(|| format!("`{argument}` is not NAME=FILE.npy"))?;
-    Ok((name, Path::new(file)))
+fn named_file(argument: &str) -> Result<(String, PathBuf), String> {
+    let (name, file) = argument.split_once('=').ok_or("write NAME=FILE.npy")?;
+    if name.is_empty() || file.is_empty() {
+        return Err("write NAME=FILE.npy".into());
+    }
+    Ok((name.to_owned(), file.into()))
 }
 
 /// The elements of an array file as little-endian bytes of a region's format.
@@ -153,7 +159,8 @@ fn read_array(path: &Path, region: &Region) -> Result<Vec<u8>, Box<dyn std::erro
     let elements: u64 = shape.iter().product();
     if elements != u64::from(region.vectors) * u64::from(region.lanes) {
         let (vectors, lanes) = (region.vectors, region.lanes);
-        return Err(format!("{}: shape {shape:?}, region `{}` takes [{vectors}, {lanes}]", path.display(), region.name).into());
+        let (path, name) = (path.display(), &region.name);
+        return Err(format!("{path}: the array is {shape:?}, region `{name}` takes [{vectors}, {lanes}]; give as many elements").into());
     }
     Ok(match region.format {
         Format::F32 => open()?.into_vec::<f32>().map_err(wrong)?.into_iter().flat_map(f32::to_le_bytes).collect(),
@@ -169,7 +176,7 @@ fn read_array(path: &Path, region: &Region) -> Result<Vec<u8>, Box<dyn std::erro
 
 fn write_array(path: &Path, region: &Region, bytes: &[u8]) -> Result<(), Box<dyn std::error::Error>> {
     let shape = [u64::from(region.vectors), u64::from(region.lanes)];
-    let file = BufWriter::new(File::create(path).map_err(|error| format!("cannot write {}: {error}", path.display()))?);
+    let file = BufWriter::new(files::create(path)?);
     macro_rules! put {
         ($type:ty, $values:expr) => {{
             let mut writer = npyz::WriteOptions::<$type>::new().default_dtype().shape(&shape).writer(file).begin_nd()?;
@@ -192,7 +199,7 @@ fn write_array(path: &Path, region: &Region, bytes: &[u8]) -> Result<(), Box<dyn
 
 fn region<'p>(program: &'p Program, name: &str) -> Result<&'p Region, String> {
     let known = || program.regions.iter().map(|region| region.name.as_str()).collect::<Vec<_>>().join(", ");
-    program.region(name).ok_or_else(|| format!("the program has no region `{name}`; it has {}", known()))
+    program.region(name).ok_or_else(|| format!("the program has no region `{name}`; it has {}; name one of these", known()))
 }
 
 impl Run {
@@ -203,10 +210,16 @@ impl Run {
         let program = loaded.container.programs.first().ok_or("the file holds no program")?;
         let mut machine = Machine::new(&chip, &loaded.container.image)?;
         let mut named = Vec::new();
-        for argument in &self.input {
-            let (name, path) = pair(argument)?;
+        for (name, path) in &self.output {
+            region(program, name)?;
+            files::writable(path)?;
+        }
+        for (name, path) in &self.input {
+            if named.contains(&name.as_str()) {
+                return Err(Usage(format!("--input {name} is given twice; leave out one of them")).into());
+            }
             machine.write_input(program, name, &read_array(path, region(program, name)?)?)?;
-            named.push(name);
+            named.push(name.as_str());
         }
         let missing = program.regions.iter().find(|region| region.kind == RegionKind::Input && !named.contains(&region.name.as_str()));
         if let Some(missing) = missing {
@@ -216,23 +229,29 @@ impl Run {
             );
         }
         let prepared = machine.prepare(program)?;
-        let file = match &self.trace {
-            Some(path) => Some(BufWriter::new(File::create(path).map_err(|error| format!("cannot write {}: {error}", path.display()))?)),
-            None => None,
+        let run = match &self.trace {
+            Some(path) => {
+                let mut trace = Trace { file: BufWriter::new(files::create(path)?), outcome: Ok(()) };
+                let run = machine.run(&prepared, &mut trace);
+                trace.finish().map_err(|error| format!("cannot write {}: {error}; choose another place", path.display()))?;
+                run
+            }
+            None => machine.run(&prepared, &mut ()),
         };
-        let run = match file {
-            Some(_) => machine.run(&prepared, &mut Trace(file))?,
-            None => machine.run(&prepared, &mut ())?,
-        };
-        for argument in &self.output {
-            let (name, path) = pair(argument)?;
+        let run = run.map_err(|error| match &error {
+            RunError::Fault(violation) => format!("{}: {error}", loaded.place(&self.file, 0, violation)),
+            _ => error.to_string(),
+        })?;
+        for (name, path) in &self.output {
             write_array(path, region(program, name)?, &machine.read_region(program, name)?)?;
         }
         let microseconds = run.cycles as f64 / f64::from(chip.values().clock_mhz);
         if self.json {
-            println!("{}", json!({"program": program.name, "chip": chip.name(), "cycles": run.cycles, "us": microseconds}));
+            let object = json!({"program": program.name, "chip": chip.name(), "cycles": run.cycles, "us": microseconds});
+            writeln!(std::io::stdout(), "{object}")?;
         } else {
-            println!("{} cycles, {microseconds:.3} microseconds at {} MHz", run.cycles, chip.values().clock_mhz);
+            let clock = chip.values().clock_mhz;
+            writeln!(std::io::stdout(), "{} cycles, {microseconds:.3} microseconds at {clock} MHz", run.cycles)?;
         }
         Ok(ExitCode::SUCCESS)
     }

@@ -12,6 +12,20 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use lpu::Precision;
 
+/// Wrong usage that only shows once the options are seen together; exit status 2.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct Usage(pub(crate) String);
+
+/// Prints why a command failed. A reader that went away, as `head` does, is no failure.
+pub(crate) fn fail(error: &(dyn Error + 'static)) -> ExitCode {
+    if error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe) {
+        return ExitCode::SUCCESS;
+    }
+    eprintln!("error: {error}");
+    if error.is::<Usage>() { ExitCode::from(2) } else { ExitCode::FAILURE }
+}
+
 /// What a command gives back: its exit status, or one message.
 pub(crate) type Outcome = Result<ExitCode, Box<dyn Error>>;
 
@@ -71,9 +85,36 @@ pub(crate) struct Target {
     /// Number formats: f16 or w8a8 [default: f16]
     #[arg(long, value_parser = precision)]
     pub(crate) dtype: Option<Precision>,
-    /// Tokens of context
-    #[arg(long)]
+    /// Tokens of context [default: compile 256, generate what the request feeds, rounded up]
+    #[arg(long, value_parser = tokens)]
     pub(crate) context: Option<usize>,
+}
+
+/// Refuses options that contradict what a compiled file was made for.
+pub(crate) fn agrees(target: &Target, host: &lpu::Host) -> Result<(), String> {
+    if let Some(dtype) = target.dtype.filter(|&dtype| dtype != host.precision) {
+        let (made, asked) = (host.precision.name(), dtype.name());
+        return Err(format!(
+            "the file was compiled for {made}, not {asked}; leave out --dtype or compile the model again with --dtype {asked}"
+        ));
+    }
+    if let Some(asked) = target.context.filter(|&context| context != host.context) {
+        let made = host.context;
+        return Err(format!(
+            "the file was compiled for a context of {made}, not {asked}; leave out --context or compile the model again with --context {asked}"
+        ));
+    }
+    Ok(())
+}
+
+/// A number of tokens: at least 1, and few enough that sums of them stay countable.
+pub(crate) fn tokens(text: &str) -> Result<usize, String> {
+    let number: usize = text.parse().map_err(|_| "give a whole number of tokens".to_owned())?;
+    match number {
+        0 => Err("give at least 1".into()),
+        1..=0xffff_ffff => Ok(number),
+        _ => Err("give at most 4294967295".into()),
+    }
 }
 
 fn precision(name: &str) -> Result<Precision, String> {

@@ -1,5 +1,6 @@
 //! `lpu compile`: a model into a program file, or only into its latency.
 
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
@@ -38,6 +39,9 @@ pub(crate) fn used_bytes(program: &Program, chip: &Chip) -> u64 {
 impl Compile {
     pub(crate) fn run(self) -> Outcome {
         let begin = Instant::now();
+        if let Some(path) = &self.output {
+            files::writable(path)?;
+        }
         let checkpoint = if self.timing_only && self.model.is_file() {
             Checkpoint::from_config(&files::read(&self.model)?)?
         } else {
@@ -53,15 +57,19 @@ impl Compile {
         if self.json {
             let mut object = generate::object(&session, &latency, &[session.program().cycles])?;
             object["engine"] = json!(null);
+            object["prompt_tokens"] = json!([]);
+            object["tokens"] = json!([]);
+            object["text"] = json!(null);
+            object["hash"]["outputs"] = json!(null);
             object["host"] = json!({
                 "compile_seconds": begin.elapsed().as_secs_f64(),
                 "tokens_per_second": null,
                 "peak_rss_bytes": generate::peak_rss(),
                 "threads": 1,
             });
-            println!("{object}");
+            writeln!(std::io::stdout(), "{object}")?;
         } else {
-            print!("{}", latency.table());
+            write!(std::io::stdout(), "{}", latency.table())?;
         }
         Ok(ExitCode::SUCCESS)
     }
