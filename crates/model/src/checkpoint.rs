@@ -21,6 +21,7 @@ pub struct Checkpoint {
     graph: Graph,
     weights: Weights,
     embedding: WeightId,
+    positions: Option<WeightId>,
     tokenizer_json: Option<Vec<u8>>,
     #[cfg(feature = "tokenizer")]
     tokenizer: OnceLock<Result<Tokenizer, String>>,
@@ -58,7 +59,7 @@ impl Checkpoint {
         safetensors: Vec<(String, Cow<'static, [u8]>)>,
         tokenizer_json: Option<&[u8]>,
     ) -> Result<Checkpoint, ModelError> {
-        let files = safetensors.into_iter().map(|(name, bytes)| File { name, bytes: Bytes::Given(bytes) });
+        let files = safetensors.into_iter().map(|(name, bytes)| File { name, bytes: Bytes::Given(bytes), tensors: None });
         let files = Files { files: files.collect(), index: None };
         let tokenizer_json = tokenizer_json.map(<[u8]>::to_vec);
         let config = Config::from_json(config_json)?;
@@ -76,9 +77,9 @@ impl Checkpoint {
 
     fn assemble(config: Config, name: &str, files: Option<Files>, tokenizer_json: Option<Vec<u8>>) -> Result<Checkpoint, ModelError> {
         let mut builder = Builder::default();
-        config.architecture.build(&config, &mut builder);
+        config.decoder.build(&config, &mut builder);
         let weights = match files {
-            Some(files) => Weights::bind(builder.weights, files)?,
+            Some(files) => Weights::bind(builder.weights, config.architecture.row().prefix, files)?,
             None => Weights::absent(builder.weights, config.dtype.unwrap_or(Dtype::F32)),
         };
         Ok(Checkpoint {
@@ -87,6 +88,7 @@ impl Checkpoint {
             graph: builder.graph,
             weights,
             embedding: builder.embedding.expect("every family has an embedding"),
+            positions: builder.positions,
             tokenizer_json,
             #[cfg(feature = "tokenizer")]
             tokenizer: OnceLock::new(),
@@ -132,6 +134,29 @@ impl Checkpoint {
         }
         self.weights.row_f32(self.embedding, token as usize, out);
         Ok(())
+    }
+
+    /// The table of learned positions, shape `[positions, hidden]`, if the model has one.
+    pub fn positions(&self) -> Option<WeightId> {
+        self.positions
+    }
+
+    /// Reads the row of a learned position into `out`, `hidden` elements: the graph's input `position`. Returns whether the model has
+    /// such rows; `out` is left as it is when not.
+    ///
+    /// # Errors
+    /// [`ModelError::PositionOutOfRange`].
+    ///
+    /// # Panics
+    /// If `out` has another length.
+    pub fn position_row(&self, position: u32, out: &mut [f32]) -> Result<bool, ModelError> {
+        let Some(table) = self.positions else { return Ok(false) };
+        let rows = self.weights.shape(table)[0];
+        if position as usize >= rows {
+            return Err(ModelError::PositionOutOfRange { position, last: rows - 1 });
+        }
+        self.weights.row_f32(table, position as usize, out);
+        Ok(true)
     }
 
     /// The bytes of `tokenizer.json`, if there is one.

@@ -1,11 +1,13 @@
 //! The checked contents of `config.json`.
 //!
 //! Both generations of the file are read (see [`Config::from_json`]). [`Config::to_json`] writes the
-//! current one, so that a config kept in a compiled file goes through the same checks when it is read.
+//! fields that were read, so that a config kept in a compiled file goes through the same checks when it is read.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
+use crate::decoder::Decoder;
+use crate::family::{Rotary, Row};
 use crate::fields::Fields;
 use crate::{Dtype, Family, ModelError, Rope};
 
@@ -30,7 +32,7 @@ pub struct Config {
     pub vocab: usize,
     /// Width of the residual stream.
     pub hidden: usize,
-    /// Width inside a feed-forward.
+    /// Width inside a feed-forward, or inside one expert.
     pub intermediate: usize,
     /// Number of layers.
     pub layers: usize,
@@ -38,26 +40,30 @@ pub struct Config {
     pub heads: usize,
     /// Key and value heads.
     pub kv_heads: usize,
-    /// Elements of one head, even; `heads * head_dim` need not be `hidden`.
+    /// Elements of one head; `heads * head_dim` need not be `hidden`.
     pub head_dim: usize,
-    /// Added to the mean square in every norm; finite, not negative.
+    /// Elements of a head that are rotated, even; 0 in a model without rotary embedding.
+    pub rotary_dim: usize,
+    /// Added to the mean square, or the variance, in every norm; finite, not negative.
     pub norm_eps: f32,
     /// Whether the head uses the embedding table.
     pub tie_embeddings: bool,
-    /// Whether the four projections of attention have biases.
-    pub attention_bias: bool,
-    /// Whether the three projections of the feed-forward have biases.
-    pub mlp_bias: bool,
     /// Rotary frequencies.
     pub rope: Rope,
-    /// Positions that the model was made for. It limits nothing here.
+    /// Positions that the model was made for. It limits nothing here unless positions are learned.
     pub max_positions: usize,
+    /// Rows of the table of learned positions, which no position may reach; `None` in a model without one.
+    pub learned_positions: Option<usize>,
     /// Id that starts a text, if the model has one.
     pub bos: Option<u32>,
     /// Ids that end a text, ascending, each once.
     pub stop_ids: Vec<u32>,
     /// Type in which the config says that the weights are stored. The tensors' own types count.
     pub dtype: Option<Dtype>,
+    /// What the family makes of the rest.
+    pub(crate) decoder: Decoder,
+    /// The fields as they were read.
+    source: Map<String, Value>,
 }
 
 impl Config {
@@ -74,36 +80,31 @@ impl Config {
     /// # Errors
     /// Syntax, a missing size, an impossible or unsupported value; each names the field.
     pub fn from_json(json: &[u8]) -> Result<Config, ModelError> {
-        Config::from_object(&parse_object(json)?)
+        Config::from_object(parse_object(json)?)
     }
 
-    fn from_object(object: &Map<String, Value>) -> Result<Config, ModelError> {
-        let fields = Fields::new(object);
+    fn from_object(object: Map<String, Value>) -> Result<Config, ModelError> {
+        let fields = Fields::new(&object);
         let architecture = Family::from_fields(&fields)?;
+        let row = architecture.row();
+        let names = &row.names;
         if fields.get("quantization_config").is_some() {
             return Err(ModelError::Quantized);
         }
-        match fields.text("hidden_act")? {
-            None | Some("silu") => {}
-            Some(other) => {
-                return Err(ModelError::UnknownActivation { found: other.to_owned() });
-            }
-        }
 
-        let hidden = fields.required_size("hidden_size", SIZE_LIMIT)?;
-        let heads = fields.required_size("num_attention_heads", HEAD_LIMIT)?;
-        let kv_heads = fields.size("num_key_value_heads", HEAD_LIMIT)?.unwrap_or(heads);
+        let hidden = fields.required_size(names.hidden, SIZE_LIMIT)?;
+        let heads = fields.required_size(names.heads, HEAD_LIMIT)?;
+        let kv_heads = names.kv_heads.map_or(Ok(None), |name| fields.size(name, HEAD_LIMIT))?.unwrap_or(heads);
         if heads % kv_heads != 0 {
             return Err(ModelError::HeadsNotDivisible { heads, kv_heads });
         }
-        let head_dim = match fields.size("head_dim", SIZE_LIMIT)? {
+        // A family whose matrices are square has no `head_dim` of its own.
+        let stated = if names.kv_heads.is_some() { fields.size("head_dim", SIZE_LIMIT)?.or(row.head_dim) } else { None };
+        let head_dim = match stated {
             Some(head_dim) => head_dim,
             None if hidden % heads == 0 => hidden / heads,
             None => return Err(ModelError::HiddenNotDivisible { hidden, heads }),
         };
-        if head_dim % 2 != 0 {
-            return Err(ModelError::OddHeadDim { head_dim });
-        }
         if heads * head_dim > SIZE_LIMIT {
             return Err(ModelError::TooLarge {
                 field: "num_attention_heads * head_dim".to_owned(),
@@ -111,30 +112,54 @@ impl Config {
                 limit: SIZE_LIMIT as u64,
             });
         }
-        let max_positions = fields.size("max_position_embeddings", POSITION_LIMIT)?.unwrap_or(2048);
+        let intermediate = match (fields.size(names.intermediate, SIZE_LIMIT)?, row.widening) {
+            (Some(given), _) => given,
+            (None, Some(factor)) => factor * hidden,
+            (None, None) => return Err(ModelError::MissingField { field: names.intermediate.to_owned() }),
+        };
+        let max_positions = fields.size(names.positions, POSITION_LIMIT)?.unwrap_or(row.max_positions);
+        let learned = row.rotary == Rotary::Absent;
+        let (rope, share) =
+            if learned { (Rope::Default { theta: row.theta }, 0.0) } else { Rope::from_fields(&fields, row, max_positions)? };
+        let rotary_dim = (head_dim as f64 * share) as usize;
+        if !rotary_dim.is_multiple_of(2) || (rotary_dim == 0 && !learned) {
+            return Err(ModelError::OddHeadDim { rotary_dim });
+        }
 
-        Ok(Config {
+        let mut config = Config {
             architecture,
             vocab: fields.required_size("vocab_size", SIZE_LIMIT)?,
             hidden,
-            intermediate: fields.required_size("intermediate_size", SIZE_LIMIT)?,
-            layers: fields.required_size("num_hidden_layers", LAYER_LIMIT)?,
+            intermediate,
+            layers: fields.required_size(names.layers, LAYER_LIMIT)?,
             heads,
             kv_heads,
             head_dim,
-            norm_eps: norm_eps(&fields)?,
-            tie_embeddings: fields.flag("tie_word_embeddings")?,
-            attention_bias: fields.flag("attention_bias")?,
-            mlp_bias: fields.flag("mlp_bias")?,
-            rope: Rope::from_fields(&fields, max_positions)?,
+            rotary_dim,
+            norm_eps: norm_eps(&fields, row)?,
+            tie_embeddings: fields.flag_or("tie_word_embeddings", row.tied)?,
+            rope,
             max_positions,
-            bos: bos(&fields)?,
-            stop_ids: stop_ids(&fields)?,
+            learned_positions: learned.then_some(max_positions),
+            bos: bos(&fields, row)?,
+            stop_ids: stop_ids(&fields, row)?,
             dtype: match fields.text("dtype")? {
                 Some(name) => Dtype::from_name(name),
                 None => fields.text("torch_dtype")?.and_then(Dtype::from_name),
             },
-        })
+            decoder: Decoder::empty(),
+            source: Map::new(),
+        };
+        config.decoder = (row.describe)(&fields, &config)?;
+        config.source = object;
+        config.note_ids();
+        Ok(config)
+    }
+
+    /// Writes the ids into the fields, as they stand after defaults and additions.
+    fn note_ids(&mut self) {
+        self.source.insert("bos_token_id".to_owned(), json!(self.bos));
+        self.source.insert("eos_token_id".to_owned(), json!(self.stop_ids));
     }
 
     /// Adds the stop ids of a `generation_config.json`.
@@ -145,22 +170,24 @@ impl Config {
         self.stop_ids.extend(ids.map_err(|_| bad("`eos_token_id` is neither a token id nor a list of token ids".to_owned()))?);
         self.stop_ids.sort_unstable();
         self.stop_ids.dedup();
+        self.note_ids();
         Ok(())
     }
 
-    /// This config as the text of a `config.json` that [`Config::from_json`] reads back as `self`.
+    /// This config as the text of a `config.json` that [`Config::from_json`] reads back as the one that was read: its fields, with the
+    /// ids as they stand.
     pub fn to_json(&self) -> String {
-        Value::from(self.clone()).to_string()
+        Value::Object(self.source.clone()).to_string()
     }
 
     /// Cosines and sines that rotate queries and keys at a position: two vectors of
-    /// `head_dim / 2`, for the pairs (i, i + head_dim / 2) of every head.
+    /// `rotary_dim / 2`, for the pairs (i, i + rotary_dim / 2) of every head; empty in a model without rotary embedding.
     ///
     /// # Panics
     /// If the position is above [`Config::LAST_POSITION`].
     pub fn rotary_row(&self, pos: u32) -> (Vec<f32>, Vec<f32>) {
         assert!(pos <= Config::LAST_POSITION, "position {pos}");
-        self.rope.row(self.head_dim, pos)
+        self.rope.row(self.rotary_dim, pos)
     }
 }
 
@@ -179,27 +206,28 @@ fn kind(value: &Value) -> &'static str {
     }
 }
 
-fn norm_eps(fields: &Fields) -> Result<f32, ModelError> {
-    let value = fields.number("rms_norm_eps")?.unwrap_or(1e-6);
+fn norm_eps(fields: &Fields, row: &Row) -> Result<f32, ModelError> {
+    let name = row.names.norm_eps;
+    let value = fields.number(name)?.unwrap_or(row.norm_eps);
     let eps = value as f32;
     if eps.is_finite() && eps >= 0.0 {
         return Ok(eps);
     }
-    Err(ModelError::OutOfRange { field: "rms_norm_eps".to_owned(), value, rule: "at least 0 and finite in float32" })
+    Err(ModelError::OutOfRange { field: name.to_owned(), value, rule: "at least 0 and finite in float32" })
 }
 
-/// Absent means 1, `null` means none.
-fn bos(fields: &Fields) -> Result<Option<u32>, ModelError> {
+/// Absent means the family's, `null` means none.
+fn bos(fields: &Fields, row: &Row) -> Result<Option<u32>, ModelError> {
     if !fields.has("bos_token_id") {
-        return Ok(Some(1));
+        return Ok(row.bos);
     }
     Ok(fields.token_ids("bos_token_id")?.first().copied())
 }
 
-/// Absent means 2, `null` means none.
-fn stop_ids(fields: &Fields) -> Result<Vec<u32>, ModelError> {
+/// Absent means the family's, `null` means none.
+fn stop_ids(fields: &Fields, row: &Row) -> Result<Vec<u32>, ModelError> {
     if !fields.has("eos_token_id") {
-        return Ok(vec![2]);
+        return Ok(row.eos.into_iter().collect());
     }
     let mut ids = fields.token_ids("eos_token_id")?;
     ids.sort_unstable();
@@ -209,27 +237,7 @@ fn stop_ids(fields: &Fields) -> Result<Vec<u32>, ModelError> {
 
 impl From<Config> for Value {
     fn from(config: Config) -> Value {
-        json!({
-            "architectures": [config.architecture.architecture()],
-            "model_type": config.architecture.model_type(),
-            "vocab_size": config.vocab,
-            "hidden_size": config.hidden,
-            "intermediate_size": config.intermediate,
-            "num_hidden_layers": config.layers,
-            "num_attention_heads": config.heads,
-            "num_key_value_heads": config.kv_heads,
-            "head_dim": config.head_dim,
-            "hidden_act": "silu",
-            "rms_norm_eps": f64::from(config.norm_eps),
-            "tie_word_embeddings": config.tie_embeddings,
-            "attention_bias": config.attention_bias,
-            "mlp_bias": config.mlp_bias,
-            "rope_parameters": config.rope.to_value(),
-            "max_position_embeddings": config.max_positions,
-            "bos_token_id": config.bos,
-            "eos_token_id": config.stop_ids,
-            "dtype": config.dtype.map(Dtype::name),
-        })
+        Value::Object(config.source)
     }
 }
 
@@ -238,7 +246,7 @@ impl TryFrom<Value> for Config {
 
     fn try_from(value: Value) -> Result<Config, ModelError> {
         match value {
-            Value::Object(object) => Config::from_object(&object),
+            Value::Object(object) => Config::from_object(object),
             other => Err(ModelError::ConfigSyntax { detail: format!("expected an object, found {}", kind(&other)) }),
         }
     }

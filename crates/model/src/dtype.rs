@@ -14,23 +14,38 @@ pub enum Dtype {
     F16,
     /// The upper half of a binary32, 2 bytes.
     BF16,
+    /// Blocks of 32: an fp16 scale, then 32 signed bytes. Element `i` is `scale * byte_i`.
+    Q8_0,
+    /// Blocks of 32: an fp16 scale, then 16 bytes of two numbers from 0 to 15, elements 0 to 15 in the low halves and 16 to 31 in the
+    /// high ones. An element is `scale * (number - 8)`.
+    Q4_0,
 }
 
 impl Dtype {
-    /// Bytes of one element.
-    pub fn bytes(self) -> usize {
+    /// Elements of a block, which a row holds whole ones of, and its bytes.
+    pub fn block(self) -> (usize, usize) {
         match self {
-            Dtype::F32 => 4,
-            Dtype::F16 | Dtype::BF16 => 2,
+            Dtype::F32 => (1, 4),
+            Dtype::F16 | Dtype::BF16 => (1, 2),
+            Dtype::Q8_0 => (32, 34),
+            Dtype::Q4_0 => (32, 18),
         }
     }
 
-    /// The name that `config.json` uses (`float32`, `float16`, `bfloat16`).
+    /// Bytes of `elements` elements, a whole number of blocks.
+    pub(crate) fn size(self, elements: usize) -> usize {
+        let (block, bytes) = self.block();
+        elements / block * bytes
+    }
+
+    /// The name that `config.json` uses (`float32`, `float16`, `bfloat16`), or GGUF (`q8_0`, `q4_0`).
     pub fn name(self) -> &'static str {
         match self {
             Dtype::F32 => "float32",
             Dtype::F16 => "float16",
             Dtype::BF16 => "bfloat16",
+            Dtype::Q8_0 => "q8_0",
+            Dtype::Q4_0 => "q4_0",
         }
     }
 
@@ -50,11 +65,11 @@ impl Dtype {
         }
     }
 
-    /// Converts little-endian elements to float32; every conversion is exact.
+    /// Converts little-endian elements to float32; exact for all but the quantised types, whose elements are one product.
     ///
     /// `bytes` holds exactly `out.len()` elements. It need not be aligned.
     pub(crate) fn read(self, bytes: &[u8], out: &mut [f32]) {
-        assert_eq!(bytes.len(), out.len() * self.bytes());
+        assert_eq!(bytes.len(), self.size(out.len()));
         match self {
             Dtype::F32 => {
                 for (value, raw) in out.iter_mut().zip(bytes.chunks_exact(4)) {
@@ -71,7 +86,34 @@ impl Dtype {
                     *value = bf16_to_f32(u16::from_le_bytes([raw[0], raw[1]]));
                 }
             }
+            Dtype::Q8_0 => {
+                for (values, raw) in out.chunks_exact_mut(32).zip(bytes.chunks_exact(34)) {
+                    let scale = f16_to_f32(u16::from_le_bytes([raw[0], raw[1]]));
+                    for (value, byte) in values.iter_mut().zip(&raw[2..]) {
+                        *value = scale * f32::from(*byte as i8);
+                    }
+                }
+            }
+            Dtype::Q4_0 => {
+                for (values, raw) in out.chunks_exact_mut(32).zip(bytes.chunks_exact(18)) {
+                    let scale = f16_to_f32(u16::from_le_bytes([raw[0], raw[1]]));
+                    let (low, high) = values.split_at_mut(16);
+                    for ((low, high), byte) in low.iter_mut().zip(high).zip(&raw[2..]) {
+                        *low = scale * f32::from((byte & 15) as i8 - 8);
+                        *high = scale * f32::from((byte >> 4) as i8 - 8);
+                    }
+                }
+            }
         }
+    }
+
+    /// Element `index` of the elements in `bytes`.
+    pub(crate) fn element(self, bytes: &[u8], index: usize) -> f32 {
+        let (block, size) = self.block();
+        let start = index / block * size;
+        let mut values = [0.0; 32];
+        self.read(&bytes[start..start + size], &mut values[..block]);
+        values[index % block]
     }
 }
 

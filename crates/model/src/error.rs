@@ -4,6 +4,8 @@
 
 use std::path::PathBuf;
 
+use crate::Dtype;
+
 /// A checkpoint, a config, a tensor file or a token was refused.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -113,11 +115,45 @@ pub enum ModelError {
         /// Supported architectures, separated by commas.
         supported: String,
     },
-    /// The activation of the feed-forward is not SiLU.
-    #[error("config.json: `hidden_act` is \"{found}\"; only \"silu\" is supported, use a model with it")]
+    /// The activation of the feed-forward is not known.
+    #[error("config.json: `{field}` is \"{found}\"; the supported ones are: {supported}")]
     UnknownActivation {
+        /// The field.
+        field: String,
         /// The activation found.
         found: String,
+        /// Supported activations, separated by commas.
+        supported: String,
+    },
+    /// A field asks for something that changes the arithmetic in a way that is not supported.
+    #[error("config.json: `{field}` asks for {what}, which is not supported; use a model without")]
+    UnsupportedField {
+        /// The field.
+        field: String,
+        /// What it asks for.
+        what: &'static str,
+    },
+    /// `layer_types` is not one type a layer.
+    #[error("config.json: `layer_types` has {found} entries for {layers} layers; give one a layer")]
+    LayerTypes {
+        /// Entries found.
+        found: usize,
+        /// Layers of the model.
+        layers: usize,
+    },
+    /// A layer type is not known.
+    #[error("config.json: `layer_types` has \"{found}\"; the supported ones are: full_attention, sliding_attention")]
+    UnknownLayerType {
+        /// The type found.
+        found: String,
+    },
+    /// A token would take more experts than there are.
+    #[error("config.json: a token takes {active} experts of {experts}; correct `num_experts_per_tok` or the number of experts")]
+    TooManyActive {
+        /// Experts a token takes.
+        active: usize,
+        /// Experts that there are.
+        experts: usize,
     },
     /// The rotary type is not known.
     #[error("config.json: the rotary type \"{found}\" is not supported; the supported ones are: default, linear, llama3")]
@@ -133,8 +169,10 @@ pub enum ModelError {
         /// The key in it.
         key: String,
     },
-    /// Only a part of each head would be rotated.
-    #[error("config.json: `partial_rotary_factor` is {value}; only 1 is supported, use a model that rotates whole heads")]
+    /// Only a part of each head would be rotated, in a family that rotates whole ones.
+    #[error(
+        "config.json: `partial_rotary_factor` is {value}; this architecture rotates whole heads, remove the field or correct `architectures`"
+    )]
     PartialRotary {
         /// The factor found.
         value: f64,
@@ -162,13 +200,13 @@ pub enum ModelError {
         /// `num_key_value_heads`.
         kv_heads: usize,
     },
-    /// A head of odd size has no halves to rotate.
+    /// What is rotated of a head has no two halves.
     #[error(
-        "config.json: the head size {head_dim} is odd, rotary embedding needs two halves; correct `head_dim`, or `hidden_size` and `num_attention_heads`"
+        "config.json: {rotary_dim} elements of a head would be rotated, rotary embedding needs two halves; correct `head_dim`, or `hidden_size` and `num_attention_heads`, or the share that is rotated"
     )]
     OddHeadDim {
-        /// Elements of one head.
-        head_dim: usize,
+        /// Elements rotated of one head.
+        rotary_dim: usize,
     },
 
     // Tensor files.
@@ -297,7 +335,28 @@ pub enum ModelError {
         found: String,
     },
 
+    /// Experts of one layer are stored in different types.
+    #[error("{file}: tensor \"{tensor}\" is stored as {found}, the first expert of its layer as {first}; convert all experts to one type")]
+    MixedExperts {
+        /// The tensor file.
+        file: String,
+        /// The tensor.
+        tensor: String,
+        /// Its type.
+        found: Dtype,
+        /// The type of the first expert.
+        first: Dtype,
+    },
+
     // Tokens and text.
+    /// A position has no row in the table of learned positions.
+    #[error("position {position} is out of range; this model has learned positions 0 to {last}, feed fewer tokens")]
+    PositionOutOfRange {
+        /// The position asked for.
+        position: u32,
+        /// The largest position.
+        last: usize,
+    },
     /// A token id is not in the vocabulary.
     #[error("token id {token} is out of range; this model has ids 0 to {last}")]
     TokenOutOfRange {

@@ -72,6 +72,13 @@ impl<'a> Fields<'a> {
         Ok(Some(number as usize))
     }
 
+    /// A whole number.
+    pub(crate) fn count(&self, key: &str) -> Result<Option<usize>, ModelError> {
+        let Some(value) = self.get(key) else { return Ok(None) };
+        let number = value.as_u64().and_then(|number| usize::try_from(number).ok());
+        number.map(Some).ok_or_else(|| self.wrong(key, value, "a whole number"))
+    }
+
     /// Like [`Fields::size`], for a field that has no default.
     pub(crate) fn required_size(&self, key: &str, limit: usize) -> Result<usize, ModelError> {
         self.size(key, limit)?.ok_or_else(|| ModelError::MissingField { field: self.name(key) })
@@ -92,10 +99,14 @@ impl<'a> Fields<'a> {
         self.at_least_one(key)?.ok_or_else(|| ModelError::MissingField { field: self.name(key) })
     }
 
-    /// A number that float32 holds as a finite one above zero; the field has no default.
+    /// A number that float32 holds as a finite one above zero.
+    pub(crate) fn positive(&self, key: &str) -> Result<Option<f64>, ModelError> {
+        self.number_where(key, |value| value > 0.0, "above 0 and finite in float32")
+    }
+
+    /// Like [`Fields::positive`], for a field that has no default.
     pub(crate) fn required_positive(&self, key: &str) -> Result<f64, ModelError> {
-        let number = self.number_where(key, |value| value > 0.0, "above 0 and finite in float32")?;
-        number.ok_or_else(|| ModelError::MissingField { field: self.name(key) })
+        self.positive(key)?.ok_or_else(|| ModelError::MissingField { field: self.name(key) })
     }
 
     /// A number that is finite and passes `rule` as float32.
@@ -111,7 +122,12 @@ impl<'a> Fields<'a> {
 
     /// `true` or `false`; absent means `false`.
     pub(crate) fn flag(&self, key: &str) -> Result<bool, ModelError> {
-        self.get(key).map_or(Ok(false), |value| value.as_bool().ok_or_else(|| self.wrong(key, value, "true or false")))
+        self.flag_or(key, false)
+    }
+
+    /// `true` or `false`, with the meaning of an absent field.
+    pub(crate) fn flag_or(&self, key: &str, default: bool) -> Result<bool, ModelError> {
+        self.get(key).map_or(Ok(default), |value| value.as_bool().ok_or_else(|| self.wrong(key, value, "true or false")))
     }
 
     /// A string.
@@ -126,6 +142,15 @@ impl<'a> Fields<'a> {
         };
         let strings = value.as_array().and_then(|items| items.iter().map(Value::as_str).collect());
         strings.ok_or_else(|| self.wrong(key, value, "a list of strings"))
+    }
+
+    /// A list of numbers, each at least 1 and finite in float32.
+    pub(crate) fn factors(&self, key: &str) -> Result<Vec<f64>, ModelError> {
+        let value = self.get(key).ok_or_else(|| ModelError::MissingField { field: self.name(key) })?;
+        let fits = |factor: &f64| *factor >= 1.0 && (*factor as f32).is_finite();
+        let number = |item: &Value| item.as_f64().filter(fits);
+        let numbers = value.as_array().and_then(|items| items.iter().map(number).collect());
+        numbers.ok_or_else(|| self.wrong(key, value, "a list of numbers of at least 1"))
     }
 
     /// One token id or a list of them; absent means none.

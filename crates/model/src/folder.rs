@@ -9,6 +9,7 @@ use std::path::{Component, Path, PathBuf};
 use memmap2::Mmap;
 
 use crate::ModelError;
+use crate::header::Stored;
 
 /// Name of the index of a checkpoint in several files.
 pub(crate) const INDEX: &str = "model.safetensors.index.json";
@@ -37,6 +38,8 @@ pub(crate) struct File {
     /// Path, or the name that the caller gave.
     pub(crate) name: String,
     pub(crate) bytes: Bytes,
+    /// What the file holds, where that is known already; else its safetensors header says.
+    pub(crate) tensors: Option<BTreeMap<String, Stored>>,
 }
 
 /// The tensor files of a checkpoint.
@@ -140,12 +143,12 @@ fn map_all(paths: Vec<PathBuf>) -> Result<Files, ModelError> {
 
 fn map(path: PathBuf) -> Result<File, ModelError> {
     match map_bytes(&path) {
-        Ok(bytes) => Ok(File { name: path.display().to_string(), bytes }),
+        Ok(bytes) => Ok(File { name: path.display().to_string(), bytes, tensors: None }),
         Err(source) => Err(ModelError::Unreadable { path, source }),
     }
 }
 
-fn map_bytes(path: &Path) -> std::io::Result<Bytes> {
+pub(crate) fn map_bytes(path: &Path) -> std::io::Result<Bytes> {
     let file = fs::File::open(path)?;
     if file.metadata()?.len() == 0 {
         return Ok(Bytes::Given(Cow::Borrowed(&[])));

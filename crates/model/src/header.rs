@@ -11,7 +11,7 @@ use std::fmt;
 use safetensors::tensor::TensorInfo;
 use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, Visitor};
 
-use crate::ModelError;
+use crate::{Dtype, ModelError};
 
 /// Length of the length field.
 const PREFIX: usize = 8;
@@ -19,10 +19,39 @@ const PREFIX: usize = 8;
 /// A tensor in a file.
 #[derive(Clone, Debug)]
 pub(crate) struct Stored {
-    pub(crate) dtype: safetensors::Dtype,
+    /// `None` for a type that is not read.
+    pub(crate) dtype: Option<Dtype>,
+    /// The type's name in the file.
+    pub(crate) type_name: String,
     pub(crate) shape: Vec<usize>,
-    /// Bytes of the elements, counted from the start of the file.
+    /// First byte of the elements, counted from the start of the file.
     pub(crate) start: usize,
+    pub(crate) order: Order,
+}
+
+/// How a file orders the outputs of a matrix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Order {
+    /// As the graph numbers them.
+    Plain,
+    /// In each head of this many outputs, output `i` of the first half and then `i` of the second, for one i after another:
+    /// the way of GGUF files for queries and keys of Llama.
+    #[allow(dead_code, reason = "made by the reader of GGUF files")]
+    Paired(usize),
+}
+
+impl Order {
+    /// The stored output of output `output`.
+    pub(crate) fn stored(self, output: usize) -> usize {
+        match self {
+            Order::Plain => output,
+            Order::Paired(head_dim) => {
+                let (head, element) = (output / head_dim, output % head_dim);
+                let half = head_dim / 2;
+                head * head_dim + 2 * (element % half) + element / half
+            }
+        }
+    }
 }
 
 /// Reads and checks the header of `bytes`, the whole file; `file` names it in errors.
@@ -42,7 +71,13 @@ pub(crate) fn read(file: &str, bytes: &[u8]) -> Result<BTreeMap<String, Stored>,
         serde_json::from_slice(header).map_err(|error| ModelError::BadHeader { file: file.to_owned(), detail: error.to_string() })?;
     check_spans(file, &entries, data)?;
     let data_start = PREFIX + header.len();
-    let stored = |info: TensorInfo| Stored { dtype: info.dtype, shape: info.shape, start: data_start + info.data_offsets.0 };
+    let stored = |info: TensorInfo| Stored {
+        dtype: Dtype::from_safetensors(info.dtype),
+        type_name: format!("{:?}", info.dtype),
+        shape: info.shape,
+        start: data_start + info.data_offsets.0,
+        order: Order::Plain,
+    };
     Ok(entries.into_iter().map(|(name, info)| (name, stored(info))).collect())
 }
 

@@ -13,6 +13,7 @@
 
 mod checkpoint;
 mod config;
+mod decoder;
 mod dtype;
 mod error;
 mod family;
@@ -20,7 +21,6 @@ mod fields;
 mod folder;
 mod graph;
 mod header;
-mod llama;
 mod rope;
 #[cfg(feature = "tokenizer")]
 mod tokenizer;
@@ -31,7 +31,7 @@ pub use config::Config;
 pub use dtype::Dtype;
 pub use error::ModelError;
 pub use family::Family;
-pub use graph::{Block, Cache, CacheId, Graph, Node, NodeId, Op, Value, ValueId, WeightId};
+pub use graph::{Activation, Block, Cache, CacheId, Graph, Node, NodeId, Op, Value, ValueId, WeightId};
 pub use rope::Rope;
 #[cfg(feature = "tokenizer")]
 pub use tokenizer::{TextStream, Tokenizer};

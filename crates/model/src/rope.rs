@@ -4,13 +4,12 @@
 //! are part of the model: every product and quotient below is one float32 operation, in its order.
 //! Power, sine and cosine are taken in float64 from `lpu_num` and rounded to float32.
 
-use serde_json::{Map, Value, json};
+use serde_json::Map;
 
 use crate::ModelError;
+use crate::family::{Rotary, Row};
 use crate::fields::Fields;
 
-/// Rotary base when a config gives none.
-const DEFAULT_THETA: f64 = 10_000.0;
 /// Longest context that a config may state, in positions.
 const POSITION_LIMIT: usize = 1 << 31;
 
@@ -30,6 +29,13 @@ pub enum Rope {
         /// The divisor.
         factor: f64,
     },
+    /// The default frequencies, each divided by a factor of its own, as GGUF files store them.
+    Factors {
+        /// The base.
+        theta: f64,
+        /// One divisor a pair, each at least 1; pairs beyond the last keep their frequency.
+        factors: Vec<f64>,
+    },
     /// Long waves divided by a factor, short ones kept, a smooth passage between.
     Llama3 {
         /// The base.
@@ -46,8 +52,8 @@ pub enum Rope {
 }
 
 impl Rope {
-    /// Reads both spellings: `rope_theta` with `rope_scaling`, and `rope_parameters`.
-    pub(crate) fn from_fields(config: &Fields, max_positions: usize) -> Result<Rope, ModelError> {
+    /// Reads both spellings: `rope_theta` with `rope_scaling`, and `rope_parameters`; with the share of a head that is rotated.
+    pub(crate) fn from_fields(config: &Fields, row: &Row, max_positions: usize) -> Result<(Rope, f64), ModelError> {
         let empty = Map::new();
         let mut found = None;
         for key in ["rope_scaling", "rope_parameters"] {
@@ -58,25 +64,32 @@ impl Rope {
         if let Some((key, _)) = rope.entries().find(|(_, value)| value.is_object()) {
             return Err(ModelError::NestedRope { field: rope.path(), key: key.clone() });
         }
-        for fields in [&rope, config] {
-            if let Some(value) = fields.number("partial_rotary_factor")?
-                && value != 1.0
-            {
-                return Err(ModelError::PartialRotary { value });
-            }
+        let names = &row.names;
+        let share = match (rope.number(names.rotary_share)?, rope.number("partial_rotary_factor")?) {
+            (Some(share), _) | (None, Some(share)) => Some(share),
+            _ => config.number(names.rotary_share)?,
+        };
+        let share = match (row.rotary, share) {
+            (Rotary::Share(default), share) => share.unwrap_or(default),
+            (_, Some(value)) if value != 1.0 => return Err(ModelError::PartialRotary { value }),
+            _ => 1.0,
+        };
+        if !(share > 0.0 && share <= 1.0) {
+            return Err(ModelError::OutOfRange { field: names.rotary_share.to_owned(), value: share, rule: "above 0 and at most 1" });
         }
 
         let theta = match rope.at_least_one("rope_theta")? {
             Some(theta) => theta,
-            None => config.at_least_one("rope_theta")?.unwrap_or(DEFAULT_THETA),
+            None => config.at_least_one(names.theta)?.unwrap_or(row.theta),
         };
         let kind = match rope.text("rope_type")? {
             Some(kind) => kind,
             None => rope.text("type")?.unwrap_or("default"),
         };
-        match kind {
-            "default" => Ok(Rope::Default { theta }),
-            "linear" => Ok(Rope::Linear { theta, factor: rope.required_at_least_one("factor")? }),
+        let rope = match kind {
+            "default" => Rope::Default { theta },
+            "linear" => Rope::Linear { theta, factor: rope.required_at_least_one("factor")? },
+            "factors" => Rope::Factors { theta, factors: rope.factors("factors")? },
             "llama3" => {
                 const KEY: &str = "original_max_position_embeddings";
                 let low_freq_factor = rope.required_positive("low_freq_factor")?;
@@ -92,42 +105,26 @@ impl Rope {
                     Some(outer) => outer,
                     None => rope.size(KEY, POSITION_LIMIT)?.unwrap_or(max_positions),
                 };
-                Ok(Rope::Llama3 { theta, factor: rope.required_at_least_one("factor")?, low_freq_factor, high_freq_factor, original_max })
+                Rope::Llama3 { theta, factor: rope.required_at_least_one("factor")?, low_freq_factor, high_freq_factor, original_max }
             }
-            other => Err(ModelError::UnknownRope { found: other.to_owned() }),
-        }
-    }
-
-    /// The `rope_parameters` object that [`Rope::from_fields`] reads back as `self`.
-    pub(crate) fn to_value(&self) -> Value {
-        match *self {
-            Rope::Default { theta } => json!({ "rope_type": "default", "rope_theta": theta }),
-            Rope::Linear { theta, factor } => {
-                json!({ "rope_type": "linear", "rope_theta": theta, "factor": factor })
-            }
-            Rope::Llama3 { theta, factor, low_freq_factor, high_freq_factor, original_max } => json!({
-                "rope_type": "llama3",
-                "rope_theta": theta,
-                "factor": factor,
-                "low_freq_factor": low_freq_factor,
-                "high_freq_factor": high_freq_factor,
-                "original_max_position_embeddings": original_max,
-            }),
-        }
+            other => return Err(ModelError::UnknownRope { found: other.to_owned() }),
+        };
+        Ok((rope, share))
     }
 
     /// The angle, in radians, by which each pair of a head turns from one position to the next:
-    /// `head_dim / 2` values, fastest first. Pair `i` is made of the elements `i` and `i + head_dim / 2`.
-    pub fn inv_freq(&self, head_dim: usize) -> Vec<f32> {
-        (0..head_dim / 2).map(|pair| self.frequency(pair, head_dim)).collect()
+    /// `rotary_dim / 2` values, fastest first. Pair `i` is made of the elements `i` and `i + rotary_dim / 2`.
+    pub fn inv_freq(&self, rotary_dim: usize) -> Vec<f32> {
+        (0..rotary_dim / 2).map(|pair| self.frequency(pair, rotary_dim)).collect()
     }
 
-    fn frequency(&self, pair: usize, head_dim: usize) -> f32 {
-        let exponent = (2 * pair) as f32 / head_dim as f32;
+    fn frequency(&self, pair: usize, rotary_dim: usize) -> f32 {
+        let exponent = (2 * pair) as f32 / rotary_dim as f32;
         let base = |theta: f64| 1.0 / power(theta as f32, exponent);
         match *self {
             Rope::Default { theta } => base(theta),
             Rope::Linear { theta, factor } => base(theta) / factor as f32,
+            Rope::Factors { theta, ref factors } => base(theta) / factors.get(pair).map_or(1.0, |factor| *factor as f32),
             Rope::Llama3 { theta, factor, low_freq_factor, high_freq_factor, original_max } => {
                 let frequency = base(theta);
                 let context = original_max as f64;
@@ -144,10 +141,10 @@ impl Rope {
         }
     }
 
-    /// Cosines and sines of the angles at a position, `head_dim / 2` of each. Base and divisor are
+    /// Cosines and sines of the angles at a position, `rotary_dim / 2` of each. Base and divisor are
     /// at least 1, so no frequency is above 1 and no angle above the position.
-    pub(crate) fn row(&self, head_dim: usize, position: u32) -> (Vec<f32>, Vec<f32>) {
-        self.inv_freq(head_dim)
+    pub(crate) fn row(&self, rotary_dim: usize, position: u32) -> (Vec<f32>, Vec<f32>) {
+        self.inv_freq(rotary_dim)
             .into_iter()
             .map(|frequency| {
                 let angle = f64::from(position as f32 * frequency);

@@ -1,33 +1,46 @@
 //! The tensors of a checkpoint, found by name, checked against the config, read in place.
 
-use std::collections::BTreeMap;
+mod directory;
 
-use crate::folder::{Bytes, File, Files};
-use crate::graph::{WeightId, WeightSpec};
-use crate::header::{self, Stored};
+use rayon::prelude::*;
+
+use crate::decoder::{Tensor, View};
+use crate::folder::{Bytes, Files};
+use crate::graph::WeightId;
+use crate::header::Order;
 use crate::{Dtype, ModelError};
+use directory::Directory;
 
-/// Prefix that a checkpoint of the bare model lacks.
-const PREFIX: &str = "model.";
+/// Elements from which on a whole tensor is read by several threads.
+const PARALLEL: usize = 1 << 18;
 
 /// The tensors that a graph names.
 ///
-/// A tensor has one dimension (`[n]`: one row of n) or two (`[rows, columns]`). Reading converts
-/// to float32, which is exact for every stored type.
+/// A tensor has one dimension (`[n]`: one row of n), two (`[rows, columns]`) or three (`[experts, rows, columns]`: the rows of one
+/// expert after those of another). Reading converts to float32, which is exact for every stored type but the quantised
+/// ones of GGUF files, whose expansion is one float32 product an element.
+///
+/// A tensor may be a part of a stored one, or lie there transposed; what is read is always the tensor that the graph means.
 pub struct Weights {
     files: Vec<Bytes>,
-    tensors: Vec<Tensor>,
+    tensors: Vec<Bound>,
 }
 
-struct Tensor {
+/// A tensor of the graph and where its elements are.
+struct Bound {
     name: String,
     shape: Vec<usize>,
+    view: View,
+    /// Outputs and inputs of the stored tensor; a vector is one input wide.
+    outputs: usize,
     dtype: Dtype,
-    /// File and first byte; `None` when the checkpoint is a config alone.
-    place: Option<(usize, usize)>,
+    /// How the outputs are ordered in the file.
+    order: Order,
+    /// File and first byte, one an expert; empty when the checkpoint is a config alone.
+    places: Vec<(usize, usize)>,
 }
 
-impl Tensor {
+impl Bound {
     fn columns(&self) -> usize {
         *self.shape.last().expect("a tensor has a dimension")
     }
@@ -35,30 +48,48 @@ impl Tensor {
     fn elements(&self) -> usize {
         self.shape.iter().product()
     }
+
+    /// Rows of one expert.
+    fn rows(&self) -> usize {
+        match self.shape[..] {
+            [_] => 1,
+            [rows, _] | [_, rows, _] => rows,
+            _ => unreachable!("a tensor has one to three dimensions"),
+        }
+    }
+
+    /// The stored output of an output of this tensor.
+    fn stored(&self, output: usize) -> usize {
+        let output = self.view.rows.map_or(output, |rows| rows.stored(output));
+        self.order.stored(output)
+    }
+
+    /// Whether outputs are stored as they are numbered.
+    fn plain(&self) -> bool {
+        self.view.rows.is_none() && self.order == Order::Plain
+    }
 }
 
 impl Weights {
-    /// Finds and checks every tensor of `specs` in the files.
-    pub(crate) fn bind(specs: Vec<WeightSpec>, files: Files) -> Result<Weights, ModelError> {
-        let directory = Directory::read(&files)?;
-        let bare = !specs.iter().any(|spec| spec.name.starts_with(PREFIX) && directory.has(&spec.name));
-        let mut tensors = Vec::with_capacity(specs.len());
-        for mut spec in specs {
-            if bare
-                && let Some(name) = spec.name.strip_prefix(PREFIX)
-                && directory.has(name)
-            {
-                spec.name = name.to_owned();
-            }
-            tensors.push(directory.find(spec)?);
-        }
-        Ok(Weights { files: files.files.into_iter().map(|file| file.bytes).collect(), tensors })
+    /// Finds and checks every tensor in the files. `prefix` is what the names of a bare model lack.
+    pub(crate) fn bind(tensors: Vec<Tensor>, prefix: &str, files: Files) -> Result<Weights, ModelError> {
+        let directory = Directory::read(&files, prefix, &tensors)?;
+        let bound = tensors.into_iter().map(|tensor| directory.find(tensor)).collect::<Result<_, _>>()?;
+        Ok(Weights { files: files.files.into_iter().map(|file| file.bytes).collect(), tensors: bound })
     }
 
-    /// Tensors without values: shapes are those of `specs`, every element reads as zero.
-    pub(crate) fn absent(specs: Vec<WeightSpec>, dtype: Dtype) -> Weights {
-        let tensors = specs.into_iter().map(|spec| Tensor { name: spec.name, shape: spec.shape, dtype, place: None }).collect();
-        Weights { files: Vec::new(), tensors }
+    /// Tensors without values: every element reads as zero.
+    pub(crate) fn absent(tensors: Vec<Tensor>, dtype: Dtype) -> Weights {
+        let bound = |tensor: Tensor| Bound {
+            name: tensor.shown(&tensor.name),
+            outputs: 0,
+            dtype,
+            order: Order::Plain,
+            places: Vec::new(),
+            shape: tensor.shape,
+            view: tensor.view,
+        };
+        Weights { files: Vec::new(), tensors: tensors.into_iter().map(bound).collect() }
     }
 
     /// The tensors' ids, in order.
@@ -69,15 +100,15 @@ impl Weights {
     /// Whether there are values. Without, as in a checkpoint made from a config alone, every
     /// element reads as zero.
     pub fn present(&self) -> bool {
-        self.tensors.iter().all(|tensor| tensor.place.is_some())
+        self.tensors.iter().all(|tensor| !tensor.places.is_empty())
     }
 
-    /// `[n]` or `[rows, columns]`, in elements.
+    /// `[n]`, `[rows, columns]` or `[experts, rows, columns]`, in elements.
     pub fn shape(&self, id: WeightId) -> &[usize] {
         &self.tensor(id).shape
     }
 
-    /// Name in the checkpoint.
+    /// Name in the checkpoint, with the part in brackets where the stored tensor holds several; `*` stands for an expert.
     pub fn name(&self, id: WeightId) -> &str {
         &self.tensor(id).name
     }
@@ -89,10 +120,10 @@ impl Weights {
 
     /// Elements of all tensors; a tied embedding counts once.
     pub fn parameters(&self) -> usize {
-        self.tensors.iter().map(Tensor::elements).sum()
+        self.tensors.iter().map(Bound::elements).sum()
     }
 
-    /// Reads one row of a matrix, or with `row` 0 the whole of a vector.
+    /// Reads one row of a matrix, or with `row` 0 the whole of a vector. Rows of experts count on from one to the next.
     ///
     /// # Panics
     /// If there is no such row, or `out` has not as many elements as a row.
@@ -106,97 +137,55 @@ impl Weights {
             tensor.name,
             tensor.shape
         );
-        self.read(tensor, row * columns, out);
+        self.read_row(tensor, row, out);
     }
 
     /// Reads a whole tensor, row after row.
     pub fn vector_f32(&self, id: WeightId) -> Vec<f32> {
         let tensor = self.tensor(id);
         let mut out = vec![0.0; tensor.elements()];
-        self.read(tensor, 0, &mut out);
+        let columns = tensor.columns();
+        if out.len() >= PARALLEL {
+            out.par_chunks_mut(columns).enumerate().for_each(|(row, out)| self.read_row(tensor, row, out));
+        } else {
+            out.chunks_mut(columns).enumerate().for_each(|(row, out)| self.read_row(tensor, row, out));
+        }
         out
     }
 
-    fn tensor(&self, id: WeightId) -> &Tensor {
+    fn tensor(&self, id: WeightId) -> &Bound {
         &self.tensors[id.index()]
     }
 
-    /// Reads `out.len()` elements of a tensor, from element `first` on.
-    fn read(&self, tensor: &Tensor, first: usize, out: &mut [f32]) {
-        let Some((file, start)) = tensor.place else {
+    fn read_row(&self, tensor: &Bound, row: usize, out: &mut [f32]) {
+        let rows = tensor.rows();
+        let Some(&(file, start)) = tensor.places.get(row / rows) else {
             out.fill(0.0);
             return;
         };
-        let size = tensor.dtype.bytes();
-        let start = start + first * size;
-        let bytes = &self.files[file][start..start + out.len() * size];
-        tensor.dtype.read(bytes, out);
-    }
-}
-
-/// What all files of a checkpoint hold.
-struct Directory<'a> {
-    files: &'a [File],
-    tensors: BTreeMap<String, (usize, Stored)>,
-}
-
-impl<'a> Directory<'a> {
-    fn read(files: &'a Files) -> Result<Self, ModelError> {
-        let mut tensors: BTreeMap<String, (usize, Stored)> = BTreeMap::new();
-        for (number, file) in files.files.iter().enumerate() {
-            for (name, stored) in header::read(&file.name, &file.bytes)? {
-                if let Some(index) = &files.index
-                    && index.get(&name) != Some(&number)
-                {
-                    continue;
+        let bytes = &self.files[file][start..];
+        let dtype = tensor.dtype;
+        if tensor.shape.len() == 1 {
+            if tensor.plain() {
+                dtype.read(&bytes[..dtype.size(out.len())], out);
+            } else {
+                for (output, value) in out.iter_mut().enumerate() {
+                    *value = dtype.element(bytes, tensor.stored(output));
                 }
-                if let Some((first, _)) = tensors.get(&name) {
-                    return Err(ModelError::TensorTwice {
-                        tensor: name,
-                        first: files.files[*first].name.clone(),
-                        second: file.name.clone(),
-                    });
+            }
+        } else {
+            let output = tensor.stored(row % rows);
+            if tensor.view.transposed {
+                for (input, value) in out.iter_mut().enumerate() {
+                    *value = dtype.element(bytes, input * tensor.outputs + output);
                 }
-                tensors.insert(name, (number, stored));
+            } else {
+                let size = dtype.size(out.len());
+                dtype.read(&bytes[output * size..(output + 1) * size], out);
             }
         }
-        let files = &files.files;
-        Ok(Directory { files, tensors })
-    }
-
-    fn has(&self, name: &str) -> bool {
-        self.tensors.contains_key(name)
-    }
-
-    fn find(&self, spec: WeightSpec) -> Result<Tensor, ModelError> {
-        let WeightSpec { name, shape, fields } = spec;
-        let Some((number, stored)) = self.tensors.get(&name) else {
-            return Err(self.missing(name));
-        };
-        let file = || self.files[*number].name.clone();
-        if stored.shape != shape {
-            return Err(ModelError::WrongShape { file: file(), tensor: name, got: stored.shape.clone(), expected: shape, fields });
+        if tensor.view.shift != 0.0 {
+            out.iter_mut().for_each(|value| *value += tensor.view.shift);
         }
-        let Some(dtype) = Dtype::from_safetensors(stored.dtype) else {
-            return Err(ModelError::TensorType { file: file(), tensor: name, found: format!("{:?}", stored.dtype) });
-        };
-        Ok(Tensor { name, shape, dtype, place: Some((*number, stored.start)) })
-    }
-
-    fn missing(&self, tensor: String) -> ModelError {
-        let hint = if tensor == "lm_head.weight" {
-            "set \"tie_word_embeddings\": true in config.json if the head shares the embedding, else download the weights again"
-        } else if tensor.ends_with(".bias") {
-            "set \"attention_bias\" or \"mlp_bias\" to false in config.json if the model has no biases, else download the weights again"
-        } else {
-            "download the weights again, or correct config.json if it belongs to another model"
-        };
-        const SHOWN: usize = 3;
-        let names: Vec<&str> = self.files.iter().map(|file| file.name.as_str()).collect();
-        let mut searched = names[..names.len().min(SHOWN)].join(", ");
-        if names.len() > SHOWN {
-            searched += &format!(" and {} more", names.len() - SHOWN);
-        }
-        ModelError::MissingTensor { tensor, searched, hint }
     }
 }

@@ -3,32 +3,29 @@
 use smallvec::SmallVec;
 
 use super::{Block, Cache, CacheId, Graph, Node, Op, Value, ValueId, WeightId};
-
-/// A tensor that a graph needs.
-#[derive(Clone, Debug)]
-pub(crate) struct WeightSpec {
-    /// Full name in the checkpoint.
-    pub(crate) name: String,
-    /// `[out, in]` of a matrix, `[n]` of a vector.
-    pub(crate) shape: Vec<usize>,
-    /// The config fields that give the shape, for messages.
-    pub(crate) fields: &'static str,
-}
+use crate::decoder::Tensor;
 
 /// A graph being built. Weight ids count in the order in which tensors are asked for.
 #[derive(Default)]
 pub(crate) struct Builder {
     pub(crate) graph: Graph,
-    pub(crate) weights: Vec<WeightSpec>,
+    pub(crate) weights: Vec<Tensor>,
     /// The embedding table, once there.
     pub(crate) embedding: Option<WeightId>,
+    /// The table of learned positions, if the model has one.
+    pub(crate) positions: Option<WeightId>,
 }
 
 impl Builder {
     /// Asks for a tensor.
-    pub(crate) fn weight(&mut self, name: String, shape: &[usize], fields: &'static str) -> WeightId {
-        self.weights.push(WeightSpec { name, shape: shape.to_vec(), fields });
+    pub(crate) fn weight(&mut self, tensor: &Tensor) -> WeightId {
+        self.weights.push(tensor.clone());
         WeightId::new(self.weights.len() - 1)
+    }
+
+    /// Elements of a value.
+    pub(crate) fn width(&self, value: ValueId) -> usize {
+        self.graph.value(value).width
     }
 
     /// Adds an input of the graph.

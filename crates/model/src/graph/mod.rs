@@ -3,8 +3,12 @@
 //! A graph names its parts by ids that index its lists. Nodes stand in an order in which every
 //! value is made before it is used. What the host supplies besides the graph's input values is
 //! the same for every family: the cosines and sines of the position ([`crate::Config::rotary_row`])
-//! for [`Op::Rotary`], and the position and its mask for [`Op::Attention`].
+//! for [`Op::Rotary`], and the position and its masks (one a window) for [`Op::Attention`].
+//!
+//! A model with learned positions has a second input, `position`: like the rotary row it depends on the position
+//! alone, and the host supplies it from [`crate::Checkpoint::position_row`].
 
+mod activation;
 mod build;
 mod cut;
 mod text;
@@ -13,7 +17,8 @@ use std::fmt;
 
 use smallvec::SmallVec;
 
-pub(crate) use build::{Builder, WeightSpec};
+pub use activation::Activation;
+pub(crate) use build::Builder;
 
 macro_rules! id {
     ($(#[$meta:meta])* $name:ident) => {
@@ -91,6 +96,26 @@ pub enum Op {
         /// Added to the mean square.
         eps: f32,
     },
+    /// Input x. `y = weight * (x - mean(x)) / sqrt(mean((x - mean(x))^2) + eps) + bias`.
+    LayerNorm {
+        /// Shape `[width]`.
+        weight: WeightId,
+        /// Shape `[width]`.
+        bias: Option<WeightId>,
+        /// Added to the variance.
+        eps: f32,
+    },
+    /// Input x, `heads` heads of `head_dim`. Each head is normalised as by [`Op::RmsNorm`], all with one weight.
+    HeadNorm {
+        /// Shape `[head_dim]`.
+        weight: WeightId,
+        /// Heads in x.
+        heads: usize,
+        /// Elements of one head.
+        head_dim: usize,
+        /// Added to the mean square.
+        eps: f32,
+    },
     /// Input x. `y = weight x + bias`.
     Linear {
         /// Shape `[out, in]`.
@@ -98,16 +123,18 @@ pub enum Op {
         /// Shape `[out]`.
         bias: Option<WeightId>,
     },
-    /// Input x, `heads` heads of `head_dim`. With `a` and `b` the elements `i` and
-    /// `i + head_dim / 2` of a head, `y` has `a cos_i - b sin_i` and `b cos_i + a sin_i` there.
+    /// Input x, `heads` heads of `head_dim`. With `a` and `b` the elements `i` and `i + rotary_dim / 2` of a head,
+    /// i below `rotary_dim / 2`, `y` has `a cos_i - b sin_i` and `b cos_i + a sin_i` there, and x elsewhere.
     Rotary {
         /// Heads in x.
         heads: usize,
         /// Elements of one head.
         head_dim: usize,
+        /// Elements of a head that are rotated, even, at most `head_dim`.
+        rotary_dim: usize,
     },
     /// Inputs q, k, v. Appends k and v to the cache, then for each query head
-    /// `y = sum over p of softmax(scale q . K_p) V_p` over all positions p so far, this one
+    /// `y = sum over p of softmax(cap(scale q . K_p)) V_p` over the positions p so far, this one
     /// included; query head h uses key-value head `h / (heads / kv_heads)`.
     Attention {
         /// The cache of the layer.
@@ -120,11 +147,57 @@ pub enum Op {
         head_dim: usize,
         /// Factor of the scores before softmax.
         scale: f32,
+        /// Only the last `window` positions take part, this one included; all when absent.
+        window: Option<usize>,
+        /// `cap(s) = softcap tanh(s / softcap)`; `s` itself when absent.
+        softcap: Option<f32>,
     },
     /// Inputs a, b. `y = a + b`.
     Add,
+    /// Input x. `y = factor x`.
+    Scale {
+        /// Not 1.
+        factor: f32,
+    },
+    /// Input x. `y = cap tanh(x / cap)`.
+    SoftCap {
+        /// Above 0.
+        cap: f32,
+    },
+    /// Input x. `y = activation(x)`.
+    Activate {
+        /// The function.
+        activation: Activation,
+    },
     /// Inputs gate, up. `y = gate / (1 + exp(-gate)) * up`.
     GatedSilu,
+    /// Inputs gate, up. `y = activation(gate) * up`, with a function other than SiLU.
+    Gated {
+        /// The function.
+        activation: Activation,
+    },
+    /// Input: a score an expert. With `p = softmax(scores)`, `y` has `p` at the `active` experts of the greatest scores (of equal
+    /// ones those of lower number) and 0 elsewhere; `normalise` divides by the sum of what is left.
+    Route {
+        /// Experts taken, at least 1 and at most all.
+        active: usize,
+        /// Whether the shares taken add up to 1.
+        normalise: bool,
+    },
+    /// Inputs x, shares (from [`Op::Route`]). `y = sum over experts e of share_e down_e (activation(gate_e x) * up_e x)`; an expert
+    /// whose share is 0 takes no part.
+    Experts {
+        /// Shape `[experts, inner, width]`.
+        gate: WeightId,
+        /// Shape `[experts, inner, width]`.
+        up: WeightId,
+        /// Shape `[experts, width, inner]`.
+        down: WeightId,
+        /// The function.
+        activation: Activation,
+        /// The most shares that are not 0.
+        active: usize,
+    },
 }
 
 /// A vector in flight, or `rows` of them (one a token).
@@ -172,7 +245,7 @@ pub struct Graph {
     pub nodes: Vec<Node>,
     /// Values that nodes read and make.
     pub values: Vec<Value>,
-    /// Values that the host supplies; in a whole graph the embedding row alone.
+    /// Values that the host supplies; in a whole graph `embedding` and, with learned positions, `position`.
     pub inputs: Vec<ValueId>,
     /// Values that the host receives; in a whole graph the logits alone.
     pub outputs: Vec<ValueId>,

@@ -60,13 +60,35 @@ fn operation(op: &Op, inputs: &str, weights: &Weights) -> String {
             let bias = bias.map_or(String::new(), |bias| format!(" bias={}", tensor(bias)));
             format!("linear({inputs}) weight={}{bias}", tensor(weight))
         }
-        Op::Rotary { heads, head_dim } => {
-            format!("rotary({inputs}) heads={heads} head_dim={head_dim}")
+        Op::LayerNorm { weight, bias, eps } => {
+            let bias = bias.map_or(String::new(), |bias| format!(" bias={}", tensor(bias)));
+            format!("layer_norm({inputs}) weight={}{bias} eps={eps:e}", tensor(weight))
         }
-        Op::Attention { cache, heads, kv_heads, head_dim, scale } => {
-            format!("attention({inputs}) cache={} heads={heads} kv_heads={kv_heads} head_dim={head_dim} scale={scale}", cache.index())
+        Op::HeadNorm { weight, heads, head_dim, eps } => {
+            format!("head_norm({inputs}) weight={} heads={heads} head_dim={head_dim} eps={eps:e}", tensor(weight))
+        }
+        Op::Rotary { heads, head_dim, rotary_dim } => {
+            let part = if rotary_dim == head_dim { String::new() } else { format!(" rotary_dim={rotary_dim}") };
+            format!("rotary({inputs}) heads={heads} head_dim={head_dim}{part}")
+        }
+        Op::Attention { cache, heads, kv_heads, head_dim, scale, window, softcap } => {
+            let window = window.map_or(String::new(), |window| format!(" window={window}"));
+            let softcap = softcap.map_or(String::new(), |cap| format!(" softcap={cap}"));
+            let cache = cache.index();
+            format!(
+                "attention({inputs}) cache={cache} heads={heads} kv_heads={kv_heads} head_dim={head_dim} scale={scale}{window}{softcap}"
+            )
         }
         Op::Add => format!("add({inputs})"),
+        Op::Scale { factor } => format!("scale({inputs}) factor={factor}"),
+        Op::SoftCap { cap } => format!("soft_cap({inputs}) cap={cap}"),
+        Op::Activate { activation } => format!("{activation}({inputs})"),
         Op::GatedSilu => format!("gated_silu({inputs})"),
+        Op::Gated { activation } => format!("gated_{activation}({inputs})"),
+        Op::Route { active, normalise } => format!("route({inputs}) active={active} normalise={normalise}"),
+        Op::Experts { gate, up, down, activation, active } => {
+            let [gate, up, down] = [gate, up, down].map(tensor);
+            format!("experts({inputs}) active={active} activation={activation} gate={gate} up={up} down={down}")
+        }
     }
 }

@@ -24,7 +24,8 @@ fn every_field_is_read() {
     assert_eq!(sizes, [11, 12, 10, 2, 4, 2, 6, 64]);
     assert_eq!(config.architecture, Family::Llama);
     assert_eq!(config.norm_eps, 1e-5);
-    assert!(config.attention_bias && config.mlp_bias && !config.tie_embeddings);
+    assert!(!config.tie_embeddings);
+    assert_eq!(config.rotary_dim, 6);
     assert_eq!((config.bos, config.stop_ids), (Some(1), vec![2, 9]));
     assert_eq!(config.dtype, Some(Dtype::F32));
     let rope = Rope::Llama3 { theta: 100.0, factor: 4.0, low_freq_factor: 1.0, high_freq_factor: 4.0, original_max: 32 };
@@ -38,7 +39,7 @@ fn absent_fields_have_the_defaults_of_transformers() {
     let config = Config::from_json(json).unwrap();
     assert_eq!((config.kv_heads, config.head_dim), (4, 6));
     assert_eq!((config.norm_eps, config.max_positions), (1e-6, 2048));
-    assert!(!config.attention_bias && !config.mlp_bias && !config.tie_embeddings);
+    assert!(!config.tie_embeddings);
     assert_eq!(config.rope, Rope::Default { theta: 10_000.0 });
     assert_eq!((config.bos, config.stop_ids), (Some(1), vec![2]));
     assert_eq!(config.dtype, None);
@@ -172,10 +173,10 @@ fn impossible_configs_are_refused_with_the_field_s_name() {
         ("vocab_size", json!("11"), "`vocab_size` is \"11\""),
         ("vocab_size", json!(u64::MAX), "`vocab_size` is 18446744073709551615, beyond the limit"),
         ("vocab_size", Value::Null, "`vocab_size` is missing"),
-        ("head_dim", json!(5), "the head size 5 is odd"),
+        ("head_dim", json!(5), "5 elements of a head would be rotated"),
         ("head_dim", json!(1 << 22), "`num_attention_heads * head_dim` is 16777216"),
         ("max_position_embeddings", json!(0), "`max_position_embeddings` is 0"),
-        ("hidden_act", json!("gelu"), "`hidden_act` is \"gelu\"; only \"silu\""),
+        ("hidden_act", json!("relu"), "`hidden_act` is \"relu\"; the supported ones are: silu"),
         ("attention_bias", json!(1), "`attention_bias` is 1, not true or false"),
         ("rms_norm_eps", json!(-1e-5), "`rms_norm_eps` is -0.00001"),
         ("rms_norm_eps", json!(1e300), "`rms_norm_eps` is 1000000"),

@@ -2,7 +2,9 @@
 
 mod bad_tensors;
 mod config;
+mod families;
 mod graph;
+mod interpret;
 mod logits;
 mod open;
 mod rotary;

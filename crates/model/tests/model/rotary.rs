@@ -23,7 +23,7 @@ fn close(found: &[f32], expected: &[f32]) {
 fn config(rope: Rope, head_dim: usize) -> Config {
     let mut config = Config::from_json(&tiny(Dtype::F32).config_json()).unwrap();
     config.rope = rope;
-    config.head_dim = head_dim;
+    config.rotary_dim = head_dim;
     config
 }
 

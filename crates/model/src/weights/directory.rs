@@ -1,0 +1,114 @@
+//! What the files of a checkpoint hold, and finding in it what a graph needs.
+
+use std::collections::BTreeMap;
+
+use super::Bound;
+use crate::ModelError;
+use crate::decoder::Tensor;
+use crate::folder::{File, Files};
+use crate::header::{self, Stored};
+
+/// What all files of a checkpoint hold.
+pub(super) struct Directory<'a> {
+    files: &'a [File],
+    tensors: BTreeMap<String, (usize, Stored)>,
+    /// Prefix to be left out of names; empty unless the checkpoint is of the bare model.
+    lacking: &'a str,
+}
+
+impl<'a> Directory<'a> {
+    pub(super) fn read(files: &'a Files, prefix: &'a str, wanted: &[Tensor]) -> Result<Self, ModelError> {
+        let mut tensors: BTreeMap<String, (usize, Stored)> = BTreeMap::new();
+        for (number, file) in files.files.iter().enumerate() {
+            let held = match &file.tensors {
+                Some(held) => held.clone(),
+                None => header::read(&file.name, &file.bytes)?,
+            };
+            for (name, stored) in held {
+                if let Some(index) = &files.index
+                    && index.get(&name) != Some(&number)
+                {
+                    continue;
+                }
+                if let Some((first, _)) = tensors.get(&name) {
+                    return Err(ModelError::TensorTwice {
+                        tensor: name,
+                        first: files.files[*first].name.clone(),
+                        second: file.name.clone(),
+                    });
+                }
+                tensors.insert(name, (number, stored));
+            }
+        }
+        let whole = wanted.iter().any(|tensor| tensor.name.starts_with(prefix) && tensors.contains_key(&tensor.name));
+        Ok(Directory { files: &files.files, tensors, lacking: if whole { "" } else { prefix } })
+    }
+
+    /// The stored tensor of a name, under the name that it has here.
+    fn get(&self, name: &str) -> Option<(&str, &(usize, Stored))> {
+        let short = name.strip_prefix(self.lacking).and_then(|short| self.tensors.get_key_value(short));
+        let found = short.or_else(|| self.tensors.get_key_value(name));
+        found.map(|(name, held)| (name.as_str(), held))
+    }
+
+    pub(super) fn find(&self, tensor: Tensor) -> Result<Bound, ModelError> {
+        let expected = tensor.stored_shape();
+        let mut bound: Option<Bound> = None;
+        for name in tensor.stored_names() {
+            let found = self.get(&name).or_else(|| tensor.alias.as_deref().and_then(|alias| self.get(alias)));
+            let Some((found, (number, stored))) = found else {
+                return Err(self.missing(name));
+            };
+            let file = || self.files[*number].name.clone();
+            if stored.shape != expected {
+                return Err(ModelError::WrongShape {
+                    file: file(),
+                    tensor: name,
+                    got: stored.shape.clone(),
+                    expected,
+                    fields: tensor.fields,
+                });
+            }
+            let Some(dtype) = stored.dtype else {
+                return Err(ModelError::TensorType { file: file(), tensor: name, found: stored.type_name.clone() });
+            };
+            let place = (*number, stored.start);
+            match &mut bound {
+                None => {
+                    let shown = if tensor.shape.len() == 3 { &tensor.name } else { found };
+                    bound = Some(Bound {
+                        name: tensor.shown(shown),
+                        shape: tensor.shape.clone(),
+                        view: tensor.view.clone(),
+                        outputs: tensor.view.rows.map_or(tensor.shape[tensor.shape.len().saturating_sub(2)], |rows| rows.total),
+                        dtype,
+                        order: stored.order,
+                        places: vec![place],
+                    });
+                }
+                Some(bound) if bound.dtype != dtype => {
+                    return Err(ModelError::MixedExperts { file: file(), tensor: name, found: dtype, first: bound.dtype });
+                }
+                Some(bound) => bound.places.push(place),
+            }
+        }
+        Ok(bound.expect("a tensor has at least one stored name"))
+    }
+
+    fn missing(&self, tensor: String) -> ModelError {
+        let hint = if tensor == "lm_head.weight" {
+            "set \"tie_word_embeddings\": true in config.json if the head shares the embedding, else download the weights again"
+        } else if tensor.ends_with(".bias") {
+            "set \"attention_bias\" or \"mlp_bias\" to false in config.json if the model has no biases, else download the weights again"
+        } else {
+            "download the weights again, or correct config.json if it belongs to another model"
+        };
+        const SHOWN: usize = 3;
+        let names: Vec<&str> = self.files.iter().map(|file| file.name.as_str()).collect();
+        let mut searched = names[..names.len().min(SHOWN)].join(", ");
+        if names.len() > SHOWN {
+            searched += &format!(" and {} more", names.len() - SHOWN);
+        }
+        ModelError::MissingTensor { tensor, searched, hint }
+    }
+}
