@@ -1,12 +1,16 @@
 //! The disassembler: a container to its one canonical text, which assembles back to the same bytes.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use crate::program::{Container, Fill, Program, Region};
-use crate::queue::Item;
+use crate::asm::FURTHEST;
+use crate::operand::Kind;
+use crate::program::{ChipId, Container, Fill, Program, Region, SliceId, WordRun};
+use crate::queue::{Item, Queue};
+use crate::table::Instruction;
 use crate::text::operand;
 use crate::text::place::print_name;
-use crate::timeline::Clock;
+use crate::timeline::{Clock, Slots, wait};
 
 /// Image and host bytes up to this many stand in the text; more go to a file beside it (assumed).
 pub const INLINE_LIMIT: usize = 4096;
@@ -15,8 +19,10 @@ pub const INLINE_LIMIT: usize = 4096;
 const HEX_BYTES: usize = 32;
 /// Runs on a line of a region.
 const RUNS: usize = 8;
+/// Width of the margin in which the cycles stand.
+const MARGIN: usize = 10;
 /// Column of the comment behind an instruction.
-const COMMENT: usize = 40;
+const COMMENT: usize = 50;
 
 /// The canonical text, and the bytes of the file beside it if there is one. `image_file` is the name that the
 /// text gives that file; without a name everything stands in the text.
@@ -106,13 +112,14 @@ fn program(program: &Program, text: &mut String) {
         region(each, text);
     }
     for (chip, queues) in program.queues.iter().enumerate() {
+        let names = Names::new(program, ChipId(chip as u16));
         for (queue, items) in queues {
             text.push_str("\n.queue ");
             if chip != 0 {
                 put(text, format_args!("{chip}/"));
             }
             put(text, format_args!("{queue}\n"));
-            instructions(items, text);
+            instructions(*queue, items, &names, text);
         }
     }
 }
@@ -144,6 +151,10 @@ fn instruction(item: &Item, text: &mut String) {
     if item.paired {
         text.push_str("& ");
     }
+    bare_instruction(item, text);
+}
+
+fn bare_instruction(item: &Item, text: &mut String) {
     let row = item.instruction.row();
     text.push_str(row.mnemonic);
     for (index, (operand, bits)) in row.operands.iter().zip(item.instruction.operand_bits()).enumerate() {
@@ -152,20 +163,96 @@ fn instruction(item: &Item, text: &mut String) {
     }
 }
 
-/// Lines of a queue, each with the cycles in which it issues.
-fn instructions(items: &[Item], text: &mut String) {
+/// Lines of a queue, each with the cycle in which it issues in the margin. Waits that `@` makes again are left out.
+fn instructions(queue: Queue, items: &[Item], names: &Names<'_>, text: &mut String) {
     let mut clock = Clock::default();
+    let mut waits: Vec<(u64, &Item)> = Vec::new();
+    let mut before = None;
     for item in items {
-        text.push_str("    ");
-        let start = text.len();
-        instruction(item, text);
-        let blanks = COMMENT.saturating_sub(text.len() - start).max(1);
-        text.extend(std::iter::repeat_n(' ', blanks));
+        let now = clock.now();
         let slots = clock.step(item);
-        put(text, format_args!("; @{}", slots.first));
-        if slots.count > 1 {
-            put(text, format_args!("..@{}", slots.last()));
+        if matches!(item.instruction, Instruction::Nop { .. }) {
+            waits.push((now, item));
+            continue;
         }
-        text.push('\n');
+        let start = waits.first().map_or(now, |&(start, _)| start);
+        if now - start > FURTHEST || !wait(now - start).eq(waits.iter().map(|(_, item)| **item)) {
+            waits.iter().for_each(|&(cycle, item)| line(Some(cycle), item, "", text));
+        }
+        waits.clear();
+        let cycle = (!item.paired && !matches!(item.instruction, Instruction::Repeat { .. })).then_some(slots.first);
+        line(cycle, item, &comment(queue, before, item, slots, names), text);
+        before = Some(item);
+    }
+    waits.iter().for_each(|&(cycle, item)| line(Some(cycle), item, "", text));
+}
+
+fn line(cycle: Option<u64>, item: &Item, comment: &str, text: &mut String) {
+    let start = text.len();
+    match cycle {
+        Some(cycle) => put(text, format_args!("@{cycle:<width$} ", width = MARGIN - 2)),
+        None if item.paired => put(text, format_args!("{:<MARGIN$}", "&")),
+        None => put(text, format_args!("{:MARGIN$}", "")),
+    }
+    bare_instruction(item, text);
+    if !comment.is_empty() {
+        let width = text.len() - start;
+        put(text, format_args!("{:width$}; {comment}", "", width = COMMENT.saturating_sub(width).max(1)));
+    }
+    text.push('\n');
+}
+
+/// The cycles of a repeat, and the names of the words that are accessed.
+fn comment(queue: Queue, before: Option<&Item>, item: &Item, slots: Slots, names: &Names<'_>) -> String {
+    let Instruction::Repeat { stride, count, .. } = item.instruction else {
+        return names.word(queue, &item.instruction).unwrap_or_default();
+    };
+    let mut comment = format!("@{}..@{}", slots.first, slots.last());
+    let name = |step| before.and_then(|before| names.word(queue, &before.instruction.strided(stride, step)));
+    if let (Some(first), Some(last)) = (name(1), name(u32::from(count.0))) {
+        put(&mut comment, format_args!(" {first}..{last}"));
+    }
+    comment
+}
+
+/// The regions' words in each slice of one chip, to name addresses.
+struct Names<'p> {
+    slices: BTreeMap<SliceId, Vec<(WordRun, &'p str, u64)>>,
+}
+
+impl<'p> Names<'p> {
+    fn new(program: &'p Program, chip: ChipId) -> Self {
+        let mut slices: BTreeMap<SliceId, Vec<(WordRun, &'p str, u64)>> = BTreeMap::new();
+        for region in &program.regions {
+            let mut counted: BTreeMap<SliceId, u64> = BTreeMap::new();
+            for run in region.runs.iter().filter(|run| run.chip == chip) {
+                let words = counted.entry(run.slice).or_default();
+                slices.entry(run.slice).or_default().push((*run, &region.name, *words));
+                *words += u64::from(run.count);
+            }
+        }
+        Self { slices }
+    }
+
+    /// `x+3`: the region of the word that an instruction of a memory queue accesses, and which of its words there.
+    fn word(&self, queue: Queue, instruction: &Instruction) -> Option<String> {
+        let Queue::Mem(side, slice) = queue else { return None };
+        let operands = instruction.row().operands.iter().zip(instruction.operand_bits());
+        let word = operands.filter(|(operand, _)| operand.kind == Kind::Word).map(|(_, bits)| bits).next()?;
+        // Which word of a run it is.
+        let index = |run: &WordRun| {
+            let (distance, stride) = (word.checked_sub(u64::from(run.word))?, u64::from(run.stride.max(1)));
+            (distance % stride == 0).then_some(distance / stride).filter(|index| *index < u64::from(run.count))
+        };
+        let runs = self.slices.get(&SliceId { side, index: slice })?;
+        let (name, offset) = runs.iter().find_map(|(run, name, before)| Some((name, before + index(run)?)))?;
+        let mut text = String::new();
+        print_name(name, &mut text);
+        match offset {
+            0 => {}
+            offset => put(&mut text, format_args!("+{offset}")),
+        }
+        // A line end in a name would end the comment.
+        (!text.contains(['\n', '\r'])).then_some(text)
     }
 }

@@ -139,3 +139,97 @@ fn short_texts_stay_small() {
     let far = ".queue mem.e0\n@18446744073709551615 read 0, e0";
     assert!(errors(far)[0].contains("cycles ahead"));
 }
+
+#[test]
+fn names_stand_for_numbers_operands_cycles_and_addresses() {
+    let plain = r#"
+.chip small
+.program p
+.cycles 60
+.input x f16 [1, 16] at e0:8, e1:20
+.const k f16 [1, 2] at e2:4x2
+.values k 3 0.5
+.queue mem.e0
+@7 read 8, w4
+.queue mem.e1
+@7 read 20, w5
+@23 write 24, w5
+.queue mem.e2
+@9 read 5, e0
+.queue vxm.0
+@12 add f32, _, a3, #0.5
+"#;
+    let named = r#"
+.equ base 8             ; where x begins
+.equ bus w4
+.equ half #0.5
+.equ late 2*base
+.chip small
+.program p
+.cycles 4*(base+7)
+.input x f16 [1, base*2] at e0:base, e1:20
+.const k f16 [1, 2] at e2:4x2
+.values k base-5 half
+.queue mem.e0
+load: @7 read x, bus
+.queue mem.e1
+@load read x, bus + 1
+store: @load+late write x + 4, w5
+.queue mem.e2
+@load+2 read k+1, e0
+.queue vxm.0
+@store-11 add f32, _, a3, half
+"#;
+    let wrong = read(named).unwrap_err();
+    let messages: Vec<String> = wrong.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        messages,
+        ["line 16, column 25: region `x` has 1 words in slice e1, there is no word 4; words of a region count from 0 to 0"]
+    );
+    let (expected, _) = read(plain).unwrap();
+    assert_eq!(read(&named.replace("x + 4", "base*3")).unwrap().0, expected);
+}
+
+#[test]
+fn symbols_that_mean_nothing() {
+    for (body, expected) in [
+        (
+            ".const weights i8 [1, 2] at e1:4\n.queue mem.e1\nread weigths, e0",
+            "line 5, column 6: there is no symbol `weigths`; did you mean `weights`?",
+        ),
+        (
+            ".const k i8 [1, 2] at e1:4\n.queue mem.e0\nread k, e0",
+            "line 5, column 6: region `k` has no word in slice e0; use it in a slice of its own: e1",
+        ),
+        (
+            ".equ n 300\n.queue vxm.0\nadd f32, _, a0 + n, e0",
+            "line 5, column 13: operand 3 of `add` is a stream such as e4, an ALU latch such as a3, or an immediate such as #0.5, #i7 or #x3f800000, found `a0 + n`; write `add arithmetic, dst, a, b`",
+        ),
+        (
+            ".equ n 99999999\n.queue mem.e0\nread n, e0",
+            "line 5, column 6: operand 1 of `read` is a word address, 0 to 16777215, found `n`, which is `99999999`; write `read word, dst`",
+        ),
+        (
+            ".equ e3 7",
+            "line 3, column 6: `e3` cannot be the name of a symbol; use letters, digits and `_`, and no operand such as e0, a3 or f32",
+        ),
+        (".equ n 7\n.equ n 8", "line 4, column 6: a second `n`; the first is in line 3; rename one"),
+        (
+            ".equ n m",
+            "line 3, column 8: a number, an operand, or a sum or product of numbers and constants is expected, found `m`; write `.equ NAME VALUE`",
+        ),
+        (
+            ".equ n",
+            "line 3, column 1: `.equ` lacks a number, an operand, or a sum or product of numbers and constants; write `.equ NAME VALUE`",
+        ),
+        (".queue mem.e0\nhere: nop 3\nhere: nop 3", "line 5, column 1: a second `here`; the first is in line 4; rename one"),
+        (
+            ".queue mem.e0\nhere:",
+            "line 4, column 1: a label stands in front of an instruction, in its line; write it as `start: @5 read 0, e0`",
+        ),
+        (".queue mem.e0\nhere: nop 3\n@hree+2 nop 3", "line 5, column 1: there is no symbol `hree`; did you mean `here`?"),
+        (".equ k 1\n.const k i8 [1, 2] at e1:4", "line 4, column 8: region `k` has the name of the constant in line 3; rename one"),
+    ] {
+        assert_eq!(errors(body), [expected], "{body}");
+    }
+}

@@ -124,7 +124,7 @@ fn bad_input_gets_one_clear_message() {
         (&["generate", &plain, "--tokens", "1", "--chip", "tsp-v9"], 1, &["tsp-v9", "tsp-v1"]),
         (&["generate", &plain, "--tokens", "one"], 2, &["one"]),
         (&["generate", &plain, "--tokens", "1", "--dtype", "f64"], 2, &["f16"]),
-        (&["check", &bad_text], 1, &["bad.lpu:4:1", "read", "bad.lpu:5:9"]),
+        (&["check", &bad_text], 1, &["bad.lpu:4:1", "raed 0, e0\n  | ^^^^", "did you mean `read`?", "bad.lpu:5:9", "2 mistakes"]),
         (&["run", &root("examples/kernels/softmax.lpu")], 1, &["--input x="]),
         (&["run", &root("examples/kernels/softmax.lpu"), "--input", "x"], 2, &["NAME=FILE.npy"]),
         (&["run", &root("examples/kernels/softmax.lpu"), "--output", "z=z.npy"], 1, &["no region `z`", "x, y"]),

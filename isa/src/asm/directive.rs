@@ -3,7 +3,8 @@
 use super::element;
 use super::error::{AsmError, Span, suggestion};
 use super::lex::{Line, Word};
-use super::state::{Arguments, Content, ExtentText, Open, ProgramText, RegionText, Text, Values};
+use super::state::{Arguments, Content, ExtentText, Open, ProgramText, RegionText, Text, Values, is_operand};
+use super::symbol::{Names, Value};
 use super::{LoadChip, LoadFile};
 use crate::container::{check_name, check_program_head};
 use crate::operand::Format;
@@ -14,6 +15,7 @@ use crate::text::place;
 /// Directives other than the kinds of region, with their written form.
 pub(crate) const USAGE: &[(&str, &str)] = &[
     (".chip", ".chip NAME [LANES FINGERPRINT]"),
+    (".equ", ".equ NAME VALUE"),
     (".image", ".image \"FILE\""),
     (".zero", ".zero RUN"),
     (".data", ".data RUN"),
@@ -38,8 +40,28 @@ fn region_kind(directive: &str) -> Option<RegionKind> {
 
 /// Takes one directive line.
 pub(super) fn line<'a>(text: &mut Text<'a>, line: &Line<'_>, load: LoadFile<'_, 'a>, chip: LoadChip<'_>) -> Result<(), AsmError> {
+    let constants = std::mem::take(&mut text.constants);
+    let given = known_constants(text, line, &constants, load, chip);
+    text.constants = constants;
+    match given? {
+        Some((name, span, value)) => text.give(&name, span, value, false),
+        None => Ok(()),
+    }
+}
+
+/// A name with its place and value.
+type Given = (String, Span, Value);
+
+/// Takes a line whose numbers may be constants; gives back the constant that it defines, if it does.
+fn known_constants<'a>(
+    text: &mut Text<'a>,
+    line: &Line<'_>,
+    constants: &Names,
+    load: LoadFile<'_, 'a>,
+    chip: LoadChip<'_>,
+) -> Result<Option<Given>, AsmError> {
     let words = line.words()?;
-    let Some((first, rest)) = words.split_first() else { return Ok(()) };
+    let Some((first, rest)) = words.split_first() else { return Ok(None) };
     let directive = first.text.as_ref();
     let kind = region_kind(directive);
     let usage = USAGE.iter().find(|(name, _)| *name == directive).map(|(_, usage)| *usage).or(kind.map(|_| REGION_USAGE));
@@ -49,11 +71,12 @@ pub(super) fn line<'a>(text: &mut Text<'a>, line: &Line<'_>, load: LoadFile<'_, 
         let help = suggestion(directive, known, "the directives are listed in docs/program-format.md");
         return Err(AsmError::new(first.span, format!("unknown directive `{directive}`"), help));
     };
-    let mut arguments = Arguments { directive, span: first.span, usage, words: rest.iter() };
+    let mut arguments = Arguments { directive, span: first.span, usage, words: rest.iter(), constants };
     if let Some(kind) = kind {
-        return region(text, kind, arguments);
+        return region(text, kind, arguments).map(|()| None);
     }
     match directive {
+        ".equ" => return equ(arguments).map(Some),
         ".chip" => chip_line(text, arguments, chip),
         ".image" => image(text, arguments, load),
         ".zero" => extent(text, arguments, Content::Zero),
@@ -73,6 +96,20 @@ pub(super) fn line<'a>(text: &mut Text<'a>, line: &Line<'_>, load: LoadFile<'_, 
         ".cycles" | ".chips" => number_line(text, arguments),
         _ => values(text, arguments),
     }
+    .map(|()| None)
+}
+
+fn equ(mut arguments: Arguments<'_, '_>) -> Result<Given, AsmError> {
+    let name = arguments.next("a name")?;
+    let expected = "a number, an operand, or a sum or product of numbers and constants";
+    let first = arguments.next(expected)?;
+    let words: Vec<&str> = std::iter::once(first).chain(arguments.words.clone()).map(|word| word.text.as_ref()).collect();
+    let value = words.join(" ");
+    if is_operand(&value) && !value.starts_with('-') {
+        return Ok((name.text.to_string(), name.span, Value::Operand(value)));
+    }
+    let value = arguments.scope().value(&value).map_err(|trouble| arguments.trouble(first, trouble, expected))?;
+    Ok((name.text.to_string(), name.span, value))
 }
 
 fn twice(span: Span, what: &str) -> AsmError {
@@ -174,7 +211,15 @@ fn program(text: &mut Text<'_>, mut arguments: Arguments<'_, '_>) -> Result<(), 
     text.open = Open::Nothing;
     let again = text.programs.iter().any(|program| program.name == name.text);
     let (label, span) = (name.text.to_string(), arguments.span);
-    text.programs.push(ProgramText { name: label, span, cycles: None, chips: None, regions: Vec::new(), queues: Default::default() });
+    text.programs.push(ProgramText {
+        name: label,
+        span,
+        cycles: None,
+        chips: None,
+        regions: Vec::new(),
+        labels: Names::new(),
+        queues: Default::default(),
+    });
     check_program_head(&name.text, 0, 1).map_err(|error| AsmError::content(name.span, &error))?;
     if again {
         return Err(AsmError::new(name.span, format!("a second program `{}`", name.text), "rename one"));
@@ -231,10 +276,16 @@ fn region(text: &mut Text<'_>, kind: RegionKind, mut arguments: Arguments<'_, '_
     let region = Region { name: name.text.to_string(), kind, format, vectors, lanes, runs: Vec::new() };
     program.regions.push(RegionText { region, span: arguments.span, values: Values::None, values_span: arguments.span });
     text.open = Open::Region;
+    let constant = arguments.constants.get(name.text.as_ref());
+    more_runs(text, arguments)?;
+    if let Some(first) = constant {
+        let message = format!("region `{}` has the name of the constant in line {}", name.text, first.span.line);
+        return Err(AsmError::new(name.span, message, "rename one"));
+    }
     if again {
         return Err(AsmError::new(name.span, format!("a second region `{}` in this program", name.text), "rename one"));
     }
-    more_runs(text, arguments)
+    Ok(())
 }
 
 fn more_runs(text: &mut Text<'_>, mut arguments: Arguments<'_, '_>) -> Result<(), AsmError> {
@@ -258,8 +309,15 @@ fn values(text: &mut Text<'_>, mut arguments: Arguments<'_, '_>) -> Result<(), A
         AsmError::new(name.span, format!("this program has no region `{}`", name.text), help)
     })?;
     let format = region.region.format;
+    let constants = arguments.scope();
     let value = |word: &Word<'_>| {
-        element::parse(format, &word.text).map_err(|help| AsmError::new(word.span, format!("`{}` is no element", word.text), help))
+        let constant = || match constants.value(&word.text).ok()? {
+            Value::Number(number) => element::parse(format, &number.to_string()).ok(),
+            Value::Operand(operand) => element::parse(format, operand.strip_prefix('#')?).ok(),
+        };
+        element::parse(format, &word.text)
+            .or_else(|help| constant().ok_or(help))
+            .map_err(|help| AsmError::new(word.span, format!("`{}` is no element", word.text), help))
     };
     if arguments.directive == ".fill" {
         let same = value(arguments.next("a value")?)?;

@@ -3,61 +3,86 @@
 use super::error::{AsmError, Span, suggestion};
 use super::lex::Line;
 use super::state::{Open, QueueText, Text};
-use crate::program::ChipId;
+use super::symbol::{Scope, Trouble, Value};
+use crate::operand::Kind;
+use crate::program::{ChipId, SliceId};
 use crate::queue::{Item, Queue};
 use crate::table::{Instruction, OperandBits, TABLE, TableRow};
 use crate::text::operand::{expected, number, parse};
 use crate::timeline::{MAX_CYCLES, QueueError, validate_item, wait};
 
 /// The furthest that one `@` may move a queue's clock (assumed); keeps a short text from becoming a huge queue.
-const FURTHEST: u64 = 1 << 32;
+pub(crate) const FURTHEST: u64 = 1 << 32;
 
 /// An instruction line, taken apart.
 struct Parsed {
-    item: Item,
-    mnemonic: Span,
+    /// The cycle that the line names.
     at: Option<(u64, Span)>,
+    /// The instruction, unless something is wrong with it, and its mnemonic.
+    item: Option<(Item, Span)>,
 }
 
 /// Takes one instruction line into the open queue.
 pub(super) fn line(text: &mut Text<'_>, line: &Line<'_>, errors: &mut Vec<AsmError>) {
-    let (chip, name, queue) = match open_queue(text, line) {
-        Ok(open) => open,
-        Err(error) => {
-            errors.push(error);
-            return;
-        }
+    let (Open::Queue(chip, name), Some(program)) = (text.open, text.programs.last()) else {
+        let help = "start a queue with `.queue mem.e0` first";
+        errors.push(AsmError::new(line.span(line.text.trim()), "an instruction stands outside a queue", help));
+        return;
     };
     let before = errors.len();
-    if let Some(parsed) = parse_line(line, errors) {
-        place(chip, name, queue, &parsed, errors);
+    let (label, rest) = label(line.text.trim());
+    if label.is_some() && rest.is_empty() {
+        let message = "a label stands in front of an instruction, in its line";
+        errors.push(AsmError::new(line.span(line.text.trim()), message, "write it as `start: @5 read 0, e0`"));
+        return;
     }
+    let slice = match name {
+        Queue::Mem(side, index) => Some(SliceId { side, index }),
+        _ => None,
+    };
+    let memory = slice.map(|slice| (&program.regions[..], chip, slice));
+    let scope = Scope { constants: &text.constants, labels: Some(&program.labels), memory };
+    let parsed = parse_line(line, rest, scope, errors);
+    let Some(program) = text.programs.last_mut() else { return };
+    let queue = program.queues.entry((chip, name)).or_default();
+    let first = match parsed.item {
+        Some((item, mnemonic)) => place(chip, name, queue, item, mnemonic, parsed.at, errors),
+        None => parsed.at.map_or(queue.clock.now(), |(cycle, _)| cycle),
+    };
     queue.unsure = errors.len() > before;
+    if let Some(label) = label {
+        errors.extend(text.give(label, line.span(label), Value::Number(first as i64), true).err());
+    }
 }
 
-fn open_queue<'t>(text: &'t mut Text<'_>, line: &Line<'_>) -> Result<(ChipId, Queue, &'t mut QueueText), AsmError> {
-    let missing =
-        || AsmError::new(line.span(line.text.trim()), "an instruction stands outside a queue", "start a queue with `.queue mem.e0` first");
-    let Open::Queue(chip, name) = text.open else { return Err(missing()) };
-    let program = text.programs.last_mut().ok_or_else(missing)?;
-    Ok((chip, name, program.queues.entry((chip, name)).or_default()))
+/// The label in front of an instruction, and the rest of the line.
+fn label(text: &str) -> (Option<&str>, &str) {
+    match text.split_once(':') {
+        Some((label, rest)) if !label.is_empty() && !label.contains([' ', '\t', ',', '#', '@', '&']) => (Some(label), rest.trim_start()),
+        _ => (None, text),
+    }
 }
 
-fn parse_line(line: &Line<'_>, errors: &mut Vec<AsmError>) -> Option<Parsed> {
-    let mut rest = line.text.trim();
+fn parse_line(line: &Line<'_>, mut rest: &str, scope: Scope<'_>, errors: &mut Vec<AsmError>) -> Parsed {
     let paired = rest.strip_prefix('&').map(|after| rest = after.trim_start()).is_some();
     let mut at = None;
     if let Some(after) = rest.strip_prefix('@') {
         let length = after.find([' ', '\t']).unwrap_or(after.len());
         let span = line.span(&rest[..=length]);
-        let Some(cycle) = number::<u64>(&after[..length]).filter(|_| !paired) else {
-            let message = if paired { "a paired instruction issues with the one before it" } else { "`@` takes a cycle number" };
-            errors.push(AsmError::new(
-                span,
-                message,
-                if paired { "leave out `@`" } else { "write it as `@120 `, in front of the mnemonic" },
-            ));
-            return None;
+        let given = if paired {
+            Err(("a paired instruction issues with the one before it".to_owned(), "leave out `@`".to_owned()))
+        } else {
+            number(&after[..length]).map_or_else(|| scope.number(&after[..length]), Ok).map_err(|trouble| match trouble {
+                Trouble::Form => ("`@` takes a cycle number".into(), "write it as `@120 ` or `@start+5 `, in front of the mnemonic".into()),
+                Trouble::Because(message, help) => (message, help),
+            })
+        };
+        let cycle = match given {
+            Ok(cycle) => cycle,
+            Err((message, help)) => {
+                errors.push(AsmError::new(span, message, help));
+                return Parsed { at, item: None };
+            }
         };
         at = Some((cycle, span));
         rest = after[length..].trim_start();
@@ -69,21 +94,30 @@ fn parse_line(line: &Line<'_>, errors: &mut Vec<AsmError>) -> Option<Parsed> {
         let known = TABLE.iter().map(|row| row.mnemonic);
         let help = suggestion(mnemonic, known, "the instructions are listed in docs/isa.md");
         errors.push(AsmError::new(span, format!("unknown mnemonic `{mnemonic}`"), help));
-        return None;
+        return Parsed { at, item: None };
     };
-    let instruction = operand_bits(row, operands.trim(), line, span, errors).and_then(|bits| Instruction::from_bits(row.opcode, &bits))?;
-    Some(Parsed { item: Item { instruction, paired }, mnemonic: span, at })
+    let instruction =
+        operand_bits(row, operands.trim(), line, span, scope, errors).and_then(|bits| Instruction::from_bits(row.opcode, &bits));
+    Parsed { at, item: instruction.map(|instruction| (Item { instruction, paired }, span)) }
 }
 
-fn operand_bits(row: &TableRow, operands: &str, line: &Line<'_>, mnemonic: Span, errors: &mut Vec<AsmError>) -> Option<OperandBits> {
+fn operand_bits(
+    row: &TableRow,
+    operands: &str,
+    line: &Line<'_>,
+    mnemonic: Span,
+    scope: Scope<'_>,
+    errors: &mut Vec<AsmError>,
+) -> Option<OperandBits> {
     let mut bits = OperandBits::new();
     let mut given = 0;
     for text in operands.split(',').map(str::trim).filter(|_| !operands.is_empty()) {
         if let Some(operand) = row.operands.get(given) {
-            match parse(operand.kind, text) {
+            match symbolic(operand.kind, text, scope) {
                 Ok(value) => bits.push(value),
-                Err(detail) => {
-                    let message = format!("operand {} of `{}` is {}, found `{text}`", given + 1, row.mnemonic, expected(operand.kind));
+                Err(Unfit::Symbol(message, help)) => errors.push(AsmError::new(line.span(text), message, help)),
+                Err(Unfit::Operand(found, detail)) => {
+                    let message = format!("operand {} of `{}` is {}, found {found}", given + 1, row.mnemonic, expected(operand.kind));
                     let help = detail.map_or_else(|| format!("write `{}`", usage(row)), str::to_owned);
                     errors.push(AsmError::new(line.span(text), message, help));
                 }
@@ -98,17 +132,49 @@ fn operand_bits(row: &TableRow, operands: &str, line: &Line<'_>, mnemonic: Span,
     (given == row.operands.len() && bits.len() == given).then_some(bits)
 }
 
+/// Why an operand does not fit.
+enum Unfit {
+    /// What was found instead, and what is wrong with it beyond being of another kind.
+    Operand(String, Option<&'static str>),
+    /// A symbol is wrong, and what to do.
+    Symbol(String, String),
+}
+
+/// The bits of an operand: its own written form, or an expression of symbols.
+fn symbolic(kind: Kind, text: &str, scope: Scope<'_>) -> Result<u64, Unfit> {
+    let detail = match parse(kind, text) {
+        Ok(bits) => return Ok(bits),
+        Err(detail) => detail,
+    };
+    let written = match scope.value(text) {
+        Ok(Value::Number(value)) => value.to_string(),
+        Ok(Value::Operand(operand)) => operand,
+        Err(Trouble::Form) => return Err(Unfit::Operand(format!("`{text}`"), detail)),
+        Err(Trouble::Because(message, help)) => return Err(Unfit::Symbol(message, help)),
+    };
+    let found = if written == text { format!("`{text}`") } else { format!("`{text}`, which is `{written}`") };
+    parse(kind, &written).map_err(|detail| Unfit::Operand(found, detail))
+}
+
 /// Mnemonic and operand names.
 pub(crate) fn usage(row: &TableRow) -> String {
     let names: Vec<&str> = row.operands.iter().map(|operand| operand.name).collect();
     format!("{} {}", row.mnemonic, names.join(", ")).trim_end().to_owned()
 }
 
-/// Appends an item, with the wait before it.
-fn place(chip: ChipId, name: Queue, queue: &mut QueueText, parsed: &Parsed, errors: &mut Vec<AsmError>) {
-    let line = parsed.mnemonic.line;
+/// Appends an item, with the wait before it, and gives back the cycle in which it first issues.
+fn place(
+    chip: ChipId,
+    name: Queue,
+    queue: &mut QueueText,
+    item: Item,
+    mnemonic: Span,
+    at: Option<(u64, Span)>,
+    errors: &mut Vec<AsmError>,
+) -> u64 {
+    let line = mnemonic.line;
     let before = errors.len();
-    if let Some((cycle, span)) = parsed.at {
+    if let Some((cycle, span)) = at {
         let now = queue.clock.now();
         if cycle < now {
             let message = format!("cycle {cycle} is past: the queue has reached cycle {now}");
@@ -123,23 +189,24 @@ fn place(chip: ChipId, name: Queue, queue: &mut QueueText, parsed: &Parsed, erro
             }
         }
     }
-    if let Err(error) = validate_item(name, queue.items.last(), queue.items.len(), &parsed.item) {
+    if let Err(error) = validate_item(name, queue.items.last(), queue.items.len(), &item) {
         let depends = matches!(error, QueueError::BadPair { .. } | QueueError::NothingToRepeat { .. });
         if !(depends && queue.unsure) {
-            errors.push(explain(chip, name, &error, parsed.mnemonic));
+            errors.push(explain(chip, name, &error, mnemonic));
         }
     }
-    let slots = queue.clock.step(&parsed.item);
-    if let Some((cycle, span)) = parsed.at.filter(|(cycle, _)| slots.count > 0 && slots.first > *cycle && errors.len() == before) {
+    let slots = queue.clock.step(&item);
+    if let Some((cycle, span)) = at.filter(|(cycle, _)| slots.count > 0 && slots.first > *cycle && errors.len() == before) {
         let message = format!("this issues in cycle {}, not in cycle {cycle}", slots.first);
         errors.push(AsmError::new(span, message, "leave out `@`: a repeat issues relative to the instruction before it"));
     }
-    queue.items.push(parsed.item);
+    queue.items.push(item);
     queue.lines.push(line);
     if queue.clock.now() > MAX_CYCLES && !queue.too_long {
         queue.too_long = true;
-        errors.push(AsmError::new(parsed.mnemonic, format!("the queue runs past cycle {MAX_CYCLES}"), "shorten it"));
+        errors.push(AsmError::new(mnemonic, format!("the queue runs past cycle {MAX_CYCLES}"), "shorten it"));
     }
+    slots.first
 }
 
 fn explain(chip: ChipId, name: Queue, error: &QueueError, span: Span) -> AsmError {

@@ -9,12 +9,13 @@ mod instruction;
 mod lex;
 mod source_map;
 mod state;
+mod symbol;
 
 use std::borrow::Cow;
 
 pub(crate) use directive::{REGION_USAGE, USAGE};
 pub use error::{AsmError, Span};
-pub(crate) use instruction::usage;
+pub(crate) use instruction::{FURTHEST, usage};
 pub use source_map::SourceMap;
 
 use crate::program::{ChipRef, Container};
@@ -34,7 +35,15 @@ pub type LoadChip<'f> = &'f mut dyn FnMut(&str) -> Option<(ChipRef, u32)>;
 /// # Errors
 /// Every mistake in the text, in order of lines.
 pub fn assemble<'a>(source: &str, load: LoadFile<'_, 'a>, chip: LoadChip<'_>) -> Result<(Container<'a>, SourceMap), Vec<AsmError>> {
-    let mut text = Text { chip: None, file: None, extents: Vec::new(), host: None, programs: Vec::new(), open: Open::Nothing };
+    let mut text = Text {
+        chip: None,
+        file: None,
+        extents: Vec::new(),
+        host: None,
+        programs: Vec::new(),
+        constants: Default::default(),
+        open: Open::Nothing,
+    };
     let mut errors = Vec::new();
     for line in Line::all(source) {
         match line.text.trim_start().as_bytes().first() {

@@ -6,9 +6,11 @@ use std::str::FromStr;
 
 use super::error::{AsmError, Span};
 use super::lex::Word;
+use super::symbol::{Named, Names, Scope, Trouble, Value, is_name};
 use crate::program::{ChipId, ChipRef, Region, WordRun};
 use crate::queue::{Item, Queue};
-use crate::text::operand::number;
+use crate::table::TABLE;
+use crate::text::operand::{number, parse};
 use crate::text::place::NotWritten;
 use crate::timeline::Clock;
 
@@ -56,7 +58,14 @@ pub(super) struct ProgramText {
     pub(super) cycles: Option<u64>,
     pub(super) chips: Option<(u16, Span)>,
     pub(super) regions: Vec<RegionText>,
+    pub(super) labels: Names,
     pub(super) queues: BTreeMap<(ChipId, Queue), QueueText>,
+}
+
+/// Whether a text is some operand's own written form, a number apart.
+pub(super) fn is_operand(text: &str) -> bool {
+    let kinds = TABLE.iter().flat_map(|row| row.operands.iter().map(|operand| operand.kind));
+    number::<u64>(text).is_none() && kinds.into_iter().any(|kind| parse(kind, text).is_ok())
 }
 
 /// What `.hex` or `.at` continues, and where instructions go.
@@ -78,7 +87,36 @@ pub(super) struct Text<'a> {
     pub(super) extents: Vec<ExtentText>,
     pub(super) host: Option<(Content, Span)>,
     pub(super) programs: Vec<ProgramText>,
+    pub(super) constants: Names,
     pub(super) open: Open,
+}
+
+impl Text<'_> {
+    /// Gives a name to a constant of the text, or to a label of the last program.
+    pub(super) fn give(&mut self, name: &str, span: Span, value: Value, label: bool) -> Result<(), AsmError> {
+        if !is_name(name) || is_operand(name) {
+            let message = format!("`{name}` cannot be the name of a symbol");
+            return Err(AsmError::new(span, message, "use letters, digits and `_`, and no operand such as e0, a3 or f32"));
+        }
+        self.free(name, span)?;
+        let names = match self.programs.last_mut() {
+            Some(program) if label => &mut program.labels,
+            _ => &mut self.constants,
+        };
+        names.insert(name.to_owned(), Named { value, span });
+        Ok(())
+    }
+
+    /// Refuses a name that a constant, or a label or region of the last program has already.
+    pub(super) fn free(&self, name: &str, span: Span) -> Result<(), AsmError> {
+        let program = self.programs.last();
+        let region = program.and_then(|program| program.regions.iter().find(|region| region.region.name == name)).map(|region| region.span);
+        let label = program.and_then(|program| program.labels.get(name));
+        match label.or_else(|| self.constants.get(name)).map(|named| named.span).or(region) {
+            Some(first) => Err(AsmError::new(span, format!("a second `{name}`; the first is in line {}", first.line), "rename one")),
+            None => Ok(()),
+        }
+    }
 }
 
 /// The words of a directive, taken one by one.
@@ -87,6 +125,7 @@ pub(super) struct Arguments<'w, 's> {
     pub(super) span: Span,
     pub(super) usage: &'static str,
     pub(super) words: std::slice::Iter<'w, Word<'s>>,
+    pub(super) constants: &'w Names,
 }
 
 impl<'w, 's> Arguments<'w, 's> {
@@ -105,12 +144,44 @@ impl<'w, 's> Arguments<'w, 's> {
 
     pub(super) fn number<T: FromStr>(&mut self, expected: &str) -> Result<T, AsmError> {
         let word = self.next(expected)?;
-        number(&word.text).ok_or_else(|| self.mistake(word, expected))
+        if let Some(value) = number(&word.text) {
+            return Ok(value);
+        }
+        match self.scope().number(&word.text) {
+            Ok(value) => number(&value.to_string()).ok_or_else(|| self.mistake(word, expected)),
+            Err(trouble) => Err(self.trouble(word, trouble, expected)),
+        }
+    }
+
+    /// Constants; labels and addresses mean nothing in a directive.
+    pub(super) fn scope(&self) -> Scope<'w> {
+        Scope { constants: self.constants, labels: None, memory: None }
+    }
+
+    pub(super) fn trouble(&self, word: &Word<'_>, trouble: Trouble, expected: &str) -> AsmError {
+        match trouble {
+            Trouble::Form => self.mistake(word, expected),
+            Trouble::Because(message, help) => AsmError::new(word.span, message, help),
+        }
     }
 
     pub(super) fn run(&mut self) -> Result<WordRun, AsmError> {
         let word = self.next("a run of words such as e0:5x4")?;
-        word.text.parse().map_err(|NotWritten { expected }| self.mistake(word, expected))
+        self.with_constant(&word.text).parse().map_err(|NotWritten { expected }| self.mistake(word, expected))
+    }
+
+    /// A run whose first word is a constant, with the number in its place.
+    fn with_constant<'t>(&self, run: &'t str) -> Cow<'t, str> {
+        let Some((slice, words)) = run.split_once(':') else { return Cow::Borrowed(run) };
+        for (name, named) in self.constants.iter().rev() {
+            let Value::Number(value) = named.value else { continue };
+            let Some(rest) = words.strip_prefix(name.as_str()) else { continue };
+            let counts = rest.strip_prefix('x').is_some_and(|count| count.starts_with(|letter: char| letter.is_ascii_digit()));
+            if rest.is_empty() || rest.starts_with('+') || counts {
+                return Cow::Owned(format!("{slice}:{value}{rest}"));
+            }
+        }
+        Cow::Borrowed(run)
     }
 
     pub(super) fn literally(&mut self, text: &str) -> Result<(), AsmError> {

@@ -6,9 +6,11 @@ use std::fs::{self, File};
 use std::path::Path;
 
 use lpu::chip::{Chip, PRESETS, preset};
-use lpu::isa::asm::{AsmError, SourceMap, assemble};
+use lpu::isa::asm::{SourceMap, assemble};
 use lpu::isa::{Container, Fill, Violation};
 use lpu::model::Checkpoint;
+
+use super::listing::Listing;
 
 pub(crate) const SHIPPED: &str = "stories";
 
@@ -110,7 +112,7 @@ pub(crate) fn program(path: &Path) -> Result<Loaded, Box<dyn Error>> {
         let name = if name.ends_with(".toml") { folder.join(name).display().to_string() } else { name.to_owned() };
         chip(&name).ok().map(|chip| (chip.reference(), chip.lanes() as u32))
     };
-    let (mut container, map) = assemble(&text, &mut beside, &mut by_name).map_err(|errors| listing(path, &errors))?;
+    let (mut container, map) = assemble(&text, &mut beside, &mut by_name).map_err(|errors| Listing::new(path, &text, &errors))?;
     let chip = chip_of(&container, None)?;
     for (index, program) in container.programs.iter_mut().enumerate() {
         if !map.cycles_stated(index) {
@@ -118,13 +120,6 @@ pub(crate) fn program(path: &Path) -> Result<Loaded, Box<dyn Error>> {
         }
     }
     Ok(Loaded { container, map: Some(map) })
-}
-
-fn listing(path: &Path, errors: &[AsmError]) -> String {
-    let lines = errors
-        .iter()
-        .map(|error| format!("{}:{}:{}: {}; {}", path.display(), error.span.line, error.span.column, error.message, error.help));
-    lines.collect::<Vec<_>>().join("\n")
 }
 
 /// The chip that a container was made for.

@@ -4,6 +4,7 @@ mod files;
 mod generate;
 mod inspect;
 mod kernels;
+mod listing;
 mod models;
 
 use std::error::Error;
@@ -22,7 +23,10 @@ pub(crate) fn fail(error: &(dyn Error + 'static)) -> ExitCode {
     if error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe) {
         return ExitCode::SUCCESS;
     }
-    eprintln!("error: {error}");
+    match error.downcast_ref::<listing::Listing>() {
+        Some(listing) => eprintln!("{listing}"),
+        None => eprintln!("error: {error}"),
+    }
     if error.is::<Usage>() { ExitCode::from(2) } else { ExitCode::FAILURE }
 }
 

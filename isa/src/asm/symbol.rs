@@ -1,0 +1,304 @@
+//! Names that a text gives to numbers, operands, cycles and addresses, and the sums and products in which they stand.
+//!
+//! A constant (`.equ`) is a number or any operand. A label is the cycle in which its instruction first issues. A
+//! region's name is an address: `x + 3` is the word number 3, from 0, of those words of region `x` that lie in the queue's slice.
+
+use std::collections::BTreeMap;
+
+use super::error::{Span, suggestion};
+use super::state::RegionText;
+use crate::program::{ChipId, Region, SliceId};
+use crate::text::operand::number;
+
+/// What a name stands for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Value {
+    /// A number.
+    Number(i64),
+    /// An operand's written form, not a number.
+    Operand(String),
+}
+
+/// A name's value, and where it was given.
+pub(super) struct Named {
+    pub(super) value: Value,
+    pub(super) span: Span,
+}
+
+/// Names in order, so that messages are always the same.
+pub(super) type Names = BTreeMap<String, Named>;
+
+/// What a name can mean at one place of the text.
+#[derive(Clone, Copy)]
+pub(super) struct Scope<'t> {
+    pub(super) constants: &'t Names,
+    pub(super) labels: Option<&'t Names>,
+    /// Regions, and the slice in which their words are looked for.
+    pub(super) memory: Option<(&'t [RegionText], ChipId, SliceId)>,
+}
+
+/// Why an expression has no value.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Trouble {
+    /// It is no expression of known form; whoever asked knows better what should stand there.
+    Form,
+    /// What is wrong, and what to do.
+    Because(String, String),
+}
+
+/// A part of an expression that was read so far.
+enum Part<'t> {
+    Value(Value),
+    Word(&'t Region, i64),
+}
+
+/// Whether a name can be given: letters, digits and `_`, a letter or `_` first, and more than `_` alone.
+pub(super) fn is_name(text: &str) -> bool {
+    let first = text.bytes().next().is_some_and(|byte| byte.is_ascii_alphabetic() || byte == b'_');
+    first && text != "_" && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+}
+
+/// Whether a byte may stand in a name that is used; region names may hold dots and slashes.
+fn in_name(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'/')
+}
+
+impl<'t> Scope<'t> {
+    /// The value of an expression. An operand's own written form is not looked at here.
+    pub(super) fn value(&self, text: &str) -> Result<Value, Trouble> {
+        let mut reader = Reader { scope: self, rest: text.trim(), depth: 0 };
+        let part = reader.sum()?;
+        if !reader.rest.is_empty() {
+            return Err(Trouble::Form);
+        }
+        match part {
+            Part::Value(value) => Ok(value),
+            Part::Word(region, offset) => self.word(region, offset).map(|word| Value::Number(i64::from(word))),
+        }
+    }
+
+    /// The value of an expression that must be a number of at least 0.
+    pub(super) fn number(&self, text: &str) -> Result<u64, Trouble> {
+        match self.value(text)? {
+            Value::Number(value) => {
+                u64::try_from(value).map_err(|_| because(format!("`{text}` is {value}"), "make it a number of at least 0"))
+            }
+            Value::Operand(operand) => {
+                Err(because(format!("`{text}` is the operand `{operand}`, not a number"), "use a constant that is one"))
+            }
+        }
+    }
+
+    fn word(&self, region: &Region, offset: i64) -> Result<u32, Trouble> {
+        let Some((_, chip, slice)) = self.memory else { return Err(Trouble::Form) };
+        let name = &region.name;
+        let runs = region.runs.iter().filter(|run| (run.chip, run.slice) == (chip, slice));
+        let words: u64 = runs.clone().map(|run| u64::from(run.count)).sum();
+        if words == 0 {
+            let mut places: Vec<String> = region.runs.iter().take(8).map(|run| run.slice.to_string()).collect();
+            places.dedup();
+            let places = places.join(", ");
+            return Err(because(
+                format!("region `{name}` has no word in slice {slice}"),
+                &format!("use it in a slice of its own: {places}"),
+            ));
+        }
+        let mut left = u64::try_from(offset).ok().filter(|&offset| offset < words).ok_or_else(|| {
+            let message = format!("region `{name}` has {words} words in slice {slice}, there is no word {offset}");
+            because(message, &format!("words of a region count from 0 to {}", words - 1))
+        })?;
+        for run in runs {
+            if left < u64::from(run.count) {
+                return Ok(run.word.saturating_add((left as u32).saturating_mul(run.stride)));
+            }
+            left -= u64::from(run.count);
+        }
+        Err(Trouble::Form)
+    }
+
+    fn name(&self, name: &str) -> Result<Part<'t>, Trouble> {
+        let named = self.labels.and_then(|labels| labels.get(name)).or_else(|| self.constants.get(name));
+        if let Some(named) = named {
+            return Ok(Part::Value(named.value.clone()));
+        }
+        if let Some((regions, ..)) = self.memory
+            && let Some(region) = regions.iter().map(|text| &text.region).find(|region| region.name == name)
+        {
+            return Ok(Part::Word(region, 0));
+        }
+        let regions = self.memory.iter().flat_map(|(regions, ..)| regions.iter().map(|text| text.region.name.as_str()));
+        let labels = self.labels.iter().flat_map(|labels| labels.keys().map(String::as_str));
+        let known: Vec<&str> = self.constants.keys().map(String::as_str).chain(labels).chain(regions).collect();
+        match suggestion(name, known.into_iter(), "") {
+            help if help.is_empty() => Err(Trouble::Form),
+            help => Err(because(format!("there is no symbol `{name}`"), &help)),
+        }
+    }
+}
+
+fn because(message: String, help: &str) -> Trouble {
+    Trouble::Because(message, help.to_owned())
+}
+
+/// Reads an expression from left to right.
+struct Reader<'s, 't> {
+    scope: &'s Scope<'t>,
+    rest: &'s str,
+    depth: u32,
+}
+
+impl<'t> Reader<'_, 't> {
+    fn take(&mut self, sign: char) -> bool {
+        let found = self.rest.strip_prefix(sign);
+        if let Some(rest) = found {
+            self.rest = rest.trim_start();
+        }
+        found.is_some()
+    }
+
+    fn sum(&mut self) -> Result<Part<'t>, Trouble> {
+        let mut total = self.product()?;
+        loop {
+            let minus = if self.take('+') {
+                false
+            } else if self.take('-') {
+                true
+            } else {
+                return Ok(total);
+            };
+            let next = self.product()?;
+            total = add(total, next, minus)?;
+        }
+    }
+
+    fn product(&mut self) -> Result<Part<'t>, Trouble> {
+        let mut total = self.term()?;
+        while self.take('*') {
+            let next = self.term()?;
+            let (Part::Value(Value::Number(a)), Part::Value(Value::Number(b))) = (&total, &next) else {
+                return Err(because("only numbers can be multiplied".into(), "leave addresses and operands out of products"));
+            };
+            total = Part::Value(Value::Number(a.checked_mul(*b).ok_or_else(too_large)?));
+        }
+        Ok(total)
+    }
+
+    fn term(&mut self) -> Result<Part<'t>, Trouble> {
+        let open = self.take('(');
+        if open || self.take('-') {
+            // Deeper than anyone writes, it would only serve to exhaust the stack.
+            self.depth += 1;
+            if self.depth > 32 {
+                return Err(Trouble::Form);
+            }
+            let inner = if open { self.sum()? } else { add(Part::Value(Value::Number(0)), self.term()?, true)? };
+            self.depth -= 1;
+            return if open && !self.take(')') { Err(Trouble::Form) } else { Ok(inner) };
+        }
+        let length = self.rest.bytes().position(|byte| !in_name(byte)).unwrap_or(self.rest.len());
+        let (term, rest) = self.rest.split_at(length);
+        self.rest = rest.trim_start();
+        match term.bytes().next() {
+            None => Err(Trouble::Form),
+            Some(b'0'..=b'9') => {
+                let value = number::<i64>(term).ok_or(Trouble::Form)?;
+                Ok(Part::Value(Value::Number(value)))
+            }
+            Some(_) => self.scope.name(term),
+        }
+    }
+}
+
+fn too_large() -> Trouble {
+    because("the number is too large".into(), "numbers have 64 bits")
+}
+
+fn add<'t>(a: Part<'t>, b: Part<'t>, minus: bool) -> Result<Part<'t>, Trouble> {
+    let Part::Value(Value::Number(b)) = b else {
+        return Err(because("only a number can be added or taken away".into(), "write the address or operand first, then the number"));
+    };
+    let b = if minus { b.checked_neg().ok_or_else(too_large)? } else { b };
+    Ok(match a {
+        Part::Value(Value::Number(a)) => Part::Value(Value::Number(a.checked_add(b).ok_or_else(too_large)?)),
+        Part::Value(Value::Operand(operand)) => Part::Value(Value::Operand(step(&operand, b)?)),
+        Part::Word(region, offset) => Part::Word(region, offset.checked_add(b).ok_or_else(too_large)?),
+    })
+}
+
+/// The stream or latch so many numbers on: `w4` and 2 make `w6`.
+fn step(operand: &str, by: i64) -> Result<String, Trouble> {
+    let stepped = operand.chars().next().filter(|letter| matches!(letter, 'e' | 'w' | 'a')).and_then(|letter| {
+        let sum = number::<i64>(&operand[1..])?.checked_add(by).filter(|sum| *sum >= 0)?;
+        Some(format!("{letter}{sum}"))
+    });
+    stepped.ok_or_else(|| because(format!("nothing can be added to the operand `{operand}`"), "only streams and latches have numbers"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::state::Values;
+    use super::*;
+    use crate::operand::Format;
+    use crate::program::{RegionKind, WordRun};
+    use crate::queue::Hemisphere;
+
+    fn value(text: &str) -> Result<String, String> {
+        let span = Span { line: 1, column: 1, start: 0, length: 0 };
+        let named = |value| Named { value, span };
+        let constants: Names = [("four", Value::Number(4)), ("x_bus", Value::Operand("w4".into())), ("eps", Value::Operand("#0.5".into()))]
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), named(value)))
+            .collect();
+        let slice = |index| SliceId { side: Hemisphere::East, index };
+        let run = |index, word, count, stride| WordRun { chip: ChipId(0), slice: slice(index), word, count, stride };
+        let region = |name: &str, runs| RegionText {
+            region: Region { name: name.into(), kind: RegionKind::State, format: Format::I8, vectors: 1, lanes: 1, runs },
+            span,
+            values: Values::None,
+            values_span: span,
+        };
+        let regions = [region("kv.a", vec![run(1, 10, 2, 3), run(2, 9, 1, 1), run(1, 50, 1, 1)]), region("far", vec![run(7, 0, 1, 1)])];
+        let scope = Scope { constants: &constants, labels: None, memory: Some((&regions, ChipId(0), slice(1))) };
+        match scope.value(text) {
+            Ok(Value::Number(number)) => Ok(number.to_string()),
+            Ok(Value::Operand(operand)) => Ok(operand),
+            Err(Trouble::Form) => Err("form".into()),
+            Err(Trouble::Because(message, help)) => Err(format!("{message}; {help}")),
+        }
+    }
+
+    #[test]
+    fn expressions() {
+        for (text, expected) in [
+            ("7", "7"),
+            ("2*four+1", "9"),
+            ("1 + four * (2 - 5)", "-11"),
+            ("x_bus", "w4"),
+            ("x_bus + four - 1", "w7"),
+            ("-four + 1", "-3"),
+            ("eps", "#0.5"),
+            ("kv.a", "10"),
+            ("kv.a + 1", "13"),
+            ("kv.a+2", "50"),
+        ] {
+            assert_eq!(value(text).as_deref(), Ok(expected), "{text}");
+        }
+        for (text, expected) in [
+            ("", "form"),
+            ("four four", "form"),
+            ("(4", "form"),
+            ("nothing_like_it", "form"),
+            ("fuor", "there is no symbol `fuor`; did you mean `four`?"),
+            ("kv.a + 3", "region `kv.a` has 3 words in slice e1, there is no word 3; words of a region count from 0 to 2"),
+            ("far", "region `far` has no word in slice e1; use it in a slice of its own: e7"),
+            ("four * kv.a", "only numbers can be multiplied; leave addresses and operands out of products"),
+            ("four + kv.a", "only a number can be added or taken away; write the address or operand first, then the number"),
+            ("eps + 1", "nothing can be added to the operand `#0.5`; only streams and latches have numbers"),
+            ("9223372036854775807 + 1", "the number is too large; numbers have 64 bits"),
+        ] {
+            assert_eq!(value(text), Err(expected.to_owned()), "{text}");
+        }
+        assert_eq!(value(&"(".repeat(10_000)), Err("form".into()));
+        assert_eq!(value(&"-".repeat(10_000)), Err("form".into()));
+    }
+}
