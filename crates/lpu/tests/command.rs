@@ -1,4 +1,4 @@
-//! The command as its users run it: the README's first command, files in and out, and every kind of bad input.
+//! The command as its users run it: files in and out, and every kind of bad input.
 
 use std::fs;
 use std::path::PathBuf;
@@ -22,17 +22,6 @@ fn scratch(name: &str) -> PathBuf {
 fn json(output: &Output) -> serde_json::Value {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     serde_json::from_slice(&output.stdout).unwrap()
-}
-
-#[test]
-fn generate_tells_a_story_and_its_cost_as_the_readme_shows() {
-    let output = lpu(&["generate"]);
-    let text = String::from_utf8(output.stdout).unwrap();
-    let readme = fs::read_to_string(root("README.md")).unwrap();
-    let shown = readme.split("-- generate\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
-    let (story, table) = shown.split_once("\n\n").unwrap();
-    assert!(text.starts_with(story.trim_end_matches(" ...")), "{text}");
-    assert!(text.ends_with(table), "{text}");
 }
 
 #[test]
