@@ -1,1 +1,3 @@
-//! Cross-crate tests: file tests, whole models, goldens.
+//! What several cross-crate tests share.
+
+pub mod equal;

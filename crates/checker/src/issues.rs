@@ -6,13 +6,18 @@ use lpu_isa::{ChipId, Fault, Instruction, Program, Queue, Site, Unit, Violation,
 use crate::CheckError;
 
 /// One issue.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Issue {
-    pub(crate) cycle: u64,
-    pub(crate) chip: ChipId,
-    pub(crate) queue: Queue,
-    pub(crate) item: u32,
-    pub(crate) instruction: Instruction,
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Issue {
+    /// Cycle of dispatch.
+    pub cycle: u64,
+    /// The chip.
+    pub chip: ChipId,
+    /// The queue.
+    pub queue: Queue,
+    /// Index of the item in the queue.
+    pub item: u32,
+    /// The instruction, its strided operand moved.
+    pub instruction: Instruction,
 }
 
 impl Issue {
@@ -62,7 +67,7 @@ impl Issues {
                 }
             }
         }
-        issues.list.sort_by_key(|issue| (issue.cycle, issue.chip, issue.queue, issue.item));
+        issues.list.sort_unstable_by_key(|issue| (issue.cycle, issue.chip, issue.queue, issue.item));
         Ok(issues)
     }
 }

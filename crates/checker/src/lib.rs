@@ -3,6 +3,7 @@
 //! Every issue is placed on the lines that it touches (a stream's diagonal, a slice, a plane, an ALU), each line is put in order of
 //! time once, and neighbours on it are held to the rules of `docs/timing.md`. No cycle is stepped and no value computed.
 
+mod flow;
 mod issues;
 mod memory;
 mod planes;
@@ -12,9 +13,9 @@ use lpu_chip::Chip;
 use lpu_isa::{ChipId, Fault, Image, Program, QueueError, SliceId, Violation};
 use thiserror::Error;
 
+pub use flow::{Feed, Flow};
 use issues::Issues;
-pub use issues::derived_cycles;
-pub use streams::Feeding;
+pub use issues::{Issue, derived_cycles};
 
 /// A program that cannot be checked.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -42,8 +43,8 @@ pub struct Report {
     pub violations: Vec<Violation>,
     /// Cycles of a run.
     pub cycles: u64,
-    /// Who feeds whom over streams, in order of the consumer's cycle, queue and item.
-    pub flow: Vec<Feeding>,
+    /// Who feeds whom; whole only for a legal program.
+    pub flow: Flow,
 }
 
 /// Checks one program over its image.
@@ -53,14 +54,14 @@ pub struct Report {
 pub fn check(chip: &Chip, image: &Image<'_>, program: &Program) -> Result<Report, CheckError> {
     let issues = Issues::new(chip, program)?;
     let mut violations = issues.unfit.clone();
-    let flow = streams::check(chip, &issues, &mut violations);
+    let (starts, feeds) = streams::check(chip, &issues, &mut violations);
     memory::check(chip, image, program, &issues, &mut violations)?;
-    planes::check(chip, &issues, &mut violations);
+    let ties = planes::check(chip, &issues, &mut violations);
     let cycles = derived_cycles(chip, program);
     if cycles != program.cycles {
         let fault = Fault::CyclesMismatch { stated: program.cycles, derived: cycles };
         violations.push(Violation { cycle: cycles, chip: ChipId(0), site: None, fault });
     }
     violations.sort_by_key(Violation::key);
-    Ok(Report { violations, cycles, flow })
+    Ok(Report { violations, cycles, flow: Flow { issues: issues.list, starts, feeds, ties } })
 }

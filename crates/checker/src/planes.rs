@@ -23,8 +23,11 @@ enum Event {
 #[derive(Default)]
 struct Plane {
     loaded: Vec<u16>,
+    /// Loads since the last install.
+    loads: Vec<usize>,
     orientation: Option<Orientation>,
-    installed: bool,
+    /// The install whose weights the array holds.
+    array: Option<usize>,
     busy_until: u64,
     /// The issue whose result stands at the port, and its format.
     port: Option<(usize, PassFormat)>,
@@ -35,7 +38,9 @@ struct Plane {
 
 type PlaneId = (ChipId, Hemisphere, u16);
 
-pub(crate) fn check(chip: &Chip, issues: &Issues, violations: &mut Vec<Violation>) {
+/// Holds planes to the rules. Gives back what each `iw`, `abc` and `acc` takes, as [`crate::Flow::ties`] has it.
+pub(crate) fn check(chip: &Chip, issues: &Issues, violations: &mut Vec<Violation>) -> Vec<(u32, u32)> {
+    let mut ties = Vec::new();
     let mut events: Vec<(u64, Event, usize)> = Vec::new();
     for (index, issue) in issues.list.iter().enumerate() {
         let landed = issue.cycle + u64::from(chip.delay(issue.instruction.row().delay));
@@ -75,8 +80,11 @@ pub(crate) fn check(chip: &Chip, issues: &Issues, violations: &mut Vec<Violation
             let mut busy = None;
             for plane in number..number + count {
                 let state = planes.entry((issue.chip, side, plane)).or_default();
-                if !state.installed {
-                    missing.get_or_insert(plane);
+                match state.array {
+                    Some(install) => ties.push((index as u32, install as u32)),
+                    None => {
+                        missing.get_or_insert(plane);
+                    }
                 }
                 if state.busy_until > cycle {
                     busy.get_or_insert((plane, state.busy_until));
@@ -105,6 +113,7 @@ pub(crate) fn check(chip: &Chip, issues: &Issues, violations: &mut Vec<Violation
                     plane.loaded.push(row.0);
                 }
                 plane.orientation = Some(orientation);
+                plane.loads.push(index);
             }
             if overwritten {
                 fault(Fault::BufferOverwritten { row: row.0 });
@@ -119,18 +128,20 @@ pub(crate) fn check(chip: &Chip, issues: &Issues, violations: &mut Vec<Violation
                 if found != rows.0 || beyond != 0 {
                     fault(Fault::BufferNotFull { rows: rows.0, found, beyond });
                 }
+                ties.extend(plane.loads.drain(..).map(|load| (index as u32, load as u32)));
                 plane.loaded.clear();
                 plane.orientation = None;
             }
             (Event::ArrayLands, _) => {
-                plane.installed = true;
+                plane.array = Some(index);
                 if plane.busy_until > cycle {
                     fault(Fault::PlaneBusy { plane: number, until: plane.busy_until });
                 }
             }
             (Event::ResultLands, Instruction::Abc { format, .. }) => plane.port = Some((index, format)),
             (Event::Accumulate, _) => match plane.port.take() {
-                Some((_, format)) => {
+                Some((result, format)) => {
+                    ties.push((index as u32, result as u32));
                     plane.taken.insert(index, format);
                 }
                 None => fault(Fault::AccumulatorMisuse { what: "no result stands at the port" }),
@@ -150,4 +161,6 @@ pub(crate) fn check(chip: &Chip, issues: &Issues, violations: &mut Vec<Violation
             _ => {}
         }
     }
+    ties.sort_by_key(|&(consumer, _)| consumer);
+    ties
 }

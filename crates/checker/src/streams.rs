@@ -3,25 +3,13 @@
 use std::collections::BTreeMap;
 
 use lpu_chip::Chip;
-use lpu_isa::{ChipId, Direction, Fault, Flow, Instruction, Queue, Source, Stream, Violation};
+use lpu_isa::{ChipId, Direction, Fault, Flow, Instruction, Queue, Source, Stream, Unit, Violation};
 
+use crate::flow::Feed;
 use crate::issues::{Issue, Issues};
 
-/// One stream taken by an instruction, and the instruction that fed it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Feeding {
-    /// The chip.
-    pub chip: ChipId,
-    /// The stream.
-    pub stream: Stream,
-    /// Queue, item and dispatch cycle of the producer.
-    pub producer: (Queue, u32, u64),
-    /// Queue, item and dispatch cycle of the consumer.
-    pub consumer: (Queue, u32, u64),
-}
-
-/// A value put on a stream: diagonal, cycle on the register, issue.
-type Put = (i64, u64, usize);
+/// A value put on a stream: diagonal, cycle on the register, issue, place in the issue's group.
+type Put = (i64, u64, u32, u8);
 
 fn diagonal(stream: Stream, cycle: u64, position: i32) -> i64 {
     match stream.direction() {
@@ -43,15 +31,17 @@ fn sources(instruction: &Instruction) -> Vec<u8> {
         .collect()
 }
 
-pub(crate) fn check(chip: &Chip, issues: &Issues, violations: &mut Vec<Violation>) -> Vec<Feeding> {
+/// Holds streams and latches to the rules. Gives back what each issue takes: where its feeds start, and all feeds.
+pub(crate) fn check(chip: &Chip, issues: &Issues, violations: &mut Vec<Violation>) -> (Vec<u32>, Vec<Feed>) {
     let mut puts: BTreeMap<(ChipId, Stream), Vec<Put>> = BTreeMap::new();
     let mut landings: BTreeMap<(ChipId, u16), Vec<(u64, usize)>> = BTreeMap::new();
     for (index, issue) in issues.list.iter().enumerate() {
         let landed = issue.cycle + u64::from(chip.delay(issue.instruction.row().delay));
         let position = chip.position(issue.queue);
         for used in issue.instruction.streams().into_iter().filter(|used| used.flow == Flow::Out) {
-            for stream in (0..used.width).map(|offset| used.first.plus(offset)) {
-                puts.entry((issue.chip, stream)).or_default().push((diagonal(stream, landed, position), landed, index));
+            for byte in 0..used.width {
+                let stream = used.first.plus(byte);
+                puts.entry((issue.chip, stream)).or_default().push((diagonal(stream, landed, position), landed, index as u32, byte));
             }
         }
         if let Queue::Vxm(alu) = issue.queue {
@@ -65,22 +55,16 @@ pub(crate) fn check(chip: &Chip, issues: &Issues, violations: &mut Vec<Violation
             violations.push(issues.list[pair[1].1].violation(pair[1].0, Fault::AluBookedTwice { alu: *alu }));
         }
     }
-    let mut flow = Vec::new();
+    let mut starts = Vec::with_capacity(issues.list.len() + 1);
+    let mut feeds = Vec::new();
     for issue in &issues.list {
+        starts.push(feeds.len() as u32);
         let position = chip.position(issue.queue);
         for used in issue.instruction.streams().into_iter().filter(|used| used.flow == Flow::In) {
             let mut empty = None;
             for stream in (0..used.width).map(|offset| used.first.plus(offset)) {
                 match producer(&puts, issue, stream, position) {
-                    Some(found) => {
-                        let found: &Issue = &issues.list[found];
-                        flow.push(Feeding {
-                            chip: issue.chip,
-                            stream,
-                            producer: (found.queue, found.item, found.cycle),
-                            consumer: (issue.queue, issue.item, issue.cycle),
-                        });
-                    }
+                    Some(feed) => feeds.push(feed),
                     None => {
                         empty.get_or_insert(stream);
                     }
@@ -90,34 +74,40 @@ pub(crate) fn check(chip: &Chip, issues: &Issues, violations: &mut Vec<Violation
                 violations.push(issue.violation(issue.cycle, Fault::RegisterEmpty { stream, position }));
             }
         }
+        if issue.queue.unit() != Unit::Vxm {
+            continue;
+        }
         for alu in sources(&issue.instruction).into_iter().map(u16::from) {
-            let first = landings.get(&(issue.chip, alu)).and_then(|landings| landings.first());
-            if first.is_none_or(|&(landed, _)| landed > issue.cycle) {
-                violations.push(issue.violation(issue.cycle, Fault::LatchEmpty { alu }));
+            let line = landings.get(&(issue.chip, alu)).map_or(&[][..], |line| &line[..]);
+            match line[..line.partition_point(|&(landed, _)| landed <= issue.cycle)].last() {
+                Some(&(_, index)) => feeds.push(Feed { producer: index as u32, byte: 0 }),
+                None => violations.push(issue.violation(issue.cycle, Fault::LatchEmpty { alu })),
             }
         }
     }
-    flow
+    starts.push(feeds.len() as u32);
+    (starts, feeds)
 }
 
 /// The last producer strictly upstream on the consumer's diagonal.
-fn producer(puts: &BTreeMap<(ChipId, Stream), Vec<Put>>, issue: &Issue, stream: Stream, position: i32) -> Option<usize> {
+fn producer(puts: &BTreeMap<(ChipId, Stream), Vec<Put>>, issue: &Issue, stream: Stream, position: i32) -> Option<Feed> {
     let line = puts.get(&(issue.chip, stream))?;
     let wanted = diagonal(stream, issue.cycle, position);
-    let after = line.partition_point(|&(diagonal, cycle, _)| (diagonal, cycle) < (wanted, issue.cycle));
-    let (diagonal, _, index) = line[after.checked_sub(1)?];
-    (diagonal == wanted).then_some(index)
+    let after = line.partition_point(|&(diagonal, cycle, ..)| (diagonal, cycle) < (wanted, issue.cycle));
+    let (diagonal, _, producer, byte) = line[after.checked_sub(1)?];
+    (diagonal == wanted).then_some(Feed { producer, byte })
 }
 
 fn producers(chip: &Chip, issues: &Issues, puts: &mut BTreeMap<(ChipId, Stream), Vec<Put>>, violations: &mut Vec<Violation>) {
     let mut clashes: BTreeMap<(u64, usize), (Stream, i32)> = BTreeMap::new();
     for ((_, stream), line) in puts {
-        line.sort_by_key(|&(diagonal, cycle, index)| {
-            let issue = &issues.list[index];
+        line.sort_unstable_by_key(|&(diagonal, cycle, index, _)| {
+            let issue = &issues.list[index as usize];
             (diagonal, cycle, issue.queue, issue.item, issue.cycle)
         });
         for pair in line.windows(2).filter(|pair| (pair[0].0, pair[0].1) == (pair[1].0, pair[1].1)) {
-            let (_, cycle, index) = pair[1];
+            let (_, cycle, index, _) = pair[1];
+            let index = index as usize;
             clashes.entry((cycle, index)).or_insert((*stream, chip.position(issues.list[index].queue)));
         }
     }

@@ -25,6 +25,7 @@ pub use lpu_emulator as emulator;
 pub use lpu_isa as isa;
 pub use lpu_model as model;
 pub use lpu_num as num;
+pub use lpu_replay as replay;
 pub use lpu_report as report;
 pub use package::{Host, PackageError};
 pub use session::{Session, SessionError, Token};

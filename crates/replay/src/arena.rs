@@ -1,0 +1,128 @@
+//! The memory that a plan runs over: SRAM and intermediate values, in two mappings.
+//!
+//! The only place where threads share mutable bytes. A plan's phases keep writers apart: in a phase, the bytes that one task writes are
+//! touched by no other task; phases are separated by barriers. `elaborate` builds phases so, and the equality tests hold it to that.
+
+use std::sync::Arc;
+
+use memmap2::MmapMut;
+
+use crate::error::ReplayError;
+use crate::places::{At, UNIT};
+
+/// The words of SRAM, which outlive plans and runs; held for their bytes, which [`Arena`] points to.
+struct Words {
+    /// A program file, mapped privately: what a run writes stays in this process.
+    _file: Option<MmapMut>,
+    /// All other words; pages come when they are first touched.
+    _rest: MmapMut,
+}
+
+/// SRAM, and behind it the intermediate values of one plan.
+pub(crate) struct Arena {
+    words: Arc<Words>,
+    /// Held for its bytes, which `bases` points to.
+    _work: MmapMut,
+    /// Where the file, the other words and the intermediate values begin: address in bytes, pointer.
+    bases: [(usize, *mut u8); 3],
+    end: usize,
+}
+
+// SAFETY: the mappings live as long as the arena and do not move; who touches which bytes when is the plan's duty, as each access states.
+unsafe impl Send for Arena {}
+// SAFETY: as for `Send`.
+unsafe impl Sync for Arena {}
+
+fn anonymous(bytes: u64) -> Result<MmapMut, ReplayError> {
+    let bytes = usize::try_from(bytes.max(1)).map_err(|_| ReplayError::TooLarge { bytes })?;
+    MmapMut::map_anon(bytes).map_err(|error| ReplayError::Memory { bytes, error })
+}
+
+impl Arena {
+    /// An arena of `end` bytes that begins with a file.
+    pub(crate) fn new(mut file: Option<MmapMut>, end: u64) -> Result<Self, ReplayError> {
+        let split = file.as_ref().map_or(0, |file| file.len()).next_multiple_of(4096);
+        let mut rest = anonymous(end - split as u64)?;
+        let file_base = file.as_mut().map_or(std::ptr::null_mut(), |file| file.as_mut_ptr());
+        let bases = [(0, file_base), (split, rest.as_mut_ptr()), (end as usize, std::ptr::null_mut())];
+        Self::over(Arc::new(Words { _file: file, _rest: rest }), bases, 0)
+    }
+
+    /// The same words with room for `work` bytes of intermediate values, from [`Arena::words_end`] on.
+    pub(crate) fn with_work(&self, work: u64) -> Result<Self, ReplayError> {
+        Self::over(Arc::clone(&self.words), self.bases, work)
+    }
+
+    fn over(words: Arc<Words>, mut bases: [(usize, *mut u8); 3], work: u64) -> Result<Self, ReplayError> {
+        let bytes = bases[2].0 as u64 + work;
+        if bytes.div_ceil(UNIT as u64) > u64::from(u32::MAX) {
+            return Err(ReplayError::TooLarge { bytes });
+        }
+        let mut work = anonymous(work)?;
+        bases[2].1 = work.as_mut_ptr();
+        Ok(Self { words, _work: work, bases, end: bytes as usize })
+    }
+
+    /// Where intermediate values begin.
+    pub(crate) fn words_end(&self) -> At {
+        At::from_bytes(self.bases[2].0 as u64)
+    }
+
+    /// Whether both lie over the same words.
+    pub(crate) fn shares(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.words, &other.words)
+    }
+
+    /// The first byte at an address.
+    pub(crate) fn pointer(&self, at: At) -> *mut u8 {
+        let bytes = at.bytes();
+        debug_assert!(bytes < self.end, "address {bytes} of {}", self.end);
+        let [_, rest, work] = self.bases;
+        let (from, base) = if bytes >= work.0 {
+            work
+        } else if bytes >= rest.0 {
+            rest
+        } else {
+            self.bases[0]
+        };
+        base.wrapping_add(bytes - from)
+    }
+
+    /// `count` bytes at an address.
+    ///
+    /// # Safety
+    /// The bytes lie within the arena and nobody writes them while the slice lives.
+    pub(crate) unsafe fn bytes(&self, at: At, count: usize) -> &[u8] {
+        // SAFETY: the caller's duty.
+        unsafe { std::slice::from_raw_parts(self.pointer(at), count) }
+    }
+
+    /// `count` bytes at an address, to write.
+    ///
+    /// # Safety
+    /// The bytes lie within the arena and nobody else touches them while the slice lives.
+    #[allow(clippy::mut_from_ref, reason = "threads write disjoint parts of one arena, as the plan arranges")]
+    pub(crate) unsafe fn bytes_mut(&self, at: At, count: usize) -> &mut [u8] {
+        // SAFETY: the caller's duty.
+        unsafe { std::slice::from_raw_parts_mut(self.pointer(at), count) }
+    }
+
+    /// `count` 32-bit lanes at an address.
+    ///
+    /// # Safety
+    /// As [`Arena::bytes`].
+    pub(crate) unsafe fn wide(&self, at: At, count: usize) -> &[u32] {
+        // SAFETY: the caller's duty; addresses are multiples of 16 in mappings that start at a page.
+        unsafe { std::slice::from_raw_parts(self.pointer(at).cast(), count) }
+    }
+
+    /// `count` 32-bit lanes at an address, to write.
+    ///
+    /// # Safety
+    /// As [`Arena::bytes_mut`].
+    #[allow(clippy::mut_from_ref, reason = "threads write disjoint parts of one arena, as the plan arranges")]
+    pub(crate) unsafe fn wide_mut(&self, at: At, count: usize) -> &mut [u32] {
+        // SAFETY: the caller's duty; addresses are multiples of 16 in mappings that start at a page.
+        unsafe { std::slice::from_raw_parts_mut(self.pointer(at).cast(), count) }
+    }
+}

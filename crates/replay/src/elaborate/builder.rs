@@ -1,0 +1,459 @@
+//! Operations as they are found, each with the phase in which it can run and the operations of that phase that must run before it.
+//!
+//! Level l has two phases: operations (position 2l), then passes (2l + 1). An operation stands in the first level in which all that it takes is there.
+//! Operations of one level that depend on one another are joined into one component, which a single thread does in order.
+
+use std::collections::HashMap;
+
+use lpu_isa::Instruction;
+use smallvec::SmallVec;
+
+use super::hazards::Hazards;
+use crate::places::{At, Places};
+use crate::plan::{Activation, Bytes, Op, Pass, Plan, Ref, Run, Source, Span};
+
+/// What kind of room a slot takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) enum Room {
+    /// 32 bits a lane.
+    Wide,
+    /// One byte a lane.
+    Narrow,
+    /// Activations made ready for passes.
+    Prepared,
+}
+
+/// An intermediate value.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Slot {
+    pub(super) room: Room,
+    /// Bytes of a wide slot's lanes that are not always zero.
+    significant: u8,
+    /// First phase in which its room is taken.
+    pub(super) birth: u32,
+    /// Position after which its value is there.
+    defined: u32,
+    /// The operation that makes it, unless a pass does.
+    pub(super) op: u32,
+}
+
+pub(super) const NO_OP: u32 = u32::MAX;
+
+/// A word that the program writes, as far as the operations so far go.
+#[derive(Clone, Debug, Default)]
+struct Word {
+    store: Option<(u32, u32)>,
+    /// Position and operation of those that read it since.
+    readers: SmallVec<[(u32, u32); 2]>,
+}
+
+/// What an operation waits for.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Need {
+    pub(super) level: u32,
+    before: SmallVec<[u32; 8]>,
+}
+
+/// The bytes of 32-bit lanes, lowest first.
+type Parts = [Option<Bytes<Ref>>; 4];
+
+/// 32-bit lanes that may still have to be joined from bytes.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Wide {
+    Slot(u32),
+    Parts(Parts),
+}
+
+pub(super) struct Builder<'a> {
+    pub(super) places: &'a Places,
+    pub(super) hazards: &'a Hazards,
+    pub(super) plan: Plan<Ref>,
+    pub(super) slots: Vec<Slot>,
+    /// Position of each operation.
+    pub(super) positions: Vec<u32>,
+    /// Union-find over operations.
+    parents: Vec<u32>,
+    /// Position of each pass.
+    pub(super) passes_at: Vec<u32>,
+    words: HashMap<At, Word>,
+    joins: HashMap<(Parts, u32), u32>,
+    copies: HashMap<Bytes<Ref>, u32>,
+    prepared: HashMap<(Bytes<Ref>, Bytes<Ref>, bool), u32>,
+    maps: HashMap<Vec<u16>, u32>,
+    windows: HashMap<(u16, lpu_isa::SliceId, u32, u32), Span>,
+}
+
+impl<'a> Builder<'a> {
+    pub(super) fn new(places: &'a Places, hazards: &'a Hazards) -> Self {
+        let plan = Plan {
+            lanes: places.lanes,
+            ops: Vec::new(),
+            operands: Vec::new(),
+            terms: Vec::new(),
+            windows: Vec::new(),
+            maps: Vec::new(),
+            weights: Vec::new(),
+            passes: Vec::new(),
+            runs: Vec::new(),
+            columns: Vec::new(),
+            prepared: 0,
+            tasks: Vec::new(),
+            phases: Vec::new(),
+            work: 0,
+        };
+        Self {
+            places,
+            hazards,
+            plan,
+            slots: Vec::new(),
+            positions: Vec::new(),
+            parents: Vec::new(),
+            passes_at: Vec::new(),
+            words: HashMap::new(),
+            joins: HashMap::new(),
+            copies: HashMap::new(),
+            prepared: HashMap::new(),
+            maps: HashMap::new(),
+            windows: HashMap::new(),
+        }
+    }
+
+    fn slot(&mut self, room: Room, significant: u8) -> u32 {
+        self.slots.push(Slot { room, significant, birth: u32::MAX, defined: 0, op: NO_OP });
+        self.slots.len() as u32 - 1
+    }
+
+    pub(super) fn root(&mut self, mut op: u32) -> u32 {
+        while self.parents[op as usize] != op {
+            let parent = self.parents[op as usize];
+            self.parents[op as usize] = self.parents[parent as usize];
+            op = parent;
+        }
+        op
+    }
+
+    /// Adds that a value must be there.
+    pub(super) fn need(&self, need: &mut Need, of: Ref) {
+        match of {
+            Ref::Slot(slot) => {
+                let slot = self.slots[slot as usize];
+                need.level = need.level.max(slot.defined.div_ceil(2));
+                if slot.op != NO_OP {
+                    need.before.push(slot.op);
+                }
+            }
+            Ref::Word(at) => {
+                if let Some((position, op)) = self.words.get(&at).and_then(|word| word.store) {
+                    need.level = need.level.max(position / 2);
+                    need.before.push(op);
+                }
+            }
+        }
+    }
+
+    /// Adds that a word may be replaced.
+    fn need_store(&self, need: &mut Need, at: At) {
+        let Some(word) = self.words.get(&at) else { return };
+        for &(position, op) in word.store.iter().chain(&word.readers) {
+            need.level = need.level.max(position.div_ceil(2));
+            if op != NO_OP {
+                need.before.push(op);
+            }
+        }
+    }
+
+    /// Notes that an operation or pass reads a word.
+    pub(super) fn note_read(&mut self, of: Ref, position: u32, op: u32) {
+        if let Ref::Word(at) = of
+            && self.hazards.written(at)
+        {
+            self.words.entry(at).or_default().readers.push((position, op));
+        }
+    }
+
+    /// Adds an operation; `reads` are its places, `slots` what it makes, `stores` the words that it may write.
+    fn emit(&mut self, op: Op<Ref>, need: &Need, reads: &[Ref], slots: &[u32], stores: &[At]) -> u32 {
+        let index = self.plan.ops.len() as u32;
+        let position = 2 * need.level;
+        self.plan.ops.push(op);
+        self.positions.push(position);
+        self.parents.push(index);
+        for &before in &need.before {
+            if self.positions[before as usize] == position {
+                let (one, other) = (self.root(before), self.root(index));
+                self.parents[one.max(other) as usize] = one.min(other);
+            }
+        }
+        for &of in reads {
+            self.note_read(of, position, index);
+        }
+        for &slot in slots {
+            let slot = &mut self.slots[slot as usize];
+            (slot.birth, slot.defined, slot.op) = (slot.birth.min(position), position, index);
+        }
+        for &at in stores {
+            let word = self.words.entry(at).or_default();
+            word.store = Some((position, index));
+            word.readers.clear();
+        }
+        index
+    }
+
+    /// Whether bytes are the same whenever they are read in this run.
+    fn fixed(&self, bytes: Bytes<Ref>) -> bool {
+        match bytes.of() {
+            Ref::Slot(_) => true,
+            Ref::Word(at) => !self.hazards.written(at),
+        }
+    }
+
+    /// The 32-bit lanes whose low bytes are these.
+    pub(super) fn wide(&self, bytes: &[Bytes<Ref>]) -> Wide {
+        if let Some(&Bytes::Lane(Ref::Slot(slot), 0)) = bytes.first() {
+            let in_order = bytes.iter().enumerate().all(|(byte, part)| *part == Bytes::Lane(Ref::Slot(slot), byte as u8));
+            if in_order && usize::from(self.slots[slot as usize].significant) <= bytes.len() {
+                return Wide::Slot(slot);
+            }
+        }
+        let mut parts = [None; 4];
+        for (part, &byte) in parts.iter_mut().zip(bytes) {
+            *part = Some(byte);
+        }
+        Wide::Parts(parts)
+    }
+
+    pub(super) fn need_wide(&self, need: &mut Need, wide: Wide) {
+        match wide {
+            Wide::Slot(slot) => self.need(need, Ref::Slot(slot)),
+            Wide::Parts(parts) => parts.iter().flatten().for_each(|part| self.need(need, part.of())),
+        }
+    }
+
+    /// The slot of 32-bit lanes, joined at a level or later.
+    pub(super) fn settle(&mut self, wide: Wide, level: u32) -> u32 {
+        let parts = match wide {
+            Wide::Slot(slot) => return slot,
+            Wide::Parts(parts) => parts,
+        };
+        let mut need = Need { level, ..Need::default() };
+        self.need_wide(&mut need, wide);
+        let fixed = parts.iter().flatten().all(|&part| self.fixed(part));
+        if let Some(&slot) = self.joins.get(&(parts, need.level)).filter(|_| fixed) {
+            return slot;
+        }
+        let slot = self.slot(Room::Wide, parts.iter().flatten().count() as u8);
+        let reads: SmallVec<[Ref; 4]> = parts.iter().flatten().map(|part| part.of()).collect();
+        self.emit(Op::Join { dst: Ref::Slot(slot), parts }, &need, &reads, &[slot], &[]);
+        if fixed {
+            self.joins.insert((parts, need.level), slot);
+        }
+        slot
+    }
+
+    /// An ALU operation whose result has `significant` bytes.
+    pub(super) fn alu(&mut self, instruction: Instruction, sources: [Source<Wide>; 3], significant: u8) -> u32 {
+        let mut need = Need::default();
+        for source in sources {
+            if let Source::Wide(wide) = source {
+                self.need_wide(&mut need, wide);
+            }
+        }
+        let level = need.level;
+        let sources = sources.map(|source| match source {
+            Source::Wide(wide) => Source::Wide(Ref::Slot(self.settle(wide, level))),
+            Source::Splat(value) => Source::Splat(value),
+            Source::None => Source::None,
+        });
+        let mut need = Need { level, ..Need::default() };
+        for source in sources {
+            if let Source::Wide(of) = source {
+                self.need(&mut need, of);
+            }
+        }
+        let dst = self.slot(Room::Wide, significant);
+        self.emit(Op::Alu { instruction, dst: Ref::Slot(dst), sources }, &need, &[], &[dst], &[]);
+        dst
+    }
+
+    /// A vector of bytes of its own with these bytes.
+    pub(super) fn copy(&mut self, src: Bytes<Ref>) -> u32 {
+        let fixed = self.fixed(src);
+        if let Some(&slot) = self.copies.get(&src).filter(|_| fixed) {
+            return slot;
+        }
+        let mut need = Need::default();
+        self.need(&mut need, src.of());
+        let dst = self.slot(Room::Narrow, 1);
+        self.emit(Op::Copy { dst: Ref::Slot(dst), src }, &need, &[src.of()], &[dst], &[]);
+        if fixed {
+            self.copies.insert(src, dst);
+        }
+        dst
+    }
+
+    /// Where these bytes lie one after another.
+    pub(super) fn plane(&mut self, bytes: Bytes<Ref>) -> Ref {
+        match bytes {
+            Bytes::Plane(of) => of,
+            Bytes::Lane(..) => Ref::Slot(self.copy(bytes)),
+        }
+    }
+
+    pub(super) fn store(&mut self, at: At, src: Bytes<Ref>) {
+        let mut need = Need::default();
+        self.need(&mut need, src.of());
+        self.need_store(&mut need, at);
+        self.emit(Op::Copy { dst: Ref::Word(at), src }, &need, &[src.of()], &[], &[at]);
+    }
+
+    /// The places of consecutive words of a slice.
+    pub(super) fn window(&mut self, chip: lpu_isa::ChipId, slice: lpu_isa::SliceId, words: std::ops::Range<u32>) -> Span {
+        let (places, list) = (self.places, &mut self.plan.windows);
+        *self.windows.entry((chip.0, slice, words.start, words.end)).or_insert_with(|| {
+            let start = list.len() as u32;
+            list.extend(words.map(|word| places.word(chip, slice, word)));
+            Span { start, end: list.len() as u32 }
+        })
+    }
+
+    pub(super) fn gather(&mut self, map: [Bytes<Ref>; 2], window: Span) -> u32 {
+        let mut need = Need::default();
+        let mut reads: Vec<Ref> = map.iter().map(|byte| byte.of()).collect();
+        reads.extend(self.plan.windows[window.range()].iter().map(|&at| Ref::Word(at)));
+        reads.iter().for_each(|&of| self.need(&mut need, of));
+        let dst = self.slot(Room::Narrow, 1);
+        self.emit(Op::Gather { dst: Ref::Slot(dst), map, window }, &need, &reads, &[dst], &[]);
+        dst
+    }
+
+    pub(super) fn scatter(&mut self, src: Bytes<Ref>, map: [Bytes<Ref>; 2], window: Span) {
+        let mut need = Need::default();
+        let reads = [src.of(), map[0].of(), map[1].of()];
+        reads.iter().for_each(|&of| self.need(&mut need, of));
+        let stores = self.plan.windows[window.range()].to_vec();
+        stores.iter().for_each(|&at| self.need_store(&mut need, at));
+        self.emit(Op::Scatter { src, map, window }, &need, &reads, &[], &stores);
+    }
+
+    /// A switch unit's instruction; gives back its results, one slot a stream.
+    pub(super) fn switch(&mut self, instruction: Instruction, taken: &[Bytes<Ref>], fed: u8) -> Vec<u32> {
+        let mut need = Need::default();
+        let reads: Vec<Ref> = taken.iter().map(|bytes| bytes.of()).collect();
+        reads.iter().for_each(|&of| self.need(&mut need, of));
+        let slots: Vec<u32> = (0..fed).map(|_| self.slot(Room::Narrow, 1)).collect();
+        let start = self.plan.operands.len() as u32;
+        self.plan.operands.extend(taken);
+        self.plan.operands.extend(slots.iter().map(|&slot| Bytes::Plane(Ref::Slot(slot))));
+        let operands = Span { start, end: self.plan.operands.len() as u32 };
+        self.emit(Op::Switch { instruction, operands, taken: taken.len() as u8 }, &need, &reads, &slots, &[]);
+        slots
+    }
+
+    /// 32-bit lanes moved as `map` says.
+    pub(super) fn movement(&mut self, src: u32, map: Vec<u16>) -> u32 {
+        let maps = &mut self.plan.maps;
+        let map = *self.maps.entry(map).or_insert_with_key(|map| {
+            maps.push(map.clone());
+            maps.len() as u32 - 1
+        });
+        let mut need = Need::default();
+        self.need(&mut need, Ref::Slot(src));
+        let dst = self.slot(Room::Wide, self.slots[src as usize].significant);
+        self.emit(Op::Move { dst: Ref::Slot(dst), src: Ref::Slot(src), map }, &need, &[], &[dst], &[]);
+        dst
+    }
+
+    /// Activations made ready for passes.
+    pub(super) fn prepare(&mut self, low: Bytes<Ref>, high: Bytes<Ref>, int8: bool) -> u32 {
+        let fixed = self.fixed(low) && self.fixed(high);
+        if let Some(&slot) = self.prepared.get(&(low, high, int8)).filter(|_| fixed) {
+            return slot;
+        }
+        let mut need = Need::default();
+        let reads = [low.of(), high.of()];
+        reads.iter().for_each(|&of| self.need(&mut need, of));
+        let slot = self.slot(Room::Prepared, 0);
+        self.emit(Op::Prepare { prepared: slot, low, high, int8 }, &need, &reads, &[slot], &[]);
+        if fixed {
+            self.prepared.insert((low, high, int8), slot);
+        }
+        slot
+    }
+
+    /// The sum of results in order.
+    pub(super) fn add(&mut self, format: lpu_isa::PassFormat, slots: &[u32]) -> u32 {
+        let mut need = Need::default();
+        slots.iter().for_each(|&slot| self.need(&mut need, Ref::Slot(slot)));
+        let start = self.plan.terms.len() as u32;
+        self.plan.terms.extend(slots.iter().map(|&slot| Ref::Slot(slot)));
+        let terms = Span { start, end: self.plan.terms.len() as u32 };
+        let dst = self.slot(Room::Wide, 4);
+        self.emit(Op::Add { dst: Ref::Slot(dst), format, terms }, &need, &[], &[dst], &[]);
+        dst
+    }
+
+    /// A pass through weights of any kind.
+    pub(super) fn any_pass(&mut self, format: lpu_isa::PassFormat, planes: [u32; 2], low: Bytes<Ref>, high: Bytes<Ref>) -> u32 {
+        let mut need = Need::default();
+        let mut reads: Vec<Ref> = vec![low.of(), high.of()];
+        for plane in planes {
+            reads.extend(self.plan.weights[plane as usize].rows.iter().map(|row| row.0));
+        }
+        reads.iter().for_each(|&of| self.need(&mut need, of));
+        let dst = self.slot(Room::Wide, 4);
+        self.emit(Op::Pass { dst: Ref::Slot(dst), format, planes, low, high }, &need, &reads, &[dst], &[]);
+        dst
+    }
+
+    /// Begins a pass through rows in place, which a kernel does; gives back its number and its slot. Outputs from `outputs` on are zero.
+    pub(super) fn pass(&mut self, activation: Activation<Ref>, rows: impl Iterator<Item = Ref> + Clone, outputs: usize) -> (u32, u32) {
+        let mut need = Need::default();
+        let taken = match activation {
+            Activation::I8(of) => of,
+            Activation::F16(slot) | Activation::I8F16(slot) => Ref::Slot(slot),
+        };
+        self.need(&mut need, taken);
+        for of in rows.clone() {
+            self.need(&mut need, of);
+        }
+        let position = 2 * need.level + 1;
+        let dst = self.slot(Room::Wide, 4);
+        if outputs < self.places.lanes {
+            let zero = Op::Zero { dst: Ref::Slot(dst), from: outputs as u16 };
+            self.emit(zero, &Need { level: need.level, ..Need::default() }, &[], &[dst], &[]);
+        }
+        let slot = &mut self.slots[dst as usize];
+        (slot.birth, slot.defined, slot.op) = (position - 1, position, NO_OP);
+        self.note_read(taken, position, NO_OP);
+        for of in rows {
+            self.note_read(of, position, NO_OP);
+        }
+        self.plan.passes.push(Pass { activation, dst: Ref::Slot(dst) });
+        self.passes_at.push(position);
+        (self.plan.passes.len() as u32 - 1, dst)
+    }
+
+    /// Adds rows to a pass: places of low and, for fp16, high bytes, with the output of each.
+    pub(super) fn rows(&mut self, pass: u32, mut rows: Vec<(Ref, Ref, u16)>) {
+        rows.sort_unstable();
+        let bytes = self.places.lanes;
+        let next = |of: Ref| match of {
+            Ref::Word(at) => Some(Ref::Word(at.plus(bytes))),
+            Ref::Slot(_) => None,
+        };
+        let mut last: Option<(Ref, Ref, u16)> = None;
+        for (low, high, output) in rows {
+            if let (Some((before, before_high, before_output)), Some(run)) = (last, self.plan.runs.last_mut()) {
+                let step = output.wrapping_sub(before_output);
+                let follows = next(before) == Some(low) && next(before_high) == Some(high) && output > before_output;
+                if follows && (run.rows == 1 || run.step == step) {
+                    (run.step, run.rows) = (step, run.rows + 1);
+                    last = Some((low, high, output));
+                    continue;
+                }
+            }
+            self.plan.runs.push(Run { low, high, pass, output, step: 0, rows: 1 });
+            last = Some((low, high, output));
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! Which words a program writes, what each read of such a word sees, and which writes nobody sees.
+
+use std::collections::{HashMap, HashSet};
+
+use lpu_checker::Flow;
+use lpu_chip::Chip;
+use lpu_isa::{Instruction, Queue, SliceId};
+
+use crate::places::{At, Places};
+
+/// What a read of a word that the program writes sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Seen {
+    /// What this write took.
+    Write(u32),
+    /// What stands in memory at the read, which changes before the value is last used.
+    Now,
+}
+
+/// What is known about writes before any operation is built.
+pub(super) struct Hazards {
+    /// By address: whether the program writes the word.
+    written: Vec<u64>,
+    /// Reads of written words that may not simply use the word in place.
+    pub(super) seen: HashMap<u32, Seen>,
+    /// Writes whose value some read sees.
+    pub(super) forwarded: HashSet<u32>,
+    /// Writes that another write replaces before anybody looks.
+    pub(super) dead: HashSet<u32>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Kind {
+    Write,
+    Scatter,
+    Read,
+    Gather,
+}
+
+/// An access of a memory instruction: when, and the slice with its words.
+pub(super) fn access(chip: &Chip, issue: &lpu_checker::Issue) -> Option<(u64, SliceId, std::ops::Range<u32>)> {
+    let Queue::Mem(side, index) = issue.queue else { return None };
+    let delay = u64::from(chip.delay(issue.instruction.row().delay));
+    let (time, words) = match issue.instruction {
+        Instruction::Read { word, .. } => (issue.cycle, word.0..word.0 + 1),
+        Instruction::Write { word, .. } => (issue.cycle + delay, word.0..word.0 + 1),
+        Instruction::Gather { base, bits, .. } => {
+            (issue.cycle + u64::from(chip.values().mem_gather_access), base.0..base.0 + (1 << bits.0))
+        }
+        Instruction::Scatter { base, bits, .. } => (issue.cycle + delay, base.0..base.0 + (1 << bits.0)),
+        _ => return None,
+    };
+    Some((time, SliceId { side, index }, words))
+}
+
+impl Hazards {
+    pub(super) fn new(chip: &Chip, places: &Places, flow: &Flow) -> Self {
+        let mut hazards = Self {
+            written: vec![0; (places.end as usize / crate::places::UNIT).div_ceil(64) + 1],
+            seen: HashMap::new(),
+            forwarded: HashSet::new(),
+            dead: HashSet::new(),
+        };
+        let mut accesses: Vec<(At, u64, Kind, u32)> = Vec::new();
+        for (index, issue) in flow.issues.iter().enumerate() {
+            let kind = match issue.instruction {
+                Instruction::Write { .. } => Kind::Write,
+                Instruction::Scatter { .. } => Kind::Scatter,
+                _ => continue,
+            };
+            let Some((time, slice, words)) = access(chip, issue) else { continue };
+            for word in words {
+                let at = places.word(issue.chip, slice, word);
+                hazards.written[at.0 as usize / 64] |= 1 << (at.0 % 64);
+                accesses.push((at, time, kind, index as u32));
+            }
+        }
+        let mut last: HashMap<u32, u64> = HashMap::new();
+        for (index, issue) in flow.issues.iter().enumerate() {
+            let kind = match issue.instruction {
+                Instruction::Read { .. } => Kind::Read,
+                Instruction::Gather { .. } => Kind::Gather,
+                _ => continue,
+            };
+            let Some((time, slice, words)) = access(chip, issue) else { continue };
+            for word in words {
+                let at = places.word(issue.chip, slice, word);
+                if hazards.written(at) {
+                    accesses.push((at, time, kind, index as u32));
+                    if kind == Kind::Read {
+                        last.insert(index as u32, 0);
+                    }
+                }
+            }
+        }
+        if !last.is_empty() {
+            last_uses(chip, flow, &mut last);
+        }
+        accesses.sort_unstable();
+        for of_word in accesses.chunk_by(|one, other| one.0 == other.0) {
+            hazards.word(of_word, &last);
+        }
+        hazards
+    }
+
+    /// Whether the program writes the word at an address.
+    pub(super) fn written(&self, at: At) -> bool {
+        self.written.get(at.0 as usize / 64).is_some_and(|bits| bits >> (at.0 % 64) & 1 == 1)
+    }
+
+    /// The accesses of one word in order of time.
+    fn word(&mut self, accesses: &[(At, u64, Kind, u32)], last: &HashMap<u32, u64>) {
+        let mut source = None;
+        for (index, &(_, _, kind, issue)) in accesses.iter().enumerate() {
+            match kind {
+                Kind::Write => {
+                    source = Some(issue);
+                    let next = accesses[index + 1..].iter().map(|access| access.2).find(|&kind| kind != Kind::Read);
+                    if next == Some(Kind::Write) {
+                        self.dead.insert(issue);
+                    }
+                }
+                Kind::Scatter => source = None,
+                Kind::Gather => {}
+                Kind::Read => match source {
+                    Some(write) => {
+                        self.seen.insert(issue, Seen::Write(write));
+                        self.forwarded.insert(write);
+                    }
+                    None => {
+                        let changes = accesses[index + 1..].iter().find(|access| matches!(access.2, Kind::Write | Kind::Scatter));
+                        if changes.is_some_and(|change| change.1 <= last.get(&issue).copied().unwrap_or(0)) {
+                            self.seen.insert(issue, Seen::Now);
+                        }
+                    }
+                },
+            }
+        }
+    }
+}
+
+/// The cycle in which each of these reads is used for the last time; weights are used by passes.
+fn last_uses(chip: &Chip, flow: &Flow, last: &mut HashMap<u32, u64>) {
+    let mut installs: HashMap<u32, u64> = HashMap::new();
+    let mut loads: HashMap<u32, u64> = HashMap::new();
+    let of = |issue: u32| &flow.issues[issue as usize];
+    for &(consumer, producer) in &flow.ties {
+        if let Instruction::Abc { .. } = of(consumer).instruction {
+            let last = installs.entry(producer).or_default();
+            *last = (*last).max(of(consumer).cycle);
+        }
+    }
+    for &(consumer, producer) in &flow.ties {
+        if let (Instruction::Iw { .. }, Some(&used)) = (of(consumer).instruction, installs.get(&consumer)) {
+            let last = loads.entry(producer).or_default();
+            *last = (*last).max(used);
+        }
+    }
+    for (index, issue) in flow.issues.iter().enumerate() {
+        let time = match issue.instruction {
+            Instruction::Lw { .. } => loads.get(&(index as u32)).copied().unwrap_or(0),
+            _ => access(chip, issue).map_or(issue.cycle, |(time, ..)| time),
+        };
+        for feed in flow.feeds(index) {
+            if let Some(last) = last.get_mut(&feed.producer) {
+                *last = (*last).max(time);
+            }
+        }
+    }
+}

@@ -1,0 +1,324 @@
+//! From slots to addresses, and from components to tasks and phases.
+
+use super::builder::{Builder, NO_OP, Room, Slot};
+use crate::places::At;
+use crate::plan::{Activation, Op, Pass, Plan, Ref, Run, Source, Span, Task, Weights};
+
+/// Rows of a run that stay together, so that tasks can be cut evenly.
+const ROWS: u16 = 64;
+/// Operations of small components that are done as one task.
+const OPS: usize = 8;
+/// Bytes of rows a task, at most and at least.
+const BYTES: (usize, usize) = (96 << 10, 8 << 10);
+/// Tasks that a phase of passes is cut into when its rows are between these bounds.
+const CUTS: usize = 16;
+/// Lanes of a task of a pass by columns.
+const LANES: usize = 64;
+
+/// Where an operation stands: position, component, number.
+type Order = (u32, u32, u32);
+
+/// When a slot is last used.
+#[derive(Clone, Copy, Debug)]
+struct Life {
+    position: u32,
+    /// Rank of the last operation of the slot's own component that uses it; nothing when anybody else does.
+    own: Option<u32>,
+}
+
+/// Calls `f` with every slot that an operation takes.
+fn taken(plan: &Plan<Ref>, op: &Op<Ref>, mut f: impl FnMut(u32)) {
+    let mut of = |place: Ref| {
+        if let Ref::Slot(slot) = place {
+            f(slot);
+        }
+    };
+    match *op {
+        Op::Join { parts, .. } => parts.iter().flatten().for_each(|part| of(part.of())),
+        Op::Alu { sources, .. } => sources.iter().for_each(|source| {
+            if let Source::Wide(place) = source {
+                of(*place);
+            }
+        }),
+        Op::Copy { src, .. } => of(src.of()),
+        Op::Gather { map, .. } => map.iter().for_each(|byte| of(byte.of())),
+        Op::Scatter { src, map, .. } => [src, map[0], map[1]].iter().for_each(|byte| of(byte.of())),
+        Op::Switch { operands, taken, .. } => {
+            plan.operands[operands.range()][..usize::from(taken)].iter().for_each(|bytes| of(bytes.of()));
+        }
+        Op::Move { src, .. } => of(src),
+        Op::Zero { .. } => {}
+        Op::Prepare { low, high, .. } => [low, high].iter().for_each(|byte| of(byte.of())),
+        Op::Add { terms, .. } => plan.terms[terms.range()].iter().for_each(|&term| of(term)),
+        Op::Pass { planes, low, high, .. } => {
+            [low, high].iter().for_each(|byte| of(byte.of()));
+            for plane in planes {
+                plan.weights[plane as usize].rows.iter().for_each(|row| of(row.0));
+            }
+        }
+    }
+}
+
+/// Calls `f` with every slot that an operation makes.
+fn made(plan: &Plan<Ref>, op: &Op<Ref>, mut f: impl FnMut(u32)) {
+    let mut of = |place: Ref| {
+        if let Ref::Slot(slot) = place {
+            f(slot);
+        }
+    };
+    match *op {
+        Op::Join { dst, .. }
+        | Op::Alu { dst, .. }
+        | Op::Copy { dst, .. }
+        | Op::Gather { dst, .. }
+        | Op::Move { dst, .. }
+        | Op::Add { dst, .. }
+        | Op::Pass { dst, .. } => of(dst),
+        Op::Switch { operands, taken, .. } => {
+            plan.operands[operands.range()][usize::from(taken)..].iter().for_each(|bytes| of(bytes.of()));
+        }
+        Op::Prepare { prepared, .. } => of(Ref::Slot(prepared)),
+        Op::Scatter { .. } | Op::Zero { .. } => {}
+    }
+}
+
+fn lives(plan: &Plan<Ref>, slots: &[Slot], passes_at: &[u32], orders: &[Order], roots: &[u32]) -> Vec<Life> {
+    let mut lives: Vec<Life> = slots.iter().map(|slot| Life { position: slot.birth, own: (slot.op != NO_OP).then_some(0) }).collect();
+    let outside = |life: &mut Life, position: u32| {
+        life.position = life.position.max(position);
+        life.own = None;
+    };
+    for (rank, &(position, root, op)) in orders.iter().enumerate() {
+        taken(plan, &plan.ops[op as usize], |slot| {
+            let (life, slot) = (&mut lives[slot as usize], slots[slot as usize]);
+            if slot.op != NO_OP && slot.birth == position && roots[slot.op as usize] == root {
+                life.own = life.own.map(|_| rank as u32);
+            } else {
+                outside(life, position);
+            }
+        });
+    }
+    let mut used = |place: Ref, pass: u32| {
+        if let Ref::Slot(slot) = place {
+            outside(&mut lives[slot as usize], passes_at[pass as usize]);
+        }
+    };
+    for (number, pass) in plan.passes.iter().enumerate() {
+        let activation = match pass.activation {
+            Activation::I8(place) => place,
+            Activation::F16(slot) | Activation::I8F16(slot) => Ref::Slot(slot),
+        };
+        used(activation, number as u32);
+        used(pass.dst, number as u32);
+    }
+    for run in &plan.runs {
+        used(run.low, run.pass);
+        used(run.high, run.pass);
+    }
+    for columns in &plan.columns {
+        plan.operands[columns.rows.range()].iter().for_each(|row| used(row.of(), columns.pass));
+    }
+    lives
+}
+
+/// Rooms of one size that are free, and how many there ever were.
+struct Pool {
+    free: Vec<u32>,
+    bytes: usize,
+}
+
+/// Addresses of slots; of prepared activations their numbers.
+fn addresses(builder: &Builder<'_>, lives: &[Life], orders: &[Order], work: At) -> (Vec<u32>, u64, usize) {
+    let lanes = builder.places.lanes;
+    let slots = &builder.slots;
+    let last = lives.iter().map(|life| life.position).max().unwrap_or(0) as usize;
+    let mut ends: Vec<Vec<u32>> = vec![Vec::new(); last + 1];
+    let mut births: Vec<Vec<u32>> = vec![Vec::new(); last + 1];
+    for (number, slot) in slots.iter().enumerate().filter(|(_, slot)| slot.birth != u32::MAX) {
+        if slot.op == NO_OP {
+            births[slot.birth as usize].push(number as u32);
+        }
+    }
+    let mut next = work;
+    let mut prepared = 0u32;
+    let mut pools = [4 * lanes, lanes, 0].map(|bytes| Pool { free: Vec::new(), bytes: bytes.next_multiple_of(64) });
+    let mut found = vec![u32::MAX; slots.len()];
+    let pool = |room: Room| match room {
+        Room::Wide => 0,
+        Room::Narrow => 1,
+        Room::Prepared => 2,
+    };
+    let mut take = |pools: &mut [Pool; 3], own: &mut [Vec<u32>; 3], room: Room| {
+        let which = pool(room);
+        own[which].pop().or_else(|| pools[which].free.pop()).unwrap_or_else(|| {
+            if room == Room::Prepared {
+                prepared += 1;
+                return prepared - 1;
+            }
+            let at = next;
+            next = next.plus(pools[which].bytes);
+            at.0
+        })
+    };
+    let mut rank = 0;
+    for position in 0..=last as u32 {
+        let (mut own, mut held): ([Vec<u32>; 3], [Vec<u32>; 3]) = Default::default();
+        for &slot in &births[position as usize] {
+            found[slot as usize] = take(&mut pools, &mut own, slots[slot as usize].room);
+            ends[lives[slot as usize].position as usize].push(slot);
+        }
+        let mut component = u32::MAX;
+        while let Some(&(_, root, op)) = orders.get(rank).filter(|order| order.0 == position) {
+            if root != component {
+                // What a component frees, another may not take before the phase ends: they may run side by side.
+                for (held, own) in held.iter_mut().zip(&mut own) {
+                    held.append(own);
+                }
+                component = root;
+            }
+            let op = &builder.plan.ops[op as usize];
+            made(&builder.plan, op, |slot| {
+                if slots[slot as usize].op == NO_OP {
+                    return;
+                }
+                found[slot as usize] = take(&mut pools, &mut own, slots[slot as usize].room);
+                let life = lives[slot as usize];
+                if life.own.is_none_or(|own| own == 0) {
+                    ends[life.position as usize].push(slot);
+                }
+            });
+            let mut done = Vec::new();
+            taken(&builder.plan, op, |slot| {
+                if lives[slot as usize].own == Some(rank as u32) && !done.contains(&slot) {
+                    done.push(slot);
+                }
+            });
+            for slot in done {
+                own[pool(slots[slot as usize].room)].push(found[slot as usize]);
+            }
+            rank += 1;
+        }
+        for (pool, freed) in pools.iter_mut().zip(held.iter_mut().zip(&mut own)) {
+            pool.free.append(freed.0);
+            pool.free.append(freed.1);
+        }
+        for slot in std::mem::take(&mut ends[position as usize]) {
+            pools[pool(slots[slot as usize].room)].free.push(found[slot as usize]);
+        }
+    }
+    (found, (next.bytes() - work.bytes()) as u64, prepared as usize)
+}
+
+/// Lays a plan out: order of operations, addresses of slots, tasks and phases.
+pub(super) fn lay_out(mut builder: Builder<'_>, work: At) -> Plan<At> {
+    let count = builder.plan.ops.len() as u32;
+    let roots: Vec<u32> = (0..count).map(|op| builder.root(op)).collect();
+    let mut orders: Vec<Order> = (0..count).map(|op| (builder.positions[op as usize], roots[op as usize], op)).collect();
+    orders.sort_unstable();
+    let lives = lives(&builder.plan, &builder.slots, &builder.passes_at, &orders, &roots);
+    let (found, bytes, prepared) = addresses(&builder, &lives, &orders, work);
+    let passes_at = std::mem::take(&mut builder.passes_at);
+    let plan = builder.plan;
+    let at = |place: Ref| match place {
+        Ref::Word(at) => at,
+        Ref::Slot(slot) => At(found[slot as usize]),
+    };
+    let ops = orders.iter().map(|&(.., op)| match plan.ops[op as usize].map(at) {
+        Op::Prepare { prepared, low, high, int8 } => Op::Prepare { prepared: found[prepared as usize], low, high, int8 },
+        op => op,
+    });
+    let passes = plan.passes.iter().map(|pass| {
+        let activation = match pass.activation {
+            Activation::I8(place) => Activation::I8(at(place)),
+            Activation::F16(slot) => Activation::F16(found[slot as usize]),
+            Activation::I8F16(slot) => Activation::I8F16(found[slot as usize]),
+        };
+        Pass { activation, dst: at(pass.dst) }
+    });
+    let mut runs = Vec::with_capacity(plan.runs.len());
+    for run in &plan.runs {
+        let (low, high) = (at(run.low), at(run.high));
+        for first in (0..run.rows).step_by(usize::from(ROWS)) {
+            let bytes = usize::from(first) * plan.lanes;
+            let (low, high) = (low.plus(bytes), high.plus(bytes));
+            let (output, rows) = (run.output + first * run.step, ROWS.min(run.rows - first));
+            runs.push(Run { low, high, pass: run.pass, output, step: run.step, rows });
+        }
+    }
+    runs.sort_unstable_by_key(|run| (passes_at[run.pass as usize], run.low, run.pass));
+    let mut laid = Plan {
+        lanes: plan.lanes,
+        ops: ops.collect(),
+        operands: plan.operands.iter().map(|bytes| bytes.map(at)).collect(),
+        terms: plan.terms.iter().map(|&term| at(term)).collect(),
+        weights: plan
+            .weights
+            .iter()
+            .map(|weights| Weights { by_input: weights.by_input, rows: weights.rows.iter().map(|&(row, half)| (at(row), half)).collect() })
+            .collect(),
+        passes: passes.collect(),
+        windows: plan.windows,
+        maps: plan.maps,
+        columns: plan.columns,
+        runs,
+        prepared,
+        tasks: Vec::new(),
+        phases: Vec::new(),
+        work: bytes,
+    };
+    cut(&mut laid, &orders, &passes_at);
+    laid
+}
+
+/// Cuts a plan into phases and tasks.
+fn cut(plan: &mut Plan<At>, orders: &[Order], passes_at: &[u32]) {
+    let last = orders.iter().map(|order| order.0).chain(passes_at.iter().copied()).max();
+    let mut columns: Vec<u32> = (0..plan.columns.len() as u32).collect();
+    columns.sort_by_key(|&number| passes_at[plan.columns[number as usize].pass as usize]);
+    let (mut op, mut run, mut column) = (0, 0, 0);
+    for position in 0..=last.unwrap_or(0) {
+        let start = plan.tasks.len() as u32;
+        let mut from = op;
+        while let Some(&(_, root, _)) = orders.get(op).filter(|order| order.0 == position) {
+            while orders.get(op).is_some_and(|order| (order.0, order.1) == (position, root)) {
+                op += 1;
+            }
+            if op - from >= OPS {
+                plan.tasks.push(Task::Ops(Span { start: from as u32, end: op as u32 }));
+                from = op;
+            }
+        }
+        if op > from {
+            plan.tasks.push(Task::Ops(Span { start: from as u32, end: op as u32 }));
+        }
+        let at = |number: u32| passes_at[number as usize];
+        let end = run + plan.runs[run..].partition_point(|run| at(run.pass) <= position);
+        let size = |run: &Run<At>| {
+            let planes = if matches!(plan.passes[run.pass as usize].activation, Activation::F16(_)) { 2 } else { 1 };
+            planes * usize::from(run.rows) * plan.lanes
+        };
+        let bytes: usize = plan.runs[run..end].iter().map(size).sum();
+        let most = (bytes / CUTS).clamp(BYTES.1, BYTES.0);
+        let mut tasks = Vec::new();
+        while run < end {
+            let (begin, mut taken) = (run, 0);
+            while run < end && (taken == 0 || taken + size(&plan.runs[run]) <= most) {
+                taken += size(&plan.runs[run]);
+                run += 1;
+            }
+            tasks.push(Task::Runs(Span { start: begin as u32, end: run as u32 }));
+        }
+        while let Some(&number) = columns.get(column).filter(|&&number| at(plan.columns[number as usize].pass) == position) {
+            for lane in (0..plan.lanes).step_by(LANES) {
+                let lanes = LANES.min(plan.lanes - lane) as u16;
+                tasks.push(Task::Columns { columns: number, lane: lane as u16, lanes });
+            }
+            column += 1;
+        }
+        plan.tasks.append(&mut tasks);
+        let end = plan.tasks.len() as u32;
+        if end > start {
+            plan.phases.push(Span { start, end });
+        }
+    }
+}

@@ -1,0 +1,290 @@
+//! From a legal program's dataflow to a plan: every issue in order of time becomes operations over slots and words.
+
+mod builder;
+mod hazards;
+mod layout;
+mod weights;
+
+use std::collections::HashMap;
+
+use lpu_checker::{Feed, Flow};
+use lpu_chip::Chip;
+use lpu_isa::{ChipId, Edge, Instruction, Mode, PassFormat, Queue, Source as Operand, Unit};
+
+use crate::places::{At, Places};
+use crate::plan::{Bytes, Plan, Ref, Source};
+use builder::{Builder, Wide};
+use hazards::{Hazards, Seen, access};
+use weights::Planes;
+
+/// What an issue feeds.
+#[derive(Clone, Copy, Debug)]
+enum Fed {
+    Nothing,
+    /// Bytes of a wide slot, one stream each.
+    Wide(u32),
+    /// Narrow slots from this one on, one stream each.
+    Narrow(u32),
+    /// One stream.
+    One(Bytes<Ref>),
+}
+
+/// The results that an accumulator holds, in order.
+struct Sum {
+    format: PassFormat,
+    slots: Vec<u32>,
+}
+
+struct Elaborator<'a> {
+    chip: &'a Chip,
+    flow: &'a Flow,
+    hazards: &'a Hazards,
+    builder: Builder<'a>,
+    planes: Planes,
+    fed: Vec<Fed>,
+    /// What forwarded writes took.
+    forwarded: HashMap<u32, Bytes<Ref>>,
+    sums: HashMap<(ChipId, Queue, u8), Sum>,
+    /// The first tie of the issue at hand.
+    tie: usize,
+}
+
+/// The plan of a legal program. Its intermediate values lie from `work` on.
+pub(crate) fn elaborate(chip: &Chip, places: &Places, flow: &Flow, work: At) -> Plan<At> {
+    let hazards = Hazards::new(chip, places, flow);
+    let mut elaborator = Elaborator {
+        chip,
+        flow,
+        hazards: &hazards,
+        builder: Builder::new(places, &hazards),
+        planes: Planes::new(flow),
+        fed: vec![Fed::Nothing; flow.issues.len()],
+        forwarded: HashMap::new(),
+        sums: HashMap::new(),
+        tie: 0,
+    };
+    elaborator.run();
+    layout::lay_out(elaborator.builder, work)
+}
+
+impl Elaborator<'_> {
+    /// All issues in order of time; writes and scatters when they land, gathers when they access.
+    fn run(&mut self) {
+        let late = |instruction: &Instruction| {
+            matches!(instruction, Instruction::Write { .. } | Instruction::Scatter { .. } | Instruction::Gather { .. })
+        };
+        let mut waiting: Vec<(u64, bool, u32)> = Vec::new();
+        for (index, issue) in self.flow.issues.iter().enumerate() {
+            if late(&issue.instruction)
+                && let Some((time, ..)) = access(self.chip, issue)
+            {
+                waiting.push((time, matches!(issue.instruction, Instruction::Gather { .. }), index as u32));
+            }
+        }
+        waiting.sort_unstable();
+        let mut waiting = waiting.into_iter().peekable();
+        for index in 0..self.flow.issues.len() {
+            let issue = &self.flow.issues[index];
+            // A gather with an access delay of zero accesses in its own dispatch.
+            while let Some((_, _, landed)) = waiting.next_if(|&(time, _, of)| time <= issue.cycle && of as usize <= index) {
+                self.memory(landed as usize);
+            }
+            if !late(&issue.instruction) {
+                self.dispatch(index);
+            }
+        }
+        for (_, _, landed) in waiting {
+            self.memory(landed as usize);
+        }
+    }
+
+    fn bytes(&self, feed: Feed) -> Bytes<Ref> {
+        match self.fed[feed.producer as usize] {
+            Fed::Wide(slot) => Bytes::Lane(Ref::Slot(slot), feed.byte),
+            Fed::Narrow(first) => Bytes::Plane(Ref::Slot(first + u32::from(feed.byte))),
+            Fed::One(bytes) => bytes,
+            Fed::Nothing => unreachable!("a legal program's producers come before their consumers"),
+        }
+    }
+
+    fn taken(&self, index: usize) -> Vec<Bytes<Ref>> {
+        self.flow.feeds(index).iter().map(|&feed| self.bytes(feed)).collect()
+    }
+
+    /// A write, scatter or gather at its access.
+    fn memory(&mut self, index: usize) {
+        let issue = &self.flow.issues[index];
+        let Some((_, slice, words)) = access(self.chip, issue) else { return };
+        let taken = self.taken(index);
+        match issue.instruction {
+            Instruction::Write { .. } => {
+                let number = index as u32;
+                let mut src = taken[0];
+                if self.hazards.forwarded.contains(&number) {
+                    if let Bytes::Plane(Ref::Word(_)) = src {
+                        src = Bytes::Plane(Ref::Slot(self.builder.copy(src)));
+                    }
+                    self.forwarded.insert(number, src);
+                }
+                if !self.hazards.dead.contains(&number) {
+                    let at = self.builder.places.word(issue.chip, slice, words.start);
+                    self.builder.store(at, src);
+                }
+            }
+            Instruction::Scatter { .. } => {
+                let window = self.builder.window(issue.chip, slice, words);
+                self.builder.scatter(taken[0], [taken[1], taken[2]], window);
+            }
+            Instruction::Gather { .. } => {
+                let window = self.builder.window(issue.chip, slice, words);
+                let slot = self.builder.gather([taken[0], taken[1]], window);
+                self.fed[index] = Fed::One(Bytes::Plane(Ref::Slot(slot)));
+            }
+            _ => {}
+        }
+    }
+
+    /// The issues that this one is tied to; issues must be asked in order.
+    fn ties(&mut self, index: usize) -> Vec<u32> {
+        let ties = &self.flow.ties;
+        while self.tie < ties.len() && (ties[self.tie].0 as usize) < index {
+            self.tie += 1;
+        }
+        ties[self.tie..].iter().take_while(|tie| tie.0 as usize == index).map(|tie| tie.1).collect()
+    }
+
+    fn dispatch(&mut self, index: usize) {
+        let issue = &self.flow.issues[index];
+        match issue.instruction {
+            Instruction::Nop { .. } | Instruction::Repeat { .. } => {}
+            Instruction::Read { .. } => self.fed[index] = Fed::One(self.read(index)),
+            Instruction::Lw { row, orientation, format, .. } => {
+                let rows = self.taken(index);
+                self.planes.load(index as u32, row, orientation, format, rows);
+            }
+            Instruction::Iw { rows } => {
+                let loads = self.ties(index);
+                let odd = matches!(issue.queue, Queue::Mxm(_, plane, _) if plane % 2 == 1);
+                self.planes.install(&mut self.builder, index as u32, usize::from(rows.0), odd, &loads);
+            }
+            Instruction::Abc { format, .. } => {
+                let installs = self.ties(index);
+                let taken = self.taken(index);
+                let slot = self.planes.pass(&mut self.builder, format, &installs, &taken);
+                self.fed[index] = Fed::Wide(slot);
+            }
+            Instruction::Acc { accumulator, mode, dst } => {
+                let result = self.ties(index)[0] as usize;
+                let (Fed::Wide(slot), Instruction::Abc { format, .. }) = (self.fed[result], self.flow.issues[result].instruction) else {
+                    unreachable!("an accumulate takes a pass")
+                };
+                self.accumulate(index, (issue.chip, issue.queue, accumulator.0), mode, format, slot, dst.is_some());
+            }
+            instruction if issue.queue.unit() == Unit::Vxm => {
+                let slot = self.alu(index, instruction);
+                self.fed[index] = Fed::Wide(slot);
+            }
+            instruction => self.switch(index, instruction),
+        }
+    }
+
+    fn read(&mut self, index: usize) -> Bytes<Ref> {
+        let issue = &self.flow.issues[index];
+        let Some((_, slice, words)) = access(self.chip, issue) else { unreachable!("a read reads memory") };
+        let word = Bytes::Plane(Ref::Word(self.builder.places.word(issue.chip, slice, words.start)));
+        match self.hazards.seen.get(&(index as u32)) {
+            None => word,
+            Some(Seen::Now) => Bytes::Plane(Ref::Slot(self.builder.copy(word))),
+            Some(Seen::Write(write)) => self.forwarded[write],
+        }
+    }
+
+    fn accumulate(&mut self, index: usize, key: (ChipId, Queue, u8), mode: Mode, format: PassFormat, slot: u32, shown: bool) {
+        let sum = match mode {
+            Mode::Set => {
+                self.sums.insert(key, Sum { format, slots: vec![slot] });
+                self.sums.get_mut(&key)
+            }
+            Mode::Add => self.sums.get_mut(&key),
+        };
+        let Some(sum) = sum else { unreachable!("a legal program sets before it adds") };
+        if mode == Mode::Add {
+            sum.slots.push(slot);
+        }
+        if shown {
+            if sum.slots.len() > 1 {
+                sum.slots = vec![self.builder.add(sum.format, &sum.slots)];
+            }
+            self.fed[index] = Fed::Wide(sum.slots[0]);
+        }
+    }
+
+    fn alu(&mut self, index: usize, instruction: Instruction) -> u32 {
+        let operands = lpu_lanes::sources(&instruction).expect("a vector unit's queue holds ALU operations");
+        let feeds = self.flow.feeds(index);
+        let streams: usize = operands
+            .iter()
+            .flatten()
+            .filter(|(operand, _)| matches!(operand, Operand::Stream(_)))
+            .map(|&(_, width)| usize::from(width))
+            .sum();
+        let (mut streams, mut latches) = (feeds[..streams].iter(), feeds[streams..].iter());
+        let mut sources = [Source::None; 3];
+        for (source, operand) in sources.iter_mut().zip(operands) {
+            *source = match operand {
+                None => Source::None,
+                Some((Operand::Immediate(value), _)) => Source::Splat(value),
+                Some((Operand::Latch(_), _)) => match latches.next().map(|feed| self.fed[feed.producer as usize]) {
+                    Some(Fed::Wide(slot)) => Source::Wide(Wide::Slot(slot)),
+                    _ => unreachable!("a latch holds an ALU's result"),
+                },
+                Some((Operand::Stream(_), width)) => {
+                    let bytes: Vec<Bytes<Ref>> = streams.by_ref().take(usize::from(width)).map(|&feed| self.bytes(feed)).collect();
+                    Source::Wide(self.builder.wide(&bytes))
+                }
+            };
+        }
+        let significant = match instruction {
+            Instruction::Convert { to, .. } => to.bytes(),
+            _ => 4,
+        };
+        self.builder.alu(instruction, sources, significant)
+    }
+
+    /// A switch unit's instruction, as a movement of 32-bit lanes where it is one.
+    fn switch(&mut self, index: usize, instruction: Instruction) {
+        let taken = self.taken(index);
+        let fed = lanes_fed(&instruction);
+        if let Wide::Slot(slot) = self.builder.wide(&taken)
+            && taken.len() == usize::from(fed)
+            && let Some(map) = movement(&instruction, self.builder.places.lanes)
+        {
+            self.fed[index] = Fed::Wide(self.builder.movement(slot, map));
+            return;
+        }
+        let slots = self.builder.switch(instruction, &taken, fed);
+        self.fed[index] = Fed::Narrow(slots[0]);
+    }
+}
+
+fn lanes_fed(instruction: &Instruction) -> u8 {
+    instruction.streams().iter().filter(|used| used.flow == lpu_isa::Flow::Out).map(|used| used.width).sum()
+}
+
+/// Each lane's source in an instruction that moves lanes of all its streams alike; [`crate::run::NOWHERE`] where zero comes in.
+fn movement(instruction: &Instruction, lanes: usize) -> Option<Vec<u16>> {
+    let (by, block, group, edge) = match *instruction {
+        Instruction::ShiftLanes { by, edge, .. } => (i32::from(by.0), 1, 16, edge),
+        Instruction::ShiftSuperlanes { by, edge, .. } => (i32::from(by.0), 16, lanes as i32, edge),
+        _ => return None,
+    };
+    let source = |lane: i32| {
+        let (start, within) = (lane / group * group, lane % group - by * block);
+        match edge {
+            Edge::Wrap => (start + within.rem_euclid(group)) as u16,
+            Edge::Zero if (0..group).contains(&within) => (start + within) as u16,
+            Edge::Zero => crate::run::NOWHERE,
+        }
+    };
+    Some((0..lanes as i32).map(source).collect())
+}

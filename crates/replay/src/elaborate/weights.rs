@@ -1,0 +1,144 @@
+//! Weights of planes: rows from loads to installs to passes, and which kernel a pass takes.
+
+use std::collections::HashMap;
+
+use lpu_checker::Flow;
+use lpu_isa::{Instruction, LoadFormat, Orientation, PassFormat, Row};
+
+use super::builder::Builder;
+use crate::plan::{Activation, Bytes, Columns, Half, Ref, Span, Weights};
+
+/// Sixteen rows on their way into a buffer.
+struct Load {
+    row: Row,
+    by_input: bool,
+    widen: bool,
+    rows: Vec<Bytes<Ref>>,
+    /// Installs that are still to take it.
+    uses: u32,
+}
+
+/// What an array holds.
+struct Array {
+    weights: Weights<Ref>,
+    /// Number among the plan's weights, once a pass needs it there.
+    number: Option<u32>,
+    /// Passes that are still to take it.
+    uses: u32,
+}
+
+/// The loads and arrays that later instructions still take.
+pub(super) struct Planes {
+    loads: HashMap<u32, Load>,
+    arrays: HashMap<u32, Array>,
+    /// How many later instructions take each load and install.
+    uses: HashMap<u32, u32>,
+}
+
+impl Planes {
+    pub(super) fn new(flow: &Flow) -> Self {
+        let mut uses: HashMap<u32, u32> = HashMap::new();
+        for &(consumer, producer) in &flow.ties {
+            if !matches!(flow.issues[consumer as usize].instruction, Instruction::Acc { .. }) {
+                *uses.entry(producer).or_default() += 1;
+            }
+        }
+        Self { loads: HashMap::new(), arrays: HashMap::new(), uses }
+    }
+
+    pub(super) fn load(&mut self, issue: u32, row: Row, orientation: Orientation, format: LoadFormat, rows: Vec<Bytes<Ref>>) {
+        if let Some(&uses) = self.uses.get(&issue) {
+            let (by_input, widen) = (orientation == Orientation::In, format == LoadFormat::Widen);
+            self.loads.insert(issue, Load { row, by_input, widen, rows, uses });
+        }
+    }
+
+    pub(super) fn install(&mut self, builder: &mut Builder<'_>, issue: u32, rows: usize, odd: bool, loads: &[u32]) {
+        let uses = self.uses.get(&issue).copied().unwrap_or(0);
+        let mut places = vec![None; rows];
+        let mut by_input = false;
+        for load in loads {
+            let Some(found) = self.loads.get_mut(load) else { continue };
+            let half = match (found.widen, odd) {
+                (false, _) => Half::Whole,
+                (true, false) => Half::Low,
+                (true, true) => Half::High,
+            };
+            by_input = found.by_input;
+            if uses > 0 {
+                for (row, &bytes) in found.rows.iter().enumerate() {
+                    places[usize::from(found.row.0) + row] = Some((builder.plane(bytes), half));
+                }
+            }
+            found.uses -= 1;
+            if found.uses == 0 {
+                self.loads.remove(load);
+            }
+        }
+        if uses > 0 {
+            let rows = places.into_iter().map(|place| place.expect("a legal install finds all its rows")).collect();
+            self.arrays.insert(issue, Array { weights: Weights { by_input, rows }, number: None, uses });
+        }
+    }
+
+    /// A pass through the arrays of one or two installs; gives back the slot of its result.
+    pub(super) fn pass(&mut self, builder: &mut Builder<'_>, format: PassFormat, installs: &[u32], taken: &[Bytes<Ref>]) -> u32 {
+        let slot = self.pass_through(builder, format, installs, taken);
+        for install in installs {
+            if let Some(array) = self.arrays.get_mut(install) {
+                array.uses -= 1;
+                if array.uses == 0 {
+                    self.arrays.remove(install);
+                }
+            }
+        }
+        slot
+    }
+
+    fn pass_through(&mut self, builder: &mut Builder<'_>, format: PassFormat, installs: &[u32], taken: &[Bytes<Ref>]) -> u32 {
+        let array = |install: usize| &self.arrays[&installs[install.min(installs.len() - 1)]].weights;
+        let (low, high) = (array(0), array(1));
+        let all = |weights: &Weights<Ref>, half: Half| weights.rows.iter().all(|row| row.1 == half);
+        let alike = low.by_input == high.by_input && low.rows.len() == high.rows.len();
+        let pairs = || low.rows.iter().zip(&high.rows).map(|(low, high)| (low.0, high.0));
+        let activation = match format {
+            PassFormat::I8 if all(low, Half::Whole) => Some(Activation::I8(builder.plane(taken[0]))),
+            PassFormat::F16 if alike && all(low, Half::Whole) && all(high, Half::Whole) => {
+                Some(Activation::F16(builder.prepare(taken[0], taken[1], false)))
+            }
+            PassFormat::F16 if alike && all(low, Half::Low) && all(high, Half::High) && pairs().all(|(low, high)| low == high) => {
+                Some(Activation::I8F16(builder.prepare(taken[0], taken[1], true)))
+            }
+            _ => None,
+        };
+        let Some(activation) = activation else {
+            let numbers = [0, 1].map(|install| self.number(builder, installs[install.min(installs.len() - 1)]));
+            return builder.any_pass(format, numbers, taken[0], taken[taken.len() - 1]);
+        };
+        let two = matches!(activation, Activation::F16(_));
+        let rows: Vec<(Ref, Ref)> = pairs().collect();
+        let by_input = low.by_input;
+        let places = rows.iter().flat_map(|&(low, high)| [Some(low), two.then_some(high)]).flatten();
+        let outputs = if by_input { builder.places.lanes } else { rows.len() };
+        let (pass, slot) = builder.pass(activation, places.clone(), outputs);
+        if by_input {
+            let start = builder.plan.operands.len() as u32;
+            builder.plan.operands.extend(places.map(Bytes::Plane));
+            let rows = Span { start, end: builder.plan.operands.len() as u32 };
+            builder.plan.columns.push(Columns { pass, rows });
+        } else {
+            let rows = (0u16..).zip(rows).map(|(output, (low, high))| (low, if two { high } else { low }, output)).collect();
+            builder.rows(pass, rows);
+        }
+        slot
+    }
+
+    /// The number of an array among the plan's weights.
+    fn number(&mut self, builder: &mut Builder<'_>, install: u32) -> u32 {
+        let array = self.arrays.get_mut(&install).expect("the pass still takes it");
+        *array.number.get_or_insert_with(|| {
+            builder.plan.weights.push(array.weights.clone());
+            builder.plan.weights.len() as u32 - 1
+        })
+    }
+}

@@ -1,0 +1,90 @@
+//! Why a program cannot be replayed.
+
+use lpu_checker::CheckError;
+use lpu_isa::{SliceId, Violation};
+use thiserror::Error;
+
+/// A program, image or input that does not belong to this engine, or a program that is not legal.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ReplayError {
+    /// The image was made for vectors of another length.
+    #[error("the image has vectors of {found} bytes, this chip's have {expected}; use the chip that the program names")]
+    VectorBytes {
+        /// Bytes of a vector in the image.
+        found: u32,
+        /// Bytes of a vector of the chip.
+        expected: usize,
+    },
+    /// Words that the chip does not have.
+    #[error("{what} lies at word {word} of slice {slice}, outside the chip; use the chip that the program names")]
+    OutsideSram {
+        /// The extent, region or word.
+        what: String,
+        /// The slice.
+        slice: SliceId,
+        /// The first word outside.
+        word: u32,
+    },
+    /// A region whose runs do not hold its words.
+    #[error("region `{region}` needs {needed} words, its runs hold {found}; make its runs match its shape")]
+    RegionWords {
+        /// The region.
+        region: String,
+        /// Words that the shape needs.
+        needed: u64,
+        /// Words in the runs.
+        found: u64,
+    },
+    /// A region of that name does not exist.
+    #[error("the program has no {kind} `{name}`; it has {known}")]
+    UnknownRegion {
+        /// `input` or `region`.
+        kind: &'static str,
+        /// The name asked for.
+        name: String,
+        /// The names there are.
+        known: String,
+    },
+    /// Bytes that do not fill a region.
+    #[error("region `{region}` takes {expected} bytes, found {found}; give every element of its [vectors, lanes]")]
+    RegionBytes {
+        /// The region.
+        region: String,
+        /// Bytes that the shape needs.
+        expected: usize,
+        /// Bytes given.
+        found: usize,
+    },
+    /// The program is for more chips than the image names.
+    #[error("the program has {found} chips, this machine {expected}; build the machine for as many")]
+    Chips {
+        /// Chips of the program.
+        found: usize,
+        /// Chips of the machine.
+        expected: usize,
+    },
+    /// A program that cannot be checked.
+    #[error(transparent)]
+    Check(#[from] CheckError),
+    /// The first broken rule, as the checker finds it.
+    #[error("{0}; `lpu check` lists every broken rule with its source line")]
+    Fault(Violation),
+    /// A program that was prepared on another engine.
+    #[error("the program was prepared on another engine; prepare it on the one that runs it")]
+    OtherEngine,
+    /// More SRAM and intermediate values than addresses of the plan reach.
+    #[error("the image and its intermediate values take {bytes} bytes, more than 64 GiB; use a chip with less SRAM")]
+    TooLarge {
+        /// Bytes needed.
+        bytes: u64,
+    },
+    /// The system refused memory.
+    #[error("cannot map {bytes} bytes of memory: {error}; free some memory")]
+    Memory {
+        /// Bytes asked for.
+        bytes: usize,
+        /// The system's reason.
+        error: std::io::Error,
+    },
+}

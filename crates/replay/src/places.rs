@@ -1,0 +1,135 @@
+//! Where each word of SRAM lies on the host: words of the image's extents in the order of the file, so that a mapped file serves in place,
+//! all others behind it.
+
+use lpu_chip::Chip;
+use lpu_isa::{ChipId, Fill, Hemisphere, Image, SliceId};
+
+use crate::error::ReplayError;
+
+/// An address on the host, in sixteens of bytes from the beginning of the arena.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct At(pub(crate) u32);
+
+/// Bytes of a unit of [`At`].
+pub(crate) const UNIT: usize = 16;
+
+impl At {
+    pub(crate) fn from_bytes(bytes: u64) -> Self {
+        debug_assert!(bytes.is_multiple_of(UNIT as u64), "addresses are aligned");
+        Self((bytes / UNIT as u64) as u32)
+    }
+
+    pub(crate) fn bytes(self) -> usize {
+        self.0 as usize * UNIT
+    }
+
+    pub(crate) fn plus(self, bytes: usize) -> Self {
+        Self(self.0 + (bytes / UNIT) as u32)
+    }
+}
+
+/// Consecutive words of a slice that lie one after another.
+#[derive(Clone, Copy, Debug)]
+struct Segment {
+    word: u32,
+    count: u32,
+    at: At,
+}
+
+/// The host address of every word.
+#[derive(Clone, Debug)]
+pub(crate) struct Places {
+    pub(crate) lanes: usize,
+    words: u32,
+    slices_a_side: usize,
+    pub(crate) chips: usize,
+    /// By chip and slice, in order of words, without gaps.
+    slices: Vec<Vec<Segment>>,
+    /// Bytes of all words, file included.
+    pub(crate) end: u64,
+}
+
+impl Places {
+    /// Places for an image. With `file`, the bytes that the image borrows from, extents with content stay where they are in the file.
+    pub(crate) fn new(chip: &Chip, image: &Image<'_>, file: Option<&[u8]>) -> Result<Self, ReplayError> {
+        if !image.extents.is_empty() && image.vector_bytes as usize != chip.lanes() {
+            return Err(ReplayError::VectorBytes { found: image.vector_bytes, expected: chip.lanes() });
+        }
+        let lanes = chip.lanes();
+        let slices_a_side = chip.values().slices_per_side as usize;
+        let chips = image.extents.iter().map(|extent| usize::from(extent.place.chip.0)).max().unwrap_or(0) + 1;
+        let mapped = file.map_or(0, <[u8]>::len);
+        let mut places = Self {
+            lanes,
+            words: chip.words_per_slice(),
+            slices_a_side,
+            chips,
+            slices: vec![Vec::new(); chips * 2 * slices_a_side],
+            end: mapped.next_multiple_of(4096) as u64,
+        };
+        let base = file.map_or(0, |file| file.as_ptr() as usize);
+        for extent in &image.extents {
+            let place = extent.place;
+            let last = place.word.saturating_add(place.count.max(1) - 1);
+            if !places.contains(place.chip, place.slice, last) {
+                return Err(ReplayError::OutsideSram { what: "an extent of the image".into(), slice: place.slice, word: last });
+            }
+            let inside = match &extent.fill {
+                Fill::Bytes(bytes) => (bytes.as_ptr() as usize).checked_sub(base).filter(|at| at + bytes.len() <= mapped && at % UNIT == 0),
+                Fill::Zero => None,
+            };
+            let at = match inside {
+                Some(at) => At::from_bytes(at as u64),
+                None => places.reserve(u64::from(place.count) * lanes as u64),
+            };
+            let slice = places.slice(place.chip, place.slice);
+            places.slices[slice].push(Segment { word: place.word, count: place.count, at });
+        }
+        for slice in 0..places.slices.len() {
+            places.fill_gaps(slice);
+        }
+        Ok(places)
+    }
+
+    /// Room for more bytes behind all others.
+    fn reserve(&mut self, bytes: u64) -> At {
+        let at = At::from_bytes(self.end);
+        self.end += bytes.next_multiple_of(64);
+        at
+    }
+
+    fn fill_gaps(&mut self, slice: usize) {
+        let known = std::mem::take(&mut self.slices[slice]);
+        let mut all = Vec::with_capacity(2 * known.len() + 1);
+        let mut next = 0;
+        let end = Segment { word: self.words, count: 0, at: At(0) };
+        for segment in known.into_iter().chain([end]) {
+            if segment.word > next {
+                let count = segment.word - next;
+                let at = self.reserve(u64::from(count) * self.lanes as u64);
+                all.push(Segment { word: next, count, at });
+            }
+            next = segment.word + segment.count;
+            if segment.count > 0 {
+                all.push(segment);
+            }
+        }
+        self.slices[slice] = all;
+    }
+
+    fn slice(&self, chip: ChipId, slice: SliceId) -> usize {
+        let west = if slice.side == Hemisphere::West { self.slices_a_side } else { 0 };
+        usize::from(chip.0) * 2 * self.slices_a_side + west + usize::from(slice.index)
+    }
+
+    pub(crate) fn contains(&self, chip: ChipId, slice: SliceId, word: u32) -> bool {
+        usize::from(chip.0) < self.chips && usize::from(slice.index) < self.slices_a_side && word < self.words
+    }
+
+    /// Where a word lies; it must be one of [`Places::contains`].
+    pub(crate) fn word(&self, chip: ChipId, slice: SliceId, word: u32) -> At {
+        let segments = &self.slices[self.slice(chip, slice)];
+        let segment = segments[segments.partition_point(|segment| segment.word <= word) - 1];
+        segment.at.plus((word - segment.word) as usize * self.lanes)
+    }
+}

@@ -1,0 +1,202 @@
+//! A plan: the fixed dataflow of a program as flat lists, over slots while it is built and over addresses once it is laid out.
+
+use lpu_isa::{Instruction, PassFormat};
+
+use crate::places::At;
+
+/// One byte a lane: a vector of bytes, or one byte of each lane of a 32-bit vector.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) enum Bytes<R> {
+    Plane(R),
+    Lane(R, u8),
+}
+
+/// 32 bits a lane, or the same 32 bits in every lane.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Source<R> {
+    Wide(R),
+    Splat(u32),
+    None,
+}
+
+/// A range of one of the plan's lists.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Span {
+    pub(crate) start: u32,
+    pub(crate) end: u32,
+}
+
+impl Span {
+    pub(crate) fn range(self) -> std::ops::Range<usize> {
+        self.start as usize..self.end as usize
+    }
+}
+
+/// An operation that is done by one thread.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Op<R> {
+    /// 32-bit lanes from up to four bytes each, zero above.
+    Join { dst: R, parts: [Option<Bytes<R>>; 4] },
+    /// An ALU operation.
+    Alu { instruction: Instruction, dst: R, sources: [Source<R>; 3] },
+    /// Bytes to a vector of bytes.
+    Copy { dst: R, src: Bytes<R> },
+    /// A word of a window, chosen by the address in lane 0 of `map`.
+    Gather { dst: R, map: [Bytes<R>; 2], window: Span },
+    /// Bytes to a word of a window.
+    Scatter { src: Bytes<R>, map: [Bytes<R>; 2], window: Span },
+    /// Whatever a switch unit does: operands are its sources, then its results.
+    Switch { instruction: Instruction, operands: Span, taken: u8 },
+    /// A switch unit's movement of whole 32-bit lanes: `maps[map]` names each lane's source.
+    Move { dst: R, src: R, map: u32 },
+    /// Zero in all lanes from `from` on.
+    Zero { dst: R, from: u16 },
+    /// Makes activations ready for passes.
+    Prepare { prepared: u32, low: Bytes<R>, high: Bytes<R>, int8: bool },
+    /// The sum of results, in order.
+    Add { dst: R, format: PassFormat, terms: Span },
+    /// A pass through any weights, lane by lane.
+    Pass { dst: R, format: PassFormat, planes: [u32; 2], low: Bytes<R>, high: Bytes<R> },
+}
+
+/// What a pass multiplies its weights with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Activation<R> {
+    /// int8 weights, int8 activations.
+    I8(R),
+    /// fp16 weights in two byte planes, prepared activations.
+    F16(u32),
+    /// int8 weights widened to fp16, prepared activations.
+    I8F16(u32),
+}
+
+/// A pass whose weights are rows in place.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pass<R> {
+    pub(crate) activation: Activation<R>,
+    pub(crate) dst: R,
+}
+
+/// Rows of weights one after another in memory, each a dot product with the same activations.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Run<R> {
+    /// The first row; of fp16 its low bytes.
+    pub(crate) low: R,
+    /// High bytes of the first row of fp16.
+    pub(crate) high: R,
+    pub(crate) pass: u32,
+    /// Output of the first row, and from row to row.
+    pub(crate) output: u16,
+    pub(crate) step: u16,
+    pub(crate) rows: u16,
+}
+
+/// A pass whose rows are inputs: each row times one activation, summed lane by lane.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Columns {
+    pub(crate) pass: u32,
+    /// Rows in order of the input: low, and for fp16 high bytes, in `operands`.
+    pub(crate) rows: Span,
+}
+
+/// A part of a phase that one thread does.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Task {
+    /// Operations in order.
+    Ops(Span),
+    /// Runs of rows.
+    Runs(Span),
+    /// Some lanes of a pass by columns.
+    Columns { columns: u32, lane: u16, lanes: u16 },
+}
+
+/// Where a slot or word is, while a plan is built.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) enum Ref {
+    /// An intermediate value.
+    Slot(u32),
+    /// A word of SRAM.
+    Word(At),
+}
+
+/// Weights of a plane, for passes that no kernel does: by row its bytes and whether they are a half of widened int8.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Weights<R> {
+    pub(crate) by_input: bool,
+    pub(crate) rows: Vec<(R, Half)>,
+}
+
+/// Which byte of a weight a row of bytes gives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Half {
+    /// The byte itself.
+    Whole,
+    /// The low byte of the fp16 value of an int8.
+    Low,
+    /// The high byte.
+    High,
+}
+
+/// All lists of a plan.
+#[derive(Debug)]
+pub(crate) struct Plan<R> {
+    pub(crate) lanes: usize,
+    pub(crate) ops: Vec<Op<R>>,
+    pub(crate) operands: Vec<Bytes<R>>,
+    pub(crate) terms: Vec<R>,
+    pub(crate) windows: Vec<At>,
+    pub(crate) maps: Vec<Vec<u16>>,
+    pub(crate) weights: Vec<Weights<R>>,
+    pub(crate) passes: Vec<Pass<R>>,
+    pub(crate) runs: Vec<Run<R>>,
+    pub(crate) columns: Vec<Columns>,
+    /// Number of prepared activations alive at once.
+    pub(crate) prepared: usize,
+    pub(crate) tasks: Vec<Task>,
+    /// Phases in order, each a range of tasks that are independent of one another.
+    pub(crate) phases: Vec<Span>,
+    /// Bytes of intermediate values.
+    pub(crate) work: u64,
+}
+
+impl<R: Copy> Bytes<R> {
+    pub(crate) fn of(self) -> R {
+        match self {
+            Bytes::Plane(place) | Bytes::Lane(place, _) => place,
+        }
+    }
+
+    pub(crate) fn map<S>(self, mut to: impl FnMut(R) -> S) -> Bytes<S> {
+        match self {
+            Bytes::Plane(place) => Bytes::Plane(to(place)),
+            Bytes::Lane(place, byte) => Bytes::Lane(to(place), byte),
+        }
+    }
+}
+
+impl<R: Copy> Op<R> {
+    pub(crate) fn map<S>(self, mut to: impl FnMut(R) -> S) -> Op<S> {
+        match self {
+            Op::Join { dst, parts } => Op::Join { dst: to(dst), parts: parts.map(|part| part.map(|part| part.map(&mut to))) },
+            Op::Alu { instruction, dst, sources } => {
+                let sources = sources.map(|source| match source {
+                    Source::Wide(place) => Source::Wide(to(place)),
+                    Source::Splat(value) => Source::Splat(value),
+                    Source::None => Source::None,
+                });
+                Op::Alu { instruction, dst: to(dst), sources }
+            }
+            Op::Copy { dst, src } => Op::Copy { dst: to(dst), src: src.map(to) },
+            Op::Gather { dst, map, window } => Op::Gather { dst: to(dst), map: map.map(|byte| byte.map(&mut to)), window },
+            Op::Scatter { src, map, window } => Op::Scatter { src: src.map(&mut to), map: map.map(|byte| byte.map(&mut to)), window },
+            Op::Switch { instruction, operands, taken } => Op::Switch { instruction, operands, taken },
+            Op::Move { dst, src, map } => Op::Move { dst: to(dst), src: to(src), map },
+            Op::Zero { dst, from } => Op::Zero { dst: to(dst), from },
+            Op::Prepare { prepared, low, high, int8 } => Op::Prepare { prepared, low: low.map(&mut to), high: high.map(to), int8 },
+            Op::Add { dst, format, terms } => Op::Add { dst: to(dst), format, terms },
+            Op::Pass { dst, format, planes, low, high } => {
+                Op::Pass { dst: to(dst), format, planes, low: low.map(&mut to), high: high.map(to) }
+            }
+        }
+    }
+}

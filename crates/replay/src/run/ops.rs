@@ -1,0 +1,172 @@
+//! Operations: one vector in, one vector out.
+
+use lpu_isa::PassFormat;
+use lpu_num::fp32;
+use lpu_num::half::f16_to_f32;
+
+use super::{Job, MAX_LANES, NOWHERE};
+use crate::places::At;
+use crate::plan::{Bytes, Op, Source};
+
+impl Job {
+    fn lanes(&self) -> usize {
+        self.plan.lanes
+    }
+
+    /// A vector of bytes that an earlier task or operation made.
+    pub(super) fn read(&self, at: At) -> &[u8] {
+        // SAFETY: `elaborate` puts whoever writes these bytes into an earlier phase, or before this in one task, or into a later phase.
+        unsafe { self.arena.bytes(at, self.lanes()) }
+    }
+
+    #[allow(clippy::mut_from_ref, reason = "as `Arena::bytes_mut`")]
+    fn write(&self, at: At) -> &mut [u8] {
+        // SAFETY: `elaborate` lets no other task of this phase touch what an operation makes.
+        unsafe { self.arena.bytes_mut(at, self.lanes()) }
+    }
+
+    fn read_wide(&self, at: At) -> &[u32] {
+        // SAFETY: as `read`.
+        unsafe { self.arena.wide(at, self.lanes()) }
+    }
+
+    #[allow(clippy::mut_from_ref, reason = "as `Arena::bytes_mut`")]
+    fn write_wide(&self, at: At) -> &mut [u32] {
+        // SAFETY: as `write`.
+        unsafe { self.arena.wide_mut(at, self.lanes()) }
+    }
+
+    /// Copies bytes to `out`.
+    pub(super) fn copy(&self, src: Bytes<At>, out: &mut [u8]) {
+        match src {
+            Bytes::Plane(at) => out.copy_from_slice(self.read(at)),
+            Bytes::Lane(at, byte) => {
+                let shift = 8 * byte;
+                for (out, lane) in out.iter_mut().zip(self.read_wide(at)) {
+                    *out = (lane >> shift) as u8;
+                }
+            }
+        }
+    }
+
+    /// The byte of lane 0.
+    fn first(&self, src: Bytes<At>) -> u8 {
+        match src {
+            Bytes::Plane(at) => self.read(at)[0],
+            Bytes::Lane(at, byte) => (self.read_wide(at)[0] >> (8 * byte)) as u8,
+        }
+    }
+
+    /// The word of a window that an address in lane 0 chooses.
+    fn chosen(&self, map: [Bytes<At>; 2], window: crate::plan::Span) -> At {
+        let words = &self.plan.windows[window.range()];
+        let address = usize::from(self.first(map[0])) | usize::from(self.first(map[1])) << 8;
+        words[address & (words.len() - 1)]
+    }
+
+    /// The fp16 values in two byte vectors.
+    pub(super) fn numbers<'a>(&self, low: Bytes<At>, high: Bytes<At>, out: &'a mut [f32; MAX_LANES]) -> &'a [f32] {
+        let (mut lows, mut highs) = ([0; MAX_LANES], [0; MAX_LANES]);
+        let lanes = self.lanes();
+        self.copy(low, &mut lows[..lanes]);
+        self.copy(high, &mut highs[..lanes]);
+        for ((out, low), high) in out.iter_mut().zip(lows).zip(highs).take(lanes) {
+            *out = f16_to_f32(u16::from_le_bytes([low, high]));
+        }
+        &out[..lanes]
+    }
+
+    pub(super) fn op(&self, op: &Op<At>) {
+        match *op {
+            Op::Join { dst, parts } => self.join(parts, self.write_wide(dst)),
+            Op::Alu { instruction, dst, sources } => {
+                let mut splats = [[0; MAX_LANES]; 2];
+                let mut splats = splats.iter_mut();
+                let mut source = |source| match source {
+                    Source::Wide(at) => self.read_wide(at),
+                    Source::Splat(value) => match splats.next() {
+                        Some(splat) => {
+                            splat[..self.lanes()].fill(value);
+                            &splat[..self.lanes()]
+                        }
+                        None => &[],
+                    },
+                    Source::None => &[],
+                };
+                let sources = sources.map(&mut source);
+                lpu_lanes::operate(&instruction, sources, self.write_wide(dst));
+            }
+            Op::Copy { dst, src } => self.copy(src, self.write(dst)),
+            Op::Gather { dst, map, window } => self.write(dst).copy_from_slice(self.read(self.chosen(map, window))),
+            Op::Scatter { src, map, window } => self.copy(src, self.write(self.chosen(map, window))),
+            Op::Switch { instruction, operands, taken } => {
+                self.switch(&instruction, &self.plan.operands[operands.range()], usize::from(taken))
+            }
+            Op::Move { dst, src, map } => {
+                let src = self.read_wide(src);
+                for (out, &from) in self.write_wide(dst).iter_mut().zip(&self.plan.maps[map as usize]) {
+                    *out = if from == NOWHERE { 0 } else { src[usize::from(from)] };
+                }
+            }
+            Op::Zero { dst, from } => self.write_wide(dst)[usize::from(from)..].fill(0),
+            Op::Prepare { prepared, low, high, int8: _ } => {
+                let mut numbers = [0.0; MAX_LANES];
+                let numbers = self.numbers(low, high, &mut numbers);
+                // SAFETY: this task alone touches it in this phase.
+                unsafe { &mut *self.prepared[prepared as usize].get() }.load(numbers);
+            }
+            Op::Add { dst, format, terms } => self.add(format, &self.plan.terms[terms.range()], self.write_wide(dst)),
+            Op::Pass { dst, format, planes, low, high } => self.any_pass(format, planes, low, high, self.write_wide(dst)),
+        }
+    }
+
+    fn join(&self, parts: [Option<Bytes<At>>; 4], out: &mut [u32]) {
+        out.fill(0);
+        for (byte, part) in parts.into_iter().enumerate() {
+            match part {
+                None => {}
+                Some(Bytes::Plane(at)) => {
+                    for (out, &cell) in out.iter_mut().zip(self.read(at)) {
+                        *out |= u32::from(cell) << (8 * byte);
+                    }
+                }
+                Some(Bytes::Lane(at, of)) => {
+                    for (out, lane) in out.iter_mut().zip(self.read_wide(at)) {
+                        *out |= ((lane >> (8 * of)) & 0xff) << (8 * byte);
+                    }
+                }
+            }
+        }
+    }
+
+    fn switch(&self, instruction: &lpu_isa::Instruction, operands: &[Bytes<At>], taken: usize) {
+        const MOST: usize = 16;
+        let lanes = self.lanes();
+        let (mut value, mut out) = ([0; MOST * MAX_LANES], [0; MOST * MAX_LANES]);
+        let (sources, results) = operands.split_at(taken);
+        let value = &mut value[..taken * lanes];
+        for (cells, &source) in value.chunks_exact_mut(lanes).zip(sources) {
+            self.copy(source, cells);
+        }
+        let out = &mut out[..results.len() * lanes];
+        lpu_lanes::switch(instruction, value, out, lanes);
+        for (cells, result) in out.chunks_exact(lanes).zip(results) {
+            self.write(result.of()).copy_from_slice(cells);
+        }
+    }
+
+    fn add(&self, format: PassFormat, terms: &[At], out: &mut [u32]) {
+        let (&first, rest) = terms.split_first().expect("a sum has terms");
+        out.copy_from_slice(self.read_wide(first));
+        for &term in rest {
+            let term = self.read_wide(term);
+            match format {
+                PassFormat::I8 => out.iter_mut().zip(term).for_each(|(sum, &value)| *sum = sum.wrapping_add(value)),
+                PassFormat::F16 => out
+                    .iter_mut()
+                    .zip(term)
+                    .for_each(|(sum, &value)| *sum = fp32::add(f32::from_bits(*sum), f32::from_bits(value)).to_bits()),
+            }
+        }
+    }
+}

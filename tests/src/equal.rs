@@ -1,0 +1,105 @@
+//! Both engines side by side: same faults, cycles and every word of SRAM.
+
+use lpu::chip::Chip;
+use lpu::emulator::{Machine, RunError};
+use lpu::isa::{ChipId, Image, Program, RegionKind};
+use lpu::replay::{Replay, ReplayError};
+
+/// A program on the reference engine and on fast engines of several thread counts.
+pub struct Pair {
+    chip: Chip,
+    program: Program,
+    machine: Machine,
+    prepared: lpu::emulator::Prepared,
+    fast: Vec<(Replay, lpu::replay::Prepared)>,
+    chips: u16,
+}
+
+impl Pair {
+    /// Loads a program.
+    ///
+    /// # Panics
+    /// When an engine refuses it.
+    #[must_use]
+    pub fn new(chip: &Chip, image: &Image<'_>, program: &Program, threads: &[usize]) -> Self {
+        let machine = Machine::new(chip, image).expect("the image fits");
+        let prepared = machine.prepare(program).expect("the program fits");
+        let fast = threads.iter().map(|&threads| {
+            let replay = Replay::new(chip, image, threads).expect("the image fits");
+            let prepared = replay.prepare(image, program).expect("the program fits");
+            (replay, prepared)
+        });
+        let chips = image.extents.iter().map(|extent| extent.place.chip.0).max().unwrap_or(0) + 1;
+        Self { fast: fast.collect(), chip: chip.clone(), program: program.clone(), machine, prepared, chips }
+    }
+
+    /// Fills an input of all engines.
+    ///
+    /// # Panics
+    /// When an engine refuses it.
+    pub fn input(&mut self, name: &str, bytes: &[u8]) {
+        self.machine.write_input(&self.program, name, bytes).expect("the input fits");
+        for (replay, _) in &mut self.fast {
+            replay.write_input(&self.program, name, bytes).expect("the input fits");
+        }
+    }
+
+    /// Fills all inputs from a generator.
+    pub fn random_inputs(&mut self, next: &mut impl FnMut() -> u64) {
+        let inputs: Vec<(String, usize)> = self
+            .program
+            .regions
+            .iter()
+            .filter(|region| region.kind == RegionKind::Input)
+            .map(|region| (region.name.clone(), region.vectors as usize * region.lanes as usize * usize::from(region.format.bytes())))
+            .collect();
+        for (name, count) in inputs {
+            let bytes: Vec<u8> = (0..count).map(|_| next() as u8).collect();
+            self.input(&name, &bytes);
+        }
+    }
+
+    /// Runs all engines once; says what differs. A program that faults says so in all, and SRAM is not compared.
+    ///
+    /// # Errors
+    /// A description of the first difference.
+    ///
+    /// # Panics
+    /// When the reference engine fails in another way than by a fault.
+    pub fn run(&mut self) -> Result<bool, String> {
+        let expected = self.machine.run(&self.prepared, &mut ());
+        let mut legal = true;
+        for (replay, prepared) in &mut self.fast {
+            let threads = replay.threads();
+            match (&expected, replay.run(prepared)) {
+                (Ok(run), Ok(found)) if run.cycles == found.cycles => {}
+                (Err(RunError::Fault(first)), Err(ReplayError::Fault(found))) if first.key() == found.key() => legal = false,
+                (expected, found) => return Err(format!("{threads} threads: reference {expected:?}, fast {found:?}")),
+            }
+        }
+        if legal { self.compare().map(|()| true) } else { Ok(false) }
+    }
+
+    /// Every word of SRAM.
+    fn compare(&self) -> Result<(), String> {
+        for chip in (0..self.chips).map(ChipId) {
+            for slice in self.chip.slices() {
+                for word in 0..self.chip.words_per_slice() {
+                    let expected = self.machine.read_word(chip, slice, word).map_err(|error| error.to_string())?;
+                    for (replay, _) in &self.fast {
+                        let found = replay.read_word(chip, slice, word).map_err(|error| error.to_string())?;
+                        if expected != found {
+                            let lane = expected.iter().zip(found).position(|(one, other)| one != other).unwrap_or(0);
+                            let threads = replay.threads();
+                            let (one, other) = (expected[lane], found[lane]);
+                            return Err(format!(
+                                "{threads} threads: word {word} of {slice}, lane {lane}: reference {one:#04x}, fast {other:#04x}"
+                            ));
+                        }
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
