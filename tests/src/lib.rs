@@ -1,3 +1,4 @@
 //! What several cross-crate tests share.
 
 pub mod equal;
+pub mod grow;

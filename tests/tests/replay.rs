@@ -1,10 +1,13 @@
 //! The fast engine against the reference engine: every word of SRAM, faults and cycles, whatever the number of threads.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use lpu::isa::{TABLE, Unit, expand};
 use lpu::model::Checkpoint;
 use lpu::{Options, Precision, chip, compiler};
 use lpu_tests::equal::Pair;
+use lpu_tests::grow::{Dice, damage, grow};
 
 const CONTEXT: usize = 48;
 
@@ -30,4 +33,48 @@ fn compiled_decode_steps_are_equal() {
             }
         }
     }
+}
+
+#[test]
+fn grown_programs_are_equal() {
+    let small = chip::preset("test-small").unwrap();
+    let mut met = BTreeMap::<&str, usize>::new();
+    for seed in 0..80 {
+        let (image, program) = grow(&small, seed, 20 + seed as usize % 100);
+        for issue in program.queues.iter().flat_map(|queues| queues.values()).flat_map(|items| expand(items)) {
+            *met.entry(issue.instruction.row().mnemonic).or_default() += 1;
+        }
+        let mut pair = Pair::new(&small, &image, &program, &[1, 2, 3]);
+        let mut dice = Dice(seed);
+        for run in 0..3 {
+            pair.random_inputs(&mut || dice.roll());
+            assert_eq!(pair.run(), Ok(true), "seed {seed}, run {run}");
+        }
+    }
+    println!("{met:?}");
+    let missing: Vec<_> =
+        TABLE.iter().filter(|row| row.unit != Unit::Icu && !met.contains_key(row.mnemonic)).map(|row| row.mnemonic).collect();
+    assert!(missing.is_empty(), "never grown: {missing:?}");
+}
+
+#[test]
+fn damaged_programs_fault_alike_or_stay_equal() {
+    let small = chip::preset("test-small").unwrap();
+    let (mut legal, mut faults) = (0, 0);
+    for seed in 1000..1040 {
+        let (image, program) = grow(&small, seed, 50);
+        let mut dice = Dice(seed);
+        for _ in 0..16 {
+            let Some(damaged) = damage(&small, &program, &mut dice) else { continue };
+            let mut pair = Pair::new(&small, &image, &damaged, &[2]);
+            pair.random_inputs(&mut || dice.roll());
+            match pair.run() {
+                Ok(true) => legal += 1,
+                Ok(false) => faults += 1,
+                Err(difference) => panic!("seed {seed}: {difference}"),
+            }
+        }
+    }
+    println!("{legal} legal, {faults} faults");
+    assert!(legal >= 50 && faults >= 50, "{legal} legal, {faults} faults");
 }

@@ -246,6 +246,11 @@ impl Elaborator<'_> {
         }
         let significant = match instruction {
             Instruction::Convert { to, .. } => to.bytes(),
+            Instruction::Add { arithmetic, .. }
+            | Instruction::Sub { arithmetic, .. }
+            | Instruction::Mul { arithmetic, .. }
+            | Instruction::Negate { arithmetic, .. }
+            | Instruction::Abs { arithmetic, .. } => arithmetic.bytes(),
             _ => 4,
         };
         self.builder.alu(instruction, sources, significant)

@@ -4,7 +4,7 @@ use lpu_isa::PassFormat;
 use lpu_num::dot::{dot_f16_exact, dot_i8};
 use lpu_num::half::{f16_to_f32, i8_to_f16};
 
-use super::{Job, MAX_LANES};
+use super::{Job, Scratch};
 use crate::places::At;
 use crate::plan::{Bytes, Half};
 
@@ -25,15 +25,20 @@ impl Job {
         (byte, there)
     }
 
-    pub(super) fn any_pass(&self, format: PassFormat, planes: [u32; 2], low: Bytes<At>, high: Bytes<At>, out: &mut [u32]) {
+    pub(super) fn any_pass(
+        &self,
+        format: PassFormat,
+        planes: [u32; 2],
+        [low, high]: [Bytes<At>; 2],
+        out: &mut [u32],
+        scratch: &mut Scratch,
+    ) {
         let lanes = self.plan.lanes;
-        let mut bytes = [0; MAX_LANES];
-        self.copy(low, &mut bytes[..lanes]);
-        let mut numbers = [0.0; MAX_LANES];
-        let numbers = match format {
-            PassFormat::I8 => &[][..],
-            PassFormat::F16 => self.numbers(low, high, &mut numbers),
-        };
+        match format {
+            PassFormat::I8 => self.copy(low, &mut scratch.bytes[0][..lanes]),
+            PassFormat::F16 => self.numbers(low, high, scratch),
+        }
+        let (bytes, [numbers, row]) = (&scratch.bytes[0], &mut scratch.floats);
         for (output, out) in out.iter_mut().enumerate() {
             let weight = |plane: usize, input: usize| self.weight(planes[plane], output, input);
             *out = match format {
@@ -41,11 +46,10 @@ impl Job {
                     (0..lanes).fold(0i32, |sum, input| sum.wrapping_add(dot_i8(&[weight(0, input).0 as i8], &[bytes[input] as i8]))) as u32
                 }
                 PassFormat::F16 if weight(0, 0).1 || weight(1, 0).1 => {
-                    let mut row = [0.0; MAX_LANES];
                     for (input, cell) in row.iter_mut().enumerate().take(lanes) {
                         *cell = f16_to_f32(u16::from_le_bytes([weight(0, input).0, weight(1, input).0]));
                     }
-                    dot_f16_exact(&row[..lanes], numbers).to_bits()
+                    dot_f16_exact(&row[..lanes], &numbers[..lanes]).to_bits()
                 }
                 PassFormat::F16 => 0,
             };

@@ -3,7 +3,7 @@
 use lpu_num::dot::{max_abs, plane_i8};
 use lpu_num::half::f16_to_f32;
 
-use super::{Job, MAX_LANES};
+use super::{Job, Scratch};
 use crate::places::At;
 use crate::plan::{Activation, Columns, Run};
 
@@ -24,7 +24,7 @@ impl Job {
         unsafe { self.arena.bytes(at, rows * self.plan.lanes) }
     }
 
-    pub(super) fn rows(&self, run: &Run<At>) {
+    pub(super) fn rows(&self, run: &Run<At>, scratch: &mut Scratch) {
         let pass = self.plan.passes[run.pass as usize];
         let (lanes, rows) = (self.plan.lanes, usize::from(run.rows));
         let output = |row: usize| usize::from(run.output) + row * usize::from(run.step);
@@ -41,8 +41,7 @@ impl Job {
                 let whole = matches!(pass.activation, Activation::F16(_));
                 let high = self.rows_of(run.high, rows);
                 for (row, (low, high)) in low.chunks_exact(lanes).zip(high.chunks_exact(lanes)).enumerate() {
-                    let mut weights = [0.0; MAX_LANES];
-                    let weights = &mut weights[..lanes];
+                    let weights = &mut scratch.floats[0][..lanes];
                     for ((weight, &low), &high) in weights.iter_mut().zip(low).zip(high) {
                         *weight = if whole { f16_to_f32(u16::from_le_bytes([low, high])) } else { f32::from(low as i8) };
                     }
@@ -53,7 +52,7 @@ impl Job {
     }
 
     /// Some lanes of a pass by columns.
-    pub(super) fn columns(&self, columns: &Columns, lane: usize, lanes: usize) {
+    pub(super) fn columns(&self, columns: &Columns, lane: usize, lanes: usize, scratch: &mut Scratch) {
         let pass = self.plan.passes[columns.pass as usize];
         let rows = &self.plan.operands[columns.rows.range()];
         for lane in lane..lane + lanes {
@@ -66,7 +65,8 @@ impl Job {
                 Activation::F16(prepared) | Activation::I8F16(prepared) => {
                     // SAFETY: written in an earlier phase.
                     let prepared = unsafe { &*self.prepared[prepared as usize].get() };
-                    let mut weights = [0.0; MAX_LANES];
+                    let weights = &mut scratch.floats[0][..self.plan.lanes];
+                    weights.fill(0.0);
                     if matches!(pass.activation, Activation::F16(_)) {
                         for (weight, pair) in weights.iter_mut().zip(rows.chunks_exact(2)) {
                             *weight = f16_to_f32(u16::from_le_bytes([self.read(pair[0].of())[lane], self.read(pair[1].of())[lane]]));
@@ -76,7 +76,6 @@ impl Job {
                             *weight = f32::from(self.read(row.of())[lane] as i8);
                         }
                     }
-                    let weights = &weights[..self.plan.lanes];
                     prepared.row(weights, max_abs(weights)).to_bits()
                 }
             };

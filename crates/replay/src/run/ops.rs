@@ -4,7 +4,7 @@ use lpu_isa::PassFormat;
 use lpu_num::fp32;
 use lpu_num::half::f16_to_f32;
 
-use super::{Job, MAX_LANES, NOWHERE};
+use super::{Job, NOWHERE, Scratch};
 use crate::places::At;
 use crate::plan::{Bytes, Op, Source};
 
@@ -65,23 +65,21 @@ impl Job {
     }
 
     /// The fp16 values in two byte vectors.
-    pub(super) fn numbers<'a>(&self, low: Bytes<At>, high: Bytes<At>, out: &'a mut [f32; MAX_LANES]) -> &'a [f32] {
-        let (mut lows, mut highs) = ([0; MAX_LANES], [0; MAX_LANES]);
+    pub(super) fn numbers(&self, low: Bytes<At>, high: Bytes<At>, scratch: &mut Scratch) {
         let lanes = self.lanes();
+        let [lows, highs] = &mut scratch.bytes;
         self.copy(low, &mut lows[..lanes]);
         self.copy(high, &mut highs[..lanes]);
-        for ((out, low), high) in out.iter_mut().zip(lows).zip(highs).take(lanes) {
+        for ((out, &low), &high) in scratch.floats[0][..lanes].iter_mut().zip(&lows[..lanes]).zip(&highs[..lanes]) {
             *out = f16_to_f32(u16::from_le_bytes([low, high]));
         }
-        &out[..lanes]
     }
 
-    pub(super) fn op(&self, op: &Op<At>) {
+    pub(super) fn op(&self, op: &Op<At>, scratch: &mut Scratch) {
         match *op {
             Op::Join { dst, parts } => self.join(parts, self.write_wide(dst)),
             Op::Alu { instruction, dst, sources } => {
-                let mut splats = [[0; MAX_LANES]; 2];
-                let mut splats = splats.iter_mut();
+                let mut splats = scratch.wide.iter_mut();
                 let mut source = |source| match source {
                     Source::Wide(at) => self.read_wide(at),
                     Source::Splat(value) => match splats.next() {
@@ -100,7 +98,7 @@ impl Job {
             Op::Gather { dst, map, window } => self.write(dst).copy_from_slice(self.read(self.chosen(map, window))),
             Op::Scatter { src, map, window } => self.copy(src, self.write(self.chosen(map, window))),
             Op::Switch { instruction, operands, taken } => {
-                self.switch(&instruction, &self.plan.operands[operands.range()], usize::from(taken))
+                self.switch(&instruction, &self.plan.operands[operands.range()], usize::from(taken), scratch);
             }
             Op::Move { dst, src, map } => {
                 let src = self.read_wide(src);
@@ -110,13 +108,12 @@ impl Job {
             }
             Op::Zero { dst, from } => self.write_wide(dst)[usize::from(from)..].fill(0),
             Op::Prepare { prepared, low, high, int8: _ } => {
-                let mut numbers = [0.0; MAX_LANES];
-                let numbers = self.numbers(low, high, &mut numbers);
+                self.numbers(low, high, scratch);
                 // SAFETY: this task alone touches it in this phase.
-                unsafe { &mut *self.prepared[prepared as usize].get() }.load(numbers);
+                unsafe { &mut *self.prepared[prepared as usize].get() }.load(&scratch.floats[0][..self.lanes()]);
             }
             Op::Add { dst, format, terms } => self.add(format, &self.plan.terms[terms.range()], self.write_wide(dst)),
-            Op::Pass { dst, format, planes, low, high } => self.any_pass(format, planes, low, high, self.write_wide(dst)),
+            Op::Pass { dst, format, planes, low, high } => self.any_pass(format, planes, [low, high], self.write_wide(dst), scratch),
         }
     }
 
@@ -139,10 +136,9 @@ impl Job {
         }
     }
 
-    fn switch(&self, instruction: &lpu_isa::Instruction, operands: &[Bytes<At>], taken: usize) {
-        const MOST: usize = 16;
+    fn switch(&self, instruction: &lpu_isa::Instruction, operands: &[Bytes<At>], taken: usize, scratch: &mut Scratch) {
         let lanes = self.lanes();
-        let (mut value, mut out) = ([0; MOST * MAX_LANES], [0; MOST * MAX_LANES]);
+        let [value, out] = &mut scratch.bytes;
         let (sources, results) = operands.split_at(taken);
         let value = &mut value[..taken * lanes];
         for (cells, &source) in value.chunks_exact_mut(lanes).zip(sources) {
