@@ -8,6 +8,7 @@ use std::sync::OnceLock;
 #[cfg(feature = "tokenizer")]
 use crate::Tokenizer;
 use crate::folder::{self, Bytes, File, Files};
+use crate::gguf;
 use crate::graph::Builder;
 use crate::{Config, Dtype, Graph, ModelError, WeightId, Weights};
 
@@ -22,19 +23,25 @@ pub struct Checkpoint {
     weights: Weights,
     embedding: WeightId,
     positions: Option<WeightId>,
-    tokenizer_json: Option<Vec<u8>>,
+    tokenizer_json: Option<Result<Vec<u8>, String>>,
     #[cfg(feature = "tokenizer")]
     tokenizer: OnceLock<Result<Tokenizer, String>>,
 }
 
 impl Checkpoint {
     /// Opens a folder with `config.json`, `*.safetensors` and, if it is to take text,
-    /// `tokenizer.json`; the stop ids of a `generation_config.json` are added to the config's.
+    /// `tokenizer.json`; the stop ids of a `generation_config.json` are added to the config's. Or opens a GGUF file.
     ///
     /// # Errors
     /// Everything that can be wrong with config and weights; see [`ModelError`]. A damaged
     /// tokenizer is reported when it is used.
     pub fn open(folder: &Path) -> Result<Checkpoint, ModelError> {
+        let absolute = folder.canonicalize();
+        let absolute = absolute.as_deref().unwrap_or(folder);
+        if gguf::is_gguf(folder) {
+            let name = absolute.file_stem().map_or("model".into(), |name| name.to_string_lossy());
+            return Checkpoint::of_gguf(gguf::open(folder)?, &name);
+        }
         folder::check(folder)?;
         let config = folder::read(folder, "config.json")?.ok_or_else(|| ModelError::NoConfig { folder: folder.to_path_buf() })?;
         let mut config = Config::from_json(&config)?;
@@ -43,10 +50,20 @@ impl Checkpoint {
         }
         let files = folder::map_tensor_files(folder)?;
         let tokenizer_json = folder::read(folder, "tokenizer.json")?;
-        let absolute = folder.canonicalize();
-        let name = absolute.as_deref().unwrap_or(folder).file_name();
-        let name = name.map_or("model".into(), |name| name.to_string_lossy());
-        Checkpoint::assemble(config, &name, Some(files), tokenizer_json)
+        let name = absolute.file_name().map_or("model".into(), |name| name.to_string_lossy());
+        Checkpoint::assemble(config, &name, Some(files), tokenizer_json.map(Ok))
+    }
+
+    /// Makes a checkpoint from the bytes of a GGUF file; `name` is the model's and that in errors.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::open`].
+    pub fn from_gguf(name: &str, bytes: Cow<'static, [u8]>) -> Result<Checkpoint, ModelError> {
+        Checkpoint::of_gguf(gguf::parts(name, Bytes::Given(bytes))?, name)
+    }
+
+    fn of_gguf(parts: gguf::Parts, name: &str) -> Result<Checkpoint, ModelError> {
+        Checkpoint::assemble(parts.config, name, Some(parts.files), parts.tokenizer)
     }
 
     /// Makes a checkpoint from the contents of its files: `safetensors` are tensor files with
@@ -61,7 +78,7 @@ impl Checkpoint {
     ) -> Result<Checkpoint, ModelError> {
         let files = safetensors.into_iter().map(|(name, bytes)| File { name, bytes: Bytes::Given(bytes), tensors: None });
         let files = Files { files: files.collect(), index: None };
-        let tokenizer_json = tokenizer_json.map(<[u8]>::to_vec);
+        let tokenizer_json = tokenizer_json.map(|json| Ok(json.to_vec()));
         let config = Config::from_json(config_json)?;
         Checkpoint::assemble(config, "model", Some(files), tokenizer_json)
     }
@@ -75,7 +92,12 @@ impl Checkpoint {
         Checkpoint::assemble(Config::from_json(config_json)?, "config", None, None)
     }
 
-    fn assemble(config: Config, name: &str, files: Option<Files>, tokenizer_json: Option<Vec<u8>>) -> Result<Checkpoint, ModelError> {
+    fn assemble(
+        config: Config,
+        name: &str,
+        files: Option<Files>,
+        tokenizer_json: Option<Result<Vec<u8>, String>>,
+    ) -> Result<Checkpoint, ModelError> {
         let mut builder = Builder::default();
         config.decoder.build(&config, &mut builder);
         let weights = match files {
@@ -159,9 +181,9 @@ impl Checkpoint {
         Ok(true)
     }
 
-    /// The bytes of `tokenizer.json`, if there is one.
+    /// The bytes of `tokenizer.json`, if there is one; for a GGUF file one made from its metadata, if they can be taken over.
     pub fn tokenizer_json(&self) -> Option<&[u8]> {
-        self.tokenizer_json.as_deref()
+        self.tokenizer_json.as_ref()?.as_deref().ok()
     }
 
     /// The tokenizer, loaded at the first call.
@@ -170,7 +192,8 @@ impl Checkpoint {
     /// [`ModelError::NoTokenizer`] and [`ModelError::BadTokenizer`].
     #[cfg(feature = "tokenizer")]
     pub fn tokenizer(&self) -> Result<&Tokenizer, ModelError> {
-        let json = self.tokenizer_json().ok_or_else(|| ModelError::NoTokenizer { model: self.name.clone() })?;
+        let json = self.tokenizer_json.as_ref().ok_or_else(|| ModelError::NoTokenizer { model: self.name.clone() })?;
+        let json = json.as_ref().map_err(|detail| ModelError::GgufTokenizer { model: self.name.clone(), detail: detail.clone() })?;
         self.tokenizer.get_or_init(|| Tokenizer::load(json)).as_ref().map_err(|detail| ModelError::BadTokenizer { detail: detail.clone() })
     }
 }

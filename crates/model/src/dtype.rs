@@ -19,6 +19,10 @@ pub enum Dtype {
     /// Blocks of 32: an fp16 scale, then 16 bytes of two numbers from 0 to 15, elements 0 to 15 in the low halves and 16 to 31 in the
     /// high ones. An element is `scale * (number - 8)`.
     Q4_0,
+    /// Blocks of 256: the low four bits of each number, the high two, 16 signed scales of 16 elements each, an fp16 scale. An element
+    /// is `scale * scale_j * (number - 32)`.
+    #[allow(non_camel_case_types, reason = "the name that these files are known by")]
+    Q6_K,
 }
 
 impl Dtype {
@@ -29,6 +33,7 @@ impl Dtype {
             Dtype::F16 | Dtype::BF16 => (1, 2),
             Dtype::Q8_0 => (32, 34),
             Dtype::Q4_0 => (32, 18),
+            Dtype::Q6_K => (256, 210),
         }
     }
 
@@ -38,7 +43,7 @@ impl Dtype {
         elements / block * bytes
     }
 
-    /// The name that `config.json` uses (`float32`, `float16`, `bfloat16`), or GGUF (`q8_0`, `q4_0`).
+    /// The name that `config.json` uses (`float32`, `float16`, `bfloat16`), or GGUF (`q8_0`, `q4_0`, `q6_k`).
     pub fn name(self) -> &'static str {
         match self {
             Dtype::F32 => "float32",
@@ -46,6 +51,7 @@ impl Dtype {
             Dtype::BF16 => "bfloat16",
             Dtype::Q8_0 => "q8_0",
             Dtype::Q4_0 => "q4_0",
+            Dtype::Q6_K => "q6_k",
         }
     }
 
@@ -65,7 +71,7 @@ impl Dtype {
         }
     }
 
-    /// Converts little-endian elements to float32; exact for all but the quantised types, whose elements are one product.
+    /// Converts little-endian elements to float32; exact for all but the quantised types, whose elements are one product or two.
     ///
     /// `bytes` holds exactly `out.len()` elements. It need not be aligned.
     pub(crate) fn read(self, bytes: &[u8], out: &mut [f32]) {
@@ -104,6 +110,11 @@ impl Dtype {
                     }
                 }
             }
+            Dtype::Q6_K => {
+                for (values, raw) in out.chunks_exact_mut(256).zip(bytes.chunks_exact(210)) {
+                    q6_k(raw, values);
+                }
+            }
         }
     }
 
@@ -111,9 +122,25 @@ impl Dtype {
     pub(crate) fn element(self, bytes: &[u8], index: usize) -> f32 {
         let (block, size) = self.block();
         let start = index / block * size;
-        let mut values = [0.0; 32];
+        let mut values = [0.0; 256];
         self.read(&bytes[start..start + size], &mut values[..block]);
         values[index % block]
+    }
+}
+
+/// One block of [`Dtype::Q6_K`]: two halves of 128 elements; in a half the low bits of elements 0 to 63 are the low halves of 64 bytes,
+/// those of 64 to 127 the high halves, and byte `l` of 32 holds the high bits of the elements `l`, `l + 32`, `l + 64`, `l + 96`.
+fn q6_k(raw: &[u8], values: &mut [f32]) {
+    let (low, rest) = raw.split_at(128);
+    let (high, rest) = rest.split_at(64);
+    let (scales, scale) = rest.split_at(16);
+    let scale = f16_to_f32(u16::from_le_bytes([scale[0], scale[1]]));
+    for (index, value) in values.iter_mut().enumerate() {
+        let (half, place) = (index / 128, index % 128);
+        let four = low[64 * half + place % 64] >> (4 * (place / 64)) & 15;
+        let two = high[32 * half + place % 32] >> (2 * (place / 32)) & 3;
+        let number = (four | two << 4) as i8 - 32;
+        *value = scale * f32::from(scales[index / 16] as i8) * f32::from(number);
     }
 }
 

@@ -18,7 +18,7 @@ pub enum ModelError {
         path: PathBuf,
     },
     /// The path is not a folder.
-    #[error("{path}: this is a file, not a folder; give the folder that holds config.json and *.safetensors")]
+    #[error("{path}: this is a file, not a folder; give the folder that holds config.json and *.safetensors, or a .gguf file")]
     NotAFolder {
         /// The path asked for.
         path: PathBuf,
@@ -325,7 +325,9 @@ pub enum ModelError {
         fields: &'static str,
     },
     /// A tensor has an element type that is not read.
-    #[error("{file}: tensor \"{tensor}\" is of type {found}; only F32, F16 and BF16 are read, convert the checkpoint to one of them")]
+    #[error(
+        "{file}: tensor \"{tensor}\" is of type {found}; only F32, F16 and BF16 (in GGUF files also Q8_0, Q4_0 and Q6_K) are read, convert the checkpoint to one of them"
+    )]
     TensorType {
         /// The tensor file.
         file: String,
@@ -346,6 +348,32 @@ pub enum ModelError {
         found: Dtype,
         /// The type of the first expert.
         first: Dtype,
+    },
+
+    // GGUF files.
+    /// The file's structure or metadata are damaged, hostile or of another kind.
+    #[error("{file}: {detail}; download the file again, or use another one of the model")]
+    BadGguf {
+        /// The file.
+        file: String,
+        /// What is wrong.
+        detail: String,
+    },
+    /// The metadata describe no model that can be run. The fields named are those of the `config.json` that the metadata stand for.
+    #[error("{file}: as the metadata stand, {source}")]
+    GgufModel {
+        /// The file.
+        file: String,
+        /// What is wrong.
+        source: Box<ModelError>,
+    },
+    /// The tokenizer in the file cannot be taken over.
+    #[error("the tokenizer of {model}: {detail}; give token ids with --tokens")]
+    GgufTokenizer {
+        /// Name of the model.
+        model: String,
+        /// What is wrong.
+        detail: String,
     },
 
     // Tokens and text.

@@ -36,7 +36,6 @@ pub(crate) enum Order {
     Plain,
     /// In each head of this many outputs, output `i` of the first half and then `i` of the second, for one i after another:
     /// the way of GGUF files for queries and keys of Llama.
-    #[allow(dead_code, reason = "made by the reader of GGUF files")]
     Paired(usize),
 }
 

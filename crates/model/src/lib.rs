@@ -1,6 +1,6 @@
-//! Hugging Face folders and tokenizers, read into a decode graph with its weights.
+//! Hugging Face folders, GGUF files and tokenizers, read into a decode graph with its weights.
 //!
-//! The way of the data through this crate: a folder (or bytes embedded in a program) becomes a
+//! The way of the data through this crate: a folder, a GGUF file or bytes embedded in a program become a
 //! [`Checkpoint`], which owns
 //!
 //! - a [`Config`]: the checked contents of `config.json`, which also gives the rotary row of a position;
@@ -19,6 +19,7 @@ mod error;
 mod family;
 mod fields;
 mod folder;
+mod gguf;
 mod graph;
 mod header;
 mod rope;

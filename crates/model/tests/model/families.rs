@@ -31,7 +31,7 @@ fn reference(name: &str) -> (Vec<u32>, Vec<f32>) {
 }
 
 /// The largest error of a row of logits over the row's norm.
-fn error(found: &[Vec<f64>], expected: &[f32]) -> f64 {
+pub(crate) fn error(found: &[Vec<f64>], expected: &[f32]) -> f64 {
     let rows = found.iter().zip(expected.chunks(found[0].len()));
     let relative = rows.map(|(found, expected)| {
         let pairs = found.iter().zip(expected).map(|(found, expected)| (found - f64::from(*expected)).powi(2));

@@ -3,6 +3,7 @@
 mod bad_tensors;
 mod config;
 mod families;
+mod gguf;
 mod graph;
 mod interpret;
 mod logits;
