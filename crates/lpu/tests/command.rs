@@ -36,6 +36,22 @@ fn the_shipped_model_continues_as_its_float32_twin() {
 }
 
 #[test]
+fn a_gguf_file_runs_and_compiles_like_a_folder() {
+    let folder = scratch("gguf");
+    let file = folder.join("tiny.lpb").display().to_string();
+    let model = root("tests/checkpoints/gguf/llama-q4_0.gguf");
+    let feed = ["--prompt", "the cat", "--max-tokens", "3", "--ignore-eos", "--json"];
+    let direct = json(&lpu(&[&["generate", &model, "--context", "16"], &feed[..]].concat()));
+    assert_eq!(direct["model"], "llama-q4_0");
+    assert_eq!(direct["tokens"].as_array().unwrap().len(), 3);
+    json(&lpu(&["compile", &model, "-o", &file, "--context", "16", "--json"]));
+    let loaded = json(&lpu(&[&["generate", &file], &feed[..]].concat()));
+    assert_eq!((&direct["tokens"], &direct["text"], &direct["hash"]), (&loaded["tokens"], &loaded["text"], &loaded["hash"]));
+    let graph = String::from_utf8(lpu(&["inspect", "graph", &model]).stdout).unwrap();
+    assert!(graph.contains("linear(head.norm) weight=lm_head.weight [290 x 256]"), "{graph}");
+}
+
+#[test]
 fn a_compiled_file_gives_the_tokens_of_its_folder() {
     let folder = scratch("compiled");
     let file = folder.join("gqa.lpb").display().to_string();

@@ -62,6 +62,11 @@ impl Checkpoint {
         Checkpoint::of_gguf(gguf::parts(name, Bytes::Given(bytes))?, name)
     }
 
+    /// Whether a path is that of a GGUF file: by its name, or by its first bytes.
+    pub fn is_gguf(path: &Path) -> bool {
+        gguf::is_gguf(path)
+    }
+
     fn of_gguf(parts: gguf::Parts, name: &str) -> Result<Checkpoint, ModelError> {
         Checkpoint::assemble(parts.config, name, Some(parts.files), parts.tokenizer)
     }
@@ -186,14 +191,25 @@ impl Checkpoint {
         self.tokenizer_json.as_ref()?.as_deref().ok()
     }
 
+    /// The bytes of `tokenizer.json`, as [`Checkpoint::tokenizer_json`], or why a GGUF file's tokenizer cannot be taken over.
+    ///
+    /// # Errors
+    /// [`ModelError::GgufTokenizer`].
+    pub fn checked_tokenizer_json(&self) -> Result<Option<&[u8]>, ModelError> {
+        let checked = self
+            .tokenizer_json
+            .as_ref()
+            .map(|json| json.as_deref().map_err(|detail| ModelError::GgufTokenizer { model: self.name.clone(), detail: detail.clone() }));
+        checked.transpose()
+    }
+
     /// The tokenizer, loaded at the first call.
     ///
     /// # Errors
     /// [`ModelError::NoTokenizer`] and [`ModelError::BadTokenizer`].
     #[cfg(feature = "tokenizer")]
     pub fn tokenizer(&self) -> Result<&Tokenizer, ModelError> {
-        let json = self.tokenizer_json.as_ref().ok_or_else(|| ModelError::NoTokenizer { model: self.name.clone() })?;
-        let json = json.as_ref().map_err(|detail| ModelError::GgufTokenizer { model: self.name.clone(), detail: detail.clone() })?;
+        let json = self.checked_tokenizer_json()?.ok_or_else(|| ModelError::NoTokenizer { model: self.name.clone() })?;
         self.tokenizer.get_or_init(|| Tokenizer::load(json)).as_ref().map_err(|detail| ModelError::BadTokenizer { detail: detail.clone() })
     }
 }

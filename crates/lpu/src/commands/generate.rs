@@ -19,7 +19,7 @@ use super::{Engine, Outcome, Target, Usage, files};
 
 #[derive(Args)]
 pub(crate) struct Generate {
-    /// Folder in Hugging Face form or compiled .lpb; nothing for the model that ships
+    /// Folder in Hugging Face form, .gguf file or compiled .lpb; nothing for the model that ships
     model: Option<PathBuf>,
     /// Text to go on from
     #[arg(long, conflicts_with = "tokens")]
@@ -214,7 +214,8 @@ impl Generate {
                     Some(path) => Checkpoint::open(path)?,
                     None => files::shipped()?,
                 };
-                let tokenizer = checkpoint.tokenizer_json().map(Tokenizer::from_json).transpose();
+                let json = checkpoint.checked_tokenizer_json();
+                let tokenizer = json.and_then(|json| json.map(Tokenizer::from_json).transpose());
                 let tokenizer = if self.tokens.is_some() { tokenizer.unwrap_or(None) } else { tokenizer? };
                 let (prompt, text) = self.prompt(tokenizer.as_ref(), path.is_none())?;
                 let context = self.target.context.unwrap_or_else(|| self.fed(prompt.len()).next_multiple_of(64));

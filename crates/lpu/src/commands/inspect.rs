@@ -29,7 +29,7 @@ pub(crate) struct Inspect {
     /// What to show
     #[arg(value_enum)]
     step: Step,
-    /// Program file or model folder; nothing for the model that ships
+    /// Program file, model folder or .gguf file; nothing for the model that ships
     file: Option<PathBuf>,
     #[command(flatten)]
     target: Target,
@@ -38,7 +38,7 @@ pub(crate) struct Inspect {
 impl Inspect {
     pub(crate) fn run(self) -> Outcome {
         let file = self.file.as_deref();
-        let is_program = file.is_some_and(|path| path.is_file());
+        let is_program = file.is_some_and(|path| path.is_file() && !Checkpoint::is_gguf(path));
         let mut out = std::io::BufWriter::new(std::io::stdout().lock());
         if is_program {
             let container = files::program(file.expect("a program has a path"))?.container;

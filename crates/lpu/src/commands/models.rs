@@ -16,7 +16,7 @@ use super::{Outcome, Target, files, generate};
 
 #[derive(Args)]
 pub(crate) struct Compile {
-    /// Folder in Hugging Face form, or a config.json with --timing-only
+    /// Folder in Hugging Face form or .gguf file, or a config.json with --timing-only
     model: PathBuf,
     /// Program file to write
     #[arg(short, long, required_unless_present = "timing_only")]
