@@ -65,6 +65,7 @@ fn all(count: usize) {
     for name in CHECKPOINTS {
         compare(name, Precision::F16, count, 0.01);
         compare(name, Precision::W8A8, count, 0.10);
+        compare(name, Precision::W8A16, count, 0.05);
     }
 }
 

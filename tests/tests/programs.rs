@@ -24,7 +24,7 @@ fn session(name: &str, precision: Precision) -> Session {
 fn the_checker_finds_compiled_programs_legal() {
     let tsp = chip::preset("tsp-v1").unwrap();
     for name in ["plain", "gqa", "odd", "wide", "wide_head", "deep"] {
-        for precision in [Precision::F16, Precision::W8A8] {
+        for precision in [Precision::F16, Precision::W8A8, Precision::W8A16] {
             for context in [1, 48, 336] {
                 let compiled = compiler::compile(&checkpoint(name), &tsp, &Options { precision, context }).unwrap();
                 let program = &compiled.programs[0];

@@ -1,10 +1,13 @@
 //! Chains: small dataflow graphs over ALUs and SXM units with fixed relative times, placed as one rigid block.
 //! A result stays in its ALU's latch until its last use; operands from memory arrive just in time.
 
+use std::collections::BTreeSet;
+
 use lpu_isa::{Arithmetic, DelayClass, Edge, Format, GroupWidth, Hemisphere, Instruction, Number, Queue, Shift, Source, Stream, Target};
 use smallvec::SmallVec;
 
-use crate::scheduler::{Parked, Scheduler};
+use crate::scheduler::Scheduler;
+use crate::vectors::Parked;
 
 /// An operation of an ALU.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -47,7 +50,8 @@ impl Op {
         }
     }
 
-    fn result_bytes(self) -> u8 {
+    /// Bytes of a result.
+    pub(crate) fn result_bytes(self) -> u8 {
         match self {
             Op::Convert(_, to) => to.bytes(),
             _ => 4,
@@ -67,27 +71,16 @@ pub(crate) enum Feed {
     Value(usize),
     /// A constant in every lane.
     Immediate(f32),
-    /// Stream group `index` that arrives at the VXM in this cycle of the chain.
-    Arrival(usize, u64),
-    /// The latch of an ALU outside the chain; the caller knows that it holds the value from this cycle of the chain on.
-    Latch(u16, u64),
-}
-
-impl Feed {
-    fn value(self) -> Option<usize> {
-        match self {
-            Feed::Value(index) => Some(index),
-            _ => None,
-        }
-    }
+    /// Stream group `index` that arrives at the VXM in cycle 0 of the chain.
+    Arrival(usize),
 }
 
 /// Where a node's result goes beside its latch.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Sink {
     None,
-    /// Output `index` of the chain, parked in memory.
-    Park(usize),
+    /// Output `index` of the chain, parked in memory on a side.
+    Park(usize, Hemisphere),
     /// The SXM of a side.
     Switch(Hemisphere),
 }
@@ -98,26 +91,37 @@ enum Kind {
         op: Op,
         sources: SmallVec<[Feed; 3]>,
         sink: Sink,
-        fixed: Option<u16>,
+        /// Dispatches at least so many cycles behind another node.
+        behind: Option<(Node, u64)>,
     },
     /// A shift of what ALU node `of` sends to the SXM of `side`.
-    Shift {
-        of: Node,
-        side: Hemisphere,
-        across: bool,
-        by: i16,
-    },
+    Shift { of: Node, side: Hemisphere, across: bool, by: i16 },
 }
 
-/// A chain under construction; times are cycles relative to its start.
+/// Cycles relative to the chain's start, by node.
+#[derive(Clone, Debug, Default)]
+struct Timing {
+    /// Dispatch.
+    times: Vec<u64>,
+    /// Cycle in which the result is at the VXM: in the latch, or passing on a stream.
+    done: Vec<u64>,
+    /// Last use of the latch.
+    last: Vec<u64>,
+    /// Cycles in which an operand arrives from memory; one operation a cycle takes such operands.
+    fetches: BTreeSet<u64>,
+    /// Cycles in which a result leaves for the memory of a side, one a cycle and side.
+    parks: BTreeSet<(u64, Hemisphere)>,
+}
+
+/// A chain under construction.
+#[derive(Clone, Debug)]
 pub(crate) struct Chain {
     nodes: Vec<Kind>,
-    /// Dispatch of each node.
-    times: Vec<u64>,
-    /// Cycle in which each node's result is at the VXM: in the latch, or passing on a stream.
-    done: Vec<u64>,
-    /// Last use of each node's latch.
-    last: Vec<u64>,
+    timing: Timing,
+    /// First cycle in which each input can be at the VXM; later inputs have none.
+    offsets: Vec<u64>,
+    /// Cycles between operations that take operands from memory, and between results that leave for one side.
+    spacing: u64,
     delays: [u64; 4],
     to_switch: u64,
     switch_units: usize,
@@ -126,83 +130,136 @@ pub(crate) struct Chain {
 }
 
 impl Chain {
-    pub(crate) fn new(scheduler: &Scheduler<'_>) -> Self {
-        let values = scheduler.chip.values();
+    pub(crate) fn new(chip: &lpu_chip::Chip) -> Self {
+        let values = chip.values();
         Self {
             nodes: Vec::new(),
-            times: Vec::new(),
-            done: Vec::new(),
-            last: Vec::new(),
+            timing: Timing::default(),
+            offsets: Vec::new(),
+            spacing: 1,
             delays: [DelayClass::VxmSimple, DelayClass::VxmSpecial, DelayClass::SxmLocal, DelayClass::SxmAcross]
-                .map(|class| scheduler.delay(class)),
-            to_switch: u64::from(scheduler.chip.sxm_position(Hemisphere::East).unsigned_abs()),
+                .map(|class| u64::from(chip.delay(class))),
+            to_switch: u64::from(chip.sxm_position(Hemisphere::East).unsigned_abs()),
             switch_units: values.sxm_per_side as usize,
             superlanes: values.superlanes as usize,
             lanes_a_superlane: values.lanes_per_superlane as usize,
         }
     }
 
-    /// Cycle in which the node's result is at the VXM.
-    pub(crate) fn done(&self, node: Node) -> u64 {
-        self.done[node]
+    /// The same chain with inputs that arrive no earlier than the offsets say.
+    pub(crate) fn delayed(&self, offsets: &[u64]) -> Self {
+        let mut chain = Self { nodes: Vec::with_capacity(self.nodes.len()), timing: Timing::default(), offsets: offsets.to_vec(), ..*self };
+        for kind in &self.nodes {
+            chain.push(kind.clone());
+        }
+        chain
+    }
+
+    /// Whether inputs may come so late: what arrives on streams must not have to wait for one.
+    pub(crate) fn can_wait(&self, offsets: &[u64]) -> bool {
+        self.nodes.iter().all(|kind| match kind {
+            Kind::Alu { sources, .. } if sources.iter().any(|source| matches!(source, Feed::Arrival(_))) => {
+                sources.iter().all(|source| !matches!(*source, Feed::Value(index) if offsets[index] > 0))
+            }
+            _ => true,
+        })
+    }
+
+    /// The same chain with more cycles between its accesses of memory.
+    pub(crate) fn spaced(&self, spacing: u64) -> Self {
+        let mut chain =
+            Self { nodes: Vec::with_capacity(self.nodes.len()), timing: Timing::default(), offsets: self.offsets.clone(), ..*self };
+        chain.spacing = spacing;
+        for kind in &self.nodes {
+            chain.push(kind.clone());
+        }
+        chain
+    }
+
+    /// The same chain with its arriving stream groups taken from memory instead, as inputs `first` and on.
+    pub(crate) fn from_memory(&self, first: usize) -> Self {
+        let mut chain = Self { nodes: Vec::with_capacity(self.nodes.len()), timing: Timing::default(), offsets: Vec::new(), ..*self };
+        for kind in &self.nodes {
+            let mut kind = kind.clone();
+            if let Kind::Alu { sources, .. } = &mut kind {
+                for source in sources {
+                    if let Feed::Arrival(index) = *source {
+                        *source = Feed::Value(first + index);
+                    }
+                }
+            }
+            chain.push(kind);
+        }
+        chain
     }
 
     /// Adds an operation whose result stays in a latch.
     pub(crate) fn op(&mut self, op: Op, sources: &[Feed]) -> Node {
-        self.alu(op, sources, Sink::None, None, 0)
+        self.alu(op, sources, Sink::None, None)
     }
 
-    /// Adds an operation that dispatches no earlier than `after`.
-    pub(crate) fn op_after(&mut self, op: Op, sources: &[Feed], after: u64) -> Node {
-        self.alu(op, sources, Sink::None, None, after)
+    /// Adds an operation whose result is also parked as output `output` of the chain, on a side.
+    pub(crate) fn park(&mut self, op: Op, sources: &[Feed], output: usize, side: Hemisphere) -> Node {
+        self.alu(op, sources, Sink::Park(output, side), None)
     }
 
-    /// Adds an operation on a given ALU, whose latch the caller owns.
-    pub(crate) fn op_on(&mut self, alu: u16, op: Op, sources: &[Feed]) -> Node {
-        self.alu(op, sources, Sink::None, Some(alu), 0)
-    }
-
-    /// Adds an operation whose result is also parked as output `output` of the chain.
-    pub(crate) fn park(&mut self, op: Op, sources: &[Feed], output: usize) -> Node {
-        self.alu(op, sources, Sink::Park(output), None, 0)
-    }
-
-    fn alu(&mut self, op: Op, sources: &[Feed], sink: Sink, fixed: Option<u16>, after: u64) -> Node {
-        let mut time = after;
-        for source in sources {
-            time = time.max(match *source {
-                Feed::Node(node) => self.done[node],
-                Feed::Arrival(_, at) | Feed::Latch(_, at) => at,
-                Feed::Value(_) | Feed::Immediate(_) => 0,
-            });
-        }
-        for source in sources {
-            if let Feed::Node(node) = *source {
-                match self.nodes[node] {
-                    Kind::Alu { .. } => self.last[node] = self.last[node].max(time),
-                    Kind::Shift { .. } => assert_eq!(self.done[node], time, "a shifted value does not wait"),
-                }
-            }
-            if let Feed::Arrival(_, at) = *source {
-                assert_eq!(at, time, "an arriving value does not wait");
-            }
-        }
-        let delay = if op.class() == DelayClass::VxmSpecial { self.delays[1] } else { self.delays[0] };
-        self.nodes.push(Kind::Alu { op, sources: sources.into(), sink, fixed });
-        self.push(time, time + delay)
+    fn alu(&mut self, op: Op, sources: &[Feed], sink: Sink, behind: Option<(Node, u64)>) -> Node {
+        self.push(Kind::Alu { op, sources: sources.into(), sink, behind })
     }
 
     fn shift(&mut self, of: Node, side: Hemisphere, across: bool, by: i16) -> Node {
-        let time = self.done[of] + self.to_switch;
-        let delay = if across { self.delays[3] } else { self.delays[2] };
-        self.nodes.push(Kind::Shift { of, side, across, by });
-        self.push(time, time + delay + self.to_switch)
+        self.push(Kind::Shift { of, side, across, by })
     }
 
-    fn push(&mut self, time: u64, done: u64) -> Node {
-        self.times.push(time);
-        self.done.push(done);
-        self.last.push(done);
+    fn push(&mut self, kind: Kind) -> Node {
+        let timing = &mut self.timing;
+        let (time, done) = match &kind {
+            Kind::Alu { op, sources, behind, sink } => {
+                let delay = if op.class() == DelayClass::VxmSpecial { self.delays[1] } else { self.delays[0] };
+                let mut time = behind.map_or(0, |(node, cycles)| timing.times[node] + cycles);
+                let mut fetches = false;
+                for source in sources {
+                    time = time.max(match *source {
+                        Feed::Node(node) => timing.done[node],
+                        Feed::Value(index) => {
+                            fetches = true;
+                            self.offsets.get(index).copied().unwrap_or(0)
+                        }
+                        Feed::Immediate(_) | Feed::Arrival(_) => 0,
+                    });
+                }
+                let parks = if let Sink::Park(_, side) = *sink { Some(side) } else { None };
+                let near = |time: u64| time.saturating_sub(self.spacing - 1)..time + self.spacing;
+                let fetched = |time: u64| fetches && timing.fetches.range(near(time)).next().is_some();
+                let parked = |time: u64| parks.is_some_and(|side| near(time + delay).any(|done| timing.parks.contains(&(done, side))));
+                while fetched(time) || parked(time) {
+                    time += 1;
+                }
+                if fetches {
+                    timing.fetches.insert(time);
+                }
+                timing.parks.extend(parks.map(|side| (time + delay, side)));
+                for source in sources {
+                    match *source {
+                        Feed::Node(node) => match self.nodes[node] {
+                            Kind::Alu { .. } => timing.last[node] = timing.last[node].max(time),
+                            Kind::Shift { .. } => assert_eq!(timing.done[node], time, "a shifted value does not wait"),
+                        },
+                        Feed::Arrival(_) => assert_eq!(time, 0, "an arriving value does not wait"),
+                        Feed::Value(_) | Feed::Immediate(_) => {}
+                    }
+                }
+                (time, time + delay)
+            }
+            Kind::Shift { of, across, .. } => {
+                let time = timing.done[*of] + self.to_switch;
+                (time, time + if *across { self.delays[3] } else { self.delays[2] } + self.to_switch)
+            }
+        };
+        timing.times.push(time);
+        timing.done.push(done);
+        timing.last.push(done);
+        self.nodes.push(kind);
         self.nodes.len() - 1
     }
 
@@ -225,21 +282,21 @@ impl Chain {
         let mut found = Vec::new();
         let mut by = 1;
         let mut itself = None;
-        let mut after = 0;
+        let mut behind = None;
         while by < count {
             for side in Hemisphere::BOTH {
                 if by == count {
                     break;
                 }
-                let sent = self.alu(op, sources, Sink::Switch(side), None, after);
-                after = self.times[sent];
+                let sent = self.alu(op, sources, Sink::Switch(side), behind);
+                behind = Some((sent, 0));
                 itself.get_or_insert(sent);
                 for _ in 0..self.switch_units.min(count - by) {
                     found.push(self.shift(sent, side, across, by as i16));
                     by += 1;
                 }
             }
-            after += 1;
+            behind = behind.map(|(sent, _)| (sent, 1));
         }
         found.push(itself.unwrap_or_else(|| self.op(op, sources)));
         found
@@ -249,11 +306,11 @@ impl Chain {
     fn tree(&mut self, combine: Op, nodes: Vec<Node>) -> (Feed, Feed) {
         let is_shift = |chain: &Self, node: Node| matches!(chain.nodes[node], Kind::Shift { .. });
         let (mut passing, mut held): (Vec<Node>, Vec<Node>) = nodes.into_iter().partition(|&node| is_shift(self, node));
-        passing.sort_by_key(|&node| self.done[node]);
+        passing.sort_by_key(|&node| self.timing.done[node]);
         let mut index = 0;
         while index < passing.len() && passing.len() - index + held.len() > 2 {
             let first = passing[index];
-            let partner = passing.get(index + 1).copied().filter(|&other| self.done[other] == self.done[first]);
+            let partner = passing.get(index + 1).copied().filter(|&other| self.timing.done[other] == self.timing.done[first]);
             index += 1;
             let second = match partner {
                 Some(other) => {
@@ -261,7 +318,7 @@ impl Chain {
                     other
                 }
                 None => {
-                    let waiting = held.iter().position(|&node| self.done[node] <= self.done[first]);
+                    let waiting = held.iter().position(|&node| self.timing.done[node] <= self.timing.done[first]);
                     held.remove(waiting.expect("the unshifted value waits in its latch"))
                 }
             };
@@ -270,7 +327,7 @@ impl Chain {
         }
         let mut rest: Vec<Node> = passing.drain(index..).chain(held).collect();
         while rest.len() > 2 {
-            rest.sort_by_key(|&node| self.done[node]);
+            rest.sort_by_key(|&node| self.timing.done[node]);
             let second = rest.remove(1);
             let first = rest.remove(0);
             rest.push(self.op(combine, &[Feed::Node(first), Feed::Node(second)]));
@@ -290,10 +347,10 @@ impl Chain {
     ) -> Option<()> {
         let mut alus: Vec<u16> = vec![0; self.nodes.len()];
         let mut streams: Vec<Option<Stream>> = vec![None; self.nodes.len()];
-        let mut fetched: Vec<(usize, u64, Stream)> = Vec::new();
+        let mut fetched: SmallVec<[(usize, Stream); 3]> = SmallVec::new();
         for (node, kind) in self.nodes.iter().enumerate() {
-            let time = start + self.times[node];
-            let done = start + self.done[node];
+            let time = start + self.timing.times[node];
+            let done = start + self.timing.done[node];
             match kind {
                 Kind::Shift { of, side, across, by } => {
                     let position = scheduler.chip.sxm_position(*side);
@@ -308,12 +365,14 @@ impl Chain {
                     };
                     (0..self.switch_units as u16).find_map(|unit| scheduler.issue(Queue::Sxm(*side, unit), time, instruction))?;
                 }
-                Kind::Alu { op, sources, sink, fixed } => {
-                    let mut values: SmallVec<[usize; 3]> = sources.iter().filter_map(|source| source.value()).collect();
+                Kind::Alu { op, sources, sink, .. } => {
+                    fetched.clear();
+                    let value = |source: &Feed| if let Feed::Value(index) = *source { Some(index) } else { None };
+                    let mut values: SmallVec<[usize; 3]> = sources.iter().filter_map(value).collect();
                     values.sort_by_key(|&value| inputs[value].quads.len());
                     for value in values {
-                        if !fetched.iter().any(|&(index, at, _)| (index, at) == (value, time)) {
-                            fetched.push((value, time, scheduler.fetch(inputs[value], 0, time)?));
+                        if !fetched.iter().any(|&(index, _)| index == value) {
+                            fetched.push((value, scheduler.fetch(inputs[value], 0, time)?));
                         }
                     }
                     let operand = |source: &Feed| match *source {
@@ -322,53 +381,41 @@ impl Chain {
                             _ => Source::Latch(alus[before] as u8),
                         },
                         Feed::Value(index) => {
-                            let found = fetched.iter().find(|&&(value, at, _)| (value, at) == (index, time));
-                            Source::Stream(found.expect("values are fetched before their use").2)
+                            let found = fetched.iter().find(|&&(value, _)| value == index);
+                            Source::Stream(found.expect("values are fetched before their use").1)
                         }
                         Feed::Immediate(value) => Source::Immediate(value.to_bits()),
-                        Feed::Arrival(index, _) => Source::Stream(arrivals[index]),
-                        Feed::Latch(alu, _) => Source::Latch(alu as u8),
+                        Feed::Arrival(index) => Source::Stream(arrivals[index]),
                     };
                     let operands: SmallVec<[Source; 3]> = sources.iter().map(operand).collect();
                     let dst = match *sink {
                         Sink::None => None,
-                        Sink::Park(output) => Some(scheduler.park(&mut outputs[output], 0, done)?),
+                        Sink::Park(output, _) => Some(scheduler.park(&mut outputs[output], 0, done)?),
                         Sink::Switch(side) => Some(scheduler.route(op.result_bytes(), done, 0, scheduler.chip.sxm_position(side))?),
                     };
                     streams[node] = dst;
-                    let last = start + self.last[node];
-                    let instruction = op.instruction(dst, &operands);
-                    alus[node] = match *fixed {
-                        Some(alu) => {
-                            scheduler.issue(Queue::Vxm(alu), time, instruction)?;
-                            alu
-                        }
-                        None => scheduler.alu(time, done, last, instruction)?,
-                    };
+                    let last = start + self.timing.last[node];
+                    alus[node] = scheduler.alu(time, done, last, op.instruction(dst, &operands))?;
                 }
             }
         }
         Some(())
     }
 
-    /// Cycles from the chain's start to the first use of the input that is used last.
-    pub(crate) fn slack(&self, inputs: usize) -> u64 {
-        let first_use = |input: usize| {
-            let uses = self.nodes.iter().zip(&self.times).filter(|(kind, _)| match kind {
-                Kind::Alu { sources, .. } => sources.contains(&Feed::Value(input)),
-                Kind::Shift { .. } => false,
-            });
-            uses.map(|(_, &time)| time).min().unwrap_or(0)
-        };
-        (0..inputs).map(first_use).max().unwrap_or(0)
+    /// Cycles from the start to the first use of an input.
+    pub(crate) fn first_use(&self, input: usize) -> u64 {
+        let uses = self.nodes.iter().zip(&self.timing.times).filter(|(kind, _)| match kind {
+            Kind::Alu { sources, .. } => sources.contains(&Feed::Value(input)),
+            Kind::Shift { .. } => false,
+        });
+        uses.map(|(_, &time)| time).min().unwrap_or(0)
     }
 }
 
 impl Scheduler<'_> {
     /// Takes an ALU that is free to dispatch at `time` and to hold the result from `done` to `last`.
     fn alu(&mut self, time: u64, done: u64, last: u64, instruction: Instruction) -> Option<u16> {
-        let shared = self.chip.values().alus as u16 - self.dedicated_alus();
-        (0..shared).find(|&alu| {
+        (0..self.chip.values().alus as u16).find(|&alu| {
             let mark = self.tables.mark();
             let taken = self.tables.latch(usize::from(alu), done, last) && self.issue(Queue::Vxm(alu), time, instruction).is_some();
             if !taken {
@@ -376,10 +423,5 @@ impl Scheduler<'_> {
             }
             taken
         })
-    }
-
-    /// ALUs kept for sums over the passes of a plane, one a plane, the last ones of the VXM.
-    pub(crate) fn dedicated_alus(&self) -> u16 {
-        2 * self.chip.values().planes_per_side as u16
     }
 }

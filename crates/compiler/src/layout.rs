@@ -21,15 +21,17 @@ impl Layout {
     }
 }
 
-/// How the heads of an attention lie in vectors. Key-value heads are taken in groups that fill a vector; a group
-/// has one vector of query heads for each place that a query head can have among those sharing a key-value head.
+/// How the heads of an attention lie in vectors. Key-value heads are taken in groups that fill a vector, keys by halves of
+/// heads, values by whole heads; a group has one vector of query heads for each rank that a query head can have among those sharing
+/// a key-value head.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Heads {
     pub(crate) kv_heads: usize,
     /// Query heads that share a key-value head.
     pub(crate) ranks: usize,
     pub(crate) head_dim: usize,
-    a_group: usize,
+    a_key_group: usize,
+    a_value_group: usize,
 }
 
 impl Heads {
@@ -37,34 +39,44 @@ impl Heads {
         if head_dim > lanes {
             return Err(CompileError::HeadTooWide { head_dim, lanes });
         }
-        Ok(Self { kv_heads, ranks: heads / kv_heads, head_dim, a_group: lanes / head_dim })
+        let even = |fits: usize| kv_heads.div_ceil(kv_heads.div_ceil(fits));
+        let (a_key_group, a_value_group) = (even(lanes / (head_dim / 2)), even(lanes / head_dim));
+        Ok(Self { kv_heads, ranks: heads / kv_heads, head_dim, a_key_group, a_value_group })
     }
 
-    pub(crate) fn groups(&self) -> usize {
-        self.kv_heads.div_ceil(self.a_group)
+    /// Groups of keys.
+    pub(crate) fn key_groups(&self) -> usize {
+        self.kv_heads.div_ceil(self.a_key_group)
     }
 
-    /// Key-value heads of a group.
-    pub(crate) fn members(&self, group: usize) -> std::ops::Range<usize> {
-        group * self.a_group..((group + 1) * self.a_group).min(self.kv_heads)
+    /// Groups of values.
+    pub(crate) fn value_groups(&self) -> usize {
+        self.kv_heads.div_ceil(self.a_value_group)
     }
 
-    fn tile(&self, group: usize, head: impl Fn(usize) -> usize, from: usize, count: usize) -> Vec<Option<u32>> {
+    /// Key-value heads of a group of keys.
+    pub(crate) fn key_members(&self, group: usize) -> std::ops::Range<usize> {
+        group * self.a_key_group..((group + 1) * self.a_key_group).min(self.kv_heads)
+    }
+
+    /// Key-value heads of a group of values.
+    pub(crate) fn value_members(&self, group: usize) -> std::ops::Range<usize> {
+        group * self.a_value_group..((group + 1) * self.a_value_group).min(self.kv_heads)
+    }
+
+    fn tile(&self, members: std::ops::Range<usize>, head: impl Fn(usize) -> usize, from: usize, count: usize) -> Vec<Option<u32>> {
         let elements = |member| (0..count).map(move |element| (member, element));
-        self.members(group)
-            .flat_map(elements)
-            .map(|(member, element)| Some((head(member) * self.head_dim + from + element) as u32))
-            .collect()
+        members.flat_map(elements).map(|(member, element)| Some((head(member) * self.head_dim + from + element) as u32)).collect()
     }
 
     /// Rotated query or key heads: for each group and rank, the first halves and then the second halves.
     fn halves(&self, ranks: usize) -> Layout {
         let half = self.head_dim / 2;
         let mut tiles = Vec::new();
-        for group in 0..self.groups() {
+        for group in 0..self.key_groups() {
             for rank in 0..ranks {
                 for from in [0, half] {
-                    tiles.push(self.tile(group, |member| member * ranks + rank, from, half));
+                    tiles.push(self.tile(self.key_members(group), |member| member * ranks + rank, from, half));
                 }
             }
         }
@@ -74,9 +86,9 @@ impl Heads {
     /// Whole heads: for each group and rank one vector.
     fn whole(&self, ranks: usize) -> Layout {
         let mut tiles = Vec::new();
-        for group in 0..self.groups() {
+        for group in 0..self.value_groups() {
             for rank in 0..ranks {
-                tiles.push(self.tile(group, |member| member * ranks + rank, 0, self.head_dim));
+                tiles.push(self.tile(self.value_members(group), |member| member * ranks + rank, 0, self.head_dim));
             }
         }
         Layout { tiles }

@@ -2,26 +2,32 @@
 //!
 //! [`compile`] does it all; the parts are [`bound`] (what no schedule can beat) and [`host`] (what the host supplies a token).
 
-mod attention;
+mod attend;
 mod bound;
 mod chain;
+mod engine;
 mod error;
 pub mod host;
 mod layout;
 mod lower;
-mod memory;
 mod plan;
 mod planes;
+mod quantize;
+mod record;
+mod rows;
 mod scheduler;
 mod tables;
+mod tile;
+mod vectors;
 
 use lpu_chip::Chip;
-use lpu_isa::{Image, Instruction, Program, compress};
+use lpu_isa::{Image, Instruction, Program, Region, compress};
 use lpu_model::{Checkpoint, Graph};
 
 pub use bound::{Bound, bound};
 pub use error::CompileError;
 pub use layout::Layout;
+pub use record::Record;
 
 /// Number formats of weights and activations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -31,13 +37,15 @@ pub enum Precision {
     F16,
     /// int8 weights with a scale an output channel, int8 activations with a scale a vector; keys, values and queries in fp16.
     W8A8,
+    /// int8 weights with a scale an output channel, widened to fp16 as they are loaded; fp16 activations, fp32 sums.
+    W8A16,
 }
 
 impl Precision {
     /// The format of this name.
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
-        [Self::F16, Self::W8A8].into_iter().find(|precision| precision.name() == name)
+        [Self::F16, Self::W8A8, Self::W8A16].into_iter().find(|precision| precision.name() == name)
     }
 
     /// The name on the command line.
@@ -46,6 +54,7 @@ impl Precision {
         match self {
             Self::F16 => "f16",
             Self::W8A8 => "w8a8",
+            Self::W8A16 => "w8a16",
         }
     }
 }
@@ -70,6 +79,8 @@ pub struct Compiled {
     pub bound: Bound,
     /// Where everything lies.
     pub placement: Placement,
+    /// For each program, what was scheduled when and why.
+    pub records: Vec<Vec<Record>>,
 }
 
 /// Where everything lies, for people.
@@ -109,16 +120,20 @@ pub fn compile(checkpoint: &Checkpoint, chip: &Chip, options: &Options) -> Resul
 /// [`CompileError`] says what does not fit and what would.
 pub fn compile_graph(checkpoint: &Checkpoint, graph: Graph, chip: &Chip, options: &Options) -> Result<Compiled, CompileError> {
     let bound = bound(&graph, chip, options.precision, options.context);
-    let mut plan = plan::plan(checkpoint, graph, chip, options)?;
-    let image = plan.memory.image();
-    let memory = std::mem::take(&mut plan.memory);
-    let (issues, memory) = lower::lower(&plan, memory, chip, options.precision)?;
-    let cycles = cycles(chip, issues.values().flatten());
-    let queues = issues.into_iter().map(|(queue, issues)| (queue, compress(&issues))).collect();
-    let regions = memory.regions();
+    let (plan, slices) = plan::plan(checkpoint, graph, chip, options)?;
+    let lowered = lower::lower(&plan, chip, options.precision, plan.context)?;
+    let cycles = cycles(chip, lowered.issues.values().flatten());
+    let queues = lowered.issues.into_iter().map(|(queue, issues)| (queue, compress(&issues))).collect();
+    let mut regions = lowered.regions;
+    regions.extend(slices.regions());
+    let words: u64 = regions.iter().map(Region::word_count).sum();
+    let placement = Placement { lines: plan.lines(), used_bytes: words * chip.lanes() as u64 };
     let program = Program { name: plan.context.to_string(), cycles, regions, queues: vec![queues] };
-    let placement = Placement { lines: plan.lines(), used_bytes: memory.used_bytes() };
-    Ok(Compiled { image, programs: vec![program], bound, placement })
+    let mut extents = slices.extents();
+    extents.extend(plan.vectors.extents());
+    extents.sort_by_key(|extent| extent.place);
+    let image = Image { vector_bytes: chip.lanes() as u32, extents };
+    Ok(Compiled { image, programs: vec![program], bound, placement, records: vec![lowered.records] })
 }
 
 /// Cycles of a run: the last cycle in which an effect lands in any tile, plus one.

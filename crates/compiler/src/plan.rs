@@ -3,48 +3,51 @@
 use std::collections::BTreeMap;
 
 use lpu_chip::Chip;
-use lpu_isa::{Format, Hemisphere, PassFormat};
-use lpu_model::{Checkpoint, Graph, Node, Op, ValueId};
-use lpu_num::half::f32_to_f16;
-use lpu_num::int::f32_to_i8;
+use lpu_isa::{Format, Hemisphere, WindowBits};
+use lpu_model::{Checkpoint, Graph, Op, ValueId};
+use smallvec::SmallVec;
 
 use crate::error::CompileError;
 use crate::layout::{Heads, Layout, layouts};
-use crate::memory::{Memory, Rows};
-use crate::planes::PlaneSet;
-use crate::scheduler::Parked;
+use crate::planes::{Content, Part, PlaneSet};
+use crate::quantize;
+use crate::rows::{CacheShape, Rows, WeightSlices};
+use crate::vectors::{Parked, VECTOR_SLICES, Vectors, index};
 use crate::{Options, Precision};
-
-/// One tile of a matrix.
-#[derive(Clone, Debug)]
-pub(crate) struct Tile {
-    pub(crate) parts: Vec<Rows>,
-}
 
 /// The tiles that make one output vector.
 #[derive(Clone, Debug)]
 pub(crate) struct OutputVector {
-    pub(crate) set: PlaneSet,
     /// Rows of each tile, a multiple of 16.
     pub(crate) rows: usize,
-    /// One tile an input vector.
-    pub(crate) tiles: Vec<Tile>,
-    /// Constant: scale of each output channel (`w8a8`).
+    /// The parts of each tile, one tile an input vector.
+    pub(crate) tiles: Vec<Vec<Part>>,
+    /// Constant: scale of each output channel, where weights are int8.
     pub(crate) scale: Option<usize>,
     /// Constant: bias of each output.
     pub(crate) bias: Option<usize>,
 }
 
-/// The constants of an attention, one a member of a group.
+/// Output vectors that share planes and activations: `(node, vector)` of one, or of the two planes of a pair.
+#[derive(Clone, Debug)]
+pub(crate) struct Unit {
+    pub(crate) set: PlaneSet,
+    pub(crate) input: ValueId,
+    pub(crate) members: SmallVec<[(usize, usize); 2]>,
+}
+
+/// The constants and key-value rows of an attention.
 #[derive(Clone, Debug)]
 pub(crate) struct Attending {
     pub(crate) heads: Heads,
-    /// Scale in the half-head lanes of a member, 0 elsewhere.
+    /// By member of a key group: scale in its half-head lanes, 0 elsewhere.
     pub(crate) queries: Vec<usize>,
-    /// 1 in the lanes of a member, 0 elsewhere.
+    /// By member of a value group: 1 in its lanes, 0 elsewhere.
     pub(crate) outputs: Vec<usize>,
-    /// For each group: entries of first key halves (east), second key halves (west), values.
-    pub(crate) entries: Vec<[[Rows; 2]; 3]>,
+    /// By key group: entries of first halves (east) and second halves (west).
+    pub(crate) keys: Vec<[[Rows; 2]; 2]>,
+    /// By value group.
+    pub(crate) values: Vec<[Rows; 2]>,
     pub(crate) value_side: Vec<Hemisphere>,
 }
 
@@ -63,11 +66,13 @@ pub(crate) struct Plan {
     pub(crate) graph: Graph,
     pub(crate) layouts: BTreeMap<ValueId, Layout>,
     pub(crate) linears: BTreeMap<usize, Vec<OutputVector>>,
+    pub(crate) units: Vec<Unit>,
     /// Constants of the weight vectors of each norm.
     pub(crate) norms: BTreeMap<usize, Vec<usize>>,
     pub(crate) attentions: BTreeMap<usize, Attending>,
     pub(crate) inputs: Inputs,
-    pub(crate) memory: Memory,
+    pub(crate) vectors: Vectors,
+    pub(crate) window: WindowBits,
     /// The context rounded up to whole rows of key-value slices.
     pub(crate) context: usize,
 }
@@ -77,122 +82,275 @@ pub(crate) fn region_name(name: &str) -> &str {
     name.strip_prefix("head.").unwrap_or(name)
 }
 
-/// Decides where everything lies.
-pub(crate) fn plan(checkpoint: &Checkpoint, graph: Graph, chip: &Chip, options: &Options) -> Result<Plan, CompileError> {
-    let lanes = chip.lanes();
-    let context = options.context.div_ceil(16) * 16;
-    let layouts = layouts(&graph, lanes)?;
-    let mut entries = [0u32; 2];
-    let mut weight_rows = 0u64;
+/// What has to be placed, counted before anything is.
+#[derive(Default)]
+struct Needs {
+    weight_rows: u64,
+    entries: [u32; 2],
+    constants: u64,
+    inputs: u64,
+    /// Intermediate vectors that may be alive at once.
+    alive: u64,
+}
+
+fn needs(
+    graph: &Graph,
+    layouts: &BTreeMap<ValueId, Layout>,
+    lanes: usize,
+    context: usize,
+    precision: Precision,
+) -> Result<Needs, CompileError> {
+    let mut needs = Needs::default();
+    let tiles = |value: ValueId| layouts[&value].tiles.len() as u64;
+    let tokens = context.div_ceil(lanes) as u64;
     for (number, node) in graph.nodes.iter().enumerate() {
         match node.op {
             Op::Attention { heads, kv_heads, head_dim, .. } => {
-                for group in 0..Heads::new(heads, kv_heads, head_dim, lanes)?.groups() {
-                    entries[0] += 1;
-                    entries[1] += 1;
-                    entries[(number + group) % 2] += 1;
+                let shape = Heads::new(heads, kv_heads, head_dim, lanes)?;
+                needs.entries[0] += shape.key_groups() as u32;
+                needs.entries[1] += shape.key_groups() as u32;
+                for group in 0..shape.value_groups() {
+                    needs.entries[index(value_side(number, group))] += 1;
                 }
+                needs.constants += (lanes / head_dim + 2 * lanes / head_dim + 2) as u64;
+                needs.alive = needs.alive.max(heads as u64 * (4 * tokens + 3));
             }
             Op::Linear { .. } => {
-                let inputs = layouts[&node.inputs[0]].tiles.len() as u64;
                 let rows: u64 = layouts[&node.output].tiles.iter().map(|tile| tile.len().next_multiple_of(16) as u64).sum();
-                weight_rows += inputs * rows * if options.precision == Precision::F16 { 2 } else { 1 };
+                needs.weight_rows += tiles(node.inputs[0]) * rows * if precision == Precision::F16 { 2 } else { 1 };
+                needs.constants += 2 * tiles(node.output);
             }
-            _ => {}
+            _ => needs.constants += tiles(node.output),
+        }
+        needs.alive = needs.alive.max(tiles(node.output) * 6);
+    }
+    needs.alive += graph.outputs.iter().map(|&value| tiles(value)).sum::<u64>() + 128;
+    needs.inputs = graph.inputs.iter().map(|&value| tiles(value)).sum::<u64>() + 34 + tokens;
+    Ok(needs)
+}
+
+fn value_side(node: usize, group: usize) -> Hemisphere {
+    Hemisphere::BOTH[(node + group) % 2]
+}
+
+/// Decides where everything lies; the weight slices hold the bytes.
+pub(crate) fn plan(checkpoint: &Checkpoint, graph: Graph, chip: &Chip, options: &Options) -> Result<(Plan, WeightSlices), CompileError> {
+    let values = chip.values();
+    for (what, found, needed) in [
+        ("MEM slices a hemisphere", values.slices_per_side, u32::from(VECTOR_SLICES) + 32),
+        ("streams a direction", values.streams, 32),
+        ("ALUs", values.alus, 16),
+        ("planes a hemisphere", values.planes_per_side, 2),
+    ] {
+        if found < needed {
+            return Err(CompileError::ChipTooSmall { chip: chip.name().to_owned(), what, found, needed });
         }
     }
+    if options.context == 0 {
+        return Err(CompileError::EmptyContext);
+    }
+    let lanes = chip.lanes();
+    let context = options.context.div_ceil(16) * 16;
+    let layouts = layouts(&graph, lanes)?;
+    let needs = needs(&graph, &layouts, lanes, context, options.precision)?;
+    let area = ((needs.constants / 4 + needs.inputs + needs.alive) / u64::from(values.banks) + 32).min(u64::from(values.words_per_bank));
     let real = checkpoint.weights().present();
-    let memory = Memory::new(chip, entries, context, weight_rows, options.precision.name(), real)?;
+    let cache = CacheShape { entries: needs.entries, context };
+    let mut slices = WeightSlices::new(chip, cache, needs.weight_rows, area as u32, options.precision.name(), real)?;
+    let whole = if slices.takes_vector_slices() { area as u32 } else { values.words_per_bank };
     let mut plan = Plan {
         layouts,
         linears: BTreeMap::new(),
+        units: Vec::new(),
         norms: BTreeMap::new(),
         attentions: BTreeMap::new(),
         inputs: Inputs::default(),
-        memory,
+        vectors: Vectors::new(chip, whole),
+        window: WindowBits(slices.window_bits()),
         context,
-        graph: Graph::default(),
+        graph,
     };
-    for &value in &graph.inputs {
-        let vectors = plan.layouts[&value].tiles.len();
-        let places = plan.memory.input(region_name(&graph.value(value).name), (Hemisphere::East, 0, 0), Format::F32, vectors, lanes);
-        plan.inputs.values.insert(value, places);
-    }
-    if graph.nodes.iter().any(|node| matches!(node.op, Op::Rotary { .. } | Op::Attention { .. })) {
-        let memory = &mut plan.memory;
-        plan.inputs.rotary = memory.input("rotary.cos", (Hemisphere::East, 0, 0), Format::F32, 1, lanes);
-        plan.inputs.rotary.extend(memory.input("rotary.sin", (Hemisphere::East, 1, 0), Format::F32, 1, lanes));
-        plan.inputs.mask = memory.input("mask", (Hemisphere::East, 1, 0), Format::F32, context.div_ceil(lanes), lanes);
-        plan.inputs.addresses = [
-            memory.input("kv_address.e", (Hemisphere::East, 0, 2), Format::I16, 16, 1),
-            memory.input("kv_address.w", (Hemisphere::West, 0, 2), Format::I16, 16, 1),
-        ];
-    }
-    for (number, node) in graph.nodes.iter().enumerate() {
+    plan.inputs(lanes);
+    plan.units(chip, options.precision);
+    plan.matrices(checkpoint, options.precision, &mut slices)?;
+    for (number, node) in plan.graph.nodes.iter().enumerate() {
         match node.op {
-            Op::Linear { .. } => {
-                let vectors = linear(checkpoint, chip, options.precision, node, &mut plan)?;
-                plan.linears.insert(number, vectors);
-            }
             Op::RmsNorm { weight, .. } => {
                 let weights = checkpoint.weights().vector_f32(weight);
                 let vectors = gather(&plan.layouts[&node.output], &weights);
-                let constants = vectors.iter().map(|vector| plan.memory.constant(vector)).collect();
+                let constants = vectors.iter().map(|vector| plan.vectors.constant(vector)).collect();
                 plan.norms.insert(number, constants);
             }
             Op::Attention { heads, kv_heads, head_dim, scale, .. } => {
                 let heads = Heads::new(heads, kv_heads, head_dim, lanes)?;
-                let members = heads.members(0).len();
-                let span = |member: usize, width: usize, value: f32| {
-                    let mut vector = vec![0.0; members * width];
-                    vector[member * width..(member + 1) * width].fill(value);
-                    vector
-                };
-                let memory = &mut plan.memory;
-                let queries = (0..members).map(|member| memory.constant(&span(member, head_dim / 2, scale))).collect();
-                let outputs = (0..members).map(|member| memory.constant(&span(member, head_dim, 1.0))).collect();
-                let value_side: Vec<Hemisphere> = (0..heads.groups()).map(|group| Hemisphere::BOTH[(number + group) % 2]).collect();
-                let entries = value_side
-                    .iter()
-                    .map(|&side| {
-                        let mut entry = |side| memory.cache_entry(side);
-                        [entry(Hemisphere::East), entry(Hemisphere::West), entry(side)]
-                    })
-                    .collect();
-                plan.attentions.insert(number, Attending { heads, queries, outputs, entries, value_side });
+                plan.attentions.insert(number, attending(number, heads, scale, &mut plan.vectors, &mut slices));
             }
             _ => {}
         }
     }
-    plan.memory.finish()?;
-    plan.graph = graph;
-    Ok(plan)
+    plan.vectors.finish()?;
+    Ok((plan, slices))
+}
+
+fn attending(number: usize, heads: Heads, scale: f32, vectors: &mut Vectors, slices: &mut WeightSlices) -> Attending {
+    let mut spans = |members: usize, width: usize, value: f32| -> Vec<usize> {
+        let span = |member: usize| {
+            let mut vector = vec![0.0; members * width];
+            vector[member * width..(member + 1) * width].fill(value);
+            vectors.constant(&vector)
+        };
+        (0..members).map(span).collect()
+    };
+    let queries = spans(heads.key_members(0).len(), heads.head_dim / 2, scale);
+    let outputs = spans(heads.value_members(0).len(), heads.head_dim, 1.0);
+    let keys = (0..heads.key_groups()).map(|_| Hemisphere::BOTH.map(|side| slices.cache_entry(side))).collect();
+    let value_side: Vec<Hemisphere> = (0..heads.value_groups()).map(|group| value_side(number, group)).collect();
+    let values = value_side.iter().map(|&side| slices.cache_entry(side)).collect();
+    Attending { heads, queries, outputs, keys, values, value_side }
 }
 
 impl Plan {
+    fn inputs(&mut self, lanes: usize) {
+        for &value in &self.graph.inputs {
+            let vectors = self.layouts[&value].tiles.len();
+            let name = region_name(&self.graph.value(value).name);
+            let places = self.vectors.input(name, (Hemisphere::East, 0, 0), Format::F32, vectors, lanes);
+            self.inputs.values.insert(value, places);
+        }
+        if self.graph.nodes.iter().any(|node| matches!(node.op, Op::Rotary { .. } | Op::Attention { .. })) {
+            let (vectors, inputs) = (&mut self.vectors, &mut self.inputs);
+            inputs.rotary = vectors.input("rotary.cos", (Hemisphere::East, 0, 0), Format::F32, 1, lanes);
+            inputs.rotary.extend(vectors.input("rotary.sin", (Hemisphere::East, 1, 0), Format::F32, 1, lanes));
+            inputs.mask = vectors.input("mask", (Hemisphere::East, 1, 0), Format::F32, self.context.div_ceil(lanes), lanes);
+            inputs.addresses = [
+                vectors.input("kv_address.e", (Hemisphere::East, 0, 2), Format::I16, 16, 1),
+                vectors.input("kv_address.w", (Hemisphere::West, 0, 2), Format::I16, 16, 1),
+            ];
+        }
+    }
+
+    /// Gives output vectors their planes. Matrices with one input are taken together, their vectors by turns, so that gate and up
+    /// finish side by side and sides are evenly loaded.
+    fn units(&mut self, chip: &Chip, precision: Precision) {
+        let mut by_input: BTreeMap<(usize, ValueId), Vec<(usize, usize, usize, usize)>> = BTreeMap::new();
+        let mut first: BTreeMap<ValueId, usize> = BTreeMap::new();
+        for (number, node) in self.graph.nodes.iter().enumerate() {
+            if let Op::Linear { .. } = node.op {
+                let input = node.inputs[0];
+                let first = *first.entry(input).or_insert(number);
+                let tiles = &self.layouts[&node.output].tiles;
+                let vectors = tiles.iter().enumerate();
+                let vectors = vectors.map(|(vector, tile)| ((2 * vector + 1) * 1_000_000 / tiles.len(), number, vector, tile.len()));
+                by_input.entry((first, input)).or_default().extend(vectors);
+            }
+        }
+        let pairs = chip.values().planes_per_side as u16 / 2;
+        let mut given: BTreeMap<(Hemisphere, u16), u64> = BTreeMap::new();
+        let mut filled: BTreeMap<(Hemisphere, u16), u64> =
+            Hemisphere::BOTH.into_iter().flat_map(|side| [0, 1].map(|share| ((side, share), 0))).collect();
+        let choose = |given: &BTreeMap<(Hemisphere, u16), u64>| {
+            let all = (0..pairs).flat_map(|pair| Hemisphere::BOTH.map(|side| (side, pair)));
+            all.min_by_key(|place| (given.get(place).copied().unwrap_or(0), place.1, place.0)).expect("a chip has planes")
+        };
+        for ((_, input), mut vectors) in by_input {
+            vectors.sort_unstable();
+            let width = if precision == Precision::W8A8 { 2 } else { 1 };
+            for group in vectors.chunks(width) {
+                let (side, pair) = choose(&given);
+                let tiles = self.layouts[&input].tiles.len() as u64;
+                *given.entry((side, pair)).or_default() += tiles * group.iter().map(|&(.., rows)| rows as u64).max().unwrap_or(0);
+                let set = match precision {
+                    Precision::F16 => PlaneSet { side, plane: 2 * pair, count: 2, content: Content::Halves },
+                    Precision::W8A16 => PlaneSet { side, plane: 2 * pair, count: 2, content: Content::Widened },
+                    Precision::W8A8 if group.len() == 2 => PlaneSet { side, plane: 2 * pair, count: 2, content: Content::Bytes },
+                    Precision::W8A8 => {
+                        let emptier = u16::from(filled[&(side, 1)] < filled[&(side, 0)]);
+                        PlaneSet { side, plane: 2 * pair + emptier, count: 1, content: Content::Bytes }
+                    }
+                };
+                for (place, &(.., rows)) in group.iter().enumerate() {
+                    let share = (set.plane + place as u16) % 2;
+                    *filled.get_mut(&(side, share)).expect("there are two shares a side") += tiles * rows as u64;
+                }
+                let members = group.iter().map(|&(_, node, vector, _)| (node, vector)).collect();
+                self.units.push(Unit { set, input, members });
+            }
+        }
+    }
+
+    /// Places the tiles of all matrices and fills them.
+    fn matrices(&mut self, checkpoint: &Checkpoint, precision: Precision, slices: &mut WeightSlices) -> Result<(), CompileError> {
+        let mut found: BTreeMap<(usize, usize), OutputVector> = BTreeMap::new();
+        for unit in &self.units {
+            let columns = self.layouts[&unit.input].tiles.len();
+            for (place, &(number, vector)) in unit.members.iter().enumerate() {
+                let node = &self.graph.nodes[number];
+                let rows = self.layouts[&node.output].tiles[vector].len().next_multiple_of(16);
+                let planes: Vec<u16> = match unit.set.content {
+                    Content::Bytes => vec![unit.set.plane + place as u16],
+                    Content::Halves | Content::Widened => unit.set.planes().collect(),
+                };
+                let mut tiles = Vec::new();
+                for _ in 0..columns {
+                    let part = |(number, &plane): (usize, &u16)| {
+                        let held = match unit.set.content {
+                            Content::Widened => (rows / 16 + 1 - number) / 2 * 16,
+                            Content::Bytes | Content::Halves => rows,
+                        };
+                        slices.tile(unit.set.side, plane, held).map(|places| Part { places, rows })
+                    };
+                    tiles.push(planes.iter().enumerate().map(part).collect::<Result<Vec<_>, _>>()?);
+                }
+                found.insert((number, vector), OutputVector { rows, tiles, scale: None, bias: None });
+            }
+        }
+        let contents: BTreeMap<(usize, usize), Content> =
+            self.units.iter().flat_map(|unit| unit.members.iter().map(|&member| (member, unit.set.content))).collect();
+        let weights = checkpoint.weights();
+        for ((number, vector), mut output) in found {
+            let node = &self.graph.nodes[number];
+            let Op::Linear { weight, bias } = node.op else { unreachable!("only matrices have tiles") };
+            let outputs = &self.layouts[&node.output].tiles[vector];
+            let columns = &self.layouts[&node.inputs[0]].tiles;
+            let content = contents[&(number, vector)];
+            let scales = quantize::fill(weights, weight, outputs, columns, content, &output.tiles, slices);
+            output.scale = (precision != Precision::F16).then(|| self.vectors.constant(&scales));
+            output.bias = bias.map(|bias| {
+                let biases = weights.vector_f32(bias);
+                let lane = |element: &Option<u32>| element.map_or(0.0, |element| biases[element as usize]);
+                self.vectors.constant(&outputs.iter().map(lane).collect::<Vec<_>>())
+            });
+            self.linears.entry(number).or_default().push(output);
+        }
+        Ok(())
+    }
+
     /// The placement for people: one line a matrix vector, cache entry or region.
     pub(crate) fn lines(&self) -> Vec<String> {
         let mut lines = Vec::new();
-        let places = |parts: &[Rows]| {
-            let part = |rows: &Rows| rows.iter().map(|(slice, word)| format!("{slice}:{word}")).collect::<Vec<_>>().join(" ");
-            parts.iter().map(part).collect::<Vec<_>>().join(" | ")
-        };
-        for (number, vectors) in &self.linears {
-            let name = &self.graph.nodes[*number].name;
-            for (index, vector) in vectors.iter().enumerate() {
-                let set = vector.set;
-                for (input, tile) in vector.tiles.iter().enumerate() {
-                    let (side, plane, rows) = (set.side.letter(), set.plane, vector.rows);
-                    lines.push(format!("{name} out {index} in {input}: plane {side}{plane}, {rows} rows at {}", places(&tile.parts)));
+        let place = |rows: &Rows| rows.iter().map(|(slice, word)| format!("{slice}:{word}")).collect::<Vec<_>>().join(" ");
+        for unit in &self.units {
+            for &(number, vector) in &unit.members {
+                let name = &self.graph.nodes[number].name;
+                let output = &self.linears[&number][vector];
+                for (input, tile) in output.tiles.iter().enumerate() {
+                    let (side, plane, rows) = (unit.set.side.letter(), unit.set.plane, output.rows);
+                    let parts = tile.iter().map(|part| place(&part.places)).collect::<Vec<_>>().join(" | ");
+                    lines.push(format!("{name} out {vector} in {input}: plane {side}{plane}, {rows} rows at {parts}"));
                 }
             }
         }
         for (number, attending) in &self.attentions {
             let name = &self.graph.nodes[*number].name;
-            for (group, entries) in attending.entries.iter().enumerate() {
-                for (what, entry) in ["first key halves", "second key halves", "values"].iter().zip(entries) {
-                    lines.push(format!("{name} group {group} {what}: {} tokens at {}", self.context, places(entry)));
-                }
+            let mut entry = |what: String, entry: &[Rows; 2]| {
+                lines.push(format!("{name} {what}: {} tokens at {} | {}", self.context, place(&entry[0]), place(&entry[1])));
+            };
+            for (group, halves) in attending.keys.iter().enumerate() {
+                entry(format!("group {group} first key halves"), &halves[0]);
+                entry(format!("group {group} second key halves"), &halves[1]);
+            }
+            for (group, values) in attending.values.iter().enumerate() {
+                entry(format!("group {group} values"), values);
             }
         }
         lines
@@ -202,77 +360,4 @@ impl Plan {
 fn gather(layout: &Layout, elements: &[f32]) -> Vec<Vec<f32>> {
     let lane = |element: &Option<u32>| element.map_or(0.0, |element| elements[element as usize]);
     layout.tiles.iter().map(|tile| tile.iter().map(lane).collect()).collect()
-}
-
-/// Places the tiles of a matrix and fills them.
-fn linear(
-    checkpoint: &Checkpoint,
-    chip: &Chip,
-    precision: Precision,
-    node: &Node,
-    plan: &mut Plan,
-) -> Result<Vec<OutputVector>, CompileError> {
-    let Op::Linear { weight, bias } = node.op else { unreachable!("only matrices have tiles") };
-    let Plan { layouts, memory, .. } = plan;
-    let (rows_of, columns_of) = (&layouts[&node.output], &layouts[&node.inputs[0]]);
-    let weights = checkpoint.weights();
-    let biases = bias.map(|bias| gather(rows_of, &weights.vector_f32(bias)));
-    let planes = chip.values().planes_per_side as u16;
-    let sets: Vec<PlaneSet> = match precision {
-        Precision::F16 => (0..planes / 2)
-            .flat_map(|pair| Hemisphere::BOTH.map(|side| PlaneSet { side, plane: 2 * pair, format: PassFormat::F16 }))
-            .collect(),
-        Precision::W8A8 => {
-            (0..planes).flat_map(|plane| Hemisphere::BOTH.map(|side| PlaneSet { side, plane, format: PassFormat::I8 })).collect()
-        }
-    };
-    let mut given = vec![0usize; sets.len()];
-    let mut row = vec![0.0; weights.shape(weight)[1]];
-    let mut vectors = Vec::new();
-    for (index, outputs) in rows_of.tiles.iter().enumerate() {
-        let rows = outputs.len().next_multiple_of(16);
-        let choice = (0..sets.len()).min_by_key(|&set| (given[set], memory.filled(sets[set].side, sets[set].plane), set));
-        let choice = choice.expect("a chip has planes");
-        given[choice] += rows;
-        let set = sets[choice];
-        let parts = if set.format == PassFormat::F16 { 2 } else { 1 };
-        let mut tiles = Vec::new();
-        for _ in &columns_of.tiles {
-            let parts = (0..parts).map(|part| memory.tile(set.side, set.plane + part, rows, chip, precision.name()));
-            tiles.push(Tile { parts: parts.collect::<Result<_, _>>()? });
-        }
-        let mut scales = vec![0.0f32; outputs.len()];
-        for (lane, output) in outputs.iter().enumerate() {
-            let Some(output) = *output else { continue };
-            if !weights.present() {
-                continue;
-            }
-            weights.row_f32(weight, output as usize, &mut row);
-            let largest = row.iter().fold(0.0f32, |largest, value| largest.max(value.abs()));
-            scales[lane] = largest / 127.0;
-            let inverse = if largest > 0.0 { 127.0 / largest } else { 0.0 };
-            for (tile, columns) in tiles.iter().zip(&columns_of.tiles) {
-                let values = columns.iter().map(|column| column.map_or(0.0, |column| row[column as usize]));
-                match precision {
-                    Precision::F16 => {
-                        let halves: Vec<[u8; 2]> = values.map(|value| f32_to_f16(value).to_le_bytes()).collect();
-                        for (byte, part) in tile.parts.iter().enumerate() {
-                            for (cell, half) in memory.row(part, lane).iter_mut().zip(&halves) {
-                                *cell = half[byte];
-                            }
-                        }
-                    }
-                    Precision::W8A8 => {
-                        for (cell, value) in memory.row(&tile.parts[0], lane).iter_mut().zip(values) {
-                            *cell = f32_to_i8(value * inverse) as u8;
-                        }
-                    }
-                }
-            }
-        }
-        let scale = (precision == Precision::W8A8).then(|| memory.constant(&scales));
-        let bias = biases.as_ref().map(|biases| memory.constant(&biases[index]));
-        vectors.push(OutputVector { set, rows, tiles, scale, bias });
-    }
-    Ok(vectors)
 }

@@ -1,40 +1,81 @@
 //! Planes in time: loading tiles, installing them, and passing activations through them.
 
+use lpu_chip::Chip;
 use lpu_isa::{
     Accumulator, DelayClass, Direction, Hemisphere, Instruction, LoadFormat, Mode, Orientation, PassFormat, PlanePort, Queue, Row, Stream,
     Target, Word,
 };
+use smallvec::SmallVec;
 
 use crate::error::CompileError;
-use crate::memory::Rows;
-use crate::scheduler::{Parked, Scheduler};
+use crate::rows::Rows;
+use crate::scheduler::Scheduler;
+use crate::vectors::{Parked, index};
 
-/// One plane for int8, or a pair of planes for fp16, named by its even plane.
+/// What stands in the planes of a set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Content {
+    /// int8 weights in each plane.
+    Bytes,
+    /// fp16 weights over a pair of planes, from low and high bytes in SRAM.
+    Halves,
+    /// fp16 weights over a pair of planes, from int8 in SRAM.
+    Widened,
+}
+
+/// The planes that one tile occupies: an int8 tile one plane, two of them that share their activations both planes of a pair, an
+/// fp16 tile a pair.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct PlaneSet {
     pub(crate) side: Hemisphere,
     pub(crate) plane: u16,
-    pub(crate) format: PassFormat,
+    pub(crate) count: u16,
+    pub(crate) content: Content,
 }
 
 impl PlaneSet {
-    fn planes(self) -> impl Iterator<Item = u16> {
-        let count = if self.format == PassFormat::F16 { 2 } else { 1 };
-        self.plane..self.plane + count
+    /// A pair of planes for fp16.
+    pub(crate) fn pair(side: Hemisphere, content: Content) -> Self {
+        Self { side, plane: 0, count: 2, content }
     }
 
-    fn queue(self, port: PlanePort) -> Queue {
-        Queue::Mxm(self.side, self.plane, port)
+    pub(crate) fn planes(self) -> std::ops::Range<u16> {
+        self.plane..self.plane + self.count
     }
+
+    /// Planes that pass an activation, each with results of its own.
+    fn passing(self) -> std::ops::Range<u16> {
+        match self.content {
+            Content::Bytes => self.planes(),
+            Content::Halves | Content::Widened => self.plane..self.plane + 1,
+        }
+    }
+
+    fn pass_format(self) -> PassFormat {
+        match self.content {
+            Content::Bytes => PassFormat::I8,
+            Content::Halves | Content::Widened => PassFormat::F16,
+        }
+    }
+}
+
+/// The rows of a tile in one plane's share of slices.
+#[derive(Clone, Debug)]
+pub(crate) struct Part {
+    pub(crate) places: Rows,
+    /// Rows of the tile; 16 or 32 of them follow one another in each cycle, see [`Part::loads`].
+    pub(crate) rows: usize,
 }
 
 /// What a plane is doing.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct PlaneState {
+struct PlaneState {
     /// First cycle in which a load for the next tile may dispatch.
     buffer_free: u64,
     /// First cycle after the last pass through the installed tile.
     passes_end: u64,
+    /// Accumulators that hold sums to come back to.
+    open: u16,
 }
 
 /// All planes of a chip.
@@ -42,79 +83,117 @@ pub(crate) struct PlaneState {
 pub(crate) struct Planes {
     states: Vec<PlaneState>,
     planes_a_side: u16,
+    accumulators: u16,
+}
+
+/// A tile to load.
+pub(crate) struct Load<'a> {
+    pub(crate) set: PlaneSet,
+    pub(crate) parts: &'a [Part],
+    pub(crate) orientation: Orientation,
+    /// First cycle in which its words may be read.
+    pub(crate) readable: u64,
 }
 
 impl Planes {
-    pub(crate) fn new(scheduler: &Scheduler<'_>) -> Self {
-        let planes_a_side = scheduler.chip.values().planes_per_side as u16;
-        Self { states: vec![PlaneState::default(); 2 * usize::from(planes_a_side)], planes_a_side }
+    pub(crate) fn new(chip: &Chip) -> Self {
+        let planes_a_side = chip.values().planes_per_side as u16;
+        let states = vec![PlaneState::default(); 2 * usize::from(planes_a_side)];
+        Self { states, planes_a_side, accumulators: chip.values().accumulators as u16 }
     }
 
     fn state(&mut self, side: Hemisphere, plane: u16) -> &mut PlaneState {
-        let west = if side == Hemisphere::West { self.planes_a_side } else { 0 };
-        &mut self.states[usize::from(west + plane)]
+        &mut self.states[index(side) * usize::from(self.planes_a_side) + usize::from(plane)]
     }
 
-    /// Loads and installs a tile as early as buffer, array, streams and memory allow, reading no word before cycle
-    /// `readable`. Returns the first cycle in which a pass may dispatch.
-    pub(crate) fn load(
-        &mut self,
-        scheduler: &mut Scheduler<'_>,
-        set: PlaneSet,
-        parts: &[Rows],
-        rows: usize,
-        orientation: Orientation,
-        readable: u64,
-    ) -> Result<u64, CompileError> {
+    /// First cycle in which a load into the set may dispatch.
+    pub(crate) fn free(&self, set: PlaneSet) -> u64 {
+        let first = index(set.side) * usize::from(self.planes_a_side);
+        set.planes().map(|plane| self.states[first + usize::from(plane)].buffer_free).max().unwrap_or(0)
+    }
+
+    /// Takes an accumulator of a plane while fewer than `most` are taken.
+    pub(crate) fn open(&mut self, side: Hemisphere, plane: u16, spare: u16) -> Option<u8> {
+        let most = self.accumulators.saturating_sub(spare);
+        let state = self.state(side, plane);
+        let free = (0..most).find(|accumulator| state.open & 1 << accumulator == 0)?;
+        state.open |= 1 << free;
+        Some(free as u8)
+    }
+
+    /// Gives an accumulator back.
+    pub(crate) fn close(&mut self, side: Hemisphere, plane: u16, accumulator: u8) {
+        self.state(side, plane).open &= !(1 << accumulator);
+    }
+
+    /// Loads and installs a tile as early as buffers, arrays, streams and memory allow. Returns the first cycle in which a pass
+    /// may dispatch.
+    pub(crate) fn load(&mut self, scheduler: &mut Scheduler<'_>, load: &Load<'_>) -> Result<u64, CompileError> {
+        let set = load.set;
+        let delay = scheduler.delay(DelayClass::MxmInstall);
+        let mut landed: SmallVec<[u64; 2]> = SmallVec::new();
+        let from = self.free(set);
+        for (number, part) in load.parts.iter().enumerate() {
+            landed.push(self.rows(scheduler, load, number as u16, part, from)?);
+        }
+        let all = landed.iter().copied().max().unwrap_or(0);
+        let mut ready = 0;
+        for (part, plane) in load.parts.iter().zip(set.planes()) {
+            let (at_least, rows) = match set.content {
+                Content::Bytes => (landed[usize::from(plane - set.plane)], part.rows),
+                Content::Halves | Content::Widened => (all, load.parts[0].rows),
+            };
+            let passes_end = self.state(set.side, plane).passes_end;
+            let install = scheduler.place("an install", at_least.max(passes_end.saturating_sub(delay)), |scheduler, at| {
+                let queue = Queue::Mxm(set.side, plane, PlanePort::Install);
+                scheduler.issue(queue, at, Instruction::Iw { rows: Row(rows as u16) })?;
+                Some(at)
+            })?;
+            self.state(set.side, plane).buffer_free = install + 1 - scheduler.delay(DelayClass::MxmLoad).min(1);
+            ready = ready.max(install + delay);
+        }
+        Ok(ready)
+    }
+
+    /// Loads the rows of one part, sixteen a cycle; returns the cycle in which the last have landed.
+    fn rows(&mut self, scheduler: &mut Scheduler<'_>, load: &Load<'_>, number: u16, part: &Part, from: u64) -> Result<u64, CompileError> {
         let chip = scheduler.chip;
+        let &Load { set, orientation, readable, .. } = load;
+        let plane = set.plane + number;
         let edge = chip.mxm_position(set.side);
         let read = scheduler.delay(DelayClass::MemRead);
         let reach = read + u64::from(edge.unsigned_abs());
-        let loads = (rows / 16) as u64;
-        let planes: Vec<u16> = set.planes().collect();
-        let buffer_free = planes.iter().map(|&plane| self.state(set.side, plane).buffer_free).max().unwrap_or(0);
         let direction = if set.side == Hemisphere::East { Direction::East } else { Direction::West };
         let groups = u16::from(chip.streams() / 16);
-        let start = scheduler.place("a weight load", buffer_free.max(readable + reach).max(reach), |scheduler, start| {
-            for (part, &plane) in parts.iter().zip(&planes) {
-                let first = Stream::new(direction, (plane % groups * 16) as u8);
-                for load in 0..loads {
-                    let at = start + load;
-                    for (row, &(slice, word)) in part.iter().enumerate() {
-                        let position = chip.slice_position(slice);
-                        let fed = at - u64::from(position.abs_diff(edge));
-                        let dst = first.plus(row as u8);
-                        let word = word + load as u32;
-                        if !scheduler.tables.segment(dst, fed, position, edge) || !scheduler.tables.read(slice, fed - read, word) {
-                            return None;
-                        }
-                        scheduler.emit(slice.queue(), fed - read, Instruction::Read { word: Word(word), dst });
+        let first = Stream::new(direction, (plane % groups * 16) as u8);
+        let (step, offset, format) = match set.content {
+            Content::Bytes | Content::Halves => (16, 0, LoadFormat::Bytes),
+            Content::Widened => (32, 16 * usize::from(number), LoadFormat::Widen),
+        };
+        let mut next = from.max(readable + reach).max(reach);
+        for (load, row) in (offset..part.rows).step_by(step).enumerate() {
+            next = scheduler.place("a weight load", next, |scheduler, at| {
+                for (row, &(slice, word)) in part.places.iter().enumerate() {
+                    let position = chip.slice_position(slice);
+                    let fed = at - u64::from(position.abs_diff(edge));
+                    let dst = first.plus(row as u8);
+                    let word = word + load as u32;
+                    if !scheduler.tables.segment(dst, fed, position, edge) || !scheduler.tables.read(slice, fed - read, word) {
+                        return None;
                     }
-                    let lw = Instruction::Lw { src: first, row: Row(16 * load as u16), orientation, format: LoadFormat::Bytes };
-                    scheduler.issue(Queue::Mxm(set.side, plane, PlanePort::Load), at, lw)?;
+                    scheduler.emit(slice.queue(), fed - read, Instruction::Read { word: Word(word), dst });
                 }
-            }
-            Some(start)
-        })?;
-        let landed = start + loads - 1 + scheduler.delay(DelayClass::MxmLoad);
-        let delay = scheduler.delay(DelayClass::MxmInstall);
-        let passes_end = planes.iter().map(|&plane| self.state(set.side, plane).passes_end).max().unwrap_or(0);
-        let install = scheduler.place("an install", landed.max(passes_end.saturating_sub(delay)), |scheduler, at| {
-            for &plane in &planes {
-                scheduler.issue(Queue::Mxm(set.side, plane, PlanePort::Install), at, Instruction::Iw { rows: Row(rows as u16) })?;
-            }
-            Some(at)
-        })?;
-        for plane in planes {
-            let state = self.state(set.side, plane);
-            state.buffer_free = install + 1 - scheduler.delay(DelayClass::MxmLoad).min(1);
+                let lw = Instruction::Lw { src: first, row: Row(row as u16), orientation, format };
+                scheduler.issue(Queue::Mxm(set.side, plane, PlanePort::Load), at, lw)?;
+                Some(at + 1)
+            })?;
         }
-        Ok(install + delay)
+        Ok(next - 1 + scheduler.delay(DelayClass::MxmLoad))
     }
 
     /// Notes that a pass through the installed tile dispatched in cycle `at`.
     pub(crate) fn passed(&mut self, scheduler: &Scheduler<'_>, set: PlaneSet, at: u64) {
-        let occupied = occupied(scheduler, set.format);
+        let occupied = occupied(scheduler, set);
         for plane in set.planes() {
             let state = self.state(set.side, plane);
             state.passes_end = state.passes_end.max(at + occupied);
@@ -122,8 +201,8 @@ impl Planes {
     }
 }
 
-fn occupied(scheduler: &Scheduler<'_>, format: PassFormat) -> u64 {
-    match format {
+fn occupied(scheduler: &Scheduler<'_>, set: PlaneSet) -> u64 {
+    match set.pass_format() {
         PassFormat::I8 => 1,
         PassFormat::F16 => u64::from(scheduler.chip.values().mxm_f16_interval),
     }
@@ -147,6 +226,13 @@ pub(crate) struct Emission {
     pub(crate) cycle: u64,
 }
 
+impl Emission {
+    /// The cycle in which the result passes the VXM.
+    pub(crate) fn at_vxm(self) -> u64 {
+        self.cycle + u64::from(self.position.unsigned_abs())
+    }
+}
+
 /// Cycles from a pass's dispatch to its result on the streams.
 pub(crate) fn result_after(scheduler: &Scheduler<'_>, result: Result32) -> u64 {
     let pass = scheduler.delay(DelayClass::MxmPass);
@@ -157,39 +243,43 @@ pub(crate) fn result_after(scheduler: &Scheduler<'_>, result: Result32) -> u64 {
 }
 
 /// Earliest dispatch of a pass of this activation.
-pub(crate) fn pass_from(scheduler: &Scheduler<'_>, set: PlaneSet, activation: &Parked) -> u64 {
-    activation.ready + scheduler.delay(DelayClass::MemRead) + u64::from(scheduler.chip.mxm_position(set.side).unsigned_abs()) - 2
+pub(crate) fn pass_from(scheduler: &Scheduler<'_>, side: Hemisphere, activation: &Parked) -> u64 {
+    activation.ready + scheduler.delay(DelayClass::MemRead) + u64::from(scheduler.chip.mxm_position(side).unsigned_abs()) - 2
 }
 
-/// Takes a pass at `at`. `route` takes the streams of the result, if it is emitted, and says where they start.
+/// Takes a pass at `at` through every passing plane of the set, with one result each. `route` takes the streams of a result
+/// that is emitted and says where they start.
 pub(crate) fn pass(
     scheduler: &mut Scheduler<'_>,
     set: PlaneSet,
     activation: &Parked,
     at: u64,
-    result: Result32,
-    route: impl FnOnce(&mut Scheduler<'_>, Emission) -> Option<Stream>,
+    results: &[Result32],
+    mut route: impl FnMut(&mut Scheduler<'_>, Emission) -> Option<Stream>,
 ) -> Option<()> {
     let position = scheduler.chip.mxm_position(set.side);
     let src = scheduler.fetch(activation, position, at)?;
-    for cycle in at..at + occupied(scheduler, set.format) {
+    for cycle in at..at + occupied(scheduler, set) {
         for plane in set.planes() {
             if !scheduler.tables.issue(Queue::Mxm(set.side, plane, PlanePort::Activate), cycle) {
                 return None;
             }
         }
     }
-    let cycle = at + result_after(scheduler, result);
-    let out: Target = match result {
-        Result32::Hold(..) => None,
-        _ => Some(route(scheduler, Emission { position, cycle })?),
-    };
-    let emitted = if result == Result32::Emit { out } else { None };
-    scheduler.emit(set.queue(PlanePort::Activate), at, Instruction::Abc { format: set.format, src, dst: emitted });
-    if let Result32::Hold(accumulator, mode) | Result32::Sum(accumulator, mode) = result {
-        let acc = Instruction::Acc { accumulator: Accumulator(accumulator), mode, dst: out };
-        let landed = at + scheduler.delay(DelayClass::MxmPass);
-        scheduler.issue(set.queue(PlanePort::Accumulate), landed, acc)?;
+    for (plane, &result) in set.passing().zip(results) {
+        let cycle = at + result_after(scheduler, result);
+        let out: Target = match result {
+            Result32::Hold(..) => None,
+            _ => Some(route(scheduler, Emission { position, cycle })?),
+        };
+        let emitted = if result == Result32::Emit { out } else { None };
+        let abc = Instruction::Abc { format: set.pass_format(), src, dst: emitted };
+        scheduler.emit(Queue::Mxm(set.side, plane, PlanePort::Activate), at, abc);
+        if let Result32::Hold(accumulator, mode) | Result32::Sum(accumulator, mode) = result {
+            let acc = Instruction::Acc { accumulator: Accumulator(accumulator), mode, dst: out };
+            let landed = at + scheduler.delay(DelayClass::MxmPass);
+            scheduler.issue(Queue::Mxm(set.side, plane, PlanePort::Accumulate), landed, acc)?;
+        }
     }
     Some(())
 }

@@ -4,32 +4,14 @@
 use std::collections::BTreeMap;
 
 use lpu_chip::Chip;
-use lpu_isa::{DelayClass, Direction, Hemisphere, Instruction, Queue, SliceId, Stream, Word};
+use lpu_isa::{DelayClass, Direction, Instruction, Queue, SliceId, Stream, Word};
 
 use crate::error::CompileError;
 use crate::tables::Tables;
+use crate::vectors::Parked;
 
 /// Cycles searched for a block before giving up.
-const SEARCH: u64 = 1 << 20;
-
-/// A vector in the slices next to the VXM: byte plane `b` lies in slice `4 * quad + (b + turn) % 4` of its side, in the
-/// same word of every slice, and the same in each quad listed.
-#[derive(Clone, Debug)]
-pub(crate) struct Parked {
-    pub(crate) bytes: u8,
-    pub(crate) side: Hemisphere,
-    pub(crate) word: u32,
-    pub(crate) turn: u8,
-    pub(crate) quads: &'static [u8],
-    /// First cycle in which it may be read.
-    pub(crate) ready: u64,
-}
-
-impl Parked {
-    pub(crate) fn slice(&self, quad: u8, byte: u8) -> SliceId {
-        SliceId { side: self.side, index: u16::from(4 * quad + (byte + self.turn) % 4) }
-    }
-}
+pub(crate) const SEARCH: u64 = 1 << 20;
 
 /// The reservations and instructions so far.
 pub(crate) struct Scheduler<'a> {
@@ -45,28 +27,39 @@ impl<'a> Scheduler<'a> {
     }
 
     /// Places a block at the earliest start from `from` on at which `attempt` succeeds.
-    pub(crate) fn place<R>(
-        &mut self,
-        what: &str,
-        from: u64,
-        mut attempt: impl FnMut(&mut Self, u64) -> Option<R>,
-    ) -> Result<R, CompileError> {
+    pub(crate) fn place<R>(&mut self, what: &str, from: u64, attempt: impl FnMut(&mut Self, u64) -> Option<R>) -> Result<R, CompileError> {
+        self.place_within(from, SEARCH, attempt).ok_or_else(|| CompileError::NoPlace { what: what.to_owned(), searched: SEARCH })
+    }
+
+    /// Places a block at the earliest of `within` starts from `from` on at which `attempt` succeeds.
+    pub(crate) fn place_within<R>(&mut self, from: u64, within: u64, mut attempt: impl FnMut(&mut Self, u64) -> Option<R>) -> Option<R> {
         let issued = self.issued.len();
         self.tables.commit();
         let mark = self.tables.mark();
-        for start in from..from + SEARCH {
+        for start in from..from + within {
             if let Some(result) = attempt(self, start) {
                 self.turn = self.turn.wrapping_add(1);
-                return Ok(result);
+                return Some(result);
             }
             self.tables.undo(mark);
             self.issued.truncate(issued);
         }
-        Err(CompileError::NoPlace { what: what.to_owned(), searched: SEARCH })
+        None
     }
 
     pub(crate) fn delay(&self, class: DelayClass) -> u64 {
         u64::from(self.chip.delay(class))
+    }
+
+    /// Number of instructions so far.
+    pub(crate) fn count(&self) -> usize {
+        self.issued.len()
+    }
+
+    /// First and last dispatch of the instructions from number `from` on.
+    pub(crate) fn span(&self, from: usize) -> Option<(u64, u64)> {
+        let cycles = || self.issued[from..].iter().map(|&(_, cycle, _)| cycle);
+        Some((cycles().min()?, cycles().max()?))
     }
 
     /// Adds an instruction whose reservations hold.

@@ -86,7 +86,7 @@ pub(crate) struct Target {
     /// Chip preset or the path of a .toml description [default: tsp-v1]
     #[arg(long)]
     pub(crate) chip: Option<String>,
-    /// Number formats: f16 or w8a8 [default: f16]
+    /// Number formats: f16, w8a8 or w8a16 [default: f16]
     #[arg(long, value_parser = precision)]
     pub(crate) dtype: Option<Precision>,
     /// Tokens of context [default: compile 256, generate what the request feeds, rounded up]
@@ -122,10 +122,7 @@ pub(crate) fn tokens(text: &str) -> Result<usize, String> {
 }
 
 fn precision(name: &str) -> Result<Precision, String> {
-    match name {
-        "w8a16" => Err("w8a16 is not there yet; use f16 or w8a8".into()),
-        _ => Precision::parse(name).ok_or_else(|| "use f16 or w8a8".into()),
-    }
+    Precision::parse(name).ok_or_else(|| "use f16, w8a8 or w8a16".into())
 }
 
 impl Cli {

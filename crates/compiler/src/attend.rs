@@ -1,0 +1,139 @@
+//! The blocks of attention: appending this token's rows, scores of queries against all rows, and mixing values by weight.
+
+use lpu_isa::{DelayClass, Hemisphere, Instruction, Orientation, Stream, WindowBits, Word};
+
+use crate::chain::Chain;
+use crate::engine::{Engine, Task};
+use crate::error::CompileError;
+use crate::planes::{Content, Load, Part, PlaneSet, Result32, pass, pass_from};
+use crate::rows::Rows;
+use crate::vectors::Parked;
+
+/// Writes a key or value row: all sixteen pairs of slices take the passing row, each at its own address from the host. Input:
+/// the row; output: the moment from which on the rows may be read.
+#[derive(Clone, Debug)]
+pub(crate) struct Append {
+    pub(crate) entry: [Rows; 2],
+    pub(crate) addresses: Vec<Parked>,
+    pub(crate) window: WindowBits,
+}
+
+/// Scores of queries against one tile of tokens: first halves pass in the east, second halves in the west, and the two meet in
+/// the VXM, where the mask is added. Inputs: both moments, the mask, then two halves a query; outputs: one vector a query.
+#[derive(Clone, Debug)]
+pub(crate) struct Scores {
+    pub(crate) parts: [Vec<Part>; 2],
+    /// Arrivals 0 and 1 are the two sums, input 0 the mask.
+    pub(crate) finish: Chain,
+}
+
+impl Scores {
+    /// The planes that it takes.
+    pub(crate) fn sets() -> [PlaneSet; 2] {
+        Hemisphere::BOTH.map(|side| PlaneSet::pair(side, Content::Halves))
+    }
+}
+
+/// Sums over the tokens of one tile of weights times values. Inputs: the moment, then the weights of each head; outputs: one
+/// vector a head, in which only the lanes of its key-value head mean something.
+#[derive(Clone, Debug)]
+pub(crate) struct Mix {
+    pub(crate) set: PlaneSet,
+    pub(crate) parts: Vec<Part>,
+}
+
+impl Engine<'_> {
+    pub(crate) fn put_append(&mut self, task: &Task, append: &Append) -> Result<(), CompileError> {
+        let row = self.place(task.inputs[0]);
+        let delay = self.scheduler.delay(DelayClass::MemScatter);
+        let from = row.ready + self.scheduler.delay(DelayClass::MemRead);
+        let mut readable = 0;
+        for (token, address) in append.addresses.iter().enumerate() {
+            let landed = self.scheduler.place(task.what, from, |scheduler, at| {
+                let mut landed = 0;
+                let mut fetched: Option<(i32, Stream, Stream)> = None;
+                for (byte, part) in append.entry.iter().enumerate() {
+                    let (slice, word) = part[token];
+                    let position = scheduler.chip.slice_position(slice);
+                    let at = at + u64::from(position.unsigned_abs());
+                    let (src, map) = match fetched {
+                        Some((found, src, map)) if found == position => (src, map),
+                        _ => {
+                            let map = scheduler.fetch(address, position, at)?;
+                            (scheduler.fetch(&row, position, at)?, map)
+                        }
+                    };
+                    fetched = Some((position, src, map));
+                    if !scheduler.tables.write(slice, at, at + delay, word) {
+                        return None;
+                    }
+                    let scatter = Instruction::Scatter { src: src.plus(byte as u8), map, base: Word(word), bits: append.window };
+                    scheduler.emit(slice.queue(), at, scatter);
+                    landed = landed.max(at + delay);
+                }
+                Some(landed)
+            })?;
+            readable = readable.max(landed + 1);
+        }
+        self.made(task.outputs[0].slot, readable, None);
+        Ok(())
+    }
+
+    pub(crate) fn put_scores(&mut self, task: &Task, scores: &Scores) -> Result<(), CompileError> {
+        let sets = Scores::sets();
+        let mut ready = 0;
+        for (half, set) in sets.into_iter().enumerate() {
+            let readable = self.ready(task.inputs[half]).unwrap_or(0);
+            let load = Load { set, parts: &scores.parts[half], orientation: Orientation::Out, readable };
+            ready = ready.max(self.planes.load(&mut self.scheduler, &load)?);
+        }
+        let mask = self.place(task.inputs[2]);
+        for (out, halves) in task.outputs.iter().zip(task.inputs[3..].chunks(2)) {
+            let query: Vec<Parked> = halves.iter().map(|&half| self.place(half)).collect();
+            let output = self.scratch(out)?;
+            let from = [0, 1].map(|half| pass_from(&self.scheduler, sets[half].side, &query[half]));
+            let (at, place) = self.scheduler.place(task.what, ready.max(from[0]).max(from[1]), |scheduler, at| {
+                let mut place = output.clone();
+                let mut arrivals = Vec::new();
+                let mut arrival = 0;
+                for half in [0, 1] {
+                    pass(scheduler, sets[half], &query[half], at, &[Result32::Emit], |scheduler, emission| {
+                        let stream = scheduler.route(4, emission.cycle, emission.position, 0)?;
+                        arrivals.push(stream);
+                        arrival = emission.at_vxm();
+                        Some(stream)
+                    })?;
+                }
+                scores.finish.attempt(scheduler, arrival, &[&mask], &arrivals, std::slice::from_mut(&mut place))?;
+                Some((at, place))
+            })?;
+            for set in sets {
+                self.planes.passed(&self.scheduler, set, at);
+            }
+            self.made(out.slot, place.ready, Some(place));
+        }
+        Ok(())
+    }
+
+    pub(crate) fn put_mix(&mut self, task: &Task, mix: &Mix) -> Result<(), CompileError> {
+        let set = mix.set;
+        let readable = self.ready(task.inputs[0]).unwrap_or(0);
+        let load = Load { set, parts: &mix.parts, orientation: Orientation::In, readable };
+        let ready = self.planes.load(&mut self.scheduler, &load)?;
+        for (out, &weights) in task.outputs.iter().zip(&task.inputs[1..]) {
+            let weights = self.place(weights);
+            let output = self.scratch(out)?;
+            let from = ready.max(pass_from(&self.scheduler, set.side, &weights));
+            let (at, place) = self.scheduler.place(task.what, from, |scheduler, at| {
+                let mut place = output.clone();
+                pass(scheduler, set, &weights, at, &[Result32::Emit], |scheduler, emission| {
+                    scheduler.park(&mut place, emission.position, emission.cycle)
+                })?;
+                Some((at, place))
+            })?;
+            self.planes.passed(&self.scheduler, set, at);
+            self.made(out.slot, place.ready, Some(place));
+        }
+        Ok(())
+    }
+}

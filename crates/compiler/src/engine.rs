@@ -1,0 +1,344 @@
+//! The list scheduler: tasks whose inputs are placed wait in order of the earliest cycle in which they could start; the first of
+//! them is placed for good, which gives its outputs their places and may make other tasks ready.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
+
+use lpu_chip::Chip;
+use lpu_isa::{DelayClass, Hemisphere, Instruction, Queue};
+
+use crate::attend::{Append, Mix, Scores};
+use crate::chain::Chain;
+use crate::error::CompileError;
+use crate::planes::{PlaneSet, Planes};
+use crate::record::Record;
+use crate::scheduler::{SEARCH, Scheduler};
+use crate::tile::{Job, Tile};
+use crate::vectors::{Parked, Vectors};
+
+/// Ways in which a chain is tried before giving up.
+const ROUNDS: u64 = 8;
+
+/// A vector that one task makes and others read, or a mere moment (rows appended) that others wait for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Slot(u32);
+
+impl Slot {
+    fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// An output of a task: `bytes` a lane, on a side.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Out {
+    pub(crate) slot: Slot,
+    pub(crate) bytes: u8,
+    pub(crate) side: Hemisphere,
+}
+
+/// What a task does.
+#[derive(Clone, Debug)]
+pub(crate) enum Work {
+    Chain(Chain),
+    Tile(Tile),
+    Append(Append),
+    Scores(Scores),
+    Mix(Mix),
+}
+
+/// One placeable piece of work.
+#[derive(Clone, Debug)]
+pub(crate) struct Task {
+    /// Index of the graph's node.
+    pub(crate) node: usize,
+    pub(crate) what: &'static str,
+    /// Among tasks that could start in one cycle the least rank goes first.
+    pub(crate) rank: u64,
+    pub(crate) inputs: Vec<Slot>,
+    pub(crate) outputs: Vec<Out>,
+    pub(crate) work: Work,
+}
+
+#[derive(Clone, Debug, Default)]
+struct SlotState {
+    place: Option<Parked>,
+    /// First cycle in which it may be read, once known.
+    ready: Option<u64>,
+    /// Whether its place is given back after the last reader.
+    scratch: bool,
+    readers: u32,
+    /// Last cycle in which something reads it, so far.
+    busy: u64,
+    waiting: Vec<usize>,
+    /// Index of the record of the task that made it.
+    maker: Option<usize>,
+}
+
+/// All tasks, what they have made so far, and the reservations.
+pub(crate) struct Engine<'a> {
+    pub(crate) scheduler: Scheduler<'a>,
+    pub(crate) planes: Planes,
+    pub(crate) vectors: Vectors,
+    pub(crate) jobs: Vec<Job>,
+    slots: Vec<SlotState>,
+    constants: BTreeMap<usize, Slot>,
+    tasks: Vec<Option<Task>>,
+    missing: Vec<usize>,
+    heap: BinaryHeap<Reverse<(u64, u64, usize)>>,
+    blocked: Vec<usize>,
+    records: Vec<Record>,
+}
+
+impl<'a> Engine<'a> {
+    pub(crate) fn new(chip: &'a Chip, vectors: Vectors) -> Self {
+        Self {
+            scheduler: Scheduler::new(chip),
+            planes: Planes::new(chip),
+            vectors,
+            jobs: Vec::new(),
+            slots: Vec::new(),
+            constants: BTreeMap::new(),
+            tasks: Vec::new(),
+            missing: Vec::new(),
+            heap: BinaryHeap::new(),
+            blocked: Vec::new(),
+            records: Vec::new(),
+        }
+    }
+
+    /// A slot that some task will make.
+    pub(crate) fn slot(&mut self) -> Slot {
+        self.slots.push(SlotState { scratch: true, ..SlotState::default() });
+        Slot(self.slots.len() as u32 - 1)
+    }
+
+    /// A slot of a vector that stands in memory from the start.
+    pub(crate) fn fixed(&mut self, place: Parked) -> Slot {
+        self.slots.push(SlotState { ready: Some(place.ready), place: Some(place), ..SlotState::default() });
+        Slot(self.slots.len() as u32 - 1)
+    }
+
+    /// The slot of a constant.
+    pub(crate) fn constant(&mut self, constant: usize) -> Slot {
+        if let Some(&slot) = self.constants.get(&constant) {
+            return slot;
+        }
+        let slot = self.fixed(self.vectors.constant_place(constant));
+        self.constants.insert(constant, slot);
+        slot
+    }
+
+    /// Keeps a slot's place for good.
+    pub(crate) fn keep(&mut self, slot: Slot) {
+        self.slots[slot.index()].scratch = false;
+    }
+
+    /// Where a slot's vector lies; it must have been made.
+    pub(crate) fn place(&self, slot: Slot) -> Parked {
+        self.slots[slot.index()].place.clone().expect("a task's inputs are made before it is placed")
+    }
+
+    /// First cycle in which a slot may be read, once known.
+    pub(crate) fn ready(&self, slot: Slot) -> Option<u64> {
+        self.slots[slot.index()].ready
+    }
+
+    /// Notes one more reader of a slot.
+    pub(crate) fn hold(&mut self, slot: Slot) {
+        self.slots[slot.index()].readers += 1;
+    }
+
+    /// Notes that a reader of a slot is placed and reads nothing of it after cycle `last`.
+    pub(crate) fn drop_reader(&mut self, slot: Slot, last: u64) {
+        let state = &mut self.slots[slot.index()];
+        state.busy = state.busy.max(last);
+        state.readers -= 1;
+        if state.readers == 0
+            && state.scratch
+            && let Some(place) = &state.place
+        {
+            self.vectors.release(place, state.busy);
+        }
+    }
+
+    /// Adds a task.
+    pub(crate) fn task(&mut self, task: Task) -> usize {
+        let number = self.tasks.len();
+        let mut missing = 0;
+        for &input in &task.inputs {
+            let state = &mut self.slots[input.index()];
+            state.readers += 1;
+            if state.ready.is_none() {
+                missing += 1;
+                state.waiting.push(number);
+            }
+        }
+        if let Work::Tile(tile) = &task.work
+            && missing > 0
+        {
+            for &job in &tile.jobs {
+                self.jobs[job].unready += 1;
+            }
+        }
+        self.tasks.push(Some(task));
+        self.missing.push(missing);
+        if missing == 0 {
+            self.push(number);
+        }
+        number
+    }
+
+    fn key(&self, task: &Task) -> u64 {
+        let ready = task.inputs.iter().filter_map(|&input| self.ready(input)).max().unwrap_or(0);
+        let on_planes = |sets: &[PlaneSet]| {
+            let edge = u64::from(self.scheduler.chip.mxm_position(Hemisphere::East).unsigned_abs());
+            let free = sets.iter().map(|&set| self.planes.free(set)).max().unwrap_or(0);
+            free.max(ready + self.scheduler.delay(DelayClass::MemRead) + edge)
+        };
+        match &task.work {
+            Work::Chain(_) | Work::Append(_) => ready,
+            Work::Tile(tile) => on_planes(&[tile.set]),
+            Work::Scores(_) => on_planes(&Scores::sets()),
+            Work::Mix(mix) => on_planes(&[mix.set]),
+        }
+    }
+
+    fn push(&mut self, number: usize) {
+        let task = self.tasks[number].as_ref().expect("a pushed task is not placed");
+        let entry = (self.key(task), task.rank, number);
+        self.heap.push(Reverse(entry));
+    }
+
+    /// Gives a slot its vector, or its moment.
+    pub(crate) fn made(&mut self, slot: Slot, ready: u64, place: Option<Parked>) {
+        let maker = self.records.len();
+        let state = &mut self.slots[slot.index()];
+        state.ready = Some(ready);
+        state.place = place;
+        state.maker = Some(maker);
+        if state.readers == 0
+            && state.scratch
+            && let Some(place) = &state.place
+        {
+            self.vectors.release(place, ready);
+        }
+        for number in std::mem::take(&mut self.slots[slot.index()].waiting) {
+            self.missing[number] -= 1;
+            if self.missing[number] > 0 {
+                continue;
+            }
+            if let Some(Task { work: Work::Tile(tile), .. }) = &self.tasks[number] {
+                for job in tile.jobs.clone() {
+                    self.jobs[job].unready -= 1;
+                    if self.jobs[job].unready == 0 {
+                        self.unblock();
+                    }
+                }
+            }
+            self.push(number);
+        }
+    }
+
+    /// Lets tasks that waited for an accumulator try again.
+    pub(crate) fn unblock(&mut self) {
+        for number in std::mem::take(&mut self.blocked) {
+            self.push(number);
+        }
+    }
+
+    /// A place for an output.
+    pub(crate) fn scratch(&mut self, out: &Out) -> Result<Parked, CompileError> {
+        self.vectors.scratch(out.bytes, out.side)
+    }
+
+    /// Places every task.
+    pub(crate) fn run(&mut self) -> Result<(), CompileError> {
+        while let Some(Reverse((key, rank, number))) = self.heap.pop() {
+            let task = self.tasks[number].take().expect("a task is placed once");
+            let now = self.key(&task);
+            if now > key {
+                self.heap.push(Reverse((now, rank, number)));
+                self.tasks[number] = Some(task);
+                continue;
+            }
+            if let Work::Tile(tile) = &task.work
+                && !self.open(tile)
+            {
+                self.tasks[number] = Some(task);
+                self.blocked.push(number);
+                continue;
+            }
+            self.put(task)?;
+        }
+        match self.tasks.iter().flatten().next() {
+            None => Ok(()),
+            Some(task) => Err(CompileError::NoPlace { what: format!("{} (it waits for ever)", task.what), searched: 0 }),
+        }
+    }
+
+    fn put(&mut self, task: Task) -> Result<(), CompileError> {
+        let from = self.scheduler.count();
+        let limiting = task.inputs.iter().copied().max_by_key(|&input| self.ready(input));
+        let waited = limiting.and_then(|slot| self.slots[slot.index()].maker);
+        let ready = limiting.and_then(|slot| self.ready(slot)).unwrap_or(0);
+        let record = self.records.len();
+        let free = match &task.work {
+            Work::Tile(tile) => Some(self.planes.free(tile.set)),
+            _ => None,
+        };
+        match &task.work {
+            Work::Chain(chain) => self.put_chain(&task, chain)?,
+            Work::Tile(tile) => self.put_tile(&task, tile)?,
+            Work::Append(append) => self.put_append(&task, append)?,
+            Work::Scores(scores) => self.put_scores(&task, scores)?,
+            Work::Mix(mix) => self.put_mix(&task, mix)?,
+        }
+        let (start, end) = self.scheduler.span(from).unwrap_or((ready, ready));
+        debug_assert_eq!(record, self.records.len());
+        self.records.push(Record { node: task.node, what: task.what, ready, plane_free: free, start, end, waited });
+        for &input in &task.inputs {
+            self.drop_reader(input, end);
+        }
+        Ok(())
+    }
+
+    /// Earliest cycle in which a vector can be at the VXM.
+    pub(crate) fn at_vxm(&self, ready: u64) -> u64 {
+        (ready + 1).max(4) + self.scheduler.delay(DelayClass::MemRead)
+    }
+
+    fn put_chain(&mut self, task: &Task, chain: &Chain) -> Result<(), CompileError> {
+        let inputs: Vec<Parked> = task.inputs.iter().map(|&input| self.place(input)).collect();
+        let operands: Vec<&Parked> = inputs.iter().collect();
+        // A rigid chain can stand in its own way: what it reads and writes may meet in a bank whatever its start. Other places for its
+        // results, and then more cycles between its accesses, resolve that.
+        for round in 0..ROUNDS {
+            let spaced = if round < 4 { None } else { Some(chain.spaced(round - 2)) };
+            let chain = spaced.as_ref().unwrap_or(chain);
+            let at_vxm = |(index, input): (usize, &Parked)| self.at_vxm(input.ready).saturating_sub(chain.first_use(index));
+            let from = inputs.iter().enumerate().map(at_vxm).max().unwrap_or(0).max(self.at_vxm(0));
+            let outputs: Vec<Parked> = task.outputs.iter().map(|out| self.scratch(out)).collect::<Result<_, _>>()?;
+            let within = if round + 1 == ROUNDS { SEARCH } else { 128 };
+            let found = self.scheduler.place_within(from, within, |scheduler, start| {
+                let mut outputs = outputs.clone();
+                chain.attempt(scheduler, start, &operands, &[], &mut outputs).map(|()| outputs)
+            });
+            if let Some(places) = found {
+                for (out, place) in task.outputs.iter().zip(places) {
+                    self.made(out.slot, place.ready, Some(place));
+                }
+                return Ok(());
+            }
+            for place in &outputs {
+                self.vectors.give_back(place);
+            }
+        }
+        Err(CompileError::NoPlace { what: task.what.to_owned(), searched: SEARCH })
+    }
+
+    /// Everything issued, by queue; the vector slices with their outputs named; a record a task.
+    pub(crate) fn finish(self) -> (BTreeMap<Queue, Vec<(u64, Instruction)>>, Vectors, Vec<Record>) {
+        (self.scheduler.into_queues(), self.vectors, self.records)
+    }
+}

@@ -1,0 +1,125 @@
+//! Which forms of each value its consumers ask for, and which operations are done where their last operand is made.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use lpu_model::{Graph, Op, ValueId};
+
+/// A form of a value. Forms with a node are made for that node alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Form {
+    /// fp32.
+    Plain,
+    /// As the input of matrices, in both hemispheres (fp16; int8 is made from the plain form).
+    Activation,
+    /// Times the weights of a norm, as the input of matrices, whose results take the norm's factor.
+    Normed(usize),
+    /// Squared, for a norm.
+    Squares(usize),
+    /// Activated, for a gated product.
+    Gate(usize),
+    /// As queries of an attention: scaled, one vector a member, zero in the lanes of the others, fp16.
+    Queries(usize),
+    /// As key rows of an attention, fp16.
+    Keys(usize),
+    /// As value rows of an attention, fp16.
+    Values(usize),
+}
+
+/// The demands of a graph.
+pub(super) struct Demands {
+    forms: BTreeMap<ValueId, BTreeSet<Form>>,
+    /// By value: the operation that is finished where the value is made.
+    fused: BTreeMap<ValueId, usize>,
+    fused_nodes: BTreeSet<usize>,
+    /// Norms whose factor is left to the matrices that follow.
+    deferred: BTreeSet<usize>,
+}
+
+impl Demands {
+    pub(super) fn new(graph: &Graph) -> Self {
+        let mut demands = Self { forms: BTreeMap::new(), fused: BTreeMap::new(), fused_nodes: BTreeSet::new(), deferred: BTreeSet::new() };
+        let maker = |value: ValueId| graph.maker(value).map(|node| node.index());
+        let consumers = |value: ValueId| {
+            let readers = graph.nodes.iter().enumerate().filter(move |(_, node)| node.inputs.contains(&value));
+            readers.map(|(number, _)| number).collect::<Vec<_>>()
+        };
+        let sole = |value: ValueId| consumers(value).len() == 1 && !graph.outputs.contains(&value);
+        for (number, node) in graph.nodes.iter().enumerate() {
+            let mut ask = |value: ValueId, form: Form| {
+                demands.forms.entry(value).or_default().insert(form);
+            };
+            let fusable =
+                |value: ValueId| sole(value) && maker(value).is_some_and(|made| matches!(graph.nodes[made].op, Op::Linear { .. }));
+            match node.op {
+                Op::RmsNorm { .. } => {
+                    let matrices = |&reader: &usize| matches!(graph.nodes[reader].op, Op::Linear { .. });
+                    ask(node.inputs[0], Form::Squares(number));
+                    if !graph.outputs.contains(&node.output) && consumers(node.output).iter().all(matrices) {
+                        ask(node.inputs[0], Form::Normed(number));
+                        demands.deferred.insert(number);
+                    } else {
+                        ask(node.inputs[0], Form::Plain);
+                    }
+                }
+                Op::Linear { .. } => {
+                    if maker(node.inputs[0]).is_none_or(|made| !demands.deferred.contains(&made)) {
+                        ask(node.inputs[0], Form::Activation);
+                    }
+                }
+                Op::Add => {
+                    let [a, b] = [node.inputs[0], node.inputs[1]];
+                    let last = if maker(a) > maker(b) { a } else { b };
+                    let other = if last == a { b } else { a };
+                    ask(other, Form::Plain);
+                    if a != b && fusable(last) {
+                        demands.fused.insert(last, number);
+                        demands.fused_nodes.insert(number);
+                    } else {
+                        ask(last, Form::Plain);
+                    }
+                }
+                Op::GatedSilu => {
+                    let [gate, up] = [node.inputs[0], node.inputs[1]];
+                    if gate != up && fusable(up) {
+                        ask(gate, Form::Gate(number));
+                        demands.fused.insert(up, number);
+                        demands.fused_nodes.insert(number);
+                    } else {
+                        ask(gate, Form::Plain);
+                        ask(up, Form::Plain);
+                    }
+                }
+                Op::Attention { .. } => {
+                    ask(node.inputs[0], Form::Queries(number));
+                    ask(node.inputs[1], Form::Keys(number));
+                    ask(node.inputs[2], Form::Values(number));
+                }
+                _ => node.inputs.iter().for_each(|&input| ask(input, Form::Plain)),
+            }
+        }
+        for &value in &graph.outputs {
+            demands.forms.entry(value).or_default().insert(Form::Plain);
+        }
+        demands
+    }
+
+    /// The forms asked of a value.
+    pub(super) fn of(&self, value: ValueId) -> BTreeSet<Form> {
+        self.forms.get(&value).cloned().unwrap_or_default()
+    }
+
+    /// The operation that is finished where the value is made.
+    pub(super) fn fused(&self, value: ValueId) -> Option<usize> {
+        self.fused.get(&value).copied()
+    }
+
+    /// Whether the operation is finished where one of its operands is made.
+    pub(super) fn is_fused(&self, node: usize) -> bool {
+        self.fused_nodes.contains(&node)
+    }
+
+    /// Whether the norm's factor is left to the matrices that follow.
+    pub(super) fn is_deferred(&self, norm: usize) -> bool {
+        self.deferred.contains(&norm)
+    }
+}

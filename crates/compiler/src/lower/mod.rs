@@ -1,0 +1,171 @@
+//! Lowering: turns the graph's operations into tasks. A value is made in the forms that its consumers ask for, as part of the chain
+//! that computes it, so that little is parked that nobody reads.
+
+mod attention;
+mod demand;
+mod linear;
+mod maker;
+mod vector;
+
+use std::collections::BTreeMap;
+
+use lpu_chip::Chip;
+use lpu_isa::{Format, Instruction, Queue, Region, RegionKind};
+use lpu_model::{Op as GraphOp, ValueId};
+
+use crate::Precision;
+use crate::chain::{Chain, Op};
+use crate::engine::{Engine, Slot, Task, Work};
+use crate::error::CompileError;
+use crate::plan::{Plan, region_name};
+use crate::record::Record;
+use demand::{Demands, Form};
+use maker::{Made, Maker};
+
+/// A value as the input of matrices.
+#[derive(Clone, Debug, Default)]
+struct Activation {
+    /// By side and vector.
+    sides: [Vec<Slot>; 2],
+    /// By vector, what a result is multiplied by (`w8a8`), and the group of vectors that share it.
+    scales: Vec<(usize, Slot)>,
+    /// What every result is multiplied by, where the norm's factor was left for later.
+    factor: Option<Slot>,
+}
+
+/// The state of lowering one program.
+pub(crate) struct Lowering<'a> {
+    chip: &'a Chip,
+    plan: &'a Plan,
+    engine: Engine<'a>,
+    precision: Precision,
+    demands: Demands,
+    /// Slots of each form of each value, by vector; a query form has a slot a member.
+    forms: BTreeMap<(ValueId, Form), Vec<Vec<Slot>>>,
+    activations: BTreeMap<ValueId, Activation>,
+    /// Jobs of each output vector: `(vectors of the input, job)`.
+    jobs: BTreeMap<(usize, usize), Vec<(std::ops::Range<usize>, usize)>>,
+    rotary: [Slot; 2],
+    mask: Vec<Slot>,
+    /// Tokens that the program attends to.
+    tokens: usize,
+    /// Node being lowered.
+    node: usize,
+    /// Number of each node's block.
+    blocks: Vec<u64>,
+}
+
+/// What lowering makes.
+pub(crate) struct Lowered {
+    pub(crate) issues: BTreeMap<Queue, Vec<(u64, Instruction)>>,
+    /// Inputs, outputs and constants.
+    pub(crate) regions: Vec<Region>,
+    pub(crate) records: Vec<Record>,
+}
+
+/// Schedules the whole plan for a context of `tokens`, at most the plan's.
+pub(crate) fn lower(plan: &Plan, chip: &Chip, precision: Precision, tokens: usize) -> Result<Lowered, CompileError> {
+    let mut engine = Engine::new(chip, plan.vectors.clone());
+    let rotary: Vec<Slot> = plan.inputs.rotary.iter().map(|place| engine.fixed(place.clone())).collect();
+    let mask = plan.inputs.mask[..plan.inputs.mask.len().min(tokens.div_ceil(chip.lanes()))].iter();
+    let mask: Vec<Slot> = mask.map(|place| engine.fixed(place.clone())).collect();
+    let nothing = engine.slot();
+    let blocks = plan.graph.nodes.chunk_by(|a, b| a.block == b.block).zip(0u64..);
+    let blocks = blocks.flat_map(|(nodes, number)| nodes.iter().map(move |_| number)).collect();
+    let mut lowering = Lowering {
+        chip,
+        plan,
+        precision,
+        demands: Demands::new(&plan.graph),
+        forms: BTreeMap::new(),
+        activations: BTreeMap::new(),
+        jobs: BTreeMap::new(),
+        rotary: <[Slot; 2]>::try_from(rotary).unwrap_or([nothing; 2]),
+        mask,
+        tokens,
+        node: 0,
+        blocks,
+        engine,
+    };
+    lowering.inputs();
+    for (number, node) in plan.graph.nodes.iter().enumerate() {
+        lowering.node = number;
+        if lowering.demands.is_fused(number) {
+            continue;
+        }
+        match node.op {
+            GraphOp::RmsNorm { eps, .. } => lowering.rms_norm(number, node.inputs[0], eps),
+            GraphOp::Linear { .. } => lowering.linear(number, node.inputs[0]),
+            GraphOp::Rotary { .. } => lowering.rotary(number),
+            GraphOp::Attention { .. } => lowering.attention(number),
+            GraphOp::Add => lowering.add(number),
+            GraphOp::GatedSilu => lowering.gated(number),
+            _ => return Err(CompileError::Unsupported { node: node.name.clone(), what: "this operation is not lowered".into() }),
+        }
+    }
+    lowering.tiles();
+    let outputs: Vec<(String, Vec<Slot>)> = plan.graph.outputs.iter().map(|&value| lowering.output(value)).collect();
+    let mut engine = lowering.engine;
+    engine.run()?;
+    for (name, slots) in outputs {
+        let places: Vec<_> = slots.into_iter().map(|slot| engine.place(slot)).collect();
+        engine.vectors.region(&name, RegionKind::Output, Format::F32, chip.lanes(), &places);
+    }
+    let (issues, vectors, records) = engine.finish();
+    Ok(Lowered { issues, regions: vectors.regions(), records })
+}
+
+impl Lowering<'_> {
+    fn tile_count(&self, value: ValueId) -> usize {
+        self.plan.layouts[&value].tiles.len()
+    }
+
+    /// The fp32 vectors of a value.
+    fn plain(&self, value: ValueId) -> Vec<Slot> {
+        let found = self.forms.get(&(value, Form::Plain));
+        found.expect("the form was asked for").iter().map(|slots| slots[0]).collect()
+    }
+
+    /// The region name and the slots of an output of the graph.
+    fn output(&mut self, value: ValueId) -> (String, Vec<Slot>) {
+        let slots = self.plain(value);
+        for &slot in &slots {
+            self.engine.keep(slot);
+        }
+        (region_name(&self.plan.graph.value(value).name).to_owned(), slots)
+    }
+
+    /// Rank of a task: by block of the graph, then `class`, then how far into the operation it is.
+    fn rank(&self, class: u64, index: usize, count: usize) -> u64 {
+        self.blocks[self.node] << 40 | class << 32 | (index as u64 * 65_536 / count.max(1) as u64)
+    }
+
+    /// Adds a chain as a task of its own.
+    fn chain_task(&mut self, what: &'static str, maker: Maker, index: usize, count: usize) {
+        let Maker { chain, inputs, outputs } = maker;
+        if outputs.is_empty() {
+            return;
+        }
+        let rank = self.rank(0, index, count);
+        self.engine.task(Task { node: self.node, what, rank, inputs, outputs, work: Work::Chain(chain) });
+    }
+
+    fn maker(&self) -> Maker {
+        Maker::new(Chain::new(self.chip))
+    }
+
+    /// Makes the forms of the graph's inputs that stand in memory.
+    fn inputs(&mut self) {
+        let plan = self.plan;
+        for (&value, places) in &plan.inputs.values {
+            let slots: Vec<Slot> = places.iter().map(|place| self.engine.fixed(place.clone())).collect();
+            self.forms.insert((value, Form::Plain), slots.iter().map(|&slot| vec![slot]).collect());
+            for (tile, &slot) in slots.iter().enumerate() {
+                let mut maker = self.maker();
+                let stored = maker.input(slot);
+                self.deliver(&mut maker, value, tile, Made::Op(Op::Max, vec![stored, stored]));
+                self.chain_task("an input's forms", maker, tile, slots.len());
+            }
+        }
+    }
+}

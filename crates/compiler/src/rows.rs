@@ -1,0 +1,268 @@
+//! The slices of weights and key-value rows: where each tile's rows lie, and the bytes that they start from.
+
+use std::collections::BTreeMap;
+
+use lpu_chip::Chip;
+use lpu_isa::{ChipId, Extent, Fill, Format, Hemisphere, Region, RegionKind, SliceId, WordRun};
+
+use crate::error::CompileError;
+use crate::vectors::{VECTOR_SLICES, index};
+
+/// Sixteen places for rows: row `r` lies in place `r % 16`, `r / 16` words after its first word.
+pub(crate) type Rows = [(SliceId, u32); 16];
+
+/// Words of one slice in one bank that weights may take.
+#[derive(Clone, Debug)]
+struct Area {
+    start: u32,
+    end: u32,
+    next: u32,
+    bytes: Vec<u8>,
+}
+
+/// How key-value rows lie: an entry holds one key or value vector of every token.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct CacheShape {
+    /// Entries on each side.
+    pub(crate) entries: [u32; 2],
+    /// Tokens of an entry, a multiple of 16.
+    pub(crate) context: usize,
+}
+
+/// All weight slices of a chip.
+pub(crate) struct WeightSlices {
+    lanes: usize,
+    words: u32,
+    bank_words: u32,
+    slices_a_side: u16,
+    areas: BTreeMap<SliceId, Vec<Area>>,
+    /// First word of key-value rows in the slices that hold them.
+    limit: u32,
+    /// Words of one key-value entry, the spare row included.
+    entry: u32,
+    window_bits: u8,
+    entries: [u32; 2],
+    wanted: [u32; 2],
+    tight: bool,
+    real: bool,
+    format: &'static str,
+    chip: String,
+}
+
+/// Words of key-value rows at the top of a slice: words of an entry, bits of a row address, words in all.
+fn cache_words(entries: u32, context: usize, bank_words: u32) -> (u32, u8, u64) {
+    let entry = context.div_ceil(16) as u32 + 1;
+    let bits = (32 - (entry - 1).leading_zeros()).max(1) as u8;
+    let pad = (1u32 << bits).saturating_sub(entry);
+    let a_bank = bank_words.checked_sub(pad).map_or(0, |free| free / entry);
+    let used = match (entries, a_bank) {
+        (0, _) => 0,
+        (_, 0) => u64::MAX,
+        (entries, a_bank) => {
+            let full = (entries.div_ceil(a_bank) - 1) * a_bank;
+            u64::from(full / a_bank) * u64::from(bank_words) + u64::from((entries - full) * entry + pad)
+        }
+    };
+    (entry, bits, used)
+}
+
+impl WeightSlices {
+    /// Empty slices. `rows` are the weight rows to come, `vector_area` the words a bank that the slices next to the VXM keep for
+    /// vectors; these slices take weights only when the others cannot hold them all.
+    pub(crate) fn new(
+        chip: &Chip,
+        cache: CacheShape,
+        rows: u64,
+        vector_area: u32,
+        format: &'static str,
+        real: bool,
+    ) -> Result<Self, CompileError> {
+        let values = chip.values();
+        let (words, bank_words) = (chip.words_per_slice(), values.words_per_bank);
+        let word_bytes = chip.lanes() as u64;
+        let far = u64::from(values.slices_per_side - u32::from(VECTOR_SLICES));
+        let near = u64::from(VECTOR_SLICES) * u64::from(bank_words.saturating_sub(vector_area)) * u64::from(values.banks);
+        let available = 2 * (far * u64::from(words) + near) * word_bytes;
+        let needed = rows * word_bytes;
+        if needed > available {
+            let advice = if format == "f16" {
+                format!("w8a8 takes about {} bytes", needed / 2)
+            } else {
+                format!("cut the model over {} chips or describe a larger one", needed.div_ceil(available))
+            };
+            return Err(CompileError::WeightsTooLarge { chip: chip.name().to_owned(), format, needed, available, advice });
+        }
+        let most = cache.entries[0].max(cache.entries[1]);
+        let (entry, window_bits, used) = cache_words(most, cache.context, bank_words);
+        // A share holds 16 slices with key-value rows; every tile takes 16 slices of a share, so rows spread evenly to within a tile.
+        let slack = 2 * chip.lanes() as u64 / 16;
+        let left = ((available - needed) / word_bytes / 64).saturating_sub(slack).min(u64::from(words));
+        if used > left || window_bits > 16 {
+            let fits = |tokens: &usize| cache_words(most, *tokens, bank_words).2 <= left;
+            let fits = (1..=cache.context.div_ceil(16)).rev().map(|tokens| tokens * 16).find(fits).unwrap_or(0);
+            let bytes = |words: u64| words.saturating_mul(64 * word_bytes);
+            return Err(CompileError::ContextTooLarge {
+                context: cache.context,
+                needed: bytes(used.min(u64::from(u32::MAX))),
+                available: bytes(left),
+                fits,
+            });
+        }
+        let limit = words - used as u32;
+        let tight = rows + 64 * used + 64 * slack > 2 * far * u64::from(words);
+        let mut slices = Self {
+            lanes: chip.lanes(),
+            words,
+            bank_words,
+            slices_a_side: values.slices_per_side as u16,
+            areas: BTreeMap::new(),
+            limit,
+            entry,
+            window_bits,
+            entries: [0; 2],
+            wanted: cache.entries,
+            tight,
+            real,
+            format,
+            chip: chip.name().to_owned(),
+        };
+        let area = |start, end| Area { start, end, next: start, bytes: Vec::new() };
+        for side in Hemisphere::BOTH {
+            let cached: Vec<SliceId> = match cache.entries[index(side)] {
+                0 => Vec::new(),
+                _ => [0, 1].into_iter().flat_map(|odd| slices.cache_slices(side, odd)).collect(),
+            };
+            for number in 0..slices.slices_a_side {
+                let slice = SliceId { side, index: number };
+                let areas = match number {
+                    0..VECTOR_SLICES if tight => {
+                        (0..values.banks).map(|bank| area(bank * bank_words + vector_area, (bank + 1) * bank_words)).collect()
+                    }
+                    0..VECTOR_SLICES => Vec::new(),
+                    _ if cached.contains(&slice) => vec![area(0, limit)],
+                    _ => vec![area(0, words)],
+                };
+                slices.areas.insert(slice, areas);
+            }
+        }
+        Ok(slices)
+    }
+
+    /// Whether the slices next to the VXM take weights too.
+    pub(crate) fn takes_vector_slices(&self) -> bool {
+        self.tight
+    }
+
+    /// Low address bits that select a key-value row.
+    pub(crate) fn window_bits(&self) -> u8 {
+        self.window_bits
+    }
+
+    /// The slices of a plane's share: every second one, so that both planes of a pair reach all positions.
+    fn share(&self, side: Hemisphere, odd: u16) -> impl Iterator<Item = SliceId> + use<> {
+        (0..self.slices_a_side).filter(move |index| index % 2 == odd % 2).map(move |index| SliceId { side, index })
+    }
+
+    fn cache_slices(&self, side: Hemisphere, odd: u16) -> impl Iterator<Item = SliceId> + use<> {
+        self.share(side, odd).filter(|slice| slice.index >= VECTOR_SLICES).take(16)
+    }
+
+    fn left(&self, slice: SliceId, words: u32) -> u32 {
+        self.areas[&slice].iter().map(|area| area.end - area.next).filter(|&left| left >= words).sum()
+    }
+
+    /// Words left in a plane's share.
+    pub(crate) fn room(&self, side: Hemisphere, plane: u16) -> u64 {
+        self.share(side, plane).map(|slice| u64::from(self.left(slice, 1))).sum()
+    }
+
+    /// Places for `rows` rows in the share of a plane, the emptiest slices first.
+    pub(crate) fn tile(&mut self, side: Hemisphere, plane: u16, rows: usize) -> Result<Rows, CompileError> {
+        let count = rows.div_ceil(16) as u32;
+        let mut slices: Vec<(u32, SliceId)> = self.share(side, plane).map(|slice| (self.left(slice, count), slice)).collect();
+        slices.sort_unstable_by_key(|&(left, slice)| (std::cmp::Reverse(left), slice));
+        slices.truncate(16);
+        if slices.len() < 16 || slices[15].0 < count {
+            let room: u64 = Hemisphere::BOTH.iter().flat_map(|&side| [0, 1].map(|odd| self.room(side, odd))).sum();
+            let bytes = |words: u64| words * self.lanes as u64;
+            return Err(CompileError::WeightsTooLarge {
+                chip: self.chip.clone(),
+                format: self.format,
+                needed: bytes(rows as u64),
+                available: bytes(room),
+                advice: "what is left is in too few slices for one more tile; a shorter context leaves more room".into(),
+            });
+        }
+        slices.sort_unstable_by_key(|&(_, slice)| slice);
+        let mut places = [(slices[0].1, 0); 16];
+        for (place, (_, slice)) in places.iter_mut().zip(slices) {
+            let areas = self.areas.get_mut(&slice).expect("every slice is listed");
+            let area = areas.iter_mut().find(|area| area.end - area.next >= count).expect("the slice has room");
+            *place = (slice, area.next);
+            area.next += count;
+            if self.real {
+                area.bytes.resize((area.next - area.start) as usize * self.lanes, 0);
+            }
+        }
+        Ok(places)
+    }
+
+    /// The bytes of row `row` of a tile.
+    pub(crate) fn row(&mut self, rows: &Rows, row: usize) -> &mut [u8] {
+        let (slice, word) = rows[row % 16];
+        let areas = self.areas.get_mut(&slice).expect("every slice is listed");
+        let area = areas.iter_mut().find(|area| (area.start..area.next).contains(&word)).expect("the tile is placed");
+        let start = ((word - area.start) as usize + row / 16) * self.lanes;
+        &mut area.bytes[start..start + self.lanes]
+    }
+
+    /// The next key-value entry of a side: places of its low and its high bytes.
+    pub(crate) fn cache_entry(&mut self, side: Hemisphere) -> [Rows; 2] {
+        let pad = (1u32 << self.window_bits) - self.entry;
+        let a_bank = (self.bank_words - pad) / self.entry;
+        let entry = self.entries[index(side)];
+        self.entries[index(side)] += 1;
+        let bank_end = self.words - entry / a_bank * self.bank_words;
+        let word = bank_end - pad - (entry % a_bank + 1) * self.entry;
+        [0, 1].map(|odd| {
+            let mut slices = self.cache_slices(side, odd);
+            std::array::from_fn(|_| (slices.next().expect("a share has at least 16 slices"), word))
+        })
+    }
+
+    fn weight_runs(&self) -> Vec<WordRun> {
+        let used = self.areas.iter().flat_map(|(&slice, areas)| areas.iter().map(move |area| (slice, area)));
+        let used = used.filter(|(_, area)| area.next > area.start);
+        used.map(|(slice, area)| WordRun { chip: ChipId(0), slice, word: area.start, count: area.next - area.start, stride: 1 }).collect()
+    }
+
+    fn cache_runs(&self) -> Vec<WordRun> {
+        let sides = Hemisphere::BOTH.into_iter().filter(|&side| self.wanted[index(side)] > 0);
+        let slices = sides.flat_map(|side| [0, 1].into_iter().flat_map(move |odd| self.cache_slices(side, odd)));
+        slices.map(|slice| WordRun { chip: ChipId(0), slice, word: self.limit, count: self.words - self.limit, stride: 1 }).collect()
+    }
+
+    /// Weights and empty key-value rows as extents of the image.
+    pub(crate) fn extents(mut self) -> Vec<Extent<'static>> {
+        let cache = self.cache_runs().into_iter().map(|place| Extent { place, fill: Fill::Zero });
+        let mut extents: Vec<Extent<'static>> = cache.collect();
+        let real = self.real;
+        for place in self.weight_runs() {
+            let areas = self.areas.get_mut(&place.slice).expect("every slice is listed");
+            let area = areas.iter_mut().find(|area| area.start == place.word).expect("the run is an area");
+            let fill = if real { Fill::Bytes(std::mem::take(&mut area.bytes).into()) } else { Fill::Zero };
+            extents.push(Extent { place, fill });
+        }
+        extents
+    }
+
+    /// The regions of weights and of key-value rows.
+    pub(crate) fn regions(&self) -> Vec<Region> {
+        let region = |name: &str, kind, runs: Vec<WordRun>| {
+            let vectors = runs.iter().map(|run| run.count).sum();
+            Region { name: name.into(), kind, format: Format::I8, vectors, lanes: self.lanes as u32, runs }
+        };
+        let regions = [region("weights", RegionKind::Const, self.weight_runs()), region("cache", RegionKind::State, self.cache_runs())];
+        regions.into_iter().filter(|region| region.vectors > 0).collect()
+    }
+}

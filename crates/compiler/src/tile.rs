@@ -1,0 +1,235 @@
+//! Tiles of matrices: each is loaded, passed once, and its result summed with those of the other tiles of its job.
+
+use lpu_isa::{Mode, Orientation};
+use smallvec::SmallVec;
+
+use crate::chain::Chain;
+use crate::engine::{Engine, Out, Slot, Task, Work};
+use crate::error::CompileError;
+use crate::planes::{Load, Part, PlaneSet, Result32, pass, pass_from, result_after};
+use crate::vectors::Parked;
+
+/// Cycles that a result may wait in latches for the operands of its finish before it is parked instead.
+const PATIENCE: u64 = 16;
+/// Accumulators of a plane kept for sums whose inputs are all there.
+const SPARE: u16 = 2;
+
+/// What becomes of a finished sum, as it passes the VXM.
+#[derive(Clone, Debug)]
+pub(crate) struct Finish {
+    /// Arrival 0 is the sum.
+    pub(crate) chain: Chain,
+    pub(crate) inputs: Vec<Slot>,
+    pub(crate) outputs: Vec<Out>,
+}
+
+/// A sum over the tiles of one output vector, or of a part of it.
+#[derive(Clone, Debug)]
+pub(crate) struct Job {
+    pub(crate) finish: Finish,
+    /// Tiles in all, and those not yet passed.
+    pub(crate) tiles: usize,
+    pub(crate) left: usize,
+    /// Tiles whose activation is not yet made.
+    pub(crate) unready: usize,
+    /// The plane and the accumulator of the sum so far.
+    pub(crate) accumulator: Option<(u16, u8)>,
+}
+
+impl Job {
+    pub(crate) fn new(finish: Finish, tiles: usize) -> Self {
+        Self { finish, tiles, left: tiles, unready: 0, accumulator: None }
+    }
+}
+
+/// One tile, or two of different output vectors that share the activation.
+#[derive(Clone, Debug)]
+pub(crate) struct Tile {
+    pub(crate) set: PlaneSet,
+    pub(crate) parts: Vec<Part>,
+    pub(crate) jobs: SmallVec<[usize; 2]>,
+}
+
+/// What a job's last pass does with the sum.
+enum Ending {
+    /// The finish runs as the sum passes the VXM; its output places.
+    Fused(Vec<Parked>),
+    /// The sum is parked here, and the finish becomes a task of its own.
+    Parked(Parked),
+}
+
+impl Engine<'_> {
+    /// Takes the accumulators that a tile's jobs need; false when there is none to be had now.
+    pub(crate) fn open(&mut self, tile: &Tile) -> bool {
+        let PlaneSet { side, plane, .. } = tile.set;
+        let mut taken: SmallVec<[(usize, u16, u8); 2]> = SmallVec::new();
+        let spare = if tile.jobs.iter().any(|&job| self.jobs[job].unready > 0) { SPARE } else { 0 };
+        for (number, &job) in tile.jobs.iter().enumerate() {
+            let state = &self.jobs[job];
+            if state.tiles == 1 || state.accumulator.is_some() {
+                continue;
+            }
+            let plane = plane + number as u16;
+            match self.planes.open(side, plane, spare) {
+                Some(accumulator) => taken.push((job, plane, accumulator)),
+                None => {
+                    for (_, plane, accumulator) in taken {
+                        self.planes.close(side, plane, accumulator);
+                    }
+                    return false;
+                }
+            }
+        }
+        for (job, plane, accumulator) in taken {
+            self.jobs[job].accumulator = Some((plane, accumulator));
+        }
+        true
+    }
+
+    pub(crate) fn put_tile(&mut self, task: &Task, tile: &Tile) -> Result<(), CompileError> {
+        let set = tile.set;
+        let load = Load { set, parts: &tile.parts, orientation: Orientation::Out, readable: 0 };
+        let loaded = self.planes.load(&mut self.scheduler, &load)?;
+        let activation = self.place(task.inputs[0]);
+        let from = loaded.max(pass_from(&self.scheduler, set.side, &activation));
+        let mut results: SmallVec<[Result32; 2]> = SmallVec::new();
+        for &job in &tile.jobs {
+            let state = &mut self.jobs[job];
+            let mode = if state.left == state.tiles { Mode::Set } else { Mode::Add };
+            state.left -= 1;
+            results.push(match state.accumulator {
+                None => Result32::Emit,
+                Some((_, accumulator)) if state.left == 0 => Result32::Sum(accumulator, mode),
+                Some((_, accumulator)) => Result32::Hold(accumulator, mode),
+            });
+        }
+        // Sums that leave both planes in one cycle would meet in the VXM, so these pass one after the other.
+        if results.iter().all(|result| matches!(result, Result32::Hold(..))) {
+            let (at, ()) = self
+                .scheduler
+                .place(task.what, from, |scheduler, at| pass(scheduler, set, &activation, at, &results, |_, _| None).map(|()| (at, ())))?;
+            self.planes.passed(&self.scheduler, set, at);
+            return Ok(());
+        }
+        for ((number, &job), result) in (0..).zip(&tile.jobs).zip(results) {
+            let set = if tile.jobs.len() > 1 { PlaneSet { plane: set.plane + number, count: 1, ..set } } else { set };
+            if self.jobs[job].left > 0 {
+                let at = self
+                    .scheduler
+                    .place(task.what, from, |scheduler, at| pass(scheduler, set, &activation, at, &[result], |_, _| None).map(|()| at))?;
+                self.planes.passed(&self.scheduler, set, at);
+            } else {
+                self.last_pass(task, set, job, &activation, from, result)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The pass that completes a job's sum, and what becomes of the sum.
+    fn last_pass(
+        &mut self,
+        task: &Task,
+        set: PlaneSet,
+        job: usize,
+        activation: &Parked,
+        from: u64,
+        result: Result32,
+    ) -> Result<(), CompileError> {
+        let ending = self.ending(job, set, from, result)?;
+        self.finish_job(task, set, job, activation, from, result, ending)
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "what a pass needs, and one of two endings")]
+    fn finish_job(
+        &mut self,
+        task: &Task,
+        set: PlaneSet,
+        job: usize,
+        activation: &Parked,
+        from: u64,
+        result: Result32,
+        ending: Ending,
+    ) -> Result<(), CompileError> {
+        let issued = self.scheduler.count();
+        let finish = self.jobs[job].finish.clone();
+        let at = match ending {
+            Ending::Fused(places) => {
+                let inputs: Vec<Parked> = finish.inputs.iter().map(|&input| self.place(input)).collect();
+                let ready: Vec<u64> = inputs.iter().map(|input| self.at_vxm(input.ready)).collect();
+                let operands: Vec<&Parked> = inputs.iter().collect();
+                let found = self.scheduler.place_within(from, 64, |scheduler, at| {
+                    let mut places = places.clone();
+                    let mut arrival = None;
+                    pass(scheduler, set, activation, at, &[result], |scheduler, emission| {
+                        let stream = scheduler.route(4, emission.cycle, emission.position, 0)?;
+                        arrival = Some((emission.at_vxm(), stream));
+                        Some(stream)
+                    })?;
+                    let (cycle, stream) = arrival?;
+                    let offsets: Vec<u64> = ready.iter().map(|&ready| ready.saturating_sub(cycle)).collect();
+                    if offsets.iter().all(|&offset| offset == 0) {
+                        finish.chain.attempt(scheduler, cycle, &operands, &[stream], &mut places)?;
+                    } else {
+                        finish.chain.delayed(&offsets).attempt(scheduler, cycle, &operands, &[stream], &mut places)?;
+                    }
+                    Some((at, places))
+                });
+                let Some((at, places)) = found else {
+                    for place in &places {
+                        self.vectors.give_back(place);
+                    }
+                    let ending = Ending::Parked(self.vectors.scratch(4, set.side)?);
+                    return self.finish_job(task, set, job, activation, from, result, ending);
+                };
+                for (out, place) in finish.outputs.iter().zip(places) {
+                    self.made(out.slot, place.ready, Some(place));
+                }
+                let last = self.scheduler.span(issued).map_or(at, |(_, last)| last);
+                for &input in &finish.inputs {
+                    self.drop_reader(input, last);
+                }
+                at
+            }
+            Ending::Parked(place) => {
+                let (at, place) = self.scheduler.place(task.what, from, |scheduler, at| {
+                    let mut place = place.clone();
+                    pass(scheduler, set, activation, at, &[result], |scheduler, emission| {
+                        scheduler.park(&mut place, emission.position, emission.cycle)
+                    })?;
+                    Some((at, place))
+                })?;
+                let raw = self.slot();
+                let mut inputs = finish.inputs.clone();
+                inputs.push(raw);
+                let work = Work::Chain(finish.chain.from_memory(finish.inputs.len()));
+                self.task(Task { node: task.node, what: "a finish", rank: task.rank, inputs, outputs: finish.outputs, work });
+                self.made(raw, place.ready, Some(place));
+                for &input in &finish.inputs {
+                    self.drop_reader(input, 0);
+                }
+                at
+            }
+        };
+        self.planes.passed(&self.scheduler, set, at);
+        if let Some((plane, accumulator)) = self.jobs[job].accumulator.take() {
+            self.planes.close(set.side, plane, accumulator);
+            self.unblock();
+        }
+        Ok(())
+    }
+
+    /// Whether the finish can run as the sum passes the VXM.
+    fn ending(&mut self, job: usize, set: PlaneSet, from: u64, result: Result32) -> Result<Ending, CompileError> {
+        let hops = u64::from(self.scheduler.chip.mxm_position(set.side).unsigned_abs());
+        let arrival = from + result_after(&self.scheduler, result) + hops;
+        let finish = &self.jobs[job].finish;
+        let ready: Option<Vec<u64>> = finish.inputs.iter().map(|&input| self.ready(input)).collect();
+        let offsets = ready.map(|ready| ready.iter().map(|&ready| self.at_vxm(ready).saturating_sub(arrival)).collect::<Vec<_>>());
+        let fits = |offsets: &Vec<u64>| offsets.iter().all(|&offset| offset <= PATIENCE) && finish.chain.can_wait(offsets);
+        if offsets.as_ref().is_some_and(fits) {
+            let outputs = self.jobs[job].finish.outputs.clone();
+            return Ok(Ending::Fused(outputs.iter().map(|out| self.scratch(out)).collect::<Result<_, _>>()?));
+        }
+        Ok(Ending::Parked(self.vectors.scratch(4, set.side)?))
+    }
+}

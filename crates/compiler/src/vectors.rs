@@ -1,0 +1,222 @@
+//! The slices next to the VXM: constants, the host's inputs and outputs, and intermediate vectors.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use lpu_chip::Chip;
+use lpu_isa::{ChipId, Extent, Fill, Format, Hemisphere, Region, RegionKind, SliceId, WordRun};
+
+use crate::error::CompileError;
+
+/// Slices of a side next to the VXM that hold vectors: two quads.
+pub(crate) const VECTOR_SLICES: u16 = 8;
+
+const BOTH: &[u8] = &[0, 1];
+const NEAR: &[u8] = &[0];
+const FAR: &[u8] = &[1];
+
+/// A vector in the slices next to the VXM: byte plane `b` lies in slice `4 * quad + (b + turn) % 4` of its side, in the
+/// same word of every slice, and the same in each quad listed.
+#[derive(Clone, Debug)]
+pub(crate) struct Parked {
+    pub(crate) bytes: u8,
+    pub(crate) side: Hemisphere,
+    pub(crate) word: u32,
+    pub(crate) turn: u8,
+    pub(crate) quads: &'static [u8],
+    /// First cycle in which it may be read; of a place not yet filled, the first in which it may be written.
+    pub(crate) ready: u64,
+}
+
+impl Parked {
+    pub(crate) fn slice(&self, quad: u8, byte: u8) -> SliceId {
+        SliceId { side: self.side, index: u16::from(4 * quad + (byte + self.turn) % 4) }
+    }
+}
+
+/// Index of a side in pairs.
+pub(crate) fn index(side: Hemisphere) -> usize {
+    usize::from(side == Hemisphere::West)
+}
+
+/// A vector that never changes: both quads of one word hold one each.
+#[derive(Clone, Debug)]
+struct Constant {
+    side: Hemisphere,
+    word: u32,
+    quad: u8,
+    vector: Vec<f32>,
+}
+
+/// The vector slices of both sides. All slices of a side are filled alike, both banks in turn.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Vectors {
+    lanes: usize,
+    banks: u32,
+    bank_words: u32,
+    /// Words of each bank that are for vectors.
+    area: u32,
+    /// Words taken for good, by side.
+    taken: [u32; 2],
+    constants: Vec<Constant>,
+    constant_index: BTreeMap<Vec<u32>, usize>,
+    regions: Vec<Region>,
+    free: [VecDeque<(u32, u64)>; 2],
+    fresh: [u32; 2],
+    turn: u32,
+}
+
+impl Vectors {
+    /// Slices of which `area` words a bank are for vectors.
+    pub(crate) fn new(chip: &Chip, area: u32) -> Self {
+        let values = chip.values();
+        Self { lanes: chip.lanes(), banks: values.banks, bank_words: values.words_per_bank, area, ..Self::default() }
+    }
+
+    fn word(&self, index: u32) -> u32 {
+        index % self.banks * self.bank_words + index / self.banks
+    }
+
+    fn capacity(&self) -> u32 {
+        self.area * self.banks
+    }
+
+    fn take(&mut self, side: Hemisphere) -> u32 {
+        let taken = &mut self.taken[index(side)];
+        *taken += 1;
+        let taken = *taken - 1;
+        self.word(taken)
+    }
+
+    /// A vector that never changes; equal ones are kept once.
+    pub(crate) fn constant(&mut self, vector: &[f32]) -> usize {
+        let key: Vec<u32> = vector.iter().map(|value| value.to_bits()).collect();
+        if let Some(&found) = self.constant_index.get(&key) {
+            return found;
+        }
+        let next = self.constants.len();
+        let side = Hemisphere::BOTH[next % 2];
+        let (word, quad) = match next.checked_sub(2).map(|before| &self.constants[before]) {
+            Some(Constant { word, quad: 0, .. }) => (*word, 1),
+            _ => (self.take(side), 0),
+        };
+        self.constants.push(Constant { side, word, quad, vector: vector.to_vec() });
+        self.constant_index.insert(key, next);
+        next
+    }
+
+    /// Where a constant lies.
+    pub(crate) fn constant_place(&self, constant: usize) -> Parked {
+        let Constant { side, word, quad, .. } = self.constants[constant];
+        Parked { bytes: 4, side, word, turn: 0, quads: if quad == 0 { NEAR } else { FAR }, ready: 0 }
+    }
+
+    /// A named input of `vectors` vectors in one quad of a side.
+    pub(crate) fn input(
+        &mut self,
+        name: &str,
+        (side, quad, turn): (Hemisphere, u8, u8),
+        format: Format,
+        vectors: usize,
+        lanes: usize,
+    ) -> Vec<Parked> {
+        let quads = if quad == 0 { NEAR } else { FAR };
+        let place = |word| Parked { bytes: format.bytes(), side, word, turn, quads, ready: 0 };
+        let places: Vec<Parked> = (0..vectors).map(|_| place(self.take(side))).collect();
+        self.region(name, RegionKind::Input, format, lanes, &places);
+        places
+    }
+
+    /// Names vectors as a region.
+    pub(crate) fn region(&mut self, name: &str, kind: RegionKind, format: Format, lanes: usize, places: &[Parked]) {
+        let runs = places
+            .iter()
+            .flat_map(|place| (0..place.bytes).map(|byte| WordRun::one(ChipId(0), place.slice(place.quads[0], byte), place.word)));
+        let region = Region { name: name.into(), kind, format, vectors: places.len() as u32, lanes: lanes as u32, runs: runs.collect() };
+        self.regions.push(region);
+    }
+
+    /// Closes the list of constants and inputs: what is left takes intermediate vectors.
+    pub(crate) fn finish(&mut self) -> Result<(), CompileError> {
+        let used = self.taken[0].max(self.taken[1]);
+        if used >= self.capacity() {
+            let (needed, available) = (u64::from(used), u64::from(self.capacity()));
+            return Err(CompileError::ScratchTooLarge { what: "inputs and constants", needed, available });
+        }
+        self.fresh = self.taken;
+        Ok(())
+    }
+
+    /// A place for an intermediate vector. It may be written from `ready` on.
+    pub(crate) fn scratch(&mut self, bytes: u8, side: Hemisphere) -> Result<Parked, CompileError> {
+        let at = index(side);
+        let (word, ready) = if self.fresh[at] < self.capacity() {
+            self.fresh[at] += 1;
+            (self.word(self.fresh[at] - 1), 0)
+        } else {
+            self.free[at].pop_front().ok_or(CompileError::ScratchTooLarge {
+                what: "constants and the intermediate vectors alive at once",
+                needed: u64::from(self.capacity()) + 1,
+                available: u64::from(self.capacity()),
+            })?
+        };
+        self.turn += 1;
+        let turn = match bytes {
+            1 => self.turn % 4,
+            2 => self.turn % 2 * 2,
+            _ => 0,
+        } as u8;
+        Ok(Parked { bytes, side, word, turn, quads: BOTH, ready })
+    }
+
+    /// Gives back a place that was not used.
+    pub(crate) fn give_back(&mut self, place: &Parked) {
+        self.free[index(place.side)].push_back((place.word, place.ready));
+    }
+
+    /// Gives back the place of an intermediate vector that nobody reads after cycle `last`.
+    pub(crate) fn release(&mut self, place: &Parked, last: u64) {
+        self.free[index(place.side)].push_back((place.word, last + 1));
+    }
+
+    fn constant_words(&self) -> BTreeMap<(SliceId, u32), Vec<u8>> {
+        let mut words = BTreeMap::new();
+        for (number, constant) in self.constants.iter().enumerate() {
+            let place = self.constant_place(number);
+            for byte in 0..4u8 {
+                let mut word = vec![0; self.lanes];
+                for (cell, value) in word.iter_mut().zip(&constant.vector) {
+                    *cell = value.to_le_bytes()[usize::from(byte)];
+                }
+                words.insert((place.slice(constant.quad, byte), constant.word), word);
+            }
+        }
+        words
+    }
+
+    /// The constants as extents of the image, neighbouring words together.
+    pub(crate) fn extents(&self) -> Vec<Extent<'static>> {
+        let mut runs: Vec<(WordRun, Vec<u8>)> = Vec::new();
+        for ((slice, word), bytes) in self.constant_words() {
+            match runs.last_mut() {
+                Some((run, before)) if run.slice == slice && run.word + run.count == word => {
+                    run.count += 1;
+                    before.extend(bytes);
+                }
+                _ => runs.push((WordRun { chip: ChipId(0), slice, word, count: 1, stride: 1 }, bytes)),
+            }
+        }
+        runs.into_iter().map(|(place, bytes)| Extent { place, fill: Fill::Bytes(bytes.into()) }).collect()
+    }
+
+    /// The named regions, and the constants as one.
+    pub(crate) fn regions(&self) -> Vec<Region> {
+        let mut regions = self.regions.clone();
+        let runs: Vec<WordRun> = self.extents().into_iter().map(|extent| extent.place).collect();
+        let vectors = runs.iter().map(|run| run.count).sum();
+        if vectors > 0 {
+            let (name, lanes) = ("constants".into(), self.lanes as u32);
+            regions.push(Region { name, kind: RegionKind::Const, format: Format::I8, vectors, lanes, runs });
+        }
+        regions
+    }
+}
