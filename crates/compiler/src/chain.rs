@@ -177,7 +177,7 @@ impl Chain {
     }
 
     /// The same chain with its arriving stream groups taken from memory instead, as inputs `first` and on.
-    pub(crate) fn from_memory(&self, first: usize) -> Self {
+    pub(crate) fn reading_memory(&self, first: usize) -> Self {
         let mut chain = Self { nodes: Vec::with_capacity(self.nodes.len()), timing: Timing::default(), offsets: Vec::new(), ..*self };
         for kind in &self.nodes {
             let mut kind = kind.clone();

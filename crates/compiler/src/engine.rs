@@ -16,6 +16,9 @@ use crate::scheduler::{SEARCH, Scheduler};
 use crate::tile::{Job, Tile};
 use crate::vectors::{Parked, Vectors};
 
+/// Everything issued, by queue, in order of cycles.
+pub(crate) type Issues = BTreeMap<Queue, Vec<(u64, Instruction)>>;
+
 /// Ways in which a chain is tried before giving up.
 const ROUNDS: u64 = 8;
 
@@ -338,7 +341,7 @@ impl<'a> Engine<'a> {
     }
 
     /// Everything issued, by queue; the vector slices with their outputs named; a record a task.
-    pub(crate) fn finish(self) -> (BTreeMap<Queue, Vec<(u64, Instruction)>>, Vectors, Vec<Record>) {
+    pub(crate) fn finish(self) -> (Issues, Vectors, Vec<Record>) {
         (self.scheduler.into_queues(), self.vectors, self.records)
     }
 }

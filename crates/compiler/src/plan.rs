@@ -232,7 +232,9 @@ impl Plan {
     /// Gives output vectors their planes. Matrices with one input are taken together, their vectors by turns, so that gate and up
     /// finish side by side and sides are evenly loaded.
     fn units(&mut self, chip: &Chip, precision: Precision) {
-        let mut by_input: BTreeMap<(usize, ValueId), Vec<(usize, usize, usize, usize)>> = BTreeMap::new();
+        /// How far into the matrix, node, vector, rows.
+        type Turn = (usize, usize, usize, usize);
+        let mut by_input: BTreeMap<(usize, ValueId), Vec<Turn>> = BTreeMap::new();
         let mut first: BTreeMap<ValueId, usize> = BTreeMap::new();
         for (number, node) in self.graph.nodes.iter().enumerate() {
             if let Op::Linear { .. } = node.op {

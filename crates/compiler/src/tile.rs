@@ -201,7 +201,7 @@ impl Engine<'_> {
                 let raw = self.slot();
                 let mut inputs = finish.inputs.clone();
                 inputs.push(raw);
-                let work = Work::Chain(finish.chain.from_memory(finish.inputs.len()));
+                let work = Work::Chain(finish.chain.reading_memory(finish.inputs.len()));
                 self.task(Task { node: task.node, what: "a finish", rank: task.rank, inputs, outputs: finish.outputs, work });
                 self.made(raw, place.ready, Some(place));
                 for &input in &finish.inputs {

@@ -30,8 +30,8 @@ impl Lowering<'_> {
         let values = self.forms[&(node.inputs[2], Form::Values(number))].clone();
         let tiles = self.tokens.div_ceil(self.chip.lanes());
 
-        // Scores by key-value head, rank and tile.
-        let mut scores = vec![vec![Vec::new(); heads.ranks]; heads.kv_heads];
+        // Scores by rank, key-value head and tile.
+        let mut scores = vec![vec![Vec::new(); heads.kv_heads]; heads.ranks];
         for group in 0..heads.key_groups() {
             let moments = Hemisphere::BOTH.map(|side| {
                 let half = index(side);
@@ -45,13 +45,13 @@ impl Lowering<'_> {
                 chain.park(Op::Add, &[Feed::Node(sum), Feed::Value(0)], 0, side);
                 let mut inputs = vec![moments[0], moments[1], self.mask[tile]];
                 let mut outputs = Vec::new();
-                for rank in 0..heads.ranks {
+                let first = 2 * group * heads.ranks;
+                for (rank, halves) in queries[first..first + 2 * heads.ranks].chunks(2).enumerate() {
                     for (place, member) in heads.key_members(group).enumerate() {
-                        let vector = 2 * (group * heads.ranks + rank);
-                        inputs.extend([queries[vector][place], queries[vector + 1][place]]);
+                        inputs.extend([halves[0][place], halves[1][place]]);
                         let slot = self.engine.slot();
                         outputs.push(Out { slot, bytes: 4, side });
-                        scores[member][rank].push(slot);
+                        scores[rank][member].push(slot);
                     }
                 }
                 let rank = self.rank(0, group, heads.key_groups());
@@ -59,14 +59,14 @@ impl Lowering<'_> {
                 self.engine.task(Task { node: number, what: "scores", rank, inputs, outputs, work });
             }
         }
-        for group in 0..heads.value_groups() {
+        for (group, row) in values.iter().enumerate() {
             let side = attending.value_side[group];
-            let moment = self.append(values[group][0], side, &attending.values[group]);
+            let moment = self.append(row[0], side, &attending.values[group]);
             let members: Vec<usize> = heads.value_members(group).collect();
             let mut softmaxes = Vec::new();
-            for rank in 0..heads.ranks {
+            for scores in &scores {
                 for &member in &members {
-                    softmaxes.push(self.softmax(&scores[member][rank], side, group, heads.value_groups()));
+                    softmaxes.push(self.softmax(&scores[member], side, group, heads.value_groups()));
                 }
             }
             let set = PlaneSet::pair(side, Content::Halves);

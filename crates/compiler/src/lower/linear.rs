@@ -33,16 +33,11 @@ impl Lowering<'_> {
         let output = plan.graph.nodes[number].output;
         let inputs = self.tile_count(input);
         let activation = self.activations[&input].clone();
-        let groups: Vec<(Range<usize>, Option<Slot>)> = match activation.scales.last() {
-            None => vec![(0..inputs, None)],
-            Some(&(last, _)) => (0..=last)
-                .map(|group| {
-                    let mut members = (0..inputs).filter(|&tile| activation.scales[tile].0 == group);
-                    let first = members.next().expect("a group has members");
-                    (first..members.last().unwrap_or(first) + 1, Some(activation.scales[first].1))
-                })
-                .collect(),
-        };
+        let mut groups: Vec<(Range<usize>, Option<Slot>)> =
+            activation.groups.iter().map(|(tiles, scale)| (tiles.clone(), Some(*scale))).collect();
+        if groups.is_empty() {
+            groups.push((0..inputs, None));
+        }
         for (vector, planned) in plan.linears[&number].iter().enumerate() {
             let scale = planned.scale.map(|scale| self.engine.constant(scale));
             let bias = planned.bias.map(|bias| self.engine.constant(bias));

@@ -8,14 +8,15 @@ mod maker;
 mod vector;
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use lpu_chip::Chip;
-use lpu_isa::{Format, Instruction, Queue, Region, RegionKind};
+use lpu_isa::{Format, Region, RegionKind};
 use lpu_model::{Op as GraphOp, ValueId};
 
 use crate::Precision;
 use crate::chain::{Chain, Op};
-use crate::engine::{Engine, Slot, Task, Work};
+use crate::engine::{Engine, Issues, Slot, Task, Work};
 use crate::error::CompileError;
 use crate::plan::{Plan, region_name};
 use crate::record::Record;
@@ -27,11 +28,14 @@ use maker::{Made, Maker};
 struct Activation {
     /// By side and vector.
     sides: [Vec<Slot>; 2],
-    /// By vector, what a result is multiplied by (`w8a8`), and the group of vectors that share it.
-    scales: Vec<(usize, Slot)>,
+    /// Groups of vectors that share a scale, and what a result of theirs is multiplied by (`w8a8`).
+    groups: Vec<(Range<usize>, Slot)>,
     /// What every result is multiplied by, where the norm's factor was left for later.
     factor: Option<Slot>,
 }
+
+/// The vectors of an input whose products one job sums.
+type PartialSum = (Range<usize>, usize);
 
 /// The state of lowering one program.
 pub(crate) struct Lowering<'a> {
@@ -43,8 +47,8 @@ pub(crate) struct Lowering<'a> {
     /// Slots of each form of each value, by vector; a query form has a slot a member.
     forms: BTreeMap<(ValueId, Form), Vec<Vec<Slot>>>,
     activations: BTreeMap<ValueId, Activation>,
-    /// Jobs of each output vector: `(vectors of the input, job)`.
-    jobs: BTreeMap<(usize, usize), Vec<(std::ops::Range<usize>, usize)>>,
+    /// Jobs of each output vector.
+    jobs: BTreeMap<(usize, usize), Vec<PartialSum>>,
     rotary: [Slot; 2],
     mask: Vec<Slot>,
     /// Tokens that the program attends to.
@@ -57,7 +61,7 @@ pub(crate) struct Lowering<'a> {
 
 /// What lowering makes.
 pub(crate) struct Lowered {
-    pub(crate) issues: BTreeMap<Queue, Vec<(u64, Instruction)>>,
+    pub(crate) issues: Issues,
     /// Inputs, outputs and constants.
     pub(crate) regions: Vec<Region>,
     pub(crate) records: Vec<Record>,

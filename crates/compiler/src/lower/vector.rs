@@ -265,7 +265,7 @@ impl Lowering<'_> {
                     slot
                 }
             };
-            activation.scales.extend(slots.iter().map(|_| (group, scale)));
+            activation.groups.push((group * size..group * size + slots.len(), scale));
         }
         activation
     }
