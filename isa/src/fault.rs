@@ -139,6 +139,40 @@ pub enum Fault {
         /// Derived from the queues.
         derived: u64,
     },
+    /// See [`Rule::BarrierMissing`].
+    #[error("the queue is parked at a sync since cycle {since}, and no notify is left; add a notify at {since} or later")]
+    BarrierMissing {
+        /// Dispatch of the sync.
+        since: u64,
+    },
+    /// See [`Rule::ReceiveEarly`].
+    #[error("no vector waits at link {link}; receive it when it has arrived")]
+    ReceiveEarly {
+        /// The link.
+        link: u16,
+    },
+    /// See [`Rule::LinkBusy`].
+    #[error("link {link} is busy until cycle {until}")]
+    LinkBusy {
+        /// The link.
+        link: u16,
+        /// First free cycle.
+        until: u64,
+    },
+    /// See [`Rule::FetchNotCode`].
+    #[error("stream {stream} at position {position} does not carry a word of a code region")]
+    FetchNotCode {
+        /// The first such stream.
+        stream: Stream,
+        /// Position of the register.
+        position: i32,
+    },
+    /// See [`Rule::FetchInvalid`].
+    #[error("byte {byte} of the two vectors fetched starts no instruction that can stand there")]
+    FetchInvalid {
+        /// Offset in the two vectors.
+        byte: u32,
+    },
 }
 
 impl Fault {
@@ -161,6 +195,11 @@ impl Fault {
             Fault::PlaneBusy { .. } => Rule::PlaneBusy,
             Fault::AccumulatorMisuse { .. } => Rule::AccumulatorMisuse,
             Fault::CyclesMismatch { .. } => Rule::CyclesMismatch,
+            Fault::BarrierMissing { .. } => Rule::BarrierMissing,
+            Fault::ReceiveEarly { .. } => Rule::ReceiveEarly,
+            Fault::LinkBusy { .. } => Rule::LinkBusy,
+            Fault::FetchNotCode { .. } => Rule::FetchNotCode,
+            Fault::FetchInvalid { .. } => Rule::FetchInvalid,
         }
     }
 }

@@ -9,6 +9,7 @@ pub mod codec;
 pub mod container;
 pub mod disasm;
 pub mod fault;
+mod fetch;
 pub mod operand;
 pub mod program;
 pub mod queue;
@@ -23,9 +24,10 @@ pub use codec::{decode_queue, encode_queue};
 pub use container::{ContentError, Encoded, FormatError};
 pub use disasm::{disassemble, item_text};
 pub use fault::{Fault, Site, Violation};
+pub use fetch::{block_items, blocks};
 pub use operand::{
     Accumulator, Arithmetic, BlockSide, Count, Direction, Edge, Format, GroupWidth, Kind, LoadFormat, Mode, Number, Operand, Orientation,
-    PassFormat, Row, Shift, Source, Stream, Stride, Target, WindowBits, Word,
+    PassFormat, Row, Shift, Source, Stream, Stride, Superlanes, Target, WindowBits, Word,
 };
 pub use program::{ChipId, ChipRef, Container, Extent, Fill, Image, Program, Region, RegionKind, SliceId, WordRun};
 pub use queue::{Hemisphere, Item, PlanePort, Queue, Unit};
@@ -33,4 +35,4 @@ pub use reference::reference;
 pub use rule::Rule;
 pub use table::{DelayClass, Flow, Instruction, Malformed, StreamUse, TABLE, TableRow};
 pub use text::place::NotWritten;
-pub use timeline::{Clock, Issue, MAX_CYCLES, QueueError, Slots, compress, expand, validate};
+pub use timeline::{Clock, Cursor, Issue, MAX_CYCLES, QueueError, Slots, compress, expand, validate};

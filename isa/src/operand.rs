@@ -47,6 +47,8 @@ pub enum Kind {
     Edge,
     /// Side of a block that is rotated: `3` or `4`.
     BlockSide,
+    /// A number of superlanes.
+    Superlanes,
 }
 
 impl Kind {
@@ -59,7 +61,7 @@ impl Kind {
             Kind::Source => 34,
             Kind::Word => 24,
             Kind::WindowBits => 5,
-            Kind::Row | Kind::Count | Kind::Stride | Kind::Shift => 16,
+            Kind::Row | Kind::Count | Kind::Stride | Kind::Shift | Kind::Superlanes => 16,
             Kind::Format | Kind::Arithmetic => 3,
             Kind::GroupWidth => 2,
             Kind::Number | Kind::Orientation | Kind::LoadFormat | Kind::PassFormat | Kind::Mode | Kind::Edge | Kind::BlockSide => 1,
@@ -250,6 +252,8 @@ integer_operand! {
     Shift(i16), Shift, -32_768..=32_767;
     /// An accumulator of a plane.
     Accumulator(u8), Accumulator, 0..=255;
+    /// A number of superlanes.
+    Superlanes(u16), Superlanes, 0..=65_535;
 }
 
 macro_rules! word_operand {

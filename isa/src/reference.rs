@@ -35,7 +35,7 @@ fn encoding(kind: Kind) -> &'static str {
         Kind::Stream => "bit 7: 0 east, 1 west; bits 6 to 0: number",
         Kind::Target => "0: none; bit 8 set: a stream in bits 7 to 0",
         Kind::Source => "bits 33 and 32: 0 stream, 1 latch, 2 immediate; bits 31 to 0: its value",
-        Kind::Word | Kind::WindowBits | Kind::Row | Kind::Count | Kind::Accumulator => "unsigned",
+        Kind::Word | Kind::WindowBits | Kind::Row | Kind::Count | Kind::Accumulator | Kind::Superlanes => "unsigned",
         Kind::Stride | Kind::Shift => "two's complement",
         Kind::Format
         | Kind::Arithmetic

@@ -53,6 +53,11 @@ rules! {
     13 PlaneBusy "plane-busy", "A pass starts on a plane that another pass occupies, or weights change under a pass.";
     14 AccumulatorMisuse "accumulator-misuse", "An accumulate finds no result or no earlier value of its type, or a held result is not taken.";
     15 CyclesMismatch "cycles-mismatch", "The stated cycle count is not the derived one.";
+    16 BarrierMissing "barrier-missing", "A sync waits for a notify that never comes.";
+    17 ReceiveEarly "receive-before-arrival", "A receive finds no vector that has arrived.";
+    18 LinkBusy "link-busy", "A send starts while the link still carries the vector before it.";
+    19 FetchNotCode "fetch-not-code", "An ifetch takes something other than words read from code regions.";
+    20 FetchInvalid "fetch-invalid", "What an ifetch takes is no instructions of its queue, or starts with a paired one or a repeat.";
 }
 
 impl fmt::Display for Rule {

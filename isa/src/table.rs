@@ -6,7 +6,7 @@ use thiserror::Error;
 
 use crate::operand::{
     Accumulator, Arithmetic, BlockSide, Count, Edge, Format, GroupWidth, Kind, LoadFormat, Mode, Number, Operand, Orientation, PassFormat,
-    Row, Shift, Source, Stream, Stride, Target, WindowBits, Word,
+    Row, Shift, Source, Stream, Stride, Superlanes, Target, WindowBits, Word,
 };
 use crate::queue::Unit;
 
@@ -15,6 +15,10 @@ use crate::queue::Unit;
 pub enum DelayClass {
     /// No effect outside the queue itself.
     None,
+    /// Instruction fetch, dispatch to the earliest issue of what it brings.
+    IcuFetch,
+    /// Notify to sync.
+    IcuBarrier,
     /// MEM read.
     MemRead,
     /// MEM write.
@@ -39,6 +43,10 @@ pub enum DelayClass {
     MxmPass,
     /// MXM accumulate.
     MxmAccumulate,
+    /// Link, send to the earliest receive at the other end.
+    C2cLink,
+    /// C2C receive.
+    C2cReceive,
 }
 
 impl DelayClass {
@@ -47,6 +55,8 @@ impl DelayClass {
     pub const fn name(self) -> &'static str {
         match self {
             DelayClass::None => "none",
+            DelayClass::IcuFetch => "icu_fetch",
+            DelayClass::IcuBarrier => "icu_barrier",
             DelayClass::MemRead => "mem_read",
             DelayClass::MemWrite => "mem_write",
             DelayClass::MemGather => "mem_gather",
@@ -59,6 +69,8 @@ impl DelayClass {
             DelayClass::MxmInstall => "mxm_install",
             DelayClass::MxmPass => "mxm_pass",
             DelayClass::MxmAccumulate => "mxm_accumulate",
+            DelayClass::C2cLink => "c2c_link",
+            DelayClass::C2cReceive => "c2c_receive",
         }
     }
 }
@@ -190,6 +202,14 @@ instructions! {
         "Issues nothing for `count` cycles.";
     Icu None 0x02 "repeat" Repeat { count: Count, distance: Count, stride: Stride },
         "Issues the instruction before it `count` more times, `distance` cycles apart, its strided operand growing by `stride` each time; takes no cycle of its own.";
+    Icu IcuFetch 0x03 "ifetch" Ifetch { src: Stream },
+        "Takes the two vectors on stream pair `src`, words of `code` regions, and appends the instructions that they hold to this queue; issues beside the instruction after it and takes no cycle of its own.";
+    Icu None 0x04 "sync" Sync {},
+        "Parks the queue until a notify of the same chip reaches it; the next instruction issues in that cycle.";
+    Icu IcuBarrier 0x05 "notify" Notify {},
+        "Reaches every queue of the chip that is parked by a sync.";
+    Icu None 0x06 "config" Config { superlanes: Superlanes },
+        "Powers down all but the first `superlanes` superlanes for the later instructions of this queue: what they take and put is zero there.";
 
     Mem MemRead 0x10 "read" Read { word: Word, dst: Stream } strides Word,
         "Puts `word` on stream `dst`; the word is accessed at dispatch.";
@@ -258,6 +278,13 @@ instructions! {
         "Reads the first `side * side` lanes of each superlane of `src` as a block, row after row; stream `dst + side * i + j` is the block with rows moved up by i and columns moved left by j, cyclically, and zero in the other lanes.";
     Sxm SxmLocal 0x56 "select_lanes" SelectLanes { width: GroupWidth, a: Stream, b: Stream, mask: Stream, dst: Stream },
         "Lane i of `dst` is that of `a` where lane i of stream `mask` is not zero, else that of `b`.";
+
+    C2c C2cLink 0x60 "send" Send { src: Stream },
+        "Sends the vector on `src` over the queue's link; it waits at the other end, behind those sent before it, from its arrival on.";
+    C2c C2cReceive 0x61 "receive" Receive { dst: Stream },
+        "Puts the vector that waits longest at the queue's link on `dst`.";
+    C2c None 0x62 "deskew" Deskew {},
+        "Parks the queue until the counter that the chips of a system share next overflows; the next instruction issues in that cycle.";
 }
 
 /// Whether a stream group is taken or fed.
@@ -329,7 +356,22 @@ impl Instruction {
             }
         };
         let (dst, width): (Target, u8) = match *self {
-            Instruction::Nop { .. } | Instruction::Repeat { .. } | Instruction::Iw { .. } => (None, 0),
+            Instruction::Nop { .. }
+            | Instruction::Repeat { .. }
+            | Instruction::Sync {}
+            | Instruction::Notify {}
+            | Instruction::Config { .. }
+            | Instruction::Deskew {}
+            | Instruction::Iw { .. } => (None, 0),
+            Instruction::Ifetch { src } => {
+                take(src, 2);
+                (None, 0)
+            }
+            Instruction::Send { src } => {
+                take(src, 1);
+                (None, 0)
+            }
+            Instruction::Receive { dst } => (Some(dst), 1),
             Instruction::Read { dst, .. } => (Some(dst), 1),
             Instruction::Write { src, .. } => {
                 take(src, 1);

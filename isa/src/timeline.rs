@@ -2,7 +2,11 @@
 //!
 //! A queue's clock starts at 0. An instruction issues at the clock and moves it on by one; a paired item
 //! issues in the cycle of the item before it; `nop n` moves the clock on by n; `repeat n, d, s` issues the
-//! instruction before it again at d, 2d, .. nd cycles after it and leaves the clock one past the last.
+//! instruction before it again at d, 2d, .. nd cycles after it and leaves the clock one past the last; `ifetch`
+//! issues at the clock and leaves it. `sync` and `deskew` stop the queue at the clock; whoever knows when they end
+//! resumes it there. Items that an `ifetch` brings are held until they have arrived.
+
+use std::collections::VecDeque;
 
 use thiserror::Error;
 
@@ -73,7 +77,7 @@ fn accesses_memory(instruction: &Instruction) -> Option<bool> {
 /// The most cycles that a queue may run; keeps every sum of cycles and delays far from overflow (assumed).
 pub const MAX_CYCLES: u64 = 1 << 40;
 
-/// The clock of one queue: what [`expand`] steps, for those who need times but no issues.
+/// The clock of one queue, for those who need times but no issues. Behind a sync or a deskew it counts from the cycle in which that ends.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Clock {
     next: u64,
@@ -119,6 +123,11 @@ impl Clock {
                 let slots = Slots { first: self.issued + distance, count: u32::from(count.0), distance };
                 self.next = slots.last() + 1;
                 slots
+            }
+            Instruction::Ifetch { .. } => Slots { first: self.next, count: 1, distance: 1 },
+            Instruction::Sync {} | Instruction::Deskew {} => {
+                let first = std::mem::take(self).next;
+                Slots { first, count: 1, distance: 1 }
             }
             _ => {
                 if !item.paired {
@@ -177,26 +186,82 @@ pub fn validate_item(queue: Queue, before: Option<&Item>, item: usize, Item { in
     Ok(())
 }
 
-/// The issues of a queue in order of their cycles; the items must be valid.
+/// Walks the items of a queue, which must be valid, and gives their issues in order of their cycles.
+#[derive(Clone, Debug, Default)]
+pub struct Cursor {
+    at: usize,
+    clock: Clock,
+    /// What is left of a Repeat: its slots and the step that comes next.
+    repeating: Option<(Slots, Stride, u32)>,
+    stopped: bool,
+    /// Items from this index on do not issue before this cycle.
+    holds: VecDeque<(usize, u64)>,
+}
+
+impl Cursor {
+    /// The next issue; none while a sync or deskew stops the queue, or at the end of the items.
+    pub fn next(&mut self, items: &[Item]) -> Option<Issue> {
+        while !self.stopped {
+            if let Some((slots, stride, step)) = self.repeating.take() {
+                if step + 1 < slots.count {
+                    self.repeating = Some((slots, stride, step + 1));
+                }
+                let of = self.at.checked_sub(2)?;
+                let instruction = items.get(of)?.instruction.strided(stride, step + 1);
+                return Some(Issue { cycle: slots.first + u64::from(step) * slots.distance, item: of as u32, instruction });
+            }
+            let index = self.at;
+            let item = items.get(index)?;
+            while let Some(&(_, cycle)) = self.holds.front().filter(|(first, _)| *first <= index) {
+                self.clock.next = self.clock.next.max(cycle);
+                self.holds.pop_front();
+            }
+            self.at += 1;
+            let slots = self.clock.step(item);
+            match item.instruction {
+                Instruction::Nop { .. } => {}
+                Instruction::Repeat { stride, .. } => self.repeating = Some((slots, stride, 0)),
+                instruction => {
+                    self.stopped = matches!(instruction, Instruction::Sync {} | Instruction::Deskew {});
+                    return Some(Issue { cycle: slots.first, item: index as u32, instruction });
+                }
+            }
+        }
+        None
+    }
+
+    /// Ends the sync or deskew that stops the queue: its next instruction issues in `cycle`.
+    pub fn resume(&mut self, cycle: u64) {
+        self.stopped = false;
+        self.clock = Clock { next: cycle, issued: cycle };
+    }
+
+    /// Keeps items from index `first` on from issuing before `cycle`; calls come in ascending order.
+    pub fn hold(&mut self, first: usize, cycle: u64) {
+        self.holds.push_back((first, cycle));
+    }
+
+    /// Index of the first item that has not begun to issue.
+    #[must_use]
+    pub const fn at(&self) -> usize {
+        self.at
+    }
+}
+
+/// The issues of a queue in order of their cycles, as if no sync or deskew waited longer than a cycle; the items must be valid.
 pub fn expand(items: &[Item]) -> impl Iterator<Item = Issue> + '_ {
-    let mut clock = Clock::default();
-    items.iter().enumerate().flat_map(move |(index, item)| {
-        let Slots { first, count, distance } = clock.step(item);
-        let (of, stride, times) = match item.instruction {
-            Instruction::Repeat { stride, .. } => (index.saturating_sub(1), stride, 1),
-            _ => (index, Stride(0), 0),
-        };
-        let instruction = items[of].instruction;
-        (0..count).map(move |step| Issue {
-            cycle: first + u64::from(step) * distance,
-            item: of as u32,
-            instruction: if times == 0 { instruction } else { instruction.strided(stride, step + times) },
-        })
+    let mut cursor = Cursor::default();
+    std::iter::from_fn(move || {
+        let issue = cursor.next(items)?;
+        if cursor.stopped {
+            cursor.resume(issue.cycle + 1);
+        }
+        Some(issue)
     })
 }
 
 /// The shortest items found for these issues, which are in order of their cycles, at most one a cycle except for
-/// legal pairs: runs of one instruction at a constant distance and stride become a Repeat. [`expand`] gives
+/// legal pairs, and none that stops a queue or shares a cycle as `ifetch` does: runs of one instruction at a constant distance and stride become a Repeat. [`expand`] gives
 /// the issues back.
 ///
 /// # Panics
@@ -232,7 +297,7 @@ pub fn compress(issues: &[(u64, Instruction)]) -> Vec<Item> {
 fn run_length(issues: &[(u64, Instruction)]) -> Option<(u16, u16, Stride)> {
     let [(first, instruction), (second, next), ..] = issues else { return None };
     let distance = second - first;
-    if distance == 0 || distance > u64::from(u16::MAX) {
+    if instruction.row().unit == Unit::Icu || distance == 0 || distance > u64::from(u16::MAX) {
         return None;
     }
     let stride = stride_between(instruction, next)?;

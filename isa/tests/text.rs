@@ -23,6 +23,7 @@ fn through_text(item: Instruction) -> Instruction {
         "mxm" => format!("mxm.e0.{}", item.row().mnemonic),
         "vxm" => "vxm.0".into(),
         "icu" => "vxm.1".into(),
+        "c2c" => "c2c.0".into(),
         unit => format!("{unit}.e0"),
     };
     let first = if item_text(&item.into()).starts_with("repeat") { "add f32, _, e0, e4\n" } else { "" };

@@ -86,6 +86,9 @@ pub fn damage(chip: &Chip, program: &Program, dice: &mut Dice) -> Option<Program
     let item = &mut items[index];
     let row = item.instruction.row();
     let mut bits = item.instruction.operand_bits();
+    if bits.is_empty() {
+        return None;
+    }
     let operand = dice.below(bits.len());
     bits[operand] ^= 1 << dice.below(row.operands[operand].kind.width().min(10));
     item.instruction = Instruction::from_bits(row.opcode, &bits)?;

@@ -1,9 +1,15 @@
-//! All issues of a program with their times, and what is out of range.
+//! All issues of a program with their times: queues unrolled, barriers and shared counters resolved, fetched instructions found in the
+//! image. What is out of range, and what this resolution finds wrong, stands beside them.
 
-use lpu_chip::{Chip, out_of_range};
-use lpu_isa::{ChipId, Fault, Instruction, Program, Queue, Site, Unit, Violation, expand, validate};
+use std::borrow::Cow;
+use std::cmp::Reverse;
+use std::collections::{BTreeSet, BinaryHeap};
+
+use lpu_chip::{Chip, System};
+use lpu_isa::{ChipId, Cursor, DelayClass, Fault, Image, Instruction, Item, Program, Queue, Site, Unit, Violation, block_items, validate};
 
 use crate::CheckError;
+use crate::code::Code;
 
 /// One issue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,50 +42,165 @@ impl Issue {
 pub(crate) struct Issues {
     /// Within the chip's ranges, in order of cycle, chip, queue, item.
     pub(crate) list: Vec<Issue>,
-    /// Out of range, or beyond a queue's depth.
+    /// Out of range, beyond a queue's depth, parked for ever, or fetched wrongly.
     pub(crate) unfit: Vec<Violation>,
+    /// Cycles of a run: the last cycle in which an effect lands in any tile, plus one.
+    pub(crate) cycles: u64,
+    /// Items that come by instruction fetch.
+    pub(crate) fetched: u64,
+}
+
+/// A queue being unrolled.
+struct Line<'p> {
+    chip: ChipId,
+    queue: Queue,
+    items: Cow<'p, [Item]>,
+    cursor: Cursor,
+    next: Option<lpu_isa::Issue>,
+    parked: Option<lpu_isa::Issue>,
+    /// Whether all superlanes are powered.
+    whole: bool,
+}
+
+impl Line<'_> {
+    fn issue(&self, issue: &lpu_isa::Issue) -> Issue {
+        Issue { cycle: issue.cycle, chip: self.chip, queue: self.queue, item: issue.item, instruction: issue.instruction }
+    }
+}
+
+/// What orders issues: cycle, chip, queue, item; and the line.
+type Due = (u64, ChipId, Queue, u32, usize);
+
+struct Unroll<'p> {
+    lines: Vec<Line<'p>>,
+    due: BinaryHeap<Reverse<Due>>,
+    barriers: BTreeSet<(u64, ChipId)>,
+}
+
+impl Unroll<'_> {
+    fn advance(&mut self, index: usize) {
+        let line = &mut self.lines[index];
+        line.next = line.cursor.next(&line.items);
+        if let Some(next) = line.next {
+            self.due.push(Reverse((next.cycle, line.chip, line.queue, next.item, index)));
+        }
+    }
+
+    /// Frees the queues that the next barrier finds parked; says whether there was one no later than the next issue.
+    fn barrier(&mut self) -> bool {
+        let next = self.due.peek().map(|Reverse(due)| due.0);
+        let Some(&(cycle, chip)) = self.barriers.first().filter(|&&(cycle, _)| next.is_none_or(|next| cycle <= next)) else { return false };
+        self.barriers.remove(&(cycle, chip));
+        for index in 0..self.lines.len() {
+            let line = &mut self.lines[index];
+            if line.chip == chip && line.parked.take_if(|sync| sync.cycle < cycle).is_some() {
+                line.cursor.resume(cycle);
+                self.advance(index);
+            }
+        }
+        true
+    }
 }
 
 impl Issues {
-    pub(crate) fn new(chip: &Chip, program: &Program) -> Result<Self, CheckError> {
-        let mut issues = Self { list: Vec::new(), unfit: Vec::new() };
+    pub(crate) fn new(system: &System, image: &Image<'_>, program: &Program) -> Result<Self, CheckError> {
+        let chip = system.chip();
+        let mut issues = Self { list: Vec::new(), unfit: Vec::new(), cycles: 0, fetched: 0 };
+        let mut unroll = Unroll { lines: Vec::new(), due: BinaryHeap::new(), barriers: BTreeSet::new() };
         for (number, queues) in program.queues.iter().enumerate() {
             for (&queue, items) in queues {
                 validate(queue, items)?;
-                let issue = |cycle, item, instruction| Issue { cycle, chip: ChipId(number as u16), queue, item, instruction };
-                let Some(first) = items.first() else { continue };
+                let chip_id = ChipId(number as u16);
+                let at = |item: usize| Issue { cycle: 0, chip: chip_id, queue, item: item as u32, instruction: items[item].instruction };
+                if items.is_empty() {
+                    continue;
+                }
                 if !chip.has_queue(queue) {
-                    let fault = Fault::RangeOverflow { what: "queue", value: 0, limit: 0 };
-                    issues.unfit.push(issue(0, 0, first.instruction).violation(0, fault));
+                    issues.unfit.push(at(0).violation(0, Fault::RangeOverflow { what: "queue", value: 0, limit: 0 }));
                     continue;
                 }
                 let depth = chip.values().queue_depth;
-                if let Some(item) = items.get(depth as usize) {
+                if items.len() > depth as usize {
                     let fault = Fault::QueueOverflow { items: items.len() as u64, depth: u64::from(depth) };
-                    issues.unfit.push(issue(0, depth, item.instruction).violation(0, fault));
+                    issues.unfit.push(at(depth as usize).violation(0, fault));
                 }
-                for one in expand(items) {
-                    let found = issue(one.cycle, one.item, one.instruction);
-                    match out_of_range(chip, queue, &one.instruction) {
-                        Some(fault) => issues.unfit.push(found.violation(one.cycle, fault)),
-                        None => issues.list.push(found),
-                    }
-                }
+                let items = Cow::Borrowed(&items[..]);
+                unroll.lines.push(Line { chip: chip_id, queue, items, cursor: Cursor::default(), next: None, parked: None, whole: true });
             }
         }
-        issues.list.sort_unstable_by_key(|issue| (issue.cycle, issue.chip, issue.queue, issue.item));
+        let mut code = Code::new(chip, image, program);
+        (0..unroll.lines.len()).for_each(|line| unroll.advance(line));
+        let mut last = None;
+        loop {
+            if unroll.barrier() {
+                continue;
+            }
+            let Some(Reverse((cycle, .., index))) = unroll.due.pop() else { break };
+            let line = &mut unroll.lines[index];
+            let Some(next) = line.next else { continue };
+            let issue = line.issue(&next);
+            if let Some(fault) = system.out_of_range(issue.chip, issue.queue, &issue.instruction) {
+                issues.unfit.push(issue.violation(cycle, fault));
+                unroll.advance(index);
+                continue;
+            }
+            let row = issue.instruction.row();
+            let landed = cycle + u64::from(chip.delay(row.delay));
+            if row.unit != Unit::Icu && row.delay != DelayClass::None {
+                last = last.max(Some(landed));
+            }
+            code.note(&issue, landed, line.whole);
+            match issue.instruction {
+                Instruction::Sync {} => line.parked = Some(next),
+                Instruction::Deskew {} => {
+                    let period = u64::from(chip.values().c2c_period);
+                    line.cursor.resume(cycle + period - cycle % period);
+                }
+                Instruction::Config { superlanes } => line.whole = u32::from(superlanes.0) == chip.values().superlanes,
+                Instruction::Notify {} => {
+                    unroll.barriers.insert((landed, issue.chip));
+                }
+                Instruction::Ifetch { src } => match code.block(&issue, src) {
+                    None => {}
+                    Some(Err(fault)) => issues.unfit.push(issue.violation(cycle, fault)),
+                    Some(Ok(block)) => match block_items(issue.queue, &block) {
+                        Err(byte) => issues.unfit.push(issue.violation(cycle, Fault::FetchInvalid { byte: byte as u32 })),
+                        Ok(items) => {
+                            issues.fetched += items.len() as u64;
+                            line.cursor.hold(line.items.len(), landed);
+                            line.items.to_mut().extend(items);
+                            let (waiting, depth) = ((line.items.len() - line.cursor.at()) as u64, u64::from(chip.values().queue_depth));
+                            if waiting > depth {
+                                issues.unfit.push(issue.violation(cycle, Fault::QueueOverflow { items: waiting, depth }));
+                            }
+                        }
+                    },
+                },
+                _ => {}
+            }
+            issues.list.push(issue);
+            unroll.advance(index);
+        }
+        issues.cycles = last.map_or(0, |last| last + chip.superlanes() as u64);
+        for line in &unroll.lines {
+            if let Some(sync) = line.parked {
+                issues.unfit.push(line.issue(&sync).violation(issues.cycles, Fault::BarrierMissing { since: sync.cycle }));
+            }
+        }
         Ok(issues)
     }
 }
 
-/// Cycles of a run: the last cycle in which an effect lands in any tile, plus one.
+/// Cycles of a run on one chip, for a program whose instructions all stand in its queues; 0 when queues have no meaning.
 #[must_use]
 pub fn derived_cycles(chip: &Chip, program: &Program) -> u64 {
-    let queues = program.queues.iter().flatten().filter(|(queue, _)| chip.has_queue(**queue));
-    let landings = queues.flat_map(|(&queue, items)| {
-        expand(items)
-            .filter(move |issue| issue.instruction.row().unit != Unit::Icu && out_of_range(chip, queue, &issue.instruction).is_none())
-            .map(|issue| issue.cycle + u64::from(chip.delay(issue.instruction.row().delay)))
-    });
-    landings.max().map_or(0, |last| last + chip.superlanes() as u64)
+    cycles(&System::single(chip), &Image::default(), program).unwrap_or(0)
+}
+
+/// Cycles of a run.
+///
+/// # Errors
+/// [`CheckError`] when queues have no meaning.
+pub fn cycles(system: &System, image: &Image<'_>, program: &Program) -> Result<u64, CheckError> {
+    Ok(Issues::new(system, image, program)?.cycles)
 }

@@ -3,19 +3,21 @@
 //! Every issue is placed on the lines that it touches (a stream's diagonal, a slice, a plane, an ALU), each line is put in order of
 //! time once, and neighbours on it are held to the rules of `docs/timing.md`. No cycle is stepped and no value computed.
 
+mod code;
 mod flow;
 mod issues;
+mod links;
 mod memory;
 mod planes;
 mod streams;
 
-use lpu_chip::Chip;
+use lpu_chip::{Chip, System};
 use lpu_isa::{ChipId, Fault, Image, Program, QueueError, SliceId, Violation};
 use thiserror::Error;
 
 pub use flow::{Feed, Flow};
 use issues::Issues;
-pub use issues::{Issue, derived_cycles};
+pub use issues::{Issue, cycles, derived_cycles};
 
 /// A program that cannot be checked.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -43,25 +45,37 @@ pub struct Report {
     pub violations: Vec<Violation>,
     /// Cycles of a run.
     pub cycles: u64,
+    /// Items that come to their queues by instruction fetch; the others are preloaded.
+    pub fetched: u64,
     /// Who feeds whom; whole only for a legal program.
     pub flow: Flow,
 }
 
-/// Checks one program over its image.
+/// Checks one program over its image, on one chip.
 ///
 /// # Errors
 /// [`CheckError`] when queues have no meaning or regions do not fit the chip.
 pub fn check(chip: &Chip, image: &Image<'_>, program: &Program) -> Result<Report, CheckError> {
-    let issues = Issues::new(chip, program)?;
+    check_system(&System::single(chip), image, program)
+}
+
+/// Checks one program over its image, on a system of chips.
+///
+/// # Errors
+/// [`CheckError`] when queues have no meaning or regions do not fit the chips.
+pub fn check_system(system: &System, image: &Image<'_>, program: &Program) -> Result<Report, CheckError> {
+    let chip = system.chip();
+    let issues = Issues::new(system, image, program)?;
     let mut violations = issues.unfit.clone();
     let (starts, feeds) = streams::check(chip, &issues, &mut violations);
     memory::check(chip, image, program, &issues, &mut violations)?;
     let ties = planes::check(chip, &issues, &mut violations);
-    let cycles = derived_cycles(chip, program);
+    links::check(system, &issues, &mut violations);
+    let Issues { list, cycles, fetched, .. } = issues;
     if cycles != program.cycles {
         let fault = Fault::CyclesMismatch { stated: program.cycles, derived: cycles };
         violations.push(Violation { cycle: cycles, chip: ChipId(0), site: None, fault });
     }
     violations.sort_by_key(Violation::key);
-    Ok(Report { violations, cycles, flow: Flow { issues: issues.list, starts, feeds, ties } })
+    Ok(Report { violations, cycles, fetched, flow: Flow { issues: list, starts, feeds, ties } })
 }

@@ -11,7 +11,8 @@ use crate::issues::{Issue, Issues};
 /// A value put on a stream: diagonal, cycle on the register, issue, place in the issue's group.
 type Put = (i64, u64, u32, u8);
 
-fn diagonal(stream: Stream, cycle: u64, position: i32) -> i64 {
+/// The diagonal on which a value flows that is at a position in a cycle.
+pub(crate) fn diagonal(stream: Stream, cycle: u64, position: i32) -> i64 {
     match stream.direction() {
         Direction::East => cycle as i64 - i64::from(position),
         Direction::West => cycle as i64 + i64::from(position),
@@ -44,7 +45,9 @@ pub(crate) fn check(chip: &Chip, issues: &Issues, violations: &mut Vec<Violation
                 puts.entry((issue.chip, stream)).or_default().push((diagonal(stream, landed, position), landed, index as u32, byte));
             }
         }
-        if let Queue::Vxm(alu) = issue.queue {
+        if let Queue::Vxm(alu) = issue.queue
+            && issue.instruction.row().unit == Unit::Vxm
+        {
             landings.entry((issue.chip, alu)).or_default().push((landed, index));
         }
     }

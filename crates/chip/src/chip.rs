@@ -231,6 +231,8 @@ impl Chip {
         let values = &self.values;
         match class {
             DelayClass::None => 0,
+            DelayClass::IcuFetch => values.icu_fetch,
+            DelayClass::IcuBarrier => values.icu_barrier,
             DelayClass::MemRead => values.mem_read,
             DelayClass::MemWrite => values.mem_write,
             DelayClass::MemGather => values.mem_gather,
@@ -243,6 +245,8 @@ impl Chip {
             DelayClass::MxmInstall => values.mxm_install,
             DelayClass::MxmPass => values.mxm_pass,
             DelayClass::MxmAccumulate => values.mxm_accumulate,
+            DelayClass::C2cLink => values.c2c_link,
+            DelayClass::C2cReceive => values.c2c_receive,
         }
     }
 

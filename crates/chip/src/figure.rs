@@ -89,6 +89,8 @@ fields! {
     c2c_queues "queues" 0 64 "C2C queues.";
     queue_depth "instructions" 1 16_777_216 "Instructions that a queue holds.";
     hop "cycles" 1 1 "Cycles of a stream hop.";
+    icu_fetch "cycles" 1 1000 "Instruction fetch, dispatch to the earliest issue of what it brings.";
+    icu_barrier "cycles" 1 1000 "Notify to sync.";
     mem_read "cycles" 1 1000 "MEM read.";
     mem_write "cycles" 1 1000 "MEM write.";
     mem_gather "cycles" 1 1000 "MEM gather.";
@@ -103,6 +105,10 @@ fields! {
     mxm_pass "cycles" 1 1000 "MXM pass.";
     mxm_f16_interval "cycles" 1 1000 "Cycles that an fp16 pass occupies its pair of planes.";
     mxm_accumulate "cycles" 1 1000 "MXM accumulate.";
+    c2c_link "cycles" 1 100_000 "Send to the earliest receive at the other end of a link.";
+    c2c_interval "cycles" 1 1000 "Cycles that a vector occupies a link.";
+    c2c_receive "cycles" 1 1000 "C2C receive.";
+    c2c_period "cycles" 1 65_536 "Period of the counter that the chips of a system share.";
 }
 
 /// A chip description that cannot be used.
@@ -151,6 +157,14 @@ pub enum ChipError {
         value: u32,
         /// What it contradicts.
         why: String,
+    },
+    /// A link of a system that cannot be.
+    #[error("system description: link `{link}`: {why}")]
+    Link {
+        /// The link as written.
+        link: String,
+        /// What is wrong with it.
+        why: &'static str,
     },
     /// No preset has this name.
     #[error("no chip preset `{name}`; presets are {known}, anything else must be the path of a .toml description")]

@@ -1,7 +1,7 @@
 //! Operands that name something the chip does not have.
 
 use crate::chip::Chip;
-use lpu_isa::{Accumulator, Fault, Instruction, PassFormat, Queue, Row, Shift, Source, WindowBits, Word};
+use lpu_isa::{Accumulator, Fault, Instruction, PassFormat, Queue, Row, Shift, Source, Superlanes, WindowBits, Word};
 
 /// The first operand of an instruction that names something the chip does not have.
 #[must_use]
@@ -87,6 +87,16 @@ pub fn out_of_range(chip: &Chip, queue: Queue, instruction: &Instruction) -> Opt
         | Instruction::Rotate { .. }
         | Instruction::SelectLanes { .. }
         | Instruction::Nop { .. }
-        | Instruction::Repeat { .. } => None,
+        | Instruction::Repeat { .. }
+        | Instruction::Ifetch { .. }
+        | Instruction::Sync {}
+        | Instruction::Notify {}
+        | Instruction::Send { .. }
+        | Instruction::Receive { .. }
+        | Instruction::Deskew {} => None,
+        Instruction::Config { superlanes: Superlanes(count) } => {
+            (count == 0 || u32::from(count) > values.superlanes).then_some(())?;
+            over("superlanes powered", i64::from(count), i64::from(values.superlanes))
+        }
     }
 }

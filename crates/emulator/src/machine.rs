@@ -1,6 +1,6 @@
 //! The machine as its users see it: SRAM that outlives runs, regions in and out, runs.
 
-use lpu_chip::Chip;
+use lpu_chip::{Chip, System};
 use lpu_isa::{ChipId, Fill, Image, Program, Region, RegionKind, SliceId, Violation};
 
 use crate::error::{MachineError, RunError};
@@ -11,7 +11,7 @@ use crate::step::Stepper;
 
 /// A system of chips with their SRAM.
 pub struct Machine {
-    pub(crate) chip: Chip,
+    pub(crate) system: System,
     pub(crate) chips: Vec<Sram>,
     /// Binary16 values by their bits.
     pub(crate) widen: Vec<f32>,
@@ -22,18 +22,32 @@ pub struct Machine {
 pub struct Run {
     /// Cycles from the first to the last landing of an effect in any tile.
     pub cycles: u64,
+    /// Items that came to their queues by instruction fetch; the others were preloaded.
+    pub fetched: u64,
 }
 
 impl Machine {
-    /// A machine whose SRAM holds the image.
+    /// One chip whose SRAM holds the image.
     ///
     /// # Errors
     /// [`MachineError`] when the image does not fit the chip.
     pub fn new(chip: &Chip, image: &Image<'_>) -> Result<Self, MachineError> {
+        Self::of_system(&System::single(chip), image)
+    }
+
+    /// A system of chips whose SRAM holds the image.
+    ///
+    /// # Errors
+    /// [`MachineError`] when the image does not fit the chips.
+    pub fn of_system(system: &System, image: &Image<'_>) -> Result<Self, MachineError> {
         let widen = (0..=u16::MAX).map(lpu_num::half::f16_to_f32).collect();
-        let mut machine = Self { chip: chip.clone(), chips: Vec::new(), widen };
+        let mut machine = Self { system: system.clone(), chips: Vec::new(), widen };
         machine.reset(image)?;
         Ok(machine)
+    }
+
+    pub(crate) fn chip(&self) -> &Chip {
+        self.system.chip()
     }
 
     /// Puts SRAM back to the image.
@@ -41,11 +55,12 @@ impl Machine {
     /// # Errors
     /// [`MachineError`] when the image does not fit the chip.
     pub fn reset(&mut self, image: &Image<'_>) -> Result<(), MachineError> {
-        if !image.extents.is_empty() && image.vector_bytes as usize != self.chip.lanes() {
-            return Err(MachineError::VectorBytes { found: image.vector_bytes, expected: self.chip.lanes() });
+        if !image.extents.is_empty() && image.vector_bytes as usize != self.chip().lanes() {
+            return Err(MachineError::VectorBytes { found: image.vector_bytes, expected: self.chip().lanes() });
         }
         let last = image.extents.iter().map(|extent| usize::from(extent.place.chip.0)).max().unwrap_or(0);
-        self.chips = (0..=last).map(|_| Sram::new(&self.chip)).collect();
+        let count = (last + 1).max(usize::from(self.system.chips()));
+        self.chips = (0..count).map(|_| Sram::new(self.chip())).collect();
         for extent in &image.extents {
             let place = extent.place;
             let sram = &mut self.chips[usize::from(place.chip.0)];
@@ -68,7 +83,7 @@ impl Machine {
     /// # Errors
     /// [`MachineError`] when queues have no meaning or regions do not fit.
     pub fn prepare(&self, program: &Program) -> Result<Prepared, MachineError> {
-        Prepared::new(&self.chip, &self.chips, program)
+        Prepared::new(&self.system, &self.chips, program)
     }
 
     /// Fills an input region: its elements, little-endian, vector after vector.
@@ -81,7 +96,7 @@ impl Machine {
         if bytes.len() != expected {
             return Err(MachineError::RegionBytes { region: name.into(), expected, found: bytes.len() });
         }
-        let lanes = self.chip.lanes();
+        let lanes = self.chip().lanes();
         let width = usize::from(region.format.bytes());
         let mut word_bytes = vec![0; lanes];
         for (number, (chip, slice, word)) in region.words().enumerate() {
@@ -120,7 +135,7 @@ impl Machine {
     pub fn read_word(&self, chip: ChipId, slice: SliceId, word: u32) -> Result<Vec<u8>, MachineError> {
         let sram = self.chips.get(usize::from(chip.0)).filter(|sram| sram.contains(slice, word));
         let sram = sram.ok_or_else(|| MachineError::OutsideSram { what: "a word".into(), slice, word })?;
-        let mut bytes = vec![0; self.chip.lanes()];
+        let mut bytes = vec![0; self.chip().lanes()];
         sram.read(sram.index(slice), word, &mut bytes);
         Ok(bytes)
     }
@@ -130,7 +145,7 @@ impl Machine {
     /// # Errors
     /// [`MachineError`] when there is no such word, or it has another length.
     pub fn write_word(&mut self, chip: ChipId, slice: SliceId, word: u32, bytes: &[u8]) -> Result<(), MachineError> {
-        let expected = self.chip.lanes();
+        let expected = self.chip().lanes();
         if bytes.len() != expected {
             return Err(MachineError::RegionBytes { region: format!("word {word} of {slice}"), expected, found: bytes.len() });
         }
@@ -148,9 +163,10 @@ impl Machine {
     pub fn run<O: Observer>(&mut self, prepared: &Prepared, observer: &mut O) -> Result<Run, RunError> {
         let mut stepper = Stepper::new(self, prepared, 1);
         let cycles = stepper.run(observer);
+        let fetched = stepper.fetched();
         match stepper.violations.into_iter().min_by_key(Violation::key) {
             Some(first) => Err(RunError::Fault(first)),
-            None => Ok(Run { cycles }),
+            None => Ok(Run { cycles, fetched }),
         }
     }
 

@@ -6,6 +6,8 @@ use lpu_isa::{Mode, Orientation, PassFormat};
 use lpu_num::dot::{PassF16, max_abs, plane_i8};
 use lpu_num::fp32;
 
+use crate::step::Step;
+
 /// Installed weights: for each output its weights over all input lanes.
 #[derive(Debug)]
 pub(crate) struct Array {
@@ -45,7 +47,7 @@ pub(crate) struct Plane {
     orientation: Option<Orientation>,
     pub(crate) array: Option<Arc<Array>>,
     pub(crate) busy_until: u64,
-    pub(crate) port: Option<(Held, usize)>,
+    pub(crate) port: Option<(Held, Step)>,
     accumulators: Vec<Option<Held>>,
     wide: Option<Wide>,
 }

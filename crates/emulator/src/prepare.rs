@@ -1,39 +1,42 @@
-//! A program made ready to step: queues expanded once, regions resolved to words.
+//! A program made ready to step: queues proven to have a meaning, regions resolved to words.
 
-use lpu_chip::Chip;
-use lpu_isa::{ChipId, Fault, Instruction, Program, Queue, RegionKind, Site, Violation, expand, validate};
+use lpu_chip::{Chip, System};
+use lpu_isa::{ChipId, Fault, Item, Program, Queue, RegionKind, Site, Violation, validate};
 
 use crate::error::MachineError;
-
 use crate::sram::Sram;
 
-/// One issue, in order of cycle, chip, queue, item.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Step {
-    pub(crate) cycle: u64,
-    pub(crate) chip: u16,
-    pub(crate) queue: u16,
-    pub(crate) item: u32,
-    pub(crate) instruction: Instruction,
+/// Whether a word may be written, and whether it may be fetched.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Fixed {
+    /// Anybody may write it.
+    #[default]
+    Free,
+    /// It belongs to a const region, or to a code region that is also an input.
+    Const,
+    /// It belongs to a code region.
+    Code,
 }
 
 /// A program ready to run, any number of times.
 #[derive(Clone, Debug)]
 pub struct Prepared {
     pub(crate) stated: u64,
-    pub(crate) steps: Vec<Step>,
-    /// All queues of a chip in order; steps name them by index.
+    /// Queues that the chip has, in order: chip, number in `queues`, items.
+    pub(crate) lines: Vec<(u16, u16, Vec<Item>)>,
+    /// All queues of a chip in order; lines name them by number.
     pub(crate) queues: Vec<Queue>,
     /// Faults that need no running, in order.
     pub(crate) unfit: Vec<Violation>,
     /// By chip: slice, word of input regions.
     pub(crate) inputs: Vec<Vec<(usize, u32)>>,
     /// By chip and slice: words of const and code regions.
-    pub(crate) protected: Vec<Vec<Vec<bool>>>,
+    pub(crate) fixed: Vec<Vec<Vec<Fixed>>>,
 }
 
 impl Prepared {
-    pub(crate) fn new(chip: &Chip, chips: &[Sram], program: &Program) -> Result<Self, MachineError> {
+    pub(crate) fn new(system: &System, chips: &[Sram], program: &Program) -> Result<Self, MachineError> {
+        let chip = system.chip();
         if program.queues.len() > chips.len() {
             return Err(MachineError::Chips { found: program.queues.len(), expected: chips.len() });
         }
@@ -43,11 +46,11 @@ impl Prepared {
         queues.dedup();
         let mut prepared = Self {
             stated: program.cycles,
-            steps: Vec::new(),
+            lines: Vec::new(),
             queues,
             unfit: Vec::new(),
             inputs: vec![Vec::new(); chips.len()],
-            protected: chips.iter().map(|_| vec![Vec::new(); 2 * chip.values().slices_per_side as usize]).collect(),
+            fixed: chips.iter().map(|_| vec![Vec::new(); 2 * chip.values().slices_per_side as usize]).collect(),
         };
         prepared.regions(chip, chips, program)?;
         for (number, queues) in program.queues.iter().enumerate() {
@@ -56,42 +59,36 @@ impl Prepared {
                 prepared.queue(chip, number as u16, queue, items);
             }
         }
-        prepared.steps.sort_by_key(|step| (step.cycle, step.chip, step.queue, step.item));
         prepared.unfit.sort_by_key(Violation::key);
         Ok(prepared)
     }
 
-    fn queue(&mut self, chip: &Chip, number: u16, queue: Queue, items: &[lpu_isa::Item]) {
+    /// Items that stand in the queues before a run.
+    #[must_use]
+    pub fn preloaded(&self) -> u64 {
+        self.lines.iter().map(|(_, _, items)| items.len() as u64).sum()
+    }
+
+    fn queue(&mut self, chip: &Chip, number: u16, queue: Queue, items: &[Item]) {
         let index = self.queues.binary_search(&queue).expect("all queues are listed") as u16;
-        let violation = |cycle, item: u32, instruction, fault| Violation {
-            cycle,
+        let violation = |item: usize, fault| Violation {
+            cycle: 0,
             chip: ChipId(number),
-            site: Some(Site { queue, item, instruction }),
+            site: Some(Site { queue, item: item as u32, instruction: items[item].instruction }),
             fault,
         };
-        let Some(first) = items.first() else { return };
+        if items.is_empty() {
+            return;
+        }
         if !chip.has_queue(queue) {
-            let fault = Fault::RangeOverflow { what: "queue", value: 0, limit: 0 };
-            self.unfit.push(violation(0, 0, first.instruction, fault));
+            self.unfit.push(violation(0, Fault::RangeOverflow { what: "queue", value: 0, limit: 0 }));
             return;
         }
         let depth = chip.values().queue_depth as usize;
-        if let Some(item) = items.get(depth) {
-            let fault = Fault::QueueOverflow { items: items.len() as u64, depth: depth as u64 };
-            self.unfit.push(violation(0, depth as u32, item.instruction, fault));
+        if items.len() > depth {
+            self.unfit.push(violation(depth, Fault::QueueOverflow { items: items.len() as u64, depth: depth as u64 }));
         }
-        for issue in expand(items) {
-            match lpu_chip::out_of_range(chip, queue, &issue.instruction) {
-                Some(fault) => self.unfit.push(violation(issue.cycle, issue.item, issue.instruction, fault)),
-                None => self.steps.push(Step {
-                    cycle: issue.cycle,
-                    chip: number,
-                    queue: index,
-                    item: issue.item,
-                    instruction: issue.instruction,
-                }),
-            }
-        }
+        self.lines.push((number, index, items.to_vec()));
     }
 
     fn regions(&mut self, chip: &Chip, chips: &[Sram], program: &Program) -> Result<(), MachineError> {
@@ -106,14 +103,26 @@ impl Prepared {
                     return Err(MachineError::OutsideSram { what: format!("region `{}`", region.name), slice, word });
                 };
                 let index = sram.index(slice);
-                match region.kind {
-                    RegionKind::Input => self.inputs[usize::from(at.0)].push((index, word)),
-                    RegionKind::Const | RegionKind::Code => {
-                        let words = &mut self.protected[usize::from(at.0)][index];
-                        words.resize(chip.words_per_slice() as usize, false);
-                        words[word as usize] = true;
+                let fixed = match region.kind {
+                    RegionKind::Input => {
+                        self.inputs[usize::from(at.0)].push((index, word));
+                        continue;
                     }
-                    RegionKind::Output | RegionKind::State => {}
+                    RegionKind::Const => Fixed::Const,
+                    RegionKind::Code => Fixed::Code,
+                    RegionKind::Output | RegionKind::State => continue,
+                };
+                let words = &mut self.fixed[usize::from(at.0)][index];
+                words.resize(chip.words_per_slice() as usize, Fixed::Free);
+                if words[word as usize] != Fixed::Code {
+                    words[word as usize] = fixed;
+                }
+            }
+        }
+        for (inputs, fixed) in self.inputs.iter().zip(&mut self.fixed) {
+            for &(slice, word) in inputs {
+                if let Some(fixed @ Fixed::Code) = fixed[slice].get_mut(word as usize) {
+                    *fixed = Fixed::Const;
                 }
             }
         }

@@ -7,7 +7,7 @@ use lpu_isa::{Direction, Hemisphere, Stream};
 struct Tag {
     diagonal: i64,
     cycle: u64,
-    producer: (usize, u32),
+    code: bool,
 }
 
 /// The stream registers of one chip.
@@ -25,7 +25,7 @@ impl Streams {
         let positions = 2 * chip.mxm_position(Hemisphere::East) as usize + 2;
         let ring = positions.next_power_of_two();
         let slots = ring * 2 * usize::from(chip.streams());
-        let empty = Tag { diagonal: i64::MIN, cycle: 0, producer: (0, 0) };
+        let empty = Tag { diagonal: i64::MIN, cycle: 0, code: false };
         Self {
             lanes: chip.lanes(),
             a_direction: usize::from(chip.streams()),
@@ -50,12 +50,18 @@ impl Streams {
         (self.tags[slot].diagonal == diagonal).then(|| &self.values[slot * self.lanes..(slot + 1) * self.lanes])
     }
 
-    /// Puts a value on a register; gives back who else did so in this cycle.
-    pub(crate) fn put(&mut self, stream: Stream, position: i32, cycle: u64, producer: (usize, u32), value: &[u8]) -> Option<(usize, u32)> {
+    /// Whether the value arriving at a register is a word of code, as it was read.
+    pub(crate) fn is_code(&self, stream: Stream, position: i32, cycle: u64) -> bool {
+        let (slot, diagonal) = self.slot(stream, position, cycle);
+        self.tags[slot].diagonal == diagonal && self.tags[slot].code
+    }
+
+    /// Puts a value on a register; says whether somebody else did so in this cycle.
+    pub(crate) fn put(&mut self, stream: Stream, position: i32, cycle: u64, code: bool, value: &[u8]) -> bool {
         let (slot, diagonal) = self.slot(stream, position, cycle);
         let before = self.tags[slot];
-        self.tags[slot] = Tag { diagonal, cycle, producer };
+        self.tags[slot] = Tag { diagonal, cycle, code };
         self.values[slot * self.lanes..(slot + 1) * self.lanes].copy_from_slice(value);
-        (before.diagonal == diagonal && before.cycle == cycle).then_some(before.producer)
+        before.diagonal == diagonal && before.cycle == cycle
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use lpu_chip::Chip;
-use lpu_isa::{ChipId, Fill, Image, Program, Region, RegionKind, SliceId, Violation};
+use lpu_isa::{ChipId, Fill, Image, Instruction, Program, Region, RegionKind, SliceId, Violation};
 
 use crate::arena::Arena;
 use crate::elaborate::elaborate;
@@ -81,6 +81,12 @@ impl Replay {
         let cycles = report.cycles;
         if let Some(&first) = report.violations.first() {
             return Ok(Prepared { cycles, job: Err(first) });
+        }
+        let foreign = |issue: &&lpu_checker::Issue| {
+            matches!(issue.instruction, Instruction::Config { .. } | Instruction::Send { .. } | Instruction::Receive { .. })
+        };
+        if let Some(issue) = report.flow.issues.iter().find(foreign) {
+            return Err(ReplayError::Instruction { mnemonic: issue.instruction.row().mnemonic });
         }
         let plan = elaborate(&self.chip, &self.places, &report.flow, self.arena.words_end());
         let arena = self.arena.with_work(plan.work)?;

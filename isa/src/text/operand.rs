@@ -5,7 +5,7 @@ use std::fmt::Write;
 use super::immediate;
 use crate::operand::{
     Accumulator, Arithmetic, BlockSide, Count, Direction, Edge, Format, GroupWidth, Kind, LoadFormat, Mode, Number, Operand, Orientation,
-    PassFormat, Row, Shift, Source, Stream, Stride, Target, WindowBits, Word,
+    PassFormat, Row, Shift, Source, Stream, Stride, Superlanes, Target, WindowBits, Word,
 };
 
 /// Decimal digits alone, without a sign.
@@ -34,6 +34,7 @@ pub(crate) fn expected(kind: Kind) -> String {
         Kind::Count => "a count, 1 to 65535".into(),
         Kind::Stride => "a stride, -32768 to 32767".into(),
         Kind::Shift => "a signed distance, -32768 to 32767".into(),
+        Kind::Superlanes => "a number of superlanes, 0 to 65535".into(),
         Kind::Accumulator => "an accumulator number, 0 to 255".into(),
         Kind::Format => words(texts(Format::ALL, Format::text)),
         Kind::Arithmetic => words(texts(Arithmetic::ALL, Arithmetic::text)),
@@ -72,6 +73,7 @@ pub(crate) fn print(kind: Kind, bits: u64, out: &mut String) {
         Kind::Count => show::<Count>(bits, out),
         Kind::Stride => show::<Stride>(bits, out),
         Kind::Shift => show::<Shift>(bits, out),
+        Kind::Superlanes => show::<Superlanes>(bits, out),
         Kind::Accumulator => show::<Accumulator>(bits, out),
         Kind::Format => show::<Format>(bits, out),
         Kind::Arithmetic => show::<Arithmetic>(bits, out),
@@ -109,6 +111,7 @@ pub(crate) fn parse(kind: Kind, text: &str) -> Result<u64, Option<&'static str>>
         Kind::Count => integer(text, |value: Count| i64::from(value.0)),
         Kind::Stride => integer(text, |value: Stride| i64::from(value.0)),
         Kind::Shift => integer(text, |value: Shift| i64::from(value.0)),
+        Kind::Superlanes => integer(text, |value: Superlanes| i64::from(value.0)),
         Kind::Accumulator => integer(text, |value: Accumulator| i64::from(value.0)),
         Kind::Format => word(text, Format::ALL, Format::text),
         Kind::Arithmetic => word(text, Arithmetic::ALL, Arithmetic::text),

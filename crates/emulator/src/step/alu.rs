@@ -3,33 +3,33 @@
 use lpu_isa::{Fault, Flow, Queue, Source};
 use lpu_lanes::{operate, sources};
 
-use super::{Effect, Stepper};
-use crate::prepare::Step;
+use super::{Effect, Step, Stepper};
 
 impl Stepper<'_> {
-    pub(super) fn operate(&mut self, index: usize, step: &Step, queue: Queue, delay: u64) {
+    pub(super) fn operate(&mut self, step: Step, queue: Queue, delay: u64) {
         let sources = sources(&step.instruction).expect("dispatch sends only ALU operations here");
-        let values = sources.map(|source| source.map(|(source, width)| self.source(index, step.chip, source, width)).unwrap_or_default());
+        let values = sources.map(|source| source.map(|(source, width)| self.source(step, source, width)).unwrap_or_default());
         let mut out = vec![0u32; self.lanes];
         operate(&step.instruction, [&values[0], &values[1], &values[2]], &mut out);
         if let Some(fed) = step.instruction.streams().into_iter().find(|used| used.flow == Flow::Out) {
             let bytes = self.split(&out, fed.width);
-            self.feed(index, delay, fed.first, bytes);
+            self.feed(step, delay, fed.first, bytes);
         }
         let Queue::Vxm(alu) = queue else { unreachable!("validated") };
-        self.plan(index, delay, Effect::Latch { alu: usize::from(alu), value: out });
+        self.cut(step, &mut out);
+        self.plan(step, delay, Effect::Latch { alu: usize::from(alu), value: out });
     }
 
     /// The 32 bits of every lane of a source whose stream group has `width` streams.
-    fn source(&mut self, step: usize, chip: u16, source: Source, width: u8) -> Vec<u32> {
+    fn source(&mut self, step: Step, source: Source, width: u8) -> Vec<u32> {
         match source {
             Source::Stream(first) => {
-                let bytes = self.take(step, chip, first, width, 0);
+                let bytes = self.take(step, first, width, 0);
                 let value = Self::join(&bytes, self.lanes);
                 self.spare.push(bytes);
                 value
             }
-            Source::Latch(alu) => match &self.states[usize::from(chip)].latches[usize::from(alu)] {
+            Source::Latch(alu) => match &self.states[usize::from(step.chip)].latches[usize::from(alu)] {
                 Some(value) => value.clone(),
                 None => {
                     self.fault(step, Fault::LatchEmpty { alu: u16::from(alu) });

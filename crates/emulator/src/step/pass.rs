@@ -2,19 +2,19 @@
 
 use lpu_isa::{Fault, PassFormat, Queue, Stream, Target};
 
-use super::{Effect, Stepper};
+use super::{Effect, Step, Stepper};
 use crate::planes::Held;
 
 impl Stepper<'_> {
-    pub(super) fn pass(&mut self, index: usize, queue: Queue, format: PassFormat, src: Stream, dst: Target, delay: u64) {
-        let chip = self.prepared.steps[index].chip;
+    pub(super) fn pass(&mut self, step: Step, queue: Queue, format: PassFormat, src: Stream, dst: Target, delay: u64) {
+        let chip = step.chip;
         let Queue::Mxm(side, number, _) = queue else { unreachable!("validated") };
-        let position = self.machine.chip.position(queue);
+        let position = self.machine.chip().position(queue);
         let (width, occupied) = match format {
             PassFormat::I8 => (1, 1),
-            PassFormat::F16 => (2, u64::from(self.machine.chip.values().mxm_f16_interval)),
+            PassFormat::F16 => (2, u64::from(self.machine.chip().values().mxm_f16_interval)),
         };
-        let activation = self.take(index, chip, src, width, position);
+        let activation = self.take(step, src, width, position);
         let plane = self.plane(side, number);
         let lanes = self.lanes;
         let planes = &mut self.states[usize::from(chip)].planes;
@@ -24,7 +24,7 @@ impl Stepper<'_> {
         for plane in taken.iter_mut() {
             plane.busy_until = self.cycle + occupied;
         }
-        let value = match format {
+        let mut value = match format {
             PassFormat::I8 => taken[0].pass_i8(&activation, lanes),
             PassFormat::F16 => {
                 let widen = &self.machine.widen;
@@ -35,18 +35,19 @@ impl Stepper<'_> {
             }
         };
         self.spare.push(activation);
+        self.cut(step, &mut value);
         if let Some(offset) = missing {
-            self.fault(index, Fault::WeightsMissing { plane: number + offset as u16 });
+            self.fault(step, Fault::WeightsMissing { plane: number + offset as u16 });
         }
         if let Some((offset, until)) = busy {
-            self.fault(index, Fault::PlaneBusy { plane: number + offset as u16, until });
+            self.fault(step, Fault::PlaneBusy { plane: number + offset as u16, until });
         }
         match dst {
             Some(first) => {
                 let bytes = self.split(&value, 4);
-                self.feed(index, delay, first, bytes);
+                self.feed(step, delay, first, bytes);
             }
-            None => self.plan(index, delay, Effect::Port { plane, held: Held { format, value } }),
+            None => self.plan(step, delay, Effect::Port { plane, held: Held { format, value } }),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::error::Error;
 use std::fs::{self, File};
 use std::path::Path;
 
-use lpu::chip::{Chip, PRESETS, preset};
+use lpu::chip::{Chip, PRESETS, System, preset};
 use lpu::isa::asm::{SourceMap, assemble};
 use lpu::isa::{Container, Fill, Violation};
 use lpu::model::Checkpoint;
@@ -48,6 +48,32 @@ pub(crate) fn chip(name: &str) -> Result<Chip, Box<dyn Error>> {
     }
     let text = String::from_utf8(read(Path::new(name))?).map_err(|_| format!("{name} is not text; give a .toml description"))?;
     Ok(Chip::from_toml(&text)?)
+}
+
+/// A preset, or a description from a file, of a system or of one chip.
+pub(crate) fn system(name: &str) -> Result<System, Box<dyn Error>> {
+    if !name.ends_with(".toml") {
+        return Ok(System::preset(name)?);
+    }
+    let text = String::from_utf8(read(Path::new(name))?).map_err(|_| format!("{name} is not text; give a .toml description"))?;
+    if !text.lines().any(|line| line.trim_start().starts_with("chips")) {
+        return Ok(System::single(&Chip::from_toml(&text)?));
+    }
+    let folder = Path::new(name).parent().unwrap_or(Path::new("")).to_path_buf();
+    let mut failed = None;
+    let mut by_name = |name: &str| {
+        let found = if name.ends_with(".toml") { chip(&folder.join(name).display().to_string()) } else { chip(name) };
+        found.map_err(|error| {
+            let message = error.to_string();
+            failed = Some(message.clone());
+            lpu::chip::ChipError::Syntax { message }
+        })
+    };
+    let found = System::from_toml(&text, &mut by_name);
+    match failed {
+        Some(message) => Err(message.into()),
+        None => Ok(found?),
+    }
 }
 
 /// The model that ships.
@@ -110,13 +136,13 @@ pub(crate) fn program(path: &Path) -> Result<Loaded, Box<dyn Error>> {
     let mut beside = |name: &str| fs::read(folder.join(name)).map(Cow::Owned).map_err(|error| error.to_string());
     let mut by_name = |name: &str| {
         let name = if name.ends_with(".toml") { folder.join(name).display().to_string() } else { name.to_owned() };
-        chip(&name).ok().map(|chip| (chip.reference(), chip.lanes() as u32))
+        system(&name).ok().map(|system| (system.reference(), system.chip().lanes() as u32))
     };
     let (mut container, map) = assemble(&text, &mut beside, &mut by_name).map_err(|errors| Listing::new(path, &text, &errors))?;
-    let chip = chip_of(&container, None)?;
+    let system = system_of(&container, None)?;
     for (index, program) in container.programs.iter_mut().enumerate() {
         if !map.cycles_stated(index) {
-            program.cycles = lpu::checker::derived_cycles(&chip, program);
+            program.cycles = lpu::checker::cycles(&system, &container.image, program)?;
         }
     }
     Ok(Loaded { container, map: Some(map) })
@@ -124,14 +150,19 @@ pub(crate) fn program(path: &Path) -> Result<Loaded, Box<dyn Error>> {
 
 /// The chip that a container was made for.
 pub(crate) fn chip_of(container: &Container<'_>, name: Option<&str>) -> Result<Chip, Box<dyn Error>> {
-    let chip = chip(name.unwrap_or(&container.chip.name))?;
-    if chip.fingerprint() != container.chip.fingerprint {
+    Ok(system_of(container, name)?.chip().clone())
+}
+
+/// The system that a container was made for; one chip is a system of one.
+pub(crate) fn system_of(container: &Container<'_>, name: Option<&str>) -> Result<System, Box<dyn Error>> {
+    let system = system(name.unwrap_or(&container.chip.name))?;
+    if system.reference().fingerprint != container.chip.fingerprint {
         let message = format!(
             "the program was made for a chip `{}` with other figures than `{}`; give the description that it was made for with --chip",
             container.chip.name,
-            chip.name()
+            system.name()
         );
         return Err(message.into());
     }
-    Ok(chip)
+    Ok(system)
 }

@@ -68,11 +68,11 @@ pub(crate) struct Check {
 impl Check {
     pub(crate) fn run(self) -> Outcome {
         let loaded = files::program(&self.file)?;
-        let chip = files::chip_of(&loaded.container, self.chip.as_deref())?;
+        let system = files::system_of(&loaded.container, self.chip.as_deref())?;
         let mut out = BufWriter::new(std::io::stdout().lock());
         let mut broken = 0;
         for (index, program) in loaded.container.programs.iter().enumerate() {
-            let report = lpu::checker::check(&chip, &loaded.container.image, program)?;
+            let report = lpu::checker::check_system(&system, &loaded.container.image, program)?;
             for violation in &report.violations {
                 writeln!(out, "{}: {violation}", loaded.place(&self.file, index, violation))?;
             }
@@ -206,9 +206,10 @@ impl Run {
     pub(crate) fn run(self) -> Outcome {
         self.engine.available()?;
         let loaded = files::program(&self.file)?;
-        let chip = files::chip_of(&loaded.container, self.chip.as_deref())?;
+        let system = files::system_of(&loaded.container, self.chip.as_deref())?;
+        let chip = system.chip();
         let program = loaded.container.programs.first().ok_or("the file holds no program")?;
-        let mut machine = Machine::new(&chip, &loaded.container.image)?;
+        let mut machine = Machine::of_system(&system, &loaded.container.image)?;
         let mut named = Vec::new();
         for (name, path) in &self.output {
             region(program, name)?;
@@ -247,11 +248,15 @@ impl Run {
         }
         let microseconds = run.cycles as f64 / f64::from(chip.values().clock_mhz);
         if self.json {
-            let object = json!({"program": program.name, "chip": chip.name(), "cycles": run.cycles, "us": microseconds});
+            let instructions = json!({"preloaded": prepared.preloaded(), "fetched": run.fetched});
+            let object = json!({
+                "program": program.name, "chip": system.name(), "cycles": run.cycles, "us": microseconds, "instructions": instructions
+            });
             writeln!(std::io::stdout(), "{object}")?;
         } else {
             let clock = chip.values().clock_mhz;
             writeln!(std::io::stdout(), "{} cycles, {microseconds:.3} microseconds at {clock} MHz", run.cycles)?;
+            writeln!(std::io::stdout(), "{} instructions preloaded, {} fetched from memory", prepared.preloaded(), run.fetched)?;
         }
         Ok(ExitCode::SUCCESS)
     }

@@ -156,7 +156,12 @@ impl Elaborator<'_> {
     fn dispatch(&mut self, index: usize) {
         let issue = &self.flow.issues[index];
         match issue.instruction {
-            Instruction::Nop { .. } | Instruction::Repeat { .. } => {}
+            Instruction::Nop { .. }
+            | Instruction::Repeat { .. }
+            | Instruction::Ifetch { .. }
+            | Instruction::Sync {}
+            | Instruction::Notify {}
+            | Instruction::Deskew {} => {}
             Instruction::Read { .. } => self.fed[index] = Fed::One(self.read(index)),
             Instruction::Lw { row, orientation, format, .. } => {
                 let rows = self.taken(index);
