@@ -215,5 +215,5 @@ fn control_survives_text_and_binary() {
     let (again, _) = lpu::isa::disassemble(&parsed, None);
     let (reread, _) = assemble(&again, &mut |_| Ok(Cow::Borrowed(&[][..])), &mut |_| None).unwrap();
     assert_eq!(reread.to_bytes().unwrap(), bytes);
-    assert!(again.contains("; @4 after sync"), "{again}");
+    assert!(again.contains("sync\n@4 "), "{again}");
 }
