@@ -1,6 +1,6 @@
 //! Both engines side by side: same faults, cycles and every word of SRAM.
 
-use lpu::chip::Chip;
+use lpu::chip::{Chip, System};
 use lpu::emulator::{Machine, RunError};
 use lpu::isa::{ChipId, Image, Program, RegionKind};
 use lpu::replay::{Replay, ReplayError};
@@ -25,11 +25,11 @@ impl Pair {
         let machine = Machine::new(chip, image).expect("the image fits");
         let prepared = machine.prepare(program).expect("the program fits");
         let fast = threads.iter().map(|&threads| {
-            let replay = Replay::new(chip, image, threads).expect("the image fits");
+            let replay = Replay::new(&System::single(chip), image, threads).expect("the image fits");
             let prepared = replay.prepare(image, program).expect("the program fits");
             (replay, prepared)
         });
-        let chips = image.extents.iter().map(|extent| extent.place.chip.0).max().unwrap_or(0) + 1;
+        let chips = 1;
         Self { fast: fast.collect(), chip: chip.clone(), program: program.clone(), machine, prepared, chips }
     }
 

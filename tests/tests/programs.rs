@@ -40,7 +40,7 @@ fn the_checker_finds_compiled_programs_legal() {
 #[test]
 fn compile_disasm_asm_gives_the_identical_file() {
     let session = session("gqa", Precision::W8A8);
-    let container = session.container();
+    let container = session.container().unwrap();
     let bytes = container.to_bytes().unwrap();
     let (text, image) = disassemble(&container, Some("model.image"));
     let image = image.expect("a model's image stands beside its text");

@@ -2,7 +2,7 @@
 #![allow(missing_docs, reason = "criterion's macros make undocumented items")]
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use lpu::{Options, Precision, Session, chip, model::Checkpoint};
+use lpu::{Engines, Options, Precision, Session, chip, model::Checkpoint};
 
 fn decode(criterion: &mut Criterion) {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/model");
@@ -11,7 +11,7 @@ fn decode(criterion: &mut Criterion) {
     for precision in [Precision::F16, Precision::W8A8] {
         let checkpoint = Checkpoint::open(folder.as_ref()).expect("the model ships");
         let options = Options { precision, context: 4096 };
-        let mut session = Session::compile(checkpoint, &tsp, &options).expect("it fits");
+        let mut session = Session::compile_for(checkpoint, &tsp, &options, &Engines::REFERENCE).expect("it fits");
         group.throughput(Throughput::Elements(session.program().cycles));
         group.sample_size(10);
         group.bench_function(precision.name(), |bencher| bencher.iter(|| session.feed(3).expect("the program is legal")));

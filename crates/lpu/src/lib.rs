@@ -13,10 +13,14 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod engine;
+mod file;
 mod package;
 mod session;
 mod usage;
 
+pub use engine::{Engine, EngineError, Engines, Ran};
+pub use file::{OpenError, ProgramFile};
 pub use lpu_checker as checker;
 pub use lpu_chip as chip;
 pub use lpu_compiler as compiler;

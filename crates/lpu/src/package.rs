@@ -1,7 +1,11 @@
 //! The host section of a compiled model: what the host needs to feed tokens and to read text.
 
+use std::ops::Range;
+use std::sync::Arc;
+
 use lpu_compiler::Precision;
 use lpu_model::{Checkpoint, Config, ModelError};
+use memmap2::Mmap;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -45,7 +49,22 @@ pub struct Host {
     /// `tokenizer.json`, if there is one.
     pub tokenizer: Option<Vec<u8>>,
     /// The embedding table, fp32 rows.
-    embedding: Vec<u8>,
+    embedding: Embedding,
+}
+
+/// Bytes of the embedding table, in memory or in a mapped file.
+enum Embedding {
+    Owned(Vec<u8>),
+    Mapped(Arc<Mmap>, Range<usize>),
+}
+
+impl Embedding {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Embedding::Owned(bytes) => bytes,
+            Embedding::Mapped(file, range) => &file[range.clone()],
+        }
+    }
 }
 
 impl Host {
@@ -62,7 +81,15 @@ impl Host {
             embedding.extend(row.iter().flat_map(|value| value.to_le_bytes()));
         }
         let tokenizer = checkpoint.tokenizer_json().map(<[u8]>::to_vec);
-        Ok(Self { name: checkpoint.name().to_owned(), precision, context, lower_bound, config, tokenizer, embedding })
+        Ok(Self {
+            name: checkpoint.name().to_owned(),
+            precision,
+            context,
+            lower_bound,
+            config,
+            tokenizer,
+            embedding: Embedding::Owned(embedding),
+        })
     }
 
     /// The raw embedding row of a token; nothing where there is no such token.
@@ -70,7 +97,7 @@ impl Host {
     pub fn embedding_row(&self, token: u32) -> Option<Vec<f32>> {
         let width = self.config.hidden * 4;
         let start = (token as usize).checked_mul(width)?;
-        let bytes = self.embedding.get(start..start.checked_add(width)?)?;
+        let bytes = self.embedding.bytes().get(start..start.checked_add(width)?)?;
         Some(bytes.chunks_exact(4).map(|value| f32::from_le_bytes([value[0], value[1], value[2], value[3]])).collect())
     }
 
@@ -90,7 +117,7 @@ impl Host {
         let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
         bytes.extend(header);
         bytes.extend(tokenizer);
-        bytes.extend(&self.embedding);
+        bytes.extend(self.embedding.bytes());
         bytes
     }
 
@@ -99,6 +126,16 @@ impl Host {
     /// # Errors
     /// [`PackageError`] when it is empty or damaged.
     pub fn parse(bytes: &[u8]) -> Result<Self, PackageError> {
+        Self::read(bytes, |embedding| Embedding::Owned(embedding.to_vec()))
+    }
+
+    /// Reads a section of a mapped file, whose embedding table stays there.
+    pub(crate) fn mapped(file: &Arc<Mmap>, section: Range<usize>) -> Result<Self, PackageError> {
+        let end = section.end;
+        Self::read(&file[section], |embedding| Embedding::Mapped(Arc::clone(file), end - embedding.len()..end))
+    }
+
+    fn read(bytes: &[u8], keep: impl FnOnce(&[u8]) -> Embedding) -> Result<Self, PackageError> {
         if bytes.is_empty() {
             return Err(PackageError::NoModel);
         }
@@ -120,7 +157,7 @@ impl Host {
             lower_bound: header.lower_bound,
             config,
             tokenizer: (!tokenizer.is_empty()).then(|| tokenizer.to_vec()),
-            embedding: embedding.to_vec(),
+            embedding: keep(embedding),
         })
     }
 }

@@ -1,12 +1,16 @@
 //! A session: a compiled model on a machine, fed token by token.
 
-use lpu_chip::Chip;
+use std::borrow::Cow;
+
+use lpu_chip::{Chip, System};
 use lpu_compiler::{CompileError, Compiled, Options, compile, host};
-use lpu_emulator::{Machine, MachineError, Observer, Prepared, RunError};
-use lpu_isa::{Container, Image, Program};
+use lpu_emulator::Observer;
+use lpu_isa::{ChipRef, Container, ContentError, Extent, Fill, Image, Program};
 use lpu_model::{Checkpoint, ModelError};
 use thiserror::Error;
 
+use crate::engine::{Engine, EngineError, Engines, Ran};
+use crate::file::ProgramFile;
 use crate::package::{Host, PackageError};
 
 /// Why a session cannot start or go on.
@@ -19,12 +23,12 @@ pub enum SessionError {
     /// See [`ModelError`].
     #[error(transparent)]
     Model(#[from] ModelError),
-    /// See [`MachineError`].
+    /// See [`EngineError`].
     #[error(transparent)]
-    Machine(#[from] MachineError),
-    /// See [`RunError`].
+    Engine(#[from] EngineError),
+    /// See [`ContentError`].
     #[error(transparent)]
-    Run(#[from] RunError),
+    Content(#[from] ContentError),
     /// See [`PackageError`].
     #[error(transparent)]
     Package(#[from] PackageError),
@@ -68,39 +72,71 @@ pub struct Session {
     host: Host,
     chip: Chip,
     programs: Vec<Program>,
-    image: Image<'static>,
-    machine: Machine,
-    prepared: Vec<Prepared>,
+    source: Source,
+    engine: Engine,
     position: usize,
 }
 
+/// Where the image came from.
+enum Source {
+    /// Memory.
+    Image(Image<'static>),
+    /// A mapped file of this hash.
+    File([u8; 32]),
+}
+
 impl Session {
-    /// Compiles a checkpoint for a chip and loads it.
+    /// Compiles a checkpoint for a chip and loads it into the fast engine.
     ///
     /// # Errors
     /// [`SessionError`] says what does not fit.
     pub fn compile(checkpoint: Checkpoint, chip: &Chip, options: &Options) -> Result<Self, SessionError> {
-        let Compiled { image, programs, bound, .. } = compile(&checkpoint, chip, options)?;
-        let host = Host::new(&checkpoint, options.precision, options.context, bound.cycles())?;
-        Self::new(host, chip, image, programs)
+        Self::compile_for(checkpoint, chip, options, &Engines::default())
     }
 
-    /// Loads a compiled model.
+    /// Compiles a checkpoint for a chip and loads it into an engine.
     ///
     /// # Errors
-    /// [`SessionError`] when the file holds no model, or one for another chip.
-    pub fn load(container: Container<'static>, chip: &Chip) -> Result<Self, SessionError> {
-        if container.chip.fingerprint != chip.fingerprint() {
-            return Err(SessionError::OtherChip { file: container.chip.name, given: chip.name().to_owned() });
-        }
-        let host = Host::parse(&container.host)?;
-        Self::new(host, chip, container.image, container.programs)
+    /// As [`Session::compile`].
+    pub fn compile_for(checkpoint: Checkpoint, chip: &Chip, options: &Options, engines: &Engines) -> Result<Self, SessionError> {
+        let Compiled { image, programs, bound, .. } = compile(&checkpoint, chip, options)?;
+        let host = Host::new(&checkpoint, options.precision, options.context, bound.cycles())?;
+        Self::new(host, chip, image, programs, engines)
     }
 
-    fn new(host: Host, chip: &Chip, image: Image<'static>, programs: Vec<Program>) -> Result<Self, SessionError> {
-        let machine = Machine::new(chip, &image)?;
-        let prepared = programs.iter().map(|program| machine.prepare(program)).collect::<Result<_, _>>()?;
-        Ok(Self { host, chip: chip.clone(), programs, image, machine, prepared, position: 0 })
+    /// Loads a compiled model from memory.
+    ///
+    /// # Errors
+    /// [`SessionError`] when the container holds no model, or one for another chip.
+    pub fn load(container: Container<'static>, chip: &Chip, engines: &Engines) -> Result<Self, SessionError> {
+        made_for(&container.chip, chip)?;
+        let host = Host::parse(&container.host)?;
+        Self::new(host, chip, container.image, container.programs, engines)
+    }
+
+    /// Opens a compiled model in a mapped file, whose weights the fast engine uses in place.
+    ///
+    /// # Errors
+    /// As [`Session::load`].
+    pub fn open(file: ProgramFile, chip: &Chip, engines: &Engines) -> Result<Self, SessionError> {
+        made_for(file.chip(), chip)?;
+        let (shared, section) = file.host();
+        let host = Host::mapped(&shared, section)?;
+        let source = Source::File(file.hash());
+        let ProgramFile { private, outline, programs, .. } = file;
+        let engine = Engine::mapped(&System::single(chip), &outline, private, crate::file::image, &programs, engines)?;
+        Ok(Self { host, chip: chip.clone(), programs, source, engine, position: 0 })
+    }
+
+    fn new(host: Host, chip: &Chip, image: Image<'static>, programs: Vec<Program>, engines: &Engines) -> Result<Self, SessionError> {
+        let engine = Engine::new(&System::single(chip), &image, &programs, engines)?;
+        Ok(Self { host, chip: chip.clone(), programs, source: Source::Image(image), engine, position: 0 })
+    }
+
+    /// The engine that runs the model.
+    #[must_use]
+    pub fn engine(&self) -> &Engine {
+        &self.engine
     }
 
     /// The host section: config, tokenizer, number formats.
@@ -121,11 +157,29 @@ impl Session {
         &self.programs[0]
     }
 
-    /// The whole as a file's content.
+    /// The whole as a file's content; nothing for a session over a file, which is there already.
     #[must_use]
-    pub fn container(&self) -> Container<'_> {
-        let image = self.image.clone();
+    pub fn container(&self) -> Option<Container<'_>> {
+        match &self.source {
+            Source::Image(image) => Some(self.content(image)),
+            Source::File(_) => None,
+        }
+    }
+
+    fn content<'a>(&'a self, image: &'a Image<'static>) -> Container<'a> {
+        let image = Image { vector_bytes: image.vector_bytes, extents: image.extents.iter().map(borrowed).collect() };
         Container { chip: self.chip.reference(), image, programs: self.programs.clone(), host: self.host.to_bytes().into() }
+    }
+
+    /// BLAKE3 of the program file, to cite.
+    ///
+    /// # Errors
+    /// [`SessionError::Content`] when the model has no file form.
+    pub fn program_hash(&self) -> Result<[u8; 32], SessionError> {
+        match &self.source {
+            Source::Image(image) => Ok(self.content(image).program_hash()?),
+            Source::File(hash) => Ok(*hash),
+        }
     }
 
     /// Tokens fed so far.
@@ -139,14 +193,18 @@ impl Session {
     /// # Errors
     /// [`SessionError`] when there is no such token, no room, or a fault.
     pub fn feed(&mut self, token: u32) -> Result<Token, SessionError> {
-        self.feed_observed(token, &mut ())
+        self.step(token, |engine| engine.run(0))
     }
 
-    /// Feeds a token and shows the run to an observer.
+    /// Feeds a token and shows the run to an observer, on the reference engine.
     ///
     /// # Errors
     /// As [`Session::feed`].
     pub fn feed_observed<O: Observer>(&mut self, token: u32, observer: &mut O) -> Result<Token, SessionError> {
+        self.step(token, |engine| engine.run_observed(0, observer))
+    }
+
+    fn step(&mut self, token: u32, run: impl FnOnce(&mut Engine) -> Result<Ran, EngineError>) -> Result<Token, SessionError> {
         let context = self.host.context;
         if self.position >= context {
             return Err(SessionError::ContextFull { context });
@@ -155,11 +213,27 @@ impl Session {
         let row = self.host.embedding_row(token).ok_or(SessionError::NoToken { token, last: vocab - 1 })?;
         let program = &self.programs[0];
         for (region, bytes) in host::inputs(&self.host.config, self.chip.lanes(), context, self.position, &row) {
-            self.machine.write_input(program, &region, &bytes)?;
+            self.engine.write_input(program, &region, &bytes)?;
         }
-        let run = self.machine.run(&self.prepared[0], observer)?;
+        let Ran { cycles, .. } = run(&mut self.engine)?;
         self.position += 1;
-        let logits = host::logits(&self.machine.read_region(program, "logits")?, vocab);
-        Ok(Token { logits, cycles: run.cycles })
+        let logits = host::logits(&self.engine.read_region(program, "logits")?, vocab);
+        Ok(Token { logits, cycles })
     }
+}
+
+fn made_for(file: &ChipRef, chip: &Chip) -> Result<(), SessionError> {
+    if file.fingerprint == chip.fingerprint() {
+        return Ok(());
+    }
+    Err(SessionError::OtherChip { file: file.name.clone(), given: chip.name().to_owned() })
+}
+
+/// An extent that borrows its bytes.
+fn borrowed<'a>(extent: &'a Extent<'static>) -> Extent<'a> {
+    let fill = match &extent.fill {
+        Fill::Zero => Fill::Zero,
+        Fill::Bytes(bytes) => Fill::Bytes(Cow::Borrowed(bytes)),
+    };
+    Extent { place: extent.place, fill }
 }

@@ -2,27 +2,66 @@
 
 use std::sync::Arc;
 
-use lpu_chip::Chip;
-use lpu_isa::{ChipId, Fill, Image, Instruction, Program, Region, RegionKind, SliceId, Violation};
+use lpu_chip::System;
+use lpu_isa::{ChipId, Extent, Fill, Image, Instruction, Program, Region, RegionKind, SliceId, Violation};
+use memmap2::MmapMut;
 
 use crate::arena::Arena;
 use crate::elaborate::elaborate;
 use crate::error::ReplayError;
-use crate::places::Places;
+use crate::places::{Places, UNIT};
 use crate::run::Job;
 use crate::team::{Team, Work};
 
 /// A system of chips with their SRAM, and the threads that replay programs on it.
 pub struct Replay {
-    chip: Chip,
+    system: System,
     places: Places,
     arena: Arena,
     team: Team,
 }
 
+/// What an image holds and where in a file, without its bytes.
+#[derive(Clone, Debug)]
+pub struct Outline {
+    /// The extents; what they hold is left out.
+    image: Image<'static>,
+    /// Where their bytes lie in the file.
+    offsets: Vec<Option<usize>>,
+    /// Bytes of extents that have some, but not where they could be used in place.
+    copies: Vec<Option<Vec<u8>>>,
+}
+
+impl Outline {
+    /// The outline of an image that borrows from a file's bytes.
+    #[must_use]
+    pub fn new(image: &Image<'_>, file: &[u8]) -> Self {
+        let offset = |extent: &Extent<'_>| match &extent.fill {
+            Fill::Bytes(bytes) => (bytes.as_ptr() as usize)
+                .checked_sub(file.as_ptr() as usize)
+                .filter(|&at| at.is_multiple_of(UNIT) && at + bytes.len() <= file.len()),
+            Fill::Zero => None,
+        };
+        let offsets: Vec<_> = image.extents.iter().map(offset).collect();
+        let copies = image.extents.iter().zip(&offsets).map(|(extent, offset)| match &extent.fill {
+            Fill::Bytes(bytes) if offset.is_none() => Some(bytes.to_vec()),
+            _ => None,
+        });
+        let copies = copies.collect();
+        let extents = image.extents.iter().map(|extent| Extent { place: extent.place, fill: Fill::Zero });
+        Self { image: Image { vector_bytes: image.vector_bytes, extents: extents.collect() }, offsets, copies }
+    }
+
+    /// The extents; what they hold is left out. [`Replay::prepare`] asks for no more.
+    #[must_use]
+    pub fn image(&self) -> &Image<'static> {
+        &self.image
+    }
+}
+
 /// A program ready to run, any number of times, on the engine that prepared it.
 pub struct Prepared {
-    cycles: u64,
+    run: Run,
     /// The plan, or the first fault of a program that is not legal.
     job: Result<Arc<Job>, Violation>,
 }
@@ -32,6 +71,8 @@ pub struct Prepared {
 pub struct Run {
     /// Cycles from the first to the last landing of an effect in any tile.
     pub cycles: u64,
+    /// Items that came to their queues by instruction fetch; the others were preloaded.
+    pub fetched: u64,
 }
 
 impl Replay {
@@ -39,18 +80,43 @@ impl Replay {
     ///
     /// # Errors
     /// [`ReplayError`] when the image does not fit the chip.
-    pub fn new(chip: &Chip, image: &Image<'_>, threads: usize) -> Result<Self, ReplayError> {
-        let places = Places::new(chip, image, None)?;
-        let arena = Arena::new(None, places.end)?;
-        let mut engine = Self { chip: chip.clone(), places, arena, team: Team::new(threads) };
+    pub fn new(system: &System, image: &Image<'_>, threads: usize) -> Result<Self, ReplayError> {
+        let mut engine = Self::over(system, image, &[], None, threads)?;
         for extent in &image.extents {
             if let Fill::Bytes(bytes) = &extent.fill {
-                for (word, bytes) in extent.place.words().zip(bytes.chunks_exact(chip.lanes())) {
+                for (word, bytes) in extent.place.words().zip(bytes.chunks_exact(system.chip().lanes())) {
                     engine.write_word(extent.place.chip, extent.place.slice, word, bytes)?;
                 }
             }
         }
         Ok(engine)
+    }
+
+    /// An engine whose SRAM is a program file mapped privately, so that its bytes serve in place and what runs write stays in this process.
+    ///
+    /// # Errors
+    /// [`ReplayError`] when the image does not fit the chip.
+    pub fn mapped(system: &System, outline: &Outline, file: MmapMut, threads: usize) -> Result<Self, ReplayError> {
+        let mut engine = Self::over(system, &outline.image, &outline.offsets, Some(file), threads)?;
+        // Content that does not lie as the engine needs it is copied.
+        for (extent, bytes) in outline.image.extents.iter().zip(&outline.copies) {
+            for (word, bytes) in extent.place.words().zip(bytes.iter().flat_map(|bytes| bytes.chunks_exact(system.chip().lanes()))) {
+                engine.write_word(extent.place.chip, extent.place.slice, word, bytes)?;
+            }
+        }
+        Ok(engine)
+    }
+
+    fn over(
+        system: &System,
+        image: &Image<'_>,
+        offsets: &[Option<usize>],
+        file: Option<MmapMut>,
+        threads: usize,
+    ) -> Result<Self, ReplayError> {
+        let places = Places::new(system, image, offsets, file.as_ref().map_or(0, |file| file.len()))?;
+        let arena = Arena::new(file, places.end)?;
+        Ok(Self { system: system.clone(), places, arena, team: Team::new(threads) })
     }
 
     /// Threads that run programs, the caller's included.
@@ -77,10 +143,10 @@ impl Replay {
                 self.inside(|| format!("region `{}`", region.name), chip, slice, word)?;
             }
         }
-        let report = lpu_checker::check(&self.chip, image, program)?;
-        let cycles = report.cycles;
+        let report = lpu_checker::check_system(&self.system, image, program)?;
+        let run = Run { cycles: report.cycles, fetched: report.fetched };
         if let Some(&first) = report.violations.first() {
-            return Ok(Prepared { cycles, job: Err(first) });
+            return Ok(Prepared { run, job: Err(first) });
         }
         let foreign = |issue: &&lpu_checker::Issue| {
             matches!(issue.instruction, Instruction::Config { .. } | Instruction::Send { .. } | Instruction::Receive { .. })
@@ -88,9 +154,9 @@ impl Replay {
         if let Some(issue) = report.flow.issues.iter().find(foreign) {
             return Err(ReplayError::Instruction { mnemonic: issue.instruction.row().mnemonic });
         }
-        let plan = elaborate(&self.chip, &self.places, &report.flow, self.arena.words_end());
+        let plan = elaborate(self.system.chip(), &self.places, &report.flow, self.arena.words_end());
         let arena = self.arena.with_work(plan.work)?;
-        Ok(Prepared { cycles, job: Ok(Arc::new(Job::new(plan, arena))) })
+        Ok(Prepared { run, job: Ok(Arc::new(Job::new(plan, arena))) })
     }
 
     fn inside(&self, what: impl FnOnce() -> String, chip: ChipId, slice: SliceId, word: u32) -> Result<(), ReplayError> {
@@ -184,7 +250,7 @@ impl Replay {
         }
         let job: Arc<dyn Work> = Arc::clone(job) as _;
         self.team.run(&job);
-        Ok(Run { cycles: prepared.cycles })
+        Ok(prepared.run)
     }
 }
 

@@ -12,5 +12,5 @@ mod plan;
 mod run;
 mod team;
 
-pub use engine::{Prepared, Replay, Run};
+pub use engine::{Outline, Prepared, Replay, Run};
 pub use error::ReplayError;

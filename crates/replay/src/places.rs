@@ -1,8 +1,8 @@
 //! Where each word of SRAM lies on the host: words of the image's extents in the order of the file, so that a mapped file serves in place,
 //! all others behind it.
 
-use lpu_chip::Chip;
-use lpu_isa::{ChipId, Fill, Hemisphere, Image, SliceId};
+use lpu_chip::System;
+use lpu_isa::{ChipId, Hemisphere, Image, SliceId};
 
 use crate::error::ReplayError;
 
@@ -50,15 +50,16 @@ pub(crate) struct Places {
 }
 
 impl Places {
-    /// Places for an image. With `file`, the bytes that the image borrows from, extents with content stay where they are in the file.
-    pub(crate) fn new(chip: &Chip, image: &Image<'_>, file: Option<&[u8]>) -> Result<Self, ReplayError> {
+    /// Places for an image. Extents that have an offset lie there in a file of `mapped` bytes.
+    pub(crate) fn new(system: &System, image: &Image<'_>, offsets: &[Option<usize>], mapped: usize) -> Result<Self, ReplayError> {
+        let chip = system.chip();
         if !image.extents.is_empty() && image.vector_bytes as usize != chip.lanes() {
             return Err(ReplayError::VectorBytes { found: image.vector_bytes, expected: chip.lanes() });
         }
         let lanes = chip.lanes();
         let slices_a_side = chip.values().slices_per_side as usize;
-        let chips = image.extents.iter().map(|extent| usize::from(extent.place.chip.0)).max().unwrap_or(0) + 1;
-        let mapped = file.map_or(0, <[u8]>::len);
+        let last = image.extents.iter().map(|extent| usize::from(extent.place.chip.0)).max().unwrap_or(0);
+        let chips = (last + 1).max(usize::from(system.chips()));
         let mut places = Self {
             lanes,
             words: chip.words_per_slice(),
@@ -67,20 +68,17 @@ impl Places {
             slices: vec![Vec::new(); chips * 2 * slices_a_side],
             end: mapped.next_multiple_of(4096) as u64,
         };
-        let base = file.map_or(0, |file| file.as_ptr() as usize);
-        for extent in &image.extents {
+        for (index, extent) in image.extents.iter().enumerate() {
             let place = extent.place;
             let last = place.word.saturating_add(place.count.max(1) - 1);
             if !places.contains(place.chip, place.slice, last) {
                 return Err(ReplayError::OutsideSram { what: "an extent of the image".into(), slice: place.slice, word: last });
             }
-            let inside = match &extent.fill {
-                Fill::Bytes(bytes) => (bytes.as_ptr() as usize).checked_sub(base).filter(|at| at + bytes.len() <= mapped && at % UNIT == 0),
-                Fill::Zero => None,
-            };
-            let at = match inside {
+            let bytes = u64::from(place.count) * lanes as u64;
+            let inside = |at: &usize| at.is_multiple_of(UNIT) && *at as u64 + bytes <= mapped as u64;
+            let at = match offsets.get(index).copied().flatten().filter(inside) {
                 Some(at) => At::from_bytes(at as u64),
-                None => places.reserve(u64::from(place.count) * lanes as u64),
+                None => places.reserve(bytes),
             };
             let slice = places.slice(place.chip, place.slice);
             places.slices[slice].push(Segment { word: place.word, count: place.count, at });

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use lpu::chip::{Chip, PRESETS, System, preset};
 use lpu::isa::asm::{SourceMap, assemble};
-use lpu::isa::{Container, Fill, Violation};
+use lpu::isa::{ChipRef, Container, Fill, Violation};
 use lpu::model::Checkpoint;
 
 use super::listing::Listing;
@@ -153,13 +153,22 @@ pub(crate) fn chip_of(container: &Container<'_>, name: Option<&str>) -> Result<C
     Ok(system_of(container, name)?.chip().clone())
 }
 
+/// The chip that something was made for.
+pub(crate) fn chip_for(made: &ChipRef, name: Option<&str>) -> Result<Chip, Box<dyn Error>> {
+    Ok(system_for(made, name)?.chip().clone())
+}
+
 /// The system that a container was made for; one chip is a system of one.
 pub(crate) fn system_of(container: &Container<'_>, name: Option<&str>) -> Result<System, Box<dyn Error>> {
-    let system = system(name.unwrap_or(&container.chip.name))?;
-    if system.reference().fingerprint != container.chip.fingerprint {
+    system_for(&container.chip, name)
+}
+
+fn system_for(made: &ChipRef, name: Option<&str>) -> Result<System, Box<dyn Error>> {
+    let system = system(name.unwrap_or(&made.name))?;
+    if system.reference().fingerprint != made.fingerprint {
         let message = format!(
             "the program was made for a chip `{}` with other figures than `{}`; give the description that it was made for with --chip",
-            container.chip.name,
+            made.name,
             system.name()
         );
         return Err(message.into());

@@ -9,13 +9,13 @@ use clap::Args;
 use indicatif::ProgressBar;
 use lpu::model::{Checkpoint, Tokenizer};
 use lpu::report::{Latency, Utilization};
-use lpu::{Options, Precision, Session, counts, units};
+use lpu::{Options, Precision, ProgramFile, Session, counts, units};
 use npyz::WriterBuilder;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use serde_json::json;
 
-use super::{Engine, Outcome, Target, Usage, files};
+use super::{How, Outcome, Target, Usage, files};
 
 #[derive(Args)]
 pub(crate) struct Generate {
@@ -32,12 +32,8 @@ pub(crate) struct Generate {
     max_tokens: usize,
     #[command(flatten)]
     target: Target,
-    /// Engine
-    #[arg(long, value_enum, default_value = "reference")]
-    engine: Engine,
-    /// Host threads (the reference engine uses one)
-    #[arg(long, value_parser = threads)]
-    threads: Option<usize>,
+    #[command(flatten)]
+    how: How,
     /// Sampling temperature; 0 takes the likeliest token
     #[arg(long, default_value = "0", value_parser = temperature, allow_negative_numbers = true)]
     temperature: f32,
@@ -53,10 +49,6 @@ pub(crate) struct Generate {
     /// Print one JSON object
     #[arg(long)]
     json: bool,
-}
-
-fn threads(text: &str) -> Result<usize, String> {
-    text.parse().ok().filter(|&threads| threads > 0).ok_or_else(|| "give a whole number of at least 1".into())
 }
 
 fn temperature(text: &str) -> Result<f32, String> {
@@ -90,7 +82,6 @@ impl Sampler {
 
 impl Generate {
     pub(crate) fn run(self) -> Outcome {
-        self.engine.available()?;
         if let Some(path) = &self.logits {
             files::writable(path)?;
         }
@@ -162,7 +153,7 @@ impl Generate {
         if self.json {
             let text = tokenizer.map(|tokenizer| tokenizer.decode(&generated)).transpose()?;
             let mut object = object(session, &latency, &cycles)?;
-            object["engine"] = json!("reference");
+            object["engine"] = json!(session.engine().name());
             object["prompt_tokens"] = json!(prepared.prompt);
             object["tokens"] = json!(generated);
             object["text"] = json!(text);
@@ -171,7 +162,7 @@ impl Generate {
                 "compile_seconds": compile_seconds,
                 "tokens_per_second": cycles.len() as f64 / seconds,
                 "peak_rss_bytes": peak_rss(),
-                "threads": self.threads.unwrap_or(1).min(1),
+                "threads": session.engine().threads(),
             });
             writeln!(std::io::stdout(), "{object}")?;
         } else {
@@ -190,11 +181,12 @@ impl Generate {
             spinner.enable_steady_tick(Duration::from_millis(100));
             spinner
         };
+        let engines = self.how.engines(false)?;
         let prepared = match &self.model {
             Some(path) if files::is_compiled(path) => {
-                let container = files::program(path)?.container;
-                let chip = files::chip_of(&container, self.target.chip.as_deref())?;
-                let session = Session::load(container, &chip)?;
+                let file = ProgramFile::open(path)?;
+                let chip = files::chip_for(file.chip(), self.target.chip.as_deref())?;
+                let session = Session::open(file, &chip, &engines)?;
                 let host = session.host();
                 super::agrees(&self.target, host)?;
                 let tokenizer = host.tokenizer.as_deref().map(Tokenizer::from_json).transpose()?;
@@ -228,7 +220,7 @@ impl Generate {
                 }
                 let chip = files::chip(self.target.chip.as_deref().unwrap_or("tsp-v1"))?;
                 let options = Options { precision: self.target.dtype.unwrap_or(Precision::F16), context };
-                Prepared { session: Session::compile(checkpoint, &chip, &options)?, prompt, text, tokenizer }
+                Prepared { session: Session::compile_for(checkpoint, &chip, &options, &engines)?, prompt, text, tokenizer }
             }
         };
         spinner.finish_and_clear();
@@ -280,7 +272,7 @@ fn latency(session: &Session) -> Latency {
 /// The keys that `generate` and `compile` share.
 pub(crate) fn object(session: &Session, latency: &Latency, cycles: &[u64]) -> Result<serde_json::Value, Box<dyn std::error::Error>> {
     let host = session.host();
-    let hash: String = session.container().program_hash()?.iter().map(|byte| format!("{byte:02x}")).collect();
+    let hash: String = session.program_hash()?.iter().map(|byte| format!("{byte:02x}")).collect();
     Ok(json!({
         "model": host.name,
         "chip": session.chip().name(),

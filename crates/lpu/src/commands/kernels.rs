@@ -6,12 +6,14 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
-use lpu::emulator::{Machine, Observer, RunError};
+use lpu::emulator::Observer;
 use lpu::isa::{ChipId, Format, Instruction, Program, Queue, Region, RegionKind, SliceId, Stream, disassemble};
+use lpu::replay::ReplayError;
+use lpu::{Engine, EngineError, Engines};
 use npyz::WriterBuilder;
 use serde_json::json;
 
-use super::{Engine, Outcome, Usage, files};
+use super::{How, Outcome, Usage, files};
 
 #[derive(Args)]
 pub(crate) struct Asm {
@@ -99,9 +101,8 @@ pub(crate) struct Run {
     /// Chip preset or description, when the program names a custom one
     #[arg(long)]
     chip: Option<String>,
-    /// Engine
-    #[arg(long, value_enum, default_value = "reference")]
-    engine: Engine,
+    #[command(flatten)]
+    how: How,
     /// Write every dispatch, stream write and bank access, one JSON object a line
     #[arg(long)]
     trace: Option<PathBuf>,
@@ -204,12 +205,19 @@ fn region<'p>(program: &'p Program, name: &str) -> Result<&'p Region, String> {
 
 impl Run {
     pub(crate) fn run(self) -> Outcome {
-        self.engine.available()?;
+        let engines = self.how.engines(self.trace.is_some())?;
         let loaded = files::program(&self.file)?;
         let system = files::system_of(&loaded.container, self.chip.as_deref())?;
         let chip = system.chip();
         let program = loaded.container.programs.first().ok_or("the file holds no program")?;
-        let mut machine = Machine::of_system(&system, &loaded.container.image)?;
+        let programs = std::slice::from_ref(program);
+        let mut engine = match Engine::new(&system, &loaded.container.image, programs, &engines) {
+            // Nobody asked for an engine, so the one that can takes the program.
+            Err(EngineError::Replay(ReplayError::Instruction { .. })) if self.how.free() => {
+                Engine::new(&system, &loaded.container.image, programs, &Engines::REFERENCE)?
+            }
+            engine => engine?,
+        };
         let mut named = Vec::new();
         for (name, path) in &self.output {
             region(program, name)?;
@@ -219,7 +227,7 @@ impl Run {
             if named.contains(&name.as_str()) {
                 return Err(Usage(format!("--input {name} is given twice; leave out one of them")).into());
             }
-            machine.write_input(program, name, &read_array(path, region(program, name)?)?)?;
+            engine.write_input(program, name, &read_array(path, region(program, name)?)?)?;
             named.push(name.as_str());
         }
         let missing = program.regions.iter().find(|region| region.kind == RegionKind::Input && !named.contains(&region.name.as_str()));
@@ -229,34 +237,34 @@ impl Run {
                 format!("input `{name}` ([{vectors}, {lanes}] of {}) is not given; add --input {name}=FILE.npy", missing.format).into()
             );
         }
-        let prepared = machine.prepare(program)?;
         let run = match &self.trace {
             Some(path) => {
                 let mut trace = Trace { file: BufWriter::new(files::create(path)?), outcome: Ok(()) };
-                let run = machine.run(&prepared, &mut trace);
+                let run = engine.run_observed(0, &mut trace);
                 trace.finish().map_err(|error| format!("cannot write {}: {error}; choose another place", path.display()))?;
                 run
             }
-            None => machine.run(&prepared, &mut ()),
+            None => engine.run(0),
         };
-        let run = run.map_err(|error| match &error {
-            RunError::Fault(violation) => format!("{}: {error}", loaded.place(&self.file, 0, violation)),
+        let ran = run.map_err(|error| match &error {
+            EngineError::Fault(violation) => format!("{}: {error}", loaded.place(&self.file, 0, violation)),
             _ => error.to_string(),
         })?;
         for (name, path) in &self.output {
-            write_array(path, region(program, name)?, &machine.read_region(program, name)?)?;
+            write_array(path, region(program, name)?, &engine.read_region(program, name)?)?;
         }
-        let microseconds = run.cycles as f64 / f64::from(chip.values().clock_mhz);
+        let microseconds = ran.cycles as f64 / f64::from(chip.values().clock_mhz);
         if self.json {
-            let instructions = json!({"preloaded": prepared.preloaded(), "fetched": run.fetched});
+            let instructions = json!({"preloaded": program.items(), "fetched": ran.fetched});
             let object = json!({
-                "program": program.name, "chip": system.name(), "cycles": run.cycles, "us": microseconds, "instructions": instructions
+                "program": program.name, "chip": system.name(), "engine": engine.name(), "cycles": ran.cycles, "us": microseconds,
+                "instructions": instructions
             });
             writeln!(std::io::stdout(), "{object}")?;
         } else {
             let clock = chip.values().clock_mhz;
-            writeln!(std::io::stdout(), "{} cycles, {microseconds:.3} microseconds at {clock} MHz", run.cycles)?;
-            writeln!(std::io::stdout(), "{} instructions preloaded, {} fetched from memory", prepared.preloaded(), run.fetched)?;
+            writeln!(std::io::stdout(), "{} cycles, {microseconds:.3} microseconds at {clock} MHz", ran.cycles)?;
+            writeln!(std::io::stdout(), "{} instructions preloaded, {} fetched from memory", program.items(), ran.fetched)?;
         }
         Ok(ExitCode::SUCCESS)
     }

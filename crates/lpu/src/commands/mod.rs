@@ -11,7 +11,7 @@ use std::error::Error;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use lpu::Precision;
+use lpu::{Engines, Precision};
 
 /// Wrong usage that only shows once the options are seen together; exit status 2.
 #[derive(Debug, thiserror::Error)]
@@ -70,13 +70,38 @@ pub(crate) enum Engine {
     Reference,
 }
 
-impl Engine {
-    /// Refuses what is not there.
-    pub(crate) fn available(self) -> Result<(), String> {
-        match self {
-            Engine::Reference => Ok(()),
-            Engine::Fast => Err("the fast engine is not there yet; use --engine reference".into()),
+/// How to run.
+#[derive(Args)]
+pub(crate) struct How {
+    /// Engine [default: fast]
+    #[arg(long, value_enum)]
+    pub(crate) engine: Option<Engine>,
+    /// Host threads of the fast engine [default: all cores]
+    #[arg(long, value_parser = threads)]
+    pub(crate) threads: Option<usize>,
+    /// Run both engines and compare every word of SRAM, outputs and cycles after each run
+    #[arg(long)]
+    pub(crate) verify: bool,
+}
+
+impl How {
+    /// Whether any engine will do.
+    pub(crate) fn free(&self) -> bool {
+        self.engine.is_none() && !self.verify
+    }
+
+    /// The engines asked for; by steps where somebody watches them.
+    pub(crate) fn engines(&self, watched: bool) -> Result<Engines, Usage> {
+        let fast = match self.engine {
+            Some(engine) => engine == Engine::Fast,
+            None => !watched,
+        };
+        if watched && (fast || self.verify) {
+            return Err(Usage(
+                "a trace needs single steps, which the fast engine does not take; leave out --engine fast and --verify".into(),
+            ));
         }
+        Ok(Engines { fast, threads: self.threads, verify: self.verify })
     }
 }
 
@@ -119,6 +144,10 @@ pub(crate) fn tokens(text: &str) -> Result<usize, String> {
         1..=0xffff_ffff => Ok(number),
         _ => Err("give at most 4294967295".into()),
     }
+}
+
+fn threads(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|&threads| threads > 0).ok_or_else(|| "give a whole number of at least 1".into())
 }
 
 fn precision(name: &str) -> Result<Precision, String> {

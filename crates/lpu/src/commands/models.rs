@@ -9,7 +9,7 @@ use clap::Args;
 use lpu::chip::Chip;
 use lpu::isa::Program;
 use lpu::model::Checkpoint;
-use lpu::{Options, Precision, Session};
+use lpu::{Engines, Options, Precision, Session};
 use serde_json::json;
 
 use super::{Outcome, Target, files, generate};
@@ -49,9 +49,9 @@ impl Compile {
         };
         let chip = files::chip(self.target.chip.as_deref().unwrap_or("tsp-v1"))?;
         let options = Options { precision: self.target.dtype.unwrap_or(Precision::F16), context: self.target.context.unwrap_or(256) };
-        let session = Session::compile(checkpoint, &chip, &options)?;
+        let session = Session::compile_for(checkpoint, &chip, &options, &Engines::REFERENCE)?;
         if let Some(path) = &self.output {
-            files::write(path, &session.container().to_bytes()?)?;
+            files::write(path, &session.container().ok_or("the session has no image to write")?.to_bytes()?)?;
         }
         let latency = generate::session_latency(&session);
         if self.json {

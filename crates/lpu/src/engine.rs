@@ -1,0 +1,248 @@
+//! Which engine runs a program: fast, reference, or both side by side with everything compared.
+
+use lpu_chip::System;
+use lpu_emulator::{Machine, MachineError, Observer, RunError};
+use lpu_isa::{ChipId, Image, Program, SliceId, Violation};
+use lpu_replay::{Outline, Replay, ReplayError};
+use memmap2::MmapMut;
+use thiserror::Error;
+
+/// How to run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Engines {
+    /// The fast engine, or the reference engine.
+    pub fast: bool,
+    /// Threads of the fast engine; nothing for as many as the host has cores.
+    pub threads: Option<usize>,
+    /// Both engines, comparing every word of SRAM, outputs and cycles after each run.
+    pub verify: bool,
+}
+
+impl Default for Engines {
+    fn default() -> Self {
+        Self { fast: true, threads: None, verify: false }
+    }
+}
+
+impl Engines {
+    /// The reference engine alone.
+    pub const REFERENCE: Self = Self { fast: false, threads: None, verify: false };
+
+    /// Threads of the host's cores, or as many as asked for but no more than there are.
+    #[must_use]
+    pub fn threads(&self) -> usize {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        if self.fast || self.verify { self.threads.unwrap_or(cores).clamp(1, cores) } else { 1 }
+    }
+}
+
+/// An engine that refuses or stops.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum EngineError {
+    /// See [`MachineError`].
+    #[error(transparent)]
+    Machine(#[from] MachineError),
+    /// See [`ReplayError`].
+    #[error(transparent)]
+    Replay(ReplayError),
+    /// A program that is not legal, in whichever engine.
+    #[error("{0}; `lpu check` lists every broken rule with its source line")]
+    Fault(Violation),
+    /// Observers see single steps.
+    #[error("the fast engine takes no single steps to observe; run on the reference engine")]
+    NotStepping,
+    /// The engines differ, which is a bug of this program.
+    #[error("the engines differ: {0}; please report this program as a bug")]
+    Differ(String),
+}
+
+impl From<ReplayError> for EngineError {
+    fn from(error: ReplayError) -> Self {
+        match error {
+            ReplayError::Fault(first) => Self::Fault(first),
+            error => Self::Replay(error),
+        }
+    }
+}
+
+impl From<RunError> for EngineError {
+    fn from(error: RunError) -> Self {
+        match error {
+            RunError::Fault(first) => Self::Fault(first),
+            error => Self::Differ(error.to_string()),
+        }
+    }
+}
+
+/// What a run measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ran {
+    /// Cycles from the first to the last landing of an effect in any tile.
+    pub cycles: u64,
+    /// Items that came to their queues by instruction fetch.
+    pub fetched: u64,
+}
+
+type Fast = (Replay, Vec<lpu_replay::Prepared>);
+type Reference = (Machine, Vec<lpu_emulator::Prepared>);
+
+/// SRAM with programs ready to run on it, in one engine or in both.
+pub struct Engine {
+    system: System,
+    fast: Option<Fast>,
+    reference: Option<Reference>,
+}
+
+impl Engine {
+    /// Loads an image and prepares programs over it.
+    ///
+    /// # Errors
+    /// [`EngineError`] when image or programs do not fit the chip.
+    pub fn new(system: &System, image: &Image<'_>, programs: &[Program], engines: &Engines) -> Result<Self, EngineError> {
+        let fast = if engines.fast || engines.verify {
+            let replay = Replay::new(system, image, engines.threads())?;
+            let prepared = programs.iter().map(|program| replay.prepare(image, program)).collect::<Result<_, _>>()?;
+            Some((replay, prepared))
+        } else {
+            None
+        };
+        Self::with(system, image, programs, engines, fast)
+    }
+
+    /// Maps a file, from which `image` borrowed, and prepares programs over it.
+    ///
+    /// # Errors
+    /// As [`Engine::new`].
+    pub(crate) fn mapped(
+        system: &System,
+        outline: &Outline,
+        file: MmapMut,
+        image: impl for<'a> FnOnce(&'a [u8]) -> Image<'a>,
+        programs: &[Program],
+        engines: &Engines,
+    ) -> Result<Self, EngineError> {
+        if !engines.fast || engines.verify {
+            return Self::new(system, &image(&file), programs, engines);
+        }
+        let replay = Replay::mapped(system, outline, file, engines.threads())?;
+        let prepared = programs.iter().map(|program| replay.prepare(outline.image(), program)).collect::<Result<_, _>>()?;
+        Self::with(system, outline.image(), programs, engines, Some((replay, prepared)))
+    }
+
+    fn with(system: &System, image: &Image<'_>, programs: &[Program], engines: &Engines, fast: Option<Fast>) -> Result<Self, EngineError> {
+        let reference = if !engines.fast || engines.verify {
+            let machine = Machine::of_system(system, image)?;
+            let prepared = programs.iter().map(|program| machine.prepare(program)).collect::<Result<_, _>>()?;
+            Some((machine, prepared))
+        } else {
+            None
+        };
+        Ok(Self { system: system.clone(), fast, reference })
+    }
+
+    /// Threads that run programs.
+    #[must_use]
+    pub fn threads(&self) -> usize {
+        self.fast.as_ref().map_or(1, |(replay, _)| replay.threads())
+    }
+
+    /// What reports call the engine.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match (&self.fast, &self.reference) {
+            (Some(_), Some(_)) => "fast and reference",
+            (Some(_), None) => "fast",
+            _ => "reference",
+        }
+    }
+
+    /// Fills an input region: its elements, little-endian, vector after vector.
+    ///
+    /// # Errors
+    /// [`EngineError`] when there is no such input, or the bytes do not fill it.
+    pub fn write_input(&mut self, program: &Program, name: &str, bytes: &[u8]) -> Result<(), EngineError> {
+        if let Some((machine, _)) = &mut self.reference {
+            machine.write_input(program, name, bytes)?;
+        }
+        if let Some((replay, _)) = &mut self.fast {
+            replay.write_input(program, name, bytes)?;
+        }
+        Ok(())
+    }
+
+    /// Reads a region: its elements, little-endian, vector after vector.
+    ///
+    /// # Errors
+    /// [`EngineError`] when there is no such region.
+    pub fn read_region(&self, program: &Program, name: &str) -> Result<Vec<u8>, EngineError> {
+        match (&self.fast, &self.reference) {
+            (Some((replay, _)), _) => Ok(replay.read_region(program, name)?),
+            (None, Some((machine, _))) => Ok(machine.read_region(program, name)?),
+            (None, None) => Ok(Vec::new()),
+        }
+    }
+
+    /// Runs program number `index` to its end and gives back its cycles.
+    ///
+    /// # Errors
+    /// [`EngineError::Fault`] with the first fault; [`EngineError::Differ`] when both engines run and differ.
+    pub fn run(&mut self, index: usize) -> Result<Ran, EngineError> {
+        let fast = self.fast.as_mut().map(|(replay, prepared)| {
+            let run = replay.run(&prepared[index])?;
+            Ok::<_, EngineError>(Ran { cycles: run.cycles, fetched: run.fetched })
+        });
+        let reference = self.reference.as_mut().map(|(machine, prepared)| {
+            let run = machine.run(&prepared[index], &mut ())?;
+            Ok::<_, EngineError>(Ran { cycles: run.cycles, fetched: run.fetched })
+        });
+        match (fast, reference) {
+            (Some(Ok(one)), Some(Ok(other))) if one == other => self.compare().map(|()| one),
+            (Some(Err(EngineError::Fault(one))), Some(Err(EngineError::Fault(other)))) if one.key() == other.key() => {
+                Err(EngineError::Fault(one))
+            }
+            (Some(one), Some(other)) => Err(EngineError::Differ(format!("fast {one:?}, reference {other:?}"))),
+            (Some(one), None) | (None, Some(one)) => one,
+            (None, None) => Ok(Ran { cycles: 0, fetched: 0 }),
+        }
+    }
+
+    /// Runs a program and shows every step to an observer.
+    ///
+    /// # Errors
+    /// As [`Engine::run`]; [`EngineError::NotStepping`] unless the reference engine runs alone.
+    pub fn run_observed<O: Observer>(&mut self, index: usize, observer: &mut O) -> Result<Ran, EngineError> {
+        match (&self.fast, &mut self.reference) {
+            (None, Some((machine, prepared))) => {
+                let run = machine.run(&prepared[index], observer)?;
+                Ok(Ran { cycles: run.cycles, fetched: run.fetched })
+            }
+            _ => Err(EngineError::NotStepping),
+        }
+    }
+
+    /// Every word of SRAM in both engines.
+    fn compare(&self) -> Result<(), EngineError> {
+        let (Some((replay, _)), Some((machine, _))) = (&self.fast, &self.reference) else { return Ok(()) };
+        for chip in (0..self.system.chips()).map(ChipId) {
+            for slice in self.system.chip().slices() {
+                for word in 0..self.system.chip().words_per_slice() {
+                    same_word(replay, machine, chip, slice, word)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn same_word(replay: &Replay, machine: &Machine, chip: ChipId, slice: SliceId, word: u32) -> Result<(), EngineError> {
+    let (fast, reference) = (replay.read_word(chip, slice, word)?, machine.read_word(chip, slice, word)?);
+    if fast == reference {
+        return Ok(());
+    }
+    let lane = fast.iter().zip(&reference).position(|(one, other)| one != other).unwrap_or(0);
+    Err(EngineError::Differ(format!(
+        "word {word} of {slice} on chip {}, lane {lane}: fast {:#04x}, reference {:#04x}",
+        chip.0, fast[lane], reference[lane]
+    )))
+}
