@@ -2,3 +2,4 @@
 
 pub mod equal;
 pub mod grow;
+pub mod hostile;

@@ -209,17 +209,8 @@ fn hex(text: &mut Text<'_>, mut arguments: Arguments<'_, '_>) -> Result<(), AsmE
 fn program(text: &mut Text<'_>, mut arguments: Arguments<'_, '_>) -> Result<(), AsmError> {
     let name = arguments.next("a name")?;
     text.open = Open::Nothing;
-    let again = text.programs.iter().any(|program| program.name == name.text);
-    let (label, span) = (name.text.to_string(), arguments.span);
-    text.programs.push(ProgramText {
-        name: label,
-        span,
-        cycles: None,
-        chips: None,
-        regions: Vec::new(),
-        labels: Names::new(),
-        queues: Default::default(),
-    });
+    let again = !text.program_names.insert(name.text.to_string());
+    text.programs.push(ProgramText::new(&name.text, arguments.span));
     check_program_head(&name.text, 0, 1).map_err(|error| AsmError::content(name.span, &error))?;
     if again {
         return Err(AsmError::new(name.span, format!("a second program `{}`", name.text), "rename one"));
@@ -272,9 +263,8 @@ fn region(text: &mut Text<'_>, kind: RegionKind, mut arguments: Arguments<'_, '_
     let lanes = arguments.number("a number of lanes")?;
     arguments.literally("]")?;
     arguments.literally("at")?;
-    let again = program.regions.iter().any(|other| other.region.name == name.text);
     let region = Region { name: name.text.to_string(), kind, format, vectors, lanes, runs: Vec::new() };
-    program.regions.push(RegionText { region, span: arguments.span, values: Values::None, values_span: arguments.span });
+    let again = !program.add(RegionText { region, span: arguments.span, values: Values::None, values_span: arguments.span });
     text.open = Open::Region;
     let constant = arguments.constants.get(name.text.as_ref());
     more_runs(text, arguments)?;
@@ -303,11 +293,11 @@ fn more_runs(text: &mut Text<'_>, mut arguments: Arguments<'_, '_>) -> Result<()
 fn values(text: &mut Text<'_>, mut arguments: Arguments<'_, '_>) -> Result<(), AsmError> {
     let program = current(text, &arguments)?;
     let name = arguments.next("the name of a region")?;
-    let known: Vec<String> = program.regions.iter().map(|region| region.region.name.clone()).collect();
-    let region = program.regions.iter_mut().find(|region| region.region.name == name.text).ok_or_else(|| {
-        let help = suggestion(&name.text, known.iter().map(String::as_str), "declare it first");
-        AsmError::new(name.span, format!("this program has no region `{}`", name.text), help)
-    })?;
+    let Some(&index) = program.region_names.get(name.text.as_ref()) else {
+        let help = suggestion(&name.text, program.region_names.keys().map(String::as_str), "declare it first");
+        return Err(AsmError::new(name.span, format!("this program has no region `{}`", name.text), help));
+    };
+    let region = &mut program.regions[index];
     let format = region.region.format;
     let constants = arguments.scope();
     let value = |word: &Word<'_>| {

@@ -9,13 +9,18 @@ use super::state::{Content, ProgramText, RegionText, Text, Values};
 use crate::container::{check_extent, check_region};
 use crate::program::{ChipId, Container, Extent, Fill, Image, Program, WordRun};
 
-/// Bytes that `.values` and `.fill` may make together (assumed); keeps a short text from becoming a huge image.
-const MOST_GENERATED: u64 = 1 << 26;
+/// Bytes that a text may make without spelling them out, that is by `.fill`, short `.values` and numbers of chips: this many,
+/// and more the longer the text is (assumed). Keeps a short text from taking much memory.
+const GENERATED: u64 = 1 << 22;
+/// Such bytes a byte of the text.
+const GENERATED_EACH: u64 = 64;
+/// What an empty set of queues counts.
+const CHIP_BYTES: u64 = 24;
 
 const START: Span = Span { line: 1, column: 1, start: 0, length: 0 };
 
 /// Builds the container; nothing when there are errors.
-pub(super) fn finish<'a>(text: Text<'a>, errors: &mut Vec<AsmError>) -> Option<(Container<'a>, SourceMap)> {
+pub(super) fn finish<'a>(text: Text<'a>, source_bytes: usize, errors: &mut Vec<AsmError>) -> Option<(Container<'a>, SourceMap)> {
     let Text { chip, file, extents: stated, host, programs: texts, .. } = text;
     if chip.is_none() {
         errors.push(AsmError::new(START, "the text names no chip", "start it with `.chip tsp-v1` or another chip"));
@@ -32,13 +37,19 @@ pub(super) fn finish<'a>(text: Text<'a>, errors: &mut Vec<AsmError>) -> Option<(
             extents.push((Extent { place: extent.place, fill }, extent.span));
         }
     }
-    let mut left = MOST_GENERATED;
+    let most = GENERATED + GENERATED_EACH * source_bytes as u64;
+    let (mut left, mut affordable) = (most, true);
     for program in &texts {
         let chips = chip_count(program);
+        left = left.checked_sub(chips as u64 * CHIP_BYTES).unwrap_or_else(|| {
+            errors.push(AsmError::new(program.span, format!("{chips} chips in a text of {source_bytes} bytes"), "name fewer chips"));
+            affordable = false;
+            0
+        });
         for region in &program.regions {
             match check_region(&region.region, lanes, chips) {
                 Err(error) => errors.push(AsmError::content(region.span, &error)),
-                Ok(()) => values(region, lanes, &mut left, &mut extents, errors),
+                Ok(()) => values(region, lanes, most, &mut left, &mut extents, errors),
             }
         }
     }
@@ -57,6 +68,9 @@ pub(super) fn finish<'a>(text: Text<'a>, errors: &mut Vec<AsmError>) -> Option<(
             _ => Cow::Borrowed(&[][..]),
         },
     };
+    if !affordable {
+        return None;
+    }
     let (programs, lines) = texts.into_iter().map(|text| program(text, errors)).unzip();
     if !errors.is_empty() {
         return None;
@@ -110,7 +124,7 @@ fn fill<'a>(
 }
 
 /// The extents of a region's initial values: one for each series of consecutive words.
-fn values(text: &RegionText, lanes: u32, left: &mut u64, extents: &mut Vec<(Extent<'_>, Span)>, errors: &mut Vec<AsmError>) {
+fn values(text: &RegionText, lanes: u32, most: u64, left: &mut u64, extents: &mut Vec<(Extent<'_>, Span)>, errors: &mut Vec<AsmError>) {
     let region = &text.region;
     let element: Box<dyn Fn(u64) -> u32> = match &text.values {
         Values::None => return,
@@ -130,7 +144,7 @@ fn values(text: &RegionText, lanes: u32, left: &mut u64, extents: &mut Vec<(Exte
     };
     let wanted = region.word_count().saturating_mul(u64::from(lanes));
     if wanted > *left {
-        let message = format!("`.values` and `.fill` make more than {MOST_GENERATED} bytes");
+        let message = format!("`.values` and `.fill` make more than {most} bytes");
         errors.push(AsmError::new(text.values_span, message, "put the data in a file named by `.image`, or use `.zero`"));
         return;
     }

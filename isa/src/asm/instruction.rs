@@ -11,8 +11,8 @@ use crate::table::{Instruction, OperandBits, TABLE, TableRow};
 use crate::text::operand::{expected, number, parse};
 use crate::timeline::{MAX_CYCLES, QueueError, validate_item, wait};
 
-/// The furthest that one `@` may move a queue's clock (assumed); keeps a short text from becoming a huge queue.
-pub(crate) const FURTHEST: u64 = 1 << 32;
+/// The furthest that one `@` may move a queue's clock, a few `nop`s (assumed); keeps a short text from becoming a huge queue.
+pub(crate) const FURTHEST: u64 = 1 << 18;
 
 /// An instruction line, taken apart.
 struct Parsed {
@@ -40,8 +40,7 @@ pub(super) fn line(text: &mut Text<'_>, line: &Line<'_>, errors: &mut Vec<AsmErr
         Queue::Mem(side, index) => Some(SliceId { side, index }),
         _ => None,
     };
-    let memory = slice.map(|slice| (&program.regions[..], chip, slice));
-    let scope = Scope { constants: &text.constants, labels: Some(&program.labels), memory };
+    let scope = Scope { constants: &text.constants, program: Some(program), slice: slice.map(|slice| (chip, slice)) };
     let parsed = parse_line(line, rest, scope, errors);
     let Some(program) = text.programs.last_mut() else { return };
     let queue = program.queues.entry((chip, name)).or_default();
@@ -180,7 +179,11 @@ fn place(
             let message = format!("cycle {cycle} is past: the queue has reached cycle {now}");
             errors.push(AsmError::new(span, message, format!("give a cycle of {now} or later, or move earlier instructions")));
         } else if cycle - now > FURTHEST {
-            errors.push(AsmError::new(span, format!("cycle {cycle} is more than {FURTHEST} cycles ahead"), "give an earlier cycle"));
+            errors.push(AsmError::new(
+                span,
+                format!("cycle {cycle} is more than {FURTHEST} cycles ahead"),
+                "give an earlier cycle, or wait with `nop 65535` first",
+            ));
         } else if !queue.too_long {
             for item in wait(cycle - now) {
                 queue.clock.step(&item);

@@ -38,18 +38,21 @@ impl<'s> Line<'s> {
     /// The span of `part`, which is a slice of this line.
     pub(super) fn span(&self, part: &str) -> Span {
         let at = (part.as_ptr() as usize).wrapping_sub(self.text.as_ptr() as usize).min(self.text.len());
-        self.span_at(at, part.len())
-    }
-
-    fn span_at(&self, at: usize, length: usize) -> Span {
         let column = self.text.get(..at).map_or(at, |before| before.chars().count()) as u32 + 1;
-        Span { line: self.number, column, start: self.start + at, length }
+        Span { line: self.number, column, start: self.start + at, length: part.len() }
     }
 
     /// The words of a directive: blanks and commas separate them, brackets stand alone.
     pub(super) fn words(&self) -> Result<Vec<Word<'s>>, AsmError> {
         let mut words = Vec::new();
         let mut at = 0;
+        // Columns are counted on from word to word: a line may be as long as an image.
+        let (mut counted, mut column) = (0, 1);
+        let mut span_at = |at: usize, length| {
+            column += self.text[counted..at].chars().count() as u32;
+            counted = at;
+            Span { line: self.number, column, start: self.start + at, length }
+        };
         while let Some(first) = self.text[at..].chars().next() {
             let rest = &self.text[at..];
             let length = match first {
@@ -66,13 +69,13 @@ impl<'s> Line<'s> {
                             "close it with a quote; `\\\"`, `\\\\`, `\\n` and `\\r` stand for what they name",
                         )
                     })?;
-                    words.push(Word { text: Cow::Owned(name), span: self.span_at(at, length) });
+                    words.push(Word { text: Cow::Owned(name), span: span_at(at, length) });
                     at += length;
                     continue;
                 }
                 _ => rest.find([' ', '\t', ',', '[', ']', '"']).unwrap_or(rest.len()),
             };
-            words.push(Word { text: Cow::Borrowed(&rest[..length]), span: self.span_at(at, length) });
+            words.push(Word { text: Cow::Borrowed(&rest[..length]), span: span_at(at, length) });
             at += length;
         }
         Ok(words)

@@ -41,6 +41,7 @@ pub fn assemble<'a>(source: &str, load: LoadFile<'_, 'a>, chip: LoadChip<'_>) ->
         extents: Vec::new(),
         host: None,
         programs: Vec::new(),
+        program_names: Default::default(),
         constants: Default::default(),
         open: Open::Nothing,
     };
@@ -52,7 +53,7 @@ pub fn assemble<'a>(source: &str, load: LoadFile<'_, 'a>, chip: LoadChip<'_>) ->
             Some(_) => instruction::line(&mut text, &line, &mut errors),
         }
     }
-    let finished = finish::finish(text, &mut errors);
+    let finished = finish::finish(text, source.len(), &mut errors);
     errors.sort_by_key(|error| error.span);
     finished.filter(|_| errors.is_empty()).ok_or(errors)
 }

@@ -1,7 +1,7 @@
 //! What the assembler has gathered so far, and the arguments of one directive.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::str::FromStr;
 
 use super::error::{AsmError, Span};
@@ -58,6 +58,8 @@ pub(super) struct ProgramText {
     pub(super) cycles: Option<u64>,
     pub(super) chips: Option<(u16, Span)>,
     pub(super) regions: Vec<RegionText>,
+    /// Where in `regions` a name is.
+    pub(super) region_names: BTreeMap<String, usize>,
     pub(super) labels: Names,
     pub(super) queues: BTreeMap<(ChipId, Queue), QueueText>,
 }
@@ -87,8 +89,38 @@ pub(super) struct Text<'a> {
     pub(super) extents: Vec<ExtentText>,
     pub(super) host: Option<(Content, Span)>,
     pub(super) programs: Vec<ProgramText>,
+    pub(super) program_names: BTreeSet<String>,
     pub(super) constants: Names,
     pub(super) open: Open,
+}
+
+impl ProgramText {
+    pub(super) fn new(name: &str, span: Span) -> Self {
+        Self {
+            name: name.to_owned(),
+            span,
+            cycles: None,
+            chips: None,
+            regions: Vec::new(),
+            region_names: BTreeMap::new(),
+            labels: Names::new(),
+            queues: BTreeMap::new(),
+        }
+    }
+
+    /// Appends a region; false where its name is taken, by which the first one stays known.
+    pub(super) fn add(&mut self, region: RegionText) -> bool {
+        let name = region.region.name.clone();
+        let free = !self.region_names.contains_key(&name);
+        self.regions.push(region);
+        self.region_names.entry(name).or_insert(self.regions.len() - 1);
+        free
+    }
+
+    /// The region of this name.
+    pub(super) fn region(&self, name: &str) -> Option<&RegionText> {
+        self.regions.get(*self.region_names.get(name)?)
+    }
 }
 
 impl Text<'_> {
@@ -110,7 +142,7 @@ impl Text<'_> {
     /// Refuses a name that a constant, or a label or region of the last program has already.
     pub(super) fn free(&self, name: &str, span: Span) -> Result<(), AsmError> {
         let program = self.programs.last();
-        let region = program.and_then(|program| program.regions.iter().find(|region| region.region.name == name)).map(|region| region.span);
+        let region = program.and_then(|program| program.region(name)).map(|region| region.span);
         let label = program.and_then(|program| program.labels.get(name));
         match label.or_else(|| self.constants.get(name)).map(|named| named.span).or(region) {
             Some(first) => Err(AsmError::new(span, format!("a second `{name}`; the first is in line {}", first.line), "rename one")),
@@ -155,7 +187,7 @@ impl<'w, 's> Arguments<'w, 's> {
 
     /// Constants; labels and addresses mean nothing in a directive.
     pub(super) fn scope(&self) -> Scope<'w> {
-        Scope { constants: self.constants, labels: None, memory: None }
+        Scope { constants: self.constants, program: None, slice: None }
     }
 
     pub(super) fn trouble(&self, word: &Word<'_>, trouble: Trouble, expected: &str) -> AsmError {
@@ -173,11 +205,15 @@ impl<'w, 's> Arguments<'w, 's> {
     /// A run whose first word is a constant, with the number in its place.
     fn with_constant<'t>(&self, run: &'t str) -> Cow<'t, str> {
         let Some((slice, words)) = run.split_once(':') else { return Cow::Borrowed(run) };
-        for (name, named) in self.constants.iter().rev() {
-            let Value::Number(value) = named.value else { continue };
-            let Some(rest) = words.strip_prefix(name.as_str()) else { continue };
+        let name = words.bytes().position(|byte| !byte.is_ascii_alphanumeric() && byte != b'_').unwrap_or(words.len());
+        // The name may end before an `x` and the count: `basex4`.
+        for end in (1..=name).rev() {
+            let rest = &words[end..];
             let counts = rest.strip_prefix('x').is_some_and(|count| count.starts_with(|letter: char| letter.is_ascii_digit()));
-            if rest.is_empty() || rest.starts_with('+') || counts {
+            if !(rest.is_empty() || rest.starts_with('+') || counts) {
+                continue;
+            }
+            if let Some(Value::Number(value)) = self.constants.get(&words[..end]).map(|named| &named.value) {
                 return Cow::Owned(format!("{slice}:{value}{rest}"));
             }
         }

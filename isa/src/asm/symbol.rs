@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use super::error::{Span, suggestion};
-use super::state::RegionText;
+use super::state::ProgramText;
 use crate::program::{ChipId, Region, SliceId};
 use crate::text::operand::number;
 
@@ -32,9 +32,10 @@ pub(super) type Names = BTreeMap<String, Named>;
 #[derive(Clone, Copy)]
 pub(super) struct Scope<'t> {
     pub(super) constants: &'t Names,
-    pub(super) labels: Option<&'t Names>,
-    /// Regions, and the slice in which their words are looked for.
-    pub(super) memory: Option<(&'t [RegionText], ChipId, SliceId)>,
+    /// The program, for its labels.
+    pub(super) program: Option<&'t ProgramText>,
+    /// The slice in which the words of the program's regions are looked for.
+    pub(super) slice: Option<(ChipId, SliceId)>,
 }
 
 /// Why an expression has no value.
@@ -90,7 +91,7 @@ impl<'t> Scope<'t> {
     }
 
     fn word(&self, region: &Region, offset: i64) -> Result<u32, Trouble> {
-        let Some((_, chip, slice)) = self.memory else { return Err(Trouble::Form) };
+        let Some((chip, slice)) = self.slice else { return Err(Trouble::Form) };
         let name = &region.name;
         let runs = region.runs.iter().filter(|run| (run.chip, run.slice) == (chip, slice));
         let words: u64 = runs.clone().map(|run| u64::from(run.count)).sum();
@@ -117,19 +118,18 @@ impl<'t> Scope<'t> {
     }
 
     fn name(&self, name: &str) -> Result<Part<'t>, Trouble> {
-        let named = self.labels.and_then(|labels| labels.get(name)).or_else(|| self.constants.get(name));
+        let named = self.program.and_then(|program| program.labels.get(name)).or_else(|| self.constants.get(name));
         if let Some(named) = named {
             return Ok(Part::Value(named.value.clone()));
         }
-        if let Some((regions, ..)) = self.memory
-            && let Some(region) = regions.iter().map(|text| &text.region).find(|region| region.name == name)
-        {
-            return Ok(Part::Word(region, 0));
+        let memory = self.program.filter(|_| self.slice.is_some());
+        if let Some(found) = memory.and_then(|program| program.region(name)) {
+            return Ok(Part::Word(&found.region, 0));
         }
-        let regions = self.memory.iter().flat_map(|(regions, ..)| regions.iter().map(|text| text.region.name.as_str()));
-        let labels = self.labels.iter().flat_map(|labels| labels.keys().map(String::as_str));
-        let known: Vec<&str> = self.constants.keys().map(String::as_str).chain(labels).chain(regions).collect();
-        match suggestion(name, known.into_iter(), "") {
+        let labels = self.program.iter().flat_map(|program| program.labels.keys());
+        let regions = memory.iter().flat_map(|program| program.region_names.keys());
+        let known = self.constants.keys().chain(labels).chain(regions).map(String::as_str);
+        match suggestion(name, known, "") {
             help if help.is_empty() => Err(Trouble::Form),
             help => Err(because(format!("there is no symbol `{name}`"), &help)),
         }
@@ -236,7 +236,7 @@ fn step(operand: &str, by: i64) -> Result<String, Trouble> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::state::Values;
+    use super::super::state::{RegionText, Values};
     use super::*;
     use crate::operand::Format;
     use crate::program::{RegionKind, WordRun};
@@ -257,8 +257,10 @@ mod tests {
             values: Values::None,
             values_span: span,
         };
-        let regions = [region("kv.a", vec![run(1, 10, 2, 3), run(2, 9, 1, 1), run(1, 50, 1, 1)]), region("far", vec![run(7, 0, 1, 1)])];
-        let scope = Scope { constants: &constants, labels: None, memory: Some((&regions, ChipId(0), slice(1))) };
+        let mut program = ProgramText::new("p", span);
+        program.add(region("kv.a", vec![run(1, 10, 2, 3), run(2, 9, 1, 1), run(1, 50, 1, 1)]));
+        program.add(region("far", vec![run(7, 0, 1, 1)]));
+        let scope = Scope { constants: &constants, program: Some(&program), slice: Some((ChipId(0), slice(1))) };
         match scope.value(text) {
             Ok(Value::Number(number)) => Ok(number.to_string()),
             Ok(Value::Operand(operand)) => Ok(operand),
