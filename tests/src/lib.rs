@@ -1,5 +1,9 @@
 //! What several cross-crate tests share.
 
+mod acts;
 pub mod equal;
 pub mod grow;
 pub mod hostile;
+mod memory;
+pub mod mutate;
+pub mod scenes;

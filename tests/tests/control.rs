@@ -97,7 +97,7 @@ fn a_barrier_sets_all_parked_queues_to_one_cycle() {
 fn a_barrier_that_has_passed_frees_nobody() {
     let program = ".program p\n.queue mem.e0\n@35 sync\n.queue mem.e1\n@34 sync\n.queue sxm.e0\nnotify\n";
     let Err(first) = run("test-small", program) else { panic!("legal") };
-    assert_eq!((first.fault.rule(), first.cycle), (Rule::BarrierMissing, 0));
+    assert_eq!((first.fault.rule(), first.cycle), (Rule::BarrierMissing, 36));
     assert_eq!(first.site.unwrap().queue.to_string(), "mem.e0");
 }
 

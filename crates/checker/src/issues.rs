@@ -46,6 +46,8 @@ pub(crate) struct Issues {
     pub(crate) unfit: Vec<Violation>,
     /// Cycles of a run: the last cycle in which an effect lands in any tile, plus one.
     pub(crate) cycles: u64,
+    /// Where the end is observed: `cycles`, or one past the last dispatch where that is later.
+    pub(crate) end: u64,
     /// Items that come by instruction fetch.
     pub(crate) fetched: u64,
 }
@@ -105,7 +107,7 @@ impl Unroll<'_> {
 impl Issues {
     pub(crate) fn new(system: &System, image: &Image<'_>, program: &Program) -> Result<Self, CheckError> {
         let chip = system.chip();
-        let mut issues = Self { list: Vec::new(), unfit: Vec::new(), cycles: 0, fetched: 0 };
+        let mut issues = Self { list: Vec::new(), unfit: Vec::new(), cycles: 0, end: 0, fetched: 0 };
         let mut unroll = Unroll { lines: Vec::new(), due: BinaryHeap::new(), barriers: BTreeSet::new() };
         for (number, queues) in program.queues.iter().enumerate() {
             for (&queue, items) in queues {
@@ -136,6 +138,7 @@ impl Issues {
                 continue;
             }
             let Some(Reverse((cycle, .., index))) = unroll.due.pop() else { break };
+            issues.end = cycle + 1;
             let line = &mut unroll.lines[index];
             let Some(next) = line.next else { continue };
             let issue = line.issue(&next);
@@ -182,9 +185,10 @@ impl Issues {
             unroll.advance(index);
         }
         issues.cycles = last.map_or(0, |last| last + chip.superlanes() as u64);
+        issues.end = issues.end.max(issues.cycles);
         for line in &unroll.lines {
             if let Some(sync) = line.parked {
-                issues.unfit.push(line.issue(&sync).violation(issues.cycles, Fault::BarrierMissing { since: sync.cycle }));
+                issues.unfit.push(line.issue(&sync).violation(issues.end, Fault::BarrierMissing { since: sync.cycle }));
             }
         }
         Ok(issues)

@@ -71,10 +71,10 @@ pub fn check_system(system: &System, image: &Image<'_>, program: &Program) -> Re
     memory::check(chip, image, program, &issues, &mut violations)?;
     let ties = planes::check(chip, &issues, &mut violations);
     links::check(system, &issues, &mut violations);
-    let Issues { list, cycles, fetched, .. } = issues;
+    let Issues { list, cycles, end, fetched, .. } = issues;
     if cycles != program.cycles {
         let fault = Fault::CyclesMismatch { stated: program.cycles, derived: cycles };
-        violations.push(Violation { cycle: cycles, chip: ChipId(0), site: None, fault });
+        violations.push(Violation { cycle: end, chip: ChipId(0), site: None, fault });
     }
     violations.sort_by_key(Violation::key);
     Ok(Report { violations, cycles, fetched, flow: Flow { issues: list, starts, feeds, ties } })

@@ -166,9 +166,9 @@ impl<'a> Stepper<'a> {
         let derived = if self.control.dispatched { self.last + self.machine.chip().superlanes() as u64 } else { 0 };
         if derived != prepared.stated {
             let fault = Fault::CyclesMismatch { stated: prepared.stated, derived };
-            self.violations.push(Violation { cycle: derived, chip: ChipId(0), site: None, fault });
+            self.violations.push(Violation { cycle: self.control.end.max(derived), chip: ChipId(0), site: None, fault });
         }
-        self.violations.extend(self.control.stuck(prepared, derived));
+        self.violations.extend(self.control.stuck(prepared, self.control.end.max(derived)));
         derived
     }
 

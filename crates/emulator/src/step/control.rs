@@ -35,6 +35,8 @@ pub(super) struct Control<'a> {
     /// Barriers on their way: cycle of arrival, chip.
     barriers: BTreeSet<(u64, u16)>,
     pub(super) dispatched: bool,
+    /// One past the last dispatch.
+    pub(super) end: u64,
     pub(super) fetched: u64,
 }
 
@@ -51,7 +53,7 @@ impl<'a> Control<'a> {
         };
         let lines: Vec<Line<'a>> = prepared.lines.iter().map(line).collect();
         let count = lines.len();
-        let mut control = Self { lines, due: BinaryHeap::new(), barriers: BTreeSet::new(), dispatched: false, fetched: 0 };
+        let mut control = Self { lines, due: BinaryHeap::new(), barriers: BTreeSet::new(), dispatched: false, end: 0, fetched: 0 };
         (0..count).for_each(|line| control.advance(line));
         control
     }
@@ -93,6 +95,7 @@ impl<'a> Control<'a> {
             return None;
         }
         self.due.pop();
+        self.end = cycle + 1;
         let issue = self.lines[line].next?;
         Some((line, Step { cycle, chip, queue, item, live: self.lines[line].live, instruction: issue.instruction }))
     }

@@ -1,0 +1,57 @@
+//! Images for composed programs: known random words in the slices that a program uses.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
+
+use lpu::chip::Chip;
+use lpu::isa::{ChipId, Extent, Fill, Image, Queue, SliceId, WordRun};
+
+use crate::grow::Dice;
+use crate::scenes::KNOWN;
+
+/// Words by place.
+pub(crate) struct Memory {
+    lanes: usize,
+    dice: Dice,
+    words: BTreeMap<(ChipId, SliceId, u32), Vec<u8>>,
+}
+
+impl Memory {
+    pub(crate) fn new(chip: &Chip, seed: u64) -> Self {
+        Self { lanes: chip.lanes(), dice: Dice(seed), words: BTreeMap::new() }
+    }
+
+    /// A word of chip 0.
+    pub(crate) fn put(&mut self, slice: SliceId, word: u32, bytes: &[u8]) {
+        self.words.insert((ChipId(0), slice, word), bytes.to_vec());
+    }
+
+    /// The image that also has the known words of all memory queues named.
+    pub(crate) fn image(mut self, queues: impl Iterator<Item = (u16, Queue)>) -> Image<'static> {
+        let slices: BTreeSet<(u16, SliceId)> = queues
+            .filter_map(|(chip, queue)| match queue {
+                Queue::Mem(side, index) => Some((chip, SliceId { side, index })),
+                _ => None,
+            })
+            .collect();
+        for (chip, slice) in slices {
+            for word in KNOWN {
+                let bytes = (0..self.lanes).map(|_| self.dice.roll() as u8 & 0x3f).collect();
+                self.words.insert((ChipId(chip), slice, word), bytes);
+            }
+        }
+        let mut extents: Vec<Extent<'static>> = Vec::new();
+        for ((chip, slice, word), bytes) in self.words {
+            if let Some(Extent { place, fill: Fill::Bytes(before) }) = extents.last_mut()
+                && (place.chip, place.slice, place.word + place.count) == (chip, slice, word)
+            {
+                place.count += 1;
+                before.to_mut().extend(bytes);
+                continue;
+            }
+            let place = WordRun { chip, slice, word, count: 1, stride: 1 };
+            extents.push(Extent { place, fill: Fill::Bytes(Cow::Owned(bytes)) });
+        }
+        Image { vector_bytes: self.lanes as u32, extents }
+    }
+}

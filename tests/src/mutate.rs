@@ -1,0 +1,304 @@
+//! One small change of a program, in any of its parts: an operand, a time, an item, a pair, a queue, a region, the image, the stated cycles.
+
+use std::borrow::Cow;
+
+use lpu::isa::timeline::wait;
+use lpu::isa::{
+    Arithmetic, Clock, Count, DelayClass, Fill, Image, Instruction, Item, Kind, PassFormat, Program, Queue, RegionKind, Source, Stream,
+    Stride, Unit, Word, validate,
+};
+
+use crate::grow::Dice;
+use crate::scenes::CODE;
+
+/// What was changed, for messages and counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Change {
+    /// Nothing.
+    Nothing,
+    /// An operand of an instruction.
+    Operand,
+    /// The cycle of an instruction and of all behind it in its queue.
+    Time,
+    /// An item left out.
+    Removed,
+    /// An item once more.
+    Doubled,
+    /// A repeat behind an item.
+    Repeated,
+    /// An instruction in a free cycle, where it is likely to meet another.
+    Added,
+    /// A queue under another number.
+    Moved,
+    /// The kind or place of a region.
+    Region,
+    /// A word of the image that is no longer there, or bytes of one.
+    Image,
+    /// The stated cycles.
+    Cycles,
+    /// More items than a queue holds.
+    Depth,
+}
+
+/// A changed copy, and what was changed. Programs keep a meaning: units, operands, pairs and repeats stay valid.
+#[must_use]
+pub fn mutate(image: &Image<'static>, program: &Program, depth: usize, dice: &mut Dice) -> (Image<'static>, Program, Change) {
+    let (mut image, mut changed) = (image.clone(), program.clone());
+    for _ in 0..50 {
+        let done = match dice.below(100) {
+            0..12 => Some(Change::Nothing),
+            12..46 => item(&mut changed, dice),
+            46..58 => time(&mut changed, dice),
+            58..62 => removed(&mut changed, dice),
+            62..66 => doubled(&mut changed, dice),
+            66..84 => added(&mut changed, dice),
+            84..87 => moved(&mut changed, dice),
+            87..92 => region(&mut changed, dice),
+            92..97 => words(&mut image, dice),
+            97..98 => Some(stated(&mut changed, dice)),
+            98..99 => deep(&mut changed, depth, dice),
+            _ => repeated(&mut changed, dice),
+        };
+        if let Some(change) = done {
+            return (image, changed, change);
+        }
+        changed.clone_from(program);
+    }
+    (image, changed, Change::Nothing)
+}
+
+fn is_wait(instruction: &Instruction) -> bool {
+    matches!(instruction, Instruction::Nop { .. } | Instruction::Repeat { .. })
+}
+
+/// A queue of the program and the number of one of its items.
+fn place(program: &Program, dice: &mut Dice) -> (usize, Queue, usize) {
+    let all = program.queues.iter().enumerate().flat_map(|(chip, queues)| queues.iter().map(move |(queue, items)| (chip, *queue, items)));
+    let rare = |items: &[Item]| {
+        items.iter().any(|item| matches!(item.instruction.row().unit, Unit::Icu | Unit::Mxm | Unit::C2c) && !is_wait(&item.instruction))
+    };
+    // Every third change is where barriers, fetches, planes and links are.
+    let special = dice.below(3) == 0;
+    let mut queues: Vec<(usize, Queue)> =
+        all.clone().filter(|(_, _, items)| !special || rare(items)).map(|(chip, queue, _)| (chip, queue)).collect();
+    if queues.is_empty() {
+        queues = all.map(|(chip, queue, _)| (chip, queue)).collect();
+    }
+    let (chip, queue) = queues[dice.below(queues.len())];
+    (chip, queue, dice.below(program.queues[chip][&queue].len()))
+}
+
+fn items(program: &mut Program, chip: usize, queue: Queue) -> &mut Vec<Item> {
+    program.queues[chip].get_mut(&queue).expect("the queue was found there")
+}
+
+/// An operand moved to a value near it, or to any other.
+fn item(program: &mut Program, dice: &mut Dice) -> Option<Change> {
+    let (chip, queue, index) = place(program, dice);
+    let items = items(program, chip, queue);
+    let row = items[index].instruction.row();
+    let mut bits = items[index].instruction.operand_bits();
+    if bits.is_empty() || matches!(items[index].instruction, Instruction::Nop { .. }) {
+        return None;
+    }
+    let operand = dice.below(bits.len());
+    let kind = row.operands[operand].kind;
+    let mask = (1u64 << kind.width()) - 1;
+    let step = [1, 2, 4, 16, 1, 2][dice.below(6)];
+    bits[operand] = match kind {
+        Kind::Word if row.unit == Unit::Mem && row.delay != DelayClass::MemRead && dice.below(2) == 0 => 1 + dice.below(2) as u64,
+        Kind::Word => [0, 1, 2, 8, 9, 256, 257, 264, 300, 511, 512][dice.below(11)],
+        Kind::Row => 16 * dice.below(6) as u64,
+        Kind::Stream if dice.below(3) > 0 => bits[operand] ^ step,
+        Kind::Source if dice.below(3) > 0 => [1 << 32, (1 << 32) | 1, (1 << 32) | 5, (2 << 32) | 7, (1 << 32) | 16][dice.below(5)],
+        _ if dice.below(2) == 0 => bits[operand].wrapping_add(step) & mask,
+        _ => bits[operand] ^ (1 << dice.below(kind.width())),
+    };
+    items[index].instruction = Instruction::from_bits(row.opcode, &bits)?;
+    validate(queue, items).ok().map(|()| Change::Operand)
+}
+
+/// Everything from an item on some cycles later or earlier.
+fn time(program: &mut Program, dice: &mut Dice) -> Option<Change> {
+    let (chip, queue, index) = place(program, dice);
+    let items = items(program, chip, queue);
+    let cycles = 1 + dice.below(4) as u16;
+    match items[index].instruction {
+        Instruction::Nop { count: Count(count) } if dice.below(2) == 0 && count > cycles => {
+            items[index].instruction = Instruction::Nop { count: Count(count - cycles) };
+        }
+        Instruction::Nop { count: Count(count) } => items[index].instruction = Instruction::Nop { count: Count(count + cycles) },
+        _ => items.insert(index, Instruction::Nop { count: Count(cycles) }.into()),
+    }
+    validate(queue, items).ok().map(|()| Change::Time)
+}
+
+fn removed(program: &mut Program, dice: &mut Dice) -> Option<Change> {
+    let (chip, queue, index) = place(program, dice);
+    let items = items(program, chip, queue);
+    // A wait of the same length keeps the times of the others.
+    items[index] = Instruction::Nop { count: Count(1) }.into();
+    validate(queue, items).ok().map(|()| Change::Removed)
+}
+
+fn doubled(program: &mut Program, dice: &mut Dice) -> Option<Change> {
+    let (chip, queue, index) = place(program, dice);
+    let items = items(program, chip, queue);
+    let again = items[index];
+    // Where a wait stands behind it, times of the others stay.
+    match items.get(index + 1).map(|item| item.instruction) {
+        Some(Instruction::Nop { count: Count(count) }) if count > 1 => {
+            items[index + 1].instruction = Instruction::Nop { count: Count(count - 1) };
+        }
+        _ => {}
+    }
+    items.insert(index + 1, again);
+    validate(queue, items).ok().map(|()| Change::Doubled)
+}
+
+/// Puts an instruction into a cycle of a queue in which it waits, or behind its end; other times stay.
+fn insert_at(items: &mut Vec<Item>, cycle: u64, instruction: Instruction) -> Option<()> {
+    let mut clock = Clock::default();
+    for index in 0..items.len() {
+        let now = clock.now();
+        clock.step(&items[index]);
+        let Instruction::Nop { count: Count(count) } = items[index].instruction else { continue };
+        if (now..now + u64::from(count)).contains(&cycle) {
+            let wait = |cycles: u64| wait(cycles).collect::<Vec<Item>>();
+            let around = [wait(cycle - now), vec![instruction.into()], wait(now + u64::from(count) - cycle - 1)].concat();
+            items.splice(index..=index, around);
+            return Some(());
+        }
+    }
+    let gap = cycle.checked_sub(clock.now())?;
+    items.extend(wait(gap));
+    items.push(instruction.into());
+    Some(())
+}
+
+/// Which instructions an added one is to meet.
+type Target = fn(&Instruction) -> bool;
+
+/// Targets in turn, so that rare conflicts are met as often as frequent ones.
+const TARGETS: [Target; 7] = [
+    |instruction| matches!(instruction, Instruction::Write { .. }),
+    |instruction| matches!(instruction, Instruction::Gather { .. } | Instruction::Scatter { .. }),
+    |instruction| instruction.row().delay == DelayClass::VxmSpecial,
+    |instruction| matches!(instruction, Instruction::Abc { format: PassFormat::F16, .. }),
+    |instruction| matches!(instruction, Instruction::Send { .. }),
+    |instruction| matches!(instruction, Instruction::Lw { .. }),
+    |instruction| !is_wait(instruction),
+];
+
+fn added(program: &mut Program, dice: &mut Dice) -> Option<Change> {
+    let target = TARGETS[dice.below(TARGETS.len())];
+    let mut places = Vec::new();
+    for (chip, queues) in program.queues.iter().enumerate() {
+        for (queue, items) in queues {
+            places.extend((0..items.len()).filter(|&index| target(&items[index].instruction)).map(|index| (chip, *queue, index)));
+        }
+    }
+    if places.is_empty() {
+        return None;
+    }
+    let (chip, queue, index) = places[dice.below(places.len())];
+    let items = items(program, chip, queue);
+    let mut clock = Clock::default();
+    let mut issued = 0;
+    for item in &items[..=index] {
+        issued = clock.step(item).first;
+    }
+    let own = items[index].instruction;
+    let read = Instruction::Read { word: Word(dice.below(2) as u32 * 256), dst: Stream::east(dice.below(32) as u8) };
+    let b = Source::Immediate(1);
+    let (cycle, instruction) = match own {
+        _ if dice.below(8) == 0 => (clock.now() + 60, Instruction::Sync {}),
+        // A read in the cycle of another access.
+        Instruction::Write { .. } | Instruction::Gather { .. } => (issued + 2, read),
+        Instruction::Scatter { .. } => (issued + 4, read),
+        // A short operation that ends with a long one.
+        own if own.row().delay == DelayClass::VxmSpecial => {
+            (issued + 4, Instruction::Add { arithmetic: Arithmetic::Mod, dst: None, a: b, b })
+        }
+        // The same once more, shortly after or before.
+        own if dice.below(4) == 0 => (issued.checked_sub(1)?, own),
+        own => (issued + 1 + dice.below(3) as u64, own),
+    };
+    insert_at(items, cycle, instruction)?;
+    validate(queue, items).ok().map(|()| Change::Added)
+}
+
+fn repeated(program: &mut Program, dice: &mut Dice) -> Option<Change> {
+    let (chip, queue, index) = place(program, dice);
+    let items = items(program, chip, queue);
+    let (count, distance) = (1 + dice.below(3) as u16, 1 + dice.below(3) as u16);
+    let repeat = Instruction::Repeat { count: Count(count), distance: Count(distance), stride: Stride(dice.below(3) as i16 * 16) };
+    items.insert(index + 1, repeat.into());
+    validate(queue, items).ok().map(|()| Change::Repeated)
+}
+
+/// A whole queue under another number or on the other side.
+fn moved(program: &mut Program, dice: &mut Dice) -> Option<Change> {
+    let (chip, queue, _) = place(program, dice);
+    let step = 1 + dice.below(9) as u16;
+    let number = |number: u16| if number >= step && step.is_multiple_of(2) { number - step } else { number + step };
+    let to = match queue {
+        Queue::Mem(side, index) => Queue::Mem(side, number(index)),
+        Queue::Vxm(alu) => Queue::Vxm(number(alu)),
+        Queue::Mxm(side, plane, port) => Queue::Mxm(side, plane ^ 1, port),
+        Queue::Sxm(side, unit) => Queue::Sxm(side, number(unit)),
+        Queue::C2c(link) => Queue::C2c(number(link)),
+    };
+    if program.queues[chip].contains_key(&to) {
+        return None;
+    }
+    let items = program.queues[chip].remove(&queue)?;
+    program.queues[chip].insert(to, items);
+    Some(Change::Moved)
+}
+
+fn region(program: &mut Program, dice: &mut Dice) -> Option<Change> {
+    // Code regions, if there are any, are the last.
+    let last = program.regions.len() - 1;
+    let index = if dice.below(2) == 0 { last } else { dice.below(program.regions.len()) };
+    let region = &mut program.regions[index];
+    match dice.below(3) {
+        0 => region.kind = RegionKind::ALL[dice.below(5)],
+        1 => region.runs[0].word += 1 + dice.below(10) as u32,
+        _ => region.runs[0].slice.index = dice.below(24) as u16,
+    }
+    Some(Change::Region)
+}
+
+fn words(image: &mut Image<'static>, dice: &mut Dice) -> Option<Change> {
+    if image.extents.is_empty() {
+        return None;
+    }
+    let code: Vec<usize> = (0..image.extents.len()).filter(|&index| image.extents[index].place.word == CODE).collect();
+    let index = if code.is_empty() || dice.below(3) == 0 { dice.below(image.extents.len()) } else { code[0] };
+    let lanes = image.vector_bytes as usize;
+    let extent = &mut image.extents[index];
+    let Fill::Bytes(bytes) = &mut extent.fill else { return None };
+    if dice.below(2) == 0 && extent.place.count > 1 {
+        extent.place.count -= 1;
+        *bytes = Cow::Owned(bytes[..bytes.len() - lanes].to_vec());
+    } else {
+        let byte = dice.below(bytes.len().min(24));
+        bytes.to_mut()[byte] ^= 1 << dice.below(8);
+    }
+    Some(Change::Image)
+}
+
+fn stated(program: &mut Program, dice: &mut Dice) -> Change {
+    program.cycles = if dice.below(2) == 0 { program.cycles + 1 } else { program.cycles - 1 };
+    Change::Cycles
+}
+
+/// A queue filled up with waits to its depth, or one beyond.
+fn deep(program: &mut Program, depth: usize, dice: &mut Dice) -> Option<Change> {
+    let (chip, queue, _) = place(program, dice);
+    let items = items(program, chip, queue);
+    let wait: Item = Instruction::Nop { count: Count(1) }.into();
+    items.resize((depth + dice.below(2)).max(items.len()), wait);
+    Some(Change::Depth)
+}
