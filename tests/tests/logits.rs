@@ -10,6 +10,9 @@ use lpu_model::Checkpoint;
 
 const CHECKPOINTS: &[&str] = &["plain", "gqa", "odd", "wide", "wide_head", "deep"];
 
+/// One of every family but Llama.
+const FAMILIES: &[&str] = &["mistral", "qwen2", "qwen3", "gemma2", "phi3", "gpt2", "gpt_neox", "olmo2", "granite"];
+
 fn folder(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("checkpoints").join(name)
 }
@@ -46,6 +49,10 @@ fn compare(name: &str, precision: Precision, count: usize, most: f64) {
         for (region, bytes) in host::inputs(&checkpoint.config, chip.lanes(), 48, position, &embedding) {
             machine.write_input(program, &region, &bytes).unwrap();
         }
+        if checkpoint.position_row(position as u32, &mut embedding).unwrap() {
+            let (region, bytes) = host::position(chip.lanes(), &embedding);
+            machine.write_input(program, &region, &bytes).unwrap();
+        }
         let run = machine.run(&prepared, &mut ()).unwrap();
         assert_eq!(run.cycles, program.cycles);
         let found = host::logits(&machine.read_region(program, "logits").unwrap(), vocab);
@@ -61,8 +68,8 @@ fn compare(name: &str, precision: Precision, count: usize, most: f64) {
     assert!(worst <= most, "{name} {}: relative error {worst}", precision.name());
 }
 
-fn all(count: usize) {
-    for name in CHECKPOINTS {
+fn all(names: &[&str], count: usize) {
+    for name in names {
         compare(name, Precision::F16, count, 0.01);
         compare(name, Precision::W8A8, count, 0.10);
         compare(name, Precision::W8A16, count, 0.05);
@@ -71,12 +78,19 @@ fn all(count: usize) {
 
 #[test]
 fn eight_tokens_agree_with_the_reference() {
-    all(8);
+    all(CHECKPOINTS, 8);
+}
+
+/// More tokens than the sliding windows are long.
+#[test]
+fn twelve_tokens_of_every_family_agree_with_the_reference() {
+    all(FAMILIES, 12);
 }
 
 /// The 40-token comparison; `.ci/run` runs it in release.
 #[test]
-#[ignore = "slow: 480 decode steps"]
+#[ignore = "slow: 1,800 decode steps"]
 fn forty_tokens_agree_with_the_reference() {
-    all(40);
+    all(CHECKPOINTS, 40);
+    all(FAMILIES, 40);
 }

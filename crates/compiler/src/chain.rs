@@ -19,6 +19,7 @@ pub(crate) enum Op {
     Abs,
     Negate,
     Exp,
+    Tanh,
     Rsqrt,
     Reciprocal,
     Convert(Format, Format),
@@ -37,6 +38,7 @@ impl Op {
             Op::Abs => Instruction::Abs { arithmetic, dst, a },
             Op::Negate => Instruction::Negate { arithmetic, dst, a },
             Op::Exp => Instruction::Exp { dst, a },
+            Op::Tanh => Instruction::Tanh { dst, a },
             Op::Rsqrt => Instruction::Rsqrt { dst, a },
             Op::Reciprocal => Instruction::Reciprocal { dst, a },
             Op::Convert(from, to) => Instruction::Convert { from, to, dst, a },
@@ -45,7 +47,7 @@ impl Op {
 
     fn class(self) -> DelayClass {
         match self {
-            Op::Exp | Op::Rsqrt | Op::Reciprocal => DelayClass::VxmSpecial,
+            Op::Exp | Op::Tanh | Op::Rsqrt | Op::Reciprocal => DelayClass::VxmSpecial,
             _ => DelayClass::VxmSimple,
         }
     }

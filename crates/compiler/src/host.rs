@@ -11,26 +11,53 @@ pub fn inputs(config: &Config, lanes: usize, context: usize, position: usize, em
         values.resize(values.len().next_multiple_of(lanes), 0.0);
         values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>()
     };
-    let (cos, sin) = config.rotary_row(position as u32);
-    let half = config.head_dim / 2;
-    let repeated = |row: &[f32]| {
-        let mut lanes_of: Vec<f32> = (0..lanes / half * half).map(|lane| row[lane % half]).collect();
-        lanes_of.resize(lanes, 0.0);
-        lanes_of
-    };
-    let mut mask: Vec<f32> = (0..context).map(|token| if token <= position { 0.0 } else { f32::NEG_INFINITY }).collect();
-    mask.resize(context.next_multiple_of(lanes), f32::NEG_INFINITY);
     let dump = (context / 16) as u16;
     let addresses: Vec<u8> =
         (0..16).map(|slice| if position % 16 == slice { (position / 16) as u16 } else { dump }).flat_map(u16::to_le_bytes).collect();
-    vec![
+    let mut regions = vec![
         ("embedding".into(), vectors(&mut embedding.to_vec())),
-        ("rotary.cos".into(), vectors(&mut repeated(&cos))),
-        ("rotary.sin".into(), vectors(&mut repeated(&sin))),
-        ("mask".into(), vectors(&mut mask)),
         ("kv_address.e".into(), addresses.clone()),
         ("kv_address.w".into(), addresses),
-    ]
+    ];
+    if config.rotary_dim > 0 {
+        let (cos, sin) = config.rotary_row(position as u32);
+        let half = config.head_dim.div_ceil(2);
+        // Elements that are not rotated stand behind those that are: a turn by nothing.
+        let mut repeated = |name: &str, row: &[f32], rest: f32| {
+            let lane = |lane: usize| row.get(lane % half).copied().unwrap_or(rest);
+            let mut lanes_of: Vec<f32> = (0..lanes / half * half).map(lane).collect();
+            lanes_of.resize(lanes, 0.0);
+            regions.push((name.into(), vectors(&mut lanes_of)));
+        };
+        repeated("rotary.cos", &cos, 1.0);
+        repeated("rotary.sin", &sin, 0.0);
+    }
+    for window in config.windows() {
+        let seen = |token: usize| token <= position && window.is_none_or(|window| token + window > position);
+        let mut mask: Vec<f32> = (0..context).map(|token| if seen(token) { 0.0 } else { f32::NEG_INFINITY }).collect();
+        mask.resize(context.next_multiple_of(lanes), f32::NEG_INFINITY);
+        let region = (mask_name(window, context), vectors(&mut mask));
+        if !regions.contains(&region) {
+            regions.push(region);
+        }
+    }
+    regions
+}
+
+/// The input region of a learned position's row, which goes beside those of [`inputs`] where a model has one.
+#[must_use]
+pub fn position(lanes: usize, row: &[f32]) -> (String, Vec<u8>) {
+    let mut row = row.to_vec();
+    row.resize(row.len().next_multiple_of(lanes), 0.0);
+    ("position".into(), row.iter().flat_map(|value| value.to_le_bytes()).collect())
+}
+
+/// Name of the mask of an attention that sees a window of the last tokens; one at least as long as the context is none.
+pub(crate) fn mask_name(window: Option<usize>, context: usize) -> String {
+    match window {
+        Some(window) if window < context => format!("mask.{window}"),
+        _ => "mask".into(),
+    }
 }
 
 /// The logits in the bytes of the region `logits`.

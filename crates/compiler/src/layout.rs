@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use lpu_model::{Graph, Op, ValueId};
+use lpu_model::{Graph, Node, Op, ValueId};
 
 use crate::error::CompileError;
 
@@ -30,18 +30,41 @@ pub(crate) struct Heads {
     /// Query heads that share a key-value head.
     pub(crate) ranks: usize,
     pub(crate) head_dim: usize,
+    /// Elements of a head that are rotated.
+    rotary_dim: usize,
     a_key_group: usize,
     a_value_group: usize,
 }
 
 impl Heads {
-    pub(crate) fn new(heads: usize, kv_heads: usize, head_dim: usize, lanes: usize) -> Result<Self, CompileError> {
+    /// The heads of an attention; nothing for another operation.
+    pub(crate) fn of(graph: &Graph, node: &Node, lanes: usize) -> Result<Option<Self>, CompileError> {
+        let Op::Attention { heads, kv_heads, head_dim, .. } = node.op else { return Ok(None) };
         if head_dim > lanes {
             return Err(CompileError::HeadTooWide { head_dim, lanes });
         }
+        let rotary_dim = match graph.maker(node.inputs[0]).map(|maker| &graph.node(maker).op) {
+            Some(Op::Rotary { rotary_dim, .. }) => *rotary_dim,
+            _ => 0,
+        };
         let even = |fits: usize| kv_heads.div_ceil(kv_heads.div_ceil(fits));
-        let (a_key_group, a_value_group) = (even(lanes / (head_dim / 2)), even(lanes / head_dim));
-        Ok(Self { kv_heads, ranks: heads / kv_heads, head_dim, a_key_group, a_value_group })
+        let (a_key_group, a_value_group) = (even(lanes / head_dim.div_ceil(2)), even(lanes / head_dim));
+        Ok(Some(Self { kv_heads, ranks: heads / kv_heads, head_dim, rotary_dim, a_key_group, a_value_group }))
+    }
+
+    /// Lanes of half a head.
+    pub(crate) fn half(&self) -> usize {
+        self.head_dim.div_ceil(2)
+    }
+
+    /// Elements of the halves of a head, lane by lane. What is rotated together stands in one lane; what is not rotated is shared out.
+    fn half_elements(&self) -> [Vec<Option<usize>>; 2] {
+        let rotated = self.rotary_dim / 2;
+        let middle = self.rotary_dim + self.half() - rotated;
+        let first = (0..rotated).chain(self.rotary_dim..middle).map(Some).collect();
+        let mut second: Vec<Option<usize>> = (rotated..self.rotary_dim).chain(middle..self.head_dim).map(Some).collect();
+        second.resize(self.half(), None);
+        [first, second]
     }
 
     /// Groups of keys.
@@ -64,19 +87,19 @@ impl Heads {
         group * self.a_value_group..((group + 1) * self.a_value_group).min(self.kv_heads)
     }
 
-    fn tile(&self, members: std::ops::Range<usize>, head: impl Fn(usize) -> usize, from: usize, count: usize) -> Vec<Option<u32>> {
-        let elements = |member| (0..count).map(move |element| (member, element));
-        members.flat_map(elements).map(|(member, element)| Some((head(member) * self.head_dim + from + element) as u32)).collect()
+    fn tile(&self, members: std::ops::Range<usize>, head: impl Fn(usize) -> usize, elements: &[Option<usize>]) -> Vec<Option<u32>> {
+        let of_head = |head: usize| elements.iter().map(move |element| element.map(|element| (head * self.head_dim + element) as u32));
+        members.flat_map(|member| of_head(head(member))).collect()
     }
 
-    /// Rotated query or key heads: for each group and rank, the first halves and then the second halves.
+    /// Query or key heads as they are rotated: for each group and rank, the first halves and then the second halves.
     fn halves(&self, ranks: usize) -> Layout {
-        let half = self.head_dim / 2;
+        let halves = self.half_elements();
         let mut tiles = Vec::new();
         for group in 0..self.key_groups() {
             for rank in 0..ranks {
-                for from in [0, half] {
-                    tiles.push(self.tile(self.key_members(group), |member| member * ranks + rank, from, half));
+                for elements in &halves {
+                    tiles.push(self.tile(self.key_members(group), |member| member * ranks + rank, elements));
                 }
             }
         }
@@ -85,10 +108,11 @@ impl Heads {
 
     /// Whole heads: for each group and rank one vector.
     fn whole(&self, ranks: usize) -> Layout {
+        let elements: Vec<Option<usize>> = (0..self.head_dim).map(Some).collect();
         let mut tiles = Vec::new();
         for group in 0..self.value_groups() {
             for rank in 0..ranks {
-                tiles.push(self.tile(self.value_members(group), |member| member * ranks + rank, 0, self.head_dim));
+                tiles.push(self.tile(self.value_members(group), |member| member * ranks + rank, &elements));
             }
         }
         Layout { tiles }
@@ -99,8 +123,7 @@ impl Heads {
 pub(crate) fn layouts(graph: &Graph, lanes: usize) -> Result<BTreeMap<ValueId, Layout>, CompileError> {
     let mut layouts: BTreeMap<ValueId, Layout> = BTreeMap::new();
     for node in &graph.nodes {
-        if let Op::Attention { heads, kv_heads, head_dim, .. } = node.op {
-            let heads = Heads::new(heads, kv_heads, head_dim, lanes)?;
+        if let Some(heads) = Heads::of(graph, node, lanes)? {
             let ranks = heads.ranks;
             for (input, layout) in [(0, heads.halves(ranks)), (1, heads.halves(1)), (2, heads.whole(1))] {
                 spread(graph, node.inputs[input], &layout, &mut layouts)?;
@@ -121,7 +144,7 @@ fn spread(graph: &Graph, value: ValueId, layout: &Layout, layouts: &mut BTreeMap
     let node = graph.node(maker);
     match node.op {
         Op::Linear { .. } => Ok(()),
-        Op::Rotary { .. } => spread(graph, node.inputs[0], layout, layouts),
+        Op::Rotary { .. } | Op::HeadNorm { .. } | Op::RmsNorm { .. } => spread(graph, node.inputs[0], layout, layouts),
         _ => Err(CompileError::Unsupported { node: node.name.clone(), what: "its result feeds attention in another layout".into() }),
     }
 }

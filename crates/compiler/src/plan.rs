@@ -8,6 +8,7 @@ use lpu_model::{Checkpoint, Graph, Op, ValueId};
 use smallvec::SmallVec;
 
 use crate::error::CompileError;
+use crate::host;
 use crate::layout::{Heads, Layout, layouts};
 use crate::planes::{Content, Part, PlaneSet};
 use crate::quantize;
@@ -40,6 +41,8 @@ pub(crate) struct Unit {
 #[derive(Clone, Debug)]
 pub(crate) struct Attending {
     pub(crate) heads: Heads,
+    /// The input that masks tokens.
+    pub(crate) mask: String,
     /// By member of a key group: scale in its half-head lanes, 0 elsewhere.
     pub(crate) queries: Vec<usize>,
     /// By member of a value group: 1 in its lanes, 0 elsewhere.
@@ -56,7 +59,8 @@ pub(crate) struct Attending {
 pub(crate) struct Inputs {
     pub(crate) values: BTreeMap<ValueId, Vec<Parked>>,
     pub(crate) rotary: Vec<Parked>,
-    pub(crate) mask: Vec<Parked>,
+    /// By name.
+    pub(crate) masks: BTreeMap<String, Vec<Parked>>,
     /// Row addresses of the key-value slices, by side.
     pub(crate) addresses: [Vec<Parked>; 2],
 }
@@ -69,6 +73,10 @@ pub(crate) struct Plan {
     pub(crate) units: Vec<Unit>,
     /// Constants of the weight vectors of each norm.
     pub(crate) norms: BTreeMap<usize, Vec<usize>>,
+    /// Constants of the bias vectors of each norm that has some.
+    pub(crate) shifts: BTreeMap<usize, Vec<usize>>,
+    /// For each norm of heads, see [`head_lanes`].
+    pub(crate) head_lanes: BTreeMap<usize, Vec<Vec<(usize, usize)>>>,
     pub(crate) attentions: BTreeMap<usize, Attending>,
     pub(crate) inputs: Inputs,
     pub(crate) vectors: Vectors,
@@ -105,8 +113,8 @@ fn needs(
     let tokens = context.div_ceil(lanes) as u64;
     for (number, node) in graph.nodes.iter().enumerate() {
         match node.op {
-            Op::Attention { heads, kv_heads, head_dim, .. } => {
-                let shape = Heads::new(heads, kv_heads, head_dim, lanes)?;
+            Op::Attention { heads, head_dim, .. } => {
+                let shape = Heads::of(graph, node, lanes)?.expect("an attention has heads");
                 needs.entries[0] += shape.key_groups() as u32;
                 needs.entries[1] += shape.key_groups() as u32;
                 for group in 0..shape.value_groups() {
@@ -120,12 +128,25 @@ fn needs(
                 needs.weight_rows += tiles(node.inputs[0]) * rows * if precision == Precision::F16 { 2 } else { 1 };
                 needs.constants += 2 * tiles(node.output);
             }
+            Op::LayerNorm { .. } => needs.constants += 2 * tiles(node.output),
+            Op::HeadNorm { heads, .. } => {
+                needs.constants += tiles(node.output) + 2 * heads as u64;
+                needs.alive = needs.alive.max(2 * heads as u64 + 4 * tiles(node.output));
+            }
             _ => needs.constants += tiles(node.output),
         }
         needs.alive = needs.alive.max(tiles(node.output) * 6);
     }
     needs.alive += graph.outputs.iter().map(|&value| tiles(value)).sum::<u64>() + 128;
-    needs.inputs = graph.inputs.iter().map(|&value| tiles(value)).sum::<u64>() + 34 + tokens;
+    let mut windows: Vec<Option<usize>> = Vec::new();
+    for node in &graph.nodes {
+        if let Op::Attention { window, .. } = node.op
+            && !windows.contains(&window)
+        {
+            windows.push(window);
+        }
+    }
+    needs.inputs = graph.inputs.iter().map(|&value| tiles(value)).sum::<u64>() + 34 + tokens * windows.len() as u64;
     Ok(needs)
 }
 
@@ -163,6 +184,8 @@ pub(crate) fn plan(checkpoint: &Checkpoint, graph: Graph, chip: &Chip, options: 
         linears: BTreeMap::new(),
         units: Vec::new(),
         norms: BTreeMap::new(),
+        shifts: BTreeMap::new(),
+        head_lanes: BTreeMap::new(),
         attentions: BTreeMap::new(),
         inputs: Inputs::default(),
         vectors: Vectors::new(chip, whole),
@@ -181,15 +204,49 @@ pub(crate) fn plan(checkpoint: &Checkpoint, graph: Graph, chip: &Chip, options: 
                 let constants = vectors.iter().map(|vector| plan.vectors.constant(vector)).collect();
                 plan.norms.insert(number, constants);
             }
-            Op::Attention { heads, kv_heads, head_dim, scale, .. } => {
-                let heads = Heads::new(heads, kv_heads, head_dim, lanes)?;
-                plan.attentions.insert(number, attending(number, heads, scale, &mut plan.vectors, &mut slices));
+            Op::LayerNorm { weight, bias, .. } => {
+                let mut constants = |tensor| {
+                    let vectors = gather(&plan.layouts[&node.output], &checkpoint.weights().vector_f32(tensor));
+                    vectors.iter().map(|vector| plan.vectors.constant(vector)).collect::<Vec<usize>>()
+                };
+                plan.norms.insert(number, constants(weight));
+                if let Some(bias) = bias {
+                    plan.shifts.insert(number, constants(bias));
+                }
+            }
+            Op::HeadNorm { weight, heads, head_dim, .. } => {
+                let weights = checkpoint.weights().vector_f32(weight);
+                let layout = &plan.layouts[&node.output];
+                let repeated: Vec<f32> = (0..heads * head_dim).map(|element| weights[element % head_dim]).collect();
+                let constants = gather(layout, &repeated).iter().map(|vector| plan.vectors.constant(vector)).collect();
+                plan.norms.insert(number, constants);
+                plan.head_lanes.insert(number, head_lanes(layout, heads, head_dim, &mut plan.vectors));
+            }
+            Op::Attention { scale, window, .. } => {
+                let heads = Heads::of(&plan.graph, node, lanes)?.expect("an attention has heads");
+                let mask = host::mask_name(window, context);
+                let attending = attending(number, heads, scale, &mut plan.vectors, &mut slices);
+                plan.attentions.insert(number, Attending { mask, ..attending });
             }
             _ => {}
         }
     }
     plan.vectors.finish()?;
     Ok((plan, slices))
+}
+
+/// By head: the vectors that hold some of it, each with a constant that is 1 in its lanes and 0 elsewhere.
+fn head_lanes(layout: &Layout, heads: usize, head_dim: usize, vectors: &mut Vectors) -> Vec<Vec<(usize, usize)>> {
+    let of_head = |head: usize| {
+        let lanes = |tile: &Vec<Option<u32>>| -> Vec<f32> {
+            let inside = |element: &Option<u32>| element.is_some_and(|element| element as usize / head_dim == head);
+            tile.iter().map(|element| f32::from(u8::from(inside(element)))).collect()
+        };
+        let tiles = layout.tiles.iter().map(lanes).enumerate();
+        tiles.filter(|(_, lanes)| lanes.contains(&1.0)).collect::<Vec<_>>()
+    };
+    let of_heads = (0..heads).map(of_head);
+    of_heads.map(|tiles| tiles.into_iter().map(|(tile, lanes)| (tile, vectors.constant(&lanes))).collect()).collect()
 }
 
 fn attending(number: usize, heads: Heads, scale: f32, vectors: &mut Vectors, slices: &mut WeightSlices) -> Attending {
@@ -201,12 +258,12 @@ fn attending(number: usize, heads: Heads, scale: f32, vectors: &mut Vectors, sli
         };
         (0..members).map(span).collect()
     };
-    let queries = spans(heads.key_members(0).len(), heads.head_dim / 2, scale);
+    let queries = spans(heads.key_members(0).len(), heads.half(), scale);
     let outputs = spans(heads.value_members(0).len(), heads.head_dim, 1.0);
     let keys = (0..heads.key_groups()).map(|_| Hemisphere::BOTH.map(|side| slices.cache_entry(side))).collect();
     let value_side: Vec<Hemisphere> = (0..heads.value_groups()).map(|group| value_side(number, group)).collect();
     let values = value_side.iter().map(|&side| slices.cache_entry(side)).collect();
-    Attending { heads, queries, outputs, keys, values, value_side }
+    Attending { heads, mask: String::new(), queries, outputs, keys, values, value_side }
 }
 
 impl Plan {
@@ -217,11 +274,18 @@ impl Plan {
             let places = self.vectors.input(name, (Hemisphere::East, 0, 0), Format::F32, vectors, lanes);
             self.inputs.values.insert(value, places);
         }
-        if self.graph.nodes.iter().any(|node| matches!(node.op, Op::Rotary { .. } | Op::Attention { .. })) {
-            let (vectors, inputs) = (&mut self.vectors, &mut self.inputs);
+        let (vectors, inputs) = (&mut self.vectors, &mut self.inputs);
+        if self.graph.nodes.iter().any(|node| matches!(node.op, Op::Rotary { .. })) {
             inputs.rotary = vectors.input("rotary.cos", (Hemisphere::East, 0, 0), Format::F32, 1, lanes);
             inputs.rotary.extend(vectors.input("rotary.sin", (Hemisphere::East, 1, 0), Format::F32, 1, lanes));
-            inputs.mask = vectors.input("mask", (Hemisphere::East, 1, 0), Format::F32, self.context.div_ceil(lanes), lanes);
+        }
+        for node in &self.graph.nodes {
+            let Op::Attention { window, .. } = node.op else { continue };
+            let count = self.context.div_ceil(lanes);
+            let mask = inputs.masks.entry(host::mask_name(window, self.context));
+            mask.or_insert_with_key(|name| vectors.input(name, (Hemisphere::East, 1, 0), Format::F32, count, lanes));
+        }
+        if !inputs.masks.is_empty() {
             inputs.addresses = [
                 vectors.input("kv_address.e", (Hemisphere::East, 0, 2), Format::I16, 16, 1),
                 vectors.input("kv_address.w", (Hemisphere::West, 0, 2), Format::I16, 16, 1),

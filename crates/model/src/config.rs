@@ -162,6 +162,14 @@ impl Config {
         self.source.insert("eos_token_id".to_owned(), json!(self.stop_ids));
     }
 
+    /// The sliding windows of the layers, each once; `None` where a layer sees all positions.
+    pub fn windows(&self) -> Vec<Option<usize>> {
+        let mut windows: Vec<Option<usize>> = self.decoder.layers.iter().map(|layer| layer.attention.window).collect();
+        windows.sort_unstable();
+        windows.dedup();
+        windows
+    }
+
     /// Adds the stop ids of a `generation_config.json`.
     pub(crate) fn add_generation(&mut self, json: &[u8]) -> Result<(), ModelError> {
         let bad = |detail: String| ModelError::BadGenerationConfig { detail };

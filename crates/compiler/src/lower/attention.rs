@@ -24,6 +24,7 @@ impl Lowering<'_> {
         let plan = self.plan;
         let node = &plan.graph.nodes[number];
         let attending = &plan.attentions[&number];
+        let lpu_model::Op::Attention { softcap, .. } = node.op else { unreachable!("only attentions are lowered here") };
         let heads = &attending.heads;
         let queries = self.forms[&(node.inputs[0], Form::Queries(number))].clone();
         let keys = self.forms[&(node.inputs[1], Form::Keys(number))].clone();
@@ -40,10 +41,15 @@ impl Lowering<'_> {
             for tile in 0..tiles {
                 let parts = [0, 1].map(|half| self.token_tile(&attending.keys[group][half], tile));
                 let mut chain = Chain::new(self.chip);
-                let sum = chain.op(Op::Add, &[Feed::Arrival(0), Feed::Arrival(1)]);
+                let mut sum = chain.op(Op::Add, &[Feed::Arrival(0), Feed::Arrival(1)]);
+                if let Some(cap) = softcap {
+                    let share = chain.op(Op::Mul, &[Feed::Node(sum), Feed::Immediate(1.0 / cap)]);
+                    let bent = chain.op(Op::Tanh, &[Feed::Node(share)]);
+                    sum = chain.op(Op::Mul, &[Feed::Node(bent), Feed::Immediate(cap)]);
+                }
                 let side = Hemisphere::BOTH[(group + tile) % 2];
                 chain.park(Op::Add, &[Feed::Node(sum), Feed::Value(0)], 0, side);
-                let mut inputs = vec![moments[0], moments[1], self.mask[tile]];
+                let mut inputs = vec![moments[0], moments[1], self.masks[&attending.mask][tile]];
                 let mut outputs = Vec::new();
                 let first = 2 * group * heads.ranks;
                 for (rank, halves) in queries[first..first + 2 * heads.ranks].chunks(2).enumerate() {

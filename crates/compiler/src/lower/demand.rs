@@ -35,6 +35,14 @@ pub(super) struct Demands {
     deferred: BTreeSet<usize>,
 }
 
+/// Whether an operation makes each of its vectors at the end of a chain that can take one more operand.
+fn ends_in_a_chain(op: &Op) -> bool {
+    matches!(
+        op,
+        Op::Linear { .. } | Op::RmsNorm { .. } | Op::LayerNorm { .. } | Op::Scale { .. } | Op::SoftCap { .. } | Op::Activate { .. }
+    )
+}
+
 impl Demands {
     pub(super) fn new(graph: &Graph) -> Self {
         let mut demands = Self { forms: BTreeMap::new(), fused: BTreeMap::new(), fused_nodes: BTreeSet::new(), deferred: BTreeSet::new() };
@@ -48,8 +56,7 @@ impl Demands {
             let mut ask = |value: ValueId, form: Form| {
                 demands.forms.entry(value).or_default().insert(form);
             };
-            let fusable =
-                |value: ValueId| sole(value) && maker(value).is_some_and(|made| matches!(graph.nodes[made].op, Op::Linear { .. }));
+            let fusable = |value: ValueId| sole(value) && maker(value).is_some_and(|made| ends_in_a_chain(&graph.nodes[made].op));
             match node.op {
                 Op::RmsNorm { .. } => {
                     let matrices = |&reader: &usize| matches!(graph.nodes[reader].op, Op::Linear { .. });
@@ -59,6 +66,19 @@ impl Demands {
                         demands.deferred.insert(number);
                     } else {
                         ask(node.inputs[0], Form::Plain);
+                    }
+                }
+                Op::LayerNorm { .. } | Op::HeadNorm { .. } => {
+                    ask(node.inputs[0], Form::Squares(number));
+                    ask(node.inputs[0], Form::Plain);
+                }
+                Op::Scale { .. } | Op::SoftCap { .. } | Op::Activate { .. } => {
+                    let x = node.inputs[0];
+                    if sole(x) {
+                        demands.fused.insert(x, number);
+                        demands.fused_nodes.insert(number);
+                    } else {
+                        ask(x, Form::Plain);
                     }
                 }
                 Op::Linear { .. } => {
@@ -78,7 +98,7 @@ impl Demands {
                         ask(last, Form::Plain);
                     }
                 }
-                Op::GatedSilu => {
+                Op::Gated { .. } | Op::GatedSilu => {
                     let [gate, up] = [node.inputs[0], node.inputs[1]];
                     if gate != up && fusable(up) {
                         ask(gate, Form::Gate(number));

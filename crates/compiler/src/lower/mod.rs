@@ -1,6 +1,7 @@
 //! Lowering: turns the graph's operations into tasks. A value is made in the forms that its consumers ask for, as part of the chain
 //! that computes it, so that little is parked that nobody reads.
 
+mod activate;
 mod attention;
 mod demand;
 mod linear;
@@ -50,7 +51,8 @@ pub(crate) struct Lowering<'a> {
     /// Jobs of each output vector.
     jobs: BTreeMap<(usize, usize), Vec<PartialSum>>,
     rotary: [Slot; 2],
-    mask: Vec<Slot>,
+    /// By name.
+    masks: BTreeMap<String, Vec<Slot>>,
     /// Tokens that the program attends to.
     tokens: usize,
     /// Node being lowered.
@@ -71,8 +73,11 @@ pub(crate) struct Lowered {
 pub(crate) fn lower(plan: &Plan, chip: &Chip, precision: Precision, tokens: usize) -> Result<Lowered, CompileError> {
     let mut engine = Engine::new(chip, plan.vectors.clone());
     let rotary: Vec<Slot> = plan.inputs.rotary.iter().map(|place| engine.fixed(place.clone())).collect();
-    let mask = plan.inputs.mask[..plan.inputs.mask.len().min(tokens.div_ceil(chip.lanes()))].iter();
-    let mask: Vec<Slot> = mask.map(|place| engine.fixed(place.clone())).collect();
+    let mut masks: BTreeMap<String, Vec<Slot>> = BTreeMap::new();
+    for (name, places) in &plan.inputs.masks {
+        let places = places[..places.len().min(tokens.div_ceil(chip.lanes()))].iter();
+        masks.insert(name.clone(), places.map(|place| engine.fixed(place.clone())).collect());
+    }
     let nothing = engine.slot();
     let blocks = plan.graph.nodes.chunk_by(|a, b| a.block == b.block).zip(0u64..);
     let blocks = blocks.flat_map(|(nodes, number)| nodes.iter().map(move |_| number)).collect();
@@ -85,7 +90,7 @@ pub(crate) fn lower(plan: &Plan, chip: &Chip, precision: Precision, tokens: usiz
         activations: BTreeMap::new(),
         jobs: BTreeMap::new(),
         rotary: <[Slot; 2]>::try_from(rotary).unwrap_or([nothing; 2]),
-        mask,
+        masks,
         tokens,
         node: 0,
         blocks,
@@ -103,7 +108,10 @@ pub(crate) fn lower(plan: &Plan, chip: &Chip, precision: Precision, tokens: usiz
             GraphOp::Rotary { .. } => lowering.rotary(number),
             GraphOp::Attention { .. } => lowering.attention(number),
             GraphOp::Add => lowering.add(number),
-            GraphOp::GatedSilu => lowering.gated(number),
+            GraphOp::Gated { .. } | GraphOp::GatedSilu => lowering.gated(number),
+            GraphOp::LayerNorm { eps, .. } => lowering.layer_norm(number, node.inputs[0], eps),
+            GraphOp::HeadNorm { head_dim, eps, .. } => lowering.head_norm(number, node.inputs[0], head_dim, eps),
+            GraphOp::Scale { .. } | GraphOp::SoftCap { .. } | GraphOp::Activate { .. } => lowering.element_wise(number),
             _ => return Err(CompileError::Unsupported { node: node.name.clone(), what: "this operation is not lowered".into() }),
         }
     }

@@ -1,9 +1,10 @@
 //! Operations on vectors, and the forms in which values are made.
 
 use lpu_isa::{Format, Hemisphere};
-use lpu_model::ValueId;
+use lpu_model::{Op as GraphOp, ValueId};
 
 use super::Lowering;
+use super::activate::{activated, gate_activation, unary};
 use super::demand::Form;
 use super::maker::{Made, Maker};
 use crate::Precision;
@@ -43,7 +44,8 @@ impl Lowering<'_> {
                 made => maker.hold(made),
             };
             let made = match node.op {
-                lpu_model::Op::Add => {
+                GraphOp::Scale { .. } | GraphOp::SoftCap { .. } | GraphOp::Activate { .. } => unary(maker, &node.op, y),
+                GraphOp::Add => {
                     let other = if node.inputs[0] == value { node.inputs[1] } else { node.inputs[0] };
                     let other = maker.input(self.plain(other)[tile]);
                     Made::Op(Op::Add, vec![y, other])
@@ -95,9 +97,9 @@ impl Lowering<'_> {
                 maker.park(Op::Mul, &[y, y], slot, None);
                 vec![slot]
             }
-            Form::Gate(_) => {
+            Form::Gate(number) => {
                 let slot = self.engine.slot();
-                let made = silu(maker, y);
+                let made = activated(maker, gate_activation(&plan.graph.nodes[number].op), y);
                 maker.hold_and_park(made, slot, None);
                 vec![slot]
             }
@@ -170,6 +172,123 @@ impl Lowering<'_> {
         }
     }
 
+    /// The sum over all lanes of vectors, times a factor, in every lane.
+    fn total(&mut self, what: &'static str, vectors: &[Slot], factor: f32) -> Slot {
+        let mut maker = self.maker();
+        let feeds: Vec<Feed> = vectors.iter().map(|&slot| maker.input(slot)).collect();
+        let sums = fold(&mut maker, Op::Add, &feeds);
+        let sum = match sums[..] {
+            [one] => maker.chain.reduce(Op::Add, Op::Max, &[one, one]),
+            _ => maker.chain.reduce(Op::Add, Op::Add, &sums),
+        };
+        let slot = self.engine.slot();
+        maker.park(Op::Mul, &[Feed::Node(sum), Feed::Immediate(factor)], slot, None);
+        self.chain_task(what, maker, 0, 1);
+        slot
+    }
+
+    pub(super) fn layer_norm(&mut self, number: usize, input: ValueId, eps: f32) {
+        let plan = self.plan;
+        let output = plan.graph.nodes[number].output;
+        let plain = self.plain(input);
+        let squares: Vec<Slot> = self.forms[&(input, Form::Squares(number))].iter().map(|slots| slots[0]).collect();
+        let share = (1.0 / plan.graph.value(input).width as f64) as f32;
+        let mean = self.total("a norm's mean", &plain, share);
+        let square = self.total("a norm's mean square", &squares, share);
+        let mut maker = self.maker();
+        let (mean_fed, square) = (maker.input(mean), maker.input(square));
+        let squared = maker.op(Op::Mul, &[mean_fed, mean_fed]);
+        let variance = maker.op(Op::Sub, &[square, squared]);
+        // Rounding must not take it below zero.
+        let variance = maker.op(Op::Max, &[variance, Feed::Immediate(0.0)]);
+        let shifted = maker.op(Op::Add, &[variance, Feed::Immediate(eps)]);
+        let factor = self.engine.slot();
+        maker.park(Op::Rsqrt, &[shifted], factor, None);
+        self.chain_task("a norm's factor", maker, 0, 1);
+        let count = plain.len();
+        for (tile, slot) in plain.into_iter().enumerate() {
+            let mut maker = self.maker();
+            let (x, mean, factor) = (maker.input(slot), maker.input(mean), maker.input(factor));
+            let centred = maker.op(Op::Sub, &[x, mean]);
+            let scaled = maker.op(Op::Mul, &[centred, factor]);
+            let weights = self.engine.constant(plan.norms[&number][tile]);
+            let weights = maker.input(weights);
+            let mut made = Made::Op(Op::Mul, vec![scaled, weights]);
+            if let Some(shifts) = plan.shifts.get(&number) {
+                let weighted = maker.hold(made);
+                let shift = self.engine.constant(shifts[tile]);
+                let shift = maker.input(shift);
+                made = Made::Op(Op::Add, vec![weighted, shift]);
+            }
+            self.deliver(&mut maker, output, tile, made);
+            self.chain_task("a norm", maker, tile, count);
+        }
+    }
+
+    /// Each head's factor is made in the head's own lanes; the factors of a vector's heads add up to one vector.
+    pub(super) fn head_norm(&mut self, number: usize, input: ValueId, head_dim: usize, eps: f32) {
+        let plan = self.plan;
+        let output = plan.graph.nodes[number].output;
+        let squares: Vec<Slot> = self.forms[&(input, Form::Squares(number))].iter().map(|slots| slots[0]).collect();
+        let heads = &plan.head_lanes[&number];
+        let mut factors: Vec<Vec<Slot>> = vec![Vec::new(); squares.len()];
+        for (index, tiles) in heads.iter().enumerate() {
+            let mut maker = self.maker();
+            let mut inside = Vec::new();
+            let mut lanes = Vec::new();
+            for &(tile, constant) in tiles {
+                let square = maker.input(squares[tile]);
+                let constant = self.engine.constant(constant);
+                lanes.push(maker.input(constant));
+                inside.push(maker.op(Op::Mul, &[square, lanes[lanes.len() - 1]]));
+            }
+            let sums = fold(&mut maker, Op::Add, &inside);
+            let sum = match sums[..] {
+                [one] => maker.chain.reduce(Op::Add, Op::Max, &[one, one]),
+                _ => maker.chain.reduce(Op::Add, Op::Add, &sums),
+            };
+            let mean = maker.op(Op::Mul, &[Feed::Node(sum), Feed::Immediate((1.0 / head_dim as f64) as f32)]);
+            let shifted = maker.op(Op::Add, &[mean, Feed::Immediate(eps)]);
+            let factor = maker.op(Op::Rsqrt, &[shifted]);
+            for (&(tile, _), lanes) in tiles.iter().zip(lanes) {
+                let slot = self.engine.slot();
+                maker.park(Op::Mul, &[factor, lanes], slot, None);
+                factors[tile].push(slot);
+            }
+            self.chain_task("a head's factor", maker, index, heads.len());
+        }
+        let plain = self.plain(input);
+        let count = plain.len();
+        for (tile, slot) in plain.into_iter().enumerate() {
+            let mut maker = self.maker();
+            let parts: Vec<Feed> = factors[tile].iter().map(|&slot| maker.input(slot)).collect();
+            let parts = fold(&mut maker, Op::Add, &parts);
+            let factor = match parts[..] {
+                [one] => one,
+                _ => maker.op(Op::Add, &parts),
+            };
+            let weights = self.engine.constant(plan.norms[&number][tile]);
+            let (x, weights) = (maker.input(slot), maker.input(weights));
+            let weighted = maker.op(Op::Mul, &[x, weights]);
+            self.deliver(&mut maker, output, tile, Made::Op(Op::Mul, vec![weighted, factor]));
+            self.chain_task("a norm of heads", maker, tile, count);
+        }
+    }
+
+    /// An operation on one vector at a time that could not be done where its operand was made.
+    pub(super) fn element_wise(&mut self, number: usize) {
+        let node = &self.plan.graph.nodes[number];
+        let slots = self.plain(node.inputs[0]);
+        let count = slots.len();
+        for (tile, slot) in slots.into_iter().enumerate() {
+            let mut maker = self.maker();
+            let x = maker.input(slot);
+            let made = unary(&mut maker, &node.op, x);
+            self.deliver(&mut maker, node.output, tile, made);
+            self.chain_task("an elementwise operation", maker, tile, count);
+        }
+    }
+
     pub(super) fn rotary(&mut self, number: usize) {
         let node = &self.plan.graph.nodes[number];
         let slots = self.plain(node.inputs[0]);
@@ -205,7 +324,7 @@ impl Lowering<'_> {
         for (tile, (gate, up)) in gate.into_iter().zip(up).enumerate() {
             let mut maker = self.maker();
             let (gate, up) = (maker.input(gate), maker.input(up));
-            let made = silu(&mut maker, gate);
+            let made = activated(&mut maker, gate_activation(&node.op), gate);
             let gate = maker.hold(made);
             self.deliver(&mut maker, node.output, tile, Made::Op(Op::Mul, vec![gate, up]));
             self.chain_task("a gated product", maker, tile, count);
@@ -269,13 +388,4 @@ impl Lowering<'_> {
         }
         activation
     }
-}
-
-/// x / (1 + e^-x).
-fn silu(maker: &mut Maker, x: Feed) -> Made {
-    let negated = maker.op(Op::Negate, &[x]);
-    let power = maker.op(Op::Exp, &[negated]);
-    let sum = maker.op(Op::Add, &[power, Feed::Immediate(1.0)]);
-    let share = maker.op(Op::Reciprocal, &[sum]);
-    Made::Op(Op::Mul, vec![share, x])
 }
