@@ -268,10 +268,12 @@ fn attending(number: usize, heads: Heads, scale: f32, vectors: &mut Vectors, sli
 
 impl Plan {
     fn inputs(&mut self, lanes: usize) {
-        for &value in &self.graph.inputs {
+        // Inputs that are read together stand in different slices.
+        let quads = [(Hemisphere::East, 0, 0), (Hemisphere::West, 0, 0), (Hemisphere::East, 1, 0), (Hemisphere::West, 1, 0)];
+        for (&value, quad) in self.graph.inputs.iter().zip(quads.into_iter().cycle()) {
             let vectors = self.layouts[&value].tiles.len();
             let name = region_name(&self.graph.value(value).name);
-            let places = self.vectors.input(name, (Hemisphere::East, 0, 0), Format::F32, vectors, lanes);
+            let places = self.vectors.input(name, quad, Format::F32, vectors, lanes);
             self.inputs.values.insert(value, places);
         }
         let (vectors, inputs) = (&mut self.vectors, &mut self.inputs);
