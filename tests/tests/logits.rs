@@ -68,9 +68,9 @@ fn compare(name: &str, precision: Precision, count: usize, most: f64) {
     assert!(worst <= most, "{name} {}: relative error {worst}", precision.name());
 }
 
-fn all(names: &[&str], count: usize) {
+fn all(names: &[&str], count: usize, most: f64) {
     for name in names {
-        compare(name, Precision::F16, count, 0.01);
+        compare(name, Precision::F16, count, most);
         compare(name, Precision::W8A8, count, 0.10);
         compare(name, Precision::W8A16, count, 0.05);
     }
@@ -78,19 +78,19 @@ fn all(names: &[&str], count: usize) {
 
 #[test]
 fn eight_tokens_agree_with_the_reference() {
-    all(CHECKPOINTS, 8);
+    all(CHECKPOINTS, 8, 0.01);
 }
 
 /// More tokens than the sliding windows are long.
 #[test]
 fn twelve_tokens_of_every_family_agree_with_the_reference() {
-    all(FAMILIES, 12);
+    all(FAMILIES, 12, 0.003);
 }
 
 /// The 40-token comparison; `.ci/run` runs it in release.
 #[test]
 #[ignore = "slow: 1,800 decode steps"]
 fn forty_tokens_agree_with_the_reference() {
-    all(CHECKPOINTS, 40);
-    all(FAMILIES, 40);
+    all(CHECKPOINTS, 40, 0.01);
+    all(FAMILIES, 40, 0.003);
 }

@@ -23,7 +23,7 @@ fn session(name: &str, precision: Precision) -> Session {
 #[test]
 fn the_checker_finds_compiled_programs_legal() {
     let tsp = chip::preset("tsp-v1").unwrap();
-    for name in ["plain", "gqa", "odd", "wide", "wide_head", "deep"] {
+    for name in ["plain", "gqa", "odd", "wide", "wide_head", "deep", "qwen3", "gemma2", "gpt2", "gpt_neox", "olmo2", "granite"] {
         for precision in [Precision::F16, Precision::W8A8, Precision::W8A16] {
             for context in [1, 48, 336] {
                 let compiled = compiler::compile(&checkpoint(name), &tsp, &Options { precision, context }).unwrap();

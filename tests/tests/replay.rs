@@ -18,7 +18,7 @@ fn folder(name: &str) -> PathBuf {
 #[test]
 fn compiled_decode_steps_are_equal() {
     let tsp = chip::preset("tsp-v1").unwrap();
-    for name in ["plain", "gqa", "odd", "wide", "wide_head", "deep"] {
+    for name in ["plain", "gqa", "odd", "wide", "wide_head", "deep", "qwen3", "gemma2", "gpt2", "gpt_neox"] {
         let checkpoint = Checkpoint::open(&folder(name)).unwrap();
         for precision in [Precision::F16, Precision::W8A8] {
             let compiled = compiler::compile(&checkpoint, &tsp, &Options { precision, context: CONTEXT }).unwrap();
@@ -27,6 +27,10 @@ fn compiled_decode_steps_are_equal() {
                 let mut row = vec![0.0; checkpoint.config.hidden];
                 checkpoint.embedding_row(5 + 7 * position as u32, &mut row).unwrap();
                 for (region, bytes) in compiler::host::inputs(&checkpoint.config, tsp.lanes(), CONTEXT, position, &row) {
+                    pair.input(&region, &bytes);
+                }
+                if checkpoint.position_row(position as u32, &mut row).unwrap() {
+                    let (region, bytes) = compiler::host::position(tsp.lanes(), &row);
                     pair.input(&region, &bytes);
                 }
                 assert_eq!(pair.run(), Ok(true), "{name} {} token {position}", precision.name());

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use lpu_chip::Chip;
 use lpu_isa::{DelayClass, Hemisphere};
-use lpu_model::{Graph, Op, ValueId};
+use lpu_model::{Activation, Graph, Op, ValueId};
 
 use crate::Precision;
 
@@ -32,6 +32,7 @@ pub fn bound(graph: &Graph, chip: &Chip, precision: Precision, context: usize) -
     let weight_bytes = if precision == Precision::F16 { 2 } else { 1 };
     let delay = |class| u64::from(chip.delay(class));
     let simple = delay(DelayClass::VxmSimple);
+    let special = delay(DelayClass::VxmSpecial);
     let to_planes = u64::from(chip.mxm_position(Hemisphere::East).unsigned_abs());
     let to_switch = u64::from(chip.sxm_position(Hemisphere::East).unsigned_abs());
     let pass = 2 * to_planes + delay(DelayClass::MxmPass);
@@ -50,14 +51,30 @@ pub fn bound(graph: &Graph, chip: &Chip, precision: Precision, context: usize) -
                 bytes += 2 * 2 * (context * kv_heads * head_dim) as u64;
                 2 * pass + across + delay(DelayClass::VxmSpecial) + 2 * simple
             }
-            Op::RmsNorm { .. } => simple + pass.min(across) + delay(DelayClass::VxmSpecial),
+            Op::RmsNorm { .. } => simple + pass.min(across) + special,
             Op::Rotary { .. } => 2 * simple,
             Op::Add => simple,
-            Op::GatedSilu => 2 * delay(DelayClass::VxmSpecial) + 3 * simple,
+            Op::HeadNorm { .. } => simple + pass.min(across) + special,
+            // The mean has to be there before the deviations from it, or before the variance.
+            Op::LayerNorm { .. } => 2 * simple + pass.min(across) + special,
+            Op::Scale { .. } => simple,
+            Op::SoftCap { .. } => special + 2 * simple,
+            Op::Activate { activation } => activation_path(activation, special, simple),
+            Op::Gated { activation } => activation_path(activation, special, simple) + simple,
             _ => 0,
         };
         done.insert(node.output, start + cost);
     }
     let a_cycle = 2 * u64::from(chip.streams()) * chip.lanes() as u64;
     Bound { bytes: bytes.div_ceil(a_cycle), path: done.values().max().copied().unwrap_or(0) }
+}
+
+/// What every way of computing an activation takes at least.
+fn activation_path(activation: Activation, special: u64, simple: u64) -> u64 {
+    match activation {
+        // exp, 1 +, reciprocal, times x.
+        Activation::Silu => 2 * special + 2 * simple,
+        // One transcendental function, and the product with x.
+        _ => special + simple,
+    }
 }

@@ -48,21 +48,21 @@ pub struct Host {
     pub config: Config,
     /// `tokenizer.json`, if there is one.
     pub tokenizer: Option<Vec<u8>>,
-    /// The embedding table, fp32 rows.
-    embedding: Embedding,
+    /// The embedding table, fp32 rows, and behind it the table of learned positions of a model that has one.
+    rows: Rows,
 }
 
-/// Bytes of the embedding table, in memory or in a mapped file.
-enum Embedding {
+/// Bytes of tables of rows, in memory or in a mapped file.
+enum Rows {
     Owned(Vec<u8>),
     Mapped(Arc<Mmap>, Range<usize>),
 }
 
-impl Embedding {
+impl Rows {
     fn bytes(&self) -> &[u8] {
         match self {
-            Embedding::Owned(bytes) => bytes,
-            Embedding::Mapped(file, range) => &file[range.clone()],
+            Rows::Owned(bytes) => bytes,
+            Rows::Mapped(file, range) => &file[range.clone()],
         }
     }
 }
@@ -74,30 +74,43 @@ impl Host {
     /// [`ModelError`] when a row cannot be read.
     pub fn new(checkpoint: &Checkpoint, precision: Precision, context: usize, lower_bound: u64) -> Result<Self, ModelError> {
         let config = checkpoint.config.clone();
-        let mut embedding = Vec::with_capacity(config.vocab * config.hidden * 4);
+        let mut rows = Vec::with_capacity((config.vocab + config.learned_positions.unwrap_or(0)) * config.hidden * 4);
         let mut row = vec![0.0f32; config.hidden];
         for token in 0..config.vocab as u32 {
             checkpoint.embedding_row(token, &mut row)?;
-            embedding.extend(row.iter().flat_map(|value| value.to_le_bytes()));
+            rows.extend(row.iter().flat_map(|value| value.to_le_bytes()));
+        }
+        for position in 0..config.learned_positions.unwrap_or(0) as u32 {
+            checkpoint.position_row(position, &mut row)?;
+            rows.extend(row.iter().flat_map(|value| value.to_le_bytes()));
         }
         let tokenizer = checkpoint.tokenizer_json().map(<[u8]>::to_vec);
-        Ok(Self {
-            name: checkpoint.name().to_owned(),
-            precision,
-            context,
-            lower_bound,
-            config,
-            tokenizer,
-            embedding: Embedding::Owned(embedding),
-        })
+        let rows = Rows::Owned(rows);
+        Ok(Self { name: checkpoint.name().to_owned(), precision, context, lower_bound, config, tokenizer, rows })
     }
 
     /// The raw embedding row of a token; nothing where there is no such token.
     #[must_use]
     pub fn embedding_row(&self, token: u32) -> Option<Vec<f32>> {
+        if token as usize >= self.config.vocab {
+            return None;
+        }
+        self.row(token as usize)
+    }
+
+    /// The row of a learned position; nothing where there is no such position, or the model has none.
+    #[must_use]
+    pub fn position_row(&self, position: usize) -> Option<Vec<f32>> {
+        if position >= self.config.learned_positions? {
+            return None;
+        }
+        self.row(self.config.vocab + position)
+    }
+
+    fn row(&self, row: usize) -> Option<Vec<f32>> {
         let width = self.config.hidden * 4;
-        let start = (token as usize).checked_mul(width)?;
-        let bytes = self.embedding.bytes().get(start..start.checked_add(width)?)?;
+        let start = row.checked_mul(width)?;
+        let bytes = self.rows.bytes().get(start..start.checked_add(width)?)?;
         Some(bytes.chunks_exact(4).map(|value| f32::from_le_bytes([value[0], value[1], value[2], value[3]])).collect())
     }
 
@@ -117,7 +130,7 @@ impl Host {
         let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
         bytes.extend(header);
         bytes.extend(tokenizer);
-        bytes.extend(self.embedding.bytes());
+        bytes.extend(self.rows.bytes());
         bytes
     }
 
@@ -126,16 +139,16 @@ impl Host {
     /// # Errors
     /// [`PackageError`] when it is empty or damaged.
     pub fn parse(bytes: &[u8]) -> Result<Self, PackageError> {
-        Self::read(bytes, |embedding| Embedding::Owned(embedding.to_vec()))
+        Self::read(bytes, |rows| Rows::Owned(rows.to_vec()))
     }
 
-    /// Reads a section of a mapped file, whose embedding table stays there.
+    /// Reads a section of a mapped file, whose tables of rows stay there.
     pub(crate) fn mapped(file: &Arc<Mmap>, section: Range<usize>) -> Result<Self, PackageError> {
         let end = section.end;
-        Self::read(&file[section], |embedding| Embedding::Mapped(Arc::clone(file), end - embedding.len()..end))
+        Self::read(&file[section], |rows| Rows::Mapped(Arc::clone(file), end - rows.len()..end))
     }
 
-    fn read(bytes: &[u8], keep: impl FnOnce(&[u8]) -> Embedding) -> Result<Self, PackageError> {
+    fn read(bytes: &[u8], keep: impl FnOnce(&[u8]) -> Rows) -> Result<Self, PackageError> {
         if bytes.is_empty() {
             return Err(PackageError::NoModel);
         }
@@ -144,11 +157,12 @@ impl Host {
         let length = usize::try_from(u64::from_le_bytes(*length)).map_err(|_| damaged("its length is absurd"))?;
         let (header, rest) = rest.split_at_checked(length).ok_or_else(|| damaged("its header is longer than the section"))?;
         let header: Header = serde_json::from_slice(header).map_err(|error| PackageError::Damaged(error.to_string()))?;
-        let (tokenizer, embedding) =
+        let (tokenizer, rows) =
             rest.split_at_checked(header.tokenizer_bytes).ok_or_else(|| damaged("its tokenizer is longer than the section"))?;
         let config = Config::from_json(header.config.as_bytes())?;
-        if embedding.len() as u128 != config.vocab as u128 * config.hidden as u128 * 4 {
-            return Err(damaged("its embedding table does not match its config"));
+        let count = config.vocab as u128 + config.learned_positions.unwrap_or(0) as u128;
+        if rows.len() as u128 != count * config.hidden as u128 * 4 {
+            return Err(damaged("its tables of rows do not match its config"));
         }
         Ok(Self {
             precision: Precision::parse(&header.precision).ok_or_else(|| damaged("its number format is unknown"))?,
@@ -157,7 +171,7 @@ impl Host {
             lower_bound: header.lower_bound,
             config,
             tokenizer: (!tokenizer.is_empty()).then(|| tokenizer.to_vec()),
-            embedding: keep(embedding),
+            rows: keep(rows),
         })
     }
 }

@@ -48,6 +48,12 @@ pub enum SessionError {
         /// Tokens that the program holds.
         context: usize,
     },
+    /// All learned positions are used.
+    #[error("the model has learned {positions} positions and all are used; feed fewer tokens")]
+    NoPosition {
+        /// Positions that the model has learned.
+        positions: usize,
+    },
     /// No such token.
     #[error("token id {token} is out of range; ids run from 0 to {last}")]
     NoToken {
@@ -212,7 +218,12 @@ impl Session {
         let vocab = self.host.config.vocab;
         let row = self.host.embedding_row(token).ok_or(SessionError::NoToken { token, last: vocab - 1 })?;
         let program = &self.programs[0];
-        for (region, bytes) in host::inputs(&self.host.config, self.chip.lanes(), context, self.position, &row) {
+        let mut inputs = host::inputs(&self.host.config, self.chip.lanes(), context, self.position, &row);
+        if let Some(positions) = self.host.config.learned_positions {
+            let row = self.host.position_row(self.position).ok_or(SessionError::NoPosition { positions })?;
+            inputs.push(host::position(self.chip.lanes(), &row));
+        }
+        for (region, bytes) in inputs {
             self.engine.write_input(program, &region, &bytes)?;
         }
         let Ran { cycles, .. } = run(&mut self.engine)?;

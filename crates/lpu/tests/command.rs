@@ -52,6 +52,20 @@ fn a_gguf_file_runs_and_compiles_like_a_folder() {
 }
 
 #[test]
+fn learned_positions_are_fed_from_folder_and_file_and_end() {
+    let file = scratch("gpt2").join("gpt2.lpb").display().to_string();
+    let model = root("tests/checkpoints/gpt2");
+    let feed = ["--tokens", "5,6,7", "--max-tokens", "5", "--ignore-eos", "--json"];
+    json(&lpu(&["compile", &model, "-o", &file, "--context", "64", "--json"]));
+    let direct = json(&lpu(&[&["generate", &model, "--context", "64"], &feed[..]].concat()));
+    let loaded = json(&lpu(&[&["generate", &file], &feed[..]].concat()));
+    assert_eq!((&direct["tokens"], &direct["hash"]), (&loaded["tokens"], &loaded["hash"]));
+    let refused = lpu(&["generate", &model, "--tokens", "1", "--max-tokens", "49"]);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("more than the 48 positions that the model has learned"));
+}
+
+#[test]
 fn a_compiled_file_gives_the_tokens_of_its_folder() {
     let folder = scratch("compiled");
     let file = folder.join("gqa.lpb").display().to_string();

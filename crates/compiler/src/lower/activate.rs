@@ -26,7 +26,7 @@ pub(super) fn unary(maker: &mut Maker, op: &GraphOp, x: Feed) -> Made {
 pub(super) fn gate_activation(op: &GraphOp) -> Activation {
     match *op {
         GraphOp::Gated { activation } => activation,
-        _ => Activation::Silu,
+        ref other => unreachable!("{other:?} has no gate"),
     }
 }
 

@@ -98,7 +98,7 @@ impl Demands {
                         ask(last, Form::Plain);
                     }
                 }
-                Op::Gated { .. } | Op::GatedSilu => {
+                Op::Gated { .. } => {
                     let [gate, up] = [node.inputs[0], node.inputs[1]];
                     if gate != up && fusable(up) {
                         ask(gate, Form::Gate(number));

@@ -108,7 +108,7 @@ pub(crate) fn lower(plan: &Plan, chip: &Chip, precision: Precision, tokens: usiz
             GraphOp::Rotary { .. } => lowering.rotary(number),
             GraphOp::Attention { .. } => lowering.attention(number),
             GraphOp::Add => lowering.add(number),
-            GraphOp::Gated { .. } | GraphOp::GatedSilu => lowering.gated(number),
+            GraphOp::Gated { .. } => lowering.gated(number),
             GraphOp::LayerNorm { eps, .. } => lowering.layer_norm(number, node.inputs[0], eps),
             GraphOp::HeadNorm { head_dim, eps, .. } => lowering.head_norm(number, node.inputs[0], head_dim, eps),
             GraphOp::Scale { .. } | GraphOp::SoftCap { .. } | GraphOp::Activate { .. } => lowering.element_wise(number),

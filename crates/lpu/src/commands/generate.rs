@@ -223,6 +223,17 @@ impl Generate {
                 Prepared { session: Session::compile_for(checkpoint, &chip, &options, &engines)?, prompt, text, tokenizer }
             }
         };
+        let fed = self.fed(prepared.prompt.len());
+        if let Some(positions) = prepared.session.host().config.learned_positions
+            && fed > positions
+        {
+            return Err(format!(
+                "{} prompt tokens and {} generated feed {fed}, more than the {positions} positions that the model has learned; lower --max-tokens",
+                prepared.prompt.len(),
+                self.max_tokens
+            )
+            .into());
+        }
         spinner.finish_and_clear();
         Ok(prepared)
     }

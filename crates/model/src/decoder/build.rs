@@ -2,7 +2,7 @@
 
 use super::{Attention, Decoder, FeedForward, HeadNorm, Layer, Norm, Projection};
 use crate::Config;
-use crate::graph::{Activation, Block, Builder, Cache, Op, ValueId};
+use crate::graph::{Block, Builder, Cache, Op, ValueId};
 
 impl Decoder {
     /// Adds the whole decode step to an empty builder.
@@ -143,11 +143,7 @@ impl FeedForward {
                 let gate = gate.build(builder, block, "gate", input);
                 let up = up.build(builder, block, "up", input);
                 let width = builder.width(gate);
-                let op = match *activation {
-                    Activation::Silu => Op::GatedSilu,
-                    activation => Op::Gated { activation },
-                };
-                let gated = builder.node(block, "gated", op, &[gate, up], width);
+                let gated = builder.node(block, "gated", Op::Gated { activation: *activation }, &[gate, up], width);
                 down.build(builder, block, "down", gated)
             }
             FeedForward::Plain { up, down, activation } => {

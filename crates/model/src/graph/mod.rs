@@ -169,9 +169,7 @@ pub enum Op {
         /// The function.
         activation: Activation,
     },
-    /// Inputs gate, up. `y = gate / (1 + exp(-gate)) * up`.
-    GatedSilu,
-    /// Inputs gate, up. `y = activation(gate) * up`, with a function other than SiLU.
+    /// Inputs gate, up. `y = activation(gate) * up`.
     Gated {
         /// The function.
         activation: Activation,

@@ -83,7 +83,6 @@ fn operation(op: &Op, inputs: &str, weights: &Weights) -> String {
         Op::Scale { factor } => format!("scale({inputs}) factor={factor}"),
         Op::SoftCap { cap } => format!("soft_cap({inputs}) cap={cap}"),
         Op::Activate { activation } => format!("{activation}({inputs})"),
-        Op::GatedSilu => format!("gated_silu({inputs})"),
         Op::Gated { activation } => format!("gated_{activation}({inputs})"),
         Op::Route { active, normalise } => format!("route({inputs}) active={active} normalise={normalise}"),
         Op::Experts { gate, up, down, activation, active } => {
