@@ -321,7 +321,13 @@ impl<'a> Engine<'a> {
             let chain = spaced.as_ref().unwrap_or(chain);
             let at_vxm = |(index, input): (usize, &Parked)| self.at_vxm(input.ready).saturating_sub(chain.first_use(index));
             let from = inputs.iter().enumerate().map(at_vxm).max().unwrap_or(0).max(self.at_vxm(0));
+            // Words are taken from the banks in turn, so one left out on a side moves all results there to the other bank.
+            let sides = Hemisphere::BOTH.into_iter().enumerate().filter(|(bit, _)| round >> bit & 1 == 1);
+            let skipped: Vec<Parked> = sides.filter_map(|(_, side)| self.vectors.scratch(4, side).ok()).collect();
             let outputs: Vec<Parked> = task.outputs.iter().map(|out| self.scratch(out)).collect::<Result<_, _>>()?;
+            for place in &skipped {
+                self.vectors.give_back(place);
+            }
             let within = if round + 1 == ROUNDS { SEARCH } else { 128 };
             let found = self.scheduler.place_within(from, within, |scheduler, start| {
                 let mut outputs = outputs.clone();
