@@ -34,12 +34,13 @@ impl Scores {
     }
 }
 
-/// Sums over the tokens of one tile of weights times values. Inputs: the moment, then the weights of each head; outputs: one
-/// vector a head, in which only the lanes of its key-value head mean something.
+/// Passes of several vectors through one tile, each result parked: mixing the values of a tile of tokens by weight, or summing over
+/// lanes. Inputs: the vectors, then the moment from which on the tile may be read, if there is one; outputs: one vector each.
 #[derive(Clone, Debug)]
 pub(crate) struct Mix {
     pub(crate) set: PlaneSet,
     pub(crate) parts: Vec<Part>,
+    pub(crate) orientation: Orientation,
 }
 
 impl Engine<'_> {
@@ -117,16 +118,17 @@ impl Engine<'_> {
 
     pub(crate) fn put_mix(&mut self, task: &Task, mix: &Mix) -> Result<(), CompileError> {
         let set = mix.set;
-        let readable = self.ready(task.inputs[0]).unwrap_or(0);
-        let load = Load { set, parts: &mix.parts, orientation: Orientation::In, readable };
+        let (vectors, moment) = task.inputs.split_at(task.outputs.len());
+        let readable = moment.iter().filter_map(|&moment| self.ready(moment)).max().unwrap_or(0);
+        let load = Load { set, parts: &mix.parts, orientation: mix.orientation, readable };
         let ready = self.planes.load(&mut self.scheduler, &load)?;
-        for (out, &weights) in task.outputs.iter().zip(&task.inputs[1..]) {
-            let weights = self.place(weights);
+        for (out, &vector) in task.outputs.iter().zip(vectors) {
+            let vector = self.place(vector);
             let output = self.scratch(out)?;
-            let from = ready.max(pass_from(&self.scheduler, set.side, &weights));
+            let from = ready.max(pass_from(&self.scheduler, set.side, &vector));
             let (at, place) = self.scheduler.place(task.what, from, |scheduler, at| {
                 let mut place = output.clone();
-                pass(scheduler, set, &weights, at, &[Result32::Emit], |scheduler, emission| {
+                pass(scheduler, set, &vector, at, &[Result32::Emit], |scheduler, emission| {
                     scheduler.park(&mut place, emission.position, emission.cycle)
                 })?;
                 Some((at, place))

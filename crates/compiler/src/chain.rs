@@ -279,11 +279,11 @@ impl Chain {
         self.op(combine, &[left, right])
     }
 
-    /// The result of `op` on `sources` and all its shifts by 1 to `count - 1`.
+    /// The result of `op` on `sources`, shifted by all distances from 0 to `count - 1`: the unshifted one takes the same way, so that no
+    /// latch has to hold it.
     fn all_distances(&mut self, op: Op, sources: &[Feed], across: bool, count: usize) -> Vec<Node> {
         let mut found = Vec::new();
-        let mut by = 1;
-        let mut itself = None;
+        let mut by = 0;
         let mut behind = None;
         while by < count {
             for side in Hemisphere::BOTH {
@@ -292,7 +292,6 @@ impl Chain {
                 }
                 let sent = self.alu(op, sources, Sink::Switch(side), behind);
                 behind = Some((sent, 0));
-                itself.get_or_insert(sent);
                 for _ in 0..self.switch_units.min(count - by) {
                     found.push(self.shift(sent, side, across, by as i16));
                     by += 1;
@@ -300,34 +299,29 @@ impl Chain {
             }
             behind = behind.map(|(sent, _)| (sent, 1));
         }
-        found.push(itself.unwrap_or_else(|| self.op(op, sources)));
         found
     }
 
-    /// Combines the nodes in a tree down to the last two, which the caller combines.
-    fn tree(&mut self, combine: Op, nodes: Vec<Node>) -> (Feed, Feed) {
-        let is_shift = |chain: &Self, node: Node| matches!(chain.nodes[node], Kind::Shift { .. });
-        let (mut passing, mut held): (Vec<Node>, Vec<Node>) = nodes.into_iter().partition(|&node| is_shift(self, node));
+    /// Combines the nodes in a tree down to the last two, which the caller combines. Shifted values pass once, so those that pass
+    /// together are combined as they come; an odd one waits in a latch.
+    fn tree(&mut self, combine: Op, mut passing: Vec<Node>) -> (Feed, Feed) {
         passing.sort_by_key(|&node| self.timing.done[node]);
-        let mut index = 0;
-        while index < passing.len() && passing.len() - index + held.len() > 2 {
-            let first = passing[index];
-            let partner = passing.get(index + 1).copied().filter(|&other| self.timing.done[other] == self.timing.done[first]);
-            index += 1;
-            let second = match partner {
-                Some(other) => {
-                    index += 1;
-                    other
-                }
-                None => {
-                    let waiting = held.iter().position(|&node| self.timing.done[node] <= self.timing.done[first]);
-                    held.remove(waiting.expect("the unshifted value waits in its latch"))
-                }
-            };
-            let sum = self.op(combine, &[Feed::Node(first), Feed::Node(second)]);
-            held.push(sum);
+        let done = |chain: &Self, node: Node| chain.timing.done[node];
+        if let [first, second] = passing[..]
+            && done(self, first) == done(self, second)
+        {
+            return (Feed::Node(first), Feed::Node(second));
         }
-        let mut rest: Vec<Node> = passing.drain(index..).chain(held).collect();
+        let mut rest = Vec::new();
+        let together: Vec<Vec<Node>> = passing.chunk_by(|&a, &b| done(self, a) == done(self, b)).map(<[Node]>::to_vec).collect();
+        for pair in together.iter().flat_map(|group| group.chunks(2)) {
+            let first = Feed::Node(pair[0]);
+            rest.push(match (pair, combine) {
+                (&[_, second], _) => self.op(combine, &[first, Feed::Node(second)]),
+                (_, Op::Max) => self.op(Op::Max, &[first, first]),
+                _ => self.op(Op::Add, &[first, Feed::Immediate(0.0)]),
+            });
+        }
         while rest.len() > 2 {
             rest.sort_by_key(|&node| self.timing.done[node]);
             let second = rest.remove(1);

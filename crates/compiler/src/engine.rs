@@ -196,7 +196,8 @@ impl<'a> Engine<'a> {
         let ready = task.inputs.iter().filter_map(|&input| self.ready(input)).max().unwrap_or(0);
         let on_planes = |sets: &[PlaneSet]| {
             let edge = u64::from(self.scheduler.chip.mxm_position(Hemisphere::East).unsigned_abs());
-            let free = sets.iter().map(|&set| self.planes.free(set)).max().unwrap_or(0);
+            // Work on planes of both sides comes up when the first of them is free; else work on one side would always go first.
+            let free = sets.iter().map(|&set| self.planes.free(set)).min().unwrap_or(0);
             free.max(ready + self.scheduler.delay(DelayClass::MemRead) + edge)
         };
         match &task.work {

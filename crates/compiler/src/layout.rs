@@ -1,6 +1,7 @@
 //! Layouts: which element of a value stands in which lane of which vector.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use lpu_model::{Graph, Node, Op, ValueId};
 
@@ -33,7 +34,8 @@ pub(crate) struct Heads {
     /// Elements of a head that are rotated.
     rotary_dim: usize,
     a_key_group: usize,
-    a_value_group: usize,
+    /// Elements of all key-value heads, one after another, that each group of values holds.
+    values: Vec<Range<usize>>,
 }
 
 impl Heads {
@@ -48,8 +50,13 @@ impl Heads {
             _ => 0,
         };
         let even = |fits: usize| kv_heads.div_ceil(kv_heads.div_ceil(fits));
-        let (a_key_group, a_value_group) = (even(lanes / head_dim.div_ceil(2)), even(lanes / head_dim));
-        Ok(Some(Self { kv_heads, ranks: heads / kv_heads, head_dim, rotary_dim, a_key_group, a_value_group }))
+        let all = kv_heads * head_dim;
+        // Whole heads where that takes no more vectors; else heads are cut at the ends of vectors.
+        let whole = even(lanes / head_dim) * head_dim;
+        let a_group = if all.div_ceil(lanes) < all.div_ceil(whole) { lanes } else { whole };
+        let values = (0..all).step_by(a_group).map(|first| first..(first + a_group).min(all)).collect();
+        let a_key_group = even(lanes / head_dim.div_ceil(2));
+        Ok(Some(Self { kv_heads, ranks: heads / kv_heads, head_dim, rotary_dim, a_key_group, values }))
     }
 
     /// Lanes of half a head.
@@ -74,7 +81,7 @@ impl Heads {
 
     /// Groups of values.
     pub(crate) fn value_groups(&self) -> usize {
-        self.kv_heads.div_ceil(self.a_value_group)
+        self.values.len()
     }
 
     /// Key-value heads of a group of keys.
@@ -82,9 +89,14 @@ impl Heads {
         group * self.a_key_group..((group + 1) * self.a_key_group).min(self.kv_heads)
     }
 
-    /// Key-value heads of a group of values.
-    pub(crate) fn value_members(&self, group: usize) -> std::ops::Range<usize> {
-        group * self.a_value_group..((group + 1) * self.a_value_group).min(self.kv_heads)
+    /// Key-value heads of a group of values, and the lanes in which each has elements.
+    pub(crate) fn value_members(&self, group: usize) -> impl Iterator<Item = (usize, Range<usize>)> + '_ {
+        let Range { start, end } = self.values[group].clone();
+        let heads = start / self.head_dim..end.div_ceil(self.head_dim);
+        heads.map(move |head| {
+            let (first, last) = (head * self.head_dim, (head + 1) * self.head_dim);
+            (head, first.max(start) - start..last.min(end) - start)
+        })
     }
 
     fn tile(&self, members: std::ops::Range<usize>, head: impl Fn(usize) -> usize, elements: &[Option<usize>]) -> Vec<Option<u32>> {
@@ -106,15 +118,14 @@ impl Heads {
         Layout { tiles }
     }
 
-    /// Whole heads: for each group and rank one vector.
+    /// Heads one after another: for each group and rank one vector.
     fn whole(&self, ranks: usize) -> Layout {
-        let elements: Vec<Option<usize>> = (0..self.head_dim).map(Some).collect();
-        let mut tiles = Vec::new();
-        for group in 0..self.value_groups() {
-            for rank in 0..ranks {
-                tiles.push(self.tile(self.value_members(group), |member| member * ranks + rank, &elements));
-            }
-        }
+        let element = |rank: usize, at: usize| {
+            let (head, element) = (at / self.head_dim, at % self.head_dim);
+            Some(((head * ranks + rank) * self.head_dim + element) as u32)
+        };
+        let tile = |(group, rank): (&Range<usize>, usize)| group.clone().map(|at| element(rank, at)).collect();
+        let tiles = self.values.iter().flat_map(|group| (0..ranks).map(move |rank| (group, rank))).map(tile).collect();
         Layout { tiles }
     }
 }

@@ -1,10 +1,11 @@
 //! The plan of a model: every tile of every matrix with its plane and its places, the constants, and the host's inputs.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use lpu_chip::Chip;
 use lpu_isa::{Format, Hemisphere, WindowBits};
-use lpu_model::{Checkpoint, Graph, Op, ValueId};
+use lpu_model::{Block, Checkpoint, Graph, Op, ValueId};
 use smallvec::SmallVec;
 
 use crate::error::CompileError;
@@ -29,11 +30,13 @@ pub(crate) struct OutputVector {
     pub(crate) bias: Option<usize>,
 }
 
-/// Output vectors that share planes and activations: `(node, vector)` of one, or of the two planes of a pair.
+/// Tiles of output vectors that share planes and activations: `(node, vector)` of one, or of the two planes of a pair.
 #[derive(Clone, Debug)]
 pub(crate) struct Unit {
     pub(crate) set: PlaneSet,
     pub(crate) input: ValueId,
+    /// Vectors of the input whose tiles are here; the rest are in other units.
+    pub(crate) tiles: Range<usize>,
     pub(crate) members: SmallVec<[(usize, usize); 2]>,
 }
 
@@ -45,8 +48,8 @@ pub(crate) struct Attending {
     pub(crate) mask: String,
     /// By member of a key group: scale in its half-head lanes, 0 elsewhere.
     pub(crate) queries: Vec<usize>,
-    /// By member of a value group: 1 in its lanes, 0 elsewhere.
-    pub(crate) outputs: Vec<usize>,
+    /// By value group and member: 1 in its lanes, 0 elsewhere.
+    pub(crate) outputs: Vec<Vec<usize>>,
     /// By key group: entries of first halves (east) and second halves (west).
     pub(crate) keys: Vec<[[Rows; 2]; 2]>,
     /// By value group.
@@ -79,6 +82,8 @@ pub(crate) struct Plan {
     pub(crate) head_lanes: BTreeMap<usize, Vec<Vec<(usize, usize)>>>,
     pub(crate) attentions: BTreeMap<usize, Attending>,
     pub(crate) inputs: Inputs,
+    /// By side: tiles of ones, a word a slice, for sums over lanes.
+    pub(crate) ones: [Vec<Part>; 2],
     pub(crate) vectors: Vectors,
     pub(crate) window: WindowBits,
     /// The context rounded up to whole rows of key-value slices.
@@ -120,7 +125,8 @@ fn needs(
                 for group in 0..shape.value_groups() {
                     needs.entries[index(value_side(number, group))] += 1;
                 }
-                needs.constants += (lanes / head_dim + 2 * lanes / head_dim + 2) as u64;
+                needs.constants += (2 * lanes / head_dim + 1) as u64
+                    + (0..shape.value_groups()).map(|group| shape.value_members(group).count() as u64).sum::<u64>();
                 needs.alive = needs.alive.max(heads as u64 * (4 * tokens + 3));
             }
             Op::Linear { .. } => {
@@ -137,6 +143,7 @@ fn needs(
         }
         needs.alive = needs.alive.max(tiles(node.output) * 6);
     }
+    needs.weight_rows += if needs.entries[0] > 0 { 64 } else { 0 };
     needs.alive += graph.outputs.iter().map(|&value| tiles(value)).sum::<u64>() + 128;
     let mut windows: Vec<Option<usize>> = Vec::new();
     for node in &graph.nodes {
@@ -188,12 +195,16 @@ pub(crate) fn plan(checkpoint: &Checkpoint, graph: Graph, chip: &Chip, options: 
         head_lanes: BTreeMap::new(),
         attentions: BTreeMap::new(),
         inputs: Inputs::default(),
+        ones: [Vec::new(), Vec::new()],
         vectors: Vectors::new(chip, whole),
         window: WindowBits(slices.window_bits()),
         context,
         graph,
     };
     plan.inputs(lanes);
+    if needs.entries[0] > 0 {
+        plan.ones(lanes, &mut slices)?;
+    }
     plan.units(chip, options.precision);
     plan.matrices(checkpoint, options.precision, &mut slices)?;
     for (number, node) in plan.graph.nodes.iter().enumerate() {
@@ -250,16 +261,14 @@ fn head_lanes(layout: &Layout, heads: usize, head_dim: usize, vectors: &mut Vect
 }
 
 fn attending(number: usize, heads: Heads, scale: f32, vectors: &mut Vectors, slices: &mut WeightSlices) -> Attending {
-    let mut spans = |members: usize, width: usize, value: f32| -> Vec<usize> {
-        let span = |member: usize| {
-            let mut vector = vec![0.0; members * width];
-            vector[member * width..(member + 1) * width].fill(value);
-            vectors.constant(&vector)
-        };
-        (0..members).map(span).collect()
+    let mut span = |lanes: Range<usize>, value: f32| {
+        let mut vector = vec![0.0; lanes.end];
+        vector[lanes].fill(value);
+        vectors.constant(&vector)
     };
-    let queries = spans(heads.key_members(0).len(), heads.half(), scale);
-    let outputs = spans(heads.value_members(0).len(), heads.head_dim, 1.0);
+    let half = heads.half();
+    let queries = (0..heads.key_members(0).len()).map(|member| span(member * half..(member + 1) * half, scale)).collect();
+    let outputs = (0..heads.value_groups()).map(|group| heads.value_members(group).map(|(_, lanes)| span(lanes, 1.0)).collect()).collect();
     let keys = (0..heads.key_groups()).map(|_| Hemisphere::BOTH.map(|side| slices.cache_entry(side))).collect();
     let value_side: Vec<Hemisphere> = (0..heads.value_groups()).map(|group| value_side(number, group)).collect();
     let values = value_side.iter().map(|&side| slices.cache_entry(side)).collect();
@@ -295,11 +304,21 @@ impl Plan {
         }
     }
 
-    /// Gives output vectors their planes. Matrices with one input are taken together, their vectors by turns, so that gate and up
+    fn ones(&mut self, lanes: usize, slices: &mut WeightSlices) -> Result<(), CompileError> {
+        for side in Hemisphere::BOTH {
+            for share in [0, 1] {
+                let places = slices.tile(side, share, 16, true)?;
+                slices.fill(&places, 1);
+                self.ones[index(side)].push(Part { places, rows: lanes, step: 0 });
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives output vectors their planes. Output vectors that are left when all planes have as many as one another are split by tiles
+    /// over all planes, where there are enough tiles to pay for adding up the parts. Matrices with one input are taken together, their vectors by turns, so that gate and up
     /// finish side by side and sides are evenly loaded.
     fn units(&mut self, chip: &Chip, precision: Precision) {
-        /// How far into the matrix, node, vector, rows.
-        type Turn = (usize, usize, usize, usize);
         let mut by_input: BTreeMap<(usize, ValueId), Vec<Turn>> = BTreeMap::new();
         let mut first: BTreeMap<ValueId, usize> = BTreeMap::new();
         for (number, node) in self.graph.nodes.iter().enumerate() {
@@ -308,40 +327,53 @@ impl Plan {
                 let first = *first.entry(input).or_insert(number);
                 let tiles = &self.layouts[&node.output].tiles;
                 let vectors = tiles.iter().enumerate();
-                let vectors = vectors.map(|(vector, tile)| ((2 * vector + 1) * 1_000_000 / tiles.len(), number, vector, tile.len()));
+                let vectors = vectors.map(|(vector, tile)| Turn {
+                    at: (2 * vector + 1) * 500_000 / tiles.len(),
+                    node: number,
+                    vector,
+                    rows: tile.len(),
+                });
                 by_input.entry((first, input)).or_default().extend(vectors);
             }
         }
         let pairs = chip.values().planes_per_side as u16 / 2;
-        let mut given: BTreeMap<(Hemisphere, u16), u64> = BTreeMap::new();
-        let mut filled: BTreeMap<(Hemisphere, u16), u64> =
-            Hemisphere::BOTH.into_iter().flat_map(|side| [0, 1].map(|share| ((side, share), 0))).collect();
-        let choose = |given: &BTreeMap<(Hemisphere, u16), u64>| {
-            let all = (0..pairs).flat_map(|pair| Hemisphere::BOTH.map(|side| (side, pair)));
-            all.min_by_key(|place| (given.get(place).copied().unwrap_or(0), place.1, place.0)).expect("a chip has planes")
-        };
+        let places: Vec<(Hemisphere, u16)> = (0..pairs).flat_map(|pair| Hemisphere::BOTH.map(|side| (side, 2 * pair))).collect();
+        let width = if precision == Precision::W8A8 { 2 } else { 1 };
+        let mut load = Loads::default();
         for ((_, input), mut vectors) in by_input {
             vectors.sort_unstable();
-            let width = if precision == Precision::W8A8 { 2 } else { 1 };
-            for group in vectors.chunks(width) {
-                let (side, pair) = choose(&given);
-                let tiles = self.layouts[&input].tiles.len() as u64;
-                *given.entry((side, pair)).or_default() += tiles * group.iter().map(|&(.., rows)| rows as u64).max().unwrap_or(0);
-                let set = match precision {
-                    Precision::F16 => PlaneSet { side, plane: 2 * pair, count: 2, content: Content::Halves },
-                    Precision::W8A16 => PlaneSet { side, plane: 2 * pair, count: 2, content: Content::Widened },
-                    Precision::W8A8 if group.len() == 2 => PlaneSet { side, plane: 2 * pair, count: 2, content: Content::Bytes },
-                    Precision::W8A8 => {
-                        let emptier = u16::from(filled[&(side, 1)] < filled[&(side, 0)]);
-                        PlaneSet { side, plane: 2 * pair + emptier, count: 1, content: Content::Bytes }
-                    }
-                };
-                for (place, &(.., rows)) in group.iter().enumerate() {
-                    let share = (set.plane + place as u16) % 2;
-                    *filled.get_mut(&(side, share)).expect("there are two shares a side") += tiles * rows as u64;
+            let columns = self.layouts[&input].tiles.len();
+            let rest = if columns < SPLIT { 0 } else { vectors.len() % (width * places.len()) };
+            let split = vectors.split_off(vectors.len() - rest);
+            // Two vectors that share a pair of planes take the time of the one with more rows.
+            let mut whole: Vec<Vec<Turn>> = Vec::new();
+            let mut waiting: BTreeMap<usize, Turn> = BTreeMap::new();
+            for turn in vectors {
+                match waiting.remove(&turn.rows) {
+                    Some(mate) => whole.push(vec![mate, turn]),
+                    None if width == 1 => whole.push(vec![turn]),
+                    None => drop(waiting.insert(turn.rows, turn)),
                 }
-                let members = group.iter().map(|&(_, node, vector, _)| (node, vector)).collect();
-                self.units.push(Unit { set, input, members });
+            }
+            whole.extend(waiting.into_values().collect::<Vec<_>>().chunks(width).map(<[Turn]>::to_vec));
+            whole.sort_unstable();
+            for group in &whole {
+                let (side, plane) = load.least(&places);
+                self.units.push(load.unit(set_of(precision, side, plane, group.len()), input, 0..columns, group));
+            }
+            for group in split.chunks(width) {
+                let planes: Vec<(Hemisphere, u16)> = match group.len() < width {
+                    true => places.iter().flat_map(|&(side, plane)| [(side, plane), (side, plane + 1)]).collect(),
+                    false => places.clone(),
+                };
+                let size = columns.div_ceil(planes.len());
+                for (&(side, plane), first) in planes.iter().zip((0..columns).step_by(size)) {
+                    let set = match group.len() < width {
+                        true => PlaneSet { side, plane, count: 1, content: Content::Bytes },
+                        false => set_of(precision, side, plane, group.len()),
+                    };
+                    self.units.push(load.unit(set, input, first..(first + size).min(columns), group));
+                }
             }
         }
     }
@@ -350,26 +382,27 @@ impl Plan {
     fn matrices(&mut self, checkpoint: &Checkpoint, precision: Precision, slices: &mut WeightSlices) -> Result<(), CompileError> {
         let mut found: BTreeMap<(usize, usize), OutputVector> = BTreeMap::new();
         for unit in &self.units {
-            let columns = self.layouts[&unit.input].tiles.len();
             for (place, &(number, vector)) in unit.members.iter().enumerate() {
                 let node = &self.graph.nodes[number];
                 let rows = self.layouts[&node.output].tiles[vector].len().next_multiple_of(16);
+                let busy = matches!(node.block, Block::Attention(_));
                 let planes: Vec<u16> = match unit.set.content {
                     Content::Bytes => vec![unit.set.plane + place as u16],
                     Content::Halves | Content::Widened => unit.set.planes().collect(),
                 };
-                let mut tiles = Vec::new();
-                for _ in 0..columns {
+                let columns = self.layouts[&unit.input].tiles.len();
+                let empty = || OutputVector { rows, tiles: vec![Vec::new(); columns], scale: None, bias: None };
+                let output = found.entry((number, vector)).or_insert_with(empty);
+                for tile in unit.tiles.clone() {
                     let part = |(number, &plane): (usize, &u16)| {
                         let held = match unit.set.content {
                             Content::Widened => (rows / 16 + 1 - number) / 2 * 16,
                             Content::Bytes | Content::Halves => rows,
                         };
-                        slices.tile(unit.set.side, plane, held).map(|places| Part { places, rows })
+                        slices.tile(unit.set.side, plane, held, busy).map(|places| Part { places, rows, step: 1 })
                     };
-                    tiles.push(planes.iter().enumerate().map(part).collect::<Result<Vec<_>, _>>()?);
+                    output.tiles[tile] = planes.iter().enumerate().map(part).collect::<Result<Vec<_>, _>>()?;
                 }
-                found.insert((number, vector), OutputVector { rows, tiles, scale: None, bias: None });
             }
         }
         let contents: BTreeMap<(usize, usize), Content> =
@@ -401,7 +434,8 @@ impl Plan {
             for &(number, vector) in &unit.members {
                 let name = &self.graph.nodes[number].name;
                 let output = &self.linears[&number][vector];
-                for (input, tile) in output.tiles.iter().enumerate() {
+                for input in unit.tiles.clone() {
+                    let tile = &output.tiles[input];
                     let (side, plane, rows) = (unit.set.side.letter(), unit.set.plane, output.rows);
                     let parts = tile.iter().map(|part| place(&part.places)).collect::<Vec<_>>().join(" | ");
                     lines.push(format!("{name} out {vector} in {input}: plane {side}{plane}, {rows} rows at {parts}"));
@@ -423,6 +457,61 @@ impl Plan {
         }
         lines
     }
+}
+
+/// Tiles from which on an output vector may be split over planes: below, adding up the parts costs more than it saves.
+const SPLIT: usize = 6;
+
+/// The planes at `plane` for one or two output vectors.
+fn set_of(precision: Precision, side: Hemisphere, plane: u16, vectors: usize) -> PlaneSet {
+    let (count, content) = match precision {
+        Precision::F16 => (2, Content::Halves),
+        Precision::W8A16 => (2, Content::Widened),
+        Precision::W8A8 => (vectors as u16, Content::Bytes),
+    };
+    PlaneSet { side, plane, count, content }
+}
+
+/// Rows given to each plane so far.
+#[derive(Default)]
+struct Loads(BTreeMap<(Hemisphere, u16), u64>);
+
+impl Loads {
+    fn of(&self, side: Hemisphere, plane: u16) -> u64 {
+        self.0.get(&(side, plane)).copied().unwrap_or(0)
+    }
+
+    /// The least loaded of these pairs of planes.
+    fn least(&self, places: &[(Hemisphere, u16)]) -> (Hemisphere, u16) {
+        let load = |&&(side, plane): &&(Hemisphere, u16)| (self.of(side, plane).max(self.of(side, plane + 1)), plane, side);
+        *places.iter().min_by_key(load).expect("a chip has planes")
+    }
+
+    /// A unit of these vectors, an odd int8 one on the less loaded plane of the pair.
+    fn unit(&mut self, mut set: PlaneSet, input: ValueId, tiles: Range<usize>, group: &[Turn]) -> Unit {
+        let odd = set.plane ^ 1;
+        if set.content == Content::Bytes && set.count == 1 && tiles.start == 0 && self.of(set.side, odd) < self.of(set.side, set.plane) {
+            set.plane = odd;
+        }
+        for plane in set.planes() {
+            let rows = match set.content {
+                Content::Bytes => group[usize::from(plane - set.plane)].rows,
+                Content::Halves | Content::Widened => group[0].rows,
+            };
+            *self.0.entry((set.side, plane)).or_default() += (tiles.len() * rows) as u64;
+        }
+        Unit { set, input, tiles, members: group.iter().map(|turn| (turn.node, turn.vector)).collect() }
+    }
+}
+
+/// An output vector in the order in which those of one input are given planes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Turn {
+    /// How far into its matrix, in millionths.
+    at: usize,
+    node: usize,
+    vector: usize,
+    rows: usize,
 }
 
 fn gather(layout: &Layout, elements: &[f32]) -> Vec<Vec<f32>> {

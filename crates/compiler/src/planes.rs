@@ -63,8 +63,10 @@ impl PlaneSet {
 #[derive(Clone, Debug)]
 pub(crate) struct Part {
     pub(crate) places: Rows,
-    /// Rows of the tile; 16 or 32 of them follow one another in each cycle, see [`Part::loads`].
+    /// Rows of the whole tile.
     pub(crate) rows: usize,
+    /// Words from the rows of one load to those of the next: 1, or 0 where all rows are alike.
+    pub(crate) step: u32,
 }
 
 /// What a plane is doing.
@@ -132,8 +134,11 @@ impl Planes {
         let set = load.set;
         let delay = scheduler.delay(DelayClass::MxmInstall);
         let mut landed: SmallVec<[u64; 2]> = SmallVec::new();
-        let from = self.free(set);
         for (number, part) in load.parts.iter().enumerate() {
+            let from = match set.content {
+                Content::Bytes => self.state(set.side, set.plane + number as u16).buffer_free,
+                Content::Halves | Content::Widened => self.free(set),
+            };
             landed.push(self.rows(scheduler, load, number as u16, part, from)?);
         }
         let all = landed.iter().copied().max().unwrap_or(0);
@@ -177,7 +182,7 @@ impl Planes {
                     let position = chip.slice_position(slice);
                     let fed = at - u64::from(position.abs_diff(edge));
                     let dst = first.plus(row as u8);
-                    let word = word + load as u32;
+                    let word = word + load as u32 * part.step;
                     if !scheduler.tables.segment(dst, fed, position, edge) || !scheduler.tables.read(slice, fed - read, word) {
                         return None;
                     }

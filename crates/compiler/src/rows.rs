@@ -86,7 +86,7 @@ impl WeightSlices {
         let needed = rows * word_bytes;
         if needed > available {
             let advice = if format == "f16" {
-                format!("w8a8 takes about {} bytes", needed / 2)
+                format!("w8a8 and w8a16 take about {} bytes", needed / 2)
             } else {
                 format!("cut the model over {} chips or describe a larger one", needed.div_ceil(available))
             };
@@ -176,13 +176,20 @@ impl WeightSlices {
         self.share(side, plane).map(|slice| u64::from(self.left(slice, 1))).sum()
     }
 
-    /// Places for `rows` rows in the share of a plane, the emptiest slices first.
-    pub(crate) fn tile(&mut self, side: Hemisphere, plane: u16, rows: usize) -> Result<Rows, CompileError> {
+    /// Places for `rows` rows in the share of a plane, the emptiest slices first. `busy` says that the tile is loaded while many
+    /// vectors are on their way, so that it had better stay out of the slices next to the VXM.
+    pub(crate) fn tile(&mut self, side: Hemisphere, plane: u16, rows: usize, busy: bool) -> Result<Rows, CompileError> {
         let count = rows.div_ceil(16) as u32;
-        let mut slices: Vec<(u32, SliceId)> = self.share(side, plane).map(|slice| (self.left(slice, count), slice)).collect();
-        slices.sort_unstable_by_key(|&(left, slice)| (std::cmp::Reverse(left), slice));
+        let near = if busy { self.words / 3 } else { 0 };
+        let worth = |left: u32, slice: SliceId| match left {
+            0 => 0,
+            _ if slice.index < VECTOR_SLICES => left.saturating_sub(near).max(1),
+            _ => left,
+        };
+        let mut slices: Vec<(u32, SliceId)> = self.share(side, plane).map(|slice| (worth(self.left(slice, count), slice), slice)).collect();
+        slices.sort_unstable_by_key(|&(worth, slice)| (std::cmp::Reverse(worth), slice));
         slices.truncate(16);
-        if slices.len() < 16 || slices[15].0 < count {
+        if slices.len() < 16 || slices[15].0 == 0 {
             let room: u64 = Hemisphere::BOTH.iter().flat_map(|&side| [0, 1].map(|odd| self.room(side, odd))).sum();
             let bytes = |words: u64| words * self.lanes as u64;
             return Err(CompileError::WeightsTooLarge {
@@ -214,6 +221,13 @@ impl WeightSlices {
         let area = areas.iter_mut().find(|area| (area.start..area.next).contains(&word)).expect("the tile is placed");
         let start = ((word - area.start) as usize + row / 16) * self.lanes;
         &mut area.bytes[start..start + self.lanes]
+    }
+
+    /// Fills sixteen rows with one byte.
+    pub(crate) fn fill(&mut self, rows: &Rows, byte: u8) {
+        if self.real {
+            (0..16).for_each(|row| self.row(rows, row).fill(byte));
+        }
     }
 
     /// The next key-value entry of a side: places of its low and its high bytes.

@@ -1,10 +1,10 @@
 //! Attention over a context: appends this token's key and value rows, scores all rows, takes the softmax and mixes the values.
 
-use lpu_isa::{Format, Hemisphere};
+use lpu_isa::{Format, Hemisphere, Orientation};
 
 use super::Lowering;
 use super::demand::Form;
-use super::maker::{Made, Maker};
+use super::maker::Made;
 use super::vector::fold;
 use crate::attend::{Append, Mix, Scores};
 use crate::chain::{Chain, Feed, Op};
@@ -13,10 +13,11 @@ use crate::planes::{Content, Part, PlaneSet};
 use crate::rows::Rows;
 use crate::vectors::index;
 
-/// A head's softmax: unnormalised weights by token tile, and one over their sum.
+/// A head's softmax: unnormalised weights by side and token tile, and their sum over tiles.
+#[derive(Clone, Debug)]
 struct Softmax {
-    weights: Vec<Slot>,
-    inverse: Slot,
+    weights: [Vec<Slot>; 2],
+    sum: Slot,
 }
 
 impl Lowering<'_> {
@@ -36,7 +37,7 @@ impl Lowering<'_> {
         for group in 0..heads.key_groups() {
             let moments = Hemisphere::BOTH.map(|side| {
                 let half = index(side);
-                self.append(keys[2 * group + half][0], side, &attending.keys[group][half])
+                self.append(0, keys[2 * group + half][0], side, &attending.keys[group][half])
             });
             for tile in 0..tiles {
                 let parts = [0, 1].map(|half| self.token_tile(&attending.keys[group][half], tile));
@@ -65,42 +66,54 @@ impl Lowering<'_> {
                 self.engine.task(Task { node: number, what: "scores", rank, inputs, outputs, work });
             }
         }
+        // Softmaxes by rank and key-value head, each on the sides of the groups of values that it weighs.
+        let mut softmaxes: Vec<Vec<Softmax>> = vec![Vec::new(); heads.ranks];
+        for head in 0..heads.kv_heads {
+            let groups = (0..heads.value_groups()).filter(|&group| heads.value_members(group).any(|(member, _)| member == head));
+            let sides: Vec<Hemisphere> = groups.map(|group| attending.value_side[group]).collect();
+            for (scores, softmaxes) in scores.iter().zip(&mut softmaxes) {
+                softmaxes.push(self.softmax(&scores[head], &sides, head, heads.kv_heads));
+            }
+        }
+        let mut totals: Vec<Vec<Slot>> = vec![Vec::new(); heads.ranks];
         for (group, row) in values.iter().enumerate() {
             let side = attending.value_side[group];
-            let moment = self.append(row[0], side, &attending.values[group]);
-            let members: Vec<usize> = heads.value_members(group).collect();
-            let mut softmaxes = Vec::new();
-            for scores in &scores {
-                for &member in &members {
-                    softmaxes.push(self.softmax(&scores[member], side, group, heads.value_groups()));
-                }
+            let moment = self.append(2, row[0], side, &attending.values[group]);
+            let members: Vec<usize> = heads.value_members(group).map(|(head, _)| head).collect();
+            let fresh = totals[0].len()..members[members.len() - 1] + 1;
+            let sums: Vec<Slot> = softmaxes.iter().flat_map(|of_rank| of_rank[fresh.clone()].iter().map(|softmax| softmax.sum)).collect();
+            let summed = self.totals(sums, opposite(side), group, values.len());
+            for (totals, summed) in totals.iter_mut().zip(summed.chunks(fresh.len().max(1))) {
+                totals.extend(summed);
             }
+            let weighed: Vec<&Softmax> = softmaxes.iter().flat_map(|of_rank| members.iter().map(|&head| &of_rank[head])).collect();
             let set = PlaneSet::pair(side, Content::Halves);
-            let mut mixed: Vec<Vec<Slot>> = vec![Vec::new(); softmaxes.len()];
+            let mut mixed: Vec<Vec<Slot>> = vec![Vec::new(); weighed.len()];
             for tile in 0..tiles {
-                let mut inputs = vec![moment];
-                inputs.extend(softmaxes.iter().map(|softmax| softmax.weights[tile]));
-                let outputs: Vec<Out> = softmaxes.iter().map(|_| Out { slot: self.engine.slot(), bytes: 4, side }).collect();
+                let mut inputs: Vec<Slot> = weighed.iter().map(|softmax| softmax.weights[index(side)][tile]).collect();
+                inputs.push(moment);
+                let outputs = self.outs(weighed.len(), side);
                 for (mixed, out) in mixed.iter_mut().zip(&outputs) {
                     mixed.push(out.slot);
                 }
-                let work = Work::Mix(Mix { set, parts: self.token_tile(&attending.values[group], tile) });
-                let rank = self.rank(0, group, heads.value_groups());
+                let parts = self.token_tile(&attending.values[group], tile);
+                let work = Work::Mix(Mix { set, parts, orientation: Orientation::In });
+                let rank = self.rank(0, group, values.len());
                 self.engine.task(Task { node: number, what: "a mix", rank, inputs, outputs, work });
             }
             for rank in 0..heads.ranks {
                 let mut maker = self.maker();
                 let mut sum: Option<Made> = None;
-                for place in 0..members.len() {
-                    let head = rank * members.len() + place;
-                    let feeds: Vec<Feed> = mixed[head].iter().map(|&slot| maker.input(slot)).collect();
+                for (place, &head) in members.iter().enumerate() {
+                    let feeds: Vec<Feed> = mixed[rank * members.len() + place].iter().map(|&slot| maker.input(slot)).collect();
                     let parts = fold(&mut maker, Op::Add, &feeds);
                     let value = match parts[..] {
                         [one] => one,
                         _ => maker.op(Op::Add, &parts),
                     };
-                    let inverse = maker.input(softmaxes[head].inverse);
-                    let lanes = self.engine.constant(attending.outputs[place]);
+                    let total = maker.input(totals[rank][head]);
+                    let inverse = maker.op(Op::Reciprocal, &[total]);
+                    let lanes = self.engine.constant(attending.outputs[group][place]);
                     let lanes = maker.input(lanes);
                     let share = maker.op(Op::Mul, &[value, inverse]);
                     let operands = vec![share, lanes];
@@ -115,17 +128,17 @@ impl Lowering<'_> {
                 }
                 let vector = group * heads.ranks + rank;
                 self.deliver(&mut maker, node.output, vector, sum.expect("a group has members"));
-                self.chain_task("a join of heads", maker, group, heads.value_groups());
+                self.chain_task("a join of heads", maker, group, values.len());
             }
         }
     }
 
     /// The moment from which on a row that is to be appended may be read.
-    fn append(&mut self, row: Slot, side: Hemisphere, entry: &[Rows; 2]) -> Slot {
+    fn append(&mut self, class: u64, row: Slot, side: Hemisphere, entry: &[Rows; 2]) -> Slot {
         let slot = self.engine.slot();
         let addresses = self.plan.inputs.addresses[index(side)].clone();
         let work = Work::Append(Append { entry: *entry, addresses, window: self.plan.window });
-        let rank = self.rank(0, 0, 1);
+        let rank = self.rank(class, 0, 1);
         let outputs = vec![Out { slot, bytes: 0, side }];
         self.engine.task(Task { node: self.node, what: "a key-value row", rank, inputs: vec![row], outputs, work });
         slot
@@ -135,12 +148,31 @@ impl Lowering<'_> {
         let lanes = self.chip.lanes();
         let first = tile * lanes;
         let rows = (self.tokens - first).min(lanes);
-        let part = |part: &Rows| Part { places: part.map(|(slice, word)| (slice, word + (first / 16) as u32)), rows };
+        let part = |part: &Rows| Part { places: part.map(|(slice, word)| (slice, word + (first / 16) as u32)), rows, step: 1 };
         entry.iter().map(part).collect()
     }
 
-    /// e^(score - largest) of all tokens in fp16 on `side`, and one over the sum of them.
-    fn softmax(&mut self, scores: &[Slot], side: Hemisphere, index: usize, count: usize) -> Softmax {
+    fn outs(&mut self, count: usize, side: Hemisphere) -> Vec<Out> {
+        (0..count).map(|_| Out { slot: self.engine.slot(), bytes: 4, side }).collect()
+    }
+
+    /// Totals over lanes of vectors on `side`, each in every lane: passes through a tile of ones.
+    fn totals(&mut self, inputs: Vec<Slot>, side: Hemisphere, group: usize, groups: usize) -> Vec<Slot> {
+        if inputs.is_empty() {
+            return Vec::new();
+        }
+        let parts = self.plan.ones[index(side)].clone();
+        let outputs = self.outs(inputs.len(), side);
+        let totals = outputs.iter().map(|out| out.slot).collect();
+        let work = Work::Mix(Mix { set: PlaneSet::pair(side, Content::Widened), parts, orientation: Orientation::Out });
+        let rank = self.rank(0, group, groups);
+        self.engine.task(Task { node: self.node, what: "sums of weights", rank, inputs, outputs, work });
+        totals
+    }
+
+    /// e^(score - largest) of all tokens in fp16 on `sides`, and their sum over tiles on the side opposite to that of the first group
+    /// of values that the head belongs to.
+    fn softmax(&mut self, scores: &[Slot], sides: &[Hemisphere], index_of: usize, count: usize) -> Softmax {
         let mut maker = self.maker();
         let feeds: Vec<Feed> = scores.iter().map(|&slot| maker.input(slot)).collect();
         let largest = fold(&mut maker, Op::Max, &feeds);
@@ -148,28 +180,37 @@ impl Lowering<'_> {
             [one] => maker.chain.reduce(Op::Max, Op::Max, &[one, one]),
             _ => maker.chain.reduce(Op::Max, Op::Max, &largest),
         };
-        let mut weights = Vec::new();
+        let mut weights = [Vec::new(), Vec::new()];
         let mut powers = Vec::new();
         for &feed in &feeds {
             let less = maker.op(Op::Sub, &[feed, Feed::Node(largest)]);
             let power = maker.op(Op::Exp, &[less]);
-            let slot = self.engine.slot();
-            maker.park(Op::Convert(Format::F32, Format::F16), &[power], slot, Some(side));
-            weights.push(slot);
+            for side in Hemisphere::BOTH {
+                if sides.contains(&side) {
+                    let slot = self.engine.slot();
+                    maker.park(NARROW, &[power], slot, Some(side));
+                    weights[index(side)].push(slot);
+                }
+            }
             powers.push(power);
         }
-        let inverse = self.engine.slot();
-        self.inverse_sum(&mut maker, &powers, inverse);
-        self.chain_task("a softmax", maker, index, count);
-        Softmax { weights, inverse }
-    }
-
-    fn inverse_sum(&mut self, maker: &mut Maker, powers: &[Feed], slot: Slot) {
-        let sums = fold(maker, Op::Add, powers);
+        let sums = fold(&mut maker, Op::Add, &powers);
         let sum = match sums[..] {
-            [one] => maker.chain.reduce(Op::Add, Op::Max, &[one, Feed::Immediate(0.0)]),
-            _ => maker.chain.reduce(Op::Add, Op::Add, &sums),
+            [one] => one,
+            _ => maker.op(Op::Add, &sums),
         };
-        maker.park(Op::Reciprocal, &[Feed::Node(sum)], slot, None);
+        let slot = self.engine.slot();
+        maker.park(NARROW, &[sum], slot, Some(opposite(sides[0])));
+        self.chain_task("a softmax", maker, index_of, count);
+        Softmax { weights, sum: slot }
+    }
+}
+
+const NARROW: Op = Op::Convert(Format::F32, Format::F16);
+
+fn opposite(side: Hemisphere) -> Hemisphere {
+    match side {
+        Hemisphere::East => Hemisphere::West,
+        Hemisphere::West => Hemisphere::East,
     }
 }

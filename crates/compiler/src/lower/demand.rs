@@ -44,7 +44,9 @@ fn ends_in_a_chain(op: &Op) -> bool {
 }
 
 impl Demands {
-    pub(super) fn new(graph: &Graph) -> Self {
+    /// The demands of a graph; `late` says that results of matrices behind a norm wait for its factor, so that nothing is fused into
+    /// their finish.
+    pub(super) fn new(graph: &Graph, late: bool) -> Self {
         let mut demands = Self { forms: BTreeMap::new(), fused: BTreeMap::new(), fused_nodes: BTreeSet::new(), deferred: BTreeSet::new() };
         let maker = |value: ValueId| graph.maker(value).map(|node| node.index());
         let consumers = |value: ValueId| {
@@ -100,7 +102,11 @@ impl Demands {
                 }
                 Op::Gated { .. } => {
                     let [gate, up] = [node.inputs[0], node.inputs[1]];
-                    if gate != up && fusable(up) {
+                    let waits = |value: ValueId| {
+                        let input = maker(value).map(|made| graph.nodes[made].inputs[0]);
+                        late && input.and_then(maker).is_some_and(|made| demands.deferred.contains(&made))
+                    };
+                    if gate != up && fusable(up) && !waits(up) {
                         ask(gate, Form::Gate(number));
                         demands.fused.insert(up, number);
                         demands.fused_nodes.insert(number);

@@ -15,6 +15,9 @@ use crate::engine::{Slot, Task, Work};
 use crate::tile::{Finish, Job, Tile};
 use crate::vectors::index;
 
+/// Vectors of an input, and what a sum over them is multiplied by.
+type ScaledRun = (Range<usize>, Option<Slot>);
+
 impl Lowering<'_> {
     /// The value as the input of matrices.
     fn activation(&mut self, value: ValueId) {
@@ -33,63 +36,85 @@ impl Lowering<'_> {
         let output = plan.graph.nodes[number].output;
         let inputs = self.tile_count(input);
         let activation = self.activations[&input].clone();
-        let mut groups: Vec<(Range<usize>, Option<Slot>)> =
-            activation.groups.iter().map(|(tiles, scale)| (tiles.clone(), Some(*scale))).collect();
+        let mut groups: Vec<ScaledRun> = activation.groups.iter().map(|(tiles, scale)| (tiles.clone(), Some(*scale))).collect();
         if groups.is_empty() {
             groups.push((0..inputs, None));
         }
+        let pending = activation.factor.filter(|_| !plan.graph.outputs.contains(&output) && self.demands.fused(output).is_none());
         for (vector, planned) in plan.linears[&number].iter().enumerate() {
             let scale = planned.scale.map(|scale| self.engine.constant(scale));
             let bias = planned.bias.map(|bias| self.engine.constant(bias));
+            let parts = self.parts(number, vector, &groups);
             let mut jobs = Vec::new();
-            let rest = |lowering: &mut Self, mut maker: Maker, sum: Made, scales: &[Option<Slot>]| {
-                let mut made = sum;
-                for slot in scales.iter().copied().flatten() {
-                    let source = match made {
-                        Made::Held(feed) => feed,
-                        made => maker.hold(made),
-                    };
-                    let scale = maker.input(slot);
-                    made = Made::Op(Op::Mul, vec![source, scale]);
-                }
-                if let Some(bias) = bias {
-                    let source = match made {
-                        Made::Held(feed) => feed,
-                        made => maker.hold(made),
-                    };
-                    let bias = maker.input(bias);
-                    made = Made::Op(Op::Add, vec![source, bias]);
-                }
-                lowering.deliver(&mut maker, output, vector, made);
-                maker
-            };
-            if let [(tiles, factor)] = &groups[..] {
-                let mut maker = self.maker();
-                let sum = match self.precision {
-                    Precision::W8A8 => Made::Op(Op::Convert(Format::I32, Format::F32), vec![Feed::Arrival(0)]),
-                    _ => Made::Held(Feed::Arrival(0)),
-                };
-                maker = rest(self, maker, sum, &[scale, *factor, activation.factor]);
-                jobs.push((tiles.clone(), self.job(maker, tiles.len())));
-            } else {
-                let mut partial = Vec::new();
-                for (tiles, factor) in &groups {
+            let (mut maker, mut made) = (self.maker(), Made::Held(Feed::Arrival(0)));
+            let whole = parts.len() == 1;
+            if !whole {
+                let mut slots = Vec::new();
+                for (tiles, factor) in &parts {
                     let mut maker = self.maker();
-                    let real = maker.op(Op::Convert(Format::I32, Format::F32), &[Feed::Arrival(0)]);
-                    let factor = maker.input(factor.expect("groups have scales"));
+                    let made = self.scaled(&mut maker, *factor);
                     let slot = self.engine.slot();
-                    maker.park(Op::Mul, &[real, factor], slot, None);
-                    partial.push(slot);
+                    maker.hold_and_park(made, slot, None);
+                    slots.push(slot);
                     jobs.push((tiles.clone(), self.job(maker, tiles.len())));
                 }
-                let mut maker = self.maker();
-                let feeds: Vec<Feed> = partial.into_iter().map(|slot| maker.input(slot)).collect();
-                let sums = super::vector::fold(&mut maker, Op::Add, &feeds);
-                maker = rest(self, maker, Made::Op(Op::Add, sums), &[scale]);
+                let feeds: Vec<Feed> = slots.into_iter().map(|slot| maker.input(slot)).collect();
+                made = Made::Op(Op::Add, super::vector::fold(&mut maker, Op::Add, &feeds));
+            } else {
+                let factor = parts[0].1;
+                if self.precision == Precision::W8A8 {
+                    made = self.scaled(&mut maker, factor);
+                }
+            }
+            let late = if pending.is_some() { None } else { activation.factor };
+            for factor in [scale, late].into_iter().flatten() {
+                let (source, factor) = (maker.feed(made), maker.input(factor));
+                made = Made::Op(Op::Mul, vec![source, factor]);
+            }
+            if pending.is_some() {
+                self.deliver_pending(&mut maker, output, vector, made);
+            } else {
+                if let Some(bias) = bias {
+                    let (source, bias) = (maker.feed(made), maker.input(bias));
+                    made = Made::Op(Op::Add, vec![source, bias]);
+                }
+                self.deliver(&mut maker, output, vector, made);
+            }
+            if whole {
+                jobs.push((parts[0].0.clone(), self.job(maker, parts[0].0.len())));
+            } else {
                 self.chain_task("a sum of parts", maker, vector, plan.linears[&number].len());
             }
             self.jobs.insert((number, vector), jobs);
+            if let Some(factor) = pending {
+                let pending = self.pending.entry(output).or_insert_with(|| super::Pending { factor, bias: Vec::new() });
+                pending.bias.push(bias);
+            }
         }
+        if pending.is_some() {
+            self.pending_forms(output);
+        }
+    }
+
+    /// An arriving sum as a binary32 number, times the scale of its activations where they have one.
+    fn scaled(&self, maker: &mut Maker, factor: Option<Slot>) -> Made {
+        match factor {
+            None => Made::Held(Feed::Arrival(0)),
+            Some(factor) => {
+                let real = maker.op(Op::Convert(Format::I32, Format::F32), &[Feed::Arrival(0)]);
+                let factor = maker.input(factor);
+                Made::Op(Op::Mul, vec![real, factor])
+            }
+        }
+    }
+
+    /// The tiles of an output vector in runs that one job sums: of one scale, on one set of planes.
+    fn parts(&self, number: usize, vector: usize, groups: &[ScaledRun]) -> Vec<ScaledRun> {
+        let units = self.plan.units.iter().filter(|unit| unit.members.contains(&(number, vector)));
+        let runs = units.flat_map(|unit| {
+            groups.iter().map(|(tiles, scale)| (tiles.start.max(unit.tiles.start)..tiles.end.min(unit.tiles.end), *scale))
+        });
+        runs.filter(|(tiles, _)| !tiles.is_empty()).collect()
     }
 
     fn job(&mut self, maker: Maker, tiles: usize) -> usize {
@@ -105,8 +130,7 @@ impl Lowering<'_> {
     pub(super) fn tiles(&mut self) {
         let plan = self.plan;
         for unit in &plan.units {
-            let count = self.tile_count(unit.input);
-            for tile in 0..count {
+            for tile in unit.tiles.clone() {
                 let mut parts = Vec::new();
                 let mut jobs: SmallVec<[usize; 2]> = SmallVec::new();
                 for &(number, vector) in &unit.members {
@@ -116,7 +140,9 @@ impl Lowering<'_> {
                 }
                 let (number, vector) = unit.members[0];
                 self.node = number;
-                let rank = self.rank(1, vector, plan.linears[&number].len());
+                let readers = plan.graph.nodes.iter().position(|node| node.inputs.contains(&unit.input));
+                let class = 3 + readers.map_or(0, |first| self.within_block(first));
+                let rank = self.rank(class, vector, plan.linears[&number].len());
                 let activation = self.activations[&unit.input].sides[index(unit.set.side)][tile];
                 let work = Work::Tile(Tile { set: unit.set, parts, jobs });
                 self.engine.task(Task { node: number, what: "a tile", rank, inputs: vec![activation], outputs: Vec::new(), work });

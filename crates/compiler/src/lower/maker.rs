@@ -45,6 +45,14 @@ impl Maker {
         Feed::Node(self.chain.park(op, sources, self.outputs.len() - 1, side))
     }
 
+    /// What is made, to be used once.
+    pub(super) fn feed(&mut self, made: Made) -> Feed {
+        match made {
+            Made::Op(op, sources) => self.op(op, &sources),
+            Made::Held(feed) => feed,
+        }
+    }
+
     /// What is made, held.
     pub(super) fn hold(&mut self, made: Made) -> Feed {
         match made {

@@ -16,7 +16,7 @@ use lpu_isa::{Format, Region, RegionKind};
 use lpu_model::{Op as GraphOp, ValueId};
 
 use crate::Precision;
-use crate::chain::{Chain, Op};
+use crate::chain::{Chain, Feed, Op};
 use crate::engine::{Engine, Issues, Slot, Task, Work};
 use crate::error::CompileError;
 use crate::plan::{Plan, region_name};
@@ -35,6 +35,13 @@ struct Activation {
     factor: Option<Slot>,
 }
 
+/// What is still to be done to a value where it is read: a factor for all of it, and then a bias by vector.
+#[derive(Clone, Debug)]
+struct Pending {
+    factor: Slot,
+    bias: Vec<Option<Slot>>,
+}
+
 /// The vectors of an input whose products one job sums.
 type PartialSum = (Range<usize>, usize);
 
@@ -47,6 +54,8 @@ pub(crate) struct Lowering<'a> {
     demands: Demands,
     /// Slots of each form of each value, by vector; a query form has a slot a member.
     forms: BTreeMap<(ValueId, Form), Vec<Vec<Slot>>>,
+    /// Values whose fp32 vectors still lack a factor and a bias.
+    pending: BTreeMap<ValueId, Pending>,
     activations: BTreeMap<ValueId, Activation>,
     /// Jobs of each output vector.
     jobs: BTreeMap<(usize, usize), Vec<PartialSum>>,
@@ -85,8 +94,9 @@ pub(crate) fn lower(plan: &Plan, chip: &Chip, precision: Precision, tokens: usiz
         chip,
         plan,
         precision,
-        demands: Demands::new(&plan.graph),
+        demands: Demands::new(&plan.graph, precision != Precision::W8A8),
         forms: BTreeMap::new(),
+        pending: BTreeMap::new(),
         activations: BTreeMap::new(),
         jobs: BTreeMap::new(),
         rotary: <[Slot; 2]>::try_from(rotary).unwrap_or([nothing; 2]),
@@ -132,6 +142,20 @@ impl Lowering<'_> {
         self.plan.layouts[&value].tiles.len()
     }
 
+    /// Vector `tile` of a value.
+    fn read(&mut self, maker: &mut Maker, value: ValueId, tile: usize) -> Feed {
+        let mut feed = maker.input(self.plain(value)[tile]);
+        if let Some(Pending { factor, bias }) = self.pending.get(&value) {
+            let factor = maker.input(*factor);
+            feed = maker.op(Op::Mul, &[feed, factor]);
+            if let Some(bias) = bias[tile] {
+                let bias = maker.input(bias);
+                feed = maker.op(Op::Add, &[feed, bias]);
+            }
+        }
+        feed
+    }
+
     /// The fp32 vectors of a value.
     fn plain(&self, value: ValueId) -> Vec<Slot> {
         let found = self.forms.get(&(value, Form::Plain));
@@ -147,6 +171,21 @@ impl Lowering<'_> {
         (region_name(&self.plan.graph.value(value).name).to_owned(), slots)
     }
 
+    /// Class of chains that make a form: keys come first, since scores wait for the rows that they are appended to; values last.
+    fn urgency(&self, value: ValueId) -> u64 {
+        let forms = self.demands.of(value);
+        match () {
+            () if forms.iter().any(|form| matches!(form, Form::Keys(_))) => 0,
+            () if forms.iter().any(|form| matches!(form, Form::Values(_))) => 2,
+            () => 1,
+        }
+    }
+
+    /// Nodes of the same block before a node.
+    fn within_block(&self, node: usize) -> u64 {
+        self.blocks[..node].iter().rev().take_while(|&&block| block == self.blocks[node]).count() as u64
+    }
+
     /// Rank of a task: by block of the graph, then `class`, then how far into the operation it is.
     fn rank(&self, class: u64, index: usize, count: usize) -> u64 {
         self.blocks[self.node] << 40 | class << 32 | (index as u64 * 65_536 / count.max(1) as u64)
@@ -154,11 +193,15 @@ impl Lowering<'_> {
 
     /// Adds a chain as a task of its own.
     fn chain_task(&mut self, what: &'static str, maker: Maker, index: usize, count: usize) {
+        self.ranked_chain(what, maker, self.rank(1, index, count));
+    }
+
+    /// Adds a chain as a task of its own with this rank.
+    fn ranked_chain(&mut self, what: &'static str, maker: Maker, rank: u64) {
         let Maker { chain, inputs, outputs } = maker;
         if outputs.is_empty() {
             return;
         }
-        let rank = self.rank(0, index, count);
         self.engine.task(Task { node: self.node, what, rank, inputs, outputs, work: Work::Chain(chain) });
     }
 

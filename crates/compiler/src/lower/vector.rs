@@ -39,15 +39,12 @@ impl Lowering<'_> {
         let plan = self.plan;
         if let Some(number) = self.demands.fused(value) {
             let node = &plan.graph.nodes[number];
-            let y = match made {
-                Made::Held(feed) => feed,
-                made => maker.hold(made),
-            };
+            let y = maker.feed(made);
             let made = match node.op {
                 GraphOp::Scale { .. } | GraphOp::SoftCap { .. } | GraphOp::Activate { .. } => unary(maker, &node.op, y),
                 GraphOp::Add => {
                     let other = if node.inputs[0] == value { node.inputs[1] } else { node.inputs[0] };
-                    let other = maker.input(self.plain(other)[tile]);
+                    let other = self.read(maker, other, tile);
                     Made::Op(Op::Add, vec![y, other])
                 }
                 _ => {
@@ -73,6 +70,33 @@ impl Lowering<'_> {
         for form in forms {
             let slots = self.form(maker, form, tile, y);
             self.made_form(value, form, tile, slots);
+        }
+    }
+
+    /// Makes the fp32 vector of a value that is read with a factor, and then its other forms where the factor is there.
+    pub(super) fn deliver_pending(&mut self, maker: &mut Maker, value: ValueId, tile: usize, made: Made) {
+        let slot = self.engine.slot();
+        self.made_form(value, Form::Plain, tile, vec![slot]);
+        maker.hold_and_park(made, slot, None);
+    }
+
+    /// Makes the other forms of a value that is read with a factor.
+    pub(super) fn pending_forms(&mut self, value: ValueId) {
+        let mut forms = self.demands.of(value);
+        forms.remove(&Form::Plain);
+        if forms.is_empty() {
+            return;
+        }
+        let count = self.tile_count(value);
+        for tile in 0..count {
+            let mut maker = self.maker();
+            let y = self.read(&mut maker, value, tile);
+            for &form in &forms {
+                let slots = self.form(&mut maker, form, tile, y);
+                self.made_form(value, form, tile, slots);
+            }
+            let rank = self.rank(self.urgency(value), tile, count);
+            self.ranked_chain("a factor", maker, rank);
         }
     }
 
@@ -160,22 +184,20 @@ impl Lowering<'_> {
             self.activations.insert(output, activation);
             return;
         }
-        let slots = self.plain(input);
-        let count = slots.len();
-        for (tile, (slot, &weights)) in slots.into_iter().zip(&self.plan.norms[&number]).enumerate() {
-            let weights = self.engine.constant(weights);
+        let count = self.tile_count(input);
+        for tile in 0..count {
+            let weights = self.engine.constant(self.plan.norms[&number][tile]);
             let mut maker = self.maker();
-            let (y, weights, factor) = (maker.input(slot), maker.input(weights), maker.input(factor));
+            let y = self.read(&mut maker, input, tile);
+            let (weights, factor) = (maker.input(weights), maker.input(factor));
             let weighted = maker.op(Op::Mul, &[y, weights]);
             self.deliver(&mut maker, output, tile, Made::Op(Op::Mul, vec![weighted, factor]));
             self.chain_task("a norm", maker, tile, count);
         }
     }
 
-    /// The sum over all lanes of vectors, times a factor, in every lane.
-    fn total(&mut self, what: &'static str, vectors: &[Slot], factor: f32) -> Slot {
-        let mut maker = self.maker();
-        let feeds: Vec<Feed> = vectors.iter().map(|&slot| maker.input(slot)).collect();
+    /// The sum over all lanes of what a maker feeds, times a factor, in every lane.
+    fn total(&mut self, what: &'static str, mut maker: Maker, feeds: Vec<Feed>, factor: f32) -> Slot {
         let sums = fold(&mut maker, Op::Add, &feeds);
         let sum = match sums[..] {
             [one] => maker.chain.reduce(Op::Add, Op::Max, &[one, one]),
@@ -190,11 +212,15 @@ impl Lowering<'_> {
     pub(super) fn layer_norm(&mut self, number: usize, input: ValueId, eps: f32) {
         let plan = self.plan;
         let output = plan.graph.nodes[number].output;
-        let plain = self.plain(input);
-        let squares: Vec<Slot> = self.forms[&(input, Form::Squares(number))].iter().map(|slots| slots[0]).collect();
+        let count = self.tile_count(input);
         let share = (1.0 / plan.graph.value(input).width as f64) as f32;
-        let mean = self.total("a norm's mean", &plain, share);
-        let square = self.total("a norm's mean square", &squares, share);
+        let mut maker = self.maker();
+        let feeds = (0..count).map(|tile| self.read(&mut maker, input, tile)).collect();
+        let mean = self.total("a norm's mean", maker, feeds, share);
+        let squares = self.forms[&(input, Form::Squares(number))].clone();
+        let mut maker = self.maker();
+        let feeds = squares.iter().map(|slots| maker.input(slots[0])).collect();
+        let square = self.total("a norm's mean square", maker, feeds, share);
         let mut maker = self.maker();
         let (mean_fed, square) = (maker.input(mean), maker.input(square));
         let squared = maker.op(Op::Mul, &[mean_fed, mean_fed]);
@@ -205,10 +231,10 @@ impl Lowering<'_> {
         let factor = self.engine.slot();
         maker.park(Op::Rsqrt, &[shifted], factor, None);
         self.chain_task("a norm's factor", maker, 0, 1);
-        let count = plain.len();
-        for (tile, slot) in plain.into_iter().enumerate() {
+        for tile in 0..count {
             let mut maker = self.maker();
-            let (x, mean, factor) = (maker.input(slot), maker.input(mean), maker.input(factor));
+            let x = self.read(&mut maker, input, tile);
+            let (mean, factor) = (maker.input(mean), maker.input(factor));
             let centred = maker.op(Op::Sub, &[x, mean]);
             let scaled = maker.op(Op::Mul, &[centred, factor]);
             let weights = self.engine.constant(plan.norms[&number][tile]);
@@ -257,9 +283,8 @@ impl Lowering<'_> {
             }
             self.chain_task("a head's factor", maker, index, heads.len());
         }
-        let plain = self.plain(input);
-        let count = plain.len();
-        for (tile, slot) in plain.into_iter().enumerate() {
+        let count = self.tile_count(input);
+        for tile in 0..count {
             let mut maker = self.maker();
             let parts: Vec<Feed> = factors[tile].iter().map(|&slot| maker.input(slot)).collect();
             let parts = fold(&mut maker, Op::Add, &parts);
@@ -268,7 +293,8 @@ impl Lowering<'_> {
                 _ => maker.op(Op::Add, &parts),
             };
             let weights = self.engine.constant(plan.norms[&number][tile]);
-            let (x, weights) = (maker.input(slot), maker.input(weights));
+            let x = self.read(&mut maker, input, tile);
+            let weights = maker.input(weights);
             let weighted = maker.op(Op::Mul, &[x, weights]);
             self.deliver(&mut maker, output, tile, Made::Op(Op::Mul, vec![weighted, factor]));
             self.chain_task("a norm of heads", maker, tile, count);
@@ -278,11 +304,10 @@ impl Lowering<'_> {
     /// An operation on one vector at a time that could not be done where its operand was made.
     pub(super) fn element_wise(&mut self, number: usize) {
         let node = &self.plan.graph.nodes[number];
-        let slots = self.plain(node.inputs[0]);
-        let count = slots.len();
-        for (tile, slot) in slots.into_iter().enumerate() {
+        let count = self.tile_count(node.inputs[0]);
+        for tile in 0..count {
             let mut maker = self.maker();
-            let x = maker.input(slot);
+            let x = self.read(&mut maker, node.inputs[0], tile);
             let made = unary(&mut maker, &node.op, x);
             self.deliver(&mut maker, node.output, tile, made);
             self.chain_task("an elementwise operation", maker, tile, count);
@@ -291,27 +316,26 @@ impl Lowering<'_> {
 
     pub(super) fn rotary(&mut self, number: usize) {
         let node = &self.plan.graph.nodes[number];
-        let slots = self.plain(node.inputs[0]);
-        let count = slots.len();
-        for (pair, halves) in slots.chunks(2).enumerate() {
+        let count = self.tile_count(node.inputs[0]);
+        for pair in 0..count / 2 {
             let mut maker = self.maker();
-            let [a, b] = [maker.input(halves[0]), maker.input(halves[1])];
+            let [a, b] = [2 * pair, 2 * pair + 1].map(|tile| self.read(&mut maker, node.inputs[0], tile));
             let [cos, sin] = [maker.input(self.rotary[0]), maker.input(self.rotary[1])];
             let (ac, bs) = (maker.op(Op::Mul, &[a, cos]), maker.op(Op::Mul, &[b, sin]));
             let (bc, as_) = (maker.op(Op::Mul, &[b, cos]), maker.op(Op::Mul, &[a, sin]));
             self.deliver(&mut maker, node.output, 2 * pair, Made::Op(Op::Sub, vec![ac, bs]));
             self.deliver(&mut maker, node.output, 2 * pair + 1, Made::Op(Op::Add, vec![bc, as_]));
-            self.chain_task("a rotation", maker, 2 * pair, count);
+            let rank = self.rank(self.urgency(node.output), 2 * pair, count);
+            self.ranked_chain("a rotation", maker, rank);
         }
     }
 
     pub(super) fn add(&mut self, number: usize) {
         let node = &self.plan.graph.nodes[number];
-        let (a, b) = (self.plain(node.inputs[0]), self.plain(node.inputs[1]));
-        let count = a.len();
-        for (tile, (a, b)) in a.into_iter().zip(b).enumerate() {
+        let count = self.tile_count(node.output);
+        for tile in 0..count {
             let mut maker = self.maker();
-            let sources = vec![maker.input(a), maker.input(b)];
+            let sources = vec![self.read(&mut maker, node.inputs[0], tile), self.read(&mut maker, node.inputs[1], tile)];
             self.deliver(&mut maker, node.output, tile, Made::Op(Op::Add, sources));
             self.chain_task("a sum", maker, tile, count);
         }
@@ -319,11 +343,10 @@ impl Lowering<'_> {
 
     pub(super) fn gated(&mut self, number: usize) {
         let node = &self.plan.graph.nodes[number];
-        let (gate, up) = (self.plain(node.inputs[0]), self.plain(node.inputs[1]));
-        let count = gate.len();
-        for (tile, (gate, up)) in gate.into_iter().zip(up).enumerate() {
+        let count = self.tile_count(node.output);
+        for tile in 0..count {
             let mut maker = self.maker();
-            let (gate, up) = (maker.input(gate), maker.input(up));
+            let [gate, up] = [0, 1].map(|input| self.read(&mut maker, node.inputs[input], tile));
             let made = activated(&mut maker, gate_activation(&node.op), gate);
             let gate = maker.hold(made);
             self.deliver(&mut maker, node.output, tile, Made::Op(Op::Mul, vec![gate, up]));
