@@ -11,8 +11,15 @@ use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
 const CONTEXT: usize = 16;
 
+const CHECKPOINTS: &[&str] =
+    &["plain", "gqa", "odd", "wide", "wide_head", "deep", "qwen3", "gemma2", "gpt2", "gpt_neox", "olmo2", "granite"];
+
+fn folder(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("checkpoints").join(name)
+}
+
 fn checkpoint(name: &str) -> Checkpoint {
-    Checkpoint::open(&PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("checkpoints").join(name)).unwrap()
+    Checkpoint::open(&folder(name)).unwrap()
 }
 
 fn session(name: &str, precision: Precision) -> Session {
@@ -23,7 +30,7 @@ fn session(name: &str, precision: Precision) -> Session {
 #[test]
 fn the_checker_finds_compiled_programs_legal() {
     let tsp = chip::preset("tsp-v1").unwrap();
-    for name in ["plain", "gqa", "odd", "wide", "wide_head", "deep", "qwen3", "gemma2", "gpt2", "gpt_neox", "olmo2", "granite"] {
+    for name in CHECKPOINTS {
         for precision in [Precision::F16, Precision::W8A8, Precision::W8A16] {
             for context in [1, 48, 336] {
                 let compiled = compiler::compile(&checkpoint(name), &tsp, &Options { precision, context }).unwrap();
@@ -33,6 +40,20 @@ fn the_checker_finds_compiled_programs_legal() {
                 assert_eq!(report.cycles, program.cycles);
                 assert!(program.cycles >= compiled.bound.cycles());
             }
+        }
+    }
+}
+
+#[test]
+fn cycles_without_weights_are_those_with_weights() {
+    let tsp = chip::preset("tsp-v1").unwrap();
+    for name in CHECKPOINTS {
+        let config = std::fs::read(folder(name).join("config.json")).unwrap();
+        for precision in [Precision::F16, Precision::W8A8, Precision::W8A16] {
+            let options = Options { precision, context: CONTEXT };
+            let without = compiler::compile(&Checkpoint::from_config(&config).unwrap(), &tsp, &options).unwrap();
+            let with = compiler::compile(&checkpoint(name), &tsp, &options).unwrap();
+            assert!(with.programs == without.programs, "{name} {}", precision.name());
         }
     }
 }

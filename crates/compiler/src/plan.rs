@@ -212,13 +212,13 @@ pub(crate) fn plan(checkpoint: &Checkpoint, graph: Graph, chip: &Chip, options: 
             Op::RmsNorm { weight, .. } => {
                 let weights = checkpoint.weights().vector_f32(weight);
                 let vectors = gather(&plan.layouts[&node.output], &weights);
-                let constants = vectors.iter().map(|vector| plan.vectors.constant(vector)).collect();
+                let constants = vectors.iter().map(|vector| plan.vectors.weight(vector)).collect();
                 plan.norms.insert(number, constants);
             }
             Op::LayerNorm { weight, bias, .. } => {
                 let mut constants = |tensor| {
                     let vectors = gather(&plan.layouts[&node.output], &checkpoint.weights().vector_f32(tensor));
-                    vectors.iter().map(|vector| plan.vectors.constant(vector)).collect::<Vec<usize>>()
+                    vectors.iter().map(|vector| plan.vectors.weight(vector)).collect::<Vec<usize>>()
                 };
                 plan.norms.insert(number, constants(weight));
                 if let Some(bias) = bias {
@@ -229,7 +229,7 @@ pub(crate) fn plan(checkpoint: &Checkpoint, graph: Graph, chip: &Chip, options: 
                 let weights = checkpoint.weights().vector_f32(weight);
                 let layout = &plan.layouts[&node.output];
                 let repeated: Vec<f32> = (0..heads * head_dim).map(|element| weights[element % head_dim]).collect();
-                let constants = gather(layout, &repeated).iter().map(|vector| plan.vectors.constant(vector)).collect();
+                let constants = gather(layout, &repeated).iter().map(|vector| plan.vectors.weight(vector)).collect();
                 plan.norms.insert(number, constants);
                 plan.head_lanes.insert(number, head_lanes(layout, heads, head_dim, &mut plan.vectors));
             }
@@ -415,11 +415,11 @@ impl Plan {
             let columns = &self.layouts[&node.inputs[0]].tiles;
             let content = contents[&(number, vector)];
             let scales = quantize::fill(weights, weight, outputs, columns, content, &output.tiles, slices);
-            output.scale = (precision != Precision::F16).then(|| self.vectors.constant(&scales));
+            output.scale = (precision != Precision::F16).then(|| self.vectors.weight(&scales));
             output.bias = bias.map(|bias| {
                 let biases = weights.vector_f32(bias);
                 let lane = |element: &Option<u32>| element.map_or(0.0, |element| biases[element as usize]);
-                self.vectors.constant(&outputs.iter().map(lane).collect::<Vec<_>>())
+                self.vectors.weight(&outputs.iter().map(lane).collect::<Vec<_>>())
             });
             self.linears.entry(number).or_default().push(output);
         }

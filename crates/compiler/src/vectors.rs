@@ -87,12 +87,20 @@ impl Vectors {
         self.word(taken)
     }
 
-    /// A vector that never changes; equal ones are kept once.
+    /// A vector that the model's shape gives; equal ones are kept once.
     pub(crate) fn constant(&mut self, vector: &[f32]) -> usize {
         let key: Vec<u32> = vector.iter().map(|value| value.to_bits()).collect();
         if let Some(&found) = self.constant_index.get(&key) {
             return found;
         }
+        let number = self.weight(vector);
+        self.constant_index.insert(key, number);
+        number
+    }
+
+    /// A vector that comes from the model's weights. Each has a place of its own, whatever it holds, so that places do not depend on
+    /// values.
+    pub(crate) fn weight(&mut self, vector: &[f32]) -> usize {
         let next = self.constants.len();
         let side = Hemisphere::BOTH[next % 2];
         let (word, quad) = match next.checked_sub(2).map(|before| &self.constants[before]) {
@@ -100,7 +108,6 @@ impl Vectors {
             _ => (self.take(side), 0),
         };
         self.constants.push(Constant { side, word, quad, vector: vector.to_vec() });
-        self.constant_index.insert(key, next);
         next
     }
 

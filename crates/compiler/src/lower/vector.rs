@@ -284,9 +284,9 @@ impl Lowering<'_> {
             self.chain_task("a head's factor", maker, index, heads.len());
         }
         let count = self.tile_count(input);
-        for tile in 0..count {
+        for (tile, factors) in factors.into_iter().enumerate() {
             let mut maker = self.maker();
-            let parts: Vec<Feed> = factors[tile].iter().map(|&slot| maker.input(slot)).collect();
+            let parts: Vec<Feed> = factors.into_iter().map(|slot| maker.input(slot)).collect();
             let parts = fold(&mut maker, Op::Add, &parts);
             let factor = match parts[..] {
                 [one] => one,
