@@ -149,7 +149,7 @@ pub enum ChipError {
         most: u32,
     },
     /// Two fields contradict each other.
-    #[error("chip description: `{field}` is {value}, but {why}")]
+    #[error("chip description: `{field}` is {value}, but {why}; correct one of them")]
     Contradiction {
         /// The field's name.
         field: &'static str,

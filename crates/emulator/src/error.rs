@@ -36,7 +36,7 @@ pub enum MachineError {
         found: u64,
     },
     /// A region of that name does not exist.
-    #[error("the program has no {kind} `{name}`; it has {known}")]
+    #[error("the program has no {kind} `{name}`; it has {known}; name one of these")]
     UnknownRegion {
         /// `input` or `region`.
         kind: &'static str,

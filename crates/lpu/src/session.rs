@@ -55,7 +55,7 @@ pub enum SessionError {
         positions: usize,
     },
     /// No such token.
-    #[error("token id {token} is out of range; ids run from 0 to {last}")]
+    #[error("token id {token} is out of range; give ids from 0 to {last}")]
     NoToken {
         /// The id.
         token: u32,

@@ -99,13 +99,25 @@ fn a_compiled_file_gives_the_tokens_of_its_folder() {
         let (of_file, of_folder) = (of(&file), of(&model));
         assert!(of_file.status.success() && of_file.stdout == of_folder.stdout, "{step}");
     }
-    let mut damaged = fs::read(&file).unwrap();
-    let middle = damaged.len() / 2;
-    damaged[middle] ^= 1;
-    fs::write(folder.join("damaged.lpb"), damaged).unwrap();
-    let output = lpu(&["check", &folder.join("damaged.lpb").display().to_string()]);
-    assert_eq!(output.status.code(), Some(1));
-    assert!(String::from_utf8_lossy(&output.stderr).contains("damaged.lpb"));
+    let good = fs::read(&file).unwrap();
+    let damaged = folder.join("damaged.lpb");
+    let refused = |bytes: &[u8], what: &str| {
+        fs::write(&damaged, bytes).unwrap();
+        for arguments in [&["check"][..], &["generate", "--tokens", "1"]] {
+            let output = lpu(&[arguments, &[damaged.to_str().unwrap()]].concat());
+            let message = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(output.status.code(), Some(1), "{what}: {message}");
+            assert!(message.contains("damaged.lpb: byte ") && message.contains("; "), "{what}: {message}");
+        }
+    };
+    for at in (0..64).step_by(7).chain((64..good.len()).step_by(good.len() / 12)).chain([good.len() - 1]) {
+        let mut bytes = good.clone();
+        bytes[at] ^= 0x10;
+        refused(&bytes, &format!("byte {at} changed"));
+    }
+    for length in [0, 1, 63, 64, 200, good.len() / 2, good.len() - 1] {
+        refused(&good[..length], &format!("cut to {length}"));
+    }
 }
 
 #[test]
@@ -127,6 +139,30 @@ fn bad_input_gets_one_clear_message() {
     let cut = config(&fs::read_to_string(format!("{plain}/config.json")).unwrap(), "cut");
     let weights = fs::read(format!("{plain}/model.safetensors")).unwrap();
     fs::write(folder.join("cut/model.safetensors"), &weights[..weights.len() / 2]).unwrap();
+    let plain_config = fs::read_to_string(format!("{plain}/config.json")).unwrap();
+    let with_weights = |name: &str, field: &str, value: &str| {
+        let line = plain_config.lines().find(|line| line.contains(&format!("\"{field}\""))).unwrap();
+        let folder_path = config(&plain_config.replace(line, &format!("  \"{field}\": {value},")), name);
+        fs::write(folder.join(name).join("model.safetensors"), &weights).unwrap();
+        folder_path
+    };
+    let deeper = with_weights("deeper", "num_hidden_layers", "3");
+    let wider = with_weights("wider", "intermediate_size", "300");
+    let hostile = with_weights("hostile", "num_hidden_layers", "2");
+    let mut lying = weights.clone();
+    lying[..8].copy_from_slice(&u64::MAX.to_le_bytes());
+    fs::write(folder.join("hostile/model.safetensors"), lying).unwrap();
+    let chip_file = |name: &str, field: &str, value: &str| {
+        let good = String::from_utf8(lpu(&["chips", "tsp-v1"]).stdout).unwrap();
+        let line = good.lines().find(|line| line.starts_with(&format!("{field} "))).unwrap();
+        fs::write(folder.join(name), good.replace(line, &format!("{field} = {value}"))).unwrap();
+        folder.join(name).display().to_string()
+    };
+    let few_streams = chip_file("few.toml", "streams", "33");
+    let small_chip = chip_file("small.toml", "words_per_bank", "16");
+    let big = r#"{"architectures":["LlamaForCausalLM"],"model_type":"llama","hidden_size":8192,"intermediate_size":28672,"num_hidden_layers":80,
+        "num_attention_heads":64,"num_key_value_heads":8,"vocab_size":128256}"#;
+    let big = format!("{}/config.json", config(big, "big"));
     fs::write(folder.join("bad.lpu"), ".chip tsp-v1\n.program p\n.queue mem.e0\nraed 0, e0\nread 0, x3\n").unwrap();
     let bad_text = folder.join("bad.lpu").display().to_string();
     let cases: &[(&[&str], i32, &[&str])] = &[
@@ -136,6 +172,14 @@ fn bad_input_gets_one_clear_message() {
         (&["generate", &zero, "--tokens", "1"], 1, &["num_attention_heads"]),
         (&["generate", &no_weights, "--tokens", "1"], 1, &["safetensors"]),
         (&["generate", &cut, "--tokens", "1"], 1, &["model.safetensors"]),
+        (&["generate", &deeper, "--tokens", "1"], 1, &["model.layers.2.", "missing"]),
+        (&["generate", &wider, "--tokens", "1"], 1, &["[256, 96]", "[300, 96]", "intermediate_size"]),
+        (&["generate", &hostile, "--tokens", "1"], 1, &["model.safetensors", "header"]),
+        (&["generate", &plain, "--tokens", "1", "--chip", &few_streams], 1, &["streams", "33"]),
+        (&["generate", &plain, "--tokens", "1", "--chip", &small_chip], 1, &["bytes"]),
+        (&["generate", &plain, "--tokens", "1", "--chip", "/no/such.toml"], 1, &["/no/such.toml"]),
+        (&["compile", &big, "--timing-only"], 1, &["f16", "bytes", "w8a8"]),
+        (&["compile", &big, "--timing-only", "--dtype", "w8a8"], 1, &["bytes", "chips"]),
         (&["generate", &plain, "--tokens", "331"], 1, &["331", "330"]),
         (&["generate", &plain, "--prompt", "x"], 1, &["tokenizer", "--tokens"]),
         (&["generate", &plain, "--tokens", "1", "--context", "4", "--max-tokens", "9"], 1, &["context of 4"]),
