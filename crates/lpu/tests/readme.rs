@@ -1,6 +1,6 @@
 //! The README is true: every console block is run as it stands, every path in it exists.
 //!
-//! Blocks run in order in one folder that holds the repository's `examples` and `tests/checkpoints`. In shown output a
+//! Blocks run in order in one folder that holds the repository's `examples`, `tests/checkpoints` and `tests/conformance`. In shown output a
 //! line `...` stands for any lines, and `...` at the end of a line for any rest of it.
 
 use std::fs;
@@ -60,7 +60,7 @@ fn agree(shown: &[&str], found: &[&str]) -> bool {
 fn every_command_gives_what_the_readme_shows() {
     let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("readme");
     let _ = fs::remove_dir_all(&folder);
-    for part in ["examples", "tests/checkpoints"] {
+    for part in ["examples", "tests/checkpoints", "tests/conformance"] {
         copy(&root().join(part), &folder.join(part));
     }
     let text = readme();
@@ -84,7 +84,7 @@ fn every_command_gives_what_the_readme_shows() {
             run.push(words(arguments)[0].clone());
         }
     }
-    for subcommand in ["generate", "compile", "asm", "disasm", "check", "run", "inspect", "chips"] {
+    for subcommand in ["generate", "compile", "asm", "disasm", "check", "run", "inspect", "chips", "conformance"] {
         assert!(run.iter().any(|each| each == subcommand), "the README does not show `lpu {subcommand}`");
     }
 }

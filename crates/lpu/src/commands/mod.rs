@@ -1,5 +1,6 @@
 //! The subcommands: their options, and one module each for what they do.
 
+mod conformance;
 mod files;
 mod generate;
 mod inspect;
@@ -57,6 +58,8 @@ enum Command {
     Run(kernels::Run),
     /// Show what stands at a step of compilation
     Inspect(inspect::Inspect),
+    /// Run conformance vectors, or list what they cover
+    Conformance(conformance::Conformance),
     /// List chip presets, or every figure of one with its source
     Chips(inspect::Chips),
 }
@@ -163,6 +166,7 @@ impl Cli {
             Command::Disasm(command) => command.run(),
             Command::Check(command) => command.run(),
             Command::Run(command) => command.run(),
+            Command::Conformance(command) => command.run(),
             Command::Inspect(command) => command.run(),
             Command::Chips(command) => command.run(),
         }

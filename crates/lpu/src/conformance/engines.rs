@@ -1,0 +1,158 @@
+//! Engines that can be held to vectors.
+
+use std::collections::BTreeMap;
+
+use lpu_chip::System;
+use lpu_emulator::{Machine, Observer, RunError};
+use lpu_isa::{ChipId, Container, Queue, SliceId, Stream};
+use lpu_replay::{Replay, ReplayError};
+use serde_json::{Value, json};
+
+use super::vector::Site;
+
+/// What an engine did with a program.
+#[derive(Clone, Debug)]
+pub enum Outcome {
+    /// It ran to its end.
+    Ran {
+        /// Cycles of the run.
+        cycles: u64,
+        /// All words of SRAM, `chip/slice:word`, in hexadecimal; none where the engine has no values.
+        words: Option<BTreeMap<String, String>>,
+        /// What happened in each cycle, as vectors write it; none where the engine does not say.
+        activity: Option<Vec<Value>>,
+    },
+    /// It broke a rule.
+    Fault(Site),
+    /// The engine does not run such programs, or failed in another way; why.
+    Refused(String),
+}
+
+/// An implementation of the machine.
+pub trait Engine {
+    /// Its name.
+    fn name(&self) -> &'static str;
+    /// Runs the first program of a container once.
+    fn run(&self, system: &System, container: &Container<'_>) -> Outcome;
+}
+
+/// All engines, the reference first.
+#[must_use]
+pub fn engines() -> Vec<Box<dyn Engine>> {
+    vec![Box::new(Reference), Box::new(Fast), Box::new(Checker)]
+}
+
+/// The reference engine.
+struct Reference;
+
+/// The fast engine; it has no activity.
+struct Fast;
+
+/// The checker: verdicts and cycles without values.
+struct Checker;
+
+#[derive(Default)]
+struct Watch(Vec<Value>);
+
+impl Observer for Watch {
+    fn stream_write(&mut self, cycle: u64, chip: ChipId, _queue: Queue, stream: Stream, position: i32, value: &[u8]) {
+        self.0.push(json!([cycle, "stream", chip.0, stream.to_string(), position, hex(value)]));
+    }
+    fn bank_access(&mut self, cycle: u64, chip: ChipId, slice: SliceId, bank: u32, word: u32, write: bool) {
+        let kind = if write { "write" } else { "read" };
+        self.0.push(json!([cycle, "bank", chip.0, slice.to_string(), bank, word, kind]));
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// All words of a system.
+fn words<E: std::fmt::Display>(
+    system: &System,
+    chips: u16,
+    mut read: impl FnMut(ChipId, SliceId, u32) -> Result<Vec<u8>, E>,
+) -> Result<BTreeMap<String, String>, String> {
+    let mut words = BTreeMap::new();
+    for chip in 0..chips {
+        for slice in system.chip().slices() {
+            for word in 0..system.chip().words_per_slice() {
+                let bytes = read(ChipId(chip), slice, word).map_err(|error| error.to_string())?;
+                words.insert(format!("{chip}/{slice}:{word}"), hex(&bytes));
+            }
+        }
+    }
+    Ok(words)
+}
+
+impl Engine for Reference {
+    fn name(&self) -> &'static str {
+        "reference"
+    }
+
+    fn run(&self, system: &System, container: &Container<'_>) -> Outcome {
+        let refused = |error: &dyn std::fmt::Display| Outcome::Refused(error.to_string());
+        let mut machine = match Machine::of_system(system, &container.image) {
+            Ok(machine) => machine,
+            Err(error) => return refused(&error),
+        };
+        let prepared = match machine.prepare(&container.programs[0]) {
+            Ok(prepared) => prepared,
+            Err(error) => return refused(&error),
+        };
+        let mut watch = Watch::default();
+        match machine.run(&prepared, &mut watch) {
+            Ok(run) => match words(system, system.chips(), |chip, slice, word| machine.read_word(chip, slice, word)) {
+                Ok(words) => Outcome::Ran { cycles: run.cycles, words: Some(words), activity: Some(watch.0) },
+                Err(error) => Outcome::Refused(error),
+            },
+            Err(RunError::Fault(first)) => Outcome::Fault(Site::of(&first)),
+            Err(error) => refused(&error),
+        }
+    }
+}
+
+impl Engine for Fast {
+    fn name(&self) -> &'static str {
+        "fast"
+    }
+
+    fn run(&self, system: &System, container: &Container<'_>) -> Outcome {
+        let refused = |error: &dyn std::fmt::Display| Outcome::Refused(error.to_string());
+        let program = &container.programs[0];
+        let mut replay = match Replay::new(system, &container.image, 1) {
+            Ok(replay) => replay,
+            Err(error) => return refused(&error),
+        };
+        let prepared = match replay.prepare(&container.image, program) {
+            Ok(prepared) => prepared,
+            Err(ReplayError::Fault(first)) => return Outcome::Fault(Site::of(&first)),
+            Err(error) => return refused(&error),
+        };
+        match replay.run(&prepared) {
+            Ok(run) => match words(system, system.chips(), |chip, slice, word| replay.read_word(chip, slice, word).map(<[u8]>::to_vec)) {
+                Ok(words) => Outcome::Ran { cycles: run.cycles, words: Some(words), activity: None },
+                Err(error) => Outcome::Refused(error),
+            },
+            Err(ReplayError::Fault(first)) => Outcome::Fault(Site::of(&first)),
+            Err(error) => refused(&error),
+        }
+    }
+}
+
+impl Engine for Checker {
+    fn name(&self) -> &'static str {
+        "checker"
+    }
+
+    fn run(&self, system: &System, container: &Container<'_>) -> Outcome {
+        match lpu_checker::check_system(system, &container.image, &container.programs[0]) {
+            Ok(report) => match report.violations.first() {
+                Some(first) => Outcome::Fault(Site::of(first)),
+                None => Outcome::Ran { cycles: report.cycles, words: None, activity: None },
+            },
+            Err(error) => Outcome::Refused(error.to_string()),
+        }
+    }
+}
