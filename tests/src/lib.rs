@@ -7,3 +7,4 @@ pub mod hostile;
 mod memory;
 pub mod mutate;
 pub mod scenes;
+pub mod shape;

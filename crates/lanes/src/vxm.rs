@@ -35,6 +35,7 @@ pub fn sources(instruction: &Instruction) -> Option<Sources> {
 ///
 /// # Panics
 /// When the instruction is no ALU operation, that is, has no [`sources`].
+#[inline(always)]
 pub fn operate(instruction: &Instruction, [a, b, c]: [&[u32]; 3], out: &mut [u32]) {
     match *instruction {
         Instruction::Add { arithmetic, .. } => add(arithmetic, a, b, out),
@@ -58,20 +59,24 @@ pub fn operate(instruction: &Instruction, [a, b, c]: [&[u32]; 3], out: &mut [u32
     }
 }
 
+#[inline(always)]
 fn float(op: impl Fn(f32, f32) -> f32) -> impl Fn(u32, u32) -> u32 {
     move |a, b| op(f32::from_bits(a), f32::from_bits(b)).to_bits()
 }
 
+#[inline(always)]
 fn integer(op: impl Fn(i32, i32) -> i32) -> impl Fn(u32, u32) -> u32 {
     move |a, b| op(a as i32, b as i32) as u32
 }
 
+#[inline(always)]
 fn each(a: &[u32], b: &[u32], out: &mut [u32], op: impl Fn(u32, u32) -> u32) {
     for ((out, &a), &b) in out.iter_mut().zip(a).zip(b) {
         *out = op(a, b);
     }
 }
 
+#[inline(always)]
 fn one(a: &[u32], out: &mut [u32], op: impl Fn(u32) -> u32) {
     for (out, &a) in out.iter_mut().zip(a) {
         *out = op(a);
@@ -79,34 +84,41 @@ fn one(a: &[u32], out: &mut [u32], op: impl Fn(u32) -> u32) {
 }
 
 /// The low 16 bits as a signed integer.
+#[inline(always)]
 fn low16(bits: u32) -> i32 {
     i32::from(bits as i16)
 }
 
 /// The low 8 bits as a signed integer.
+#[inline(always)]
 fn low8(bits: u32) -> i32 {
     i32::from(bits as i8)
 }
 
 /// Narrower results as they stand in the low bytes of 32 bits; 32-bit operations on narrower operands are exact.
+#[inline(always)]
 fn sat16(value: i32) -> u32 {
     u32::from(int::i32_to_i16(value) as u16)
 }
 
+#[inline(always)]
 fn mod16(value: i32) -> u32 {
     u32::from(value as u16)
 }
 
+#[inline(always)]
 fn sat8(value: i32) -> u32 {
     u32::from(int::i32_to_i8(value) as u8)
 }
 
+#[inline(always)]
 fn mod8(value: i32) -> u32 {
     u32::from(value as u8)
 }
 
 macro_rules! arithmetic {
     ($name:ident, $f32:path, $sat:path, $modulo:path) => {
+        #[inline(always)]
         fn $name(arithmetic: Arithmetic, a: &[u32], b: &[u32], out: &mut [u32]) {
             match arithmetic {
                 Arithmetic::F32 => each(a, b, out, float($f32)),
@@ -127,6 +139,7 @@ arithmetic!(mul, fp32::mul, int::mul_sat, int::mul_mod);
 
 macro_rules! sign {
     ($name:ident, $f32:path, $sat:path, $modulo:path) => {
+        #[inline(always)]
         fn $name(arithmetic: Arithmetic, a: &[u32], out: &mut [u32]) {
             match arithmetic {
                 Arithmetic::F32 => one(a, out, |a| $f32(f32::from_bits(a)).to_bits()),
@@ -146,6 +159,7 @@ sign!(abs, fp32::abs, int::abs_sat, int::abs_mod);
 
 macro_rules! choice {
     ($name:ident, $f32:path, $int:path) => {
+        #[inline(always)]
         fn $name(number: Number, a: &[u32], b: &[u32], out: &mut [u32]) {
             match number {
                 Number::F32 => each(a, b, out, float($f32)),
@@ -158,6 +172,7 @@ macro_rules! choice {
 choice!(max, fp32::max, int::max);
 choice!(min, fp32::min, int::min);
 
+#[inline(always)]
 fn relu(number: Number, a: &[u32], out: &mut [u32]) {
     match number {
         Number::F32 => one(a, out, |a| fp32::relu(f32::from_bits(a)).to_bits()),
@@ -165,6 +180,7 @@ fn relu(number: Number, a: &[u32], out: &mut [u32]) {
     }
 }
 
+#[inline(always)]
 fn greater(number: Number, a: &[u32], b: &[u32], out: &mut [u32]) {
     match number {
         Number::F32 => each(a, b, out, |a, b| u32::from(f32::from_bits(a) > f32::from_bits(b))),
@@ -172,6 +188,7 @@ fn greater(number: Number, a: &[u32], b: &[u32], out: &mut [u32]) {
     }
 }
 
+#[inline(always)]
 fn equal(number: Number, a: &[u32], b: &[u32], out: &mut [u32]) {
     match number {
         Number::F32 => each(a, b, out, |a, b| u32::from(f32::from_bits(a) == f32::from_bits(b))),
@@ -179,6 +196,7 @@ fn equal(number: Number, a: &[u32], b: &[u32], out: &mut [u32]) {
     }
 }
 
+#[inline(always)]
 fn select(condition: &[u32], a: &[u32], b: &[u32], out: &mut [u32]) {
     for (((out, &condition), &a), &b) in out.iter_mut().zip(condition).zip(a).zip(b) {
         *out = if condition != 0 { a } else { b };
@@ -198,6 +216,7 @@ enum Value {
     Float(f32),
 }
 
+#[inline(always)]
 fn read(format: Format, bits: u32) -> Value {
     match format {
         Format::I8 => Value::Integer(i32::from(bits as i8)),
@@ -209,6 +228,7 @@ fn read(format: Format, bits: u32) -> Value {
     }
 }
 
+#[inline(always)]
 fn write(format: Format, value: Value) -> u32 {
     match (format, value) {
         (Format::I8, Value::Integer(value)) => u32::from(int::i32_to_i8(value) as u8),
@@ -226,6 +246,22 @@ fn write(format: Format, value: Value) -> u32 {
     }
 }
 
+#[inline(always)]
 fn convert(from: Format, to: Format, a: &[u32], out: &mut [u32]) {
-    one(a, out, |bits| write(to, read(from, bits)));
+    // A loop for each pair, in which the formats are constants.
+    macro_rules! pairs {
+        ($($from:ident: $($to:ident)*;)*) => {
+            match (from, to) {
+                $($((Format::$from, Format::$to) => one(a, out, |bits| write(Format::$to, read(Format::$from, bits))),)*)*
+            }
+        };
+    }
+    pairs! {
+        I8: I8 I16 I32 F16 Bf16 F32;
+        I16: I8 I16 I32 F16 Bf16 F32;
+        I32: I8 I16 I32 F16 Bf16 F32;
+        F16: I8 I16 I32 F16 Bf16 F32;
+        Bf16: I8 I16 I32 F16 Bf16 F32;
+        F32: I8 I16 I32 F16 Bf16 F32;
+    }
 }

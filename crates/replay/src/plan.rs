@@ -47,8 +47,8 @@ pub(crate) enum Op<R> {
     Scatter { src: Bytes<R>, map: [Bytes<R>; 2], window: Span },
     /// Whatever a switch unit does: operands are its sources, then its results.
     Switch { instruction: Instruction, operands: Span, taken: u8 },
-    /// A switch unit's movement of whole 32-bit lanes: `maps[map]` names each lane's source.
-    Move { dst: R, src: R, map: u32 },
+    /// A switch unit's movement of whole 32-bit lanes.
+    Move { dst: R, src: R, movement: Movement },
     /// Zero in all lanes from `from` on.
     Zero { dst: R, from: u16 },
     /// Makes activations ready for passes.
@@ -57,6 +57,15 @@ pub(crate) enum Op<R> {
     Add { dst: R, format: PassFormat, terms: Span },
     /// A pass through any weights, lane by lane.
     Pass { dst: R, format: PassFormat, planes: [u32; 2], low: Bytes<R>, high: Bytes<R> },
+}
+
+/// How lanes move, all streams alike.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Movement {
+    /// Up by lanes within every superlane.
+    Lanes { by: i8, wrap: bool },
+    /// Up by superlanes.
+    Superlanes { by: i16, wrap: bool },
 }
 
 /// What a pass multiplies its weights with.
@@ -145,7 +154,6 @@ pub(crate) struct Plan<R> {
     pub(crate) operands: Vec<Bytes<R>>,
     pub(crate) terms: Vec<R>,
     pub(crate) windows: Vec<At>,
-    pub(crate) maps: Vec<Vec<u16>>,
     pub(crate) weights: Vec<Weights<R>>,
     pub(crate) passes: Vec<Pass<R>>,
     pub(crate) runs: Vec<Run<R>>,
@@ -190,7 +198,7 @@ impl<R: Copy> Op<R> {
             Op::Gather { dst, map, window } => Op::Gather { dst: to(dst), map: map.map(|byte| byte.map(&mut to)), window },
             Op::Scatter { src, map, window } => Op::Scatter { src: src.map(&mut to), map: map.map(|byte| byte.map(&mut to)), window },
             Op::Switch { instruction, operands, taken } => Op::Switch { instruction, operands, taken },
-            Op::Move { dst, src, map } => Op::Move { dst: to(dst), src: to(src), map },
+            Op::Move { dst, src, movement } => Op::Move { dst: to(dst), src: to(src), movement },
             Op::Zero { dst, from } => Op::Zero { dst: to(dst), from },
             Op::Prepare { prepared, low, high, int8 } => Op::Prepare { prepared, low: low.map(&mut to), high: high.map(to), int8 },
             Op::Add { dst, format, terms } => Op::Add { dst: to(dst), format, terms },

@@ -10,6 +10,12 @@ use crate::fp32::canonical;
 pub struct PassF16 {
     x: Vec<f32>,
     wide: Vec<f64>,
+    bounds: Bounds,
+}
+
+/// What proves a binary64 sum exact, or its rounding safe.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Bounds {
     /// At least the sum of `|x|`; infinite or NaN if some lane is.
     l1: f64,
     /// Below this bound on the sum of `|w x|`, every partial sum in binary64 is exact.
@@ -32,14 +38,7 @@ impl PassF16 {
         self.x.extend_from_slice(x);
         self.wide.clear();
         self.wide.extend(x.iter().map(|&v| f64::from(v)));
-        // The factor covers the rounding of the sum itself, for up to 2^12 lanes with a wide margin and beyond by its growth.
-        let slack = 1.0 + x.len().max(4096) as f64 * (1.0 / 4_503_599_627_370_496.0);
-        self.l1 = self.wide.iter().map(|v| v.abs()).sum::<f64>() * slack;
-        // Every product is a multiple of 2^(unit - 24), so sums below 2^53 such units are exact.
-        let unit = x.iter().filter(|v| v.is_finite() && **v != 0.0).map(|&v| lowest_bit(v)).min().unwrap_or(0);
-        self.exact_below = power_of_two(29 + unit);
-        // The greatest error of a sum, and room for the rounding of the bounds themselves.
-        self.error_share = (partial::roundings(x.len()) + 8) as f64 * (1.0 / 9_007_199_254_740_992.0);
+        self.bounds = Bounds::new(x, partial::roundings(x.len()));
     }
 
     /// The number of lanes.
@@ -95,21 +94,48 @@ impl PassF16 {
     #[inline(always)]
     fn plane_with(&self, weights: &[f32], row_max: &[f32], out: &mut [f32], sum: impl Fn(&[f32], &[f64]) -> f64) {
         for ((w, &max), out) in weights.chunks_exact(self.x.len()).zip(row_max).zip(out) {
-            *out = if max == 0.0 && self.l1.is_finite() { 0.0 } else { self.settle(sum(w, &self.wide), w, max) };
+            *out = if max == 0.0 && self.bounds.finite() {
+                0.0
+            } else {
+                self.bounds.settle(sum(w, &self.wide), max).unwrap_or_else(|| dot_f16_exact(w, &self.x))
+            };
         }
     }
+}
 
-    /// Turns a binary64 sum into the exact sum rounded once.
+impl Bounds {
+    /// Bounds of sums over these activations in which at most `roundings` additions lie between a product and the sum.
+    pub(super) fn new(x: &[f32], roundings: usize) -> Self {
+        // The factor covers the rounding of the sum itself, for up to 2^12 lanes with a wide margin and beyond by its growth.
+        let slack = 1.0 + x.len().max(4096) as f64 * (1.0 / 4_503_599_627_370_496.0);
+        let l1 = x.iter().map(|&v| f64::from(v.abs())).sum::<f64>() * slack;
+        // Every product is a multiple of 2^(unit - 24), so sums below 2^53 such units are exact.
+        let unit = x.iter().filter(|v| v.is_finite() && **v != 0.0).map(|&v| lowest_bit(v)).min().unwrap_or(0);
+        Self { l1, exact_below: power_of_two(29 + unit), error_share: 0.0 }.with_roundings(roundings)
+    }
+
+    /// The same for sums with another number of roundings.
+    pub(super) fn with_roundings(self, roundings: usize) -> Self {
+        // The greatest error of a sum, and room for the rounding of the bounds themselves.
+        Self { error_share: (roundings + 8) as f64 * (1.0 / 9_007_199_254_740_992.0), ..self }
+    }
+
+    /// Whether all activations are.
+    pub(super) fn finite(&self) -> bool {
+        self.l1.is_finite()
+    }
+
+    /// Turns a binary64 sum into the exact sum rounded once; nothing where its error might change that.
     #[inline(always)]
-    fn settle(&self, sum: f64, w: &[f32], max_abs_w: f32) -> f32 {
+    pub(super) fn settle(&self, sum: f64, max_abs_w: f32) -> Option<f32> {
         let bound = self.l1 * f64::from(max_abs_w);
         // Finite operands cannot overflow binary64, so an infinity or NaN here is that of the definition.
         if bound < self.exact_below || !sum.is_finite() {
-            return canonical(sum as f32);
+            return Some(canonical(sum as f32));
         }
         let error = bound * self.error_share;
         let (below, above) = ((sum - error) as f32, (sum + error) as f32);
-        if below == above { below } else { dot_f16_exact(w, &self.x) }
+        (below == above).then_some(below)
     }
 }
 

@@ -50,37 +50,56 @@ fn plane_avx2(weights: &[i8], x: &[i8], out: &mut [i32]) {
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
 fn plane_avx512(weights: &[i8], x: &[i8], out: &mut [i32]) {
     let added = x.iter().fold(0i32, |sum, &x| sum.wrapping_add(128 * i32::from(x)));
+    // Activations that are zero to the end, as behind the last live lane, need no weights.
+    let live = x.iter().rposition(|&x| x != 0).map_or(0, |last| last + 1);
     let (quads, rest) = out.as_chunks_mut::<4>();
     let (quad_rows, rest_rows) = weights.split_at(quads.len() * 4 * x.len());
     for (rows, out) in quad_rows.chunks_exact(4 * x.len()).zip(quads) {
         let (front, back) = rows.split_at(2 * x.len());
         let ((a, b), (c, d)) = (front.split_at(x.len()), back.split_at(x.len()));
-        *out = rows_avx512([a, b, c, d], x).map(|sum| sum.wrapping_sub(added));
+        let sums = join_avx512(rows_avx512([a, b, c, d], x, live));
+        // SAFETY: the array has four sums.
+        unsafe { _mm_storeu_si128(out.as_mut_ptr().cast(), _mm_sub_epi32(sums, _mm_set1_epi32(added))) };
     }
     for (row, out) in rest_rows.chunks_exact(x.len()).zip(rest) {
-        *out = rows_avx512([row], x)[0].wrapping_sub(added);
+        *out = _mm512_reduce_add_epi32(rows_avx512([row], x, live)[0]).wrapping_sub(added);
     }
 }
 
-/// The sums of `(w + 128) * x` of some rows, all as long as `x`.
+/// Bytes that loads of weights run ahead of their use.
+#[cfg(target_arch = "x86_64")]
+const AHEAD: usize = 8192;
+
+/// Sixteen partial sums of `(w + 128) * x` of each of some rows, all as long as `x`, over its first `live` lanes.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-fn rows_avx512<const ROWS: usize>(rows: [&[i8]; ROWS], x: &[i8]) -> [i32; ROWS] {
+fn rows_avx512<const ROWS: usize>(rows: [&[i8]; ROWS], x: &[i8], live: usize) -> [__m512i; ROWS] {
     let top = _mm512_set1_epi8(i8::MIN);
     let mut sums = [_mm512_setzero_si512(); ROWS];
-    for start in (0..x.len()).step_by(64) {
+    for start in (0..live).step_by(64) {
         let live = u64::MAX >> 64usize.saturating_sub(x.len() - start);
         // SAFETY: the mask loads no lane at or beyond the end of `x`; lanes not loaded are zero.
         let x = unsafe { _mm512_maskz_loadu_epi8(live, x.as_ptr().add(start)) };
         for (row, sum) in rows.iter().zip(&mut sums) {
-            // SAFETY: as above, for a row as long as `x`.
-            let w = unsafe { _mm512_maskz_loadu_epi8(live, row.as_ptr().add(start)) };
+            // SAFETY: as above, for a row as long as `x`; a prefetch of any address is harmless.
+            let w = unsafe {
+                let at = row.as_ptr().add(start);
+                _mm_prefetch::<_MM_HINT_T1>(at.wrapping_add(AHEAD));
+                _mm512_maskz_loadu_epi8(live, at)
+            };
             *sum = _mm512_dpbusd_epi32(*sum, _mm512_xor_si512(w, top), x);
         }
     }
-    let mut out = [0; ROWS];
-    for (out, sum) in out.iter_mut().zip(sums) {
-        *out = _mm512_reduce_add_epi32(sum);
-    }
-    out
+    sums
+}
+
+/// The sum of each of four vectors.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+fn join_avx512([a, b, c, d]: [__m512i; 4]) -> __m128i {
+    let ab = _mm512_add_epi32(_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));
+    let cd = _mm512_add_epi32(_mm512_unpacklo_epi32(c, d), _mm512_unpackhi_epi32(c, d));
+    let all = _mm512_add_epi32(_mm512_unpacklo_epi64(ab, cd), _mm512_unpackhi_epi64(ab, cd));
+    let half = _mm256_add_epi32(_mm512_castsi512_si256(all), _mm512_extracti64x4_epi64::<1>(all));
+    _mm_add_epi32(_mm256_castsi256_si128(half), _mm256_extracti128_si256::<1>(half))
 }

@@ -2,9 +2,11 @@
 
 use proptest::prelude::*;
 
+use super::digits::Digits;
 use super::kernel::Kernel;
+use super::planes::Halves;
 use super::{PassF16, dot_f16_exact, dot_i8, i8, max_abs, partial};
-use crate::half::f16_to_f32;
+use crate::half::{f16_to_f32, f32_to_f16};
 
 /// A row length, with whole steps of the kernels often.
 fn lane_count() -> impl Strategy<Value = usize> {
@@ -67,6 +69,71 @@ proptest! {
             // Sums are multiples of 2^-48, so the scaled one is an integer and the cast exact.
             let allowed = (size * (partial::roundings(lanes) as i128)) / (1 << 53);
             prop_assert!(error <= allowed + 1, "{:?}: {} over {}", kernel, error, allowed);
+        }
+    }
+
+    #[test]
+    fn byte_planes_are_the_definition(lanes in lane_count(), rows in 0usize..9, x in patterns(), w in proptest::collection::vec(any::<u16>(), 1200), kind in 0..4) {
+        let x = &x[..lanes];
+        let rows = rows.min(w.len() / lanes.max(1));
+        // Any patterns; finite ones; weights that mirror the activations, so that sums cancel or lie beside midpoints; zeros.
+        let weight = |index: usize| match kind {
+            0 => w[index],
+            1 => w[index] & 0xbbff,
+            2 => f32_to_f16(if index.is_multiple_of(2) { x[index % lanes] } else { -x[index % lanes] }),
+            _ => 0,
+        };
+        let patterns: Vec<u16> = (0..lanes * rows).map(weight).collect();
+        let (low, high): (Vec<u8>, Vec<u8>) = patterns.iter().map(|bits| (bits.to_le_bytes()[0], bits.to_le_bytes()[1])).unzip();
+        let values: Vec<f32> = patterns.iter().map(|&bits| f16_to_f32(bits)).collect();
+        for kernel in Kernel::all_of_host() {
+            let mut halves = Halves::on(kernel);
+            halves.load(x);
+            let mut out = vec![f32::NAN; rows];
+            halves.rows(&low, &high, &mut out);
+            for (index, out) in out.into_iter().enumerate() {
+                prop_assert_eq!(out.to_bits(), dot_f16_exact(&values[index * lanes..][..lanes], x).to_bits(), "{:?}", kernel);
+            }
+        }
+    }
+
+    #[test]
+    fn columns_are_the_definition(inputs in 0usize..200, lanes in 1usize..=64, rows in 0usize..200, x in patterns(), w in proptest::collection::vec(any::<u16>(), 12800), kind in 0..3) {
+        let (x, rows) = (&x[..inputs], rows.min(inputs));
+        let weight = |index: usize| match kind {
+            0 => w[index],
+            1 => w[index] & 0xbbff,
+            _ => f32_to_f16(if (index / lanes).is_multiple_of(2) { 1.0 } else { -1.0 }),
+        };
+        let patterns: Vec<u16> = (0..lanes * rows).map(weight).collect();
+        let (low, high): (Vec<u8>, Vec<u8>) = patterns.iter().map(|bits| (bits.to_le_bytes()[0], bits.to_le_bytes()[1])).unzip();
+        for kernel in Kernel::all_of_host() {
+            let mut halves = Halves::on(kernel);
+            halves.load(x);
+            let mut out = vec![f32::NAN; lanes];
+            halves.columns(rows, |row| (&low[row * lanes..][..lanes], &high[row * lanes..][..lanes]), &mut out);
+            for (lane, out) in out.into_iter().enumerate() {
+                let column: Vec<f32> =
+                    (0..inputs).map(|row| if row < rows { f16_to_f32(patterns[row * lanes + lane]) } else { 0.0 }).collect();
+                prop_assert_eq!(out.to_bits(), dot_f16_exact(&column, x).to_bits(), "{:?}", kernel);
+            }
+        }
+    }
+
+    #[test]
+    fn digits_are_the_definition(lanes in 0usize..400, rows in 0usize..11, x in patterns(), extreme: bool, seed in proptest::collection::vec(any::<i8>(), 4400)) {
+        let x = &x[..lanes];
+        let value = |v: &i8| if extreme { if *v < 0 { -128 } else { 127 } } else { *v };
+        let w: Vec<i8> = seed[..lanes * rows].iter().map(value).collect();
+        let values: Vec<f32> = w.iter().map(|&w| f32::from(w)).collect();
+        for kernel in Kernel::all_of_host() {
+            let mut digits = Digits::on(kernel);
+            digits.load(x);
+            let mut out = vec![f32::NAN; rows];
+            digits.rows(&w, &mut out);
+            for (row, out) in out.into_iter().enumerate() {
+                prop_assert_eq!(out.to_bits(), dot_f16_exact(&values[row * lanes..][..lanes], x).to_bits(), "{:?}", kernel);
+            }
         }
     }
 

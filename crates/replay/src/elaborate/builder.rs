@@ -10,7 +10,7 @@ use smallvec::SmallVec;
 
 use super::hazards::Hazards;
 use crate::places::{At, Places};
-use crate::plan::{Activation, Bytes, Op, Pass, Plan, Ref, Run, Source, Span};
+use crate::plan::{Activation, Bytes, Movement, Op, Pass, Plan, Ref, Run, Source, Span};
 
 /// What kind of room a slot takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -35,6 +35,8 @@ pub(super) struct Slot {
     defined: u32,
     /// The operation that makes it, unless a pass does.
     pub(super) op: u32,
+    /// Whether so many take it that they had better wait for the next level.
+    pub(super) hub: bool,
 }
 
 pub(super) const NO_OP: u32 = u32::MAX;
@@ -79,7 +81,6 @@ pub(super) struct Builder<'a> {
     joins: HashMap<(Parts, u32), u32>,
     copies: HashMap<Bytes<Ref>, u32>,
     prepared: HashMap<(Bytes<Ref>, Bytes<Ref>, bool), u32>,
-    maps: HashMap<Vec<u16>, u32>,
     windows: HashMap<(u16, lpu_isa::SliceId, u32, u32), Span>,
 }
 
@@ -91,7 +92,6 @@ impl<'a> Builder<'a> {
             operands: Vec::new(),
             terms: Vec::new(),
             windows: Vec::new(),
-            maps: Vec::new(),
             weights: Vec::new(),
             passes: Vec::new(),
             runs: Vec::new(),
@@ -113,13 +113,12 @@ impl<'a> Builder<'a> {
             joins: HashMap::new(),
             copies: HashMap::new(),
             prepared: HashMap::new(),
-            maps: HashMap::new(),
             windows: HashMap::new(),
         }
     }
 
     fn slot(&mut self, room: Room, significant: u8) -> u32 {
-        self.slots.push(Slot { room, significant, birth: u32::MAX, defined: 0, op: NO_OP });
+        self.slots.push(Slot { room, significant, birth: u32::MAX, defined: 0, op: NO_OP, hub: false });
         self.slots.len() as u32 - 1
     }
 
@@ -137,7 +136,7 @@ impl<'a> Builder<'a> {
         match of {
             Ref::Slot(slot) => {
                 let slot = self.slots[slot as usize];
-                need.level = need.level.max(slot.defined.div_ceil(2));
+                need.level = need.level.max(slot.defined.div_ceil(2) + u32::from(slot.hub));
                 if slot.op != NO_OP {
                     need.before.push(slot.op);
                 }
@@ -235,9 +234,11 @@ impl<'a> Builder<'a> {
             Wide::Slot(slot) => return slot,
             Wide::Parts(parts) => parts,
         };
-        let mut need = Need { level, ..Need::default() };
-        self.need_wide(&mut need, wide);
         let fixed = parts.iter().flatten().all(|&part| self.fixed(part));
+        let constant = parts.iter().flatten().all(|part| matches!(part.of(), Ref::Word(_))) && fixed;
+        // Constants that several operations of a level take must not tie these together, so they are joined in the level before.
+        let mut need = Need { level: if constant { level.saturating_sub(1) } else { level }, ..Need::default() };
+        self.need_wide(&mut need, wide);
         if let Some(&slot) = self.joins.get(&(parts, need.level)).filter(|_| fixed) {
             return slot;
         }
@@ -349,17 +350,12 @@ impl<'a> Builder<'a> {
         slots
     }
 
-    /// 32-bit lanes moved as `map` says.
-    pub(super) fn movement(&mut self, src: u32, map: Vec<u16>) -> u32 {
-        let maps = &mut self.plan.maps;
-        let map = *self.maps.entry(map).or_insert_with_key(|map| {
-            maps.push(map.clone());
-            maps.len() as u32 - 1
-        });
+    /// 32-bit lanes moved.
+    pub(super) fn movement(&mut self, src: u32, movement: Movement) -> u32 {
         let mut need = Need::default();
         self.need(&mut need, Ref::Slot(src));
         let dst = self.slot(Room::Wide, self.slots[src as usize].significant);
-        self.emit(Op::Move { dst: Ref::Slot(dst), src: Ref::Slot(src), map }, &need, &[], &[dst], &[]);
+        self.emit(Op::Move { dst: Ref::Slot(dst), src: Ref::Slot(src), movement }, &need, &[], &[dst], &[]);
         dst
     }
 

@@ -258,7 +258,6 @@ pub(super) fn lay_out(mut builder: Builder<'_>, work: At) -> Plan<At> {
             .collect(),
         passes: passes.collect(),
         windows: plan.windows,
-        maps: plan.maps,
         columns: plan.columns,
         runs,
         prepared,

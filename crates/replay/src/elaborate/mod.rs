@@ -5,14 +5,14 @@ mod hazards;
 mod layout;
 mod weights;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use lpu_checker::{Feed, Flow};
 use lpu_chip::Chip;
 use lpu_isa::{ChipId, Edge, Instruction, Mode, PassFormat, Queue, Source as Operand, Unit};
 
 use crate::places::{At, Places};
-use crate::plan::{Bytes, Plan, Ref, Source};
+use crate::plan::{Bytes, Movement, Plan, Ref, Source};
 use builder::{Builder, Wide};
 use hazards::{Hazards, Seen, access};
 use weights::Planes;
@@ -42,6 +42,8 @@ struct Elaborator<'a> {
     builder: Builder<'a>,
     planes: Planes,
     fed: Vec<Fed>,
+    /// Issues whose value many others take.
+    hubs: HashSet<u32>,
     /// What forwarded writes took.
     forwarded: HashMap<u32, Bytes<Ref>>,
     sums: HashMap<(ChipId, Queue, u8), Sum>,
@@ -59,6 +61,7 @@ pub(crate) fn elaborate(chip: &Chip, places: &Places, flow: &Flow, work: At) -> 
         builder: Builder::new(places, &hazards),
         planes: Planes::new(flow),
         fed: vec![Fed::Nothing; flow.issues.len()],
+        hubs: hubs(flow),
         forwarded: HashMap::new(),
         sums: HashMap::new(),
         tie: 0,
@@ -187,6 +190,9 @@ impl Elaborator<'_> {
             }
             instruction if issue.queue.unit() == Unit::Vxm => {
                 let slot = self.alu(index, instruction);
+                if self.hubs.contains(&(index as u32)) {
+                    self.builder.slots[slot as usize].hub = true;
+                }
                 self.fed[index] = Fed::Wide(slot);
             }
             instruction => self.switch(index, instruction),
@@ -267,9 +273,9 @@ impl Elaborator<'_> {
         let fed = lanes_fed(&instruction);
         if let Wide::Slot(slot) = self.builder.wide(&taken)
             && taken.len() == usize::from(fed)
-            && let Some(map) = movement(&instruction, self.builder.places.lanes)
+            && let Some(movement) = movement(&instruction)
         {
-            self.fed[index] = Fed::Wide(self.builder.movement(slot, map));
+            self.fed[index] = Fed::Wide(self.builder.movement(slot, movement));
             return;
         }
         let slots = self.builder.switch(instruction, &taken, fed);
@@ -277,24 +283,36 @@ impl Elaborator<'_> {
     }
 }
 
+/// Consumers that make a value a hub.
+const HUB: u32 = 8;
+
+/// ALU operations whose value many others take. Their consumers go to the next level, where they can run side by side.
+fn hubs(flow: &Flow) -> HashSet<u32> {
+    let mut consumers: HashMap<u32, u32> = HashMap::new();
+    for (index, issue) in flow.issues.iter().enumerate() {
+        if issue.queue.unit() != Unit::Vxm {
+            continue;
+        }
+        let mut before = None;
+        for feed in flow.feeds(index) {
+            if before != Some(feed.producer) && flow.issues[feed.producer as usize].queue.unit() == Unit::Vxm {
+                *consumers.entry(feed.producer).or_default() += 1;
+            }
+            before = Some(feed.producer);
+        }
+    }
+    consumers.into_iter().filter(|&(_, count)| count >= HUB).map(|(issue, _)| issue).collect()
+}
+
 fn lanes_fed(instruction: &Instruction) -> u8 {
     instruction.streams().iter().filter(|used| used.flow == lpu_isa::Flow::Out).map(|used| used.width).sum()
 }
 
-/// Each lane's source in an instruction that moves lanes of all its streams alike; [`crate::run::NOWHERE`] where zero comes in.
-fn movement(instruction: &Instruction, lanes: usize) -> Option<Vec<u16>> {
-    let (by, block, group, edge) = match *instruction {
-        Instruction::ShiftLanes { by, edge, .. } => (i32::from(by.0), 1, 16, edge),
-        Instruction::ShiftSuperlanes { by, edge, .. } => (i32::from(by.0), 16, lanes as i32, edge),
-        _ => return None,
-    };
-    let source = |lane: i32| {
-        let (start, within) = (lane / group * group, lane % group - by * block);
-        match edge {
-            Edge::Wrap => (start + within.rem_euclid(group)) as u16,
-            Edge::Zero if (0..group).contains(&within) => (start + within) as u16,
-            Edge::Zero => crate::run::NOWHERE,
-        }
-    };
-    Some((0..lanes as i32).map(source).collect())
+/// The movement of lanes that an instruction does to all its streams alike, if it is one.
+fn movement(instruction: &Instruction) -> Option<Movement> {
+    match *instruction {
+        Instruction::ShiftLanes { by, edge, .. } => Some(Movement::Lanes { by: by.0 as i8, wrap: edge == Edge::Wrap }),
+        Instruction::ShiftSuperlanes { by, edge, .. } => Some(Movement::Superlanes { by: by.0, wrap: edge == Edge::Wrap }),
+        _ => None,
+    }
 }

@@ -1,9 +1,8 @@
 //! Passes over rows in place.
 
-use lpu_num::dot::{max_abs, plane_i8};
-use lpu_num::half::f16_to_f32;
+use lpu_num::dot::plane_i8;
 
-use super::{Job, Scratch};
+use super::{Job, Ready, Scratch};
 use crate::places::At;
 use crate::plan::{Activation, Columns, Run};
 
@@ -24,7 +23,7 @@ impl Job {
         unsafe { self.arena.bytes(at, rows * self.plan.lanes) }
     }
 
-    pub(super) fn rows(&self, run: &Run<At>, scratch: &mut Scratch) {
+    pub(super) fn rows(&self, run: &Run<At>) {
         let pass = self.plan.passes[run.pass as usize];
         let (lanes, rows) = (self.plan.lanes, usize::from(run.rows));
         let output = |row: usize| usize::from(run.output) + row * usize::from(run.step);
@@ -35,51 +34,56 @@ impl Job {
                 plane_i8(signed(low), lanes, signed(self.read(x)), &mut out[..rows]);
                 out[..rows].iter().enumerate().for_each(|(row, &sum)| self.put(pass.dst, output(row), sum as u32));
             }
-            Activation::F16(prepared) | Activation::I8F16(prepared) => {
-                // SAFETY: written in an earlier phase.
-                let prepared = unsafe { &*self.prepared[prepared as usize].get() };
-                let whole = matches!(pass.activation, Activation::F16(_));
-                let high = self.rows_of(run.high, rows);
-                for (row, (low, high)) in low.chunks_exact(lanes).zip(high.chunks_exact(lanes)).enumerate() {
-                    let weights = &mut scratch.floats[0][..lanes];
-                    for ((weight, &low), &high) in weights.iter_mut().zip(low).zip(high) {
-                        *weight = if whole { f16_to_f32(u16::from_le_bytes([low, high])) } else { f32::from(low as i8) };
-                    }
-                    self.put(pass.dst, output(row), prepared.row(weights, max_abs(weights)).to_bits());
-                }
+            Activation::F16(prepared) => {
+                let mut out = [0.0; 64];
+                self.ready(prepared).halves.rows(low, self.rows_of(run.high, rows), &mut out[..rows]);
+                out[..rows].iter().enumerate().for_each(|(row, sum)| self.put(pass.dst, output(row), sum.to_bits()));
+            }
+            Activation::I8F16(prepared) => {
+                let mut out = [0.0; 64];
+                self.ready(prepared).digits.rows(signed(low), &mut out[..rows]);
+                out[..rows].iter().enumerate().for_each(|(row, sum)| self.put(pass.dst, output(row), sum.to_bits()));
             }
         }
     }
 
-    /// Some lanes of a pass by columns.
+    fn ready(&self, prepared: u32) -> &Ready {
+        // SAFETY: written in an earlier phase.
+        unsafe { &*self.prepared[prepared as usize].get() }
+    }
+
+    /// At most 64 lanes of a pass by columns.
     pub(super) fn columns(&self, columns: &Columns, lane: usize, lanes: usize, scratch: &mut Scratch) {
         let pass = self.plan.passes[columns.pass as usize];
         let rows = &self.plan.operands[columns.rows.range()];
-        for lane in lane..lane + lanes {
-            let sum = match pass.activation {
-                Activation::I8(x) => {
-                    let x = signed(self.read(x));
-                    let products = rows.iter().zip(x).map(|(row, &x)| i32::from(self.read(row.of())[lane] as i8) * i32::from(x));
-                    products.fold(0i32, i32::wrapping_add) as u32
-                }
-                Activation::F16(prepared) | Activation::I8F16(prepared) => {
-                    // SAFETY: written in an earlier phase.
-                    let prepared = unsafe { &*self.prepared[prepared as usize].get() };
-                    let weights = &mut scratch.floats[0][..self.plan.lanes];
-                    weights.fill(0.0);
-                    if matches!(pass.activation, Activation::F16(_)) {
-                        for (weight, pair) in weights.iter_mut().zip(rows.chunks_exact(2)) {
-                            *weight = f16_to_f32(u16::from_le_bytes([self.read(pair[0].of())[lane], self.read(pair[1].of())[lane]]));
-                        }
-                    } else {
-                        for (weight, row) in weights.iter_mut().zip(rows) {
-                            *weight = f32::from(self.read(row.of())[lane] as i8);
-                        }
+        let part = |row: usize| &self.read(rows[row].of())[lane..lane + lanes];
+        match pass.activation {
+            Activation::I8(x) => {
+                let mut sums = [0i32; 64];
+                for (row, &x) in signed(self.read(x)).iter().enumerate().take(rows.len()) {
+                    for (sum, &weight) in sums.iter_mut().zip(signed(part(row))) {
+                        *sum = sum.wrapping_add(i32::from(weight) * i32::from(x));
                     }
-                    prepared.row(weights, max_abs(weights)).to_bits()
                 }
-            };
-            self.put(pass.dst, lane, sum);
+                sums[..lanes].iter().enumerate().for_each(|(index, &sum)| self.put(pass.dst, lane + index, sum as u32));
+            }
+            Activation::F16(prepared) => {
+                let mut sums = [0.0; 64];
+                self.ready(prepared).halves.columns(rows.len() / 2, |row| (part(2 * row), part(2 * row + 1)), &mut sums[..lanes]);
+                sums[..lanes].iter().enumerate().for_each(|(index, sum)| self.put(pass.dst, lane + index, sum.to_bits()));
+            }
+            Activation::I8F16(prepared) => {
+                let weights = &mut scratch.bytes[0][..self.plan.lanes];
+                for index in 0..lanes {
+                    weights.fill(0);
+                    for (row, weight) in weights.iter_mut().enumerate().take(rows.len()) {
+                        *weight = part(row)[index];
+                    }
+                    let mut sum = [0.0];
+                    self.ready(prepared).digits.rows(signed(weights), &mut sum);
+                    self.put(pass.dst, lane + index, sum[0].to_bits());
+                }
+            }
         }
     }
 }

@@ -4,20 +4,18 @@
 
 mod any;
 mod dots;
+mod moves;
 mod ops;
 
 use std::cell::{RefCell, UnsafeCell};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use lpu_num::dot::PassF16;
+use lpu_num::dot::{Digits, Halves};
 
 use crate::arena::Arena;
 use crate::places::At;
-use crate::plan::{Plan, Task};
+use crate::plan::{Op, Plan, Task};
 use crate::team::{Barrier, Work};
-
-/// In a map of lanes: zero comes in.
-pub(crate) const NOWHERE: u16 = u16::MAX;
 
 /// The most lanes that a chip has.
 pub(crate) const MAX_LANES: usize = 4096;
@@ -47,7 +45,14 @@ pub(crate) struct Job {
     pub(crate) arena: Arena,
     /// Tasks taken, by phase.
     taken: Vec<AtomicU32>,
-    prepared: Vec<UnsafeCell<PassF16>>,
+    prepared: Vec<UnsafeCell<Ready>>,
+}
+
+/// Activations made ready for passes over fp16 weights, or over int8 weights.
+#[derive(Default)]
+struct Ready {
+    halves: Halves,
+    digits: Digits,
 }
 
 // SAFETY: prepared activations are written by one task of a phase and read only in later phases; the arena states its own rules.
@@ -56,14 +61,50 @@ unsafe impl Sync for Job {}
 impl Job {
     pub(crate) fn new(plan: Plan<At>, arena: Arena) -> Self {
         let taken = plan.phases.iter().map(|_| AtomicU32::new(0)).collect();
-        let prepared = (0..plan.prepared).map(|_| UnsafeCell::new(PassF16::default())).collect();
+        let prepared = (0..plan.prepared).map(|_| UnsafeCell::new(Ready::default())).collect();
         Self { plan, arena, taken, prepared }
+    }
+
+    /// Operations in order, in the host's widest vectors: the same code, compiled for each.
+    fn ops(&self, ops: &[Op<At>], scratch: &mut Scratch) {
+        #[cfg(target_arch = "x86_64")]
+        {
+            if is_x86_feature_detected!("avx512f")
+                && is_x86_feature_detected!("avx512bw")
+                && is_x86_feature_detected!("avx512dq")
+                && is_x86_feature_detected!("avx512vl")
+            {
+                // SAFETY: the host has the instructions.
+                return unsafe { self.ops_avx512(ops, scratch) };
+            }
+            if is_x86_feature_detected!("avx2") {
+                // SAFETY: the host has the instructions.
+                return unsafe { self.ops_avx2(ops, scratch) };
+            }
+        }
+        ops.iter().for_each(|op| self.op(op, scratch));
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+    fn ops_avx512(&self, ops: &[Op<At>], scratch: &mut Scratch) {
+        for op in ops {
+            self.op(op, scratch);
+        }
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx2")]
+    fn ops_avx2(&self, ops: &[Op<At>], scratch: &mut Scratch) {
+        for op in ops {
+            self.op(op, scratch);
+        }
     }
 
     fn task(&self, task: Task, scratch: &mut Scratch) {
         match task {
-            Task::Ops(span) => self.plan.ops[span.range()].iter().for_each(|op| self.op(op, scratch)),
-            Task::Runs(span) => self.plan.runs[span.range()].iter().for_each(|run| self.rows(run, scratch)),
+            Task::Ops(span) => self.ops(&self.plan.ops[span.range()], scratch),
+            Task::Runs(span) => self.plan.runs[span.range()].iter().for_each(|run| self.rows(run)),
             Task::Columns { columns, lane, lanes } => {
                 self.columns(&self.plan.columns[columns as usize], usize::from(lane), usize::from(lanes), scratch);
             }

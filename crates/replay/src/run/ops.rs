@@ -4,32 +4,37 @@ use lpu_isa::PassFormat;
 use lpu_num::fp32;
 use lpu_num::half::f16_to_f32;
 
-use super::{Job, NOWHERE, Scratch};
+use super::{Job, Scratch, moves};
 use crate::places::At;
 use crate::plan::{Bytes, Op, Source};
 
 impl Job {
+    #[inline(always)]
     fn lanes(&self) -> usize {
         self.plan.lanes
     }
 
     /// A vector of bytes that an earlier task or operation made.
+    #[inline(always)]
     pub(super) fn read(&self, at: At) -> &[u8] {
         // SAFETY: `elaborate` puts whoever writes these bytes into an earlier phase, or before this in one task, or into a later phase.
         unsafe { self.arena.bytes(at, self.lanes()) }
     }
 
+    #[inline(always)]
     #[allow(clippy::mut_from_ref, reason = "as `Arena::bytes_mut`")]
     fn write(&self, at: At) -> &mut [u8] {
         // SAFETY: `elaborate` lets no other task of this phase touch what an operation makes.
         unsafe { self.arena.bytes_mut(at, self.lanes()) }
     }
 
+    #[inline(always)]
     fn read_wide(&self, at: At) -> &[u32] {
         // SAFETY: as `read`.
         unsafe { self.arena.wide(at, self.lanes()) }
     }
 
+    #[inline(always)]
     #[allow(clippy::mut_from_ref, reason = "as `Arena::bytes_mut`")]
     fn write_wide(&self, at: At) -> &mut [u32] {
         // SAFETY: as `write`.
@@ -37,6 +42,7 @@ impl Job {
     }
 
     /// Copies bytes to `out`.
+    #[inline(always)]
     pub(super) fn copy(&self, src: Bytes<At>, out: &mut [u8]) {
         match src {
             Bytes::Plane(at) => out.copy_from_slice(self.read(at)),
@@ -65,6 +71,7 @@ impl Job {
     }
 
     /// The fp16 values in two byte vectors.
+    #[inline(always)]
     pub(super) fn numbers(&self, low: Bytes<At>, high: Bytes<At>, scratch: &mut Scratch) {
         let lanes = self.lanes();
         let [lows, highs] = &mut scratch.bytes;
@@ -75,6 +82,7 @@ impl Job {
         }
     }
 
+    #[inline(always)]
     pub(super) fn op(&self, op: &Op<At>, scratch: &mut Scratch) {
         match *op {
             Op::Join { dst, parts } => self.join(parts, self.write_wide(dst)),
@@ -100,23 +108,21 @@ impl Job {
             Op::Switch { instruction, operands, taken } => {
                 self.switch(&instruction, &self.plan.operands[operands.range()], usize::from(taken), scratch);
             }
-            Op::Move { dst, src, map } => {
-                let src = self.read_wide(src);
-                for (out, &from) in self.write_wide(dst).iter_mut().zip(&self.plan.maps[map as usize]) {
-                    *out = if from == NOWHERE { 0 } else { src[usize::from(from)] };
-                }
-            }
+            Op::Move { dst, src, movement } => moves::lanes(movement, self.read_wide(src), self.write_wide(dst)),
             Op::Zero { dst, from } => self.write_wide(dst)[usize::from(from)..].fill(0),
-            Op::Prepare { prepared, low, high, int8: _ } => {
+            Op::Prepare { prepared, low, high, int8 } => {
                 self.numbers(low, high, scratch);
+                let numbers = &scratch.floats[0][..self.lanes()];
                 // SAFETY: this task alone touches it in this phase.
-                unsafe { &mut *self.prepared[prepared as usize].get() }.load(&scratch.floats[0][..self.lanes()]);
+                let ready = unsafe { &mut *self.prepared[prepared as usize].get() };
+                if int8 { ready.digits.load(numbers) } else { ready.halves.load(numbers) }
             }
             Op::Add { dst, format, terms } => self.add(format, &self.plan.terms[terms.range()], self.write_wide(dst)),
             Op::Pass { dst, format, planes, low, high } => self.any_pass(format, planes, [low, high], self.write_wide(dst), scratch),
         }
     }
 
+    #[inline(always)]
     fn join(&self, parts: [Option<Bytes<At>>; 4], out: &mut [u32]) {
         out.fill(0);
         for (byte, part) in parts.into_iter().enumerate() {
@@ -151,6 +157,7 @@ impl Job {
         }
     }
 
+    #[inline(always)]
     fn add(&self, format: PassFormat, terms: &[At], out: &mut [u32]) {
         let (&first, rest) = terms.split_first().expect("a sum has terms");
         out.copy_from_slice(self.read_wide(first));

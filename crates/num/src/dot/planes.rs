@@ -1,0 +1,277 @@
+//! fp16 passes over weights in two byte planes, as they lie in memory: low bytes in one row of bytes, high bytes in another. Sums are settled as
+//! in [`super::f16`], so every host returns the bits of [`dot_f16_exact`].
+
+#[cfg(target_arch = "x86_64")]
+use std::arch::x86_64::*;
+
+use super::f16::Bounds;
+use super::kernel::Kernel;
+use super::{dot_f16_exact, partial};
+use crate::half::f16_to_f32;
+
+/// Lanes that a step takes.
+const STEP: usize = 64;
+/// Bytes that a row's loads run ahead of their use.
+#[cfg(target_arch = "x86_64")]
+const AHEAD: usize = 4096;
+/// In a step, eights of lanes in the order in which 512-bit kernels widen them.
+const WIDENED: [usize; 8] = [0, 2, 4, 6, 1, 3, 5, 7];
+
+/// Calls `$each` with 64 fp16 numbers in binary64, eight at a time with their place in [`WIDENED`]. A macro, so that nothing passes through memory.
+#[cfg(target_arch = "x86_64")]
+macro_rules! widen {
+    ($low:expr, $high:expr, $each:expr) => {{
+        let mut each = $each;
+        let mut place = 0;
+        for pairs in [_mm512_unpacklo_epi8($low, $high), _mm512_unpackhi_epi8($low, $high)] {
+            for halves in [_mm512_castsi512_si256(pairs), _mm512_extracti64x4_epi64::<1>(pairs)] {
+                let sixteen = _mm512_cvtph_ps(halves);
+                each(place, _mm512_cvtps_pd(_mm512_castps512_ps256(sixteen)));
+                let upper = _mm256_castsi256_ps(_mm512_extracti64x4_epi64::<1>(_mm512_castps_si512(sixteen)));
+                each(place + 1, _mm512_cvtps_pd(upper));
+                place += 2;
+            }
+        }
+    }};
+}
+
+/// The activations of fp16 passes over byte planes.
+#[derive(Clone, Debug)]
+pub struct Halves {
+    kernel: Kernel,
+    x: Vec<f32>,
+    /// Activations in the kernel's order, whole steps, zero behind the last lane.
+    wide: Vec<f64>,
+    bounds: Bounds,
+}
+
+impl Default for Halves {
+    fn default() -> Self {
+        Self::on(Kernel::of_host())
+    }
+}
+
+impl Halves {
+    pub(super) fn on(kernel: Kernel) -> Self {
+        Self { kernel, x: Vec::new(), wide: Vec::new(), bounds: Bounds::default() }
+    }
+
+    /// Replaces the activations, each the binary32 value of an fp16 number, keeping the memory of the old ones.
+    pub fn load(&mut self, x: &[f32]) {
+        self.x.clear();
+        self.x.extend_from_slice(x);
+        self.wide.clear();
+        self.wide.resize(x.len().next_multiple_of(STEP), 0.0);
+        for (lane, &value) in x.iter().enumerate() {
+            let place = match self.kernel {
+                #[cfg(target_arch = "x86_64")]
+                Kernel::Avx512 => lane / STEP * STEP + widened(lane % STEP),
+                _ => lane,
+            };
+            self.wide[place] = f64::from(value);
+        }
+        self.bounds = Bounds::new(x, partial::roundings(x.len()));
+    }
+
+    /// The sum of each row: `low` and `high` hold the bytes of `out.len()` rows of weights.
+    pub fn rows(&self, low: &[u8], high: &[u8], out: &mut [f32]) {
+        let lanes = self.x.len();
+        assert!(low.len() == lanes * out.len() && high.len() == low.len(), "a row of bytes for every output");
+        for (row, out) in out.iter_mut().enumerate() {
+            let (low, high) = (&low[row * lanes..][..lanes], &high[row * lanes..][..lanes]);
+            let (sum, most) = match self.kernel {
+                #[cfg(target_arch = "x86_64")]
+                // SAFETY: a kernel exists only on a host with its instructions.
+                Kernel::Avx512 => unsafe { self.row_avx512(low, high) },
+                #[cfg(target_arch = "x86_64")]
+                // SAFETY: a kernel exists only on a host with its instructions.
+                Kernel::Avx2 if is_x86_feature_detected!("f16c") => unsafe { self.row_avx2(low, high) },
+                _ => self.row_portable(low, high),
+            };
+            let settled = self.bounds.settle(sum, magnitude(most));
+            *out = settled.unwrap_or_else(|| {
+                let weights: Vec<f32> = low.iter().zip(high).map(|(&low, &high)| f16_to_f32(u16::from_le_bytes([low, high]))).collect();
+                dot_f16_exact(&weights, &self.x)
+            });
+        }
+    }
+
+    /// The sum of a row, and the greatest high byte of its weights without their signs.
+    fn row_portable(&self, low: &[u8], high: &[u8]) -> (f64, u8) {
+        let mut sums = [0.0; 32];
+        let mut most = 0;
+        for (lane, ((&low, &high), &x)) in low.iter().zip(high).zip(&self.wide).enumerate() {
+            sums[lane % 32] += f64::from(f16_to_f32(u16::from_le_bytes([low, high]))) * x;
+            most = most.max(high & 0x7f);
+        }
+        let mut width = 16;
+        while width > 0 {
+            for lane in 0..width {
+                sums[lane] += sums[lane + width];
+            }
+            width /= 2;
+        }
+        (sums[0], most)
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx512f,avx512bw")]
+    fn row_avx512(&self, low: &[u8], high: &[u8]) -> (f64, u8) {
+        let mut sums = [_mm512_setzero_pd(); 8];
+        let mut most = _mm512_setzero_si512();
+        let sign = _mm512_set1_epi8(0x7f);
+        for (start, x) in (0..low.len()).step_by(STEP).zip(self.wide.as_chunks::<STEP>().0) {
+            let live = u64::MAX >> STEP.saturating_sub(low.len() - start);
+            // SAFETY: the mask loads no byte at or beyond the end of the rows; a prefetch of any address is harmless.
+            let (low, high) = unsafe {
+                let (low, high) = (low.as_ptr().add(start), high.as_ptr().add(start));
+                _mm_prefetch::<_MM_HINT_T1>(low.wrapping_add(AHEAD).cast());
+                _mm_prefetch::<_MM_HINT_T1>(high.wrapping_add(AHEAD).cast());
+                (_mm512_maskz_loadu_epi8(live, low.cast()), _mm512_maskz_loadu_epi8(live, high.cast()))
+            };
+            // Zero weights add nothing to finite activations; rows of tokens that have not come are all zero.
+            if self.bounds.finite() && _mm512_test_epi8_mask(_mm512_or_si512(low, high), _mm512_set1_epi8(-1)) == 0 {
+                continue;
+            }
+            most = _mm512_max_epu8(most, _mm512_and_si512(high, sign));
+            widen!(low, high, |place: usize, weights: __m512d| {
+                // SAFETY: the step has 64 elements, eight for each of eight places.
+                let x = unsafe { _mm512_loadu_pd(x.as_ptr().add(8 * place)) };
+                sums[place] = _mm512_fmadd_pd(weights, x, sums[place]);
+            });
+        }
+        let [a, b, c, d, e, f, g, h] = sums;
+        let (ab, cd) = (_mm512_add_pd(a, b), _mm512_add_pd(c, d));
+        let (ef, gh) = (_mm512_add_pd(e, f), _mm512_add_pd(g, h));
+        let joined = _mm512_add_pd(_mm512_add_pd(ab, cd), _mm512_add_pd(ef, gh));
+        (_mm512_reduce_add_pd(joined), greatest_avx512(most))
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx2,f16c")]
+    fn row_avx2(&self, low: &[u8], high: &[u8]) -> (f64, u8) {
+        let mut sums = [_mm256_setzero_pd(); 4];
+        let mut most = _mm_setzero_si128();
+        let sign = _mm_set1_epi8(0x7f);
+        let ((low, low_tail), (high, high_tail)) = (low.as_chunks::<16>(), high.as_chunks::<16>());
+        for (step, (low, high)) in low.iter().zip(high).enumerate() {
+            // SAFETY: both arrays have sixteen bytes.
+            let (low, high) = unsafe { (_mm_loadu_si128(low.as_ptr().cast()), _mm_loadu_si128(high.as_ptr().cast())) };
+            most = _mm_max_epu8(most, _mm_and_si128(high, sign));
+            let x = &self.wide[16 * step..][..16];
+            for (half, pairs) in [_mm_unpacklo_epi8(low, high), _mm_unpackhi_epi8(low, high)].into_iter().enumerate() {
+                let eight = _mm256_cvtph_ps(pairs);
+                let fours = [_mm256_castps256_ps128(eight), _mm256_extractf128_ps::<1>(eight)];
+                for (four, weights) in fours.into_iter().enumerate() {
+                    let number = 2 * half + four;
+                    // SAFETY: four elements for each of four numbers lie in sixteen.
+                    let x = unsafe { _mm256_loadu_pd(x.as_ptr().add(4 * number)) };
+                    sums[number] = _mm256_add_pd(sums[number], _mm256_mul_pd(_mm256_cvtps_pd(weights), x));
+                }
+            }
+        }
+        let joined = _mm256_add_pd(_mm256_add_pd(sums[0], sums[1]), _mm256_add_pd(sums[2], sums[3]));
+        let halves = _mm_add_pd(_mm256_castpd256_pd128(joined), _mm256_extractf128_pd::<1>(joined));
+        let mut sum = _mm_cvtsd_f64(halves) + _mm_cvtsd_f64(_mm_unpackhi_pd(halves, halves));
+        let mut bytes = [0u8; 16];
+        // SAFETY: the array has sixteen bytes.
+        unsafe { _mm_storeu_si128(bytes.as_mut_ptr().cast(), most) };
+        let mut most = bytes.into_iter().max().unwrap_or(0);
+        let done = self.x.len() - low_tail.len();
+        for ((&low, &high), &x) in low_tail.iter().zip(high_tail).zip(&self.wide[done..]) {
+            sum += f64::from(f16_to_f32(u16::from_le_bytes([low, high]))) * x;
+            most = most.max(high & 0x7f);
+        }
+        (sum, most)
+    }
+
+    /// Sums of 64 lanes or fewer when rows are inputs: row i times activation i, summed over rows, lane by lane. `row` gives the low and high bytes
+    /// of these lanes of a row; activations behind the last row meet zero weights.
+    pub fn columns<'a>(&self, rows: usize, row: impl Fn(usize) -> (&'a [u8], &'a [u8]), out: &mut [f32]) {
+        assert!(out.len() <= STEP && rows <= self.x.len(), "at most 64 lanes, and an activation for every row");
+        let mut sums = [0.0; STEP];
+        let most = match self.kernel {
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: a kernel exists only on a host with its instructions.
+            Kernel::Avx512 => unsafe { self.columns_avx512(rows, &row, out.len(), &mut sums) },
+            _ => self.columns_portable(rows, &row, &mut sums),
+        };
+        let bounds = self.bounds.with_roundings(rows + 1);
+        for (lane, (out, sum)) in out.iter_mut().zip(sums).enumerate() {
+            // An activation that is not finite meets zero weights too, which a sum over the rows does not see.
+            let settled = if self.bounds.finite() { bounds.settle(sum, magnitude(most)) } else { None };
+            *out = settled.unwrap_or_else(|| {
+                let weight = |input: usize| {
+                    let (low, high) = row(input);
+                    f16_to_f32(u16::from_le_bytes([low[lane], high[lane]]))
+                };
+                let weights: Vec<f32> = (0..self.x.len()).map(|input| if input < rows { weight(input) } else { 0.0 }).collect();
+                dot_f16_exact(&weights, &self.x)
+            });
+        }
+    }
+
+    fn columns_portable<'a>(&self, rows: usize, row: &impl Fn(usize) -> (&'a [u8], &'a [u8]), sums: &mut [f64; STEP]) -> u8 {
+        let mut most = 0;
+        for (input, &x) in self.x.iter().enumerate().take(rows) {
+            let (low, high) = row(input);
+            for ((sum, &low), &high) in sums.iter_mut().zip(low).zip(high) {
+                *sum += f64::from(f16_to_f32(u16::from_le_bytes([low, high]))) * f64::from(x);
+                most = most.max(high & 0x7f);
+            }
+        }
+        most
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx512f,avx512bw")]
+    fn columns_avx512<'a>(&self, rows: usize, row: &impl Fn(usize) -> (&'a [u8], &'a [u8]), lanes: usize, sums: &mut [f64; STEP]) -> u8 {
+        let mut totals = [_mm512_setzero_pd(); 8];
+        let mut most = _mm512_setzero_si512();
+        let sign = _mm512_set1_epi8(0x7f);
+        let live = u64::MAX >> (STEP - lanes).min(63);
+        for (input, &x) in self.x.iter().enumerate().take(rows) {
+            let (low, high) = row(input);
+            assert!(low.len() >= lanes && high.len() >= lanes, "a byte for every lane");
+            // SAFETY: the mask loads no byte at or beyond `lanes`.
+            let (low, high) =
+                unsafe { (_mm512_maskz_loadu_epi8(live, low.as_ptr().cast()), _mm512_maskz_loadu_epi8(live, high.as_ptr().cast())) };
+            if self.bounds.finite() && _mm512_test_epi8_mask(_mm512_or_si512(low, high), _mm512_set1_epi8(-1)) == 0 {
+                continue;
+            }
+            most = _mm512_max_epu8(most, _mm512_and_si512(high, sign));
+            let x = _mm512_set1_pd(f64::from(x));
+            widen!(low, high, |place: usize, weights: __m512d| totals[place] = _mm512_fmadd_pd(weights, x, totals[place]));
+        }
+        for (eight, total) in WIDENED.into_iter().zip(totals) {
+            // SAFETY: eight elements for each of eight eights lie in the array.
+            unsafe { _mm512_storeu_pd(sums.as_mut_ptr().add(8 * eight), total) };
+        }
+        greatest_avx512(most)
+    }
+}
+
+/// Where a lane of a step stands in the widened order.
+#[cfg(target_arch = "x86_64")]
+fn widened(lane: usize) -> usize {
+    let eight = WIDENED.iter().position(|&eight| eight == lane / 8).unwrap_or(0);
+    8 * eight + lane % 8
+}
+
+/// At least the magnitude of any fp16 number whose high byte without sign is `most`; infinite when some such number is not finite.
+fn magnitude(most: u8) -> f32 {
+    if most >= 0x7c { f32::INFINITY } else { f16_to_f32(u16::from_le_bytes([0xff, most])) }
+}
+
+/// The greatest byte.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bw")]
+fn greatest_avx512(bytes: __m512i) -> u8 {
+    let half = _mm256_max_epu8(_mm512_castsi512_si256(bytes), _mm512_extracti64x4_epi64::<1>(bytes));
+    let quarter = _mm_max_epu8(_mm256_castsi256_si128(half), _mm256_extracti128_si256::<1>(half));
+    // The least of the complements, over bytes paired into words whose high bytes are zero.
+    let complement = _mm_xor_si128(quarter, _mm_set1_epi8(-1));
+    let pairs = _mm_min_epu8(complement, _mm_srli_epi16::<8>(complement));
+    let words = _mm_and_si128(pairs, _mm_set1_epi16(0xff));
+    !(_mm_cvtsi128_si32(_mm_minpos_epu16(words)) as u8)
+}
