@@ -9,7 +9,7 @@ use crate::program::{ChipId, Container, Fill, Program, Region, SliceId, WordRun}
 use crate::queue::{Item, Queue};
 use crate::table::Instruction;
 use crate::text::operand;
-use crate::text::place::print_name;
+use crate::text::place::{print_name, print_runs};
 use crate::timeline::{Clock, Slots, wait};
 
 /// Image and host bytes up to this many stand in the text; more go to a file beside it (assumed).
@@ -128,13 +128,15 @@ fn region(region: &Region, text: &mut String) {
     put(text, format_args!(".{} ", region.kind.text()));
     print_name(&region.name, text);
     put(text, format_args!(" {} [{}, {}] at", region.format, region.vectors, region.lanes));
-    for (index, run) in region.runs.iter().enumerate() {
-        match index {
+    let (mut left, mut written) = (&region.runs[..], 0);
+    while !left.is_empty() {
+        match written {
             0 => text.push(' '),
-            _ if index % RUNS == 0 => text.push_str("\n    .at "),
+            _ if written % RUNS == 0 => text.push_str("\n    .at "),
             _ => text.push_str(", "),
         }
-        put(text, format_args!("{run}"));
+        left = &left[print_runs(left, text)..];
+        written += 1;
     }
     text.push('\n');
 }

@@ -116,6 +116,10 @@ fn messages() {
         (".zero e0:4x3\n.zero e0:6", "line 4, column 1: extent e0:6 overlaps e0:4x3; initialise each word once"),
         (".data e0:4\n.hex 00ff", "line 3, column 1: extent e0:4 holds 16 bytes but 2 are given; give one byte a lane of each word"),
         (".zero 1/e0:4", "line 3, column 1: 1/e0:4 is on chip 1, but there are 1 chips; correct the chip or give the program more chips"),
+        (
+            ".const k i8 [2, 2] at e3..e1:0",
+            "line 3, column 23: runs of words such as e0:5, 1/w3:16x4+2 or e0..e3:5, of at most 64 slices of one side is expected, found `e3..e1:0`; write `.KIND NAME FORMAT [VECTORS, LANES] at RUNS, ..`",
+        ),
         (".program p", "line 3, column 10: a second program `p`; rename one"),
         (".cycles 5\n.cycles 6", "line 4, column 1: a second `.cycles`; leave out one of them"),
     ];
@@ -188,6 +192,16 @@ store: @load+late write x + 4, w5
     );
     let (expected, _) = read(plain).unwrap();
     assert_eq!(read(&named.replace("x + 4", "base*3")).unwrap().0, expected);
+}
+
+#[test]
+fn ranges_of_slices_are_runs() {
+    let text = |runs: &str| format!(".chip small\n.equ base 3\n.program p\n.state k f32 [2, 16] at {runs}\n.queue vxm.0\nnop 1\n");
+    let (ranges, _) = read(&text("w4..w7:base, 1/e0..e3:5")).unwrap();
+    let (runs, _) = read(&text("w4:3 w5:3 w6:3 w7:3 1/e0:5 1/e1:5 1/e2:5 1/e3:5")).unwrap();
+    assert_eq!(ranges, runs);
+    let shown = lpu_isa::disassemble(&runs, None).0;
+    assert!(shown.contains("at w4..w7:3, 1/e0..e3:5\n"), "{shown}");
 }
 
 #[test]

@@ -25,14 +25,14 @@ pub(crate) const USAGE: &[(&str, &str)] = &[
     (".program", ".program NAME"),
     (".cycles", ".cycles NUMBER"),
     (".chips", ".chips NUMBER"),
-    (".at", ".at RUN, .."),
+    (".at", ".at RUNS, .."),
     (".values", ".values REGION VALUE .."),
     (".fill", ".fill REGION VALUE"),
     (".queue", ".queue [CHIP/]QUEUE"),
 ];
 
 /// The written form of a region.
-pub(crate) const REGION_USAGE: &str = ".KIND NAME FORMAT [VECTORS, LANES] at RUN, ..";
+pub(crate) const REGION_USAGE: &str = ".KIND NAME FORMAT [VECTORS, LANES] at RUNS, ..";
 
 fn region_kind(directive: &str) -> Option<RegionKind> {
     RegionKind::ALL.iter().copied().find(|kind| directive.strip_prefix('.') == Some(kind.text()))
@@ -264,7 +264,7 @@ fn region(text: &mut Text<'_>, kind: RegionKind, mut arguments: Arguments<'_, '_
     arguments.literally("]")?;
     arguments.literally("at")?;
     let region = Region { name: name.text.to_string(), kind, format, vectors, lanes, runs: Vec::new() };
-    let again = !program.add(RegionText { region, span: arguments.span, values: Values::None, values_span: arguments.span });
+    let again = !program.add(RegionText { region, span: arguments.span, values: Values::None, values_span: arguments.span, unsure: false });
     text.open = Open::Region;
     let constant = arguments.constants.get(name.text.as_ref());
     more_runs(text, arguments)?;
@@ -285,7 +285,13 @@ fn more_runs(text: &mut Text<'_>, mut arguments: Arguments<'_, '_>) -> Result<()
         return Err(AsmError::new(arguments.span, "`.at` continues no region", "put it right behind a region"));
     };
     while !arguments.is_empty() {
-        region.region.runs.push(arguments.run()?);
+        match arguments.runs() {
+            Ok(runs) => region.region.runs.extend(runs),
+            Err(error) => {
+                region.unsure = true;
+                return Err(error);
+            }
+        }
     }
     Ok(())
 }

@@ -46,7 +46,7 @@ pub(super) fn finish<'a>(text: Text<'a>, source_bytes: usize, errors: &mut Vec<A
             affordable = false;
             0
         });
-        for region in &program.regions {
+        for region in program.regions.iter().filter(|region| !region.unsure) {
             match check_region(&region.region, lanes, chips) {
                 Err(error) => errors.push(AsmError::content(region.span, &error)),
                 Ok(()) => values(region, lanes, most, &mut left, &mut extents, errors),

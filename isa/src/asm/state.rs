@@ -11,7 +11,7 @@ use crate::program::{ChipId, ChipRef, Region, WordRun};
 use crate::queue::{Item, Queue};
 use crate::table::TABLE;
 use crate::text::operand::{number, parse};
-use crate::text::place::NotWritten;
+use crate::text::place::{self, NotWritten};
 use crate::timeline::Clock;
 
 /// Bytes as the text gives them.
@@ -39,6 +39,8 @@ pub(super) struct RegionText {
     pub(super) span: Span,
     pub(super) values: Values,
     pub(super) values_span: Span,
+    /// A run had a mistake: their number is not judged.
+    pub(super) unsure: bool,
 }
 
 #[derive(Default)]
@@ -200,6 +202,12 @@ impl<'w, 's> Arguments<'w, 's> {
     pub(super) fn run(&mut self) -> Result<WordRun, AsmError> {
         let word = self.next("a run of words such as e0:5x4")?;
         self.with_constant(&word.text).parse().map_err(|NotWritten { expected }| self.mistake(word, expected))
+    }
+
+    /// A run, or the same run in each of several slices.
+    pub(super) fn runs(&mut self) -> Result<Vec<WordRun>, AsmError> {
+        let word = self.next("runs of words such as e0:5x4 or e0..e3:5")?;
+        place::runs(&self.with_constant(&word.text)).map_err(|NotWritten { expected }| self.mistake(word, expected))
     }
 
     /// A run whose first word is a constant, with the number in its place.

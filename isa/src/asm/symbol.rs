@@ -256,6 +256,7 @@ mod tests {
             span,
             values: Values::None,
             values_span: span,
+            unsure: false,
         };
         let mut program = ProgramText::new("p", span);
         program.add(region("kv.a", vec![run(1, 10, 2, 3), run(2, 9, 1, 1), run(1, 50, 1, 1)]));

@@ -65,6 +65,43 @@ fn run(text: &str) -> Option<WordRun> {
     Some(WordRun { chip, slice: SliceId { side, index }, word: number(word)?, count, stride })
 }
 
+const RUNS: NotWritten = NotWritten { expected: "runs of words such as e0:5, 1/w3:16x4+2 or e0..e3:5, of at most 64 slices of one side" };
+
+/// The most slices of one written range (assumed); keeps a short text from becoming many runs.
+const WIDEST: u16 = 64;
+
+/// Reads a run, or the same run in each of several slices: `e0..e3:5`.
+pub(crate) fn runs(text: &str) -> Result<Vec<WordRun>, NotWritten> {
+    range(text).ok_or(RUNS)
+}
+
+fn range(text: &str) -> Option<Vec<WordRun>> {
+    let (slices, words) = text.split_once(':')?;
+    let Some((first, last)) = slices.split_once("..") else { return Some(vec![run(text)?]) };
+    let first = run(&format!("{first}:{words}"))?;
+    let (side, last) = sided(last)?;
+    let above = last.checked_sub(first.slice.index).filter(|above| *above < WIDEST && side == first.slice.side)?;
+    Some((0..=above).map(|above| WordRun { slice: SliceId { side, index: first.slice.index + above }, ..first }).collect())
+}
+
+/// Appends the first runs of a list in their shortest form, and says how many these are.
+pub(crate) fn print_runs(runs: &[WordRun], out: &mut String) -> usize {
+    use std::fmt::Write;
+    let Some(first) = runs.first() else { return 0 };
+    let same = |above: u16, run: &WordRun| {
+        let index = first.slice.index.checked_add(above);
+        index.is_some_and(|index| *run == WordRun { slice: SliceId { index, ..first.slice }, ..*first })
+    };
+    let count = (0..WIDEST).zip(runs).take_while(|(above, run)| same(*above, run)).count();
+    let text = first.to_string();
+    let written = match text.split_once(':') {
+        Some((slice, words)) if count > 1 => write!(out, "{slice}..{}:{words}", runs[count - 1].slice),
+        _ => write!(out, "{text}"),
+    };
+    written.expect("a String takes all text");
+    count
+}
+
 impl FromStr for Queue {
     type Err = NotWritten;
 
