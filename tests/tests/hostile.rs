@@ -63,7 +63,7 @@ fn bear(name: &str) {
         Ok(())
     })
     .size_max(1 << 12)
-    .budget_ms(2_000)
+    .budget_ms(1_500)
     .run();
     println!("{name}: {files} files; the costliest, of {} bytes, took {}", worst.2, worst.1);
 }
@@ -86,6 +86,11 @@ fn lpu() {
 #[test]
 fn safetensors() {
     bear("safetensors");
+}
+
+#[test]
+fn gguf() {
+    bear("gguf");
 }
 
 #[test]

@@ -250,3 +250,36 @@ fn inspect_and_chips_show_every_step() {
         );
     }
 }
+
+#[test]
+fn broken_rules_come_with_cycle_unit_and_source_line() {
+    let folder = scratch("broken");
+    let file = folder.join("late.lpu").display().to_string();
+    let text = fs::read_to_string(root("examples/kernels/vector-add.lpu")).unwrap();
+    fs::write(&file, text.replace("@sum+vxm_to_write write c, c_bus\n", "@sum+6 write c, c_bus\n").replace(".cycles 32\n", "")).unwrap();
+    let expected = format!(
+        "{file}:42: cycle 11, mem.e0 item 2 (write): register-empty: nobody fed stream e4 at position 1\n    store: @sum+6 write c, c_bus\n"
+    );
+    let check = lpu(&["check", &file]);
+    assert_eq!(check.status.code(), Some(1));
+    let listed = String::from_utf8_lossy(&check.stdout);
+    assert!(listed.starts_with(&expected), "{listed}");
+    assert_eq!(listed.matches("register-empty").count(), 4, "{listed}");
+    let ramp = root("examples/kernels/ramp.npy");
+    for engine in ["reference", "fast"] {
+        let run = lpu(&["run", &file, "--engine", engine, "--input", &format!("a={ramp}"), "--input", &format!("b={ramp}")]);
+        assert_eq!(run.status.code(), Some(1));
+        let message = String::from_utf8_lossy(&run.stderr);
+        assert!(message.starts_with(&format!("error: {expected}")) && message.contains("lpu check"), "{message}");
+    }
+}
+
+#[test]
+fn a_text_for_a_broken_chip_says_what_is_wrong_with_the_chip() {
+    let folder = scratch("chip");
+    fs::write(folder.join("mine.toml"), "name = 'mine'\nstreams = 0\n").unwrap();
+    fs::write(folder.join("k.lpu"), ".chip mine.toml\n.program p\n.queue vxm.0\nnop 1\n").unwrap();
+    let output = lpu(&["check", &folder.join("k.lpu").display().to_string()]);
+    let message = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(1) && message.contains("k.lpu:1:7") && message.contains("field `"), "{message}");
+}

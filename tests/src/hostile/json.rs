@@ -104,6 +104,28 @@ pub(super) fn read_safetensors(file: &[u8]) {
     }
 }
 
+/// A committed GGUF file with damaged metadata.
+pub(super) fn gguf(u: &mut Unstructured<'_>) -> Result<Vec<u8>> {
+    static GOOD: OnceLock<Vec<u8>> = OnceLock::new();
+    let good = GOOD.get_or_init(|| {
+        let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("checkpoints/gguf/llama-f16.gguf");
+        std::fs::read(path).expect("the file is committed")
+    });
+    let end = *u.choose(&[24, 200, 2000, 8000])?;
+    let mut file = good[..end].to_vec();
+    super::damage(u, &mut file)?;
+    if u.ratio(7, 8)? {
+        file.extend_from_slice(&good[end..]);
+    }
+    Ok(file)
+}
+
+pub(super) fn read_gguf(file: &[u8]) {
+    if let Err(error) = Checkpoint::from_gguf("m.gguf", Cow::Owned(file.to_vec())) {
+        assert!(!error.to_string().is_empty());
+    }
+}
+
 pub(super) fn chip(u: &mut Unstructured<'_>) -> Result<Vec<u8>> {
     static GOOD: OnceLock<String> = OnceLock::new();
     let good = GOOD.get_or_init(|| preset("test-small").expect("the preset is valid").to_toml());

@@ -36,6 +36,8 @@ pub const TARGETS: &[Target] = &[
     Target { name: "safetensors", make: json::safetensors, read: json::read_safetensors, fixed: 1 << 17, each: 32 },
     // The host section of a compiled model; as `config`, which it holds.
     Target { name: "host", make: lpb::host, read: lpb::read_host, fixed: 1 << 25, each: 64 },
+    // As `config`, which its metadata make; the bytes are copied once for the reader.
+    Target { name: "gguf", make: json::gguf, read: json::read_gguf, fixed: 1 << 25, each: 4 },
     // A config says how many layers there are, at most 4096, and each has its own description.
     Target { name: "config", make: json::config, read: json::read_config, fixed: 1 << 25, each: 64 },
     Target { name: "chip", make: json::chip, read: json::read_chip, fixed: 1 << 16, each: 64 },

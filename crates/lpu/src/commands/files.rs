@@ -111,16 +111,31 @@ pub(crate) struct Loaded {
     pub(crate) container: Container<'static>,
     /// Source lines, for text.
     pub(crate) map: Option<SourceMap>,
+    /// The text; empty for a `.lpb`.
+    text: String,
 }
 
 impl Loaded {
-    /// Where a violation of program number `program` stands: the file, and for text the line.
-    pub(crate) fn place(&self, path: &Path, program: usize, violation: &Violation) -> String {
-        let line = self.map.as_ref().and_then(|map| match &violation.site {
+    /// The violations of program number `program`, each with its file, and for text with its line.
+    pub(crate) fn listed<'v>(&self, path: &Path, program: usize, violations: impl IntoIterator<Item = &'v Violation>) -> String {
+        let lines: Vec<&str> = self.text.lines().collect();
+        let mut text = String::new();
+        for violation in violations {
+            let number = self.line(program, violation);
+            let place = number.map_or_else(|| path.display().to_string(), |number| format!("{}:{number}", path.display()));
+            text += &format!("{place}: {violation}\n");
+            if let Some(line) = number.and_then(|number| lines.get(number as usize - 1)) {
+                text += &format!("    {}\n", line.trim());
+            }
+        }
+        text
+    }
+
+    fn line(&self, program: usize, violation: &Violation) -> Option<u32> {
+        self.map.as_ref().and_then(|map| match &violation.site {
             Some(site) => map.line(program, violation.chip, site.queue, site.item),
             None => map.program_line(program),
-        });
-        line.map_or_else(|| path.display().to_string(), |line| format!("{}:{line}", path.display()))
+        })
     }
 }
 
@@ -129,23 +144,36 @@ pub(crate) fn program(path: &Path) -> Result<Loaded, Box<dyn Error>> {
     let bytes = read(path)?;
     if is_compiled(path) {
         let container = Container::parse(&bytes).map_err(|error| format!("{}: {error}", path.display()))?;
-        return Ok(Loaded { container: owned(container), map: None });
+        return Ok(Loaded { container: owned(container), map: None, text: String::new() });
     }
     let text = String::from_utf8(bytes).map_err(|_| format!("{} is not text; program files end in .lpb", path.display()))?;
     let folder = path.parent().unwrap_or(Path::new(""));
     let mut beside = |name: &str| fs::read(folder.join(name)).map(Cow::Owned).map_err(|error| error.to_string());
+    let mut unusable = None;
     let mut by_name = |name: &str| {
         let name = if name.ends_with(".toml") { folder.join(name).display().to_string() } else { name.to_owned() };
-        system(&name).ok().map(|system| (system.reference(), system.chip().lanes() as u32))
+        let found = system(&name).map_err(|error| unusable = Some(error.to_string())).ok()?;
+        Some((found.reference(), found.chip().lanes() as u32))
     };
-    let (mut container, map) = assemble(&text, &mut beside, &mut by_name).map_err(|errors| Listing::new(path, &text, &errors))?;
+    let (mut container, map) = match assemble(&text, &mut beside, &mut by_name) {
+        Ok(assembled) => assembled,
+        Err(mut mistakes) => {
+            // The assembler knows only that there is no such chip; what is wrong with its description says more.
+            if let (Some(reason), Some(mistake)) =
+                (unusable, mistakes.iter_mut().find(|mistake| mistake.message.starts_with("there is no chip")))
+            {
+                mistake.message = reason;
+            }
+            return Err(Listing::new(path, &text, &mistakes).into());
+        }
+    };
     let system = system_of(&container, None)?;
     for (index, program) in container.programs.iter_mut().enumerate() {
         if !map.cycles_stated(index) {
             program.cycles = lpu::checker::cycles(&system, &container.image, program)?;
         }
     }
-    Ok(Loaded { container, map: Some(map) })
+    Ok(Loaded { container, map: Some(map), text })
 }
 
 /// The chip that a container was made for.

@@ -75,9 +75,7 @@ impl Check {
         let mut broken = 0;
         for (index, program) in loaded.container.programs.iter().enumerate() {
             let report = lpu::checker::check_system(&system, &loaded.container.image, program)?;
-            for violation in &report.violations {
-                writeln!(out, "{}: {violation}", loaded.place(&self.file, index, violation))?;
-            }
+            write!(out, "{}", loaded.listed(&self.file, index, &report.violations))?;
             broken += report.violations.len();
             if report.violations.is_empty() {
                 writeln!(out, "{} `{}`: legal, {} cycles", self.file.display(), program.name, report.cycles)?;
@@ -247,7 +245,10 @@ impl Run {
             None => engine.run(0),
         };
         let ran = run.map_err(|error| match &error {
-            EngineError::Fault(violation) => format!("{}: {error}", loaded.place(&self.file, 0, violation)),
+            EngineError::Fault(violation) => {
+                let file = self.file.display();
+                format!("{}`lpu check {file}` lists every broken rule", loaded.listed(&self.file, 0, [violation]))
+            }
             _ => error.to_string(),
         })?;
         for (name, path) in &self.output {
