@@ -215,7 +215,11 @@ impl Lowering<'_> {
         let count = self.tile_count(input);
         let share = (1.0 / plan.graph.value(input).width as f64) as f32;
         let mut maker = self.maker();
-        let feeds = (0..count).map(|tile| self.read(&mut maker, input, tile)).collect();
+        let mut feeds: Vec<Feed> = (0..count).map(|tile| self.read(&mut maker, input, tile)).collect();
+        if plan.inputs.values.contains_key(&input) {
+            // The vectors of an input of the graph stand in the same slices, so they come one after the other.
+            feeds = feeds.into_iter().map(|feed| maker.op(Op::Max, &[feed, feed])).collect();
+        }
         let mean = self.total("a norm's mean", maker, feeds, share);
         let squares = self.forms[&(input, Form::Squares(number))].clone();
         let mut maker = self.maker();
