@@ -13,6 +13,9 @@ const CHECKPOINTS: &[&str] = &["plain", "gqa", "odd", "wide", "wide_head", "deep
 /// One of every family but Llama.
 const FAMILIES: &[&str] = &["mistral", "qwen2", "qwen3", "gemma2", "phi3", "gpt2", "gpt_neox", "olmo2", "granite"];
 
+/// Families with experts.
+const EXPERTS: &[&str] = &["mixtral", "qwen3_moe"];
+
 fn folder(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("checkpoints").join(name)
 }
@@ -34,6 +37,12 @@ fn norm(values: impl Iterator<Item = f32>) -> f64 {
 
 /// Feeds the first `count` tokens and holds every row of logits to the reference.
 fn compare(name: &str, precision: Precision, count: usize, most: f64) {
+    let worst = errors(name, precision, count).into_iter().fold(0.0f64, f64::max);
+    assert!(worst <= most, "{name} {}: relative error {worst}", precision.name());
+}
+
+/// The relative error of the logits after each of the first `count` tokens.
+fn errors(name: &str, precision: Precision, count: usize) -> Vec<f64> {
     let checkpoint = Checkpoint::open(&folder(name)).unwrap();
     let chip = preset("tsp-v1").unwrap();
     let compiled = compile(&checkpoint, &chip, &Options { precision, context: 48 }).unwrap();
@@ -43,7 +52,7 @@ fn compare(name: &str, precision: Precision, count: usize, most: f64) {
     let (tokens, logits) = reference(name);
     let vocab = checkpoint.config.vocab;
     let mut embedding = vec![0.0; checkpoint.config.hidden];
-    let mut worst = 0.0f64;
+    let mut errors = Vec::new();
     for (position, &token) in tokens[..count].iter().enumerate() {
         checkpoint.embedding_row(token, &mut embedding).unwrap();
         for (region, bytes) in host::inputs(&checkpoint.config, chip.lanes(), 48, position, &embedding) {
@@ -59,13 +68,14 @@ fn compare(name: &str, precision: Precision, count: usize, most: f64) {
         let expected = &logits[position * vocab..(position + 1) * vocab];
         let error = norm(found.iter().zip(expected).map(|(found, expected)| found - expected));
         let relative = error / norm(expected.iter().copied());
-        worst = worst.max(relative);
+        errors.push(relative);
         let (best, chosen) = (argmax(expected), argmax(&found));
         let gap = f64::from(expected[best] - expected[chosen]);
         assert!(best == chosen || gap <= error, "{name} token {position}: argmax {chosen}, expected {best}, gap {gap}, error {error}");
     }
+    let worst = errors.iter().copied().fold(0.0f64, f64::max);
     println!("{name} {}: worst relative error {worst:.5}, {} cycles a token", precision.name(), program.cycles);
-    assert!(worst <= most, "{name} {}: relative error {worst}", precision.name());
+    errors
 }
 
 fn all(names: &[&str], count: usize, most: f64) {
@@ -85,6 +95,20 @@ fn eight_tokens_agree_with_the_reference() {
 #[test]
 fn twelve_tokens_of_every_family_agree_with_the_reference() {
     all(FAMILIES, 12, 0.003);
+}
+
+/// With int8 weights the choice of experts falls otherwise for some tokens, whose logits then are others: most must be close.
+#[test]
+fn twelve_tokens_through_experts_agree_with_the_reference() {
+    for name in EXPERTS {
+        compare(name, Precision::F16, 12, 0.003);
+        for (precision, most) in [(Precision::W8A16, 0.05), (Precision::W8A8, 0.10)] {
+            let mut errors = errors(name, precision, 12);
+            println!("{errors:.3?}");
+            errors.sort_by(f64::total_cmp);
+            assert!(errors[7] <= most, "{name} {}: {errors:.3?}", precision.name());
+        }
+    }
 }
 
 /// The 40-token comparison; `.ci/run` runs it in release.

@@ -11,8 +11,22 @@ use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
 const CONTEXT: usize = 16;
 
-const CHECKPOINTS: &[&str] =
-    &["plain", "gqa", "odd", "wide", "wide_head", "deep", "qwen3", "gemma2", "gpt2", "gpt_neox", "olmo2", "granite"];
+const CHECKPOINTS: &[&str] = &[
+    "plain",
+    "gqa",
+    "odd",
+    "wide",
+    "wide_head",
+    "deep",
+    "qwen3",
+    "gemma2",
+    "gpt2",
+    "gpt_neox",
+    "olmo2",
+    "granite",
+    "mixtral",
+    "qwen3_moe",
+];
 
 fn folder(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("checkpoints").join(name)

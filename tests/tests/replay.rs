@@ -18,7 +18,7 @@ fn folder(name: &str) -> PathBuf {
 #[test]
 fn compiled_decode_steps_are_equal() {
     let tsp = chip::preset("tsp-v1").unwrap();
-    for name in ["plain", "gqa", "odd", "wide", "wide_head", "deep", "qwen3", "gemma2", "gpt2", "gpt_neox"] {
+    for name in ["plain", "gqa", "odd", "wide", "wide_head", "deep", "qwen3", "gemma2", "gpt2", "gpt_neox", "mixtral"] {
         let checkpoint = Checkpoint::open(&folder(name)).unwrap();
         for precision in [Precision::F16, Precision::W8A8] {
             let compiled = compiler::compile(&checkpoint, &tsp, &Options { precision, context: CONTEXT }).unwrap();

@@ -85,7 +85,7 @@ impl Engine<'_> {
         let mut ready = 0;
         for (half, set) in sets.into_iter().enumerate() {
             let readable = self.ready(task.inputs[half]).unwrap_or(0);
-            let load = Load { set, parts: &scores.parts[half], orientation: Orientation::Out, readable };
+            let load = Load { set, parts: &scores.parts[half], orientation: Orientation::Out, readable, choice: None };
             ready = ready.max(self.planes.load(&mut self.scheduler, &load)?);
         }
         let mask = self.place(task.inputs[2]);
@@ -120,7 +120,7 @@ impl Engine<'_> {
         let set = mix.set;
         let (vectors, moment) = task.inputs.split_at(task.outputs.len());
         let readable = moment.iter().filter_map(|&moment| self.ready(moment)).max().unwrap_or(0);
-        let load = Load { set, parts: &mix.parts, orientation: mix.orientation, readable };
+        let load = Load { set, parts: &mix.parts, orientation: mix.orientation, readable, choice: None };
         let ready = self.planes.load(&mut self.scheduler, &load)?;
         for (out, &vector) in task.outputs.iter().zip(vectors) {
             let vector = self.place(vector);

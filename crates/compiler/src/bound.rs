@@ -43,7 +43,8 @@ pub fn bound(graph: &Graph, chip: &Chip, precision: Precision, context: usize) -
         let start = node.inputs.iter().filter_map(|input| done.get(input)).max().copied().unwrap_or(0);
         let width = |value: ValueId| graph.value(value).width as u64;
         let cost = match node.op {
-            Op::Linear { .. } => {
+            // An oracle, too, loads the matrices of every choice.
+            Op::Linear { .. } | Op::ExpertLinear { .. } => {
                 bytes += width(node.inputs[0]) * width(node.output) * weight_bytes;
                 pass
             }
@@ -54,6 +55,8 @@ pub fn bound(graph: &Graph, chip: &Chip, precision: Precision, context: usize) -
             Op::RmsNorm { .. } => simple + pass.min(across) + special,
             Op::Rotary { .. } => 2 * simple,
             Op::Add => simple,
+            Op::Route { .. } => simple + pass.min(across) + special,
+            Op::ExpertScale { .. } => simple,
             Op::HeadNorm { .. } => simple + pass.min(across) + special,
             // The mean has to be there before the deviations from it, or before the variance.
             Op::LayerNorm { .. } => 2 * simple + pass.min(across) + special,

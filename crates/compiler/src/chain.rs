@@ -22,6 +22,10 @@ pub(crate) enum Op {
     Tanh,
     Rsqrt,
     Reciprocal,
+    /// 1 where both are equal, else 0.
+    Equal,
+    /// Of three: the second where the first is not 0, else the third.
+    Select,
     Convert(Format, Format),
 }
 
@@ -41,6 +45,8 @@ impl Op {
             Op::Tanh => Instruction::Tanh { dst, a },
             Op::Rsqrt => Instruction::Rsqrt { dst, a },
             Op::Reciprocal => Instruction::Reciprocal { dst, a },
+            Op::Equal => Instruction::Equal { number: Number::F32, dst, a, b },
+            Op::Select => Instruction::Select { dst, condition: a, a: sources[1], b },
             Op::Convert(from, to) => Instruction::Convert { from, to, dst, a },
         }
     }

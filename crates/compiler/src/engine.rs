@@ -70,6 +70,8 @@ struct SlotState {
     ready: Option<u64>,
     /// Whether its place is given back after the last reader.
     scratch: bool,
+    /// Where it will lie, if that is settled before it is made.
+    settled: Option<Parked>,
     readers: u32,
     /// Last cycle in which something reads it, so far.
     busy: u64,
@@ -113,6 +115,13 @@ impl<'a> Engine<'a> {
     /// A slot that some task will make.
     pub(crate) fn slot(&mut self) -> Slot {
         self.slots.push(SlotState { scratch: true, ..SlotState::default() });
+        Slot(self.slots.len() as u32 - 1)
+    }
+
+    /// A slot that some task will make in a place of its own in the outermost slices of a side.
+    pub(crate) fn outermost(&mut self, side: Hemisphere) -> Slot {
+        let settled = Some(self.vectors.outermost(side));
+        self.slots.push(SlotState { settled, ..SlotState::default() });
         Slot(self.slots.len() as u32 - 1)
     }
 
@@ -253,6 +262,9 @@ impl<'a> Engine<'a> {
 
     /// A place for an output.
     pub(crate) fn scratch(&mut self, out: &Out) -> Result<Parked, CompileError> {
+        if let Some(place) = &self.slots[out.slot.index()].settled {
+            return Ok(place.clone());
+        }
         self.vectors.scratch(out.bytes, out.side)
     }
 

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use lpu_chip::Chip;
 use lpu_isa::{Format, Hemisphere, WindowBits};
-use lpu_model::{Block, Checkpoint, Graph, Op, ValueId};
+use lpu_model::{Block, Checkpoint, Graph, Node, Op, ValueId, WeightId, Weights};
 use smallvec::SmallVec;
 
 use crate::error::CompileError;
@@ -13,7 +13,7 @@ use crate::host;
 use crate::layout::{Heads, Layout, layouts};
 use crate::planes::{Content, Part, PlaneSet};
 use crate::quantize;
-use crate::rows::{CacheShape, Rows, WeightSlices};
+use crate::rows::{CacheShape, Experts, Rows, WeightSlices};
 use crate::vectors::{Parked, VECTOR_SLICES, Vectors, index};
 use crate::{Options, Precision};
 
@@ -84,6 +84,10 @@ pub(crate) struct Plan {
     pub(crate) inputs: Inputs,
     /// By side: tiles of ones, a word a slice, for sums over lanes.
     pub(crate) ones: [Vec<Part>; 2],
+    /// Constants of each route: 0 in the lanes of experts and -inf elsewhere, and the negatives of lane numbers.
+    pub(crate) routes: BTreeMap<usize, [usize; 2]>,
+    /// By route: how its experts lie.
+    pub(crate) experts: BTreeMap<ValueId, Experts>,
     pub(crate) vectors: Vectors,
     pub(crate) window: WindowBits,
     /// The context rounded up to whole rows of key-value slices.
@@ -104,6 +108,7 @@ struct Needs {
     inputs: u64,
     /// Intermediate vectors that may be alive at once.
     alive: u64,
+    experts: bool,
 }
 
 fn needs(
@@ -112,6 +117,7 @@ fn needs(
     lanes: usize,
     context: usize,
     precision: Precision,
+    weights: &Weights,
 ) -> Result<Needs, CompileError> {
     let mut needs = Needs::default();
     let tiles = |value: ValueId| layouts[&value].tiles.len() as u64;
@@ -133,6 +139,23 @@ fn needs(
                 let rows: u64 = layouts[&node.output].tiles.iter().map(|tile| tile.len().next_multiple_of(16) as u64).sum();
                 needs.weight_rows += tiles(node.inputs[0]) * rows * if precision == Precision::F16 { 2 } else { 1 };
                 needs.constants += 2 * tiles(node.output);
+            }
+            Op::ExpertLinear { weight, choice } => {
+                needs.experts = true;
+                needs.constants += tiles(node.output);
+                if choice == 0 {
+                    let rows: u64 = layouts[&node.output].tiles.iter().map(|tile| tile.len().next_multiple_of(16) as u64).sum();
+                    let bytes = if precision == Precision::F16 { 2 } else { 1 };
+                    needs.weight_rows += tiles(node.inputs[0]) * rows * bytes * weights.shape(weight)[0] as u64;
+                }
+            }
+            Op::Route { active, .. } => {
+                needs.constants += 2;
+                needs.alive = needs.alive.max(4 * active as u64 + 8);
+                if tiles(node.inputs[0]) > 1 {
+                    let what = format!("it chooses among more experts than a vector has lanes ({lanes})");
+                    return Err(CompileError::Unsupported { node: node.name.clone(), what });
+                }
             }
             Op::LayerNorm { .. } => needs.constants += 2 * tiles(node.output),
             Op::HeadNorm { heads, .. } => {
@@ -180,11 +203,11 @@ pub(crate) fn plan(checkpoint: &Checkpoint, graph: Graph, chip: &Chip, options: 
     let lanes = chip.lanes();
     let context = options.context.div_ceil(16) * 16;
     let layouts = layouts(&graph, lanes)?;
-    let needs = needs(&graph, &layouts, lanes, context, options.precision)?;
+    let needs = needs(&graph, &layouts, lanes, context, options.precision, checkpoint.weights())?;
     let area = ((needs.constants / 4 + needs.inputs + needs.alive) / u64::from(values.banks) + 32).min(u64::from(values.words_per_bank));
     let real = checkpoint.weights().present();
     let cache = CacheShape { entries: needs.entries, context };
-    let mut slices = WeightSlices::new(chip, cache, needs.weight_rows, area as u32, options.precision.name(), real)?;
+    let mut slices = WeightSlices::new(chip, cache, needs.weight_rows, area as u32, options.precision.name(), real, needs.experts)?;
     let whole = if slices.takes_vector_slices() { area as u32 } else { values.words_per_bank };
     let mut plan = Plan {
         layouts,
@@ -196,6 +219,8 @@ pub(crate) fn plan(checkpoint: &Checkpoint, graph: Graph, chip: &Chip, options: 
         attentions: BTreeMap::new(),
         inputs: Inputs::default(),
         ones: [Vec::new(), Vec::new()],
+        routes: BTreeMap::new(),
+        experts: BTreeMap::new(),
         vectors: Vectors::new(chip, whole),
         window: WindowBits(slices.window_bits()),
         context,
@@ -206,7 +231,8 @@ pub(crate) fn plan(checkpoint: &Checkpoint, graph: Graph, chip: &Chip, options: 
         plan.ones(lanes, &mut slices)?;
     }
     plan.units(chip, options.precision);
-    plan.matrices(checkpoint, options.precision, &mut slices)?;
+    plan.experts(checkpoint.weights(), options.precision);
+    plan.matrices(checkpoint, &mut slices)?;
     for (number, node) in plan.graph.nodes.iter().enumerate() {
         match node.op {
             Op::RmsNorm { weight, .. } => {
@@ -232,6 +258,12 @@ pub(crate) fn plan(checkpoint: &Checkpoint, graph: Graph, chip: &Chip, options: 
                 let constants = gather(layout, &repeated).iter().map(|vector| plan.vectors.weight(vector)).collect();
                 plan.norms.insert(number, constants);
                 plan.head_lanes.insert(number, head_lanes(layout, heads, head_dim, &mut plan.vectors));
+            }
+            Op::Route { .. } => {
+                let experts = plan.graph.value(node.output).width;
+                let pad: Vec<f32> = (0..lanes).map(|lane| if lane < experts { 0.0 } else { f32::NEG_INFINITY }).collect();
+                let numbers: Vec<f32> = (0..lanes).map(|lane| -(lane as f32)).collect();
+                plan.routes.insert(number, [plan.vectors.constant(&pad), plan.vectors.constant(&numbers)]);
             }
             Op::Attention { scale, window, .. } => {
                 let heads = Heads::of(&plan.graph, node, lanes)?.expect("an attention has heads");
@@ -319,10 +351,12 @@ impl Plan {
     /// over all planes, where there are enough tiles to pay for adding up the parts. Matrices with one input are taken together, their vectors by turns, so that gate and up
     /// finish side by side and sides are evenly loaded.
     fn units(&mut self, chip: &Chip, precision: Precision) {
-        let mut by_input: BTreeMap<(usize, ValueId), Vec<Turn>> = BTreeMap::new();
+        let mut by_input: BTreeMap<(usize, ValueId, bool), Vec<Turn>> = BTreeMap::new();
         let mut first: BTreeMap<ValueId, usize> = BTreeMap::new();
         for (number, node) in self.graph.nodes.iter().enumerate() {
-            if let Op::Linear { .. } = node.op {
+            // The matrices of one choice stand for those of all.
+            if let Op::Linear { .. } | Op::ExpertLinear { choice: 0, .. } = node.op {
+                let chosen = matches!(node.op, Op::ExpertLinear { .. });
                 let input = node.inputs[0];
                 let first = *first.entry(input).or_insert(number);
                 let tiles = &self.layouts[&node.output].tiles;
@@ -333,14 +367,14 @@ impl Plan {
                     vector,
                     rows: tile.len(),
                 });
-                by_input.entry((first, input)).or_default().extend(vectors);
+                by_input.entry((first, input, chosen)).or_default().extend(vectors);
             }
         }
         let pairs = chip.values().planes_per_side as u16 / 2;
         let places: Vec<(Hemisphere, u16)> = (0..pairs).flat_map(|pair| Hemisphere::BOTH.map(|side| (side, 2 * pair))).collect();
         let width = if precision == Precision::W8A8 { 2 } else { 1 };
         let mut load = Loads::default();
-        for ((_, input), mut vectors) in by_input {
+        for ((_, input, _), mut vectors) in by_input {
             vectors.sort_unstable();
             let columns = self.layouts[&input].tiles.len();
             let rest = if columns < SPLIT { 0 } else { vectors.len() % (width * places.len()) };
@@ -359,7 +393,8 @@ impl Plan {
             whole.sort_unstable();
             for group in &whole {
                 let (side, plane) = load.least(&places);
-                self.units.push(load.unit(set_of(precision, side, plane, group.len()), input, 0..columns, group));
+                let set = set_of(self.stored(precision, group[0].node), side, plane, group.len());
+                self.units.push(load.unit(set, input, 0..columns, group));
             }
             for group in split.chunks(width) {
                 let planes: Vec<(Hemisphere, u16)> = match group.len() < width {
@@ -370,16 +405,53 @@ impl Plan {
                 for (&(side, plane), first) in planes.iter().zip((0..columns).step_by(size)) {
                     let set = match group.len() < width {
                         true => PlaneSet { side, plane, count: 1, content: Content::Bytes },
-                        false => set_of(precision, side, plane, group.len()),
+                        false => set_of(self.stored(precision, group[0].node), side, plane, group.len()),
                     };
                     self.units.push(load.unit(set, input, first..(first + size).min(columns), group));
                 }
             }
         }
+        let choices: Vec<Unit> = self.units.iter().flat_map(|unit| self.other_choices(unit)).collect();
+        self.units.extend(choices);
+    }
+
+    /// The format that a matrix is stored in: with 16-bit activations, what decides between experts is not rounded to int8.
+    fn stored(&self, precision: Precision, number: usize) -> Precision {
+        let output = self.graph.nodes[number].output;
+        let routes = || self.graph.nodes.iter().any(|node| matches!(node.op, Op::Route { .. }) && node.inputs[0] == output);
+        if precision == Precision::W8A16 && routes() { Precision::F16 } else { precision }
+    }
+
+    /// The units of the other choices of experts, which share words and planes with those of the first.
+    fn other_choices(&self, unit: &Unit) -> Vec<Unit> {
+        let Op::ExpertLinear { weight: first, choice: 0 } = self.graph.nodes[unit.members[0].0].op else { return Vec::new() };
+        let of = |weight: WeightId| {
+            let nodes = self.graph.nodes.iter().enumerate();
+            nodes.filter(move |(_, node)| matches!(node.op, Op::ExpertLinear { weight: found, choice } if found == weight && choice > 0))
+        };
+        let unit_of = |(place, (_, node)): (usize, (usize, &Node))| {
+            let members = unit.members.iter().map(|&(number, vector)| {
+                let Op::ExpertLinear { weight, .. } = self.graph.nodes[number].op else { unreachable!("experts share units with experts") };
+                (of(weight).nth(place).expect("every matrix has all choices").0, vector)
+            });
+            Unit { set: unit.set, input: node.inputs[0], tiles: unit.tiles.clone(), members: members.collect() }
+        };
+        of(first).enumerate().map(unit_of).collect()
+    }
+
+    /// Decides how far apart the experts of each route lie: as far as the largest tile of theirs needs.
+    fn experts(&mut self, weights: &Weights, precision: Precision) {
+        for node in &self.graph.nodes {
+            let Op::ExpertLinear { weight, .. } = node.op else { continue };
+            let rows = self.layouts[&node.output].tiles.iter().map(|tile| tile.len().next_multiple_of(16)).max().unwrap_or(16);
+            let words = if precision == Precision::W8A16 { rows.div_ceil(32) } else { rows / 16 } as u32;
+            let found = self.experts.get(&node.inputs[1]).map_or(0, |experts| experts.stride);
+            self.experts.insert(node.inputs[1], Experts::new(weights.shape(weight)[0], words.max(found)));
+        }
     }
 
     /// Places the tiles of all matrices and fills them.
-    fn matrices(&mut self, checkpoint: &Checkpoint, precision: Precision, slices: &mut WeightSlices) -> Result<(), CompileError> {
+    fn matrices(&mut self, checkpoint: &Checkpoint, slices: &mut WeightSlices) -> Result<(), CompileError> {
         let mut found: BTreeMap<(usize, usize), OutputVector> = BTreeMap::new();
         for unit in &self.units {
             for (place, &(number, vector)) in unit.members.iter().enumerate() {
@@ -390,6 +462,12 @@ impl Plan {
                     Content::Bytes => vec![unit.set.plane + place as u16],
                     Content::Halves | Content::Widened => unit.set.planes().collect(),
                 };
+                // Later choices lie where the first does.
+                let experts = match node.op {
+                    Op::ExpertLinear { choice: 0, .. } => Some(self.experts[&node.inputs[1]]),
+                    Op::ExpertLinear { .. } => continue,
+                    _ => None,
+                };
                 let columns = self.layouts[&unit.input].tiles.len();
                 let empty = || OutputVector { rows, tiles: vec![Vec::new(); columns], scale: None, bias: None };
                 let output = found.entry((number, vector)).or_insert_with(empty);
@@ -399,7 +477,11 @@ impl Plan {
                             Content::Widened => (rows / 16 + 1 - number) / 2 * 16,
                             Content::Bytes | Content::Halves => rows,
                         };
-                        slices.tile(unit.set.side, plane, held, busy).map(|places| Part { places, rows, step: 1 })
+                        let places = match experts {
+                            Some(experts) => slices.expert_tile(unit.set.side, plane, held, experts),
+                            None => slices.tile(unit.set.side, plane, held, busy),
+                        };
+                        places.map(|places| Part { places, rows, step: 1 })
                     };
                     output.tiles[tile] = planes.iter().enumerate().map(part).collect::<Result<Vec<_>, _>>()?;
                 }
@@ -410,18 +492,32 @@ impl Plan {
         let weights = checkpoint.weights();
         for ((number, vector), mut output) in found {
             let node = &self.graph.nodes[number];
-            let Op::Linear { weight, bias } = node.op else { unreachable!("only matrices have tiles") };
+            let (weight, bias, experts) = match node.op {
+                Op::Linear { weight, bias } => (weight, bias, None),
+                Op::ExpertLinear { weight, .. } => (weight, None, Some(self.experts[&node.inputs[1]])),
+                _ => unreachable!("only matrices have tiles"),
+            };
             let outputs = &self.layouts[&node.output].tiles[vector];
             let columns = &self.layouts[&node.inputs[0]].tiles;
             let content = contents[&(number, vector)];
-            let scales = quantize::fill(weights, weight, outputs, columns, content, &output.tiles, slices);
-            output.scale = (precision != Precision::F16).then(|| self.vectors.weight(&scales));
+            let scales = quantize::fill(weights, weight, outputs, columns, content, &output.tiles, experts, slices);
+            output.scale = (content != Content::Halves).then(|| self.vectors.weight(&scales));
             output.bias = bias.map(|bias| {
                 let biases = weights.vector_f32(bias);
                 let lane = |element: &Option<u32>| element.map_or(0.0, |element| biases[element as usize]);
                 self.vectors.weight(&outputs.iter().map(lane).collect::<Vec<_>>())
             });
             self.linears.entry(number).or_default().push(output);
+        }
+        for (number, node) in self.graph.nodes.iter().enumerate() {
+            if let Op::ExpertLinear { weight, choice } = node.op
+                && choice > 0
+            {
+                let is_first = |node: &Node| matches!(node.op, Op::ExpertLinear { weight: found, choice: 0 } if found == weight);
+                let first = self.graph.nodes.iter().position(is_first).expect("a later choice follows the first");
+                let vectors = self.linears[&first].clone();
+                self.linears.insert(number, vectors);
+            }
         }
         Ok(())
     }

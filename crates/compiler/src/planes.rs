@@ -3,7 +3,7 @@
 use lpu_chip::Chip;
 use lpu_isa::{
     Accumulator, DelayClass, Direction, Hemisphere, Instruction, LoadFormat, Mode, Orientation, PassFormat, PlanePort, Queue, Row, Stream,
-    Target, Word,
+    Target, WindowBits, Word,
 };
 use smallvec::SmallVec;
 
@@ -95,6 +95,8 @@ pub(crate) struct Load<'a> {
     pub(crate) orientation: Orientation,
     /// First cycle in which its words may be read.
     pub(crate) readable: u64,
+    /// Where the words of an expert begin is only known on the chip: a vector in the outermost slices, to be added to each address.
+    pub(crate) choice: Option<(&'a Parked, WindowBits)>,
 }
 
 impl Planes {
@@ -134,12 +136,17 @@ impl Planes {
         let set = load.set;
         let delay = scheduler.delay(DelayClass::MxmInstall);
         let mut landed: SmallVec<[u64; 2]> = SmallVec::new();
-        for (number, part) in load.parts.iter().enumerate() {
-            let from = match set.content {
-                Content::Bytes => self.state(set.side, set.plane + number as u16).buffer_free,
-                Content::Halves | Content::Widened => self.free(set),
-            };
-            landed.push(self.rows(scheduler, load, number as u16, part, from)?);
+        match load.choice {
+            Some((map, bits)) => landed = gathered(scheduler, load, map, bits, self.free(set))?,
+            None => {
+                for (number, part) in load.parts.iter().enumerate() {
+                    let from = match set.content {
+                        Content::Bytes => self.state(set.side, set.plane + number as u16).buffer_free,
+                        Content::Halves | Content::Widened => self.free(set),
+                    };
+                    landed.push(self.rows(scheduler, load, number as u16, part, from)?);
+                }
+            }
         }
         let all = landed.iter().copied().max().unwrap_or(0);
         let mut ready = 0;
@@ -171,10 +178,7 @@ impl Planes {
         let direction = if set.side == Hemisphere::East { Direction::East } else { Direction::West };
         let groups = u16::from(chip.streams() / 16);
         let first = Stream::new(direction, (plane % groups * 16) as u8);
-        let (step, offset, format) = match set.content {
-            Content::Bytes | Content::Halves => (16, 0, LoadFormat::Bytes),
-            Content::Widened => (32, 16 * usize::from(number), LoadFormat::Widen),
-        };
+        let (step, offset, format) = steps(set.content, number);
         let mut next = from.max(readable + reach).max(reach);
         for (load, row) in (offset..part.rows).step_by(step).enumerate() {
             next = scheduler.place("a weight load", next, |scheduler, at| {
@@ -204,6 +208,91 @@ impl Planes {
             state.passes_end = state.passes_end.max(at + occupied);
         }
     }
+}
+
+/// Rows from one load to the next, the first row, and the format of loads of part `number`.
+fn steps(content: Content, number: u16) -> (usize, usize, LoadFormat) {
+    match content {
+        Content::Bytes | Content::Halves => (16, 0, LoadFormat::Bytes),
+        Content::Widened => (32, 16 * usize::from(number), LoadFormat::Widen),
+    }
+}
+
+/// Loads the rows of all parts, each from an address that is only known on the chip, without a pause; returns the cycles in which the
+/// last of each have landed. The map flows inwards from the outermost slices while the rows flow outwards, so it is read anew in every
+/// cycle of the load, and a little longer.
+fn gathered(
+    scheduler: &mut Scheduler<'_>,
+    load: &Load<'_>,
+    map: &Parked,
+    bits: WindowBits,
+    from: u64,
+) -> Result<SmallVec<[u64; 2]>, CompileError> {
+    let chip = scheduler.chip;
+    let &Load { set, parts, orientation, .. } = load;
+    let edge = chip.mxm_position(set.side);
+    let distance = |position: i32| u64::from(position.unsigned_abs());
+    let (read, gather) = (scheduler.delay(DelayClass::MemRead), scheduler.delay(DelayClass::MemGather));
+    let access = u64::from(chip.values().mem_gather_access);
+    let outer = chip.slice_position(map.slice(map.quads[0], 0));
+    let places = || parts.iter().flat_map(|part| part.places.iter().map(|&(slice, _)| chip.slice_position(slice)));
+    let nearest = places().min_by_key(|&position| distance(position)).expect("a tile has slices");
+    let farthest = places().map(distance).max().expect("a tile has slices");
+    let direction = if set.side == Hemisphere::East { Direction::East } else { Direction::West };
+    let groups = u16::from(chip.streams() / 16);
+    let loads = |number: usize, part: &Part| {
+        let (step, offset, _) = steps(set.content, number as u16);
+        (offset..part.rows).step_by(step).count() as u64
+    };
+    let most = parts.iter().enumerate().map(|(number, part)| loads(number, part)).max().unwrap_or(0);
+    // A row that is loaded in cycle c is asked for where it lies when the map passes that was put on its stream in cycle
+    // c - lead + 2 distance.
+    let lead = distance(edge) + gather + distance(outer);
+    let from = from.max(map.ready + read + lead - 2 * distance(nearest));
+    scheduler.place("a load of an expert's weights", from, |scheduler, at| {
+        let first = at - lead + 2 * distance(nearest);
+        let last = at + most.saturating_sub(1) - lead + 2 * farthest;
+        let mut streams = Vec::new();
+        for cycle in first..=last {
+            let stream = scheduler.route(2, cycle, outer, nearest)?;
+            for byte in 0..2 {
+                let slice = map.slice(map.quads[0], byte);
+                if !scheduler.tables.read(slice, cycle - read, map.word) {
+                    return None;
+                }
+                scheduler.emit(slice.queue(), cycle - read, Instruction::Read { word: Word(map.word), dst: stream.plus(byte) });
+            }
+            streams.push(stream);
+        }
+        let mut landed = SmallVec::new();
+        for (number, part) in parts.iter().enumerate() {
+            let plane = set.plane + number as u16;
+            let group = Stream::new(direction, (plane % groups * 16) as u8);
+            let (step, offset, format) = steps(set.content, number as u16);
+            let mut end = at;
+            for (index, row) in (offset..part.rows).step_by(step).enumerate() {
+                let at = at + index as u64;
+                for (place, &(slice, word)) in part.places.iter().enumerate() {
+                    let position = chip.slice_position(slice);
+                    let fed = at - u64::from(position.abs_diff(edge));
+                    let (dispatch, dst) = (fed - gather, group.plus(place as u8));
+                    let word = word + index as u32;
+                    if !scheduler.tables.segment(dst, fed, position, edge)
+                        || !scheduler.tables.gather(slice, dispatch, dispatch + access, word)
+                    {
+                        return None;
+                    }
+                    let map = streams[(at - lead + 2 * distance(position) - first) as usize];
+                    scheduler.emit(slice.queue(), dispatch, Instruction::Gather { dst, map, base: Word(word), bits });
+                }
+                let lw = Instruction::Lw { src: group, row: Row(row as u16), orientation, format };
+                scheduler.issue(Queue::Mxm(set.side, plane, PlanePort::Load), at, lw)?;
+                end = at;
+            }
+            landed.push(end + scheduler.delay(DelayClass::MxmLoad));
+        }
+        Some(landed)
+    })
 }
 
 fn occupied(scheduler: &Scheduler<'_>, set: PlaneSet) -> u64 {

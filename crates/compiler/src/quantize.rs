@@ -5,10 +5,11 @@ use lpu_num::half::f32_to_f16;
 use lpu_num::int::f32_to_i8;
 
 use crate::planes::{Content, Part};
-use crate::rows::WeightSlices;
+use crate::rows::{Experts, WeightSlices};
 
 /// Fills the tiles of one output vector: lane `l` is row `outputs[l]` of the matrix, and input vector `t` holds the columns
 /// `columns[t]`. Returns the scale of each lane where weights are int8.
+#[allow(clippy::too_many_arguments, reason = "what is read, how it is laid out, and where it goes")]
 pub(crate) fn fill(
     weights: &Weights,
     weight: WeightId,
@@ -16,37 +17,47 @@ pub(crate) fn fill(
     columns: &[Vec<Option<u32>>],
     content: Content,
     tiles: &[Vec<Part>],
+    experts: Option<Experts>,
     slices: &mut WeightSlices,
 ) -> Vec<f32> {
     let mut scales = vec![0.0f32; outputs.len()];
     if !weights.present() {
         return scales;
     }
-    let mut row = vec![0.0; weights.shape(weight)[1]];
+    let (columns_of, copies) = (*weights.shape(weight).last().expect("a matrix has columns"), experts.map_or(1, |experts| experts.count));
+    let rows_of = weights.shape(weight)[weights.shape(weight).len() - 2];
+    let mut rows = vec![vec![0.0; columns_of]; copies];
     for (lane, output) in outputs.iter().enumerate() {
         let Some(output) = *output else { continue };
-        weights.row_f32(weight, output as usize, &mut row);
-        let largest = row.iter().fold(0.0f32, |largest, value| largest.max(value.abs()));
+        for (expert, row) in rows.iter_mut().enumerate() {
+            weights.row_f32(weight, expert * rows_of + output as usize, row);
+        }
+        // Experts share the scale of an output, so that it need not follow the choice.
+        let largest = rows.iter().flatten().fold(0.0f32, |largest, value| largest.max(value.abs()));
         scales[lane] = largest / 127.0;
         let inverse = if largest > 0.0 { 127.0 / largest } else { 0.0 };
-        for (parts, columns) in tiles.iter().zip(columns) {
-            let values = columns.iter().map(|column| column.map_or(0.0, |column| row[column as usize]));
-            let mut put = |part: usize, row: usize, bytes: &mut dyn Iterator<Item = u8>| {
-                for (cell, byte) in slices.row(&parts[part].places, row).iter_mut().zip(bytes) {
-                    *cell = byte;
-                }
-            };
-            match content {
-                Content::Halves => {
-                    let halves: Vec<[u8; 2]> = values.map(|value| f32_to_f16(value).to_le_bytes()).collect();
-                    for byte in 0..2 {
-                        put(byte, lane, &mut halves.iter().map(|half| half[byte]));
+        for (expert, row) in rows.iter().enumerate() {
+            let offset = expert as u32 * experts.map_or(0, |experts| experts.stride);
+            for (parts, columns) in tiles.iter().zip(columns) {
+                let values = columns.iter().map(|column| column.map_or(0.0, |column| row[column as usize]));
+                let mut put = |part: usize, row: usize, bytes: &mut dyn Iterator<Item = u8>| {
+                    let places = parts[part].places.map(|(slice, word)| (slice, word + offset));
+                    for (cell, byte) in slices.row(&places, row).iter_mut().zip(bytes) {
+                        *cell = byte;
                     }
-                }
-                Content::Bytes => put(0, lane, &mut values.map(|value| f32_to_i8(value * inverse) as u8)),
-                Content::Widened => {
-                    let (part, row) = (lane / 16 % 2, lane / 32 * 16 + lane % 16);
-                    put(part, row, &mut values.map(|value| f32_to_i8(value * inverse) as u8));
+                };
+                match content {
+                    Content::Halves => {
+                        let halves: Vec<[u8; 2]> = values.map(|value| f32_to_f16(value).to_le_bytes()).collect();
+                        for byte in 0..2 {
+                            put(byte, lane, &mut halves.iter().map(|half| half[byte]));
+                        }
+                    }
+                    Content::Bytes => put(0, lane, &mut values.map(|value| f32_to_i8(value * inverse) as u8)),
+                    Content::Widened => {
+                        let (part, row) = (lane / 16 % 2, lane / 32 * 16 + lane % 16);
+                        put(part, row, &mut values.map(|value| f32_to_i8(value * inverse) as u8));
+                    }
                 }
             }
         }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use lpu_chip::Chip;
-use lpu_isa::{ChipId, Extent, Fill, Format, Hemisphere, Region, RegionKind, SliceId, WordRun};
+use lpu_isa::{ChipId, Extent, Fill, Format, Hemisphere, Region, RegionKind, SliceId, WindowBits, WordRun};
 
 use crate::error::CompileError;
 use crate::vectors::{VECTOR_SLICES, index};
@@ -17,7 +17,31 @@ struct Area {
     start: u32,
     end: u32,
     next: u32,
+    /// First word behind all windows of gathers.
+    reach: u32,
     bytes: Vec<u8>,
+}
+
+impl Area {
+    fn used_end(&self) -> u32 {
+        self.next.max(self.reach)
+    }
+}
+
+/// How the rows of all experts of a tile lie: those of one `stride` words behind those of the one before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Experts {
+    pub(crate) count: usize,
+    pub(crate) stride: u32,
+    /// Low bits of an address that select an expert's words.
+    pub(crate) bits: WindowBits,
+}
+
+impl Experts {
+    pub(crate) fn new(count: usize, stride: u32) -> Self {
+        let last = (count as u32 - 1) * stride;
+        Self { count, stride, bits: WindowBits((32 - last.leading_zeros()).max(1) as u8) }
+    }
 }
 
 /// How key-value rows lie: an entry holds one key or value vector of every token.
@@ -76,11 +100,14 @@ impl WeightSlices {
         vector_area: u32,
         format: &'static str,
         real: bool,
+        experts: bool,
     ) -> Result<Self, CompileError> {
         let values = chip.values();
+        // The outermost slices hold the choices of experts, which flow inwards from there.
+        let slices_a_side = if experts { values.slices_per_side - 4 } else { values.slices_per_side };
         let (words, bank_words) = (chip.words_per_slice(), values.words_per_bank);
         let word_bytes = chip.lanes() as u64;
-        let far = u64::from(values.slices_per_side - u32::from(VECTOR_SLICES));
+        let far = u64::from(slices_a_side - u32::from(VECTOR_SLICES));
         let near = u64::from(VECTOR_SLICES) * u64::from(bank_words.saturating_sub(vector_area)) * u64::from(values.banks);
         let available = 2 * (far * u64::from(words) + near) * word_bytes;
         let needed = rows * word_bytes;
@@ -114,7 +141,7 @@ impl WeightSlices {
             lanes: chip.lanes(),
             words,
             bank_words,
-            slices_a_side: values.slices_per_side as u16,
+            slices_a_side: slices_a_side as u16,
             areas: BTreeMap::new(),
             limit,
             entry,
@@ -126,7 +153,7 @@ impl WeightSlices {
             format,
             chip: chip.name().to_owned(),
         };
-        let area = |start, end| Area { start, end, next: start, bytes: Vec::new() };
+        let area = |start, end| Area { start, end, next: start, reach: start, bytes: Vec::new() };
         for side in Hemisphere::BOTH {
             let cached: Vec<SliceId> = match cache.entries[index(side)] {
                 0 => Vec::new(),
@@ -214,6 +241,51 @@ impl WeightSlices {
         Ok(places)
     }
 
+    /// Places for `rows` rows of each of the experts in the share of a plane, in one bank of each slice, and such that a gather's
+    /// window stays in it and among words that are there from the start.
+    pub(crate) fn expert_tile(&mut self, side: Hemisphere, plane: u16, rows: usize, experts: Experts) -> Result<Rows, CompileError> {
+        let count = rows.div_ceil(16) as u32;
+        let taken = (experts.count as u32 - 1) * experts.stride + count;
+        let span = taken.max((1u32 << experts.bits.0) + count.saturating_sub(1));
+        let bank_words = self.bank_words;
+        let start = |area: &Area| {
+            let start = if area.next / bank_words == (area.next + span - 1) / bank_words {
+                area.next
+            } else {
+                area.next.next_multiple_of(bank_words)
+            };
+            (start + span <= area.end && span <= bank_words).then_some(start)
+        };
+        let far = self.share(side, plane).filter(|slice| slice.index >= VECTOR_SLICES);
+        let fitting = far.filter_map(|slice| Some((self.areas[&slice].iter().find_map(start)?, slice)));
+        let mut slices: Vec<(u32, SliceId)> = fitting.collect();
+        slices.sort_unstable();
+        slices.truncate(16);
+        if slices.len() < 16 {
+            return Err(CompileError::WeightsTooLarge {
+                chip: self.chip.clone(),
+                format: self.format,
+                needed: u64::from(taken) * 16 * self.lanes as u64,
+                available: slices.len() as u64 * u64::from(span) * self.lanes as u64,
+                advice: "all experts' rows of a tile lie in one bank of sixteen slices, which is not to be had; describe a larger chip"
+                    .into(),
+            });
+        }
+        slices.sort_unstable_by_key(|&(_, slice)| slice);
+        let mut places = [(slices[0].1, 0); 16];
+        for (place, (first, slice)) in places.iter_mut().zip(slices) {
+            let areas = self.areas.get_mut(&slice).expect("every slice is listed");
+            let area = areas.iter_mut().find(|area| start(area) == Some(first)).expect("the slice has room");
+            *place = (slice, first);
+            area.next = first + taken;
+            area.reach = area.reach.max(first + span);
+            if self.real {
+                area.bytes.resize((area.next - area.start) as usize * self.lanes, 0);
+            }
+        }
+        Ok(places)
+    }
+
     /// The bytes of row `row` of a tile.
     pub(crate) fn row(&mut self, rows: &Rows, row: usize) -> &mut [u8] {
         let (slice, word) = rows[row % 16];
@@ -246,8 +318,9 @@ impl WeightSlices {
 
     fn weight_runs(&self) -> Vec<WordRun> {
         let used = self.areas.iter().flat_map(|(&slice, areas)| areas.iter().map(move |area| (slice, area)));
-        let used = used.filter(|(_, area)| area.next > area.start);
-        used.map(|(slice, area)| WordRun { chip: ChipId(0), slice, word: area.start, count: area.next - area.start, stride: 1 }).collect()
+        let used = used.filter(|(_, area)| area.used_end() > area.start);
+        used.map(|(slice, area)| WordRun { chip: ChipId(0), slice, word: area.start, count: area.used_end() - area.start, stride: 1 })
+            .collect()
     }
 
     fn cache_runs(&self) -> Vec<WordRun> {
@@ -264,6 +337,9 @@ impl WeightSlices {
         for place in self.weight_runs() {
             let areas = self.areas.get_mut(&place.slice).expect("every slice is listed");
             let area = areas.iter_mut().find(|area| area.start == place.word).expect("the run is an area");
+            if real {
+                area.bytes.resize(place.count as usize * self.lanes, 0);
+            }
             let fill = if real { Fill::Bytes(std::mem::take(&mut area.bytes).into()) } else { Fill::Zero };
             extents.push(Extent { place, fill });
         }

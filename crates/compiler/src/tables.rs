@@ -145,6 +145,16 @@ impl Tables {
         self.memory(slice, cycle, READ | READ_ISSUE, READ | READ_ISSUE | bank << READ_BANK)
     }
 
+    /// Takes the read issue in cycle `issue` and the read port in cycle `access`.
+    pub(crate) fn gather(&mut self, slice: SliceId, issue: u64, access: u64, word: u32) -> bool {
+        let (slice, bank) = (self.slice_index(slice), (word / self.words_per_bank) as u16);
+        let write = self.memory[slice].get(access as usize).copied().unwrap_or(0);
+        if write & WRITE != 0 && write >> WRITE_BANK & 0xf == bank {
+            return false;
+        }
+        self.memory(slice, access, READ, READ | bank << READ_BANK) && self.memory(slice, issue, READ_ISSUE, READ_ISSUE)
+    }
+
     /// Takes the write issue in cycle `issue` and the write port in cycle `access`.
     pub(crate) fn write(&mut self, slice: SliceId, issue: u64, access: u64, word: u32) -> bool {
         let (slice, bank) = (self.slice_index(slice), (word / self.words_per_bank) as u16);

@@ -1,6 +1,6 @@
 //! Tiles of matrices: each is loaded, passed once, and its result summed with those of the other tiles of its job.
 
-use lpu_isa::{Mode, Orientation};
+use lpu_isa::{Mode, Orientation, WindowBits};
 use smallvec::SmallVec;
 
 use crate::chain::Chain;
@@ -47,6 +47,8 @@ impl Job {
 pub(crate) struct Tile {
     pub(crate) set: PlaneSet,
     pub(crate) parts: Vec<Part>,
+    /// For the tiles of experts: input 1 of the task is the map of the choice, which selects words by this many bits.
+    pub(crate) choice: Option<WindowBits>,
     pub(crate) jobs: SmallVec<[usize; 2]>,
 }
 
@@ -88,7 +90,9 @@ impl Engine<'_> {
 
     pub(crate) fn put_tile(&mut self, task: &Task, tile: &Tile) -> Result<(), CompileError> {
         let set = tile.set;
-        let load = Load { set, parts: &tile.parts, orientation: Orientation::Out, readable: 0 };
+        let map = tile.choice.map(|bits| (self.place(task.inputs[1]), bits));
+        let choice = map.as_ref().map(|(map, bits)| (map, *bits));
+        let load = Load { set, parts: &tile.parts, orientation: Orientation::Out, readable: 0, choice };
         let loaded = self.planes.load(&mut self.scheduler, &load)?;
         let activation = self.place(task.inputs[0]);
         let from = loaded.max(pass_from(&self.scheduler, set.side, &activation));

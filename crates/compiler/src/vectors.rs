@@ -10,6 +10,16 @@ use crate::error::CompileError;
 /// Slices of a side next to the VXM that hold vectors: two quads.
 pub(crate) const VECTOR_SLICES: u16 = 8;
 
+/// Numbers of quads, to name one.
+static QUADS: [u8; 64] = {
+    let mut quads = [0; 64];
+    let mut quad = 0;
+    while quad < quads.len() {
+        quads[quad] = quad as u8;
+        quad += 1;
+    }
+    quads
+};
 const BOTH: &[u8] = &[0, 1];
 const NEAR: &[u8] = &[0];
 const FAR: &[u8] = &[1];
@@ -63,13 +73,24 @@ pub(crate) struct Vectors {
     free: [VecDeque<(u32, u64)>; 2],
     fresh: [u32; 2],
     turn: u32,
+    /// Words taken in the outermost quad, by side.
+    outermost: [u32; 2],
+    /// The outermost quad of a side.
+    last_quad: u8,
 }
 
 impl Vectors {
     /// Slices of which `area` words a bank are for vectors.
     pub(crate) fn new(chip: &Chip, area: u32) -> Self {
         let values = chip.values();
-        Self { lanes: chip.lanes(), banks: values.banks, bank_words: values.words_per_bank, area, ..Self::default() }
+        Self {
+            lanes: chip.lanes(),
+            banks: values.banks,
+            bank_words: values.words_per_bank,
+            area,
+            last_quad: (values.slices_per_side / 4 - 1).min(63) as u8,
+            ..Self::default()
+        }
     }
 
     fn word(&self, index: u32) -> u32 {
@@ -175,8 +196,20 @@ impl Vectors {
         Ok(Parked { bytes, side, word, turn, quads: BOTH, ready })
     }
 
-    /// Gives back a place that was not used.
+    /// A place of two bytes in the outermost quad of a side, kept for good.
+    pub(crate) fn outermost(&mut self, side: Hemisphere) -> Parked {
+        let next = &mut self.outermost[index(side)];
+        *next += 1;
+        let word = *next - 1;
+        let quads = &QUADS[usize::from(self.last_quad)..=usize::from(self.last_quad)];
+        Parked { bytes: 2, side, word: self.word(word), turn: 2, quads, ready: 0 }
+    }
+
+    /// Gives back a place that was not used; one in the outermost quad stays what it is.
     pub(crate) fn give_back(&mut self, place: &Parked) {
+        if place.quads.len() == 1 {
+            return;
+        }
         self.free[index(place.side)].push_back((place.word, place.ready));
     }
 

@@ -37,10 +37,9 @@ pub(super) struct Demands {
 
 /// Whether an operation makes each of its vectors at the end of a chain that can take one more operand.
 fn ends_in_a_chain(op: &Op) -> bool {
-    matches!(
-        op,
-        Op::Linear { .. } | Op::RmsNorm { .. } | Op::LayerNorm { .. } | Op::Scale { .. } | Op::SoftCap { .. } | Op::Activate { .. }
-    )
+    let matrices = matches!(op, Op::Linear { .. } | Op::ExpertLinear { .. });
+    let norms = matches!(op, Op::RmsNorm { .. } | Op::LayerNorm { .. });
+    matrices || norms || matches!(op, Op::Add | Op::ExpertScale { .. } | Op::Scale { .. } | Op::SoftCap { .. } | Op::Activate { .. })
 }
 
 impl Demands {
@@ -61,7 +60,7 @@ impl Demands {
             let fusable = |value: ValueId| sole(value) && maker(value).is_some_and(|made| ends_in_a_chain(&graph.nodes[made].op));
             match node.op {
                 Op::RmsNorm { .. } => {
-                    let matrices = |&reader: &usize| matches!(graph.nodes[reader].op, Op::Linear { .. });
+                    let matrices = |&reader: &usize| matches!(graph.nodes[reader].op, Op::Linear { .. } | Op::ExpertLinear { .. });
                     ask(node.inputs[0], Form::Squares(number));
                     if !graph.outputs.contains(&node.output) && consumers(node.output).iter().all(matrices) {
                         ask(node.inputs[0], Form::Normed(number));
@@ -74,7 +73,7 @@ impl Demands {
                     ask(node.inputs[0], Form::Squares(number));
                     ask(node.inputs[0], Form::Plain);
                 }
-                Op::Scale { .. } | Op::SoftCap { .. } | Op::Activate { .. } => {
+                Op::ExpertScale { .. } | Op::Scale { .. } | Op::SoftCap { .. } | Op::Activate { .. } => {
                     let x = node.inputs[0];
                     if sole(x) {
                         demands.fused.insert(x, number);
@@ -83,7 +82,7 @@ impl Demands {
                         ask(x, Form::Plain);
                     }
                 }
-                Op::Linear { .. } => {
+                Op::Linear { .. } | Op::ExpertLinear { .. } => {
                     if maker(node.inputs[0]).is_none_or(|made| !demands.deferred.contains(&made)) {
                         ask(node.inputs[0], Form::Activation);
                     }

@@ -144,8 +144,17 @@ impl Lowering<'_> {
                 let class = 3 + readers.map_or(0, |first| self.within_block(first));
                 let rank = self.rank(class, vector, plan.linears[&number].len());
                 let activation = self.activations[&unit.input].sides[index(unit.set.side)][tile];
-                let work = Work::Tile(Tile { set: unit.set, parts, jobs });
-                self.engine.task(Task { node: number, what: "a tile", rank, inputs: vec![activation], outputs: Vec::new(), work });
+                let mut inputs = vec![activation];
+                let choice = match plan.graph.nodes[number].op {
+                    lpu_model::Op::ExpertLinear { choice, .. } => {
+                        let route = plan.graph.nodes[number].inputs[1];
+                        inputs.push(self.routes[&route].maps[choice][index(unit.set.side)]);
+                        Some(plan.experts[&route].bits)
+                    }
+                    _ => None,
+                };
+                let work = Work::Tile(Tile { set: unit.set, parts, choice, jobs });
+                self.engine.task(Task { node: number, what: "a tile", rank, inputs, outputs: Vec::new(), work });
             }
         }
     }

@@ -6,6 +6,7 @@ mod attention;
 mod demand;
 mod linear;
 mod maker;
+mod route;
 mod vector;
 
 use std::collections::BTreeMap;
@@ -23,6 +24,7 @@ use crate::plan::{Plan, region_name};
 use crate::record::Record;
 use demand::{Demands, Form};
 use maker::{Made, Maker};
+use route::Route;
 
 /// A value as the input of matrices.
 #[derive(Clone, Debug, Default)]
@@ -60,6 +62,8 @@ pub(crate) struct Lowering<'a> {
     /// Jobs of each output vector.
     jobs: BTreeMap<(usize, usize), Vec<PartialSum>>,
     rotary: [Slot; 2],
+    /// By value of shares.
+    routes: BTreeMap<ValueId, Route>,
     /// By name.
     masks: BTreeMap<String, Vec<Slot>>,
     /// Tokens that the program attends to.
@@ -99,6 +103,7 @@ pub(crate) fn lower(plan: &Plan, chip: &Chip, precision: Precision, tokens: usiz
         pending: BTreeMap::new(),
         activations: BTreeMap::new(),
         jobs: BTreeMap::new(),
+        routes: BTreeMap::new(),
         rotary: <[Slot; 2]>::try_from(rotary).unwrap_or([nothing; 2]),
         masks,
         tokens,
@@ -114,14 +119,17 @@ pub(crate) fn lower(plan: &Plan, chip: &Chip, precision: Precision, tokens: usiz
         }
         match node.op {
             GraphOp::RmsNorm { eps, .. } => lowering.rms_norm(number, node.inputs[0], eps),
-            GraphOp::Linear { .. } => lowering.linear(number, node.inputs[0]),
+            GraphOp::Linear { .. } | GraphOp::ExpertLinear { .. } => lowering.linear(number, node.inputs[0]),
             GraphOp::Rotary { .. } => lowering.rotary(number),
             GraphOp::Attention { .. } => lowering.attention(number),
             GraphOp::Add => lowering.add(number),
             GraphOp::Gated { .. } => lowering.gated(number),
             GraphOp::LayerNorm { eps, .. } => lowering.layer_norm(number, node.inputs[0], eps),
             GraphOp::HeadNorm { head_dim, eps, .. } => lowering.head_norm(number, node.inputs[0], head_dim, eps),
-            GraphOp::Scale { .. } | GraphOp::SoftCap { .. } | GraphOp::Activate { .. } => lowering.element_wise(number),
+            GraphOp::Route { active, normalise } => lowering.route(number, active, normalise),
+            GraphOp::ExpertScale { .. } | GraphOp::Scale { .. } | GraphOp::SoftCap { .. } | GraphOp::Activate { .. } => {
+                lowering.element_wise(number)
+            }
             _ => return Err(CompileError::Unsupported { node: node.name.clone(), what: "this operation is not lowered".into() }),
         }
     }

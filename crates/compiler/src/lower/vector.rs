@@ -41,6 +41,10 @@ impl Lowering<'_> {
             let node = &plan.graph.nodes[number];
             let y = maker.feed(made);
             let made = match node.op {
+                GraphOp::ExpertScale { choice } => {
+                    let share = maker.input(self.routes[&node.inputs[1]].shares[choice]);
+                    Made::Op(Op::Mul, vec![y, share])
+                }
                 GraphOp::Scale { .. } | GraphOp::SoftCap { .. } | GraphOp::Activate { .. } => unary(maker, &node.op, y),
                 GraphOp::Add => {
                     let other = if node.inputs[0] == value { node.inputs[1] } else { node.inputs[0] };
@@ -312,7 +316,13 @@ impl Lowering<'_> {
         for tile in 0..count {
             let mut maker = self.maker();
             let x = self.read(&mut maker, node.inputs[0], tile);
-            let made = unary(&mut maker, &node.op, x);
+            let made = match node.op {
+                GraphOp::ExpertScale { choice } => {
+                    let share = maker.input(self.routes[&node.inputs[1]].shares[choice]);
+                    Made::Op(Op::Mul, vec![x, share])
+                }
+                _ => unary(&mut maker, &node.op, x),
+            };
             self.deliver(&mut maker, node.output, tile, made);
             self.chain_task("an elementwise operation", maker, tile, count);
         }

@@ -158,9 +158,23 @@ impl FeedForward {
                 let scores = builder.node(block, "scores", Op::Linear { weight, bias: None }, &[input], experts);
                 let op = Op::Route { active: *active, normalise: *normalise };
                 let route = builder.node(block, "route", op, &[scores], experts);
-                let [gate, up, down] = [gate, up, down].map(|tensor| builder.weight(tensor));
-                let op = Op::Experts { gate, up, down, activation: *activation, active: *active };
-                builder.node(block, "experts", op, &[input, route], width)
+                let [gate, up, down] = [gate, up, down].map(|tensor| (builder.weight(tensor), tensor.shape[1]));
+                let mut sum = None;
+                for choice in 0..*active {
+                    let matrix = |builder: &mut Builder, name: &str, (weight, width), input| {
+                        builder.node(block, &format!("{name}.{choice}"), Op::ExpertLinear { weight, choice }, &[input, route], width)
+                    };
+                    let (gated, upped) = (matrix(builder, "gate", gate, input), matrix(builder, "up", up, input));
+                    let op = Op::Gated { activation: *activation };
+                    let gated = builder.node(block, &format!("gated.{choice}"), op, &[gated, upped], gate.1);
+                    let down = matrix(builder, "down", down, gated);
+                    let shared = builder.node(block, &format!("shared.{choice}"), Op::ExpertScale { choice }, &[down, route], width);
+                    sum = Some(match sum {
+                        None => shared,
+                        Some(sum) => builder.node(block, &format!("sum.{choice}"), Op::Add, &[sum, shared], width),
+                    });
+                }
+                sum.expect("a token takes at least one expert")
             }
         }
     }

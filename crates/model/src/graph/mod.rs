@@ -182,19 +182,18 @@ pub enum Op {
         /// Whether the shares taken add up to 1.
         normalise: bool,
     },
-    /// Inputs x, shares (from [`Op::Route`]). `y = sum over experts e of share_e down_e (activation(gate_e x) * up_e x)`; an expert
-    /// whose share is 0 takes no part.
-    Experts {
-        /// Shape `[experts, inner, width]`.
-        gate: WeightId,
-        /// Shape `[experts, inner, width]`.
-        up: WeightId,
-        /// Shape `[experts, width, inner]`.
-        down: WeightId,
-        /// The function.
-        activation: Activation,
-        /// The most shares that are not 0.
-        active: usize,
+    /// Inputs x, shares (from [`Op::Route`]). `y = weight[e] x`, with e the expert of the share that `choice` others precede:
+    /// greater ones, and equal ones of lower number.
+    ExpertLinear {
+        /// Shape `[experts, out, in]`.
+        weight: WeightId,
+        /// Below the route's `active`.
+        choice: usize,
+    },
+    /// Inputs x, shares (from [`Op::Route`]). `y = share[e] x`, with e as for [`Op::ExpertLinear`].
+    ExpertScale {
+        /// Below the route's `active`.
+        choice: usize,
     },
 }
 

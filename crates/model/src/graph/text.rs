@@ -85,9 +85,7 @@ fn operation(op: &Op, inputs: &str, weights: &Weights) -> String {
         Op::Activate { activation } => format!("{activation}({inputs})"),
         Op::Gated { activation } => format!("gated_{activation}({inputs})"),
         Op::Route { active, normalise } => format!("route({inputs}) active={active} normalise={normalise}"),
-        Op::Experts { gate, up, down, activation, active } => {
-            let [gate, up, down] = [gate, up, down].map(tensor);
-            format!("experts({inputs}) active={active} activation={activation} gate={gate} up={up} down={down}")
-        }
+        Op::ExpertLinear { weight, choice } => format!("expert_linear({inputs}) choice={choice} weight={}", tensor(weight)),
+        Op::ExpertScale { choice } => format!("expert_scale({inputs}) choice={choice}"),
     }
 }

@@ -122,20 +122,11 @@ impl<'a> Evaluation<'a> {
                 chosen.iter().for_each(|&e| shares[e] = (x[e] - x[order[0]]).exp() / total);
                 shares
             }
-            Op::Experts { gate, up, down, activation, active: most } => {
-                let [_, inner, width] = self.checkpoint.weights().shape(gate)[..] else { panic!("three dimensions") };
-                let shares = inputs[1];
-                assert!(shares.iter().filter(|share| **share != 0.0).count() <= most);
-                let mut out = vec![0.0; width];
-                for (expert, share) in shares.iter().enumerate().filter(|(_, share)| **share != 0.0) {
-                    let gated = self.product(gate, expert * inner, inner, x);
-                    let up = self.product(up, expert * inner, inner, x);
-                    let gated: Vec<f64> = gated.iter().zip(up).map(|(gate, up)| active(activation, *gate) * up).collect();
-                    let down = self.product(down, expert * width, width, &gated);
-                    out.iter_mut().zip(down).for_each(|(y, d)| *y += share * d);
-                }
-                out
+            Op::ExpertLinear { weight, choice } => {
+                let rows = self.checkpoint.weights().shape(weight)[1];
+                self.product(weight, chosen(inputs[1], choice) * rows, rows, x)
             }
+            Op::ExpertScale { choice } => x.iter().map(|x| x * inputs[1][chosen(inputs[1], choice)]).collect(),
             ref other => panic!("{other:?} is not evaluated here"),
         }
     }
@@ -158,6 +149,13 @@ impl<'a> Evaluation<'a> {
         }
         rows
     }
+}
+
+/// The expert of a choice.
+fn chosen(shares: &[f64], choice: usize) -> usize {
+    let mut order: Vec<usize> = (0..shares.len()).collect();
+    order.sort_by(|&a, &b| shares[b].total_cmp(&shares[a]).then(a.cmp(&b)));
+    order[choice]
 }
 
 fn normed(x: &[f64], weight: &[f64], eps: f32) -> Vec<f64> {
