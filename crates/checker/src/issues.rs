@@ -8,8 +8,8 @@ use std::collections::{BTreeSet, BinaryHeap};
 use lpu_chip::{Chip, System};
 use lpu_isa::{ChipId, Cursor, DelayClass, Fault, Image, Instruction, Item, Program, Queue, Site, Unit, Violation, block_items, validate};
 
-use crate::CheckError;
 use crate::code::Code;
+use crate::{CheckError, MOST_ISSUES};
 
 /// One issue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,10 +108,12 @@ impl Issues {
     pub(crate) fn new(system: &System, image: &Image<'_>, program: &Program) -> Result<Self, CheckError> {
         let chip = system.chip();
         let mut issues = Self { list: Vec::new(), unfit: Vec::new(), cycles: 0, end: 0, fetched: 0 };
+        let mut count = 0;
         let mut unroll = Unroll { lines: Vec::new(), due: BinaryHeap::new(), barriers: BTreeSet::new() };
         for (number, queues) in program.queues.iter().enumerate() {
             for (&queue, items) in queues {
                 validate(queue, items)?;
+                count = counted(count, items)?;
                 let chip_id = ChipId(number as u16);
                 let at = |item: usize| Issue { cycle: 0, chip: chip_id, queue, item: item as u32, instruction: items[item].instruction };
                 if items.is_empty() {
@@ -169,6 +171,7 @@ impl Issues {
                     Some(Ok(block)) => match block_items(issue.queue, &block) {
                         Err(byte) => issues.unfit.push(issue.violation(cycle, Fault::FetchInvalid { byte: byte as u32 })),
                         Ok(items) => {
+                            count = counted(count, &items)?;
                             issues.fetched += items.len() as u64;
                             line.cursor.hold(line.items.len(), landed);
                             line.items.to_mut().extend(items);
@@ -193,6 +196,16 @@ impl Issues {
         }
         Ok(issues)
     }
+}
+
+/// The issues before and those of these items, if they can be held.
+fn counted(before: u64, items: &[Item]) -> Result<u64, CheckError> {
+    let issues = items.iter().map(|item| match item.instruction {
+        Instruction::Repeat { count, .. } => u64::from(count.0),
+        _ => 1,
+    });
+    let issues = before + issues.sum::<u64>();
+    if issues <= MOST_ISSUES { Ok(issues) } else { Err(CheckError::TooManyIssues { issues, most: MOST_ISSUES }) }
 }
 
 /// Cycles of a run on one chip, for a program whose instructions all stand in its queues; 0 when queues have no meaning.

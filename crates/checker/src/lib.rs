@@ -19,6 +19,9 @@ pub use flow::{Feed, Flow};
 use issues::Issues;
 pub use issues::{Issue, cycles, derived_cycles};
 
+/// The most issues that are checked (assumed): some gigabytes. Keeps a short file of repeats from taking all memory.
+pub const MOST_ISSUES: u64 = 1 << 26;
+
 /// A program that cannot be checked.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
@@ -35,6 +38,16 @@ pub enum CheckError {
         slice: SliceId,
         /// The first word outside.
         word: u32,
+    },
+    /// More issues than are held in memory at once.
+    #[error(
+        "the program issues {issues} instructions, repeats counted, and at most {most} are checked; shorten its repeats, or run it unchecked with --engine reference"
+    )]
+    TooManyIssues {
+        /// Issues of the program.
+        issues: u64,
+        /// The most that are checked.
+        most: u64,
     },
 }
 

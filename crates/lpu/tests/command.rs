@@ -164,6 +164,9 @@ fn bad_input_gets_one_clear_message() {
         "num_attention_heads":64,"num_key_value_heads":8,"vocab_size":128256}"#;
     let big = format!("{}/config.json", config(big, "big"));
     fs::write(folder.join("bad.lpu"), ".chip tsp-v1\n.program p\n.queue mem.e0\nraed 0, e0\nread 0, x3\n").unwrap();
+    let repeats = "read 0, e0\nrepeat 65535, 1, 0\n".repeat(2000);
+    fs::write(folder.join("bomb.lpu"), format!(".chip tsp-v1\n.program p\n.cycles 9\n.zero e0:0\n.queue mem.e0\n{repeats}")).unwrap();
+    let bomb = folder.join("bomb.lpu").display().to_string();
     let bad_text = folder.join("bad.lpu").display().to_string();
     let cases: &[(&[&str], i32, &[&str])] = &[
         (&["generate", "/no/such/folder", "--tokens", "1"], 1, &["/no/such/folder"]),
@@ -187,6 +190,8 @@ fn bad_input_gets_one_clear_message() {
         (&["generate", &plain, "--tokens", "1", "--chip", "tsp-v9"], 1, &["tsp-v9", "tsp-v1"]),
         (&["generate", &plain, "--tokens", "one"], 2, &["one"]),
         (&["generate", &plain, "--tokens", "1", "--dtype", "f64"], 2, &["f16"]),
+        (&["check", &bomb], 1, &["issues", "--engine reference"]),
+        (&["run", &bomb], 1, &["issues", "--engine reference"]),
         (&["check", &bad_text], 1, &["bad.lpu:4:1", "raed 0, e0\n  | ^^^^", "did you mean `read`?", "bad.lpu:5:9", "2 mistakes"]),
         (&["run", &root("examples/kernels/softmax.lpu")], 1, &["--input x="]),
         (&["run", &root("examples/kernels/softmax.lpu"), "--input", "x"], 2, &["NAME=FILE.npy"]),
