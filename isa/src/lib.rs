@@ -5,6 +5,7 @@
 //! This crate does no I/O and detects no faults: it says what a program *is*, never whether it is legal.
 
 pub mod asm;
+mod breaks;
 pub mod codec;
 pub mod container;
 pub mod disasm;
@@ -33,6 +34,6 @@ pub use program::{ChipId, ChipRef, Container, Extent, Fill, Image, Program, Regi
 pub use queue::{Hemisphere, Item, PlanePort, Queue, Unit};
 pub use reference::reference;
 pub use rule::Rule;
-pub use table::{DelayClass, Flow, Instruction, Malformed, StreamUse, TABLE, TableRow};
+pub use table::{DelayClass, Flow, Instruction, Malformed, OperandRow, Origin, StreamUse, TABLE, TableRow};
 pub use text::place::NotWritten;
 pub use timeline::{Clock, Cursor, Issue, MAX_CYCLES, QueueError, Slots, compress, expand, validate};

@@ -109,11 +109,23 @@ Groups of streams start at a multiple of their width (a group of 9 at a multiple
 
 fn instruction(row: &TableRow, page: &mut String) {
     put(page, format_args!("\n### `{}`\n\n{}\n\n", usage(row), row.meaning));
-    put(page, format_args!("Opcode {:#04x}, delay class `{}`, {} bytes.", row.opcode, row.delay.name(), row.bytes()));
+    put(
+        page,
+        format_args!(
+            "Opcode {:#04x}, delay class `{}`, {} bytes. Source: {}.",
+            row.opcode,
+            row.delay.name(),
+            row.bytes(),
+            row.origin.name()
+        ),
+    );
     if let Some(operand) = row.strided.and_then(|index| row.operands.get(index)) {
         put(page, format_args!(" A repeat strides over `{}`.", operand.name));
     }
-    page.push_str("\n\n| Field | Bits | Kind |\n|---|---|---|\n");
+    let rules: Vec<&str> = row.rules().into_iter().map(Rule::name).collect();
+    put(page, format_args!("\n\nCan break: {}.\n\n", rules.join(", ")));
+    diagram(row, page);
+    page.push_str("\n| Field | Bits | Kind |\n|---|---|---|\n");
     put(page, format_args!("| opcode | 0..7 | {:#010b} |\n| paired | 8 | flag |\n", row.opcode));
     let mut at = row.bits() - row.operands.iter().map(|operand| operand.kind.width()).sum::<usize>();
     for operand in row.operands {
@@ -127,6 +139,26 @@ fn instruction(row: &TableRow, page: &mut String) {
         let place = if at == last { at.to_string() } else { format!("{at}..{last}") };
         put(page, format_args!("| padding | {place} | zero |\n"));
     }
+}
+
+/// The encoding as a picture: fields from the first bit on, with the numbers of their bits above.
+fn diagram(row: &TableRow, page: &mut String) {
+    let mut fields = vec![("opcode".to_owned(), 8), ("p".to_owned(), 1)];
+    fields.extend(row.operands.iter().map(|operand| (operand.name.to_owned(), operand.kind.width())));
+    let padding = row.bytes() * 8 - row.bits();
+    if padding > 0 {
+        fields.push(("0".to_owned(), padding));
+    }
+    let (mut above, mut below, mut at) = (String::new(), String::from("|"), 0);
+    for (name, width) in fields {
+        let last = at + width - 1;
+        let numbers = if width == 1 { at.to_string() } else { format!("{at}-{last}") };
+        let room = name.len().max(numbers.len()) + 2;
+        put(&mut above, format_args!(" {numbers:^room$}"));
+        put(&mut below, format_args!("{name:^room$}|"));
+        at += width;
+    }
+    put(page, format_args!("```text\n{}\n{below}\n```\n", above.trim_end()));
 }
 
 fn tail(page: &mut String) {

@@ -75,6 +75,26 @@ impl DelayClass {
     }
 }
 
+/// Where an instruction comes from. Encodings, delays and everything about operands that the papers leave open are assumed for all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// Named in the published instruction set (ISCA 2020, Table I).
+    Published,
+    /// Ours, within a published class of operations such as "unary" or "binary" of the VXM.
+    Assumed,
+}
+
+impl Origin {
+    /// The tag in the reference page.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Origin::Published => "published",
+            Origin::Assumed => "assumed",
+        }
+    }
+}
+
 /// One operand of a row: its name and kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OperandRow {
@@ -93,6 +113,8 @@ pub struct TableRow {
     pub opcode: u8,
     /// The unit that executes it.
     pub unit: Unit,
+    /// Where the instruction comes from.
+    pub origin: Origin,
     /// The delay class.
     pub delay: DelayClass,
     /// Operands in written and encoded order.
@@ -140,7 +162,7 @@ const fn strided_index(operands: &[OperandRow], kind: Option<Kind>) -> Option<us
 
 macro_rules! instructions {
     ($(
-        $unit:ident $delay:ident $opcode:literal $mnemonic:literal $variant:ident { $($operand:ident: $type:ident),* $(,)? } $(strides $strided:ident)?, $meaning:literal;
+        $unit:ident $origin:ident $delay:ident $opcode:literal $mnemonic:literal $variant:ident { $($operand:ident: $type:ident),* $(,)? } $(strides $strided:ident)?, $meaning:literal;
     )*) => {
         /// An instruction with its operands.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -156,6 +178,7 @@ macro_rules! instructions {
                 mnemonic: $mnemonic,
                 opcode: $opcode,
                 unit: Unit::$unit,
+                origin: Origin::$origin,
                 delay: DelayClass::$delay,
                 operands: OPERANDS,
                 strided: strided_index(OPERANDS, instructions!(@strided $($strided)?)),
@@ -198,92 +221,92 @@ macro_rules! instructions {
 }
 
 instructions! {
-    Icu None 0x01 "nop" Nop { count: Count },
+    Icu Published None 0x01 "nop" Nop { count: Count },
         "Issues nothing for `count` cycles.";
-    Icu None 0x02 "repeat" Repeat { count: Count, distance: Count, stride: Stride },
+    Icu Published None 0x02 "repeat" Repeat { count: Count, distance: Count, stride: Stride },
         "Issues the instruction before it `count` more times, `distance` cycles apart, its strided operand growing by `stride` each time; takes no cycle of its own.";
-    Icu IcuFetch 0x03 "ifetch" Ifetch { src: Stream },
+    Icu Published IcuFetch 0x03 "ifetch" Ifetch { src: Stream },
         "Takes the two vectors on stream pair `src`, words of `code` regions, and appends the instructions that they hold to this queue; issues beside the instruction after it and takes no cycle of its own.";
-    Icu None 0x04 "sync" Sync {},
+    Icu Published None 0x04 "sync" Sync {},
         "Parks the queue until a notify of the same chip reaches it; the next instruction issues in that cycle.";
-    Icu IcuBarrier 0x05 "notify" Notify {},
+    Icu Published IcuBarrier 0x05 "notify" Notify {},
         "Reaches every queue of the chip that is parked by a sync.";
-    Icu None 0x06 "config" Config { superlanes: Superlanes },
+    Icu Published None 0x06 "config" Config { superlanes: Superlanes },
         "Powers down all but the first `superlanes` superlanes for the later instructions of this queue: what they take and put is zero there.";
 
-    Mem MemRead 0x10 "read" Read { word: Word, dst: Stream } strides Word,
+    Mem Published MemRead 0x10 "read" Read { word: Word, dst: Stream } strides Word,
         "Puts `word` on stream `dst`; the word is accessed at dispatch.";
-    Mem MemWrite 0x11 "write" Write { word: Word, src: Stream } strides Word,
+    Mem Published MemWrite 0x11 "write" Write { word: Word, src: Stream } strides Word,
         "Takes the value passing on `src` at dispatch into `word`; the word is accessed when it lands.";
-    Mem MemGather 0x12 "gather" Gather { dst: Stream, map: Stream, base: Word, bits: WindowBits } strides Word,
+    Mem Published MemGather 0x12 "gather" Gather { dst: Stream, map: Stream, base: Word, bits: WindowBits } strides Word,
         "Takes an unsigned 16-bit address from lane 0 of stream pair `map` at dispatch and puts word `base + (address mod 2^bits)` on `dst`.";
-    Mem MemScatter 0x13 "scatter" Scatter { src: Stream, map: Stream, base: Word, bits: WindowBits } strides Word,
+    Mem Published MemScatter 0x13 "scatter" Scatter { src: Stream, map: Stream, base: Word, bits: WindowBits } strides Word,
         "Takes the value on `src` and an unsigned 16-bit address from lane 0 of stream pair `map` at dispatch and writes word `base + (address mod 2^bits)`.";
 
-    Vxm VxmSimple 0x20 "add" Add { arithmetic: Arithmetic, dst: Target, a: Source, b: Source },
+    Vxm Published VxmSimple 0x20 "add" Add { arithmetic: Arithmetic, dst: Target, a: Source, b: Source },
         "a + b in every lane.";
-    Vxm VxmSimple 0x21 "sub" Sub { arithmetic: Arithmetic, dst: Target, a: Source, b: Source },
+    Vxm Assumed VxmSimple 0x21 "sub" Sub { arithmetic: Arithmetic, dst: Target, a: Source, b: Source },
         "a - b in every lane.";
-    Vxm VxmSimple 0x22 "mul" Mul { arithmetic: Arithmetic, dst: Target, a: Source, b: Source },
+    Vxm Published VxmSimple 0x22 "mul" Mul { arithmetic: Arithmetic, dst: Target, a: Source, b: Source },
         "a * b in every lane.";
-    Vxm VxmSimple 0x23 "max" Max { number: Number, dst: Target, a: Source, b: Source },
+    Vxm Assumed VxmSimple 0x23 "max" Max { number: Number, dst: Target, a: Source, b: Source },
         "The larger of a and b in every lane; a NaN gives a NaN.";
-    Vxm VxmSimple 0x24 "min" Min { number: Number, dst: Target, a: Source, b: Source },
+    Vxm Assumed VxmSimple 0x24 "min" Min { number: Number, dst: Target, a: Source, b: Source },
         "The smaller of a and b in every lane; a NaN gives a NaN.";
-    Vxm VxmSimple 0x25 "negate" Negate { arithmetic: Arithmetic, dst: Target, a: Source },
+    Vxm Assumed VxmSimple 0x25 "negate" Negate { arithmetic: Arithmetic, dst: Target, a: Source },
         "-a in every lane.";
-    Vxm VxmSimple 0x26 "abs" Abs { arithmetic: Arithmetic, dst: Target, a: Source },
+    Vxm Assumed VxmSimple 0x26 "abs" Abs { arithmetic: Arithmetic, dst: Target, a: Source },
         "The magnitude of a in every lane.";
-    Vxm VxmSimple 0x27 "relu" Relu { number: Number, dst: Target, a: Source },
+    Vxm Published VxmSimple 0x27 "relu" Relu { number: Number, dst: Target, a: Source },
         "The larger of a and zero in every lane.";
-    Vxm VxmSimple 0x28 "greater" Greater { number: Number, dst: Target, a: Source, b: Source },
+    Vxm Assumed VxmSimple 0x28 "greater" Greater { number: Number, dst: Target, a: Source, b: Source },
         "Integer 1 in every lane where a > b, else 0.";
-    Vxm VxmSimple 0x29 "equal" Equal { number: Number, dst: Target, a: Source, b: Source },
+    Vxm Assumed VxmSimple 0x29 "equal" Equal { number: Number, dst: Target, a: Source, b: Source },
         "Integer 1 in every lane where a = b, else 0.";
-    Vxm VxmSimple 0x2a "mask" Mask { dst: Target, condition: Source, a: Source },
+    Vxm Assumed VxmSimple 0x2a "mask" Mask { dst: Target, condition: Source, a: Source },
         "The bits of a in every lane where any bit of `condition` is set, else zero.";
-    Vxm VxmSimple 0x2b "select" Select { dst: Target, condition: Source, a: Source, b: Source },
+    Vxm Assumed VxmSimple 0x2b "select" Select { dst: Target, condition: Source, a: Source, b: Source },
         "The bits of a in every lane where any bit of `condition` is set, else those of b.";
-    Vxm VxmSimple 0x2c "convert" Convert { from: Format, to: Format, dst: Target, a: Source },
+    Vxm Published VxmSimple 0x2c "convert" Convert { from: Format, to: Format, dst: Target, a: Source },
         "a, read as `from`, in format `to`: rounded to nearest, ties to even, integers saturating.";
-    Vxm VxmSpecial 0x30 "exp" Exp { dst: Target, a: Source },
+    Vxm Published VxmSpecial 0x30 "exp" Exp { dst: Target, a: Source },
         "e^a in every lane, binary32.";
-    Vxm VxmSpecial 0x31 "tanh" Tanh { dst: Target, a: Source },
+    Vxm Published VxmSpecial 0x31 "tanh" Tanh { dst: Target, a: Source },
         "Hyperbolic tangent of a in every lane, binary32.";
-    Vxm VxmSpecial 0x32 "rsqrt" Rsqrt { dst: Target, a: Source },
+    Vxm Published VxmSpecial 0x32 "rsqrt" Rsqrt { dst: Target, a: Source },
         "1 / sqrt(a) in every lane, binary32.";
-    Vxm VxmSpecial 0x33 "reciprocal" Reciprocal { dst: Target, a: Source },
+    Vxm Assumed VxmSpecial 0x33 "reciprocal" Reciprocal { dst: Target, a: Source },
         "1 / a in every lane, binary32.";
 
-    Mxm MxmLoad 0x40 "lw" Lw { src: Stream, row: Row, orientation: Orientation, format: LoadFormat } strides Row,
+    Mxm Published MxmLoad 0x40 "lw" Lw { src: Stream, row: Row, orientation: Orientation, format: LoadFormat } strides Row,
         "Takes the 16 streams from `src` as rows `row` to `row + 15` of the plane's weight buffer; `widen` converts int8 exactly to fp16 and fills these rows of both planes of the pair, low bytes in the even, high bytes in the odd plane.";
-    Mxm MxmInstall 0x41 "iw" Iw { rows: Row },
+    Mxm Published MxmInstall 0x41 "iw" Iw { rows: Row },
         "Installs the buffer's rows 0 to `rows - 1` into the array, all other weights zero, and empties the buffer; the buffer is sampled at dispatch.";
-    Mxm MxmPass 0x42 "abc" Abc { format: PassFormat, src: Stream, dst: Target },
+    Mxm Published MxmPass 0x42 "abc" Abc { format: PassFormat, src: Stream, dst: Target },
         "Passes the activation on `src` (`f16`: a pair) through the array; 32-bit results leave on `dst`, or with `_` wait at the result port for `acc` in that same cycle.";
-    Mxm MxmAccumulate 0x43 "acc" Acc { accumulator: Accumulator, mode: Mode, dst: Target },
+    Mxm Published MxmAccumulate 0x43 "acc" Acc { accumulator: Accumulator, mode: Mode, dst: Target },
         "Takes the result at the port into `accumulator` and, with a `dst`, puts the new sum on it.";
 
-    Sxm SxmLocal 0x50 "shift_lanes" ShiftLanes { width: GroupWidth, src: Stream, dst: Stream, by: Shift, edge: Edge },
+    Sxm Published SxmLocal 0x50 "shift_lanes" ShiftLanes { width: GroupWidth, src: Stream, dst: Stream, by: Shift, edge: Edge },
         "Moves every value of `src` up by `by` lanes within its superlane.";
-    Sxm SxmAcross 0x51 "shift_superlanes" ShiftSuperlanes { width: GroupWidth, src: Stream, dst: Stream, by: Shift, edge: Edge },
+    Sxm Published SxmAcross 0x51 "shift_superlanes" ShiftSuperlanes { width: GroupWidth, src: Stream, dst: Stream, by: Shift, edge: Edge },
         "Moves every value of `src` up by `by` superlanes.";
-    Sxm SxmLocal 0x52 "transpose" Transpose { src: Stream, dst: Stream },
+    Sxm Published SxmLocal 0x52 "transpose" Transpose { src: Stream, dst: Stream },
         "Transposes each superlane's 16x16 block: lane i of stream `src + j` goes to lane j of stream `dst + i`.";
-    Sxm SxmAcross 0x53 "permute" Permute { width: GroupWidth, src: Stream, map: Stream, dst: Stream },
+    Sxm Published SxmAcross 0x53 "permute" Permute { width: GroupWidth, src: Stream, map: Stream, dst: Stream },
         "Lane i of `dst` is the lane of `src` that lane i of stream pair `map` numbers (unsigned, 16 bits); zero where there is no such lane, or a lower lane of `dst` has it already.";
-    Sxm SxmLocal 0x54 "distribute" Distribute { width: GroupWidth, src: Stream, map: Stream, dst: Stream },
+    Sxm Published SxmLocal 0x54 "distribute" Distribute { width: GroupWidth, src: Stream, map: Stream, dst: Stream },
         "Lane i of `dst` is the lane of `src` within the same superlane that lane i of stream `map` numbers; zero where the number exceeds 15.";
-    Sxm SxmLocal 0x55 "rotate" Rotate { side: BlockSide, src: Stream, dst: Stream },
+    Sxm Published SxmLocal 0x55 "rotate" Rotate { side: BlockSide, src: Stream, dst: Stream },
         "Reads the first `side * side` lanes of each superlane of `src` as a block, row after row; stream `dst + side * i + j` is the block with rows moved up by i and columns moved left by j, cyclically, and zero in the other lanes.";
-    Sxm SxmLocal 0x56 "select_lanes" SelectLanes { width: GroupWidth, a: Stream, b: Stream, mask: Stream, dst: Stream },
+    Sxm Published SxmLocal 0x56 "select_lanes" SelectLanes { width: GroupWidth, a: Stream, b: Stream, mask: Stream, dst: Stream },
         "Lane i of `dst` is that of `a` where lane i of stream `mask` is not zero, else that of `b`.";
 
-    C2c C2cLink 0x60 "send" Send { src: Stream },
+    C2c Published C2cLink 0x60 "send" Send { src: Stream },
         "Sends the vector on `src` over the queue's link; it waits at the other end, behind those sent before it, from its arrival on.";
-    C2c C2cReceive 0x61 "receive" Receive { dst: Stream },
+    C2c Published C2cReceive 0x61 "receive" Receive { dst: Stream },
         "Puts the vector that waits longest at the queue's link on `dst`.";
-    C2c None 0x62 "deskew" Deskew {},
+    C2c Published None 0x62 "deskew" Deskew {},
         "Parks the queue until the counter that the chips of a system share next overflows; the next instruction issues in that cycle.";
 }
 

@@ -1,8 +1,8 @@
 //! The scenes that programs are composed of.
 
 use lpu::isa::{
-    Accumulator, Arithmetic, BlockSide, Edge, Format, GroupWidth, Instruction, LoadFormat, Mode, Number, Orientation, PassFormat,
-    PlanePort, Queue, Row, Shift, SliceId, Source, Stream, Superlanes, Target, WindowBits, Word,
+    Accumulator, BlockSide, Edge, Format, GroupWidth, Instruction, Kind, LoadFormat, Mode, Operand, OperandRow, Orientation, PassFormat,
+    PlanePort, Queue, Row, Shift, SliceId, Source, Stream, Superlanes, TABLE, TableRow, Unit, WindowBits, Word,
 };
 
 use crate::scenes::{FRESH, KNOWN, Stage, plane};
@@ -58,10 +58,10 @@ fn chain(stage: &mut Stage<'_>, fetched: Option<Queue>) {
         (0..3).map(|step| first + step).collect()
     };
     let last = fetched.filter(|_| at > 60);
-    let one = first_operation(stage, Source::Stream(src));
+    let one = operation(stage, Source::Stream(src));
     stage.cue(Queue::Vxm(u16::from(alus[0])), at, one);
     let ready = at + stage.delay(&one);
-    let two = second_operation(stage, Source::Latch(alus[0]));
+    let two = operation(stage, Source::Latch(alus[0]));
     stage.cue(Queue::Vxm(u16::from(alus[1])), ready, two);
     let ready = ready + stage.delay(&two);
     let (back, away) = stage.side();
@@ -76,32 +76,22 @@ fn chain(stage: &mut Stage<'_>, fetched: Option<Queue>) {
     stage.write(&targets, dst, 0, ready + stage.delay(&three));
 }
 
-fn first_operation(stage: &mut Stage<'_>, a: Source) -> Instruction {
-    let (arithmetic, number) = (stage.pick(&[Arithmetic::F32, Arithmetic::Sat, Arithmetic::Mod]), stage.pick(Number::ALL));
-    let (dst, b): (Target, Source) = (None, Source::Immediate(0x3fc0_0000));
-    match stage.dice.below(9) {
-        0 => Instruction::Add { arithmetic, dst, a, b },
-        1 => Instruction::Sub { arithmetic, dst, a, b },
-        2 => Instruction::Mul { arithmetic, dst, a, b },
-        3 => Instruction::Max { number, dst, a, b },
-        4 => Instruction::Min { number, dst, a, b },
-        5 => Instruction::Greater { number, dst, a, b },
-        6 => Instruction::Equal { number, dst, a, b },
-        7 => Instruction::Mask { dst, condition: a, a: b },
-        _ => Instruction::Select { dst, condition: a, a, b },
-    }
-}
-
-fn second_operation(stage: &mut Stage<'_>, a: Source) -> Instruction {
-    let dst = None;
-    match stage.dice.below(7) {
-        0 => Instruction::Negate { arithmetic: stage.pick(Arithmetic::ALL), dst, a },
-        1 => Instruction::Abs { arithmetic: stage.pick(Arithmetic::ALL), dst, a },
-        2 => Instruction::Relu { number: stage.pick(Number::ALL), dst, a },
-        3 => Instruction::Exp { dst, a },
-        4 => Instruction::Tanh { dst, a },
-        5 => Instruction::Rsqrt { dst, a },
-        _ => Instruction::Reciprocal { dst, a },
+/// Any ALU operation of the table that takes `a` first, four streams of it if it is a stream, and leaves its result in the latch.
+fn operation(stage: &mut Stage<'_>, a: Source) -> Instruction {
+    let rows: Vec<&TableRow> = TABLE.iter().filter(|row| row.unit == Unit::Vxm).collect();
+    loop {
+        let row = stage.pick(&rows);
+        let mut first = Some(a);
+        let mut bits = |operand: &OperandRow| match operand.kind {
+            Kind::Target => 0,
+            Kind::Source => first.take().unwrap_or(Source::Immediate(0x3fc0_0000)).to_bits(),
+            kind => stage.dice.roll() & ((1 << kind.width()) - 1),
+        };
+        let bits: Vec<u64> = row.operands.iter().map(&mut bits).collect();
+        let drawn = Instruction::from_bits(row.opcode, &bits).filter(|drawn| drawn.streams().iter().all(|used| used.width == 4));
+        if let Some(drawn) = drawn {
+            return drawn;
+        }
     }
 }
 

@@ -106,6 +106,11 @@ fn family(system: &System, seed: u64) -> Mix {
         mix.legal += u64::from(first.is_none());
         mix.fetched += report.fetched;
         mix.changes.entry(change).or_default()[usize::from(first.is_some())] += 1;
+        for violation in &report.violations {
+            let Some(site) = violation.site else { continue };
+            let rule = violation.fault.rule();
+            assert!(site.instruction.row().rules().contains(&rule), "{} is not said to break {rule}", site.instruction.row().mnemonic);
+        }
         if let Some(first) = first {
             *mix.rules.entry(first.fault.rule()).or_default() += 1;
         }
