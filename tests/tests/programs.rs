@@ -52,7 +52,7 @@ fn the_checker_finds_compiled_programs_legal() {
                 let report = lpu::checker::check(&tsp, &compiled.image, program).unwrap();
                 assert_eq!(report.violations.first().map(ToString::to_string), None, "{name} {} {context}", precision.name());
                 assert_eq!(report.cycles, program.cycles);
-                assert!(program.cycles >= compiled.bound.cycles());
+                assert!(program.cycles >= compiled.bounds[0].cycles());
             }
         }
     }

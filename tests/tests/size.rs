@@ -14,7 +14,7 @@ fn a_smollm2_shape_compiles_and_runs_a_token() {
     let begin = std::time::Instant::now();
     let options = Options { precision: Precision::W8A8, context: 256 };
     let compiled = compiler::compile(&checkpoint, &tsp, &options).unwrap();
-    println!("compiled in {:?}, bound {:?}", begin.elapsed(), compiled.bound);
+    println!("compiled in {:?}, bound {:?}", begin.elapsed(), compiled.bounds[0]);
     let program = &compiled.programs[0];
     let report = lpu::checker::check(&tsp, &compiled.image, program).unwrap();
     assert_eq!(report.violations.len(), 0);

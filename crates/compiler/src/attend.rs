@@ -3,9 +3,10 @@
 use lpu_isa::{DelayClass, Hemisphere, Instruction, Orientation, Stream, WindowBits, Word};
 
 use crate::chain::Chain;
-use crate::engine::{Engine, Task};
+use crate::engine::{Delay, Engine, Task};
 use crate::error::CompileError;
 use crate::planes::{Content, Load, Part, PlaneSet, Result32, pass, pass_from};
+use crate::record::Cause;
 use crate::rows::Rows;
 use crate::vectors::Parked;
 
@@ -44,7 +45,7 @@ pub(crate) struct Mix {
 }
 
 impl Engine<'_> {
-    pub(crate) fn put_append(&mut self, task: &Task, append: &Append) -> Result<(), CompileError> {
+    pub(crate) fn put_append(&mut self, task: &Task, append: &Append) -> Result<Delay, CompileError> {
         let row = self.place(task.inputs[0]);
         let delay = self.scheduler.delay(DelayClass::MemScatter);
         let from = row.ready + self.scheduler.delay(DelayClass::MemRead);
@@ -77,10 +78,10 @@ impl Engine<'_> {
             readable = readable.max(landed + 1);
         }
         self.made(task.outputs[0].slot, readable, None);
-        Ok(())
+        Ok((Cause::Ports, 0))
     }
 
-    pub(crate) fn put_scores(&mut self, task: &Task, scores: &Scores) -> Result<(), CompileError> {
+    pub(crate) fn put_scores(&mut self, task: &Task, scores: &Scores) -> Result<Delay, CompileError> {
         let sets = Scores::sets();
         let mut ready = 0;
         for (half, set) in sets.into_iter().enumerate() {
@@ -88,11 +89,13 @@ impl Engine<'_> {
             let load = Load { set, parts: &scores.parts[half], orientation: Orientation::Out, readable, choice: None };
             ready = ready.max(self.planes.load(&mut self.scheduler, &load)?);
         }
+        let mut late = 0;
         let mask = self.place(task.inputs[2]);
         for (out, halves) in task.outputs.iter().zip(task.inputs[3..].chunks(2)) {
             let query: Vec<Parked> = halves.iter().map(|&half| self.place(half)).collect();
             let output = self.scratch(out)?;
             let from = [0, 1].map(|half| pass_from(&self.scheduler, sets[half].side, &query[half]));
+            late = late.max(ready.saturating_sub(from[0].max(from[1])));
             let (at, place) = self.scheduler.place(task.what, ready.max(from[0]).max(from[1]), |scheduler, at| {
                 let mut place = output.clone();
                 let mut arrivals = Vec::new();
@@ -113,19 +116,22 @@ impl Engine<'_> {
             }
             self.made(out.slot, place.ready, Some(place));
         }
-        Ok(())
+        Ok((Cause::Planes, late))
     }
 
-    pub(crate) fn put_mix(&mut self, task: &Task, mix: &Mix) -> Result<(), CompileError> {
+    pub(crate) fn put_mix(&mut self, task: &Task, mix: &Mix) -> Result<Delay, CompileError> {
         let set = mix.set;
         let (vectors, moment) = task.inputs.split_at(task.outputs.len());
         let readable = moment.iter().filter_map(|&moment| self.ready(moment)).max().unwrap_or(0);
         let load = Load { set, parts: &mix.parts, orientation: mix.orientation, readable, choice: None };
         let ready = self.planes.load(&mut self.scheduler, &load)?;
+        let mut late = 0;
         for (out, &vector) in task.outputs.iter().zip(vectors) {
             let vector = self.place(vector);
             let output = self.scratch(out)?;
-            let from = ready.max(pass_from(&self.scheduler, set.side, &vector));
+            let arrived = pass_from(&self.scheduler, set.side, &vector);
+            late = late.max(ready.saturating_sub(arrived));
+            let from = ready.max(arrived);
             let (at, place) = self.scheduler.place(task.what, from, |scheduler, at| {
                 let mut place = output.clone();
                 pass(scheduler, set, &vector, at, &[Result32::Emit], |scheduler, emission| {
@@ -136,6 +142,6 @@ impl Engine<'_> {
             self.planes.passed(&self.scheduler, set, at);
             self.made(out.slot, place.ready, Some(place));
         }
-        Ok(())
+        Ok((Cause::Planes, late))
     }
 }

@@ -11,13 +11,16 @@ use crate::attend::{Append, Mix, Scores};
 use crate::chain::Chain;
 use crate::error::CompileError;
 use crate::planes::{PlaneSet, Planes};
-use crate::record::Record;
+use crate::record::{Cause, Record};
 use crate::scheduler::{SEARCH, Scheduler};
 use crate::tile::{Job, Tile};
 use crate::vectors::{Parked, Vectors};
 
 /// Everything issued, by queue, in order of cycles.
 pub(crate) type Issues = BTreeMap<Queue, Vec<(u64, Instruction)>>;
+
+/// What held a task up once its inputs were there, and for how many cycles.
+pub(crate) type Delay = (Cause, u64);
 
 /// Ways in which a chain is tried before giving up.
 const ROUNDS: u64 = 8;
@@ -299,20 +302,17 @@ impl<'a> Engine<'a> {
         let waited = limiting.and_then(|slot| self.slots[slot.index()].maker);
         let ready = limiting.and_then(|slot| self.ready(slot)).unwrap_or(0);
         let record = self.records.len();
-        let free = match &task.work {
-            Work::Tile(tile) => Some(self.planes.free(tile.set)),
-            _ => None,
-        };
-        match &task.work {
+        let (cause, lost) = match &task.work {
             Work::Chain(chain) => self.put_chain(&task, chain)?,
             Work::Tile(tile) => self.put_tile(&task, tile)?,
             Work::Append(append) => self.put_append(&task, append)?,
             Work::Scores(scores) => self.put_scores(&task, scores)?,
             Work::Mix(mix) => self.put_mix(&task, mix)?,
-        }
+        };
+        let cause = if lost == 0 { Cause::Inputs } else { cause };
         let (start, end) = self.scheduler.span(from).unwrap_or((ready, ready));
         debug_assert_eq!(record, self.records.len());
-        self.records.push(Record { node: task.node, what: task.what, ready, plane_free: free, start, end, waited });
+        self.records.push(Record { node: task.node, what: task.what, ready, start, end, waited, cause, lost });
         for &input in &task.inputs {
             self.drop_reader(input, end);
         }
@@ -324,7 +324,7 @@ impl<'a> Engine<'a> {
         (ready + 1).max(4) + self.scheduler.delay(DelayClass::MemRead)
     }
 
-    fn put_chain(&mut self, task: &Task, chain: &Chain) -> Result<(), CompileError> {
+    fn put_chain(&mut self, task: &Task, chain: &Chain) -> Result<Delay, CompileError> {
         let inputs: Vec<Parked> = task.inputs.iter().map(|&input| self.place(input)).collect();
         let operands: Vec<&Parked> = inputs.iter().collect();
         // A rigid chain can stand in its own way: what it reads and writes may meet in a bank whatever its start. Other places for its
@@ -344,13 +344,13 @@ impl<'a> Engine<'a> {
             let within = if round + 1 == ROUNDS { SEARCH } else { 128 };
             let found = self.scheduler.place_within(from, within, |scheduler, start| {
                 let mut outputs = outputs.clone();
-                chain.attempt(scheduler, start, &operands, &[], &mut outputs).map(|()| outputs)
+                chain.attempt(scheduler, start, &operands, &[], &mut outputs).map(|()| (start - from, outputs))
             });
-            if let Some(places) = found {
+            if let Some((late, places)) = found {
                 for (out, place) in task.outputs.iter().zip(places) {
                     self.made(out.slot, place.ready, Some(place));
                 }
-                return Ok(());
+                return Ok((Cause::Ports, late));
             }
             for place in &outputs {
                 self.vectors.give_back(place);

@@ -77,6 +77,14 @@ pub enum CompileError {
         /// What is not supported.
         what: String,
     },
+    /// The graph has no such part.
+    #[error("the model has no part `{part}`; it has {layers} layers, counted from 0: give layer:N, attention:N, ffn:N or head")]
+    NoPart {
+        /// The part asked for.
+        part: String,
+        /// Layers of the model.
+        layers: usize,
+    },
     /// No cycle was found for a block.
     #[error("no free place for {what} within {searched} cycles; this chip has too few streams, ALUs or ports for it")]
     NoPlace {

@@ -10,6 +10,7 @@ mod error;
 pub mod host;
 mod layout;
 mod lower;
+mod part;
 mod plan;
 mod planes;
 mod quantize;
@@ -27,10 +28,11 @@ use lpu_model::{Checkpoint, Graph};
 pub use bound::{Bound, bound};
 pub use error::CompileError;
 pub use layout::Layout;
-pub use record::Record;
+pub use part::Part;
+pub use record::{Cause, Operation, Record, operations};
 
 /// Number formats of weights and activations.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Precision {
     /// fp16 weights and activations, fp32 sums.
@@ -38,6 +40,7 @@ pub enum Precision {
     /// int8 weights with a scale an output channel, int8 activations with a scale a vector; keys, values and queries in fp16.
     W8A8,
     /// int8 weights with a scale an output channel, widened to fp16 as they are loaded; fp16 activations, fp32 sums.
+    #[default]
     W8A16,
 }
 
@@ -75,12 +78,24 @@ pub struct Compiled {
     pub image: Image<'static>,
     /// One program a context bucket, ascending, named by its context.
     pub programs: Vec<Program>,
-    /// What no schedule of this graph on this chip can beat.
-    pub bound: Bound,
+    /// For each program, what no schedule of this graph on this chip can beat.
+    pub bounds: Vec<Bound>,
     /// Where everything lies.
     pub placement: Placement,
     /// For each program, what was scheduled when and why.
     pub records: Vec<Vec<Record>>,
+}
+
+/// Tokens of the shortest context bucket (assumed: shorter ones save few cycles).
+const SHORTEST_BUCKET: usize = 256;
+
+/// The context buckets that programs are made for: doubling up to a context, which is rounded up to whole rows of key-value slices.
+/// All share one placement, so a longer context goes on with the next program where the last one stopped.
+#[must_use]
+pub fn buckets(context: usize) -> Vec<usize> {
+    let context = context.div_ceil(16).saturating_mul(16);
+    let doubling = std::iter::successors(Some(SHORTEST_BUCKET), |tokens| tokens.checked_mul(2));
+    doubling.take_while(|&tokens| tokens < context).chain([context]).collect()
 }
 
 /// Where everything lies, for people.
@@ -119,21 +134,29 @@ pub fn compile(checkpoint: &Checkpoint, chip: &Chip, options: &Options) -> Resul
 /// # Errors
 /// [`CompileError`] says what does not fit and what would.
 pub fn compile_graph(checkpoint: &Checkpoint, graph: Graph, chip: &Chip, options: &Options) -> Result<Compiled, CompileError> {
-    let bound = bound(&graph, chip, options.precision, options.context);
     let (plan, slices) = plan::plan(checkpoint, graph, chip, options)?;
-    let lowered = lower::lower(&plan, chip, options.precision, plan.context)?;
-    let cycles = cycles(chip, lowered.issues.values().flatten());
-    let queues = lowered.issues.into_iter().map(|(queue, issues)| (queue, compress(&issues))).collect();
-    let mut regions = lowered.regions;
-    regions.extend(slices.regions());
-    let words: u64 = regions.iter().map(Region::word_count).sum();
-    let placement = Placement { lines: plan.lines(), used_bytes: words * chip.lanes() as u64 };
-    let program = Program { name: plan.context.to_string(), cycles, regions, queues: vec![queues] };
-    let mut extents = slices.extents();
-    extents.extend(plan.vectors.extents());
-    extents.sort_by_key(|extent| extent.place);
-    let image = Image { vector_bytes: chip.lanes() as u32, extents };
-    Ok(Compiled { image, programs: vec![program], bound, placement, records: vec![lowered.records] })
+    let mut compiled = Compiled {
+        image: Image { vector_bytes: chip.lanes() as u32, extents: plan.vectors.extents() },
+        programs: Vec::new(),
+        bounds: Vec::new(),
+        placement: Placement { lines: plan.lines(), used_bytes: 0 },
+        records: Vec::new(),
+    };
+    for tokens in buckets(plan.context) {
+        let lowered = lower::lower(&plan, chip, options.precision, tokens)?;
+        let cycles = cycles(chip, lowered.issues.values().flatten());
+        let queues = lowered.issues.into_iter().map(|(queue, issues)| (queue, compress(&issues))).collect();
+        let mut regions = lowered.regions;
+        regions.extend(slices.regions());
+        let words: u64 = regions.iter().map(Region::word_count).sum();
+        compiled.placement.used_bytes = compiled.placement.used_bytes.max(words * chip.lanes() as u64);
+        compiled.programs.push(Program { name: tokens.to_string(), cycles, regions, queues: vec![queues] });
+        compiled.bounds.push(bound(&plan.graph, chip, options.precision, tokens));
+        compiled.records.push(lowered.records);
+    }
+    compiled.image.extents.extend(slices.extents());
+    compiled.image.extents.sort_by_key(|extent| extent.place);
+    Ok(compiled)
 }
 
 /// Cycles of a run: the last cycle in which an effect lands in any tile, plus one.

@@ -1,4 +1,29 @@
-//! What the scheduler decided, a record a task: for people who ask where the time went.
+//! What the scheduler decided, a record a task, and from these a line an operation: for people who ask where the time went.
+
+use lpu_model::Graph;
+
+/// Why a task did not start earlier.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Cause {
+    /// Its inputs were not there.
+    Inputs,
+    /// Its planes were still busy with earlier tiles.
+    Planes,
+    /// ALUs, switch units, streams or memory ports were taken.
+    Ports,
+}
+
+impl Cause {
+    /// The cause in words.
+    #[must_use]
+    pub const fn text(self) -> &'static str {
+        match self {
+            Cause::Inputs => "inputs",
+            Cause::Planes => "planes",
+            Cause::Ports => "ALUs, streams, ports",
+        }
+    }
+}
 
 /// One placed piece of work.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -9,12 +34,54 @@ pub struct Record {
     pub what: &'static str,
     /// Cycle in which its last input could be read.
     pub ready: u64,
-    /// Cycle in which its planes could take the next tile, for work on planes.
-    pub plane_free: Option<u64>,
     /// First dispatch.
     pub start: u64,
     /// Last dispatch.
     pub end: u64,
     /// Index of the record that made the last input; none for inputs of the program.
     pub waited: Option<usize>,
+    /// Why it did not start earlier.
+    pub cause: Cause,
+    /// Cycles that this cost, where it was not the inputs.
+    pub lost: u64,
+}
+
+/// When an operation of the graph ran and why not earlier.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Operation {
+    /// Name of the graph's node.
+    pub name: String,
+    /// Pieces of work.
+    pub tasks: usize,
+    /// First dispatch.
+    pub start: u64,
+    /// Last dispatch.
+    pub end: u64,
+    /// Name of the node that made the last input of the piece that ended last; none for inputs of the program.
+    pub waited: Option<String>,
+    /// The resource that cost it most, and the cycles it cost over all pieces; none where it only ever waited for inputs.
+    pub bound: Option<(Cause, u64)>,
+}
+
+/// One line an operation that was placed by itself, in order of the graph; what was done in the finish of a matrix counts there.
+#[must_use]
+pub fn operations(graph: &Graph, records: &[Record]) -> Vec<Operation> {
+    let of_node = |number: usize| {
+        let mine: Vec<&Record> = records.iter().filter(|record| record.node == number).collect();
+        let last = mine.iter().max_by_key(|record| record.end)?;
+        let other = |record: &Record| record.waited.map(|maker| records[maker].node);
+        let waited = last.waited.map(|maker| graph.nodes[records[maker].node].name.clone());
+        let lost = |cause: Cause| mine.iter().filter(|record| record.cause == cause).map(|record| record.lost).sum::<u64>();
+        let bound = [Cause::Planes, Cause::Ports].into_iter().map(|cause| (cause, lost(cause))).max_by_key(|&(_, lost)| lost);
+        let first = mine.iter().filter(|record| other(record) != Some(number)).map(|record| record.start).min();
+        Some(Operation {
+            name: graph.nodes[number].name.clone(),
+            tasks: mine.len(),
+            start: first.unwrap_or(last.start),
+            end: last.end,
+            waited,
+            bound: bound.filter(|&(_, lost)| lost > 0),
+        })
+    };
+    (0..graph.nodes.len()).filter_map(of_node).collect()
 }

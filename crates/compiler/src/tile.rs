@@ -4,9 +4,10 @@ use lpu_isa::{Mode, Orientation, WindowBits};
 use smallvec::SmallVec;
 
 use crate::chain::Chain;
-use crate::engine::{Engine, Out, Slot, Task, Work};
+use crate::engine::{Delay, Engine, Out, Slot, Task, Work};
 use crate::error::CompileError;
 use crate::planes::{Load, Part, PlaneSet, Result32, pass, pass_from, result_after};
+use crate::record::Cause;
 use crate::vectors::Parked;
 
 /// Cycles that a result may wait in latches for the operands of its finish before it is parked instead.
@@ -88,14 +89,16 @@ impl Engine<'_> {
         true
     }
 
-    pub(crate) fn put_tile(&mut self, task: &Task, tile: &Tile) -> Result<(), CompileError> {
+    pub(crate) fn put_tile(&mut self, task: &Task, tile: &Tile) -> Result<Delay, CompileError> {
         let set = tile.set;
         let map = tile.choice.map(|bits| (self.place(task.inputs[1]), bits));
         let choice = map.as_ref().map(|(map, bits)| (map, *bits));
         let load = Load { set, parts: &tile.parts, orientation: Orientation::Out, readable: 0, choice };
         let loaded = self.planes.load(&mut self.scheduler, &load)?;
         let activation = self.place(task.inputs[0]);
-        let from = loaded.max(pass_from(&self.scheduler, set.side, &activation));
+        let arrived = pass_from(&self.scheduler, set.side, &activation);
+        let from = loaded.max(arrived);
+        let delay = (Cause::Planes, loaded.saturating_sub(arrived));
         let mut results: SmallVec<[Result32; 2]> = SmallVec::new();
         for &job in &tile.jobs {
             let state = &mut self.jobs[job];
@@ -113,7 +116,7 @@ impl Engine<'_> {
                 .scheduler
                 .place(task.what, from, |scheduler, at| pass(scheduler, set, &activation, at, &results, |_, _| None).map(|()| (at, ())))?;
             self.planes.passed(&self.scheduler, set, at);
-            return Ok(());
+            return Ok(delay);
         }
         for ((number, &job), result) in (0..).zip(&tile.jobs).zip(results) {
             let set = if tile.jobs.len() > 1 { PlaneSet { plane: set.plane + number, count: 1, ..set } } else { set };
@@ -126,7 +129,7 @@ impl Engine<'_> {
                 self.last_pass(task, set, job, &activation, from, result)?;
             }
         }
-        Ok(())
+        Ok(delay)
     }
 
     /// The pass that completes a job's sum, and what becomes of the sum.

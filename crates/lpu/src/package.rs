@@ -29,7 +29,7 @@ struct Header {
     name: String,
     precision: String,
     context: usize,
-    lower_bound: u64,
+    lower_bounds: Vec<u64>,
     config: String,
     tokenizer_bytes: usize,
 }
@@ -42,8 +42,8 @@ pub struct Host {
     pub precision: Precision,
     /// Tokens that the key-value rows hold.
     pub context: usize,
-    /// Cycles that no schedule can beat.
-    pub lower_bound: u64,
+    /// For each program, cycles that no schedule can beat.
+    pub lower_bounds: Vec<u64>,
     /// The model's config.
     pub config: Config,
     /// `tokenizer.json`, if there is one.
@@ -72,7 +72,7 @@ impl Host {
     ///
     /// # Errors
     /// [`ModelError`] when a row cannot be read.
-    pub fn new(checkpoint: &Checkpoint, precision: Precision, context: usize, lower_bound: u64) -> Result<Self, ModelError> {
+    pub fn new(checkpoint: &Checkpoint, precision: Precision, context: usize, lower_bounds: Vec<u64>) -> Result<Self, ModelError> {
         let config = checkpoint.config.clone();
         let mut rows = Vec::with_capacity((config.vocab + config.learned_positions.unwrap_or(0)) * config.hidden * 4);
         let mut row = vec![0.0f32; config.hidden];
@@ -86,7 +86,7 @@ impl Host {
         }
         let tokenizer = checkpoint.tokenizer_json().map(<[u8]>::to_vec);
         let rows = Rows::Owned(rows);
-        Ok(Self { name: checkpoint.name().to_owned(), precision, context, lower_bound, config, tokenizer, rows })
+        Ok(Self { name: checkpoint.name().to_owned(), precision, context, lower_bounds, config, tokenizer, rows })
     }
 
     /// The raw embedding row of a token; nothing where there is no such token.
@@ -122,7 +122,7 @@ impl Host {
             name: self.name.clone(),
             precision: self.precision.name().into(),
             context: self.context,
-            lower_bound: self.lower_bound,
+            lower_bounds: self.lower_bounds.clone(),
             config: self.config.to_json(),
             tokenizer_bytes: tokenizer.len(),
         };
@@ -168,7 +168,7 @@ impl Host {
             precision: Precision::parse(&header.precision).ok_or_else(|| damaged("its number format is unknown"))?,
             name: header.name,
             context: header.context,
-            lower_bound: header.lower_bound,
+            lower_bounds: header.lower_bounds,
             config,
             tokenizer: (!tokenizer.is_empty()).then(|| tokenizer.to_vec()),
             rows: keep(rows),

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use lpu_chip::{Chip, System};
-use lpu_compiler::{CompileError, Compiled, Options, compile, host};
+use lpu_compiler::{Bound, CompileError, Compiled, Options, compile, host};
 use lpu_emulator::Observer;
 use lpu_isa::{ChipRef, Container, ContentError, Extent, Fill, Image, Program};
 use lpu_model::{Checkpoint, ModelError};
@@ -78,6 +78,8 @@ pub struct Session {
     host: Host,
     chip: Chip,
     programs: Vec<Program>,
+    /// Tokens that each program holds.
+    buckets: Vec<usize>,
     source: Source,
     engine: Engine,
     position: usize,
@@ -105,8 +107,9 @@ impl Session {
     /// # Errors
     /// As [`Session::compile`].
     pub fn compile_for(checkpoint: Checkpoint, chip: &Chip, options: &Options, engines: &Engines) -> Result<Self, SessionError> {
-        let Compiled { image, programs, bound, .. } = compile(&checkpoint, chip, options)?;
-        let host = Host::new(&checkpoint, options.precision, options.context, bound.cycles())?;
+        let Compiled { image, programs, bounds, .. } = compile(&checkpoint, chip, options)?;
+        let bounds = bounds.iter().map(Bound::cycles).collect();
+        let host = Host::new(&checkpoint, options.precision, options.context, bounds)?;
         Self::new(host, chip, image, programs, engines)
     }
 
@@ -131,12 +134,14 @@ impl Session {
         let source = Source::File(file.hash());
         let ProgramFile { private, outline, programs, .. } = file;
         let engine = Engine::mapped(&System::single(chip), &outline, private, crate::file::image, &programs, engines)?;
-        Ok(Self { host, chip: chip.clone(), programs, source, engine, position: 0 })
+        let buckets = buckets(&host, &programs)?;
+        Ok(Self { host, chip: chip.clone(), programs, buckets, source, engine, position: 0 })
     }
 
     fn new(host: Host, chip: &Chip, image: Image<'static>, programs: Vec<Program>, engines: &Engines) -> Result<Self, SessionError> {
         let engine = Engine::new(&System::single(chip), &image, &programs, engines)?;
-        Ok(Self { host, chip: chip.clone(), programs, source: Source::Image(image), engine, position: 0 })
+        let buckets = buckets(&host, &programs)?;
+        Ok(Self { host, chip: chip.clone(), programs, buckets, source: Source::Image(image), engine, position: 0 })
     }
 
     /// The engine that runs the model.
@@ -157,10 +162,22 @@ impl Session {
         &self.chip
     }
 
-    /// The program that the next token runs.
+    /// The programs, one a context bucket, ascending.
+    #[must_use]
+    pub fn programs(&self) -> &[Program] {
+        &self.programs
+    }
+
+    /// Number of the program that the token at a position runs: that of the shortest bucket that holds it.
+    #[must_use]
+    pub fn bucket(&self, position: usize) -> usize {
+        self.buckets.iter().position(|&tokens| position < tokens).unwrap_or(self.programs.len() - 1)
+    }
+
+    /// The program that the next token runs, or the last one when the context is full.
     #[must_use]
     pub fn program(&self) -> &Program {
-        &self.programs[0]
+        &self.programs[self.bucket(self.position)]
     }
 
     /// The whole as a file's content; nothing for a session over a file, which is there already.
@@ -199,7 +216,7 @@ impl Session {
     /// # Errors
     /// [`SessionError`] when there is no such token, no room, or a fault.
     pub fn feed(&mut self, token: u32) -> Result<Token, SessionError> {
-        self.step(token, |engine| engine.run(0))
+        self.step(token, Engine::run)
     }
 
     /// Feeds a token and shows the run to an observer, on the reference engine.
@@ -207,17 +224,18 @@ impl Session {
     /// # Errors
     /// As [`Session::feed`].
     pub fn feed_observed<O: Observer>(&mut self, token: u32, observer: &mut O) -> Result<Token, SessionError> {
-        self.step(token, |engine| engine.run_observed(0, observer))
+        self.step(token, |engine, program| engine.run_observed(program, observer))
     }
 
-    fn step(&mut self, token: u32, run: impl FnOnce(&mut Engine) -> Result<Ran, EngineError>) -> Result<Token, SessionError> {
+    fn step(&mut self, token: u32, run: impl FnOnce(&mut Engine, usize) -> Result<Ran, EngineError>) -> Result<Token, SessionError> {
         let context = self.host.context;
         if self.position >= context {
             return Err(SessionError::ContextFull { context });
         }
         let vocab = self.host.config.vocab;
         let row = self.host.embedding_row(token).ok_or(SessionError::NoToken { token, last: vocab - 1 })?;
-        let program = &self.programs[0];
+        let bucket = self.bucket(self.position);
+        let program = &self.programs[bucket];
         let mut inputs = host::inputs(&self.host.config, self.chip.lanes(), context, self.position, &row);
         if let Some(positions) = self.host.config.learned_positions {
             let row = self.host.position_row(self.position).ok_or(SessionError::NoPosition { positions })?;
@@ -226,11 +244,22 @@ impl Session {
         for (region, bytes) in inputs {
             self.engine.write_input(program, &region, &bytes)?;
         }
-        let Ran { cycles, .. } = run(&mut self.engine)?;
+        let Ran { cycles, .. } = run(&mut self.engine, bucket)?;
         self.position += 1;
         let logits = host::logits(&self.engine.read_region(program, "logits")?, vocab);
         Ok(Token { logits, cycles })
     }
+}
+
+/// Tokens that each program holds: they follow from the context.
+fn buckets(host: &Host, programs: &[Program]) -> Result<Vec<usize>, PackageError> {
+    let buckets = lpu_compiler::buckets(host.context);
+    let named = buckets.iter().map(usize::to_string);
+    if !programs.iter().map(|program| program.name.clone()).eq(named) || host.lower_bounds.len() != programs.len() {
+        let context = host.context;
+        return Err(PackageError::Damaged(format!("its programs are not those of a context of {context} tokens")));
+    }
+    Ok(buckets)
 }
 
 fn made_for(file: &ChipRef, chip: &Chip) -> Result<(), SessionError> {

@@ -227,7 +227,7 @@ fn bad_input_gets_one_clear_message() {
 
 #[test]
 fn a_reader_that_goes_away_is_no_failure() {
-    for arguments in [&["chips", "tsp-v1"][..], &["inspect", "schedule"], &["generate", "--max-tokens", "2", "--json"]] {
+    for arguments in [&["chips", "tsp-v1"][..], &["inspect", "dispatches"], &["generate", "--max-tokens", "2", "--json"]] {
         let mut command = Command::new(env!("CARGO_BIN_EXE_lpu"));
         let mut child = command.args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         drop(child.stdout.take());
@@ -241,7 +241,9 @@ fn inspect_and_chips_show_every_step() {
     for (arguments, expected) in [
         (vec!["inspect", "graph"], "rms_norm"),
         (vec!["inspect", "placement"], "plane e0"),
-        (vec!["inspect", "schedule", "--context", "16"], "abc f16"),
+        (vec!["inspect", "schedule", "--context", "16"], "held up by"),
+        (vec!["inspect", "schedule", "--context", "16", "--part", "ffn:1"], "layers.1.feed_forward.down"),
+        (vec!["inspect", "dispatches", "--context", "16"], "abc f16"),
         (vec!["inspect", "sram", "--context", "16"], "kv_address.e"),
         (vec!["chips"], "tsp-v1"),
         (vec!["chips", "tsp-v1"], "ISCA 2020"),

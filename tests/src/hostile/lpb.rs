@@ -64,9 +64,9 @@ pub(super) fn host(u: &mut Unstructured<'_>) -> Result<Vec<u8>> {
     let config = super::json::config_text(u)?;
     let header = serde_json::json!({
         "name": "m",
-        "precision": u.choose(&["f16", "w8a8", "f7"])?,
+        "precision": u.choose(&["f16", "w8a8", "w8a16", "f7"])?,
         "context": number(u)?,
-        "lower_bound": number(u)?,
+        "lower_bounds": [number(u)?],
         "config": config,
         "tokenizer_bytes": number(u)?,
     });

@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use indicatif::ProgressBar;
+use lpu::chip::Chip;
+use lpu::isa::Program;
 use lpu::model::{Checkpoint, Tokenizer};
 use lpu::report::{Latency, Utilization};
 use lpu::{Options, Precision, ProgramFile, Session, counts, units};
@@ -149,10 +151,14 @@ impl Generate {
             writer.extend(rows)?;
             writer.finish()?;
         }
-        let latency = latency(session);
+        let last = session.bucket(session.position().saturating_sub(1));
+        let latency = latency(session.chip(), &session.programs()[last], session.host().lower_bounds[last]);
         if self.json {
             let text = tokenizer.map(|tokenizer| tokenizer.decode(&generated)).transpose()?;
-            let mut object = object(session, &latency, &cycles)?;
+            let host = session.host();
+            let (model, chip, hash) = (host.name.as_str(), session.chip().name(), Some(session.program_hash()?));
+            let subject = Subject { model, chip, dtype: host.precision, context: host.context, hash };
+            let mut object = object(&subject, &latency, &cycles);
             object["engine"] = json!(session.engine().name());
             object["prompt_tokens"] = json!(prepared.prompt);
             object["tokens"] = json!(generated);
@@ -210,7 +216,7 @@ impl Generate {
                 let tokenizer = json.and_then(|json| json.map(Tokenizer::from_json).transpose());
                 let tokenizer = if self.tokens.is_some() { tokenizer.unwrap_or(None) } else { tokenizer? };
                 let (prompt, text) = self.prompt(tokenizer.as_ref(), path.is_none())?;
-                let context = self.target.context.unwrap_or_else(|| self.fed(prompt.len()).next_multiple_of(64));
+                let context = self.target.context.unwrap_or_else(|| bucket_of(self.fed(prompt.len())));
                 let fed = self.fed(prompt.len());
                 if fed > context {
                     return Err(format!(
@@ -219,7 +225,7 @@ impl Generate {
                     ).into());
                 }
                 let chip = files::chip(self.target.chip.as_deref().unwrap_or("tsp-v1"))?;
-                let options = Options { precision: self.target.dtype.unwrap_or(Precision::F16), context };
+                let options = Options { precision: self.target.dtype.unwrap_or_default(), context };
                 Prepared { session: Session::compile_for(checkpoint, &chip, &options, &engines)?, prompt, text, tokenizer }
             }
         };
@@ -261,6 +267,11 @@ impl Generate {
     }
 }
 
+/// The bucket that so many tokens are rounded up to: a multiple of 64 up to 256, then a power of two.
+fn bucket_of(tokens: usize) -> usize {
+    if tokens <= 256 { tokens.next_multiple_of(64) } else { tokens.checked_next_power_of_two().unwrap_or(tokens) }
+}
+
 struct Prepared {
     session: Session,
     prompt: Vec<u32>,
@@ -268,33 +279,41 @@ struct Prepared {
     tokenizer: Option<Tokenizer>,
 }
 
-/// The latency of the session's program.
-fn latency(session: &Session) -> Latency {
-    let (chip, program) = (session.chip(), session.program());
+/// The latency of a program on a chip.
+pub(crate) fn latency(chip: &Chip, program: &Program, lower_bound: u64) -> Latency {
     Latency {
         cycles: program.cycles,
-        lower_bound: session.host().lower_bound,
+        lower_bound,
         clock_mhz: chip.values().clock_mhz,
         utilization: Utilization::new(&counts(chip, program), &units(chip), program.cycles),
         sram: (super::models::used_bytes(program, chip), chip.sram_bytes()),
     }
 }
 
+/// What was compiled, for reports.
+pub(crate) struct Subject<'a> {
+    pub(crate) model: &'a str,
+    pub(crate) chip: &'a str,
+    pub(crate) dtype: Precision,
+    pub(crate) context: usize,
+    /// BLAKE3 of the program file, where there is one.
+    pub(crate) hash: Option<[u8; 32]>,
+}
+
 /// The keys that `generate` and `compile` share.
-pub(crate) fn object(session: &Session, latency: &Latency, cycles: &[u64]) -> Result<serde_json::Value, Box<dyn std::error::Error>> {
-    let host = session.host();
-    let hash: String = session.program_hash()?.iter().map(|byte| format!("{byte:02x}")).collect();
-    Ok(json!({
-        "model": host.name,
-        "chip": session.chip().name(),
-        "dtype": host.precision.name(),
-        "context": host.context,
+pub(crate) fn object(subject: &Subject<'_>, latency: &Latency, cycles: &[u64]) -> serde_json::Value {
+    let hash = subject.hash.map(|hash| hash.iter().map(|byte| format!("{byte:02x}")).collect::<String>());
+    json!({
+        "model": subject.model,
+        "chip": subject.chip,
+        "dtype": subject.dtype.name(),
+        "context": subject.context,
         "cycles": { "per_token": cycles, "lower_bound": latency.lower_bound, "ratio": latency.ratio() },
         "latency": { "us_per_token": latency.microseconds(), "tokens_per_second": latency.tokens_per_second() },
         "utilization": latency.utilization,
         "sram": { "used_bytes": latency.sram.0, "total_bytes": latency.sram.1 },
         "hash": { "program": hash },
-    }))
+    })
 }
 
 /// The largest resident size of this process, in bytes; 0 where the system does not say.
@@ -302,9 +321,4 @@ pub(crate) fn peak_rss() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap_or_default();
     line.trim().trim_end_matches(" kB").trim().parse::<u64>().unwrap_or(0) * 1024
-}
-
-/// The session's latency, for `compile`.
-pub(crate) fn session_latency(session: &Session) -> Latency {
-    latency(session)
 }

@@ -6,9 +6,10 @@ use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
 use lpu::chip::{Chip, PRESETS};
-use lpu::isa::{Container, expand, item_text};
-use lpu::model::Checkpoint;
-use lpu::{Host, Options, Precision, compiler};
+use lpu::compiler::{Operation, Part, Record};
+use lpu::isa::{Program, expand, item_text};
+use lpu::model::{Checkpoint, Graph};
+use lpu::{Host, Options, compiler};
 
 use super::{Outcome, Target, agrees, files};
 
@@ -18,8 +19,10 @@ enum Step {
     Graph,
     /// Where weights and key-value rows lie
     Placement,
-    /// Every dispatch in order of cycles
+    /// Each operation: when it ran, what it waited for, which resource held it up
     Schedule,
+    /// Every dispatch in order of cycles
+    Dispatches,
     /// Words of each slice by region
     Sram,
 }
@@ -31,6 +34,9 @@ pub(crate) struct Inspect {
     step: Step,
     /// Program file, model folder or .gguf file; nothing for the model that ships
     file: Option<PathBuf>,
+    /// Only a part: layer:N, attention:N, ffn:N or head
+    #[arg(long, value_parser = super::part)]
+    part: Option<Part>,
     #[command(flatten)]
     target: Target,
 }
@@ -43,43 +49,70 @@ impl Inspect {
         if is_program {
             let container = files::program(file.expect("a program has a path"))?.container;
             let chip = files::chip_of(&container, self.target.chip.as_deref())?;
-            if matches!(self.step, Step::Schedule | Step::Sram) {
-                return show(self.step, &container, &chip, &mut out);
+            if matches!(self.step, Step::Dispatches | Step::Sram) {
+                return show(self.step, &container.programs, &chip, &mut out);
             }
-            // Graph and placement follow from the config that the file carries.
+            // The rest follows from the config that the file carries.
             let host = Host::parse(&container.host)?;
             agrees(&self.target, &host)?;
             let checkpoint = Checkpoint::from_config(host.config.to_json().as_bytes())?.with_name(&host.name);
-            return before(self.step, &checkpoint, &chip, &Options { precision: host.precision, context: host.context }, &mut out);
+            let options = Options { precision: host.precision, context: host.context };
+            return self.model(&checkpoint, &chip, &options, &mut out);
         }
         let checkpoint = match file {
             Some(path) => Checkpoint::open(path)?,
             None => files::shipped()?,
         };
         let chip = files::chip(self.target.chip.as_deref().unwrap_or("tsp-v1"))?;
-        let options = Options { precision: self.target.dtype.unwrap_or(Precision::F16), context: self.target.context.unwrap_or(256) };
-        if matches!(self.step, Step::Graph | Step::Placement) {
-            return before(self.step, &checkpoint, &chip, &options, &mut out);
+        let options = Options { precision: self.target.dtype.unwrap_or_default(), context: self.target.context.unwrap_or(256) };
+        self.model(&checkpoint, &chip, &options, &mut out)
+    }
+
+    /// Shows a step of a model's compilation.
+    fn model(&self, checkpoint: &Checkpoint, chip: &Chip, options: &Options, out: &mut impl Write) -> Outcome {
+        let whole = checkpoint.graph();
+        let graph = match self.part {
+            Some(part) => part.of(&whole)?,
+            None => whole,
+        };
+        if self.step == Step::Graph {
+            write!(out, "{}", graph.to_text(checkpoint.weights()))?;
+            out.flush()?;
+            return Ok(ExitCode::SUCCESS);
         }
-        let compiled = compiler::compile(&checkpoint, &chip, &options)?;
-        let container = Container { chip: chip.reference(), image: compiled.image, programs: compiled.programs, host: Vec::new().into() };
-        show(self.step, &container, &chip, &mut out)
+        let compiled = compiler::compile_graph(checkpoint, graph.clone(), chip, options)?;
+        match self.step {
+            Step::Placement => write!(out, "{}", compiled.placement.to_text())?,
+            Step::Schedule => {
+                for (program, records) in compiled.programs.iter().zip(&compiled.records) {
+                    writeln!(out, "program {}: {} cycles", program.name, program.cycles)?;
+                    operations(&graph, records, out)?;
+                }
+            }
+            Step::Graph | Step::Dispatches | Step::Sram => return show(self.step, &compiled.programs, chip, out),
+        }
+        out.flush()?;
+        Ok(ExitCode::SUCCESS)
     }
 }
 
-/// Shows what stands before there is a program.
-fn before(step: Step, checkpoint: &Checkpoint, chip: &Chip, options: &Options, out: &mut impl Write) -> Outcome {
-    if step == Step::Graph {
-        write!(out, "{}", checkpoint.graph().to_text(checkpoint.weights()))?;
-    } else {
-        write!(out, "{}", compiler::compile(checkpoint, chip, options)?.placement.to_text())?;
+/// A line an operation.
+fn operations(graph: &Graph, records: &[Record], out: &mut impl Write) -> std::io::Result<()> {
+    let operations = compiler::operations(graph, records);
+    let widest = |text: fn(&Operation) -> usize| operations.iter().map(text).max().unwrap_or(0);
+    let name = widest(|operation| operation.name.len());
+    let waited = widest(|operation| operation.waited.as_ref().map_or(1, String::len)).max("waited for".len());
+    writeln!(out, "{:>8} {:>8} {:>6}  {:name$}  {:waited$}  held up by", "start", "end", "pieces", "operation", "waited for")?;
+    for Operation { name: of, tasks, start, end, waited: source, bound } in &operations {
+        let source = source.as_deref().unwrap_or("-");
+        let bound = bound.map_or_else(|| "inputs alone".into(), |(cause, lost)| format!("{}, {lost} cycles over all pieces", cause.text()));
+        writeln!(out, "{start:>8} {end:>8} {tasks:>6}  {of:name$}  {source:waited$}  {bound}")?;
     }
-    out.flush()?;
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
 
-fn show(step: Step, container: &Container<'_>, chip: &Chip, out: &mut impl Write) -> Outcome {
-    for program in &container.programs {
+fn show(step: Step, programs: &[Program], chip: &Chip, out: &mut impl Write) -> Outcome {
+    for program in programs {
         writeln!(out, "program {}: {} cycles", program.name, program.cycles)?;
         if step == Step::Sram {
             for region in &program.regions {

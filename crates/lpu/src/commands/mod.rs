@@ -12,6 +12,7 @@ use std::error::Error;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use lpu::compiler::Part;
 use lpu::{Engines, Precision};
 
 /// Wrong usage that only shows once the options are seen together; exit status 2.
@@ -114,7 +115,7 @@ pub(crate) struct Target {
     /// Chip preset or the path of a .toml description [default: tsp-v1]
     #[arg(long)]
     pub(crate) chip: Option<String>,
-    /// Number formats: f16, w8a8 or w8a16 [default: f16]
+    /// Number formats: f16, w8a8 or w8a16 [default: w8a16]
     #[arg(long, value_parser = precision)]
     pub(crate) dtype: Option<Precision>,
     /// Tokens of context [default: compile 256, generate what the request feeds, rounded up]
@@ -151,6 +152,11 @@ pub(crate) fn tokens(text: &str) -> Result<usize, String> {
 
 fn threads(text: &str) -> Result<usize, String> {
     text.parse().ok().filter(|&threads| threads > 0).ok_or_else(|| "give a whole number of at least 1".into())
+}
+
+/// The part of a model of this name, for the command line.
+fn part(name: &str) -> Result<Part, String> {
+    Part::parse(name).ok_or_else(|| "use layer:N, attention:N, ffn:N or head".into())
 }
 
 fn precision(name: &str) -> Result<Precision, String> {

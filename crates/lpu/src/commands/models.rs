@@ -1,4 +1,4 @@
-//! `lpu compile`: a model into a program file, or only into its latency.
+//! `lpu compile`: a model, or a part of one, into a program file, or only into its latency.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -7,12 +7,14 @@ use std::time::Instant;
 
 use clap::Args;
 use lpu::chip::Chip;
-use lpu::isa::Program;
+use lpu::compiler::{Bound, Part, compile_graph};
+use lpu::isa::{Container, Program};
 use lpu::model::Checkpoint;
-use lpu::{Engines, Options, Precision, Session};
+use lpu::{Host, Options};
 use serde_json::json;
 
-use super::{Outcome, Target, files, generate};
+use super::generate::{Subject, latency, object, peak_rss};
+use super::{Outcome, Target, files};
 
 #[derive(Args)]
 pub(crate) struct Compile {
@@ -24,6 +26,9 @@ pub(crate) struct Compile {
     /// Print cycles without weights, writing nothing
     #[arg(long, conflicts_with = "output")]
     timing_only: bool,
+    /// Only a part, with named activations as inputs and outputs: layer:N, attention:N, ffn:N or head
+    #[arg(long, value_parser = super::part)]
+    part: Option<Part>,
     #[command(flatten)]
     target: Target,
     /// Print one JSON object
@@ -42,20 +47,46 @@ impl Compile {
         if let Some(path) = &self.output {
             files::writable(path)?;
         }
-        let checkpoint = if self.timing_only && self.model.is_file() {
+        let mut checkpoint = if self.timing_only && self.model.is_file() && !Checkpoint::is_gguf(&self.model) {
             Checkpoint::from_config(&files::read(&self.model)?)?
         } else {
             Checkpoint::open(&self.model)?
         };
-        let chip = files::chip(self.target.chip.as_deref().unwrap_or("tsp-v1"))?;
-        let options = Options { precision: self.target.dtype.unwrap_or(Precision::F16), context: self.target.context.unwrap_or(256) };
-        let session = Session::compile_for(checkpoint, &chip, &options, &Engines::REFERENCE)?;
-        if let Some(path) = &self.output {
-            files::write(path, &session.container().ok_or("the session has no image to write")?.to_bytes()?)?;
+        if self.timing_only {
+            let name = checkpoint.name().to_owned();
+            checkpoint = Checkpoint::from_config(checkpoint.config.to_json().as_bytes())?.with_name(&name);
         }
-        let latency = generate::session_latency(&session);
+        let chip = files::chip(self.target.chip.as_deref().unwrap_or("tsp-v1"))?;
+        let options = Options { precision: self.target.dtype.unwrap_or_default(), context: self.target.context.unwrap_or(256) };
+        let whole = checkpoint.graph();
+        let graph = match self.part {
+            Some(part) => part.of(&whole)?,
+            None => whole,
+        };
+        let compiled = compile_graph(&checkpoint, graph, &chip, &options)?;
+        let bounds: Vec<u64> = compiled.bounds.iter().map(Bound::cycles).collect();
+        let cycles: Vec<u64> = compiled.programs.iter().map(|program| program.cycles).collect();
+        let last = cycles.len() - 1;
+        let latency = latency(&chip, &compiled.programs[last], bounds[last]);
+        let mut hash = None;
+        if let Some(path) = &self.output {
+            let host = match self.part {
+                Some(_) => Vec::new(),
+                None => Host::new(&checkpoint, options.precision, options.context, bounds)?.to_bytes(),
+            };
+            let (image, programs) = (compiled.image, compiled.programs);
+            let bytes = Container { chip: chip.reference(), image, programs, host: host.into() }.to_bytes()?;
+            // The checksum ends the file.
+            hash = bytes.last_chunk::<32>().copied();
+            files::write(path, &bytes)?;
+        }
+        let model = match self.part {
+            Some(part) => format!("{} {part}", checkpoint.name()),
+            None => checkpoint.name().to_owned(),
+        };
         if self.json {
-            let mut object = generate::object(&session, &latency, &[session.program().cycles])?;
+            let subject = Subject { model: &model, chip: chip.name(), dtype: options.precision, context: options.context, hash };
+            let mut object = object(&subject, &latency, &cycles);
             object["engine"] = json!(null);
             object["prompt_tokens"] = json!([]);
             object["tokens"] = json!([]);
@@ -64,13 +95,24 @@ impl Compile {
             object["host"] = json!({
                 "compile_seconds": begin.elapsed().as_secs_f64(),
                 "tokens_per_second": null,
-                "peak_rss_bytes": generate::peak_rss(),
+                "peak_rss_bytes": peak_rss(),
                 "threads": 1,
             });
             writeln!(std::io::stdout(), "{object}")?;
-        } else {
-            write!(std::io::stdout(), "{}", latency.table())?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        let mut out = std::io::stdout();
+        write!(out, "{}", latency.table())?;
+        if last > 0 {
+            let buckets = compiled_buckets(&options, &cycles);
+            writeln!(out, "by context            {buckets}")?;
         }
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// Cycles a token of every context bucket, for people.
+fn compiled_buckets(options: &Options, cycles: &[u64]) -> String {
+    let buckets = lpu::compiler::buckets(options.context);
+    buckets.iter().zip(cycles).map(|(tokens, cycles)| format!("{cycles} up to {tokens}")).collect::<Vec<_>>().join(", ")
 }
