@@ -181,7 +181,7 @@ fn bad_input_gets_one_clear_message() {
         (&["generate", &plain, "--tokens", "1", "--chip", &few_streams], 1, &["streams", "33"]),
         (&["generate", &plain, "--tokens", "1", "--chip", &small_chip], 1, &["bytes"]),
         (&["generate", &plain, "--tokens", "1", "--chip", "/no/such.toml"], 1, &["/no/such.toml"]),
-        (&["compile", &big, "--timing-only"], 1, &["f16", "bytes", "w8a8"]),
+        (&["compile", &big, "--timing-only", "--dtype", "f16"], 1, &["f16", "bytes", "w8a8"]),
         (&["compile", &big, "--timing-only", "--dtype", "w8a8"], 1, &["bytes", "chips"]),
         (&["generate", &plain, "--tokens", "331"], 1, &["331", "330"]),
         (&["generate", &plain, "--prompt", "x"], 1, &["tokenizer", "--tokens"]),
