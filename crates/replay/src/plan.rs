@@ -41,6 +41,10 @@ pub(crate) enum Op<R> {
     Alu { instruction: Instruction, dst: R, sources: [Source<R>; 3] },
     /// Bytes to a vector of bytes.
     Copy { dst: R, src: Bytes<R> },
+    /// All four bytes of 32-bit lanes, each to a vector of bytes.
+    Split { dst: [R; 4], src: R },
+    /// Part of the operation before it.
+    Done,
     /// A word of a window, chosen by the address in lane 0 of `map`.
     Gather { dst: R, map: [Bytes<R>; 2], window: Span },
     /// Bytes to a word of a window.
@@ -98,6 +102,8 @@ pub(crate) struct Run<R> {
     pub(crate) output: u16,
     pub(crate) step: u16,
     pub(crate) rows: u16,
+    /// Whether all rows are the first one.
+    pub(crate) same: bool,
 }
 
 /// A pass whose rows are inputs: each row times one activation, summed lane by lane.
@@ -195,6 +201,8 @@ impl<R: Copy> Op<R> {
                 Op::Alu { instruction, dst: to(dst), sources }
             }
             Op::Copy { dst, src } => Op::Copy { dst: to(dst), src: src.map(to) },
+            Op::Split { dst, src } => Op::Split { dst: dst.map(&mut to), src: to(src) },
+            Op::Done => Op::Done,
             Op::Gather { dst, map, window } => Op::Gather { dst: to(dst), map: map.map(|byte| byte.map(&mut to)), window },
             Op::Scatter { src, map, window } => Op::Scatter { src: src.map(&mut to), map: map.map(|byte| byte.map(&mut to)), window },
             Op::Switch { instruction, operands, taken } => Op::Switch { instruction, operands, taken },

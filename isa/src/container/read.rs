@@ -120,7 +120,7 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<(Container<'_>, [u8; CHECKSUM]), For
         return Err(FormatError::Length { found, stated });
     }
     let (content, checksum) = bytes.split_at(bytes.len() - CHECKSUM);
-    let hash = *blake3::hash(content).as_bytes();
+    let hash = *blake3::Hasher::new().update_rayon(content).finalize().as_bytes();
     if hash != checksum {
         return Err(FormatError::Checksum { offset: content.len() as u64 });
     }

@@ -49,9 +49,7 @@ fn plane_avx2(weights: &[i8], x: &[i8], out: &mut [i32]) {
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
 fn plane_avx512(weights: &[i8], x: &[i8], out: &mut [i32]) {
-    let added = x.iter().fold(0i32, |sum, &x| sum.wrapping_add(128 * i32::from(x)));
-    // Activations that are zero to the end, as behind the last live lane, need no weights.
-    let live = x.iter().rposition(|&x| x != 0).map_or(0, |last| last + 1);
+    let (added, live) = activations_avx512(x);
     let (quads, rest) = out.as_chunks_mut::<4>();
     let (quad_rows, rest_rows) = weights.split_at(quads.len() * 4 * x.len());
     for (rows, out) in quad_rows.chunks_exact(4 * x.len()).zip(quads) {
@@ -64,6 +62,25 @@ fn plane_avx512(weights: &[i8], x: &[i8], out: &mut [i32]) {
     for (row, out) in rest_rows.chunks_exact(x.len()).zip(rest) {
         *out = _mm512_reduce_add_epi32(rows_avx512([row], x, live)[0]).wrapping_sub(added);
     }
+}
+
+/// `128 * sum(x)`, and the lanes up to the last that is not zero, in whole vectors: activations that are zero to the end, as behind the last live
+/// lane, need no weights.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+fn activations_avx512(x: &[i8]) -> (i32, usize) {
+    let mut sum = _mm512_setzero_si512();
+    let mut live = 0;
+    for start in (0..x.len()).step_by(64) {
+        let lanes = u64::MAX >> 64usize.saturating_sub(x.len() - start);
+        // SAFETY: the mask loads no lane at or beyond the end of `x`; lanes not loaded are zero.
+        let x = unsafe { _mm512_maskz_loadu_epi8(lanes, x.as_ptr().add(start)) };
+        sum = _mm512_dpbusd_epi32(sum, _mm512_set1_epi8(1), x);
+        if _mm512_test_epi8_mask(x, x) != 0 {
+            live = start + 64;
+        }
+    }
+    (_mm512_reduce_add_epi32(sum).wrapping_mul(128), live.min(x.len()))
 }
 
 /// Bytes that loads of weights run ahead of their use.

@@ -441,14 +441,15 @@ impl<'a> Builder<'a> {
         for (low, high, output) in rows {
             if let (Some((before, before_high, before_output)), Some(run)) = (last, self.plan.runs.last_mut()) {
                 let step = output.wrapping_sub(before_output);
-                let follows = next(before) == Some(low) && next(before_high) == Some(high) && output > before_output;
-                if follows && (run.rows == 1 || run.step == step) {
-                    (run.step, run.rows) = (step, run.rows + 1);
+                let same = (before, before_high) == (low, high);
+                let follows = same || next(before) == Some(low) && next(before_high) == Some(high);
+                if follows && output > before_output && (run.rows == 1 || (run.step, run.same) == (step, same)) {
+                    (run.step, run.rows, run.same) = (step, run.rows + 1, same);
                     last = Some((low, high, output));
                     continue;
                 }
             }
-            self.plan.runs.push(Run { low, high, pass, output, step: 0, rows: 1 });
+            self.plan.runs.push(Run { low, high, pass, output, step: 0, rows: 1, same: false });
             last = Some((low, high, output));
         }
     }

@@ -2,7 +2,7 @@
 
 use super::builder::{Builder, NO_OP, Room, Slot};
 use crate::places::At;
-use crate::plan::{Activation, Op, Pass, Plan, Ref, Run, Source, Span, Task, Weights};
+use crate::plan::{Activation, Bytes, Op, Pass, Plan, Ref, Run, Source, Span, Task, Weights};
 
 /// Rows of a run that stay together, so that tasks can be cut evenly.
 const ROWS: u16 = 64;
@@ -47,7 +47,8 @@ fn taken(plan: &Plan<Ref>, op: &Op<Ref>, mut f: impl FnMut(u32)) {
             plan.operands[operands.range()][..usize::from(taken)].iter().for_each(|bytes| of(bytes.of()));
         }
         Op::Move { src, .. } => of(src),
-        Op::Zero { .. } => {}
+        Op::Split { src, .. } => of(src),
+        Op::Zero { .. } | Op::Done => {}
         Op::Prepare { low, high, .. } => [low, high].iter().for_each(|byte| of(byte.of())),
         Op::Add { terms, .. } => plan.terms[terms.range()].iter().for_each(|&term| of(term)),
         Op::Pass { planes, low, high, .. } => {
@@ -78,7 +79,8 @@ fn made(plan: &Plan<Ref>, op: &Op<Ref>, mut f: impl FnMut(u32)) {
             plan.operands[operands.range()][usize::from(taken)..].iter().for_each(|bytes| of(bytes.of()));
         }
         Op::Prepare { prepared, .. } => of(Ref::Slot(prepared)),
-        Op::Scatter { .. } | Op::Zero { .. } => {}
+        Op::Split { dst, .. } => dst.into_iter().for_each(of),
+        Op::Scatter { .. } | Op::Zero { .. } | Op::Done => {}
     }
 }
 
@@ -239,10 +241,10 @@ pub(super) fn lay_out(mut builder: Builder<'_>, work: At) -> Plan<At> {
     for run in &plan.runs {
         let (low, high) = (at(run.low), at(run.high));
         for first in (0..run.rows).step_by(usize::from(ROWS)) {
-            let bytes = usize::from(first) * plan.lanes;
+            let bytes = if run.same { 0 } else { usize::from(first) * plan.lanes };
             let (low, high) = (low.plus(bytes), high.plus(bytes));
             let (output, rows) = (run.output + first * run.step, ROWS.min(run.rows - first));
-            runs.push(Run { low, high, pass: run.pass, output, step: run.step, rows });
+            runs.push(Run { low, high, pass: run.pass, output, step: run.step, rows, same: run.same });
         }
     }
     runs.sort_unstable_by_key(|run| (passes_at[run.pass as usize], run.low, run.pass));
@@ -265,8 +267,26 @@ pub(super) fn lay_out(mut builder: Builder<'_>, work: At) -> Plan<At> {
         phases: Vec::new(),
         work: bytes,
     };
+    split(&mut laid.ops, &orders);
     cut(&mut laid, &orders, &passes_at);
     laid
+}
+
+/// Makes one operation of four neighbours in one component that copy the four bytes of the same lanes; operations keep their numbers.
+fn split(ops: &mut [Op<At>], orders: &[Order]) {
+    let byte = |op: &Op<At>, byte: u8| match *op {
+        Op::Copy { dst, src: Bytes::Lane(src, found) } if found == byte => Some((dst, src)),
+        _ => None,
+    };
+    for first in 0..ops.len().saturating_sub(3) {
+        let of = |index: usize| byte(&ops[first + index], index as u8);
+        let (Some(a), Some(b), Some(c), Some(d)) = (of(0), of(1), of(2), of(3)) else { continue };
+        let together = orders[first].0 == orders[first + 3].0 && orders[first].1 == orders[first + 3].1;
+        if together && [b, c, d].iter().all(|other| other.1 == a.1) {
+            ops[first] = Op::Split { dst: [a.0, b.0, c.0, d.0], src: a.1 };
+            ops[first + 1..first + 4].fill(Op::Done);
+        }
+    }
 }
 
 /// Cuts a plan into phases and tasks.
@@ -294,7 +314,7 @@ fn cut(plan: &mut Plan<At>, orders: &[Order], passes_at: &[u32]) {
         let end = run + plan.runs[run..].partition_point(|run| at(run.pass) <= position);
         let size = |run: &Run<At>| {
             let planes = if matches!(plan.passes[run.pass as usize].activation, Activation::F16(_)) { 2 } else { 1 };
-            planes * usize::from(run.rows) * plan.lanes
+            planes * usize::from(if run.same { 1 } else { run.rows }) * plan.lanes
         };
         let bytes: usize = plan.runs[run..end].iter().map(size).sum();
         let most = (bytes / CUTS).clamp(BYTES.1, BYTES.0);

@@ -26,24 +26,32 @@ impl Job {
     pub(super) fn rows(&self, run: &Run<At>) {
         let pass = self.plan.passes[run.pass as usize];
         let (lanes, rows) = (self.plan.lanes, usize::from(run.rows));
-        let output = |row: usize| usize::from(run.output) + row * usize::from(run.step);
-        let low = self.rows_of(run.low, rows);
+        let distinct = if run.same { 1 } else { rows };
+        let low = self.rows_of(run.low, distinct);
+        let mut out = [0u32; 64];
         match pass.activation {
             Activation::I8(x) => {
-                let mut out = [0; 64];
-                plane_i8(signed(low), lanes, signed(self.read(x)), &mut out[..rows]);
-                out[..rows].iter().enumerate().for_each(|(row, &sum)| self.put(pass.dst, output(row), sum as u32));
+                let mut sums = [0; 64];
+                plane_i8(signed(low), lanes, signed(self.read(x)), &mut sums[..distinct]);
+                out.iter_mut().zip(sums).for_each(|(out, sum)| *out = sum as u32);
             }
             Activation::F16(prepared) => {
-                let mut out = [0.0; 64];
-                self.ready(prepared).halves.rows(low, self.rows_of(run.high, rows), &mut out[..rows]);
-                out[..rows].iter().enumerate().for_each(|(row, sum)| self.put(pass.dst, output(row), sum.to_bits()));
+                let mut sums = [0.0; 64];
+                self.ready(prepared).halves.rows(low, self.rows_of(run.high, distinct), &mut sums[..distinct]);
+                out.iter_mut().zip(sums).for_each(|(out, sum)| *out = sum.to_bits());
             }
             Activation::I8F16(prepared) => {
-                let mut out = [0.0; 64];
-                self.ready(prepared).digits.rows(signed(low), &mut out[..rows]);
-                out[..rows].iter().enumerate().for_each(|(row, sum)| self.put(pass.dst, output(row), sum.to_bits()));
+                let mut sums = [0.0; 64];
+                self.ready(prepared).digits.rows(signed(low), &mut sums[..distinct]);
+                out.iter_mut().zip(sums).for_each(|(out, sum)| *out = sum.to_bits());
             }
+        }
+        if run.same {
+            let first = out[0];
+            out.fill(first);
+        }
+        for (row, &value) in out[..rows].iter().enumerate() {
+            self.put(pass.dst, usize::from(run.output) + row * usize::from(run.step), value);
         }
     }
 

@@ -103,6 +103,14 @@ impl Job {
                 lpu_lanes::operate(&instruction, sources, self.write_wide(dst));
             }
             Op::Copy { dst, src } => self.copy(src, self.write(dst)),
+            Op::Split { dst, src } => {
+                let src = self.read_wide(src);
+                let [a, b, c, d] = dst.map(|dst| self.write(dst));
+                for ((((a, b), c), d), lane) in a.iter_mut().zip(b).zip(c).zip(d).zip(src) {
+                    [*a, *b, *c, *d] = lane.to_le_bytes();
+                }
+            }
+            Op::Done => {}
             Op::Gather { dst, map, window } => self.write(dst).copy_from_slice(self.read(self.chosen(map, window))),
             Op::Scatter { src, map, window } => self.copy(src, self.write(self.chosen(map, window))),
             Op::Switch { instruction, operands, taken } => {
