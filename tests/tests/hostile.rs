@@ -63,7 +63,7 @@ fn bear(name: &str) {
         Ok(())
     })
     .size_max(1 << 12)
-    .budget_ms(1_500)
+    .budget_ms(1_200)
     .run();
     println!("{name}: {files} files; the costliest, of {} bytes, took {}", worst.2, worst.1);
 }
@@ -91,6 +91,11 @@ fn safetensors() {
 #[test]
 fn gguf() {
     bear("gguf");
+}
+
+#[test]
+fn system() {
+    bear("system");
 }
 
 #[test]

@@ -159,7 +159,7 @@ pub enum ChipError {
         why: String,
     },
     /// A link of a system that cannot be.
-    #[error("system description: link `{link}`: {why}")]
+    #[error("system description: link `{link}`: {why}; correct the links, or the number of chips")]
     Link {
         /// The link as written.
         link: String,

@@ -78,7 +78,12 @@ impl System {
         let chips = chips.ok_or_else(|| range(count.to_string()))?;
         let links = match table.remove("links") {
             None => Vec::new(),
-            Some(toml::Value::String(all)) if all == "all" => every_pair(chips),
+            Some(toml::Value::String(all)) if all == "all" => {
+                if u32::from(chips - 1) > chip.values().c2c_queues {
+                    return Err(ChipError::Link { link: all, why: "there are more other chips than a chip has C2C queues" });
+                }
+                every_pair(chips)
+            }
             Some(toml::Value::Array(list)) => {
                 let texts = list.iter().map(|entry| entry.as_str().ok_or_else(|| syntax("`links` must hold texts".into())));
                 texts.map(|text| parse(text?)).collect::<Result<_, _>>()?

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::OnceLock;
 
 use arbitrary::{Result, Unstructured};
-use lpu_chip::{Chip, preset};
+use lpu_chip::{Chip, System, preset};
 use lpu_model::{Checkpoint, Config};
 use serde_json::{Map, Value, json};
 
@@ -170,5 +170,27 @@ pub(super) fn read_chip(file: &[u8]) {
         let again = Chip::from_toml(&chip.to_toml());
         assert!(again.is_ok_and(|again| again == chip), "an accepted chip is read back from what it writes");
         assert!(chip.sram_bytes() > 0 && !chip.queues().is_empty());
+    }
+}
+
+pub(super) fn system(u: &mut Unstructured<'_>) -> Result<Vec<u8>> {
+    let mut text = String::new();
+    for (name, good) in [("name", "'s'"), ("chip", "'test-small'"), ("chips", "3"), ("links", "['0.0 - 1.0', '1.1 - 2.0']")] {
+        let odd =
+            ["'all'", "''", "0", "1024", "65536", "-1", "[]", "[1]", "['0.0 - 0.0']", "['0.65535 - 1.65536']", "['-']", "'tsp-v1'", "{}"];
+        let value = if u.ratio(3, 4)? { good } else { u.choose(&odd)? };
+        if u.ratio(15, 16)? {
+            text += &format!("{name} = {value}\n");
+        }
+    }
+    let mut file = text.into_bytes();
+    super::damage(u, &mut file)?;
+    Ok(file)
+}
+
+pub(super) fn read_system(file: &[u8]) {
+    let Ok(text) = std::str::from_utf8(file) else { return };
+    if let Ok(system) = System::from_toml(text, &mut preset) {
+        assert!(!system.name().is_empty() && system.chip().sram_bytes() > 0);
     }
 }
