@@ -153,6 +153,12 @@ impl System {
         self.peers.get(&end).copied()
     }
 
+    /// All links, each once, the lower end first.
+    #[must_use]
+    pub fn links(&self) -> Vec<(LinkEnd, LinkEnd)> {
+        self.peers.iter().filter(|(one, other)| one < other).map(|(one, other)| (*one, *other)).collect()
+    }
+
     /// Name and fingerprint, as programs carry them.
     #[must_use]
     pub fn reference(&self) -> ChipRef {
@@ -215,6 +221,7 @@ mod tests {
             others.sort_unstable();
             assert_eq!(others, (0..8).collect::<Vec<_>>());
         }
+        assert_eq!(node.links().len(), 28);
         let single = System::preset("tsp-v1").unwrap();
         assert_eq!(single.reference(), single.chip().reference());
         assert_ne!(single.reference().fingerprint, node.reference().fingerprint);

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
-use lpu::chip::{Chip, PRESETS};
+use lpu::chip::{Chip, PRESETS, SYSTEMS, System};
 use lpu::compiler::{Operation, Part, Record};
 use lpu::isa::{Program, expand, item_text};
 use lpu::model::{Checkpoint, Graph};
@@ -157,8 +157,19 @@ impl Chips {
                     let (lanes, bytes, clock) = (chip.lanes(), chip.sram_bytes() >> 20, chip.values().clock_mhz);
                     writeln!(out, "{name:<12}{lanes} lanes, {} queues, {bytes} MiB of SRAM, {clock} MHz", chip.queues().len())?;
                 }
+                for name in SYSTEMS {
+                    let system = System::preset(name)?;
+                    writeln!(out, "{name:<12}{} chips `{}`, {} links", system.chips(), system.chip().name(), system.links().len())?;
+                }
             }
-            Some(name) => write!(std::io::stdout(), "{}", files::chip(&name)?.to_toml())?,
+            Some(name) => {
+                let system = files::system(&name)?;
+                let mut out = std::io::stdout().lock();
+                write!(out, "{}", system.chip().to_toml())?;
+                for (one, other) in system.links() {
+                    writeln!(out, "# link {one} - {other}")?;
+                }
+            }
         }
         Ok(ExitCode::SUCCESS)
     }
