@@ -55,12 +55,12 @@ fn plane_avx512(weights: &[i8], x: &[i8], out: &mut [i32]) {
     for (rows, out) in quad_rows.chunks_exact(4 * x.len()).zip(quads) {
         let (front, back) = rows.split_at(2 * x.len());
         let ((a, b), (c, d)) = (front.split_at(x.len()), back.split_at(x.len()));
-        let sums = join_avx512(rows_avx512([a, b, c, d], x, live));
-        // SAFETY: the array has four sums.
-        unsafe { _mm_storeu_si128(out.as_mut_ptr().cast(), _mm_sub_epi32(sums, _mm_set1_epi32(added))) };
+        let [sums] = sums_avx512([a, b, c, d].map(|row| &row[..live]), [&x[..live]]);
+        *out = join_avx512(sums).map(|sum| sum.wrapping_sub(added));
     }
     for (row, out) in rest_rows.chunks_exact(x.len()).zip(rest) {
-        *out = _mm512_reduce_add_epi32(rows_avx512([row], x, live)[0]).wrapping_sub(added);
+        let [[sums]] = sums_avx512([&row[..live]], [&x[..live]]);
+        *out = _mm512_reduce_add_epi32(sums).wrapping_sub(added);
     }
 }
 
@@ -87,24 +87,30 @@ fn activations_avx512(x: &[i8]) -> (i32, usize) {
 #[cfg(target_arch = "x86_64")]
 const AHEAD: usize = 8192;
 
-/// Sixteen partial sums of `(w + 128) * x` of each of some rows, all as long as `x`, over its first `live` lanes.
+/// Sixteen partial sums of `(w + 128) * x` of each of some rows with each of some activations, all of one length.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-fn rows_avx512<const ROWS: usize>(rows: [&[i8]; ROWS], x: &[i8], live: usize) -> [__m512i; ROWS] {
+pub(super) fn sums_avx512<const ROWS: usize, const XS: usize>(rows: [&[i8]; ROWS], xs: [&[i8]; XS]) -> [[__m512i; ROWS]; XS] {
     let top = _mm512_set1_epi8(i8::MIN);
-    let mut sums = [_mm512_setzero_si512(); ROWS];
-    for start in (0..live).step_by(64) {
-        let live = u64::MAX >> 64usize.saturating_sub(x.len() - start);
-        // SAFETY: the mask loads no lane at or beyond the end of `x`; lanes not loaded are zero.
-        let x = unsafe { _mm512_maskz_loadu_epi8(live, x.as_ptr().add(start)) };
-        for (row, sum) in rows.iter().zip(&mut sums) {
-            // SAFETY: as above, for a row as long as `x`; a prefetch of any address is harmless.
-            let w = unsafe {
+    let mut sums = [[_mm512_setzero_si512(); ROWS]; XS];
+    let lanes = xs[0].len();
+    assert!(rows.iter().chain(&xs).all(|row| row.len() == lanes), "all of one length");
+    for start in (0..lanes).step_by(64) {
+        let live = u64::MAX >> 64usize.saturating_sub(lanes - start);
+        let weights = rows.map(|row| {
+            // SAFETY: the mask loads no lane at or beyond the end of a row; a prefetch of any address is harmless.
+            unsafe {
                 let at = row.as_ptr().add(start);
                 _mm_prefetch::<_MM_HINT_T1>(at.wrapping_add(AHEAD));
-                _mm512_maskz_loadu_epi8(live, at)
-            };
-            *sum = _mm512_dpbusd_epi32(*sum, _mm512_xor_si512(w, top), x);
+                _mm512_xor_si512(_mm512_maskz_loadu_epi8(live, at), top)
+            }
+        });
+        for (x, sums) in xs.iter().zip(&mut sums) {
+            // SAFETY: as above; lanes not loaded are zero.
+            let x = unsafe { _mm512_maskz_loadu_epi8(live, x.as_ptr().add(start)) };
+            for (sum, weights) in sums.iter_mut().zip(weights) {
+                *sum = _mm512_dpbusd_epi32(*sum, weights, x);
+            }
         }
     }
     sums
@@ -113,10 +119,13 @@ fn rows_avx512<const ROWS: usize>(rows: [&[i8]; ROWS], x: &[i8], live: usize) ->
 /// The sum of each of four vectors.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-fn join_avx512([a, b, c, d]: [__m512i; 4]) -> __m128i {
+pub(super) fn join_avx512([a, b, c, d]: [__m512i; 4]) -> [i32; 4] {
     let ab = _mm512_add_epi32(_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));
     let cd = _mm512_add_epi32(_mm512_unpacklo_epi32(c, d), _mm512_unpackhi_epi32(c, d));
     let all = _mm512_add_epi32(_mm512_unpacklo_epi64(ab, cd), _mm512_unpackhi_epi64(ab, cd));
     let half = _mm256_add_epi32(_mm512_castsi512_si256(all), _mm512_extracti64x4_epi64::<1>(all));
-    _mm_add_epi32(_mm256_castsi256_si128(half), _mm256_extracti128_si256::<1>(half))
+    let mut sums = [0; 4];
+    // SAFETY: the array has four sums.
+    unsafe { _mm_storeu_si128(sums.as_mut_ptr().cast(), _mm_add_epi32(_mm256_castsi256_si128(half), _mm256_extracti128_si256::<1>(half))) };
+    sums
 }

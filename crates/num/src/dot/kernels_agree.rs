@@ -94,6 +94,15 @@ proptest! {
             for (index, out) in out.into_iter().enumerate() {
                 prop_assert_eq!(out.to_bits(), dot_f16_exact(&values[index * lanes..][..lanes], x).to_bits(), "{:?}", kernel);
             }
+            let turned: Vec<f32> = x.iter().rev().copied().collect();
+            let mut other = Halves::on(kernel);
+            other.load(&turned);
+            let mut out = vec![f32::NAN; 3 * rows];
+            Halves::rows_of(&[&halves, &other, &halves], &low, &high, &mut out);
+            for (index, out) in out.into_iter().enumerate() {
+                let x = if index / rows == 1 { &turned } else { x };
+                prop_assert_eq!(out.to_bits(), dot_f16_exact(&values[index % rows * lanes..][..lanes], x).to_bits(), "{:?}, three", kernel);
+            }
         }
     }
 

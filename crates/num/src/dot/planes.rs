@@ -88,12 +88,40 @@ impl Halves {
                 Kernel::Avx2 if is_x86_feature_detected!("f16c") => unsafe { self.row_avx2(low, high) },
                 _ => self.row_portable(low, high),
             };
-            let settled = self.bounds.settle(sum, magnitude(most));
-            *out = settled.unwrap_or_else(|| {
-                let weights: Vec<f32> = low.iter().zip(high).map(|(&low, &high)| f16_to_f32(u16::from_le_bytes([low, high]))).collect();
-                dot_f16_exact(&weights, &self.x)
-            });
+            *out = self.settle(sum, most, low, high);
         }
+    }
+
+    /// [`Halves::rows`] for several activations at once, whose rows are widened once: `out` holds the sums of the first, then of the next.
+    pub fn rows_of(all: &[&Self], low: &[u8], high: &[u8], out: &mut [f32]) {
+        let rows = out.len() / all.len().max(1);
+        #[cfg(target_arch = "x86_64")]
+        if let &[a, b, c] = all
+            && all.iter().all(|halves| halves.kernel == Kernel::Avx512 && halves.x.len() == a.x.len() && halves.bounds.finite())
+        {
+            let lanes = a.x.len();
+            assert!(low.len() == lanes * rows && high.len() == low.len(), "a row of bytes for every output");
+            for row in 0..rows {
+                let (low, high) = (&low[row * lanes..][..lanes], &high[row * lanes..][..lanes]);
+                // SAFETY: a kernel exists only on a host with its instructions.
+                let (sums, most) = unsafe { three_avx512([a, b, c], low, high) };
+                for (number, (halves, sum)) in all.iter().zip(sums).enumerate() {
+                    out[number * rows + row] = halves.settle(sum, most, low, high);
+                }
+            }
+            return;
+        }
+        for (halves, out) in all.iter().zip(out.chunks_mut(rows.max(1))) {
+            halves.rows(low, high, out);
+        }
+    }
+
+    /// The exact sum of a row rounded once, from a sum in binary64 and the greatest high byte of the weights.
+    fn settle(&self, sum: f64, most: u8, low: &[u8], high: &[u8]) -> f32 {
+        self.bounds.settle(sum, magnitude(most)).unwrap_or_else(|| {
+            let weights: Vec<f32> = low.iter().zip(high).map(|(&low, &high)| f16_to_f32(u16::from_le_bytes([low, high]))).collect();
+            dot_f16_exact(&weights, &self.x)
+        })
     }
 
     /// The sum of a row, and the greatest high byte of its weights without their signs.
@@ -249,6 +277,40 @@ impl Halves {
         }
         greatest_avx512(most)
     }
+}
+
+/// The sums of a row with three finite activations of one length, and the greatest high byte of the weights. Each sum is joined from 32, as
+/// [`partial::roundings`] allows.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bw")]
+fn three_avx512(all: [&Halves; 3], low: &[u8], high: &[u8]) -> ([f64; 3], u8) {
+    let mut sums = [[_mm512_setzero_pd(); 4]; 3];
+    let mut most = _mm512_setzero_si512();
+    let sign = _mm512_set1_epi8(0x7f);
+    for start in (0..low.len()).step_by(STEP) {
+        let live = u64::MAX >> STEP.saturating_sub(low.len() - start);
+        // SAFETY: the mask loads no byte at or beyond the end of the rows; a prefetch of any address is harmless.
+        let (low, high) = unsafe {
+            let (low, high) = (low.as_ptr().add(start), high.as_ptr().add(start));
+            _mm_prefetch::<_MM_HINT_T1>(low.wrapping_add(AHEAD).cast());
+            _mm_prefetch::<_MM_HINT_T1>(high.wrapping_add(AHEAD).cast());
+            (_mm512_maskz_loadu_epi8(live, low.cast()), _mm512_maskz_loadu_epi8(live, high.cast()))
+        };
+        if _mm512_test_epi8_mask(_mm512_or_si512(low, high), _mm512_set1_epi8(-1)) == 0 {
+            continue;
+        }
+        most = _mm512_max_epu8(most, _mm512_and_si512(high, sign));
+        let x = all.map(|halves| halves.wide[start..start + STEP].as_ptr());
+        widen!(low, high, |place: usize, weights: __m512d| {
+            for (x, sums) in x.iter().zip(&mut sums) {
+                // SAFETY: the step has 64 elements, eight for each of eight places.
+                let x = unsafe { _mm512_loadu_pd(x.add(8 * place)) };
+                sums[place % 4] = _mm512_fmadd_pd(weights, x, sums[place % 4]);
+            }
+        });
+    }
+    let joined = sums.map(|[a, b, c, d]| _mm512_reduce_add_pd(_mm512_add_pd(_mm512_add_pd(a, b), _mm512_add_pd(c, d))));
+    (joined, greatest_avx512(most))
 }
 
 /// Where a lane of a step stands in the widened order.

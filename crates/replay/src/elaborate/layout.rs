@@ -321,7 +321,8 @@ fn cut(plan: &mut Plan<At>, orders: &[Order], passes_at: &[u32]) {
         let mut tasks = Vec::new();
         while run < end {
             let (begin, mut taken) = (run, 0);
-            while run < end && (taken == 0 || taken + size(&plan.runs[run]) <= most) {
+            // Runs of the same rows stay together, so that their weights are widened once.
+            while run < end && (taken == 0 || plan.runs[run].low == plan.runs[run - 1].low || taken + size(&plan.runs[run]) <= most) {
                 taken += size(&plan.runs[run]);
                 run += 1;
             }

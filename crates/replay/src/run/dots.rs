@@ -1,6 +1,6 @@
 //! Passes over rows in place.
 
-use lpu_num::dot::plane_i8;
+use lpu_num::dot::{Halves, plane_i8};
 
 use super::{Job, Ready, Scratch};
 use crate::places::At;
@@ -23,7 +23,46 @@ impl Job {
         unsafe { self.arena.bytes(at, rows * self.plan.lanes) }
     }
 
-    pub(super) fn rows(&self, run: &Run<At>) {
+    pub(super) fn runs(&self, mut runs: &[Run<At>]) {
+        while let Some((run, rest)) = runs.split_first() {
+            runs = match rest {
+                [second, third, rest @ ..] if self.shared([run, second, third]) => {
+                    self.three([run, second, third]);
+                    rest
+                }
+                _ => {
+                    self.rows(run);
+                    rest
+                }
+            };
+        }
+    }
+
+    /// Whether these are passes of three fp16 activations through the same rows.
+    fn shared(&self, runs: [&Run<At>; 3]) -> bool {
+        let rows = |run: &Run<At>| (run.low, run.high, run.rows, run.same);
+        let halves = |run: &&Run<At>| matches!(self.plan.passes[run.pass as usize].activation, Activation::F16(_));
+        rows(runs[0]) == rows(runs[1]) && rows(runs[0]) == rows(runs[2]) && !runs[0].same && runs.iter().all(halves)
+    }
+
+    fn three(&self, runs: [&Run<At>; 3]) {
+        let rows = usize::from(runs[0].rows);
+        let (low, high) = (self.rows_of(runs[0].low, rows), self.rows_of(runs[0].high, rows));
+        let all = runs.map(|run| match self.plan.passes[run.pass as usize].activation {
+            Activation::F16(prepared) => &self.ready(prepared).halves,
+            _ => unreachable!("only fp16 passes are shared"),
+        });
+        let mut sums = [0.0; 192];
+        Halves::rows_of(&all, low, high, &mut sums[..3 * rows]);
+        for (run, sums) in runs.iter().zip(sums.chunks(rows)) {
+            let dst = self.plan.passes[run.pass as usize].dst;
+            for (row, sum) in sums.iter().enumerate().take(rows) {
+                self.put(dst, usize::from(run.output) + row * usize::from(run.step), sum.to_bits());
+            }
+        }
+    }
+
+    fn rows(&self, run: &Run<At>) {
         let pass = self.plan.passes[run.pass as usize];
         let (lanes, rows) = (self.plan.lanes, usize::from(run.rows));
         let distinct = if run.same { 1 } else { rows };

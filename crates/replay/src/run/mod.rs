@@ -104,7 +104,7 @@ impl Job {
     fn task(&self, task: Task, scratch: &mut Scratch) {
         match task {
             Task::Ops(span) => self.ops(&self.plan.ops[span.range()], scratch),
-            Task::Runs(span) => self.plan.runs[span.range()].iter().for_each(|run| self.rows(run)),
+            Task::Runs(span) => self.runs(&self.plan.runs[span.range()]),
             Task::Columns { columns, lane, lanes } => {
                 self.columns(&self.plan.columns[columns as usize], usize::from(lane), usize::from(lanes), scratch);
             }
