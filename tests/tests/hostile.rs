@@ -164,7 +164,8 @@ fn long_texts_take_no_time_that_matters() {
         (target.read)(text.as_bytes());
         let seconds = begin.elapsed().as_secs_f64();
         println!("{what}: {} bytes in {seconds:.3} s", text.len());
-        assert!(seconds < 10.0, "{what}");
+        // Two orders of magnitude above what it takes, and below what a search through all lines for each line took.
+        assert!(seconds < 60.0, "{what}");
     }
 }
 

@@ -90,6 +90,9 @@ fn a_compiled_file_gives_the_tokens_of_its_folder() {
     ] {
         let refused = lpu(&["generate", &file, "--tokens", "1", option, value]);
         assert_eq!(refused.status.code(), Some(1), "{option}");
+        if option != "--max-tokens" {
+            assert_eq!(lpu(&["inspect", "sram", &file, option, value]).status.code(), Some(1), "{option}");
+        }
         assert!(String::from_utf8_lossy(&refused.stderr).contains(reason), "{option}");
     }
     let agreeing = ["--dtype", "w8a8", "--context", "16", "--chip", "tsp-v1"];

@@ -49,12 +49,14 @@ impl Inspect {
         if is_program {
             let container = files::program(file.expect("a program has a path"))?.container;
             let chip = files::chip_of(&container, self.target.chip.as_deref())?;
+            if self.target.dtype.is_some() || self.target.context.is_some() {
+                agrees(&self.target, &Host::parse(&container.host)?)?;
+            }
             if matches!(self.step, Step::Dispatches | Step::Sram) {
                 return show(self.step, &container.programs, &chip, &mut out);
             }
             // The rest follows from the config that the file carries.
             let host = Host::parse(&container.host)?;
-            agrees(&self.target, &host)?;
             let checkpoint = Checkpoint::from_config(host.config.to_json().as_bytes())?.with_name(&host.name);
             let options = Options { precision: host.precision, context: host.context };
             return self.model(&checkpoint, &chip, &options, &mut out);
