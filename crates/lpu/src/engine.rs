@@ -2,7 +2,7 @@
 
 use lpu_chip::System;
 use lpu_emulator::{Machine, MachineError, Observer, RunError};
-use lpu_isa::{ChipId, Image, Program, SliceId, Violation};
+use lpu_isa::{ChipId, Image, Instruction, Program, SliceId, Violation};
 use lpu_replay::{Outline, Replay, ReplayError};
 use memmap2::MmapMut;
 use thiserror::Error;
@@ -49,6 +49,9 @@ pub enum EngineError {
     /// A program that is not legal, in whichever engine.
     #[error("{0}; `lpu check` lists every broken rule with its source line")]
     Fault(Violation),
+    /// A program that was not made ready.
+    #[error("the program was not made ready; call `Engine::ready` before it runs")]
+    NotReady,
     /// Observers see single steps.
     #[error("the fast engine takes no single steps to observe; run on the reference engine")]
     NotStepping,
@@ -84,7 +87,8 @@ pub struct Ran {
     pub fetched: u64,
 }
 
-type Fast = (Replay, Vec<lpu_replay::Prepared>);
+/// Programs are prepared when they first run: a model has one a context bucket.
+type Fast = (Replay, Vec<Option<lpu_replay::Prepared>>);
 type Reference = (Machine, Vec<lpu_emulator::Prepared>);
 
 /// SRAM with programs ready to run on it, in one engine or in both.
@@ -95,22 +99,21 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Loads an image and prepares programs over it.
+    /// Loads an image with programs over it and makes the first of them ready.
     ///
     /// # Errors
     /// [`EngineError`] when image or programs do not fit the chip.
     pub fn new(system: &System, image: &Image<'_>, programs: &[Program], engines: &Engines) -> Result<Self, EngineError> {
         let fast = if engines.fast || engines.verify {
             let replay = Replay::new(system, image, engines.threads())?;
-            let prepared = programs.iter().map(|program| replay.prepare(image, program)).collect::<Result<_, _>>()?;
-            Some((replay, prepared))
+            Some((replay, programs.iter().map(|_| None).collect()))
         } else {
             None
         };
         Self::with(system, image, programs, engines, fast)
     }
 
-    /// Maps a file, from which `image` borrowed, and prepares programs over it.
+    /// [`Engine::new`] over a mapped file, in whose bytes `image` finds the image.
     ///
     /// # Errors
     /// As [`Engine::new`].
@@ -122,11 +125,14 @@ impl Engine {
         programs: &[Program],
         engines: &Engines,
     ) -> Result<Self, EngineError> {
-        if !engines.fast || engines.verify {
+        // What an instruction fetch finds is proven from the image's bytes, which the outline leaves out.
+        let mut items = programs.iter().flat_map(|program| program.queues.iter().flat_map(|queues| queues.values()).flatten());
+        let fetches = items.any(|item| matches!(item.instruction, Instruction::Ifetch { .. }));
+        if !engines.fast || engines.verify || fetches {
             return Self::new(system, &image(&file), programs, engines);
         }
         let replay = Replay::mapped(system, outline, file, engines.threads())?;
-        let prepared = programs.iter().map(|program| replay.prepare(outline.image(), program)).collect::<Result<_, _>>()?;
+        let prepared = programs.iter().map(|_| None).collect();
         Self::with(system, outline.image(), programs, engines, Some((replay, prepared)))
     }
 
@@ -138,7 +144,24 @@ impl Engine {
         } else {
             None
         };
-        Ok(Self { system: system.clone(), fast, reference })
+        let mut engine = Self { system: system.clone(), fast, reference };
+        if let Some(first) = programs.first() {
+            engine.ready(0, image, first)?;
+        }
+        Ok(engine)
+    }
+
+    /// Proves program number `index` legal and makes its plan, if that has not been done.
+    ///
+    /// # Errors
+    /// [`EngineError`] when the program does not fit the chip, or is one that the fast engine does not replay.
+    pub fn ready(&mut self, index: usize, image: &Image<'_>, program: &Program) -> Result<(), EngineError> {
+        if let Some((replay, prepared)) = &mut self.fast
+            && prepared[index].is_none()
+        {
+            prepared[index] = Some(replay.prepare(image, program)?);
+        }
+        Ok(())
     }
 
     /// Threads that run programs.
@@ -189,7 +212,8 @@ impl Engine {
     /// [`EngineError::Fault`] with the first fault; [`EngineError::Differ`] when both engines run and differ.
     pub fn run(&mut self, index: usize) -> Result<Ran, EngineError> {
         let fast = self.fast.as_mut().map(|(replay, prepared)| {
-            let run = replay.run(&prepared[index])?;
+            let prepared = prepared[index].as_ref().ok_or(EngineError::NotReady)?;
+            let run = replay.run(prepared)?;
             Ok::<_, EngineError>(Ran { cycles: run.cycles, fetched: run.fetched })
         });
         let reference = self.reference.as_mut().map(|(machine, prepared)| {

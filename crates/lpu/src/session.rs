@@ -89,8 +89,8 @@ pub struct Session {
 enum Source {
     /// Memory.
     Image(Image<'static>),
-    /// A mapped file of this hash.
-    File([u8; 32]),
+    /// A mapped file: its hash, and its extents without their bytes.
+    File([u8; 32], Image<'static>),
 }
 
 impl Session {
@@ -131,7 +131,7 @@ impl Session {
         made_for(file.chip(), chip)?;
         let (shared, section) = file.host();
         let host = Host::mapped(&shared, section)?;
-        let source = Source::File(file.hash());
+        let source = Source::File(file.hash(), file.outline.image().clone());
         let ProgramFile { private, outline, programs, .. } = file;
         let engine = Engine::mapped(&System::single(chip), &outline, private, crate::file::image, &programs, engines)?;
         let buckets = buckets(&host, &programs)?;
@@ -185,7 +185,7 @@ impl Session {
     pub fn container(&self) -> Option<Container<'_>> {
         match &self.source {
             Source::Image(image) => Some(self.content(image)),
-            Source::File(_) => None,
+            Source::File(..) => None,
         }
     }
 
@@ -201,7 +201,7 @@ impl Session {
     pub fn program_hash(&self) -> Result<[u8; 32], SessionError> {
         match &self.source {
             Source::Image(image) => Ok(self.content(image).program_hash()?),
-            Source::File(hash) => Ok(*hash),
+            Source::File(hash, _) => Ok(*hash),
         }
     }
 
@@ -236,6 +236,8 @@ impl Session {
         let row = self.host.embedding_row(token).ok_or(SessionError::NoToken { token, last: vocab - 1 })?;
         let bucket = self.bucket(self.position);
         let program = &self.programs[bucket];
+        let (Source::Image(image) | Source::File(_, image)) = &self.source;
+        self.engine.ready(bucket, image, program)?;
         let mut inputs = host::inputs(&self.host.config, self.chip.lanes(), context, self.position, &row);
         if let Some(positions) = self.host.config.learned_positions {
             let row = self.host.position_row(self.position).ok_or(SessionError::NoPosition { positions })?;
