@@ -75,6 +75,9 @@ fn messages() {
             ".queue mem.e0\n  read 1, x3",
             "line 4, column 11: operand 2 of `read` is a stream such as e0 or w31, found `x3`; write `read word, dst`",
         ),
+        (".queue mem.e0\nREAD 1, e0", "line 4, column 1: unknown mnemonic `READ`; did you mean `read`?"),
+        (".queue mem.e0\n# waits", "line 4, column 1: unknown mnemonic `#`; a comment starts with `;`"),
+        ("// a kernel", "line 3, column 1: an instruction stands outside a queue; a comment starts with `;`"),
         (".queue mem.e0\nread 1", "line 4, column 1: `read` takes 2 operands, found 1; write `read word, dst`"),
         (
             ".queue vxm.0\nread 1, e0",

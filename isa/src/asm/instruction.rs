@@ -25,7 +25,8 @@ struct Parsed {
 /// Takes one instruction line into the open queue.
 pub(super) fn line(text: &mut Text<'_>, line: &Line<'_>, errors: &mut Vec<AsmError>) {
     let (Open::Queue(chip, name), Some(program)) = (text.open, text.programs.last()) else {
-        let help = "start a queue with `.queue mem.e0` first";
+        let comment = line.text.trim().starts_with(['#', '/']);
+        let help = if comment { "a comment starts with `;`" } else { "start a queue with `.queue mem.e0` first" };
         errors.push(AsmError::new(line.span(line.text.trim()), "an instruction stands outside a queue", help));
         return;
     };
@@ -91,7 +92,10 @@ fn parse_line(line: &Line<'_>, mut rest: &str, scope: Scope<'_>, errors: &mut Ve
     let span = line.span(mnemonic);
     let Some(row) = TableRow::by_mnemonic(mnemonic) else {
         let known = TABLE.iter().map(|row| row.mnemonic);
-        let help = suggestion(mnemonic, known, "the instructions are listed in docs/isa.md");
+        let help = match mnemonic.starts_with(['#', '/']) {
+            true => "a comment starts with `;`".to_owned(),
+            false => suggestion(mnemonic, known, "the instructions are listed in docs/isa.md"),
+        };
         errors.push(AsmError::new(span, format!("unknown mnemonic `{mnemonic}`"), help));
         return Parsed { at, item: None };
     };
