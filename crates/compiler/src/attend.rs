@@ -17,6 +17,8 @@ pub(crate) struct Append {
     pub(crate) entry: [Rows; 2],
     pub(crate) addresses: Vec<Parked>,
     pub(crate) window: WindowBits,
+    /// Cycles that rows which are wanted earlier may come later and still go first.
+    pub(crate) patience: u64,
 }
 
 /// Scores of queries against one tile of tokens: first halves pass in the east, second halves in the west, and the two meet in

@@ -213,7 +213,8 @@ impl<'a> Engine<'a> {
             free.max(ready + self.scheduler.delay(DelayClass::MemRead) + edge)
         };
         match &task.work {
-            Work::Chain(_) | Work::Append(_) => ready,
+            Work::Chain(_) => ready,
+            Work::Append(append) => ready + append.patience,
             Work::Tile(tile) => on_planes(&[tile.set]),
             Work::Scores(_) => on_planes(&Scores::sets()),
             Work::Mix(mix) => on_planes(&[mix.set]),
@@ -320,8 +321,10 @@ impl<'a> Engine<'a> {
     }
 
     /// Earliest cycle in which a vector can be at the VXM.
-    pub(crate) fn at_vxm(&self, ready: u64) -> u64 {
-        (ready + 1).max(4) + self.scheduler.delay(DelayClass::MemRead)
+    pub(crate) fn at_vxm(&self, place: &Parked) -> u64 {
+        let read = self.scheduler.delay(DelayClass::MemRead);
+        let hops = |quad: u8| u64::from(self.scheduler.chip.slice_position(place.slice(quad, 0)).unsigned_abs());
+        place.quads.iter().map(|&quad| place.readable(quad) + read + hops(quad)).min().unwrap_or(0)
     }
 
     fn put_chain(&mut self, task: &Task, chain: &Chain) -> Result<Delay, CompileError> {
@@ -332,8 +335,8 @@ impl<'a> Engine<'a> {
         for round in 0..ROUNDS {
             let spaced = if round < 4 { None } else { Some(chain.spaced(round - 2)) };
             let chain = spaced.as_ref().unwrap_or(chain);
-            let at_vxm = |(index, input): (usize, &Parked)| self.at_vxm(input.ready).saturating_sub(chain.first_use(index));
-            let from = inputs.iter().enumerate().map(at_vxm).max().unwrap_or(0).max(self.at_vxm(0));
+            let at_vxm = |(index, input): (usize, &Parked)| self.at_vxm(input).saturating_sub(chain.first_use(index));
+            let from = inputs.iter().enumerate().map(at_vxm).max().unwrap_or(0).max(self.scheduler.delay(DelayClass::MemRead) + 4);
             // Words are taken from the banks in turn, so one left out on a side moves all results there to the other bank.
             let sides = Hemisphere::BOTH.into_iter().enumerate().filter(|(bit, _)| round >> bit & 1 == 1);
             let skipped: Vec<Parked> = sides.filter_map(|(_, side)| self.vectors.scratch(4, side).ok()).collect();

@@ -338,7 +338,9 @@ pub(crate) fn result_after(scheduler: &Scheduler<'_>, result: Result32) -> u64 {
 
 /// Earliest dispatch of a pass of this activation.
 pub(crate) fn pass_from(scheduler: &Scheduler<'_>, side: Hemisphere, activation: &Parked) -> u64 {
-    activation.ready + scheduler.delay(DelayClass::MemRead) + u64::from(scheduler.chip.mxm_position(side).unsigned_abs()) - 2
+    let hops = u64::from(scheduler.chip.mxm_position(side).unsigned_abs());
+    let read = activation.ready + scheduler.delay(DelayClass::MemRead) + hops - 2;
+    activation.passing.map_or(read, |passing| read.min(passing.cycle + hops))
 }
 
 /// Takes a pass at `at` through every passing plane of the set, with one result each. `route` takes the streams of a result

@@ -8,7 +8,7 @@ use lpu_isa::{DelayClass, Direction, Instruction, Queue, SliceId, Stream, Word};
 
 use crate::error::CompileError;
 use crate::tables::Tables;
-use crate::vectors::Parked;
+use crate::vectors::{Parked, Passing};
 
 /// Cycles searched for a block before giving up.
 pub(crate) const SEARCH: u64 = 1 << 20;
@@ -90,13 +90,16 @@ impl<'a> Scheduler<'a> {
 
     /// Reads a parked vector so that it arrives at position `to` in cycle `at`.
     pub(crate) fn fetch(&mut self, value: &Parked, to: i32, at: u64) -> Option<Stream> {
+        if let Some(stream) = self.catch(value, to, at) {
+            return Some(stream);
+        }
         let delay = self.delay(DelayClass::MemRead);
         for &quad in value.quads {
             let mark = self.tables.mark();
             let reads = (0..value.bytes).all(|byte| {
                 let slice = value.slice(quad, byte);
                 let hops = u64::from(self.chip.slice_position(slice).abs_diff(to));
-                let issue = at.checked_sub(hops + delay).filter(|&issue| issue >= value.ready);
+                let issue = at.checked_sub(hops + delay).filter(|&issue| issue >= value.readable(quad));
                 issue.is_some_and(|issue| self.tables.read(slice, issue, value.word))
             });
             if !reads {
@@ -114,6 +117,21 @@ impl<'a> Scheduler<'a> {
             }
             self.tables.undo(mark);
         }
+        None
+    }
+
+    /// Takes a vector at position `to` in cycle `at` while it still flows outward behind the slices that it is written into.
+    fn catch(&mut self, value: &Parked, to: i32, at: u64) -> Option<Stream> {
+        let Passing { stream, cycle, taken } = value.passing?;
+        if at != cycle + u64::from(to.unsigned_abs()) || to.signum() != taken.signum() || to.abs() <= taken.abs() {
+            return None;
+        }
+        let mark = self.tables.mark();
+        let from = cycle + u64::from(taken.unsigned_abs());
+        if (0..value.bytes).all(|byte| self.tables.segment(stream.plus(byte), from, taken, to)) {
+            return Some(stream);
+        }
+        self.tables.undo(mark);
         None
     }
 
@@ -158,6 +176,12 @@ impl<'a> Scheduler<'a> {
             self.emit(slice.queue(), issue, Instruction::Write { word: Word(value.word), src: stream.plus(byte) });
         }
         value.ready = at + u64::from(farthest.abs_diff(from)) + delay + 1;
+        let landed = |quad: u8| {
+            let last = (0..value.bytes).map(|byte| self.chip.slice_position(value.slice(quad, byte)).abs_diff(from)).max();
+            at + u64::from(last.unwrap_or(0)) + delay + 1
+        };
+        value.by_quad = (value.quads.len() == 2).then(|| [0, 1].map(landed));
+        value.passing = (from == 0).then_some(Passing { stream, cycle: at, taken: farthest });
         Some(stream)
     }
 

@@ -162,7 +162,7 @@ impl Engine<'_> {
         let at = match ending {
             Ending::Fused(places) => {
                 let inputs: Vec<Parked> = finish.inputs.iter().map(|&input| self.place(input)).collect();
-                let ready: Vec<u64> = inputs.iter().map(|input| self.at_vxm(input.ready)).collect();
+                let ready: Vec<u64> = inputs.iter().map(|input| self.at_vxm(input)).collect();
                 let operands: Vec<&Parked> = inputs.iter().collect();
                 let found = self.scheduler.place_within(from, 64, |scheduler, at| {
                     let mut places = places.clone();
@@ -230,8 +230,9 @@ impl Engine<'_> {
         let hops = u64::from(self.scheduler.chip.mxm_position(set.side).unsigned_abs());
         let arrival = from + result_after(&self.scheduler, result) + hops;
         let finish = &self.jobs[job].finish;
-        let ready: Option<Vec<u64>> = finish.inputs.iter().map(|&input| self.ready(input)).collect();
-        let offsets = ready.map(|ready| ready.iter().map(|&ready| self.at_vxm(ready).saturating_sub(arrival)).collect::<Vec<_>>());
+        let made = finish.inputs.iter().all(|&input| self.ready(input).is_some());
+        let offset = |&input: &Slot| self.at_vxm(&self.place(input)).saturating_sub(arrival);
+        let offsets: Option<Vec<u64>> = made.then(|| finish.inputs.iter().map(offset).collect());
         let fits = |offsets: &Vec<u64>| offsets.iter().all(|&offset| offset <= PATIENCE) && finish.chain.can_wait(offsets);
         if offsets.as_ref().is_some_and(fits) {
             let outputs = self.jobs[job].finish.outputs.clone();

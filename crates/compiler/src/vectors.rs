@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use lpu_chip::Chip;
-use lpu_isa::{ChipId, Extent, Fill, Format, Hemisphere, Region, RegionKind, SliceId, WordRun};
+use lpu_isa::{ChipId, Extent, Fill, Format, Hemisphere, Region, RegionKind, SliceId, Stream, WordRun};
 
 use crate::error::CompileError;
 
@@ -35,9 +35,28 @@ pub(crate) struct Parked {
     pub(crate) quads: &'static [u8],
     /// First cycle in which it may be read; of a place not yet filled, the first in which it may be written.
     pub(crate) ready: u64,
+    /// The same by quad, where the copies are not written in one cycle.
+    pub(crate) by_quad: Option<[u64; 2]>,
+    /// Where it came by on its way from the VXM into memory: who is there in time may take it without a read.
+    pub(crate) passing: Option<Passing>,
+}
+
+/// A group of streams from the VXM outward.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Passing {
+    pub(crate) stream: Stream,
+    /// Cycle in which it leaves the VXM.
+    pub(crate) cycle: u64,
+    /// Position up to which the streams are taken already.
+    pub(crate) taken: i32,
 }
 
 impl Parked {
+    /// First cycle in which the copy in a quad may be read.
+    pub(crate) fn readable(&self, quad: u8) -> u64 {
+        self.by_quad.map_or(self.ready, |ready| ready[usize::from(quad)])
+    }
+
     pub(crate) fn slice(&self, quad: u8, byte: u8) -> SliceId {
         SliceId { side: self.side, index: u16::from(4 * quad + (byte + self.turn) % 4) }
     }
@@ -135,7 +154,7 @@ impl Vectors {
     /// Where a constant lies.
     pub(crate) fn constant_place(&self, constant: usize) -> Parked {
         let Constant { side, word, quad, .. } = self.constants[constant];
-        Parked { bytes: 4, side, word, turn: 0, quads: if quad == 0 { NEAR } else { FAR }, ready: 0 }
+        Parked { bytes: 4, side, word, turn: 0, quads: if quad == 0 { NEAR } else { FAR }, ready: 0, by_quad: None, passing: None }
     }
 
     /// A named input of `vectors` vectors in one quad of a side.
@@ -148,7 +167,7 @@ impl Vectors {
         lanes: usize,
     ) -> Vec<Parked> {
         let quads = if quad == 0 { NEAR } else { FAR };
-        let place = |word| Parked { bytes: format.bytes(), side, word, turn, quads, ready: 0 };
+        let place = |word| Parked { bytes: format.bytes(), side, word, turn, quads, ready: 0, by_quad: None, passing: None };
         let places: Vec<Parked> = (0..vectors).map(|_| place(self.take(side))).collect();
         self.region(name, RegionKind::Input, format, lanes, &places);
         places
@@ -193,7 +212,7 @@ impl Vectors {
             2 => self.turn % 2 * 2,
             _ => 0,
         } as u8;
-        Ok(Parked { bytes, side, word, turn, quads: BOTH, ready })
+        Ok(Parked { bytes, side, word, turn, quads: BOTH, ready, by_quad: None, passing: None })
     }
 
     /// A place of two bytes in the outermost quad of a side, kept for good.
@@ -202,7 +221,7 @@ impl Vectors {
         *next += 1;
         let word = *next - 1;
         let quads = &QUADS[usize::from(self.last_quad)..=usize::from(self.last_quad)];
-        Parked { bytes: 2, side, word: self.word(word), turn: 2, quads, ready: 0 }
+        Parked { bytes: 2, side, word: self.word(word), turn: 2, quads, ready: 0, by_quad: None, passing: None }
     }
 
     /// Gives back a place that was not used; one in the outermost quad stays what it is.

@@ -137,7 +137,7 @@ impl Lowering<'_> {
     fn append(&mut self, class: u64, row: Slot, side: Hemisphere, entry: &[Rows; 2]) -> Slot {
         let slot = self.engine.slot();
         let addresses = self.plan.inputs.addresses[index(side)].clone();
-        let work = Work::Append(Append { entry: *entry, addresses, window: self.plan.window });
+        let work = Work::Append(Append { entry: *entry, addresses, window: self.plan.window, patience: 24 * class });
         let rank = self.rank(class, 0, 1);
         let outputs = vec![Out { slot, bytes: 0, side }];
         self.engine.task(Task { node: self.node, what: "a key-value row", rank, inputs: vec![row], outputs, work });

@@ -118,7 +118,7 @@ impl Lowering<'_> {
     }
 
     fn job(&mut self, maker: Maker, tiles: usize) -> usize {
-        let Maker { chain, inputs, outputs } = maker;
+        let Maker { chain, inputs, outputs, .. } = maker;
         for &input in &inputs {
             self.engine.hold(input);
         }

@@ -17,11 +17,13 @@ pub(super) struct Maker {
     pub(super) chain: Chain,
     pub(super) inputs: Vec<Slot>,
     pub(super) outputs: Vec<Out>,
+    turn: usize,
 }
 
 impl Maker {
-    pub(super) fn new(chain: Chain) -> Self {
-        Self { chain, inputs: Vec::new(), outputs: Vec::new() }
+    /// A maker whose first output goes to the east for an even `turn`, else to the west.
+    pub(super) fn new(chain: Chain, turn: usize) -> Self {
+        Self { chain, inputs: Vec::new(), outputs: Vec::new(), turn }
     }
 
     /// The feed of a slot.
@@ -40,7 +42,7 @@ impl Maker {
 
     /// Adds an operation and parks its result in `slot`.
     pub(super) fn park(&mut self, op: Op, sources: &[Feed], slot: Slot, side: Option<Hemisphere>) -> Feed {
-        let side = side.unwrap_or(Hemisphere::BOTH[self.outputs.len() % 2]);
+        let side = side.unwrap_or(Hemisphere::BOTH[(self.turn + self.outputs.len()) % 2]);
         self.outputs.push(Out { slot, bytes: op.result_bytes(), side });
         Feed::Node(self.chain.park(op, sources, self.outputs.len() - 1, side))
     }

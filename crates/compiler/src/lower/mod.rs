@@ -68,6 +68,8 @@ pub(crate) struct Lowering<'a> {
     masks: BTreeMap<String, Vec<Slot>>,
     /// Tokens that the program attends to.
     tokens: usize,
+    /// Makers so far.
+    turn: usize,
     /// Node being lowered.
     node: usize,
     /// Number of each node's block.
@@ -107,6 +109,7 @@ pub(crate) fn lower(plan: &Plan, chip: &Chip, precision: Precision, tokens: usiz
         rotary: <[Slot; 2]>::try_from(rotary).unwrap_or([nothing; 2]),
         masks,
         tokens,
+        turn: 0,
         node: 0,
         blocks,
         engine,
@@ -206,15 +209,16 @@ impl Lowering<'_> {
 
     /// Adds a chain as a task of its own with this rank.
     fn ranked_chain(&mut self, what: &'static str, maker: Maker, rank: u64) {
-        let Maker { chain, inputs, outputs } = maker;
+        let Maker { chain, inputs, outputs, .. } = maker;
         if outputs.is_empty() {
             return;
         }
         self.engine.task(Task { node: self.node, what, rank, inputs, outputs, work: Work::Chain(chain) });
     }
 
-    fn maker(&self) -> Maker {
-        Maker::new(Chain::new(self.chip))
+    fn maker(&mut self) -> Maker {
+        self.turn += 1;
+        Maker::new(Chain::new(self.chip), self.turn)
     }
 
     /// Makes the forms of the graph's inputs that stand in memory.
