@@ -73,6 +73,14 @@ fn cycles_without_weights_are_those_with_weights() {
 }
 
 #[test]
+fn compiling_twice_gives_the_same_file() {
+    for precision in [Precision::F16, Precision::W8A8, Precision::W8A16] {
+        let file = || session("gqa", precision).container().unwrap().to_bytes().unwrap();
+        assert!(file() == file(), "{}", precision.name());
+    }
+}
+
+#[test]
 fn compile_disasm_asm_gives_the_identical_file() {
     let session = session("gqa", Precision::W8A8);
     let container = session.container().unwrap();
