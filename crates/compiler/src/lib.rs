@@ -80,6 +80,9 @@ pub struct Compiled {
     pub programs: Vec<Program>,
     /// For each program, what no schedule of this graph on this chip can beat.
     pub bounds: Vec<Bound>,
+    /// For each program of a model with experts: cycles that it would take if the choice of experts were known beforehand, so that
+    /// their weights could be loaded like any others. The difference is what choosing on the chip costs.
+    pub oracles: Vec<Option<u64>>,
     /// Where everything lies.
     pub placement: Placement,
     /// For each program, what was scheduled when and why.
@@ -139,11 +142,17 @@ pub fn compile_graph(checkpoint: &Checkpoint, graph: Graph, chip: &Chip, options
         image: Image { vector_bytes: chip.lanes() as u32, extents: plan.vectors.extents() },
         programs: Vec::new(),
         bounds: Vec::new(),
+        oracles: Vec::new(),
         placement: Placement { lines: plan.lines(), used_bytes: 0 },
         records: Vec::new(),
     };
     for tokens in buckets(plan.context) {
-        let lowered = lower::lower(&plan, chip, options.precision, tokens)?;
+        let oracle = match plan.experts.is_empty() {
+            true => None,
+            false => Some(cycles(chip, lower::lower(&plan, chip, options.precision, tokens, true)?.issues.values().flatten())),
+        };
+        compiled.oracles.push(oracle);
+        let lowered = lower::lower(&plan, chip, options.precision, tokens, false)?;
         let cycles = cycles(chip, lowered.issues.values().flatten());
         let queues = lowered.issues.into_iter().map(|(queue, issues)| (queue, compress(&issues))).collect();
         let mut regions = lowered.regions;

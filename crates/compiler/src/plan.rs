@@ -144,7 +144,9 @@ fn needs(
                 needs.experts = true;
                 needs.constants += tiles(node.output);
                 if choice == 0 {
-                    let rows: u64 = layouts[&node.output].tiles.iter().map(|tile| tile.len().next_multiple_of(16) as u64).sum();
+                    // Every tile takes the words of the largest.
+                    let rows = layouts[&node.output].tiles.iter().map(|tile| tile.len().next_multiple_of(16) as u64);
+                    let rows = rows.max().unwrap_or(0) * tiles(node.output);
                     let bytes = if precision == Precision::F16 { 2 } else { 1 };
                     needs.weight_rows += tiles(node.inputs[0]) * rows * bytes * weights.shape(weight)[0] as u64;
                 }

@@ -30,6 +30,8 @@ struct Header {
     precision: String,
     context: usize,
     lower_bounds: Vec<u64>,
+    #[serde(default)]
+    oracles: Vec<Option<u64>>,
     config: String,
     tokenizer_bytes: usize,
 }
@@ -44,6 +46,8 @@ pub struct Host {
     pub context: usize,
     /// For each program, cycles that no schedule can beat.
     pub lower_bounds: Vec<u64>,
+    /// For each program, cycles with a choice of experts that is known beforehand; see [`lpu_compiler::Compiled::oracles`].
+    pub oracles: Vec<Option<u64>>,
     /// The model's config.
     pub config: Config,
     /// `tokenizer.json`, if there is one.
@@ -72,7 +76,13 @@ impl Host {
     ///
     /// # Errors
     /// [`ModelError`] when a row cannot be read.
-    pub fn new(checkpoint: &Checkpoint, precision: Precision, context: usize, lower_bounds: Vec<u64>) -> Result<Self, ModelError> {
+    pub fn new(
+        checkpoint: &Checkpoint,
+        precision: Precision,
+        context: usize,
+        lower_bounds: Vec<u64>,
+        oracles: Vec<Option<u64>>,
+    ) -> Result<Self, ModelError> {
         let config = checkpoint.config.clone();
         let mut rows = Vec::with_capacity((config.vocab + config.learned_positions.unwrap_or(0)) * config.hidden * 4);
         let mut row = vec![0.0f32; config.hidden];
@@ -86,7 +96,7 @@ impl Host {
         }
         let tokenizer = checkpoint.tokenizer_json().map(<[u8]>::to_vec);
         let rows = Rows::Owned(rows);
-        Ok(Self { name: checkpoint.name().to_owned(), precision, context, lower_bounds, config, tokenizer, rows })
+        Ok(Self { name: checkpoint.name().to_owned(), precision, context, lower_bounds, oracles, config, tokenizer, rows })
     }
 
     /// The raw embedding row of a token; nothing where there is no such token.
@@ -123,6 +133,7 @@ impl Host {
             precision: self.precision.name().into(),
             context: self.context,
             lower_bounds: self.lower_bounds.clone(),
+            oracles: self.oracles.clone(),
             config: self.config.to_json(),
             tokenizer_bytes: tokenizer.len(),
         };
@@ -169,6 +180,7 @@ impl Host {
             name: header.name,
             context: header.context,
             lower_bounds: header.lower_bounds,
+            oracles: header.oracles,
             config,
             tokenizer: (!tokenizer.is_empty()).then(|| tokenizer.to_vec()),
             rows: keep(rows),

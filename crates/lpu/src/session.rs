@@ -107,9 +107,9 @@ impl Session {
     /// # Errors
     /// As [`Session::compile`].
     pub fn compile_for(checkpoint: Checkpoint, chip: &Chip, options: &Options, engines: &Engines) -> Result<Self, SessionError> {
-        let Compiled { image, programs, bounds, .. } = compile(&checkpoint, chip, options)?;
+        let Compiled { image, programs, bounds, oracles, .. } = compile(&checkpoint, chip, options)?;
         let bounds = bounds.iter().map(Bound::cycles).collect();
-        let host = Host::new(&checkpoint, options.precision, options.context, bounds)?;
+        let host = Host::new(&checkpoint, options.precision, options.context, bounds, oracles)?;
         Self::new(host, chip, image, programs, engines)
     }
 

@@ -66,6 +66,19 @@ fn learned_positions_are_fed_from_folder_and_file_and_end() {
 }
 
 #[test]
+fn what_choosing_experts_on_the_chip_costs_is_reported_by_folder_and_file() {
+    let file = scratch("experts").join("mixtral.lpb").display().to_string();
+    let model = root("tests/checkpoints/mixtral");
+    let compiled = json(&lpu(&["compile", &model, "-o", &file, "--context", "16", "--json"]));
+    let loaded = json(&lpu(&["generate", &file, "--tokens", "5,6", "--max-tokens", "3", "--json"]));
+    let (cycles, oracle) = (&compiled["cycles"]["per_token"][0], &compiled["cycles"]["oracle"]);
+    assert!(oracle.as_u64().unwrap() > 0 && oracle.as_u64() <= cycles.as_u64(), "{oracle} {cycles}");
+    assert_eq!((oracle, cycles), (&loaded["cycles"]["oracle"], &loaded["cycles"]["per_token"][0]));
+    let table = String::from_utf8(lpu(&["compile", &model, "--timing-only", "--context", "16"]).stdout).unwrap();
+    assert!(table.contains("choosing on the chip costs"), "{table}");
+}
+
+#[test]
 fn a_compiled_file_gives_the_tokens_of_its_folder() {
     let folder = scratch("compiled");
     let file = folder.join("gqa.lpb").display().to_string();

@@ -74,6 +74,8 @@ pub struct Latency {
     pub cycles: u64,
     /// Cycles that no schedule can beat.
     pub lower_bound: u64,
+    /// Cycles if the choice of experts were known beforehand, in a model with experts.
+    pub oracle: Option<u64>,
     /// The chip's clock.
     pub clock_mhz: u32,
     /// Busy shares.
@@ -106,7 +108,7 @@ impl Latency {
     pub fn table(&self) -> String {
         let u = &self.utilization;
         let percent = |share: f64| format!("{:.1} %", 100.0 * share);
-        let rows = [
+        let mut rows = vec![
             ("cycles a token", self.cycles.to_string()),
             ("microseconds a token", format!("{:.2} at {} MHz", self.microseconds(), self.clock_mhz)),
             ("tokens a second", format!("{:.0}", self.tokens_per_second())),
@@ -125,6 +127,11 @@ impl Latency {
             ),
             ("SRAM", format!("{:.1} of {:.1} MiB", self.sram.0 as f64 / 1048576.0, self.sram.1 as f64 / 1048576.0)),
         ];
+        if let Some(oracle) = self.oracle {
+            let cost = 100.0 * (self.cycles as f64 / oracle.max(1) as f64 - 1.0);
+            let text = format!("{oracle} cycles if the choice of experts were known beforehand; choosing on the chip costs {cost:.1} %");
+            rows.insert(4, ("oracle", text));
+        }
         rows.iter().map(|(name, value)| format!("{name:<22}{value}\n")).collect()
     }
 }
@@ -145,11 +152,18 @@ mod tests {
 
     #[test]
     fn latency_follows_from_cycles_and_clock() {
-        let latency =
-            Latency { cycles: 9000, lower_bound: 3000, clock_mhz: 900, utilization: Utilization::default(), sram: (1 << 20, 2 << 20) };
+        let latency = Latency {
+            cycles: 9000,
+            lower_bound: 3000,
+            oracle: Some(8000),
+            clock_mhz: 900,
+            utilization: Utilization::default(),
+            sram: (1 << 20, 2 << 20),
+        };
         assert_eq!(latency.microseconds(), 10.0);
         assert_eq!(latency.tokens_per_second(), 100_000.0);
         assert_eq!(latency.ratio(), 3.0);
         assert!(latency.table().contains("1.0 of 2.0 MiB"));
+        assert!(latency.table().contains("8000 cycles if the choice of experts were known beforehand; choosing on the chip costs 12.5 %"));
     }
 }

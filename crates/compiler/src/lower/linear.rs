@@ -127,7 +127,7 @@ impl Lowering<'_> {
     }
 
     /// The tile tasks of all matrices.
-    pub(super) fn tiles(&mut self) {
+    pub(super) fn tiles(&mut self, oracle: bool) {
         let plan = self.plan;
         for unit in &plan.units {
             for tile in unit.tiles.clone() {
@@ -146,7 +146,7 @@ impl Lowering<'_> {
                 let activation = self.activations[&unit.input].sides[index(unit.set.side)][tile];
                 let mut inputs = vec![activation];
                 let choice = match plan.graph.nodes[number].op {
-                    lpu_model::Op::ExpertLinear { choice, .. } => {
+                    lpu_model::Op::ExpertLinear { choice, .. } if !oracle => {
                         let route = plan.graph.nodes[number].inputs[1];
                         inputs.push(self.routes[&route].maps[choice][index(unit.set.side)]);
                         Some(plan.experts[&route].bits)

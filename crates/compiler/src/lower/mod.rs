@@ -84,8 +84,9 @@ pub(crate) struct Lowered {
     pub(crate) records: Vec<Record>,
 }
 
-/// Schedules the whole plan for a context of `tokens`, at most the plan's.
-pub(crate) fn lower(plan: &Plan, chip: &Chip, precision: Precision, tokens: usize) -> Result<Lowered, CompileError> {
+/// Schedules the whole plan for a context of `tokens`, at most the plan's. With `oracle`, as if the choice of experts were known now:
+/// the first ones' weights are read like any others. Nobody runs such a schedule; it says what choosing on the chip costs.
+pub(crate) fn lower(plan: &Plan, chip: &Chip, precision: Precision, tokens: usize, oracle: bool) -> Result<Lowered, CompileError> {
     let mut engine = Engine::new(chip, plan.vectors.clone());
     let rotary: Vec<Slot> = plan.inputs.rotary.iter().map(|place| engine.fixed(place.clone())).collect();
     let mut masks: BTreeMap<String, Vec<Slot>> = BTreeMap::new();
@@ -136,7 +137,7 @@ pub(crate) fn lower(plan: &Plan, chip: &Chip, precision: Precision, tokens: usiz
             _ => return Err(CompileError::Unsupported { node: node.name.clone(), what: "this operation is not lowered".into() }),
         }
     }
-    lowering.tiles();
+    lowering.tiles(oracle);
     let outputs: Vec<(String, Vec<Slot>)> = plan.graph.outputs.iter().map(|&value| lowering.output(value)).collect();
     let mut engine = lowering.engine;
     engine.run()?;

@@ -152,7 +152,8 @@ impl Generate {
             writer.finish()?;
         }
         let last = session.bucket(session.position().saturating_sub(1));
-        let latency = latency(session.chip(), &session.programs()[last], session.host().lower_bounds[last]);
+        let oracle = session.host().oracles.get(last).copied().flatten();
+        let latency = latency(session.chip(), &session.programs()[last], session.host().lower_bounds[last], oracle);
         if self.json {
             let text = tokenizer.map(|tokenizer| tokenizer.decode(&generated)).transpose()?;
             let host = session.host();
@@ -280,10 +281,11 @@ struct Prepared {
 }
 
 /// The latency of a program on a chip.
-pub(crate) fn latency(chip: &Chip, program: &Program, lower_bound: u64) -> Latency {
+pub(crate) fn latency(chip: &Chip, program: &Program, lower_bound: u64, oracle: Option<u64>) -> Latency {
     Latency {
         cycles: program.cycles,
         lower_bound,
+        oracle,
         clock_mhz: chip.values().clock_mhz,
         utilization: Utilization::new(&counts(chip, program), &units(chip), program.cycles),
         sram: (super::models::used_bytes(program, chip), chip.sram_bytes()),
@@ -303,7 +305,7 @@ pub(crate) struct Subject<'a> {
 /// The keys that `generate` and `compile` share.
 pub(crate) fn object(subject: &Subject<'_>, latency: &Latency, cycles: &[u64]) -> serde_json::Value {
     let hash = subject.hash.map(|hash| hash.iter().map(|byte| format!("{byte:02x}")).collect::<String>());
-    json!({
+    let mut object = json!({
         "model": subject.model,
         "chip": subject.chip,
         "dtype": subject.dtype.name(),
@@ -313,7 +315,11 @@ pub(crate) fn object(subject: &Subject<'_>, latency: &Latency, cycles: &[u64]) -
         "utilization": latency.utilization,
         "sram": { "used_bytes": latency.sram.0, "total_bytes": latency.sram.1 },
         "hash": { "program": hash },
-    })
+    });
+    if let Some(oracle) = latency.oracle {
+        object["cycles"]["oracle"] = json!(oracle);
+    }
+    object
 }
 
 /// The largest resident size of this process, in bytes; 0 where the system does not say.

@@ -67,12 +67,12 @@ impl Compile {
         let bounds: Vec<u64> = compiled.bounds.iter().map(Bound::cycles).collect();
         let cycles: Vec<u64> = compiled.programs.iter().map(|program| program.cycles).collect();
         let last = cycles.len() - 1;
-        let latency = latency(&chip, &compiled.programs[last], bounds[last]);
+        let latency = latency(&chip, &compiled.programs[last], bounds[last], compiled.oracles[last]);
         let mut hash = None;
         if let Some(path) = &self.output {
             let host = match self.part {
                 Some(_) => Vec::new(),
-                None => Host::new(&checkpoint, options.precision, options.context, bounds)?.to_bytes(),
+                None => Host::new(&checkpoint, options.precision, options.context, bounds, compiled.oracles)?.to_bytes(),
             };
             let (image, programs) = (compiled.image, compiled.programs);
             let bytes = Container { chip: chip.reference(), image, programs, host: host.into() }.to_bytes()?;
