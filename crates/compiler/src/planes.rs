@@ -1,16 +1,18 @@
 //! Planes in time: loading tiles, installing them, and passing activations through them.
 
+use std::collections::BTreeMap;
+
 use lpu_chip::Chip;
 use lpu_isa::{
-    Accumulator, DelayClass, Direction, Hemisphere, Instruction, LoadFormat, Mode, Orientation, PassFormat, PlanePort, Queue, Row, Stream,
-    Target, WindowBits, Word,
+    Accumulator, DelayClass, Direction, Hemisphere, Instruction, LoadFormat, Mode, Orientation, PassFormat, PlanePort, Queue, Row, SliceId,
+    Stream, Target, WindowBits, Word,
 };
 use smallvec::SmallVec;
 
 use crate::error::CompileError;
 use crate::rows::Rows;
 use crate::scheduler::Scheduler;
-use crate::vectors::{Parked, index};
+use crate::vectors::{Parked, VECTOR_SLICES, index};
 
 /// What stands in the planes of a set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -86,7 +88,12 @@ pub(crate) struct Planes {
     states: Vec<PlaneState>,
     planes_a_side: u16,
     accumulators: u16,
+    maps: Maps,
 }
+
+/// Streams of maps on their way inwards, by the slice and the word that they were read from and the cycle in which they leave it.
+/// Loads that need one at the same time share it.
+type Maps = BTreeMap<(SliceId, u32, u64), Stream>;
 
 /// A tile to load.
 pub(crate) struct Load<'a> {
@@ -103,7 +110,7 @@ impl Planes {
     pub(crate) fn new(chip: &Chip) -> Self {
         let planes_a_side = chip.values().planes_per_side as u16;
         let states = vec![PlaneState::default(); 2 * usize::from(planes_a_side)];
-        Self { states, planes_a_side, accumulators: chip.values().accumulators as u16 }
+        Self { states, planes_a_side, accumulators: chip.values().accumulators as u16, maps: Maps::new() }
     }
 
     fn state(&mut self, side: Hemisphere, plane: u16) -> &mut PlaneState {
@@ -137,7 +144,11 @@ impl Planes {
         let delay = scheduler.delay(DelayClass::MxmInstall);
         let mut landed: SmallVec<[u64; 2]> = SmallVec::new();
         match load.choice {
-            Some((map, bits)) => landed = gathered(scheduler, load, map, bits, self.free(set))?,
+            Some((map, bits)) => {
+                let (found, maps) = gathered(scheduler, load, (map, bits), &self.maps, self.free(set))?;
+                landed = found;
+                self.maps.extend(maps);
+            }
             None => {
                 for (number, part) in load.parts.iter().enumerate() {
                     let from = match set.content {
@@ -220,21 +231,24 @@ fn steps(content: Content, number: u16) -> (usize, usize, LoadFormat) {
 
 /// Loads the rows of all parts, each from an address that is only known on the chip, without a pause; returns the cycles in which the
 /// last of each have landed. The map flows inwards from the outermost slices while the rows flow outwards, so it is read anew in every
-/// cycle of the load, and a little longer.
+/// cycle of the load, and a little longer. Returned besides are the maps that were put on streams.
 fn gathered(
     scheduler: &mut Scheduler<'_>,
     load: &Load<'_>,
-    map: &Parked,
-    bits: WindowBits,
+    (map, bits): (&Parked, WindowBits),
+    maps: &Maps,
     from: u64,
-) -> Result<SmallVec<[u64; 2]>, CompileError> {
+) -> Result<(SmallVec<[u64; 2]>, Maps), CompileError> {
     let chip = scheduler.chip;
     let &Load { set, parts, orientation, .. } = load;
     let edge = chip.mxm_position(set.side);
     let distance = |position: i32| u64::from(position.unsigned_abs());
     let (read, gather) = (scheduler.delay(DelayClass::MemRead), scheduler.delay(DelayClass::MemGather));
     let access = u64::from(chip.values().mem_gather_access);
-    let outer = chip.slice_position(map.slice(map.quads[0], 0));
+    let source = map.slice(map.quads[0], 0);
+    let outer = chip.slice_position(source);
+    // Every map flows as far as any load may want it.
+    let inner = chip.slice_position(SliceId { side: set.side, index: VECTOR_SLICES });
     let places = || parts.iter().flat_map(|part| part.places.iter().map(|&(slice, _)| chip.slice_position(slice)));
     let nearest = places().min_by_key(|&position| distance(position)).expect("a tile has slices");
     let farthest = places().map(distance).max().expect("a tile has slices");
@@ -253,8 +267,15 @@ fn gathered(
         let first = at - lead + 2 * distance(nearest);
         let last = at + most.saturating_sub(1) - lead + 2 * farthest;
         let mut streams = Vec::new();
+        let mut fresh = Maps::new();
         for cycle in first..=last {
-            let stream = scheduler.route(2, cycle, outer, nearest)?;
+            let key = (source, map.word, cycle);
+            if let Some(&stream) = maps.get(&key) {
+                streams.push(stream);
+                continue;
+            }
+            let stream = scheduler.route(2, cycle, outer, inner)?;
+            fresh.insert(key, stream);
             for byte in 0..2 {
                 let slice = map.slice(map.quads[0], byte);
                 if !scheduler.tables.read(slice, cycle - read, map.word) {
@@ -291,7 +312,7 @@ fn gathered(
             }
             landed.push(end + scheduler.delay(DelayClass::MxmLoad));
         }
-        Some(landed)
+        Some((landed, fresh))
     })
 }
 

@@ -219,9 +219,11 @@ impl Vectors {
     pub(crate) fn outermost(&mut self, side: Hemisphere) -> Parked {
         let next = &mut self.outermost[index(side)];
         *next += 1;
-        let word = *next - 1;
+        let number = *next - 1;
+        // By turns in one pair of slices and in the other, so that two can be read at once.
+        let (word, turn) = (number / 2, 2 * (number % 2) as u8);
         let quads = &QUADS[usize::from(self.last_quad)..=usize::from(self.last_quad)];
-        Parked { bytes: 2, side, word: self.word(word), turn: 2, quads, ready: 0, by_quad: None, passing: None }
+        Parked { bytes: 2, side, word: self.word(word), turn, quads, ready: 0, by_quad: None, passing: None }
     }
 
     /// Gives back a place that was not used; one in the outermost quad stays what it is.
