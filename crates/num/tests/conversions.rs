@@ -124,6 +124,8 @@ proptest! {
         let y = i32_to_f32(n);
         // Nearest: no neighbour is closer, and on a tie the significand is even.
         let distance = |y: f32| (f64::from(y) - f64::from(n)).abs();
+        // Far from the integer, neighbours of y are as far as y.
+        prop_assert!(distance(y) <= f64::from(n).abs() / 16_777_216.0);
         for neighbour in [y.next_up(), y.next_down()] {
             prop_assert!(distance(y) < distance(neighbour) || (distance(y) == distance(neighbour) && y.to_bits().is_multiple_of(2)));
         }
@@ -155,6 +157,11 @@ fn named_cases() {
     let to_i32 = [(0.5, 0), (1.5, 2), (-2.5, -2), (-0.0, 0), (2147483648.0, i32::MAX), (f32::NEG_INFINITY, i32::MIN), (f32::NAN, 0)];
     for (x, n) in to_i32 {
         assert_eq!(f32_to_i32(x), n, "{x:e}");
+    }
+    let from_i32 =
+        [(16_777_217, 16_777_216.0), (16_777_219, 16_777_220.0), (i32::MAX, 2_147_483_648.0), (-1, -1.0), (i32::MIN, -2_147_483_648.0)];
+    for (n, x) in from_i32 {
+        assert_eq!(i32_to_f32(n), x, "{n}");
     }
     assert_eq!((f32_to_i8(127.5), f32_to_i8(126.5), f32_to_i8(-128.5), f32_to_i8(-1e9)), (127, 126, -128, -128));
     assert_eq!((f32_to_i16(32767.5), f32_to_i16(f32::INFINITY), f32_to_i16(-32769.0)), (32767, 32767, -32768));
