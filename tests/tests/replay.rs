@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use lpu::isa::{TABLE, Unit, expand};
+use lpu::isa::{TABLE, Unit, assemble, expand};
 use lpu::model::Checkpoint;
 use lpu::{Options, Precision, chip, compiler};
 use lpu_tests::equal::Pair;
@@ -20,10 +20,10 @@ fn compiled_decode_steps_are_equal() {
     let tsp = chip::preset("tsp-v1").unwrap();
     for name in ["plain", "gqa", "odd", "wide", "wide_head", "deep", "qwen3", "gemma2", "gpt2", "gpt_neox", "mixtral"] {
         let checkpoint = Checkpoint::open(&folder(name)).unwrap();
-        for precision in [Precision::F16, Precision::W8A8] {
+        for precision in [Precision::F16, Precision::W8A8, Precision::W8A16] {
             let compiled = compiler::compile(&checkpoint, &tsp, &Options { precision, context: CONTEXT }).unwrap();
             let mut pair = Pair::new(&tsp, &compiled.image, &compiled.programs[0], &[1, 2, 3]);
-            for position in 0..3 {
+            for position in 0..2 {
                 let mut row = vec![0.0; checkpoint.config.hidden];
                 checkpoint.embedding_row(5 + 7 * position as u32, &mut row).unwrap();
                 for (region, bytes) in compiler::host::inputs(&checkpoint.config, tsp.lanes(), CONTEXT, position, &row) {
@@ -37,6 +37,35 @@ fn compiled_decode_steps_are_equal() {
             }
         }
     }
+}
+
+#[test]
+fn kernels_are_equal() {
+    let mut met = 0;
+    let mut files: Vec<PathBuf> = std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/kernels"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "lpu"))
+        .collect();
+    files.sort();
+    for path in files {
+        let source = std::fs::read_to_string(&path).unwrap();
+        let mut by_name = |name: &str| chip::preset(name).ok().map(|chip| (chip.reference(), chip.lanes() as u32));
+        let Ok((container, map)) = assemble(&source, &mut |_| Err("kernels have no image file".into()), &mut by_name) else { continue };
+        let mut program = container.programs[0].clone();
+        let chip = chip::preset(&container.chip.name).unwrap();
+        if !map.cycles_stated(0) {
+            program.cycles = lpu::checker::derived_cycles(&chip, &program);
+        }
+        let mut pair = Pair::new(&chip, &container.image, &program, &[1, 2]);
+        let mut dice = Dice(7);
+        for run in 0..2 {
+            pair.random_inputs(&mut || dice.roll());
+            assert_eq!(pair.run(), Ok(true), "{} run {run}", path.display());
+        }
+        met += 1;
+    }
+    assert!(met >= 2, "{met} kernels");
 }
 
 #[test]
