@@ -7,6 +7,8 @@ use std::sync::Arc;
 
 use lpu_isa::{ChipRef, Container, FormatError, Image, Program};
 use lpu_replay::Outline;
+#[cfg(unix)]
+use memmap2::UncheckedAdvice;
 use memmap2::{Mmap, MmapMut, MmapOptions};
 use thiserror::Error;
 
@@ -62,6 +64,10 @@ impl ProgramFile {
         let start = if container.host.is_empty() { 0 } else { container.host.as_ptr() as usize - private.as_ptr() as usize };
         let host = start..start + container.host.len();
         let Container { chip, programs, .. } = container;
+        // The checksum touched every page. They come back from the page cache when the weights are used; until then planning has the room.
+        // SAFETY: nothing was written to the mapping, so dropping its pages loses nothing; no slice of it is alive.
+        #[cfg(unix)]
+        let _ = unsafe { private.unchecked_advise(UncheckedAdvice::DontNeed) };
         Ok(Self { outline, shared: Arc::new(shared), host, hash, chip, programs, private })
     }
 
