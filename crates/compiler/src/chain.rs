@@ -148,7 +148,8 @@ impl Chain {
             delays: [DelayClass::VxmSimple, DelayClass::VxmSpecial, DelayClass::SxmLocal, DelayClass::SxmAcross]
                 .map(|class| u64::from(chip.delay(class))),
             to_switch: u64::from(chip.sxm_position(Hemisphere::East).unsigned_abs()),
-            switch_units: values.sxm_per_side as usize,
+            // Shifted results of four streams each leave a side together.
+            switch_units: (values.sxm_per_side.min(values.streams / 4)) as usize,
             superlanes: values.superlanes as usize,
             lanes_a_superlane: values.lanes_per_superlane as usize,
         }

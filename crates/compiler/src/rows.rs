@@ -113,7 +113,7 @@ impl WeightSlices {
         let needed = rows * word_bytes;
         if needed > available {
             let advice = if format == "f16" {
-                format!("w8a8 and w8a16 take about {} bytes", needed / 2)
+                format!("the formats w8a8 and w8a16 take about {} bytes", needed / 2)
             } else {
                 format!("cut the model over {} chips or describe a larger one", needed.div_ceil(available))
             };
@@ -130,7 +130,8 @@ impl WeightSlices {
             let bytes = |words: u64| words.saturating_mul(64 * word_bytes);
             return Err(CompileError::ContextTooLarge {
                 context: cache.context,
-                needed: bytes(used.min(u64::from(u32::MAX))),
+                // An entry that no bank holds still has its number of words.
+                needed: bytes(if used == u64::MAX { u64::from(most) * u64::from(entry) } else { used }),
                 available: bytes(left),
                 fits,
             });
