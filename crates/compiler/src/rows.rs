@@ -91,7 +91,7 @@ fn cache_words(entries: u32, context: usize, bank_words: u32) -> (u32, u8, u64) 
 }
 
 impl WeightSlices {
-    /// Empty slices. `rows` are the weight rows to come, `vector_area` the words a bank that the slices next to the VXM keep for
+    /// Empty slices; a context that does not fit is refused without saying which would. `rows` are the weight rows to come, `vector_area` the words a bank that the slices next to the VXM keep for
     /// vectors; these slices take weights only when the others cannot hold them all.
     pub(crate) fn new(
         chip: &Chip,
@@ -125,15 +125,13 @@ impl WeightSlices {
         let slack = 2 * chip.lanes() as u64 / 16;
         let left = ((available - needed) / word_bytes / 64).saturating_sub(slack).min(u64::from(words));
         if used > left || window_bits > 16 {
-            let fits = |tokens: &usize| cache_words(most, *tokens, bank_words).2 <= left;
-            let fits = (1..=cache.context.div_ceil(16)).rev().map(|tokens| tokens * 16).find(fits).unwrap_or(0);
             let bytes = |words: u64| words.saturating_mul(64 * word_bytes);
             return Err(CompileError::ContextTooLarge {
                 context: cache.context,
                 // An entry that no bank holds still has its number of words.
                 needed: bytes(if used == u64::MAX { u64::from(most) * u64::from(entry) } else { used }),
                 available: bytes(left),
-                fits,
+                fits: 0,
             });
         }
         let limit = words - used as u32;
