@@ -139,6 +139,18 @@ fn fetched_instructions_issue_when_they_have_arrived() {
     assert_eq!(busy.cycles, 26 + 4 + 4 + 4, "the queue goes on behind what it held");
 }
 
+/// Another ALU puts values on the fetch's streams, at the fetch's own position, in the cycle of the fetch, before and after it: what arrives is
+/// taken before what is put.
+#[test]
+fn a_producer_at_the_position_of_a_fetch_does_not_reach_it() {
+    let fetched = "add mod, e0, #i40, #i2\n";
+    for cycle in [0, 1, 2] {
+        let beside = format!("{}.queue vxm.1\n@{cycle} add mod, w0, #i1, #i1\n", fetching(fetched, CODE, "@5 ifetch w2\n"));
+        let outcome = run("test-small", &beside).unwrap();
+        assert_eq!((outcome.cycles, outcome.fetched), (9 + 4 + 4, 1), "{cycle}");
+    }
+}
+
 #[test]
 fn only_code_can_be_fetched() {
     let add = "add mod, e0, #i40, #i2\n";
