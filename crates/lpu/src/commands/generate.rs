@@ -113,9 +113,8 @@ impl Generate {
         while let Some(token) = pending.pop() {
             let result = session.feed(token)?;
             cycles.push(result.cycles);
-            for logit in &result.logits {
-                digest.update(&logit.to_le_bytes());
-            }
+            let row: Vec<u8> = result.logits.iter().flat_map(|logit| logit.to_le_bytes()).collect();
+            digest.update(&row);
             if self.logits.is_some() {
                 rows.extend_from_slice(&result.logits);
             }
