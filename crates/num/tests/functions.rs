@@ -100,6 +100,17 @@ fn assert_close(y: f64, oracle: f64) -> Result<(), TestCaseError> {
     Ok(())
 }
 
+/// Every multiple of pi/2 in range, rounded to binary64: where the reduction loses the most digits.
+#[test]
+fn sin_cos_near_quarter_turns() {
+    for quarters in 0..=600_000 {
+        let x = f64::from(quarters) * std::f64::consts::FRAC_PI_2;
+        for (y, oracle) in [(fp64::sin(x), x.sin()), (fp64::cos(x), x.cos())] {
+            assert!(ulps64(y, oracle) <= 1, "{y:e} for {oracle:e} at {quarters}");
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(20_000))]
 

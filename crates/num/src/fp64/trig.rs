@@ -1,4 +1,4 @@
-//! sin and cos: the angle is reduced by multiples of pi/2 held to 172 bits, then a series is summed in binary64.
+//! sin and cos: the angle is reduced by multiples of pi/2 held to 185 bits, then a series is summed in binary64.
 
 use super::NAN;
 use super::double::Double;
@@ -7,12 +7,13 @@ use super::power::nearest;
 /// The greatest angle, in radians, that [`sin`] and [`cos`] reduce.
 pub const ANGLE_LIMIT: f64 = 1_048_576.0; // 2^20
 
-/// pi/2 in four parts, the first two of 33 bits, so that their products with a count of quarter turns below 2^20 are exact.
-const QUARTER_PARTS: [f64; 4] = [
+/// pi/2 in five parts, all but the last of 33 bits, so that their products with a count of quarter turns below 2^20 are exact.
+const QUARTER_PARTS: [f64; 5] = [
     f64::from_bits(0x3FF9_21FB_5440_0000),
     f64::from_bits(0x3DD0_B461_1A60_0000),
-    f64::from_bits(0x3BA3_198A_2E03_7073),
-    f64::from_bits(0x3841_2902_4E08_8A68),
+    f64::from_bits(0x3BA3_198A_2E00_0000),
+    f64::from_bits(0x397B_839A_2520_0000),
+    f64::from_bits(0x3712_7044_533E_63A0),
 ];
 
 /// The sine of `x` radians within 1 ulp for `|x| <= ANGLE_LIMIT`; NaN beyond.
