@@ -139,12 +139,11 @@ impl Bounds {
     }
 }
 
-/// The exponent of the lowest set bit of a finite number other than zero.
+/// The exponent of the lowest set bit of an fp16 number other than zero, none of which is subnormal in binary32.
 fn lowest_bit(v: f32) -> i32 {
-    let magnitude = v.to_bits() & 0x7FFF_FFFF;
-    let exponent = (magnitude >> 23).max(1) as i32 - 150;
-    let significand = if magnitude < 0x0080_0000 { magnitude } else { (magnitude & 0x007F_FFFF) | 0x0080_0000 };
-    exponent + significand.trailing_zeros() as i32
+    let bits = v.abs().to_bits();
+    // With the leading bit set, no bit of the exponent is the lowest.
+    (bits >> 23) as i32 - 150 + (bits | 0x0080_0000).trailing_zeros() as i32
 }
 
 /// `2^k` for k in the normal range of binary64.

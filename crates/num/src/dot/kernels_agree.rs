@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::digits::Digits;
+use super::f16::Bounds;
 use super::kernel::Kernel;
 use super::planes::Halves;
 use super::{PassF16, dot_f16_exact, dot_i8, i8, max_abs, partial};
@@ -19,6 +20,28 @@ fn patterns() -> impl Strategy<Value = Vec<f32>> {
     (kind, proptest::collection::vec(any::<u16>(), 1200)).prop_map(|((first, count), seed)| {
         seed.into_iter().map(|bits| f16_to_f32((bits & 0x8000) | (first + (bits & 0x7FFF) % count))).collect()
     })
+}
+
+/// Activations of which each ends in another place, and where it ends.
+#[test]
+fn sums_below_the_bound_count_as_exact() {
+    let least = f32::exp2(-24.0);
+    let cases = [(1.0, 0), (-1.0, 0), (1.5, -1), (65504.0, 5), (least, -24), (3.0 * least, -24), (1.0 + f32::exp2(-10.0), -10), (6.0, 1)];
+    for (x, last) in cases {
+        let bounds = Bounds::new(&[x], partial::roundings(1));
+        // Exactly between two binary32 numbers: any error decides the rounding.
+        let between = 1.0 + f64::exp2(-24.0);
+        let most = f32::exp2(29.0 + last as f32) / x.abs();
+        assert_eq!(bounds.settle(between, most * 0.999), Some(1.0), "{x}");
+        assert_eq!(bounds.settle(between, most * 1.001), None, "{x}");
+    }
+}
+
+#[test]
+fn roundings_grow_with_steps_and_tail() {
+    for (lanes, roundings) in [(0, 6), (5, 6), (31, 32), (32, 7), (63, 32), (320, 16), (4096, 134)] {
+        assert_eq!(partial::roundings(lanes), roundings, "{lanes} lanes");
+    }
 }
 
 proptest! {

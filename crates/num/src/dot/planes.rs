@@ -337,3 +337,40 @@ fn greatest_avx512(bytes: __m512i) -> u8 {
     let words = _mm_and_si128(pairs, _mm_set1_epi16(0xff));
     !(_mm_cvtsi128_si32(_mm_minpos_epu16(words)) as u8)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// A greatest weight that is too great costs the exact sum, one that is too small may cost a bit: sums show neither for certain.
+        #[test]
+        fn every_kernel_finds_the_greatest_weight(lanes in 1usize..200, bytes in proptest::collection::vec(any::<(u8, u8)>(), 200), small: bool) {
+            let high: Vec<u8> = bytes[..lanes].iter().map(|(high, _)| if small { high & 0x83 } else { *high }).collect();
+            let low: Vec<u8> = bytes[..lanes].iter().map(|(_, low)| *low).collect();
+            let greatest = |lanes: usize| high[..lanes].iter().map(|high| high & 0x7f).max().unwrap_or(0);
+            let mut sums = [0.0; STEP];
+            let column = lanes.min(STEP);
+            for kernel in Kernel::all_of_host() {
+                let (mut row, mut one) = (Halves::on(kernel), Halves::on(kernel));
+                row.load(&vec![1.0; lanes]);
+                one.load(&[1.0]);
+                let turned = |_: usize| (&low[..column], &high[..column]);
+                let (of_row, of_columns) = match kernel {
+                    #[cfg(target_arch = "x86_64")]
+                    // SAFETY: a kernel exists only on a host with its instructions.
+                    Kernel::Avx512 => unsafe { (row.row_avx512(&low, &high).1, one.columns_avx512(1, &turned, column, &mut sums)) },
+                    #[cfg(target_arch = "x86_64")]
+                    // SAFETY: a kernel exists only on a host with its instructions.
+                    Kernel::Avx2 if is_x86_feature_detected!("f16c") => {
+                        (unsafe { row.row_avx2(&low, &high) }.1, one.columns_portable(1, &turned, &mut sums))
+                    }
+                    _ => (row.row_portable(&low, &high).1, one.columns_portable(1, &turned, &mut sums)),
+                };
+                prop_assert_eq!((of_row, of_columns), (greatest(lanes), greatest(column)), "{:?}", kernel);
+            }
+        }
+    }
+}
