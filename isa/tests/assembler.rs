@@ -75,6 +75,7 @@ fn messages() {
             ".queue mem.e0\n  read 1, x3",
             "line 4, column 11: operand 2 of `read` is a stream such as e0 or w31, found `x3`; write `read word, dst`",
         ),
+        (".queue mem.e0\nonp 5", "line 4, column 1: unknown mnemonic `onp`; did you mean `nop`?"),
         (".queue mem.e0\nREAD 1, e0", "line 4, column 1: unknown mnemonic `READ`; did you mean `read`?"),
         (".queue mem.e0\n# waits", "line 4, column 1: unknown mnemonic `#`; a comment starts with `;`"),
         ("// a kernel", "line 3, column 1: an instruction stands outside a queue; a comment starts with `;`"),
@@ -100,6 +101,11 @@ fn messages() {
             ".queue mem.e0\n@9 repeat 1, 1, 0",
             "line 4, column 4: there is nothing to repeat; put it right behind an unpaired instruction that is no nop and no repeat",
         ),
+        (
+            ".queue mem.e0\nread 1, e0\n@1 repeat 2, 3, 0",
+            "line 5, column 1: this issues in cycle 3, not in cycle 1; leave out `@`: a repeat issues relative to the instruction before it",
+        ),
+        (".cycles 5 6", "line 3, column 11: `.cycles` takes nothing here, found `6`; write `.cycles NUMBER`"),
         (
             ".queue mem.z0",
             "line 3, column 8: a queue such as mem.e0, vxm.3, mxm.w1.lw, sxm.e2 or 1/mem.w0 is expected, found `mem.z0`; write `.queue [CHIP/]QUEUE`",
@@ -143,6 +149,8 @@ fn all_mistakes_are_reported_at_once_and_none_twice() {
 fn short_texts_stay_small() {
     let huge = ".const k f32 [4000000, 16] at e0:0x16000000\n.fill k 1";
     assert!(errors(huge)[0].contains("make more than"), "{:?}", errors(huge));
+    let many: String = (0..10).map(|word| format!(".const k{word} f32 [100, 16] at e{word}:0x400\n.fill k{word} 1\n")).collect();
+    assert_eq!(errors(&many), [""; 0], "only what is made counts");
     let far = ".queue mem.e0\n@18446744073709551615 read 0, e0";
     assert!(errors(far)[0].contains("cycles ahead"));
 }
@@ -229,6 +237,10 @@ fn symbols_that_mean_nothing() {
         (
             ".equ e3 7",
             "line 3, column 6: `e3` cannot be the name of a symbol; use letters, digits and `_`, and no operand such as e0, a3 or f32",
+        ),
+        (
+            ".equ _n 7\n.equ 9n 7",
+            "line 4, column 6: `9n` cannot be the name of a symbol; use letters, digits and `_`, and no operand such as e0, a3 or f32",
         ),
         (".equ n 7\n.equ n 8", "line 4, column 6: a second `n`; the first is in line 3; rename one"),
         (

@@ -1,0 +1,131 @@
+//! The binary form put together by hand from `docs/program-format.md`: bytes and the places that errors name.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use lpu_isa::{
+    ChipId, ChipRef, Container, Extent, Fill, Format, FormatError, Hemisphere, Image, Instruction, Program, Queue, Region, RegionKind, SliceId,
+    Stream, Word, WordRun, encode_queue,
+};
+
+const LANES: u32 = 4;
+
+fn run(side: Hemisphere, slice: u16, word: u32, count: u32) -> WordRun {
+    WordRun { chip: ChipId(0), slice: SliceId { side, index: slice }, word, count, stride: 1 }
+}
+
+fn container() -> Container<'static> {
+    let extent = |place, fill| Extent { place, fill };
+    let bytes = |bytes: &'static [u8]| Fill::Bytes(Cow::Borrowed(bytes));
+    let extents = vec![
+        extent(run(Hemisphere::East, 0, 5, 2), bytes(b"ABCDEFGH")),
+        extent(run(Hemisphere::East, 0, 7, 1), Fill::Zero),
+        extent(run(Hemisphere::West, 3, 1, 1), bytes(b"IJKL")),
+    ];
+    let region = Region {
+        name: "x".into(),
+        kind: RegionKind::State,
+        format: Format::F16,
+        vectors: 1,
+        lanes: 3,
+        runs: vec![WordRun { stride: 4, ..run(Hemisphere::West, 2, 8, 2) }],
+    };
+    let read = Instruction::Read { word: Word(5), dst: Stream::east(0) };
+    let queues = BTreeMap::from([(Queue::Mem(Hemisphere::East, 0), vec![read.into()])]);
+    let program = Program { name: "pq".into(), cycles: 9, regions: vec![region], queues: vec![queues] };
+    Container {
+        chip: ChipRef { name: "c".into(), fingerprint: [7; 32] },
+        image: Image { vector_bytes: LANES, extents },
+        programs: vec![program],
+        host: Cow::Borrowed(b"host"),
+    }
+}
+
+/// Where the second and the third extent begin.
+const EXTENTS: usize = 64 + 3 + 8 + 4;
+const EACH: usize = 14;
+
+fn by_hand() -> Vec<u8> {
+    let items = encode_queue(&container().programs[0].queues[0][&Queue::Mem(Hemisphere::East, 0)]);
+    let place = |side: u8, slice: u8, word: u8, count: u8| vec![0, 0, side, slice, 0, word, 0, 0, 0, count, 0, 0, 0];
+    let mut tables: Vec<Vec<u8>> = vec![vec![1, 0, b'c'], vec![4, 0, 0, 0, 0, 0, 0, 0], vec![3, 0, 0, 0]];
+    for (place, content) in [(place(0, 0, 5, 2), 1), (place(0, 0, 7, 1), 0), (place(1, 3, 1, 1), 1)] {
+        tables.extend([place, vec![content]]);
+    }
+    tables.extend([vec![1, 0, 0, 0], vec![2, 0, b'p', b'q'], vec![9, 0, 0, 0, 0, 0, 0, 0]]);
+    // A region: state, f16, one vector of three lanes, one run of two words four apart.
+    let format = Format::ALL.iter().position(|each| *each == Format::F16).unwrap() as u8;
+    tables.extend([vec![1, 0, 0, 0], vec![1, 0, b'x'], vec![4, format], vec![1, 0, 0, 0], vec![3, 0, 0, 0], vec![1, 0, 0, 0]]);
+    tables.extend([place(1, 2, 8, 2), vec![4, 0, 0, 0]]);
+    // One chip with one queue: MEM, east, 0, no port.
+    tables.extend([vec![1, 0], vec![1, 0, 0, 0], vec![0, 0, 0, 0, 0]]);
+    tables.extend([(items.len() as u64).to_le_bytes().to_vec(), items]);
+    let tables = tables.concat();
+
+    let mut file = vec![0x89, b'L', b'P', b'B', 0x0d, 0x0a, 0x1a, 0x0a, 1, 0, 0, 0, 4, 0, 0, 0];
+    file.extend([7; 32]);
+    let length_at = file.len();
+    file.extend([0; 8]);
+    file.extend((tables.len() as u64).to_le_bytes());
+    file.extend(tables);
+    for data in [&b"ABCDEFGH"[..], b"IJKL", b"host"] {
+        file.resize(file.len().next_multiple_of(64), 0);
+        file.extend(data);
+    }
+    let length = file.len() as u64 + 32;
+    file[length_at..][..8].copy_from_slice(&length.to_le_bytes());
+    sealed(file)
+}
+
+fn sealed(mut content: Vec<u8>) -> Vec<u8> {
+    let hash = blake3::hash(&content);
+    content.extend(hash.as_bytes());
+    content
+}
+
+#[test]
+fn the_bytes_are_those_of_the_document() {
+    let (container, bytes) = (container(), by_hand());
+    assert_eq!(container.to_bytes().unwrap(), bytes);
+    assert_eq!(Container::parse(&bytes).unwrap(), container);
+    let encoded = container.encode().unwrap();
+    assert_eq!(encoded.chunks().concat(), bytes);
+    let mut written = Vec::new();
+    encoded.write_to(&mut written).unwrap();
+    assert_eq!((written.len() as u64, written), (encoded.length(), bytes));
+}
+
+/// A byte changed, and where the error must say that it is.
+#[test]
+fn errors_name_the_place() {
+    let bytes = by_hand();
+    let programs = EXTENTS + 3 * EACH;
+    let region = programs + 4 + 4 + 8 + 4;
+    let end = 64 + usize::from(bytes[56]);
+    let cases = [
+        (12, 0, "lanes", 12),
+        (64, 0, "an empty name of the chip", 64),
+        (EXTENTS - 4, 200, "extents that the rest cannot hold", EXTENTS - 4),
+        (EXTENTS + EACH + 5, 6, "the second extent overlaps the first", EXTENTS + EACH),
+        (EXTENTS + 2 * EACH + 9, 0, "the third extent has no words", EXTENTS + 2 * EACH),
+        (EXTENTS + 2, 2, "a side", EXTENTS + 2),
+        (EXTENTS + 13, 2, "a content", EXTENTS + 13),
+        (programs, 0, "no program", programs),
+        (region + 3, 9, "a kind", region + 3),
+        (region + 4, 9, "a format", region + 4),
+        (end, 1, "padding before the first data", end),
+    ];
+    for (at, value, what, expected) in cases {
+        let mut content = bytes[..bytes.len() - 32].to_vec();
+        content[at] = value;
+        let error = Container::parse(&sealed(content)).expect_err(what);
+        let offset = match &error {
+            FormatError::Content { offset, .. }
+            | FormatError::Truncated { offset, .. }
+            | FormatError::BadCode { offset, .. }
+            | FormatError::Padding { offset } => *offset,
+            other => panic!("{what}: {other}"),
+        };
+        assert_eq!(offset, expected as u64, "{what}: {error}");
+    }
+}
