@@ -124,3 +124,68 @@ proptest! {
         prop_assert_eq!(bits[2], bits[3]);
     }
 }
+
+/// A text as a person writes it, and the canonical one in full.
+#[test]
+fn the_canonical_text_is_this() {
+    let written = r#"
+.chip small
+.zero e0:0x2
+.data e2:4
+.hex 0001020304050607 08090a0b0c0d0e0f
+.host
+.hex 686f7374
+.program "two words"
+.cycles 300000
+.chips 3
+.input x f16 [4, 16] at e0:8x4+2, e1:20x4
+.state k i8 [20, 16] at w0:1x2, w1:2x2, w2:3x2, w3:4x2, w4:5x2, w5:6x2, w6:7x2, w7:8x2, w8:9x2, w9:10x2
+.queue mem.e0
+@7 read 8, w4
+& write 99, w5
+read 10, w4
+repeat 2, 3, 2
+@262148 read 9, e0
+@262158 read 10, e1
+& write 14, e3
+nop 1
+.queue 1/vxm.0
+sync
+@12 add f32, _, a3, #0.5
+nop 9
+"#;
+    let (container, _) = read(written, None).unwrap();
+    let canonical = r#".chip small 16 0707070707070707070707070707070707070707070707070707070707070707
+.zero e0:0x2
+.data e2:4
+    .hex 000102030405060708090a0b0c0d0e0f
+.host
+    .hex 686f7374
+
+.program "two words"
+.cycles 300000
+.chips 3
+.input x f16 [4, 16] at e0:8x4+2, e1:20x4
+.state k i8 [20, 16] at w0:1x2, w1:2x2, w2:3x2, w3:4x2, w4:5x2, w5:6x2, w6:7x2, w7:8x2
+    .at w8:9x2, w9:10x2
+
+.queue mem.e0
+@7        read 8, w4                              ; x
+&         write 99, w5
+@8        read 10, w4                             ; x+1
+          repeat 2, 3, 2                          ; @11..@14 x+2..x+3
+@262148   read 9, e0
+@262158   read 10, e1                             ; x+1
+&         write 14, e3                            ; x+3
+@262159   nop 1
+
+.queue 1/vxm.0
+@0        sync
+@12       add f32, _, a3, #0.5
+@13       nop 9
+"#;
+    let (text, side) = disassemble(&container, None);
+    assert_eq!(text, canonical);
+    assert_eq!(side, None);
+    assert_eq!(read(&text, None).unwrap().0, container);
+}
