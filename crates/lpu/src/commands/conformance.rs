@@ -63,6 +63,9 @@ impl Run {
             for failure in &tally.failed {
                 writeln!(out, "{}: {}: {}", engine.name(), failure.name, failure.difference)?;
             }
+            for refusal in &tally.refused {
+                writeln!(out, "{}: {}: not run: {}", engine.name(), refusal.name, refusal.difference)?;
+            }
             let (met, refused, broken) = (tally.met, tally.refused.len(), tally.failed.len());
             writeln!(out, "{:<10}{met} met, {broken} not met, {refused} not run", engine.name())?;
             failed += broken;
