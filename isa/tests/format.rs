@@ -4,8 +4,8 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use lpu_isa::{
-    ChipId, ChipRef, Container, Extent, Fill, Format, FormatError, Hemisphere, Image, Instruction, Program, Queue, Region, RegionKind, SliceId,
-    Stream, Word, WordRun, encode_queue,
+    ChipId, ChipRef, Container, Extent, Fill, Format, FormatError, Hemisphere, Image, Instruction, Program, Queue, Region, RegionKind,
+    SliceId, Stream, Word, WordRun, encode_queue,
 };
 
 const LANES: u32 = 4;

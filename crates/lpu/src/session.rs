@@ -71,6 +71,8 @@ pub struct Token {
     pub logits: Vec<f32>,
     /// Measured cycles.
     pub cycles: u64,
+    /// Items that came to their queues by instruction fetch; the program's others were preloaded.
+    pub fetched: u64,
 }
 
 /// A compiled model on a machine.
@@ -246,10 +248,10 @@ impl Session {
         for (region, bytes) in inputs {
             self.engine.write_input(program, &region, &bytes)?;
         }
-        let Ran { cycles, .. } = run(&mut self.engine, bucket)?;
+        let Ran { cycles, fetched } = run(&mut self.engine, bucket)?;
         self.position += 1;
         let logits = host::logits(&self.engine.read_region(program, "logits")?, vocab);
-        Ok(Token { logits, cycles })
+        Ok(Token { logits, cycles, fetched })
     }
 }
 

@@ -30,9 +30,13 @@ fn the_shipped_model_continues_as_its_float32_twin() {
     let found = json(&lpu(&["generate", "--json", "--max-tokens", "24", "--ignore-eos"]));
     assert_eq!(found["prompt_tokens"], expected["prompt_ids"]);
     assert_eq!(found["tokens"].as_array().unwrap()[..], expected["ids"].as_array().unwrap()[..24]);
-    for key in ["model", "chip", "dtype", "context", "engine", "text", "cycles", "latency", "utilization", "sram", "hash", "host"] {
+    for key in
+        ["model", "chip", "dtype", "context", "engine", "text", "cycles", "latency", "utilization", "sram", "instructions", "hash", "host"]
+    {
         assert!(!found[key].is_null(), "{key} is missing");
     }
+    let instructions = &found["instructions"];
+    assert!(instructions["preloaded"].as_u64().unwrap() > 1000 && instructions["fetched"] == 0, "{instructions}");
 }
 
 #[test]
@@ -305,4 +309,15 @@ fn a_text_for_a_broken_chip_says_what_is_wrong_with_the_chip() {
     let output = lpu(&["check", &folder.join("k.lpu").display().to_string()]);
     let message = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.code() == Some(1) && message.contains("k.lpu:1:7") && message.contains("field `"), "{message}");
+}
+
+#[test]
+fn vectors_that_an_engine_does_not_run_are_named() {
+    let output = lpu(&["conformance", "run", &root("tests/conformance"), "--engine", "fast"]);
+    let text = String::from_utf8_lossy(&output.stdout);
+    let lines: Vec<&str> = text.lines().collect();
+    let (last, named) = lines.split_last().unwrap();
+    assert!(output.status.success() && last.ends_with(&format!(" {} not run", named.len())), "{text}");
+    let reason = "fast: send-receive: not run: the fast engine does not replay `send`; use --engine reference";
+    assert!(named.contains(&reason), "{text}");
 }

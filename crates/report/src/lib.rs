@@ -1,5 +1,7 @@
 //! Latency reports over plain records: what a run costs, how far that is from the bound, and how busy the units are.
 
+use std::fmt;
+
 use serde::Serialize;
 
 /// How busy units are, each 0 to 1: dispatches (for planes, loads and passes) over what the units could dispatch.
@@ -82,6 +84,17 @@ pub struct Latency {
     pub utilization: Utilization,
     /// SRAM in use and SRAM there is, in bytes.
     pub sram: (u64, u64),
+    /// Where the instructions came from.
+    pub instructions: Instructions,
+}
+
+/// How instructions come to their queues, in items.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Instructions {
+    /// In their queues before cycle 0.
+    pub preloaded: u64,
+    /// Fetched from memory in a run; nothing where none was run.
+    pub fetched: Option<u64>,
 }
 
 impl Latency {
@@ -126,6 +139,7 @@ impl Latency {
                 ),
             ),
             ("SRAM", format!("{:.1} of {:.1} MiB", self.sram.0 as f64 / 1048576.0, self.sram.1 as f64 / 1048576.0)),
+            ("instructions", self.instructions.to_string()),
         ];
         if let Some(oracle) = self.oracle {
             let cost = 100.0 * (self.cycles as f64 / oracle.max(1) as f64 - 1.0);
@@ -133,6 +147,13 @@ impl Latency {
             rows.insert(4, ("oracle", text));
         }
         rows.iter().map(|(name, value)| format!("{name:<22}{value}\n")).collect()
+    }
+}
+
+impl fmt::Display for Instructions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} preloaded", self.preloaded)?;
+        self.fetched.map_or(Ok(()), |fetched| write!(f, ", {fetched} fetched from memory"))
     }
 }
 
@@ -159,11 +180,14 @@ mod tests {
             clock_mhz: 900,
             utilization: Utilization::default(),
             sram: (1 << 20, 2 << 20),
+            instructions: Instructions { preloaded: 70, fetched: Some(6) },
         };
         assert_eq!(latency.microseconds(), 10.0);
         assert_eq!(latency.tokens_per_second(), 100_000.0);
         assert_eq!(latency.ratio(), 3.0);
         assert!(latency.table().contains("1.0 of 2.0 MiB"));
+        assert!(latency.table().contains("70 preloaded, 6 fetched from memory\n"));
+        assert_eq!(Instructions { preloaded: 70, fetched: None }.to_string(), "70 preloaded");
         assert!(latency.table().contains("8000 cycles if the choice of experts were known beforehand; choosing on the chip costs 12.5 %"));
     }
 }

@@ -10,7 +10,7 @@ use indicatif::ProgressBar;
 use lpu::chip::Chip;
 use lpu::isa::Program;
 use lpu::model::{Checkpoint, Tokenizer};
-use lpu::report::{Latency, Utilization};
+use lpu::report::{Instructions, Latency, Utilization};
 use lpu::{Options, Precision, ProgramFile, Session, counts, units};
 use npyz::WriterBuilder;
 use rand_chacha::ChaCha8Rng;
@@ -96,6 +96,7 @@ impl Generate {
         let mut sampler = Sampler { temperature: self.temperature, chance: ChaCha8Rng::seed_from_u64(self.seed) };
         let mut stream = tokenizer.as_ref().map(Tokenizer::stream);
         let (mut generated, mut cycles, mut rows) = (Vec::new(), Vec::new(), Vec::new());
+        let mut fetched = 0;
         let mut out = std::io::stdout();
         let mut say = |text: &str| -> std::io::Result<()> {
             if self.json {
@@ -113,6 +114,7 @@ impl Generate {
         while let Some(token) = pending.pop() {
             let result = session.feed(token)?;
             cycles.push(result.cycles);
+            fetched = result.fetched;
             let row: Vec<u8> = result.logits.iter().flat_map(|logit| logit.to_le_bytes()).collect();
             digest.update(&row);
             if self.logits.is_some() {
@@ -152,7 +154,8 @@ impl Generate {
         }
         let last = session.bucket(session.position().saturating_sub(1));
         let oracle = session.host().oracles.get(last).copied().flatten();
-        let latency = latency(session.chip(), &session.programs()[last], session.host().lower_bounds[last], oracle);
+        let mut latency = latency(session.chip(), &session.programs()[last], session.host().lower_bounds[last], oracle);
+        latency.instructions.fetched = Some(fetched);
         if self.json {
             let text = tokenizer.map(|tokenizer| tokenizer.decode(&generated)).transpose()?;
             let host = session.host();
@@ -288,6 +291,7 @@ pub(crate) fn latency(chip: &Chip, program: &Program, lower_bound: u64, oracle: 
         clock_mhz: chip.values().clock_mhz,
         utilization: Utilization::new(&counts(chip, program), &units(chip), program.cycles),
         sram: (super::models::used_bytes(program, chip), chip.sram_bytes()),
+        instructions: Instructions { preloaded: program.items() as u64, fetched: None },
     }
 }
 
@@ -312,6 +316,7 @@ pub(crate) fn object(subject: &Subject<'_>, latency: &Latency, cycles: &[u64]) -
         "cycles": { "per_token": cycles, "lower_bound": latency.lower_bound, "ratio": latency.ratio() },
         "latency": { "us_per_token": latency.microseconds(), "tokens_per_second": latency.tokens_per_second() },
         "utilization": latency.utilization,
+        "instructions": latency.instructions,
         "sram": { "used_bytes": latency.sram.0, "total_bytes": latency.sram.1 },
         "hash": { "program": hash },
     });
