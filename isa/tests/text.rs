@@ -5,7 +5,7 @@ mod generate;
 use std::borrow::Cow;
 
 use generate::{Random, container, instruction};
-use lpu_isa::{AsmError, ChipRef, Container, Instruction, Item, SourceMap, TABLE, assemble, disassemble, item_text};
+use lpu_isa::{AsmError, ChipRef, Container, Instruction, Item, Source, SourceMap, TABLE, assemble, disassemble, item_text};
 use proptest::prelude::*;
 
 fn chip(name: &str) -> Option<(ChipRef, u32)> {
@@ -188,4 +188,31 @@ nop 9
     assert_eq!(text, canonical);
     assert_eq!(side, None);
     assert_eq!(read(&text, None).unwrap().0, container);
+}
+
+#[test]
+fn immediates_have_one_form() {
+    let cases = [
+        (0, "#0.0"),
+        (0x8000_0000, "#-0.0"),
+        (0x3f00_0000, "#0.5"),
+        (0xc2f6_0000, "#-123.0"),
+        (0x2b80_0000, "#9.094947e-13"),
+        (0xab80_0000, "#-9.094947e-13"),
+        (0x2b7f_ffff, "#i729808895"),
+        (0xab7f_ffff, "#xab7fffff"),
+        (7, "#i7"),
+        (0x8000_0007, "#x80000007"),
+        (0xffff_fff9, "#i-7"),
+        (0xff80_0001, "#i-8388607"),
+        (0x7f7f_ffff, "#3.4028235e38"),
+        (0x7f80_0000, "#x7f800000"),
+        (0xff80_0000, "#xff800000"),
+        (0x7fc0_0000, "#x7fc00000"),
+    ];
+    for (bits, written) in cases {
+        let text = format!("exp _, {written}");
+        let item = through_text(Instruction::Exp { dst: None, a: Source::Immediate(bits) });
+        assert_eq!((item_text(&item.into()), item), (text, Instruction::Exp { dst: None, a: Source::Immediate(bits) }));
+    }
 }

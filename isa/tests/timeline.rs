@@ -1,7 +1,7 @@
 //! When items issue: each kind of item, pairs, repeats, stops, and items that are held back.
 
 use lpu_isa::timeline::{Clock, Cursor, wait};
-use lpu_isa::{Instruction, Item, Rule, TableRow, assemble, expand};
+use lpu_isa::{Instruction, Item, Rule, TableRow, assemble, compress, expand};
 
 /// The items of one queue, from text.
 fn items(queue: &str, lines: &str) -> Vec<Item> {
@@ -105,5 +105,27 @@ fn rows_break_the_rules_of_their_operands_and_units() {
     assert_eq!(rules("ifetch"), [Rule::RegisterEmpty, Rule::FetchNotCode, Rule::FetchInvalid]);
     for row in lpu_isa::TABLE {
         assert!(row.rules().starts_with(&[Rule::RangeOverflow, Rule::QueueOverflow]), "{}", row.mnemonic);
+    }
+}
+
+/// Issues become the items that a person would write: repeats where they save an item, and nothing else.
+#[test]
+fn issues_compress_to_the_shortest_items() {
+    for (queue, lines) in [
+        ("mem.e0", "read 7, e0\nrepeat 3, 1, 1"),
+        ("mem.e0", "nop 3\nread 7, e0\nrepeat 2, 5, -2\nread 1, e1"),
+        ("mem.e0", "read 7, e0\nread 8, e0"),
+        ("mem.e0", "read 7, e0\nrepeat 1, 4, 1\nwrite 7, e0"),
+        ("mem.e0", "read 7, e0\nrepeat 1, 65535, 0"),
+        ("mem.e0", "read 7, e0\nnop 65535\nread 7, e0"),
+        ("mem.e0", "read 7, e0\n& write 3, e1\nread 8, e0\n& write 4, e1"),
+        ("mem.e0", "read 7, e0\nrepeat 2, 1, 1\nread 10, e0\n& write 3, e1"),
+        ("vxm.0", "exp _, a0\nrepeat 4, 2, 0\nnop 7\nexp _, a1"),
+        ("mem.e0", "config 2\nconfig 2\nconfig 2"),
+    ] {
+        let items = items(queue, lines);
+        let issues: Vec<_> = expand(&items).map(|issue| (issue.cycle, issue.instruction)).collect();
+        let texts: Vec<String> = compress(&issues).iter().map(lpu_isa::item_text).collect();
+        assert_eq!(texts.join("\n"), lines);
     }
 }
