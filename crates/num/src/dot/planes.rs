@@ -364,9 +364,9 @@ mod tests {
                     Kernel::Avx512 => unsafe { (row.row_avx512(&low, &high).1, one.columns_avx512(1, &turned, column, &mut sums)) },
                     #[cfg(target_arch = "x86_64")]
                     // SAFETY: a kernel exists only on a host with its instructions.
-                    Kernel::Avx2 if is_x86_feature_detected!("f16c") => {
-                        (unsafe { row.row_avx2(&low, &high) }.1, one.columns_portable(1, &turned, &mut sums))
-                    }
+                    Kernel::Avx2 if is_x86_feature_detected!("f16c") => unsafe {
+                        (row.row_avx2(&low, &high).1, one.columns_portable(1, &turned, &mut sums))
+                    },
                     _ => (row.row_portable(&low, &high).1, one.columns_portable(1, &turned, &mut sums)),
                 };
                 prop_assert_eq!((of_row, of_columns), (greatest(lanes), greatest(column)), "{:?}", kernel);
