@@ -22,7 +22,7 @@ pub mod timeline;
 
 pub use asm::{AsmError, SourceMap, Span, assemble};
 pub use codec::{decode_queue, encode_queue};
-pub use container::{ContentError, Encoded, FormatError};
+pub use container::{ContentError, Encoded, FormatError, Frame};
 pub use disasm::{disassemble, item_text};
 pub use fault::{Fault, Site, Violation};
 pub use fetch::{block_items, blocks};

@@ -154,7 +154,7 @@ fn run(case: &Case, rounds: usize, tokens: usize, threads: usize, fresh: bool, m
     let (bandwidth, speed) = (median(&bandwidths), median(&speeds));
     let width = if case.precision == Precision::F16 { 2 } else { 1 };
     let bytes = (parameters(case.config) * width) as f64 * speed;
-    let cycles = session.program().cycles;
+    let cycles = session.stated_cycles();
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap_or_default().trim().trim_end_matches(" kB").to_owned();
     let peak = peak.parse::<f64>().unwrap_or(0.0) / 1000.0 - std::mem::size_of_val(memory) as f64 / 1e6;

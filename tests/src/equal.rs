@@ -3,9 +3,9 @@
 use lpu::chip::{Chip, System};
 use lpu::emulator::{Machine, RunError};
 use lpu::isa::{ChipId, Image, Program, RegionKind};
-use lpu::replay::{Replay, ReplayError};
+use lpu::replay::{Origin, Replay, ReplayError};
 
-/// A program on the reference engine and on fast engines of several thread counts.
+/// A program on the reference engine and on fast engines of several thread counts. Plans of even counts are kept and restored before they run.
 pub struct Pair {
     chip: Chip,
     program: Program,
@@ -26,7 +26,11 @@ impl Pair {
         let prepared = machine.prepare(program).expect("the program fits");
         let fast = threads.iter().map(|&threads| {
             let replay = Replay::new(&System::single(chip), image, threads).expect("the image fits");
-            let prepared = replay.prepare(image, program).expect("the program fits");
+            let mut prepared = replay.prepare(image, program).expect("the program fits");
+            let origin = Origin { file: [7; 32], program: 0 };
+            if let Some(kept) = replay.keep(&prepared, origin).filter(|_| threads.is_multiple_of(2)) {
+                prepared = replay.restore(program, origin, &kept).expect("what was kept is sound");
+            }
             (replay, prepared)
         });
         let chips = 1;

@@ -69,6 +69,31 @@ fn kernels_are_equal() {
 }
 
 #[test]
+fn an_operation_of_immediates_alone_is_equal() {
+    let source = ".chip test-small
+.program immediates
+.output a i32 [1 64] at e0..e3:0
+.queue vxm.0
+select e0, #i1, #i1234567, #i7654321
+.queue mem.e0
+@5 write a, e0
+.queue mem.e1
+@5 write a, e1
+.queue mem.e2
+@5 write a, e2
+.queue mem.e3
+@5 write a, e3
+";
+    let small = chip::preset("test-small").unwrap();
+    let mut by_name = |_: &str| Some((small.reference(), small.lanes() as u32));
+    let (container, _) = assemble(source, &mut |_| Err("no image file".into()), &mut by_name).unwrap();
+    let mut program = container.programs[0].clone();
+    program.cycles = lpu::checker::derived_cycles(&small, &program);
+    let mut pair = Pair::new(&small, &container.image, &program, &[1, 2]);
+    assert_eq!(pair.run(), Ok(true));
+}
+
+#[test]
 fn grown_programs_are_equal() {
     let small = chip::preset("test-small").unwrap();
     let mut met = BTreeMap::<&str, usize>::new();

@@ -12,7 +12,7 @@ fn decode(criterion: &mut Criterion) {
         let checkpoint = Checkpoint::open(folder.as_ref()).expect("the model ships");
         let options = Options { precision, context: 4096 };
         let mut session = Session::compile_for(checkpoint, &tsp, &options, &Engines::REFERENCE).expect("it fits");
-        group.throughput(Throughput::Elements(session.program().cycles));
+        group.throughput(Throughput::Elements(session.stated_cycles()));
         group.sample_size(10);
         group.bench_function(precision.name(), |bencher| bencher.iter(|| session.feed(3).expect("the program is legal")));
     }

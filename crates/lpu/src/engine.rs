@@ -2,10 +2,12 @@
 
 use lpu_chip::System;
 use lpu_emulator::{Machine, MachineError, Observer, RunError};
-use lpu_isa::{ChipId, Image, Instruction, Program, SliceId, Violation};
-use lpu_replay::{Outline, Replay, ReplayError};
-use memmap2::MmapMut;
+use lpu_isa::{ChipId, Image, Program, SliceId, Violation};
+use lpu_replay::{Origin, Replay, ReplayError};
 use thiserror::Error;
+
+use crate::file::{OpenError, ProgramFile};
+use crate::plans;
 
 /// How to run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,17 +18,22 @@ pub struct Engines {
     pub threads: Option<usize>,
     /// Both engines, comparing every word of SRAM, outputs and cycles after each run.
     pub verify: bool,
+    /// Plans of programs in files are kept beside the file where that can be written, and taken from there when they fit.
+    pub cache: bool,
 }
 
 impl Default for Engines {
     fn default() -> Self {
-        Self { fast: true, threads: None, verify: false }
+        Self { fast: true, threads: None, verify: false, cache: true }
     }
 }
 
+/// Items of a program whose plan is worth keeping, at least: smaller ones are proven anew sooner than read.
+const KEPT_ITEMS: usize = 4096;
+
 impl Engines {
     /// The reference engine alone.
-    pub const REFERENCE: Self = Self { fast: false, threads: None, verify: false };
+    pub const REFERENCE: Self = Self { fast: false, threads: None, verify: false, cache: true };
 
     /// Threads of the host's cores, or as many as asked for but no more than there are.
     #[must_use]
@@ -46,6 +53,9 @@ pub enum EngineError {
     /// See [`ReplayError`].
     #[error(transparent)]
     Replay(ReplayError),
+    /// See [`OpenError`].
+    #[error(transparent)]
+    Open(#[from] OpenError),
     /// A program that is not legal, in whichever engine.
     #[error("{0}; `lpu check` lists every broken rule with its source line")]
     Fault(Violation),
@@ -96,6 +106,13 @@ pub struct Engine {
     system: System,
     fast: Option<Fast>,
     reference: Option<Reference>,
+    cache: bool,
+}
+
+fn reference(system: &System, image: &Image<'_>, programs: &[Program]) -> Result<Reference, EngineError> {
+    let machine = Machine::of_system(system, image)?;
+    let prepared = programs.iter().map(|program| machine.prepare(program)).collect::<Result<_, _>>()?;
+    Ok((machine, prepared))
 }
 
 impl Engine {
@@ -110,43 +127,29 @@ impl Engine {
         } else {
             None
         };
-        Self::with(system, image, programs, engines, fast)
+        let reference = if !engines.fast || engines.verify { Some(reference(system, image, programs)?) } else { None };
+        let mut engine = Self { system: system.clone(), fast, reference, cache: engines.cache };
+        if let Some(first) = programs.first() {
+            engine.ready(0, image, first)?;
+        }
+        Ok(engine)
     }
 
-    /// [`Engine::new`] over a mapped file, in whose bytes `image` finds the image.
+    /// [`Engine::new`] over a mapped file, whose bytes the fast engine uses in place.
     ///
     /// # Errors
     /// As [`Engine::new`].
-    pub(crate) fn mapped(
-        system: &System,
-        outline: &Outline,
-        file: MmapMut,
-        image: impl for<'a> FnOnce(&'a [u8]) -> Image<'a>,
-        programs: &[Program],
-        engines: &Engines,
-    ) -> Result<Self, EngineError> {
-        // What an instruction fetch finds is proven from the image's bytes, which the outline leaves out.
-        let mut items = programs.iter().flat_map(|program| program.queues.iter().flat_map(|queues| queues.values()).flatten());
-        let fetches = items.any(|item| matches!(item.instruction, Instruction::Ifetch { .. }));
-        if !engines.fast || engines.verify || fetches {
-            return Self::new(system, &image(&file), programs, engines);
-        }
-        let replay = Replay::mapped(system, outline, file, engines.threads())?;
-        let prepared = programs.iter().map(|_| None).collect();
-        Self::with(system, outline.image(), programs, engines, Some((replay, prepared)))
-    }
-
-    fn with(system: &System, image: &Image<'_>, programs: &[Program], engines: &Engines, fast: Option<Fast>) -> Result<Self, EngineError> {
-        let reference = if !engines.fast || engines.verify {
-            let machine = Machine::of_system(system, image)?;
-            let prepared = programs.iter().map(|program| machine.prepare(program)).collect::<Result<_, _>>()?;
-            Some((machine, prepared))
+    pub fn open(system: &System, file: &ProgramFile, engines: &Engines) -> Result<Self, EngineError> {
+        let fast = if engines.fast || engines.verify {
+            let replay = Replay::mapped(system, file.outline(), file.writable()?, engines.threads())?;
+            Some((replay, file.heads().iter().map(|_| None).collect()))
         } else {
             None
         };
-        let mut engine = Self { system: system.clone(), fast, reference };
-        if let Some(first) = programs.first() {
-            engine.ready(0, image, first)?;
+        let reference = if !engines.fast || engines.verify { Some(reference(system, &file.image()?, file.programs()?)?) } else { None };
+        let mut engine = Self { system: system.clone(), fast, reference, cache: engines.cache };
+        if !file.heads().is_empty() {
+            engine.ready_in(0, file)?;
         }
         Ok(engine)
     }
@@ -161,6 +164,33 @@ impl Engine {
         {
             prepared[index] = Some(replay.prepare(image, program)?);
         }
+        Ok(())
+    }
+
+    /// [`Engine::ready`] for a program of the file that the engine was opened over, from a plan that was kept if there is one.
+    ///
+    /// # Errors
+    /// As [`Engine::ready`].
+    pub fn ready_in(&mut self, index: usize, file: &ProgramFile) -> Result<(), EngineError> {
+        let Some((replay, prepared)) = &mut self.fast else { return Ok(()) };
+        if prepared[index].is_some() {
+            return Ok(());
+        }
+        let origin = Origin { file: file.hash(), program: index as u32 };
+        let plan = self.cache.then(|| file.plan(index));
+        let kept = plan.as_ref().and_then(|plan| std::fs::read(plan).ok());
+        prepared[index] = kept.and_then(|bytes| replay.restore(&file.heads()[index], origin, &bytes));
+        if prepared[index].is_some() {
+            return Ok(());
+        }
+        let program = &file.programs()?[index];
+        let made = replay.prepare(&file.image()?, program)?;
+        if let (Some(plan), true) = (plan, program.items() >= KEPT_ITEMS)
+            && let Some(bytes) = replay.keep(&made, origin)
+        {
+            plans::keep(&plan, &bytes);
+        }
+        prepared[index] = Some(made);
         Ok(())
     }
 

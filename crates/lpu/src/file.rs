@@ -1,16 +1,18 @@
-//! A program file mapped into memory: read once for its checksum, then used in place.
+//! A program file mapped into memory: read once for its checksum, then used in place, its queues decoded only when somebody needs them.
 
 use std::fs::File;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-use lpu_isa::{ChipRef, Container, FormatError, Image, Program};
+use lpu_isa::{ChipRef, Container, FormatError, Frame, Image, Program};
 use lpu_replay::Outline;
 #[cfg(unix)]
 use memmap2::UncheckedAdvice;
 use memmap2::{Mmap, MmapMut, MmapOptions};
 use thiserror::Error;
+
+use crate::plans;
 
 /// A program file that cannot be opened.
 #[derive(Debug, Error)]
@@ -34,20 +36,25 @@ pub enum OpenError {
     },
 }
 
-/// A mapped program file. Whoever changes the file while it is mapped changes what runs; the checksum was that of the opening.
+/// A mapped program file, whose queues are decoded when somebody asks for them. Whoever changes the file while it is mapped changes what
+/// runs; the checksum was that of the opening.
 pub struct ProgramFile {
-    pub(crate) private: MmapMut,
-    pub(crate) outline: Outline,
-    /// The file once more, for the host section, which runs never touch.
-    shared: Arc<Mmap>,
+    path: PathBuf,
+    file: File,
+    mapped: Arc<Mmap>,
+    outline: Outline,
     host: Range<usize>,
     hash: [u8; 32],
     chip: ChipRef,
-    pub(crate) programs: Vec<Program>,
+    heads: Vec<Program>,
+    whole: OnceLock<Vec<Program>>,
 }
 
+/// Bytes that are hashed at once and then given back.
+const CHUNK: usize = 64 << 20;
+
 impl ProgramFile {
-    /// Maps a file and verifies its checksum and form.
+    /// Maps a file and verifies its checksum and the form of all but its queues.
     ///
     /// # Errors
     /// [`OpenError`] says what is wrong.
@@ -56,19 +63,16 @@ impl ProgramFile {
         let file = File::open(path).map_err(refused)?;
         // SAFETY: a mapped file must not shrink while it is mapped, which no process of ours does; other changes are not undefined, as bytes are
         // only ever read as numbers.
-        let private = unsafe { MmapOptions::new().map_copy(&file) }.map_err(refused)?;
-        // SAFETY: as above.
-        let shared = unsafe { Mmap::map(&file) }.map_err(refused)?;
-        let (container, hash) = Container::parse_with_hash(&private).map_err(|error| OpenError::Format { path: path.to_owned(), error })?;
-        let outline = Outline::new(&container.image, &private);
-        let start = if container.host.is_empty() { 0 } else { container.host.as_ptr() as usize - private.as_ptr() as usize };
-        let host = start..start + container.host.len();
-        let Container { chip, programs, .. } = container;
-        // The checksum touched every page. They come back from the page cache when the weights are used; until then planning has the room.
-        // SAFETY: nothing was written to the mapping, so dropping its pages loses nothing; no slice of it is alive.
-        #[cfg(unix)]
-        let _ = unsafe { private.unchecked_advise(UncheckedAdvice::DontNeed) };
-        Ok(Self { outline, shared: Arc::new(shared), host, hash, chip, programs, private })
+        let mapped = unsafe { Mmap::map(&file) }.map_err(refused)?;
+        let damaged = |error| OpenError::Format { path: path.to_owned(), error };
+        let frame = Frame::new(&mapped).map_err(damaged)?;
+        let hash = frame.verify(hash(&mapped, frame.content())).map_err(damaged)?;
+        let Container { chip, image, programs: heads, host } = frame.heads().map_err(damaged)?;
+        let outline = Outline::new(&image, &mapped);
+        let start = if host.is_empty() { 0 } else { host.as_ptr() as usize - mapped.as_ptr() as usize };
+        let host = start..start + host.len();
+        let (path, mapped, whole) = (path.to_owned(), Arc::new(mapped), OnceLock::new());
+        Ok(Self { path, file, mapped, outline, host, hash, chip, heads, whole })
     }
 
     /// The chip that the file was made for.
@@ -83,13 +87,67 @@ impl ProgramFile {
         self.hash
     }
 
+    /// The programs without their queues.
+    #[must_use]
+    pub fn heads(&self) -> &[Program] {
+        &self.heads
+    }
+
+    /// The programs, decoded when first asked for.
+    ///
+    /// # Errors
+    /// [`OpenError::Format`] when a queue is damaged.
+    pub fn programs(&self) -> Result<&[Program], OpenError> {
+        if let Some(programs) = self.whole.get() {
+            return Ok(programs);
+        }
+        let programs = self.parse(Frame::container)?.programs;
+        Ok(self.whole.get_or_init(|| programs))
+    }
+
+    /// The image, whose bytes stay in the file.
+    ///
+    /// # Errors
+    /// [`OpenError::Format`] when the file has changed since it was opened.
+    pub fn image(&self) -> Result<Image<'_>, OpenError> {
+        Ok(self.parse(Frame::heads)?.image)
+    }
+
+    fn parse<'a>(&'a self, what: impl FnOnce(&Frame<'a>) -> Result<Container<'a>, FormatError>) -> Result<Container<'a>, OpenError> {
+        Frame::new(&self.mapped).and_then(|frame| what(&frame)).map_err(|error| OpenError::Format { path: self.path.clone(), error })
+    }
+
     /// The host section, mapped.
     pub(crate) fn host(&self) -> (Arc<Mmap>, Range<usize>) {
-        (Arc::clone(&self.shared), self.host.clone())
+        (Arc::clone(&self.mapped), self.host.clone())
+    }
+
+    /// What the image holds and where.
+    pub(crate) fn outline(&self) -> &Outline {
+        &self.outline
+    }
+
+    /// The file mapped anew: what is written there stays in the process.
+    pub(crate) fn writable(&self) -> Result<MmapMut, OpenError> {
+        // SAFETY: as in `open`.
+        unsafe { MmapOptions::new().map_copy(&self.file) }.map_err(|error| OpenError::Read { path: self.path.clone(), error })
+    }
+
+    /// Where the plan of a program is kept.
+    pub(crate) fn plan(&self, program: usize) -> PathBuf {
+        plans::beside(&self.path, program)
     }
 }
 
-/// The image in the bytes of a file that was parsed before.
-pub(crate) fn image(bytes: &[u8]) -> Image<'_> {
-    Container::parse(bytes).map(|container| container.image).unwrap_or_default()
+/// BLAKE3 of a mapped file's content, on all threads. Every page is touched and given back: those in use return from the page cache, and until
+/// then planning has the room.
+fn hash(mapped: &Mmap, content: &[u8]) -> [u8; 32] {
+    let mut hasher = blake3::Hasher::new();
+    for (number, chunk) in content.chunks(CHUNK).enumerate() {
+        hasher.update_rayon(chunk);
+        // SAFETY: the mapping is read-only and shared, so its pages hold what the file holds, whenever they come.
+        #[cfg(unix)]
+        let _ = unsafe { mapped.unchecked_advise_range(UncheckedAdvice::DontNeed, number * CHUNK, chunk.len()) };
+    }
+    *hasher.finalize().as_bytes()
 }

@@ -9,7 +9,7 @@
 //! let mut session = Session::compile(checkpoint, &tsp, &Options { precision: Precision::F16, context: 16 })?;
 //! let token = session.feed(7)?;
 //! println!("{} cycles, {} logits", token.cycles, token.logits.len());
-//! assert_eq!(token.cycles, session.program().cycles);
+//! assert_eq!(token.cycles, session.stated_cycles());
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
@@ -17,6 +17,7 @@ pub mod conformance;
 mod engine;
 mod file;
 mod package;
+mod plans;
 mod session;
 mod usage;
 

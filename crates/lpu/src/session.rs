@@ -10,7 +10,7 @@ use lpu_model::{Checkpoint, ModelError};
 use thiserror::Error;
 
 use crate::engine::{Engine, EngineError, Engines, Ran};
-use crate::file::ProgramFile;
+use crate::file::{OpenError, ProgramFile};
 use crate::package::{Host, PackageError};
 
 /// Why a session cannot start or go on.
@@ -26,6 +26,9 @@ pub enum SessionError {
     /// See [`EngineError`].
     #[error(transparent)]
     Engine(#[from] EngineError),
+    /// See [`OpenError`].
+    #[error(transparent)]
+    Open(#[from] OpenError),
     /// See [`ContentError`].
     #[error(transparent)]
     Content(#[from] ContentError),
@@ -79,7 +82,6 @@ pub struct Token {
 pub struct Session {
     host: Host,
     chip: Chip,
-    programs: Vec<Program>,
     /// Tokens that each program holds.
     buckets: Vec<usize>,
     source: Source,
@@ -87,12 +89,20 @@ pub struct Session {
     position: usize,
 }
 
-/// Where the image came from.
+/// Where image and programs are.
 enum Source {
-    /// Memory.
-    Image(Image<'static>),
-    /// A mapped file: its hash, and its extents without their bytes.
-    File([u8; 32], Image<'static>),
+    Memory(Image<'static>, Vec<Program>),
+    File(Box<ProgramFile>),
+}
+
+impl Source {
+    /// The programs; those of a file without their queues.
+    fn heads(&self) -> &[Program] {
+        match self {
+            Source::Memory(_, programs) => programs,
+            Source::File(file) => file.heads(),
+        }
+    }
 }
 
 impl Session {
@@ -133,17 +143,15 @@ impl Session {
         made_for(file.chip(), chip)?;
         let (shared, section) = file.host();
         let host = Host::mapped(&shared, section)?;
-        let source = Source::File(file.hash(), file.outline.image().clone());
-        let ProgramFile { private, outline, programs, .. } = file;
-        let engine = Engine::mapped(&System::single(chip), &outline, private, crate::file::image, &programs, engines)?;
-        let buckets = buckets(&host, &programs)?;
-        Ok(Self { host, chip: chip.clone(), programs, buckets, source, engine, position: 0 })
+        let engine = Engine::open(&System::single(chip), &file, engines)?;
+        let buckets = buckets(&host, file.heads())?;
+        Ok(Self { host, chip: chip.clone(), buckets, source: Source::File(Box::new(file)), engine, position: 0 })
     }
 
     fn new(host: Host, chip: &Chip, image: Image<'static>, programs: Vec<Program>, engines: &Engines) -> Result<Self, SessionError> {
         let engine = Engine::new(&System::single(chip), &image, &programs, engines)?;
         let buckets = buckets(&host, &programs)?;
-        Ok(Self { host, chip: chip.clone(), programs, buckets, source: Source::Image(image), engine, position: 0 })
+        Ok(Self { host, chip: chip.clone(), buckets, source: Source::Memory(image, programs), engine, position: 0 })
     }
 
     /// The engine that runs the model.
@@ -164,36 +172,41 @@ impl Session {
         &self.chip
     }
 
-    /// The programs, one a context bucket, ascending.
-    #[must_use]
-    pub fn programs(&self) -> &[Program] {
-        &self.programs
+    /// The programs, one a context bucket, ascending; those of a file are decoded when first asked for.
+    ///
+    /// # Errors
+    /// [`SessionError::Open`] when a queue in the file is damaged.
+    pub fn programs(&self) -> Result<&[Program], SessionError> {
+        match &self.source {
+            Source::Memory(_, programs) => Ok(programs),
+            Source::File(file) => Ok(file.programs()?),
+        }
     }
 
     /// Number of the program that the token at a position runs: that of the shortest bucket that holds it.
     #[must_use]
     pub fn bucket(&self, position: usize) -> usize {
-        self.buckets.iter().position(|&tokens| position < tokens).unwrap_or(self.programs.len() - 1)
+        self.buckets.iter().position(|&tokens| position < tokens).unwrap_or(self.buckets.len() - 1)
     }
 
-    /// The program that the next token runs, or the last one when the context is full.
+    /// Stated cycles of the program that the next token runs, or of the last one when the context is full.
     #[must_use]
-    pub fn program(&self) -> &Program {
-        &self.programs[self.bucket(self.position)]
+    pub fn stated_cycles(&self) -> u64 {
+        self.source.heads()[self.bucket(self.position)].cycles
     }
 
     /// The whole as a file's content; nothing for a session over a file, which is there already.
     #[must_use]
     pub fn container(&self) -> Option<Container<'_>> {
         match &self.source {
-            Source::Image(image) => Some(self.content(image)),
-            Source::File(..) => None,
+            Source::Memory(image, programs) => Some(self.content(image, programs)),
+            Source::File(_) => None,
         }
     }
 
-    fn content<'a>(&'a self, image: &'a Image<'static>) -> Container<'a> {
+    fn content<'a>(&'a self, image: &'a Image<'static>, programs: &[Program]) -> Container<'a> {
         let image = Image { vector_bytes: image.vector_bytes, extents: image.extents.iter().map(borrowed).collect() };
-        Container { chip: self.chip.reference(), image, programs: self.programs.clone(), host: self.host.to_bytes().into() }
+        Container { chip: self.chip.reference(), image, programs: programs.to_vec(), host: self.host.to_bytes().into() }
     }
 
     /// BLAKE3 of the program file, to cite.
@@ -202,8 +215,8 @@ impl Session {
     /// [`SessionError::Content`] when the model has no file form.
     pub fn program_hash(&self) -> Result<[u8; 32], SessionError> {
         match &self.source {
-            Source::Image(image) => Ok(self.content(image).program_hash()?),
-            Source::File(hash, _) => Ok(*hash),
+            Source::Memory(image, programs) => Ok(self.content(image, programs).program_hash()?),
+            Source::File(file) => Ok(file.hash()),
         }
     }
 
@@ -237,9 +250,11 @@ impl Session {
         let vocab = self.host.config.vocab;
         let row = self.host.embedding_row(token).ok_or(SessionError::NoToken { token, last: vocab - 1 })?;
         let bucket = self.bucket(self.position);
-        let program = &self.programs[bucket];
-        let (Source::Image(image) | Source::File(_, image)) = &self.source;
-        self.engine.ready(bucket, image, program)?;
+        match &self.source {
+            Source::Memory(image, programs) => self.engine.ready(bucket, image, &programs[bucket])?,
+            Source::File(file) => self.engine.ready_in(bucket, file)?,
+        }
+        let program = &self.source.heads()[bucket];
         let mut inputs = host::inputs(&self.host.config, self.chip.lanes(), context, self.position, &row);
         if let Some(positions) = self.host.config.learned_positions {
             let row = self.host.position_row(self.position).ok_or(SessionError::NoPosition { positions })?;

@@ -73,6 +73,13 @@ impl Arena {
         Arc::ptr_eq(&self.words, &other.words)
     }
 
+    /// Whether so many bytes from an address on lie in one of the mappings.
+    pub(crate) fn holds(&self, at: At, bytes: usize) -> bool {
+        let (from, [_, rest, work]) = (at.bytes(), self.bases);
+        let end = [rest.0, work.0].into_iter().find(|&end| from < end).unwrap_or(self.end);
+        from.checked_add(bytes).is_some_and(|last| last <= end)
+    }
+
     /// The first byte at an address.
     pub(crate) fn pointer(&self, at: At) -> *mut u8 {
         let bytes = at.bytes();

@@ -7,10 +7,12 @@ use lpu_isa::{ChipId, Extent, Fill, Image, Instruction, Program, Region, RegionK
 use memmap2::MmapMut;
 
 use crate::arena::Arena;
+use crate::cache::{self, Origin};
 use crate::elaborate::elaborate;
 use crate::error::ReplayError;
 use crate::places::{Places, UNIT};
 use crate::run::Job;
+use crate::sound::sound;
 use crate::team::{Team, Work};
 
 /// A system of chips with their SRAM, and the threads that replay programs on it.
@@ -131,18 +133,7 @@ impl Replay {
     /// # Errors
     /// [`ReplayError`] when queues have no meaning or regions do not fit.
     pub fn prepare(&self, image: &Image<'_>, program: &Program) -> Result<Prepared, ReplayError> {
-        if program.queues.len() > self.places.chips {
-            return Err(ReplayError::Chips { found: program.queues.len(), expected: self.places.chips });
-        }
-        for region in &program.regions {
-            let found = region.runs.iter().map(|run| u64::from(run.count)).sum();
-            if found != region.word_count() {
-                return Err(ReplayError::RegionWords { region: region.name.clone(), needed: region.word_count(), found });
-            }
-            for (chip, slice, word) in region.words() {
-                self.inside(|| format!("region `{}`", region.name), chip, slice, word)?;
-            }
-        }
+        self.fits(program)?;
         let report = lpu_checker::check_system(&self.system, image, program)?;
         let run = Run { cycles: report.cycles, fetched: report.fetched };
         if let Some(&first) = report.violations.first() {
@@ -157,6 +148,46 @@ impl Replay {
         let plan = elaborate(self.system.chip(), &self.places, &report.flow, self.arena.words_end());
         let arena = self.arena.with_work(plan.work)?;
         Ok(Prepared { run, job: Ok(Arc::new(Job::new(plan, arena))) })
+    }
+
+    /// Whether chips and regions of a program, whose queues may be left out, fit the machine.
+    fn fits(&self, program: &Program) -> Result<(), ReplayError> {
+        if program.queues.len() > self.places.chips {
+            return Err(ReplayError::Chips { found: program.queues.len(), expected: self.places.chips });
+        }
+        for region in &program.regions {
+            let found = region.runs.iter().map(|run| u64::from(run.count)).sum();
+            if found != region.word_count() {
+                return Err(ReplayError::RegionWords { region: region.name.clone(), needed: region.word_count(), found });
+            }
+            for (chip, slice, word) in region.words() {
+                self.inside(|| format!("region `{}`", region.name), chip, slice, word)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The plan of a program as bytes that [`Replay::restore`] takes; nothing for a program that is not legal.
+    #[must_use]
+    pub fn keep(&self, prepared: &Prepared, origin: Origin) -> Option<Vec<u8>> {
+        let job = prepared.job.as_ref().ok()?;
+        cache::write(&self.key(origin), prepared.run, &job.plan)
+    }
+
+    /// A program that was proven legal before, from the bytes of [`Replay::keep`]; its queues may be left out. Nothing when they are not the bytes of
+    /// this program, this file, this chip and this version of the engine, or are damaged: prove it again then.
+    #[must_use]
+    pub fn restore(&self, program: &Program, origin: Origin, bytes: &[u8]) -> Option<Prepared> {
+        self.fits(program).ok()?;
+        let (run, plan) = cache::read(&self.key(origin), program, bytes)?;
+        let arena = self.arena.with_work(plan.work).ok()?;
+        sound(&plan, &arena, &self.places).then(|| Prepared { run, job: Ok(Arc::new(Job::new(plan, arena))) })
+    }
+
+    /// All that the plan of a program depends on, as the key of the checksum of [`Replay::keep`]'s bytes: file, chip, engine, places of words.
+    #[must_use]
+    pub fn key(&self, origin: Origin) -> [u8; 32] {
+        cache::key(origin, self.system.reference().fingerprint, &self.places)
     }
 
     fn inside(&self, what: impl FnOnce() -> String, chip: ChipId, slice: SliceId, word: u32) -> Result<(), ReplayError> {

@@ -4,13 +4,16 @@
 //! dataflow it resolved into a plan; [`Replay::run`] does the plan. `docs/fast-engine.md` says why the result cannot differ.
 
 mod arena;
+mod cache;
 mod elaborate;
 mod engine;
 mod error;
 mod places;
 mod plan;
 mod run;
+mod sound;
 mod team;
 
+pub use cache::Origin;
 pub use engine::{Outline, Prepared, Replay, Run};
 pub use error::ReplayError;

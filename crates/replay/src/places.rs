@@ -3,11 +3,12 @@
 
 use lpu_chip::System;
 use lpu_isa::{ChipId, Hemisphere, Image, SliceId};
+use serde::{Deserialize, Serialize};
 
 use crate::error::ReplayError;
 
 /// An address on the host, in sixteens of bytes from the beginning of the arena.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) struct At(pub(crate) u32);
 
 /// Bytes of a unit of [`At`].
@@ -113,6 +114,17 @@ impl Places {
             }
         }
         self.slices[slice] = all;
+    }
+
+    /// Adds to a hash where every word lies.
+    pub(crate) fn digest(&self, hasher: &mut blake3::Hasher) {
+        for segments in &self.slices {
+            hasher.update(&segments.len().to_le_bytes());
+            for &Segment { word, count, at } in segments {
+                hasher.update([word, count, at.0].map(u32::to_le_bytes).as_flattened());
+            }
+        }
+        hasher.update(&self.end.to_le_bytes());
     }
 
     fn slice(&self, chip: ChipId, slice: SliceId) -> usize {

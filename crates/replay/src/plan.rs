@@ -1,18 +1,19 @@
 //! A plan: the fixed dataflow of a program as flat lists, over slots while it is built and over addresses once it is laid out.
 
 use lpu_isa::{Instruction, PassFormat};
+use serde::{Deserialize, Serialize};
 
 use crate::places::At;
 
 /// One byte a lane: a vector of bytes, or one byte of each lane of a 32-bit vector.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) enum Bytes<R> {
     Plane(R),
     Lane(R, u8),
 }
 
 /// 32 bits a lane, or the same 32 bits in every lane.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Source<R> {
     Wide(R),
     Splat(u32),
@@ -20,7 +21,7 @@ pub(crate) enum Source<R> {
 }
 
 /// A range of one of the plan's lists.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Span {
     pub(crate) start: u32,
     pub(crate) end: u32,
@@ -33,12 +34,17 @@ impl Span {
 }
 
 /// An operation that is done by one thread.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) enum Op<R> {
     /// 32-bit lanes from up to four bytes each, zero above.
     Join { dst: R, parts: [Option<Bytes<R>>; 4] },
     /// An ALU operation.
-    Alu { instruction: Instruction, dst: R, sources: [Source<R>; 3] },
+    Alu {
+        #[serde(with = "crate::cache::instruction")]
+        instruction: Instruction,
+        dst: R,
+        sources: [Source<R>; 3],
+    },
     /// Bytes to a vector of bytes.
     Copy { dst: R, src: Bytes<R> },
     /// All four bytes of 32-bit lanes, each to a vector of bytes.
@@ -50,7 +56,12 @@ pub(crate) enum Op<R> {
     /// Bytes to a word of a window.
     Scatter { src: Bytes<R>, map: [Bytes<R>; 2], window: Span },
     /// Whatever a switch unit does: operands are its sources, then its results.
-    Switch { instruction: Instruction, operands: Span, taken: u8 },
+    Switch {
+        #[serde(with = "crate::cache::instruction")]
+        instruction: Instruction,
+        operands: Span,
+        taken: u8,
+    },
     /// A switch unit's movement of whole 32-bit lanes.
     Move { dst: R, src: R, movement: Movement },
     /// Zero in all lanes from `from` on.
@@ -58,13 +69,25 @@ pub(crate) enum Op<R> {
     /// Makes activations ready for passes.
     Prepare { prepared: u32, low: Bytes<R>, high: Bytes<R>, int8: bool },
     /// The sum of results, in order.
-    Add { dst: R, format: PassFormat, terms: Span },
+    Add {
+        dst: R,
+        #[serde(with = "crate::cache::format")]
+        format: PassFormat,
+        terms: Span,
+    },
     /// A pass through any weights, lane by lane.
-    Pass { dst: R, format: PassFormat, planes: [u32; 2], low: Bytes<R>, high: Bytes<R> },
+    Pass {
+        dst: R,
+        #[serde(with = "crate::cache::format")]
+        format: PassFormat,
+        planes: [u32; 2],
+        low: Bytes<R>,
+        high: Bytes<R>,
+    },
 }
 
 /// How lanes move, all streams alike.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Movement {
     /// Up by lanes within every superlane.
     Lanes { by: i8, wrap: bool },
@@ -73,7 +96,7 @@ pub(crate) enum Movement {
 }
 
 /// What a pass multiplies its weights with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Activation<R> {
     /// int8 weights, int8 activations.
     I8(R),
@@ -84,14 +107,14 @@ pub(crate) enum Activation<R> {
 }
 
 /// A pass whose weights are rows in place.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) struct Pass<R> {
     pub(crate) activation: Activation<R>,
     pub(crate) dst: R,
 }
 
 /// Rows of weights one after another in memory, each a dot product with the same activations.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) struct Run<R> {
     /// The first row; of fp16 its low bytes.
     pub(crate) low: R,
@@ -107,7 +130,7 @@ pub(crate) struct Run<R> {
 }
 
 /// A pass whose rows are inputs: each row times one activation, summed lane by lane.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) struct Columns {
     pub(crate) pass: u32,
     /// Rows in order of the input: low, and for fp16 high bytes, in `operands`.
@@ -115,7 +138,7 @@ pub(crate) struct Columns {
 }
 
 /// A part of a phase that one thread does.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) enum Task {
     /// Operations in order.
     Ops(Span),
@@ -135,14 +158,14 @@ pub(crate) enum Ref {
 }
 
 /// Weights of a plane, for passes that no kernel does: by row its bytes and whether they are a half of widened int8.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Weights<R> {
     pub(crate) by_input: bool,
     pub(crate) rows: Vec<(R, Half)>,
 }
 
 /// Which byte of a weight a row of bytes gives.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Half {
     /// The byte itself.
     Whole,
@@ -153,7 +176,7 @@ pub(crate) enum Half {
 }
 
 /// All lists of a plan.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Plan<R> {
     pub(crate) lanes: usize,
     pub(crate) ops: Vec<Op<R>>,

@@ -8,6 +8,7 @@ mod read;
 mod write;
 
 pub use error::{ContentError, FormatError};
+pub use read::Frame;
 pub use write::Encoded;
 
 pub(crate) use check::{extent as check_extent, name as check_name, program_head as check_program_head, region as check_region};

@@ -99,45 +99,98 @@ fn at(offset: u64) -> impl Fn(ContentError) -> FormatError {
     move |content| FormatError::Content { offset, content }
 }
 
-pub(crate) fn parse(bytes: &[u8]) -> Result<(Container<'_>, [u8; CHECKSUM]), FormatError> {
-    let least = (HEADER + CHECKSUM) as u64;
-    let found = bytes.len() as u64;
-    if !bytes.starts_with(&MAGIC[..MAGIC.len().min(bytes.len())]) || bytes.is_empty() {
-        return Err(FormatError::Magic);
-    }
-    if found < least {
-        return Err(FormatError::Length { found, stated: least });
-    }
-    let mut header = Cursor { bytes: &bytes[..HEADER], at: MAGIC.len() };
-    let version = header.u32()?;
-    if version != VERSION {
-        return Err(FormatError::Version { found: version, supported: VERSION });
-    }
-    let vector_bytes = header.u32()?;
-    let fingerprint = header.array()?;
-    let stated = header.u64()?;
-    if stated != found {
-        return Err(FormatError::Length { found, stated });
-    }
-    let (content, checksum) = bytes.split_at(bytes.len() - CHECKSUM);
-    let hash = *blake3::Hasher::new().update_rayon(content).finalize().as_bytes();
-    if hash != checksum {
-        return Err(FormatError::Checksum { offset: content.len() as u64 });
-    }
-    check::vector_bytes(vector_bytes).map_err(at(12))?;
-    let (offset, needed, left) = (header.offset(), header.u64()?, (content.len() - HEADER) as u64);
-    let end = usize::try_from(needed).ok().filter(|_| needed <= left).ok_or(FormatError::Truncated { offset, needed, left })?;
-    let tables = Cursor { bytes: &content[..HEADER + end], at: HEADER };
-    let data = Cursor { bytes: content, at: HEADER + end };
-    Ok((read_tables(tables, data, vector_bytes, fingerprint)?, hash))
-}
-
-fn read_tables<'a>(
-    mut tables: Cursor<'a>,
-    mut data: Cursor<'a>,
+/// A program file whose header has been read and whose content is still to be verified and parsed.
+#[derive(Clone, Copy, Debug)]
+pub struct Frame<'a> {
+    /// Everything but the checksum.
+    content: &'a [u8],
+    checksum: [u8; CHECKSUM],
     vector_bytes: u32,
     fingerprint: [u8; 32],
-) -> Result<Container<'a>, FormatError> {
+    tables: u64,
+}
+
+impl<'a> Frame<'a> {
+    /// Reads the header of a file's bytes and compares the stated length.
+    ///
+    /// # Errors
+    /// [`FormatError`] when this is no program file, or one of another version or length.
+    pub fn new(bytes: &'a [u8]) -> Result<Self, FormatError> {
+        let least = (HEADER + CHECKSUM) as u64;
+        let found = bytes.len() as u64;
+        if !bytes.starts_with(&MAGIC[..MAGIC.len().min(bytes.len())]) || bytes.is_empty() {
+            return Err(FormatError::Magic);
+        }
+        if found < least {
+            return Err(FormatError::Length { found, stated: least });
+        }
+        let mut header = Cursor { bytes: &bytes[..HEADER], at: MAGIC.len() };
+        let version = header.u32()?;
+        if version != VERSION {
+            return Err(FormatError::Version { found: version, supported: VERSION });
+        }
+        let vector_bytes = header.u32()?;
+        let fingerprint = header.array()?;
+        let stated = header.u64()?;
+        if stated != found {
+            return Err(FormatError::Length { found, stated });
+        }
+        let tables = header.u64()?;
+        let (content, rest) = bytes.split_at(bytes.len() - CHECKSUM);
+        let mut checksum = [0; CHECKSUM];
+        checksum.copy_from_slice(rest);
+        Ok(Self { content, checksum, vector_bytes, fingerprint, tables })
+    }
+
+    /// What the checksum covers: everything before it.
+    #[must_use]
+    pub const fn content(&self) -> &'a [u8] {
+        self.content
+    }
+
+    /// The checksum as the file states it, which is the program's hash if `found`, BLAKE3 of [`Frame::content`], is the same.
+    ///
+    /// # Errors
+    /// [`FormatError::Checksum`] when the two differ.
+    pub fn verify(&self, found: [u8; 32]) -> Result<[u8; 32], FormatError> {
+        if found == self.checksum { Ok(found) } else { Err(FormatError::Checksum { offset: self.content.len() as u64 }) }
+    }
+
+    /// Parses the content; image and host section stay borrowed.
+    ///
+    /// # Errors
+    /// [`FormatError`] says what is wrong at which byte.
+    pub fn container(&self) -> Result<Container<'a>, FormatError> {
+        self.parse(true)
+    }
+
+    /// [`Frame::container`] with programs whose queues are left out, and so are not looked into.
+    ///
+    /// # Errors
+    /// As [`Frame::container`].
+    pub fn heads(&self) -> Result<Container<'a>, FormatError> {
+        self.parse(false)
+    }
+
+    fn parse(&self, queues: bool) -> Result<Container<'a>, FormatError> {
+        check::vector_bytes(self.vector_bytes).map_err(at(12))?;
+        let (content, needed, left) = (self.content, self.tables, (self.content.len() - HEADER) as u64);
+        let refused = FormatError::Truncated { offset: HEADER as u64 - 8, needed, left };
+        let end = usize::try_from(needed).ok().filter(|_| needed <= left).ok_or(refused)?;
+        let tables = Cursor { bytes: &content[..HEADER + end], at: HEADER };
+        let data = Cursor { bytes: content, at: HEADER + end };
+        read_tables(tables, data, self, queues)
+    }
+}
+
+pub(crate) fn parse(bytes: &[u8]) -> Result<(Container<'_>, [u8; CHECKSUM]), FormatError> {
+    let frame = Frame::new(bytes)?;
+    let hash = frame.verify(*blake3::Hasher::new().update_rayon(frame.content()).finalize().as_bytes())?;
+    Ok((frame.container()?, hash))
+}
+
+fn read_tables<'a>(mut tables: Cursor<'a>, mut data: Cursor<'a>, frame: &Frame<'_>, queues: bool) -> Result<Container<'a>, FormatError> {
+    let Frame { vector_bytes, fingerprint, .. } = *frame;
     let chip = ChipRef { name: tables.name("chip")?, fingerprint };
     let host_length = tables.u64()?;
     let count = tables.count(EXTENT)?;
@@ -146,7 +199,7 @@ fn read_tables<'a>(
     for _ in 0..count {
         extents.push(read_extent(&mut tables, &mut data, vector_bytes)?);
     }
-    let programs = read_programs(&mut tables, vector_bytes)?;
+    let programs = read_programs(&mut tables, vector_bytes, queues)?;
     let mut before = None;
     for (index, extent) in extents.iter().enumerate() {
         let offset = first + (index * EXTENT) as u64;
@@ -170,7 +223,7 @@ fn read_extent<'a>(tables: &mut Cursor<'a>, data: &mut Cursor<'a>, vector_bytes:
     Ok(Extent { place, fill })
 }
 
-fn read_programs(tables: &mut Cursor<'_>, vector_bytes: u32) -> Result<Vec<Program>, FormatError> {
+fn read_programs(tables: &mut Cursor<'_>, vector_bytes: u32, queues: bool) -> Result<Vec<Program>, FormatError> {
     let offset = tables.offset();
     let count = tables.count(2 + 8 + 4 + 2)?;
     if count == 0 {
@@ -180,7 +233,7 @@ fn read_programs(tables: &mut Cursor<'_>, vector_bytes: u32) -> Result<Vec<Progr
     let mut names = BTreeSet::new();
     for _ in 0..count {
         let offset = tables.offset();
-        let program = read_program(tables, vector_bytes)?;
+        let program = read_program(tables, vector_bytes, queues)?;
         if !names.insert(program.name.clone()) {
             return Err(at(offset)(ContentError::DuplicateProgram { name: program.name }));
         }
@@ -189,7 +242,7 @@ fn read_programs(tables: &mut Cursor<'_>, vector_bytes: u32) -> Result<Vec<Progr
     Ok(programs)
 }
 
-fn read_program(tables: &mut Cursor<'_>, vector_bytes: u32) -> Result<Program, FormatError> {
+fn read_program(tables: &mut Cursor<'_>, vector_bytes: u32, queues: bool) -> Result<Program, FormatError> {
     let start = tables.offset();
     let name = tables.name("program")?;
     let cycles = tables.u64()?;
@@ -210,7 +263,7 @@ fn read_program(tables: &mut Cursor<'_>, vector_bytes: u32) -> Result<Program, F
     for (region, offset) in regions.iter().zip(starts) {
         check::region(region, vector_bytes, chips).map_err(at(offset))?;
     }
-    let queues = (0..chips).map(|chip| read_queues(tables, &name, ChipId(chip as u16))).collect::<Result<_, _>>()?;
+    let queues = (0..chips).map(|chip| read_queues(tables, &name, ChipId(chip as u16), queues)).collect::<Result<_, _>>()?;
     Ok(Program { name, cycles, regions, queues })
 }
 
@@ -223,7 +276,7 @@ fn read_region(tables: &mut Cursor<'_>) -> Result<Region, FormatError> {
     Ok(Region { name, kind, format, vectors, lanes, runs })
 }
 
-fn read_queues(tables: &mut Cursor<'_>, program: &str, chip: ChipId) -> Result<BTreeMap<Queue, Vec<Item>>, FormatError> {
+fn read_queues(tables: &mut Cursor<'_>, program: &str, chip: ChipId, keep: bool) -> Result<BTreeMap<Queue, Vec<Item>>, FormatError> {
     let mut queues: BTreeMap<Queue, Vec<Item>> = BTreeMap::new();
     for _ in 0..tables.count(5 + 8)? {
         let offset = tables.offset();
@@ -233,7 +286,11 @@ fn read_queues(tables: &mut Cursor<'_>, program: &str, chip: ChipId) -> Result<B
         }
         let length = tables.u64()?;
         let start = tables.offset();
-        let items = decode_queue_at(tables.take(length)?, start)?;
+        let encoded = tables.take(length)?;
+        if !keep {
+            continue;
+        }
+        let items = decode_queue_at(encoded, start)?;
         check::queue(program, chip, queue, &items).map_err(at(offset))?;
         queues.insert(queue, items);
     }

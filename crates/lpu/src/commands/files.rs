@@ -191,7 +191,8 @@ pub(crate) fn system_of(container: &Container<'_>, name: Option<&str>) -> Result
     system_for(&container.chip, name)
 }
 
-fn system_for(made: &ChipRef, name: Option<&str>) -> Result<System, Box<dyn Error>> {
+/// The system that something was made for.
+pub(crate) fn system_for(made: &ChipRef, name: Option<&str>) -> Result<System, Box<dyn Error>> {
     let system = system(name.unwrap_or(&made.name))?;
     if system.reference().fingerprint != made.fingerprint {
         let message = format!(

@@ -154,7 +154,7 @@ impl Generate {
         }
         let last = session.bucket(session.position().saturating_sub(1));
         let oracle = session.host().oracles.get(last).copied().flatten();
-        let mut latency = latency(session.chip(), &session.programs()[last], session.host().lower_bounds[last], oracle);
+        let mut latency = latency(session.chip(), &session.programs()?[last], session.host().lower_bounds[last], oracle);
         latency.instructions.fetched = Some(fetched);
         if self.json {
             let text = tokenizer.map(|tokenizer| tokenizer.decode(&generated)).transpose()?;

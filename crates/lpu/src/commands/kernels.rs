@@ -9,10 +9,11 @@ use clap::Args;
 use lpu::emulator::Observer;
 use lpu::isa::{ChipId, Format, Instruction, Program, Queue, Region, RegionKind, SliceId, Stream, disassemble};
 use lpu::replay::ReplayError;
-use lpu::{Engine, EngineError, Engines};
+use lpu::{EngineError, Engines};
 use npyz::WriterBuilder;
 use serde_json::json;
 
+use super::given::Given;
 use super::{How, Outcome, Usage, files};
 
 #[derive(Args)]
@@ -204,16 +205,13 @@ fn region<'p>(program: &'p Program, name: &str) -> Result<&'p Region, String> {
 impl Run {
     pub(crate) fn run(self) -> Outcome {
         let engines = self.how.engines(self.trace.is_some())?;
-        let loaded = files::program(&self.file)?;
-        let system = files::system_of(&loaded.container, self.chip.as_deref())?;
+        let given = Given::open(&self.file)?;
+        let system = files::system_for(given.chip(), self.chip.as_deref())?;
         let chip = system.chip();
-        let program = loaded.container.programs.first().ok_or("the file holds no program")?;
-        let programs = std::slice::from_ref(program);
-        let mut engine = match Engine::new(&system, &loaded.container.image, programs, &engines) {
+        let program = given.program().ok_or("the file holds no program")?;
+        let mut engine = match given.engine(&system, &engines) {
             // Nobody asked for an engine, so the one that can takes the program.
-            Err(EngineError::Replay(ReplayError::Instruction { .. })) if self.how.free() => {
-                Engine::new(&system, &loaded.container.image, programs, &Engines::REFERENCE)?
-            }
+            Err(EngineError::Replay(ReplayError::Instruction { .. })) if self.how.free() => given.engine(&system, &Engines::REFERENCE)?,
             engine => engine?,
         };
         let mut named = Vec::new();
@@ -247,7 +245,7 @@ impl Run {
         let ran = run.map_err(|error| match &error {
             EngineError::Fault(violation) => {
                 let file = self.file.display();
-                format!("{}`lpu check {file}` lists every broken rule", loaded.listed(&self.file, 0, [violation]))
+                format!("{}`lpu check {file}` lists every broken rule", given.listed(&self.file, violation))
             }
             _ => error.to_string(),
         })?;
@@ -256,7 +254,7 @@ impl Run {
         }
         let microseconds = ran.cycles as f64 / f64::from(chip.values().clock_mhz);
         if self.json {
-            let instructions = json!({"preloaded": program.items(), "fetched": ran.fetched});
+            let instructions = json!({"preloaded": given.items()?, "fetched": ran.fetched});
             let object = json!({
                 "program": program.name, "chip": system.name(), "engine": engine.name(), "cycles": ran.cycles, "us": microseconds,
                 "instructions": instructions
@@ -265,7 +263,7 @@ impl Run {
         } else {
             let clock = chip.values().clock_mhz;
             writeln!(std::io::stdout(), "{} cycles, {microseconds:.3} microseconds at {clock} MHz", ran.cycles)?;
-            writeln!(std::io::stdout(), "{} instructions preloaded, {} fetched from memory", program.items(), ran.fetched)?;
+            writeln!(std::io::stdout(), "{} instructions preloaded, {} fetched from memory", given.items()?, ran.fetched)?;
         }
         Ok(ExitCode::SUCCESS)
     }

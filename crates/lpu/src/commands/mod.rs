@@ -3,6 +3,7 @@
 mod conformance;
 mod files;
 mod generate;
+mod given;
 mod inspect;
 mod kernels;
 mod listing;
@@ -86,6 +87,9 @@ pub(crate) struct How {
     /// Run both engines and compare every word of SRAM, outputs and cycles after each run
     #[arg(long)]
     pub(crate) verify: bool,
+    /// Prove and plan anew, and keep no plan for later starts
+    #[arg(long)]
+    pub(crate) no_cache: bool,
 }
 
 impl How {
@@ -105,7 +109,7 @@ impl How {
                 "a trace needs single steps, which the fast engine does not take; leave out --engine fast and --verify".into(),
             ));
         }
-        Ok(Engines { fast, threads: self.threads, verify: self.verify })
+        Ok(Engines { fast, threads: self.threads, verify: self.verify, cache: !self.no_cache })
     }
 }
 

@@ -27,7 +27,7 @@ const MOST_STREAMS: usize = 32;
 pub(crate) struct Scratch {
     /// Bytes of streams taken and fed.
     bytes: [Vec<u8>; 2],
-    wide: [Vec<u32>; 2],
+    wide: [Vec<u32>; 3],
     floats: [Vec<f32>; 2],
 }
 

@@ -1,0 +1,65 @@
+//! The program that `run` is given: assembled from text, or mapped from a program file.
+
+use std::error::Error;
+use std::path::Path;
+
+use lpu::chip::System;
+use lpu::isa::{ChipRef, Program, Violation};
+use lpu::{Engine, EngineError, Engines, OpenError, ProgramFile};
+
+use super::files::{self, Loaded};
+
+pub(crate) enum Given {
+    Text(Loaded),
+    File(ProgramFile),
+}
+
+impl Given {
+    pub(crate) fn open(path: &Path) -> Result<Self, Box<dyn Error>> {
+        Ok(if files::is_compiled(path) { Self::File(ProgramFile::open(path)?) } else { Self::Text(files::program(path)?) })
+    }
+
+    /// The chip that it was made for.
+    pub(crate) fn chip(&self) -> &ChipRef {
+        match self {
+            Self::Text(loaded) => &loaded.container.chip,
+            Self::File(file) => file.chip(),
+        }
+    }
+
+    /// The first program; the queues of one in a file are left out.
+    pub(crate) fn program(&self) -> Option<&Program> {
+        match self {
+            Self::Text(loaded) => loaded.container.programs.first(),
+            Self::File(file) => file.heads().first(),
+        }
+    }
+
+    /// Items in the queues of the first program.
+    pub(crate) fn items(&self) -> Result<usize, OpenError> {
+        let programs = match self {
+            Self::Text(loaded) => &loaded.container.programs,
+            Self::File(file) => file.programs()?,
+        };
+        Ok(programs.first().map_or(0, Program::items))
+    }
+
+    /// An engine on which the first program is ready.
+    pub(crate) fn engine(&self, system: &System, engines: &Engines) -> Result<Engine, EngineError> {
+        match self {
+            Self::Text(loaded) => {
+                let first = &loaded.container.programs[..loaded.container.programs.len().min(1)];
+                Engine::new(system, &loaded.container.image, first, engines)
+            }
+            Self::File(file) => Engine::open(system, file, engines),
+        }
+    }
+
+    /// A fault of the first program, for text with its line.
+    pub(crate) fn listed(&self, path: &Path, violation: &Violation) -> String {
+        match self {
+            Self::Text(loaded) => loaded.listed(path, 0, [violation]),
+            Self::File(_) => format!("{}: {violation}\n", path.display()),
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! Plans that outlive the process: what a start needs of a proven program, as bytes and back.
+//!
+//! The bytes serve the engine that made them, over the same file and chip, and nobody else: a key of all that they depend on goes into their
+//! checksum. Nor is a file trusted after that: [`crate::sound`] holds every place and number in it to the memory at hand.
+
+use lpu_isa::Program;
+use serde::{Deserialize, Serialize};
+
+use crate::engine::Run;
+use crate::places::{At, Places};
+use crate::plan::Plan;
+
+/// First bytes of a kept plan, with the version of their form.
+const MAGIC: [u8; 8] = *b"LPUPLAN1";
+
+/// Where a program stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// Hash of the program file.
+    pub file: [u8; 32],
+    /// Number of the program in the file.
+    pub program: u32,
+}
+
+/// All that a plan depends on, in 32 bytes.
+pub(crate) fn key(origin: Origin, fingerprint: [u8; 32], places: &Places) -> [u8; 32] {
+    let mut hasher = blake3::Hasher::new();
+    for text in [env!("CARGO_PKG_VERSION"), env!("LPU_REPLAY_SOURCES")] {
+        hasher.update(&text.len().to_le_bytes()).update(text.as_bytes());
+    }
+    hasher.update(&origin.file).update(&origin.program.to_le_bytes()).update(&fingerprint);
+    places.digest(&mut hasher);
+    *hasher.finalize().as_bytes()
+}
+
+/// The bytes of a plan: magic, checksum under the key, content.
+pub(crate) fn write(key: &[u8; 32], run: Run, plan: &Plan<At>) -> Option<Vec<u8>> {
+    let content = postcard::to_allocvec(&(run.cycles, run.fetched, plan)).ok()?;
+    Some([&MAGIC[..], blake3::keyed_hash(key, &content).as_bytes(), &content].concat())
+}
+
+/// The plan in bytes, if they are those of [`write`] under this key and state the program's cycles.
+pub(crate) fn read(key: &[u8; 32], program: &Program, bytes: &[u8]) -> Option<(Run, Plan<At>)> {
+    let (checksum, content) = bytes.strip_prefix(&MAGIC)?.split_first_chunk::<32>()?;
+    if blake3::keyed_hash(key, content) != *checksum {
+        return None;
+    }
+    let ((cycles, fetched, plan), rest) = postcard::take_from_bytes::<(u64, u64, Plan<At>)>(content).ok()?;
+    (rest.is_empty() && cycles == program.cycles).then_some((Run { cycles, fetched }, plan))
+}
+
+/// Instructions as their codec has them.
+pub(crate) mod instruction {
+    use super::*;
+    use lpu_isa::{Instruction, Item, decode_queue, encode_queue};
+    use serde::de::Error;
+
+    pub(crate) fn serialize<S: serde::Serializer>(instruction: &Instruction, serializer: S) -> Result<S::Ok, S::Error> {
+        encode_queue(&[Item::from(*instruction)]).serialize(serializer)
+    }
+
+    pub(crate) fn deserialize<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Instruction, D::Error> {
+        let items = decode_queue(&Vec::deserialize(deserializer)?).map_err(D::Error::custom)?;
+        match items[..] {
+            [Item { instruction, paired: false }] => Ok(instruction),
+            _ => Err(D::Error::custom("not one instruction")),
+        }
+    }
+}
+
+/// Formats of passes as operands are encoded.
+pub(crate) mod format {
+    use super::*;
+    use lpu_isa::{Operand, PassFormat};
+    use serde::de::Error;
+
+    pub(crate) fn serialize<S: serde::Serializer>(format: &PassFormat, serializer: S) -> Result<S::Ok, S::Error> {
+        format.to_bits().serialize(serializer)
+    }
+
+    pub(crate) fn deserialize<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<PassFormat, D::Error> {
+        PassFormat::from_bits(u64::deserialize(deserializer)?).ok_or_else(|| D::Error::custom("no format of a pass"))
+    }
+}
