@@ -151,6 +151,9 @@ impl Engine {
         if !file.heads().is_empty() {
             engine.ready_in(0, file)?;
         }
+        if let Some((replay, _)) = &engine.fast {
+            replay.populate();
+        }
         Ok(engine)
     }
 

@@ -144,6 +144,9 @@ impl ProgramFile {
 fn hash(mapped: &Mmap, content: &[u8]) -> [u8; 32] {
     let mut hasher = blake3::Hasher::new();
     for (number, chunk) in content.chunks(CHUNK).enumerate() {
+        // Where the system cannot map pages ahead, they come one by one.
+        #[cfg(target_os = "linux")]
+        let _ = mapped.advise_range(memmap2::Advice::PopulateRead, number * CHUNK, chunk.len());
         hasher.update_rayon(chunk);
         // SAFETY: the mapping is read-only and shared, so its pages hold what the file holds, whenever they come.
         #[cfg(unix)]

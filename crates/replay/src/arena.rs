@@ -13,7 +13,7 @@ use crate::places::{At, UNIT};
 /// The words of SRAM, which outlive plans and runs; held for their bytes, which [`Arena`] points to.
 struct Words {
     /// A program file, mapped privately: what a run writes stays in this process.
-    _file: Option<MmapMut>,
+    file: Option<MmapMut>,
     /// All other words; pages come when they are first touched.
     _rest: MmapMut,
 }
@@ -45,7 +45,7 @@ impl Arena {
         let mut rest = anonymous(end - split as u64)?;
         let file_base = file.as_mut().map_or(std::ptr::null_mut(), |file| file.as_mut_ptr());
         let bases = [(0, file_base), (split, rest.as_mut_ptr()), (end as usize, std::ptr::null_mut())];
-        Self::over(Arc::new(Words { _file: file, _rest: rest }), bases, 0)
+        Self::over(Arc::new(Words { file, _rest: rest }), bases, 0)
     }
 
     /// The same words with room for `work` bytes of intermediate values, from [`Arena::words_end`] on.
@@ -61,6 +61,14 @@ impl Arena {
         let mut work = anonymous(work)?;
         bases[2].1 = work.as_mut_ptr();
         Ok(Self { words, _work: work, bases, end: bytes as usize })
+    }
+
+    /// Maps the pages of a part of the file at once, which is quicker than by faults; where the system cannot, faults do.
+    pub(crate) fn populate(&self, part: std::ops::Range<usize>) {
+        #[cfg(target_os = "linux")]
+        if let Some(file) = &self.words.file {
+            let _ = file.advise_range(memmap2::Advice::PopulateRead, part.start, part.len());
+        }
     }
 
     /// Where intermediate values begin.

@@ -1,5 +1,6 @@
 //! The engine as its users see it: SRAM that outlives runs, regions in and out, runs.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use lpu_chip::System;
@@ -21,6 +22,8 @@ pub struct Replay {
     places: Places,
     arena: Arena,
     team: Team,
+    /// Where the image's bytes lie in a mapped file.
+    image: Range<usize>,
 }
 
 /// What an image holds and where in a file, without its bytes.
@@ -54,7 +57,14 @@ impl Outline {
         Self { image: Image { vector_bytes: image.vector_bytes, extents: extents.collect() }, offsets, copies }
     }
 
-    /// The extents; what they hold is left out. [`Replay::prepare`] asks for no more.
+    /// From the first to the last byte of the image that lies in the file.
+    fn span(&self) -> Range<usize> {
+        let bytes = |extent: &Extent<'_>| extent.place.count as usize * self.image.vector_bytes as usize;
+        let parts = self.image.extents.iter().zip(&self.offsets).filter_map(|(extent, at)| at.map(|at| at..at + bytes(extent)));
+        parts.reduce(|all, part| all.start.min(part.start)..all.end.max(part.end)).unwrap_or(0..0)
+    }
+
+    /// The extents; what they hold is left out.
     #[must_use]
     pub fn image(&self) -> &Image<'static> {
         &self.image
@@ -100,6 +110,7 @@ impl Replay {
     /// [`ReplayError`] when the image does not fit the chip.
     pub fn mapped(system: &System, outline: &Outline, file: MmapMut, threads: usize) -> Result<Self, ReplayError> {
         let mut engine = Self::over(system, &outline.image, &outline.offsets, Some(file), threads)?;
+        engine.image = outline.span();
         // Content that does not lie as the engine needs it is copied.
         for (extent, bytes) in outline.image.extents.iter().zip(&outline.copies) {
             for (word, bytes) in extent.place.words().zip(bytes.iter().flat_map(|bytes| bytes.chunks_exact(system.chip().lanes()))) {
@@ -118,7 +129,12 @@ impl Replay {
     ) -> Result<Self, ReplayError> {
         let places = Places::new(system, image, offsets, file.as_ref().map_or(0, |file| file.len()))?;
         let arena = Arena::new(file, places.end)?;
-        Ok(Self { system: system.clone(), places, arena, team: Team::new(threads) })
+        Ok(Self { system: system.clone(), places, arena, team: Team::new(threads), image: 0..0 })
+    }
+
+    /// Maps the image of a mapped file into memory at once. Runs do it too, page by page, and so more slowly.
+    pub fn populate(&self) {
+        self.arena.populate(self.image.clone());
     }
 
     /// Threads that run programs, the caller's included.
