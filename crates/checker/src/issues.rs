@@ -70,8 +70,8 @@ impl Line<'_> {
     }
 }
 
-/// What orders issues: cycle, chip, queue, item; and the line.
-type Due = (u64, ChipId, Queue, u32, usize);
+/// What orders issues: cycle and line. Lines stand in order of chip and queue, and each has one issue due.
+type Due = (u64, u32);
 
 struct Unroll<'p> {
     lines: Vec<Line<'p>>,
@@ -84,7 +84,7 @@ impl Unroll<'_> {
         let line = &mut self.lines[index];
         line.next = line.cursor.next(&line.items);
         if let Some(next) = line.next {
-            self.due.push(Reverse((next.cycle, line.chip, line.queue, next.item, index)));
+            self.due.push(Reverse((next.cycle, index as u32)));
         }
     }
 
@@ -139,7 +139,8 @@ impl Issues {
             if unroll.barrier() {
                 continue;
             }
-            let Some(Reverse((cycle, .., index))) = unroll.due.pop() else { break };
+            let Some(Reverse((cycle, index))) = unroll.due.pop() else { break };
+            let index = index as usize;
             issues.end = cycle + 1;
             let line = &mut unroll.lines[index];
             let Some(next) = line.next else { continue };

@@ -80,10 +80,23 @@ pub fn check_system(system: &System, image: &Image<'_>, program: &Program) -> Re
     let chip = system.chip();
     let issues = Issues::new(system, image, program)?;
     let mut violations = issues.unfit.clone();
-    let (starts, feeds) = streams::check(chip, &issues, &mut violations);
-    memory::check(chip, image, program, &issues, &mut violations)?;
-    let ties = planes::check(chip, &issues, &mut violations);
-    links::check(system, &issues, &mut violations);
+    let ((starts, feeds, on_streams), rest) = std::thread::scope(|scope| {
+        let streams = scope.spawn(|| {
+            let mut violations = Vec::new();
+            let (starts, feeds) = streams::check(chip, &issues, &mut violations);
+            (starts, feeds, violations)
+        });
+        let mut violations = Vec::new();
+        let rest = memory::check(chip, image, program, &issues, &mut violations).map(|()| {
+            let ties = planes::check(chip, &issues, &mut violations);
+            links::check(system, &issues, &mut violations);
+            (ties, violations)
+        });
+        (streams.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), rest)
+    });
+    let (ties, elsewhere) = rest?;
+    violations.extend(on_streams);
+    violations.extend(elsewhere);
     let Issues { list, cycles, end, fetched, .. } = issues;
     if cycles != program.cycles {
         let fault = Fault::CyclesMismatch { stated: program.cycles, derived: cycles };

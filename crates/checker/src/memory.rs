@@ -37,11 +37,16 @@ impl Slices<'_> {
 
     fn run(&mut self, what: &str, run: &WordRun, mut mark: impl FnMut(&mut Slice, usize)) -> Result<(), CheckError> {
         let words = self.chip.words_per_slice();
+        let outside = |word| CheckError::OutsideSram { what: what.to_owned(), slice: run.slice, word };
+        if u32::from(run.slice.index) >= self.chip.values().slices_per_side {
+            return run.words().next().map_or(Ok(()), |word| Err(outside(word)));
+        }
+        let slice = self.slice(run.chip, run.slice);
         for word in run.words() {
-            if word >= words || u32::from(run.slice.index) >= self.chip.values().slices_per_side {
-                return Err(CheckError::OutsideSram { what: what.to_owned(), slice: run.slice, word });
+            if word >= words {
+                return Err(outside(word));
             }
-            mark(self.slice(run.chip, run.slice), word as usize);
+            mark(slice, word as usize);
         }
         Ok(())
     }
@@ -106,7 +111,8 @@ pub(crate) fn check(
                 violations.push(issues.list[index].violation(cycle, Fault::WordUninitialised { slice: *name, word }));
             }
         }
-        accesses.sort_by_key(|&(cycle, _, _, index)| (cycle, issues.list[index].order()));
+        // Issues of one queue stand in the list in the order of their dispatch.
+        accesses.sort_unstable_by_key(|&(cycle, _, _, index)| (cycle, index));
         for group in accesses.chunk_by(|one, other| one.0 == other.0) {
             conflicts(chip, *name, group, issues, violations);
         }

@@ -3,13 +3,58 @@
 use std::collections::BTreeMap;
 
 use lpu_chip::Chip;
-use lpu_isa::{ChipId, Direction, Fault, Flow, Instruction, Queue, Source, Stream, Unit, Violation};
+use lpu_isa::{ChipId, Direction, Fault, Flow, Instruction, Operand, Queue, Source, Stream, Unit, Violation};
 
 use crate::flow::Feed;
 use crate::issues::{Issue, Issues};
 
 /// A value put on a stream: diagonal, cycle on the register, issue, place in the issue's group.
 type Put = (i64, u64, u32, u8);
+
+/// What is put on the streams of each chip that puts something: by the number of the stream's code, in order of diagonal and cycle.
+#[derive(Default)]
+struct Lines(BTreeMap<ChipId, Vec<Line>>);
+
+#[derive(Clone, Default)]
+struct Line {
+    puts: Vec<Put>,
+    /// Where the last producer was found: the next one stands nearby, as consumers come in order of time.
+    near: usize,
+}
+
+impl Lines {
+    fn line(&mut self, chip: ChipId, stream: Stream) -> &mut Line {
+        let lines = self.0.entry(chip).or_insert_with(|| vec![Line::default(); 256]);
+        &mut lines[stream.to_bits() as usize]
+    }
+}
+
+/// The number of entries at the front of a sorted list for which `before` holds, searched outward from `near`.
+fn front(list: &[Put], near: usize, before: impl Fn(&Put) -> bool) -> usize {
+    let (mut low, mut high) = (0, list.len());
+    let mut step = 1;
+    let mut at = near.min(list.len());
+    if list.get(at).is_some_and(&before) {
+        while at < list.len() && before(&list[at]) {
+            low = at + 1;
+            at += step;
+            step *= 2;
+        }
+        high = at.min(high);
+    } else {
+        high = at;
+        while at > 0 {
+            at = at.saturating_sub(step);
+            step *= 2;
+            if before(&list[at]) {
+                low = at + 1;
+                break;
+            }
+            high = at;
+        }
+    }
+    low + list[low..high].partition_point(before)
+}
 
 /// The diagonal on which a value flows that is at a position in a cycle.
 pub(crate) fn diagonal(stream: Stream, cycle: u64, position: i32) -> i64 {
@@ -27,14 +72,14 @@ fn sources(instruction: &Instruction) -> Vec<u8> {
     let kinds = instruction.row().operands.iter().zip(instruction.operand_bits());
     kinds
         .filter(|(operand, _)| operand.kind == lpu_isa::Kind::Source)
-        .filter_map(|(_, bits)| <Source as lpu_isa::Operand>::from_bits(bits))
+        .filter_map(|(_, bits)| <Source as Operand>::from_bits(bits))
         .filter_map(|source| latch(&source))
         .collect()
 }
 
 /// Holds streams and latches to the rules. Gives back what each issue takes: where its feeds start, and all feeds.
 pub(crate) fn check(chip: &Chip, issues: &Issues, violations: &mut Vec<Violation>) -> (Vec<u32>, Vec<Feed>) {
-    let mut puts: BTreeMap<(ChipId, Stream), Vec<Put>> = BTreeMap::new();
+    let mut puts = Lines::default();
     let mut landings: BTreeMap<(ChipId, u16), Vec<(u64, usize)>> = BTreeMap::new();
     for (index, issue) in issues.list.iter().enumerate() {
         let landed = issue.cycle + u64::from(chip.delay(issue.instruction.row().delay));
@@ -42,7 +87,7 @@ pub(crate) fn check(chip: &Chip, issues: &Issues, violations: &mut Vec<Violation
         for used in issue.instruction.streams().into_iter().filter(|used| used.flow == Flow::Out) {
             for byte in 0..used.width {
                 let stream = used.first.plus(byte);
-                puts.entry((issue.chip, stream)).or_default().push((diagonal(stream, landed, position), landed, index as u32, byte));
+                puts.line(issue.chip, stream).puts.push((diagonal(stream, landed, position), landed, index as u32, byte));
             }
         }
         if let Queue::Vxm(alu) = issue.queue
@@ -66,7 +111,7 @@ pub(crate) fn check(chip: &Chip, issues: &Issues, violations: &mut Vec<Violation
         for used in issue.instruction.streams().into_iter().filter(|used| used.flow == Flow::In) {
             let mut empty = None;
             for stream in (0..used.width).map(|offset| used.first.plus(offset)) {
-                match producer(&puts, issue, stream, position) {
+                match producer(&mut puts, issue, stream, position) {
                     Some(feed) => feeds.push(feed),
                     None => {
                         empty.get_or_insert(stream);
@@ -93,25 +138,30 @@ pub(crate) fn check(chip: &Chip, issues: &Issues, violations: &mut Vec<Violation
 }
 
 /// The last producer strictly upstream on the consumer's diagonal.
-fn producer(puts: &BTreeMap<(ChipId, Stream), Vec<Put>>, issue: &Issue, stream: Stream, position: i32) -> Option<Feed> {
-    let line = puts.get(&(issue.chip, stream))?;
+fn producer(puts: &mut Lines, issue: &Issue, stream: Stream, position: i32) -> Option<Feed> {
+    let Line { puts, near } = puts.line(issue.chip, stream);
     let wanted = diagonal(stream, issue.cycle, position);
-    let after = line.partition_point(|&(diagonal, cycle, ..)| (diagonal, cycle) < (wanted, issue.cycle));
-    let (diagonal, _, producer, byte) = line[after.checked_sub(1)?];
+    let after = front(puts, *near, |&(diagonal, cycle, ..)| (diagonal, cycle) < (wanted, issue.cycle));
+    *near = after;
+    let (diagonal, _, producer, byte) = puts[after.checked_sub(1)?];
     (diagonal == wanted).then_some(Feed { producer, byte })
 }
 
-fn producers(chip: &Chip, issues: &Issues, puts: &mut BTreeMap<(ChipId, Stream), Vec<Put>>, violations: &mut Vec<Violation>) {
+fn producers(chip: &Chip, issues: &Issues, puts: &mut Lines, violations: &mut Vec<Violation>) {
     let mut clashes: BTreeMap<(u64, usize), (Stream, i32)> = BTreeMap::new();
-    for ((_, stream), line) in puts {
-        line.sort_unstable_by_key(|&(diagonal, cycle, index, _)| {
-            let issue = &issues.list[index as usize];
-            (diagonal, cycle, issue.queue, issue.item, issue.cycle)
-        });
-        for pair in line.windows(2).filter(|pair| (pair[0].0, pair[0].1) == (pair[1].0, pair[1].1)) {
-            let (_, cycle, index, _) = pair[1];
-            let index = index as usize;
-            clashes.entry((cycle, index)).or_insert((*stream, chip.position(issues.list[index].queue)));
+    let lines = puts.0.values_mut().flat_map(|lines| (0u64..).zip(lines));
+    for (stream, Line { puts, .. }) in lines.filter(|(_, line)| !line.puts.is_empty()) {
+        let Some(stream) = Stream::from_bits(stream) else { continue };
+        puts.sort_unstable();
+        for together in puts.chunk_by_mut(|one, other| (one.0, one.1) == (other.0, other.1)).filter(|puts| puts.len() > 1) {
+            together.sort_by_key(|&(.., index, _)| {
+                let issue = &issues.list[index as usize];
+                (issue.queue, issue.item, issue.cycle)
+            });
+            for &(_, cycle, index, _) in &together[1..] {
+                let index = index as usize;
+                clashes.entry((cycle, index)).or_insert((stream, chip.position(issues.list[index].queue)));
+            }
         }
     }
     for ((cycle, index), (stream, position)) in clashes {
