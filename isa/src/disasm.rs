@@ -1,5 +1,7 @@
 //! The disassembler: a container to its one canonical text, which assembles back to the same bytes.
 
+mod code;
+
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
@@ -11,6 +13,7 @@ use crate::table::Instruction;
 use crate::text::operand;
 use crate::text::place::{print_name, print_runs};
 use crate::timeline::{Clock, Slots, wait};
+use code::Code;
 
 /// Image and host bytes up to this many stand in the text; more go to a file beside it (assumed).
 pub const INLINE_LIMIT: usize = 4096;
@@ -65,8 +68,9 @@ pub fn disassemble(container: &Container<'_>, image_file: Option<&str>) -> (Stri
             hex_lines(&container.host, &mut text);
         }
     }
+    let mut code = Code::new(&container.image);
     for each in &container.programs {
-        program(each, &mut text);
+        program(each, &mut code, &mut text);
     }
     (text, side)
 }
@@ -99,7 +103,7 @@ fn hex_lines(bytes: &[u8], text: &mut String) {
     }
 }
 
-fn program(program: &Program, text: &mut String) {
+fn program(program: &Program, code: &mut Code<'_>, text: &mut String) {
     text.push_str("\n.program ");
     print_name(&program.name, text);
     put(text, format_args!("\n.cycles {}\n", program.cycles));
@@ -110,6 +114,7 @@ fn program(program: &Program, text: &mut String) {
     }
     for each in &program.regions {
         region(each, text);
+        code.comment(each, text);
     }
     for (chip, queues) in program.queues.iter().enumerate() {
         let names = Names::new(program, ChipId(chip as u16));

@@ -55,6 +55,18 @@ pub fn block_items(queue: Queue, block: &[u8]) -> Result<Vec<Item>, usize> {
     }
 }
 
+/// The items of a block, whatever queue it is for; nothing where there is something else.
+pub(crate) fn items_of(block: &[u8]) -> Option<Vec<Item>> {
+    let mut items = Vec::new();
+    let mut at = 0;
+    while block.get(at).is_some_and(|&opcode| opcode != 0) {
+        let encoded = block.get(at..at + TableRow::by_opcode(block[at])?.bytes())?;
+        items.extend(decode_queue(encoded).ok()?);
+        at += encoded.len();
+    }
+    block[at..].iter().all(|&byte| byte == 0).then_some(items)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

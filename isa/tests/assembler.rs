@@ -134,6 +134,31 @@ fn messages() {
             ".state k i8 [65, 16] at e0..e64:0",
             "line 3, column 25: runs of words such as e0:5, 1/w3:16x4+2 or e0..e3:5, of at most 64 slices of one side is expected, found `e0..e64:0`; write `.KIND NAME FORMAT [VECTORS, LANES] at RUNS, ..`",
         ),
+        (".block k mem.e0", "line 3, column 8: this program has no region `k`; declare it first"),
+        (
+            ".const k i8 [2, 16] at e1:0x2\n.block k mem.e0",
+            "line 4, column 8: region `k` is a `const` of i8; instructions stand in a `code` of i8; name another region or change this one",
+        ),
+        (
+            ".code k i8 [2, 16] at e1:0x2\n.block k mem",
+            "line 4, column 10: a queue such as mem.e0, vxm.3, mxm.w1.lw, sxm.e2 or 1/mem.w0 is expected, found `mem`; write `.block REGION [CHIP/]QUEUE`",
+        ),
+        (
+            ".code k i8 [2, 16] at e1:0x2\n.block k mem.e0\nread 0, e0\n.block k mem.e0",
+            "line 6, column 1: region `k` has values already; leave out one of them",
+        ),
+        (
+            ".code k i8 [2, 16] at e1:0x2\n.block k mem.e0\nrepeat 2, 1, 1",
+            "line 5, column 1: there is nothing to repeat; put it right behind an unpaired instruction that is no nop and no repeat",
+        ),
+        (
+            ".code k i8 [2, 15] at e1:0x2\n.block k mem.e0\nread 0, e0",
+            "line 3, column 1: region `k` has 15 lanes, instructions fill whole words; give it [2, 16]",
+        ),
+        (
+            ".code k i8 [3, 16] at e1:0x3\n.block k mem.e0\nread 0, e0\nread 0, e0\nread 0, e0\nread 0, e0\nread 0, e0\nread 0, e0",
+            "line 4, column 1: the instructions take 2 blocks of two words, region `k` holds 1; give the region [4, 16]",
+        ),
         (".program p", "line 3, column 10: a second program `p`; rename one"),
         (".cycles 5\n.cycles 6", "line 4, column 1: a second `.cycles`; leave out one of them"),
     ];

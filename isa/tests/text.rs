@@ -216,3 +216,46 @@ fn immediates_have_one_form() {
         assert_eq!((item_text(&item.into()), item), (text, Instruction::Exp { dst: None, a: Source::Immediate(bits) }));
     }
 }
+
+/// Instructions in memory: assembled into the words of their region, shown as comments where they stand.
+#[test]
+fn instructions_in_memory_are_bytes_and_comments() {
+    let blocks = r#".chip small
+.program p
+.cycles 0
+.code loop i8 [6, 16] at e1:0x2, e1:8x4+2
+.queue vxm.0
+ifetch e0
+.block loop mem.e3
+start: read 5, e0
+repeat 3, 2, 1
+@start+9 read 6, e0
+read 7, e0
+read 8, e0
+"#;
+    let (container, map) = read(blocks, None).unwrap();
+    let program = &container.programs[0];
+    assert_eq!(program.items(), 1, "what is in memory is in no queue");
+    let text = disassemble(&container, None).0;
+    let expected = "    ; block 0
+    ; @0        read 5, e0
+    ;           repeat 3, 2, 1                          ; @2..@6
+    ; @9        read 6, e0
+    ; @10       read 7, e0
+    ; block 1
+    ; @0        read 8, e0
+";
+    assert!(text.contains(&format!(".code loop i8 [6, 16] at e1:0x2, e1:8x4+2\n{expected}\n.queue vxm.0\n")), "{text}");
+    assert_eq!(read(&text, None).unwrap().0, container);
+    let queue = "vxm.0".parse().unwrap();
+    let lines: Vec<_> = (0..2).map(|item| map.line(0, lpu_isa::ChipId(0), queue, item)).collect();
+    assert_eq!(lines, [Some(6), None], "the block is another queue's");
+    let own = blocks
+        .replace("mem.e3", "vxm.0")
+        .replace("read 5, e0", "exp _, a0")
+        .replace("read 6, e0", "exp _, a1")
+        .replace("read 7, e0\nread 8, e0\n", "");
+    let (_, map) = read(&own, None).unwrap();
+    let lines: Vec<_> = (0..6).map(|item| map.line(0, lpu_isa::ChipId(0), queue, item)).collect();
+    assert_eq!(lines, [Some(6), Some(8), Some(9), Some(10), Some(10), None]);
+}

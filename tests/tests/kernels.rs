@@ -2,8 +2,9 @@
 
 use std::path::PathBuf;
 
+use lpu::chip::System;
+use lpu::emulator;
 use lpu::isa::{Program, assemble};
-use lpu::{chip, emulator};
 
 const LANES: usize = 320;
 
@@ -28,13 +29,13 @@ fn to_floats(bytes: &[u8]) -> Vec<f32> {
 fn run(name: &str, cycles: u64, inputs: &[(&str, Vec<u8>)], output: &str) -> Vec<u8> {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../examples/kernels").join(name);
     let source = std::fs::read_to_string(path).unwrap();
-    let tsp = chip::preset("tsp-v1").unwrap();
-    let mut by_name = |name: &str| chip::preset(name).ok().map(|chip| (chip.reference(), chip.lanes() as u32));
+    let mut by_name = |name: &str| System::preset(name).ok().map(|system| (system.reference(), system.chip().lanes() as u32));
     let (container, _) = assemble(&source, &mut |_| Err("kernels have no image file".into()), &mut by_name).unwrap();
+    let system = System::preset(&container.chip.name).unwrap();
     let program: &Program = &container.programs[0];
-    let report = lpu::checker::check(&tsp, &container.image, program).unwrap();
+    let report = lpu::checker::check_system(&system, &container.image, program).unwrap();
     assert_eq!(report.violations.first().map(ToString::to_string), None, "{name}");
-    let mut machine = emulator::Machine::new(&tsp, &container.image).unwrap();
+    let mut machine = emulator::Machine::of_system(&system, &container.image).unwrap();
     for (region, bytes) in inputs {
         machine.write_input(program, region, bytes).unwrap();
     }
@@ -95,4 +96,19 @@ fn softmax_takes_640_cycles() {
     let powers: Vec<f64> = x.iter().map(|&x| f64::from(x - largest).exp()).collect();
     let sum: f64 = powers.iter().sum();
     close(&found, &powers.iter().map(|power| power / sum).collect::<Vec<_>>(), 1e-5);
+}
+
+#[test]
+fn fetch_and_sync_takes_75_cycles() {
+    let x = noise(8, LANES);
+    let found = run("fetch-and-sync.lpu", 75, &[("x", floats(&x))], "y");
+    close(&found, &x.iter().map(|&x| (2.0 * f64::from(x)).tanh()).collect::<Vec<_>>(), 1e-6);
+}
+
+#[test]
+fn two_chips_take_358_cycles() {
+    let (a, b) = (noise(9, LANES), noise(10, LANES));
+    let found = run("two-chips.lpu", 358, &[("a", floats(&a)), ("b", floats(&b))], "c");
+    let expected: Vec<f32> = a.iter().zip(&b).map(|(a, b)| a + b).collect();
+    assert_eq!(to_floats(&found), expected);
 }

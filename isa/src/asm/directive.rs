@@ -3,12 +3,12 @@
 use super::element;
 use super::error::{AsmError, Span, suggestion};
 use super::lex::{Line, Word};
-use super::state::{Arguments, Content, ExtentText, Open, ProgramText, RegionText, Text, Values, is_operand};
+use super::state::{Arguments, Content, ExtentText, Open, ProgramText, QueueText, RegionText, Text, Values, is_operand};
 use super::symbol::{Names, Value};
 use super::{LoadChip, LoadFile};
 use crate::container::{check_name, check_program_head};
 use crate::operand::Format;
-use crate::program::{ChipRef, Region, RegionKind};
+use crate::program::{ChipId, ChipRef, Region, RegionKind};
 use crate::queue::Queue;
 use crate::text::place;
 
@@ -29,6 +29,7 @@ pub(crate) const USAGE: &[(&str, &str)] = &[
     (".values", ".values REGION VALUE .."),
     (".fill", ".fill REGION VALUE"),
     (".queue", ".queue [CHIP/]QUEUE"),
+    (".block", ".block REGION [CHIP/]QUEUE"),
 ];
 
 /// The written form of a region.
@@ -92,6 +93,7 @@ fn known_constants<'a>(
         ".hex" => hex(text, arguments),
         ".program" => program(text, arguments),
         ".queue" => queue(text, arguments),
+        ".block" => block(text, arguments),
         ".at" => more_runs(text, arguments),
         ".cycles" | ".chips" => number_line(text, arguments),
         _ => values(text, arguments),
@@ -244,12 +246,46 @@ fn number_line(text: &mut Text<'_>, mut arguments: Arguments<'_, '_>) -> Result<
 fn queue(text: &mut Text<'_>, mut arguments: Arguments<'_, '_>) -> Result<(), AsmError> {
     current(text, &arguments)?;
     text.open = Open::Nothing;
+    let (chip, queue) = queue_name(&mut arguments)?;
+    text.open = Open::Queue(chip, queue);
+    arguments.finish()
+}
+
+fn queue_name(arguments: &mut Arguments<'_, '_>) -> Result<(ChipId, Queue), AsmError> {
     let expected = "a queue such as mem.e0, vxm.3, mxm.w1.lw, sxm.e2 or 1/mem.w0";
     let word = arguments.next(expected)?;
     let parsed = place::chip(&word.text).and_then(|(chip, rest)| Some((chip, rest.parse::<Queue>().ok()?)));
-    let (chip, queue) = parsed.ok_or_else(|| arguments.mistake(word, expected))?;
-    text.open = Open::Queue(chip, queue);
+    parsed.ok_or_else(|| arguments.mistake(word, expected))
+}
+
+/// Instructions that a queue fetches from a region.
+fn block(text: &mut Text<'_>, mut arguments: Arguments<'_, '_>) -> Result<(), AsmError> {
+    let program = current(text, &arguments)?;
+    let name = arguments.next("the name of a region")?;
+    let index = region_index(program, name)?;
+    let (chip, queue) = queue_name(&mut arguments)?;
+    let region = &mut program.regions[index];
+    let (kind, format) = (region.region.kind, region.region.format);
+    if (kind, format) != (RegionKind::Code, Format::I8) {
+        let message = format!("region `{}` is a `{}` of {format}; instructions stand in a `code` of i8", name.text, kind.text());
+        return Err(AsmError::new(name.span, message, "name another region or change this one"));
+    }
+    if !matches!(region.values, Values::None) {
+        return Err(AsmError::new(arguments.span, format!("region `{}` has values already", name.text), "leave out one of them"));
+    }
+    (region.values, region.values_span) = (Values::Code(program.code.len()), arguments.span);
+    let open = Open::Code(chip, queue, program.code.len());
+    program.code.push(((chip, queue), QueueText::default()));
+    text.open = open;
     arguments.finish()
+}
+
+/// Where in a program a region is.
+fn region_index(program: &ProgramText, name: &Word<'_>) -> Result<usize, AsmError> {
+    program.region_names.get(name.text.as_ref()).copied().ok_or_else(|| {
+        let help = suggestion(&name.text, program.region_names.keys().map(String::as_str), "declare it first");
+        AsmError::new(name.span, format!("this program has no region `{}`", name.text), help)
+    })
 }
 
 fn region(text: &mut Text<'_>, kind: RegionKind, mut arguments: Arguments<'_, '_>) -> Result<(), AsmError> {
@@ -299,10 +335,7 @@ fn more_runs(text: &mut Text<'_>, mut arguments: Arguments<'_, '_>) -> Result<()
 fn values(text: &mut Text<'_>, mut arguments: Arguments<'_, '_>) -> Result<(), AsmError> {
     let program = current(text, &arguments)?;
     let name = arguments.next("the name of a region")?;
-    let Some(&index) = program.region_names.get(name.text.as_ref()) else {
-        let help = suggestion(&name.text, program.region_names.keys().map(String::as_str), "declare it first");
-        return Err(AsmError::new(name.span, format!("this program has no region `{}`", name.text), help));
-    };
+    let index = region_index(program, name)?;
     let region = &mut program.regions[index];
     let format = region.region.format;
     let constants = arguments.scope();

@@ -5,9 +5,11 @@ use std::collections::BTreeMap;
 
 use super::error::{AsmError, Span};
 use super::source_map::{ProgramLines, SourceMap};
-use super::state::{Content, ProgramText, RegionText, Text, Values};
+use super::state::{Content, ProgramText, QueueText, RegionText, Text, Values};
 use crate::container::{check_extent, check_region};
+use crate::fetch::blocks;
 use crate::program::{ChipId, Container, Extent, Fill, Image, Program, WordRun};
+use crate::queue::{Item, Queue};
 
 /// Bytes that a text may make without spelling them out, that is by `.fill`, short `.values` and numbers of chips: this many,
 /// and more the longer the text is (assumed). Keeps a short text from taking much memory.
@@ -49,7 +51,7 @@ pub(super) fn finish<'a>(text: Text<'a>, source_bytes: usize, errors: &mut Vec<A
         for region in program.regions.iter().filter(|region| !region.unsure) {
             match check_region(&region.region, lanes, chips) {
                 Err(error) => errors.push(AsmError::content(region.span, &error)),
-                Ok(()) => values(region, lanes, most, &mut left, &mut extents, errors),
+                Ok(()) => values(region, &program.code, lanes, most, &mut left, &mut extents, errors),
             }
         }
     }
@@ -123,8 +125,40 @@ fn fill<'a>(
     }))
 }
 
+/// The bytes of a region with instructions for a queue.
+fn code(text: &RegionText, items: &[Item], lanes: u32, errors: &mut Vec<AsmError>) -> Option<Vec<u8>> {
+    let region = &text.region;
+    let (room, block) = (region.vectors as usize / 2, 2 * lanes as usize);
+    let mistake = match blocks(items, block) {
+        _ if region.lanes != lanes => {
+            let message = format!("region `{}` has {} lanes, instructions fill whole words", region.name, region.lanes);
+            AsmError::new(text.span, message, format!("give it [{}, {lanes}]", region.vectors))
+        }
+        None => {
+            let message = format!("an instruction with its pair and its repeat takes more than a block of {block} bytes");
+            AsmError::new(text.values_span, message, "leave the pair or the repeat out")
+        }
+        Some(blocks) if blocks.len() > room => {
+            let count = blocks.len();
+            let message = format!("the instructions take {count} blocks of two words, region `{}` holds {room}", region.name);
+            AsmError::new(text.values_span, message, format!("give the region [{}, {lanes}]", 2 * count))
+        }
+        Some(blocks) => return Some(blocks.concat()),
+    };
+    errors.push(mistake);
+    None
+}
+
 /// The extents of a region's initial values: one for each series of consecutive words.
-fn values(text: &RegionText, lanes: u32, most: u64, left: &mut u64, extents: &mut Vec<(Extent<'_>, Span)>, errors: &mut Vec<AsmError>) {
+fn values(
+    text: &RegionText,
+    series: &[((ChipId, Queue), QueueText)],
+    lanes: u32,
+    most: u64,
+    left: &mut u64,
+    extents: &mut Vec<(Extent<'_>, Span)>,
+    errors: &mut Vec<AsmError>,
+) {
     let region = &text.region;
     let element: Box<dyn Fn(u64) -> u32> = match &text.values {
         Values::None => return,
@@ -141,10 +175,14 @@ fn values(text: &RegionText, lanes: u32, most: u64, left: &mut u64, extents: &mu
             }
             Box::new(move |index| each[index as usize])
         }
+        Values::Code(number) => {
+            let Some(bytes) = code(text, &series[*number].1.items, lanes, errors) else { return };
+            Box::new(move |index| bytes.get(index as usize).map_or(0, |byte| u32::from(*byte)))
+        }
     };
     let wanted = region.word_count().saturating_mul(u64::from(lanes));
     if wanted > *left {
-        let message = format!("`.values` and `.fill` make more than {most} bytes");
+        let message = format!("`.values`, `.fill` and `.block` make more than {most} bytes");
         errors.push(AsmError::new(text.values_span, message, "put the data in a file named by `.image`, or use `.zero`"));
         return;
     }
@@ -197,7 +235,13 @@ fn program(text: ProgramText, errors: &mut Vec<AsmError>) -> (Program, ProgramLi
                 continue;
             }
         };
-        lines.queues.insert((chip, name), queue.lines);
+        let mut of_items = queue.lines;
+        // Fetched items follow those that the queue holds; which come first is plain where there is one series for the queue.
+        let mut series = text.code.iter().filter(|(of, _)| *of == (chip, name));
+        if let (Some((_, fetched)), None) = (series.next(), series.next()) {
+            of_items.extend(&fetched.lines);
+        }
+        lines.queues.insert((chip, name), of_items);
     }
     let regions = text.regions.into_iter().map(|region| region.region).collect();
     (Program { name: text.name, cycles: text.cycles.unwrap_or(0), regions, queues }, lines)

@@ -24,7 +24,12 @@ struct Parsed {
 
 /// Takes one instruction line into the open queue.
 pub(super) fn line(text: &mut Text<'_>, line: &Line<'_>, errors: &mut Vec<AsmError>) {
-    let (Open::Queue(chip, name), Some(program)) = (text.open, text.programs.last()) else {
+    let open = match text.open {
+        Open::Queue(chip, name) => Some((chip, name, None)),
+        Open::Code(chip, name, number) => Some((chip, name, Some(number))),
+        _ => None,
+    };
+    let (Some((chip, name, code)), Some(program)) = (open, text.programs.last()) else {
         let comment = line.text.trim().starts_with(['#', '/']);
         let help = if comment { "a comment starts with `;`" } else { "start a queue with `.queue mem.e0` first" };
         errors.push(AsmError::new(line.span(line.text.trim()), "an instruction stands outside a queue", help));
@@ -44,7 +49,10 @@ pub(super) fn line(text: &mut Text<'_>, line: &Line<'_>, errors: &mut Vec<AsmErr
     let scope = Scope { constants: &text.constants, program: Some(program), slice: slice.map(|slice| (chip, slice)) };
     let parsed = parse_line(line, rest, scope, errors);
     let Some(program) = text.programs.last_mut() else { return };
-    let queue = program.queues.entry((chip, name)).or_default();
+    let queue = match code {
+        None => program.queues.entry((chip, name)).or_default(),
+        Some(number) => &mut program.code[number].1,
+    };
     let first = match parsed.item {
         Some((item, mnemonic)) => place(chip, name, queue, item, mnemonic, parsed.at, errors),
         None => parsed.at.map_or(queue.clock.now(), |(cycle, _)| cycle),

@@ -21,7 +21,7 @@ pub(super) struct ProgramLines {
 
 impl SourceMap {
     /// The line of an item; the programs are numbered in order. A `nop` inserted for `@` has the line of the
-    /// instruction behind it.
+    /// instruction behind it, a fetched item that of its instruction where the queue has one `.block`.
     #[must_use]
     pub fn line(&self, program: usize, chip: ChipId, queue: Queue, item: u32) -> Option<u32> {
         self.programs.get(program)?.queues.get(&(chip, queue))?.get(item as usize).copied()

@@ -32,6 +32,8 @@ pub(super) enum Values {
     None,
     Each(Vec<u32>),
     Same(u32),
+    /// Instructions: which of the program's series in memory.
+    Code(usize),
 }
 
 pub(super) struct RegionText {
@@ -64,6 +66,8 @@ pub(super) struct ProgramText {
     pub(super) region_names: BTreeMap<String, usize>,
     pub(super) labels: Names,
     pub(super) queues: BTreeMap<(ChipId, Queue), QueueText>,
+    /// Instructions in memory, each series for one queue.
+    pub(super) code: Vec<((ChipId, Queue), QueueText)>,
 }
 
 /// Whether a text is some operand's own written form, a number apart.
@@ -80,6 +84,8 @@ pub(super) enum Open {
     Host,
     Region,
     Queue(ChipId, Queue),
+    /// Instructions in memory for a queue, and which series of the last program.
+    Code(ChipId, Queue, usize),
 }
 
 /// All that was gathered.
@@ -107,6 +113,7 @@ impl ProgramText {
             region_names: BTreeMap::new(),
             labels: Names::new(),
             queues: BTreeMap::new(),
+            code: Vec::new(),
         }
     }
 
