@@ -7,12 +7,11 @@ use lpu::replay::{Origin, Replay, ReplayError};
 
 /// A program on the reference engine and on fast engines of several thread counts. Plans of even counts are kept and restored before they run.
 pub struct Pair {
-    chip: Chip,
+    system: System,
     program: Program,
     machine: Machine,
     prepared: lpu::emulator::Prepared,
     fast: Vec<(Replay, lpu::replay::Prepared)>,
-    chips: u16,
 }
 
 impl Pair {
@@ -22,10 +21,19 @@ impl Pair {
     /// When an engine refuses it.
     #[must_use]
     pub fn new(chip: &Chip, image: &Image<'_>, program: &Program, threads: &[usize]) -> Self {
-        let machine = Machine::new(chip, image).expect("the image fits");
+        Self::of_system(&System::single(chip), image, program, threads)
+    }
+
+    /// Loads a program of a system.
+    ///
+    /// # Panics
+    /// When an engine refuses it.
+    #[must_use]
+    pub fn of_system(system: &System, image: &Image<'_>, program: &Program, threads: &[usize]) -> Self {
+        let machine = Machine::of_system(system, image).expect("the image fits");
         let prepared = machine.prepare(program).expect("the program fits");
         let fast = threads.iter().map(|&threads| {
-            let replay = Replay::new(&System::single(chip), image, threads).expect("the image fits");
+            let replay = Replay::new(system, image, threads).expect("the image fits");
             let mut prepared = replay.prepare(image, program).expect("the program fits");
             let origin = Origin { file: [7; 32], program: 0 };
             if let Some(kept) = replay.keep(&prepared, origin).filter(|_| threads.is_multiple_of(2)) {
@@ -33,8 +41,7 @@ impl Pair {
             }
             (replay, prepared)
         });
-        let chips = 1;
-        Self { fast: fast.collect(), chip: chip.clone(), program: program.clone(), machine, prepared, chips }
+        Self { fast: fast.collect(), system: system.clone(), program: program.clone(), machine, prepared }
     }
 
     /// Fills an input of all engines.
@@ -86,9 +93,9 @@ impl Pair {
 
     /// Every word of SRAM.
     fn compare(&self) -> Result<(), String> {
-        for chip in (0..self.chips).map(ChipId) {
-            for slice in self.chip.slices() {
-                for word in 0..self.chip.words_per_slice() {
+        for chip in (0..self.system.chips()).map(ChipId) {
+            for slice in self.system.chip().slices() {
+                for word in 0..self.system.chip().words_per_slice() {
                     let expected = self.machine.read_word(chip, slice, word).map_err(|error| error.to_string())?;
                     for (replay, _) in &self.fast {
                         let found = replay.read_word(chip, slice, word).map_err(|error| error.to_string())?;

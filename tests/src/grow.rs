@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use lpu::chip::Chip;
 use lpu::isa::{
-    ChipId, Direction, Extent, Fill, Flow, Format, Hemisphere, Image, Instruction, Kind, Operand, Orientation, PlanePort, Program, Queue,
-    Region, RegionKind, Row, SliceId, Stream, TABLE, Unit, Word, WordRun, compress, validate,
+    ChipId, Count, Direction, Extent, Fill, Flow, Format, Hemisphere, Image, Instruction, Kind, Operand, Orientation, PlanePort, Program,
+    Queue, Region, RegionKind, Row, SliceId, Stream, Superlanes, TABLE, Unit, Word, WordRun, compress, validate,
 };
 
 /// A generator of numbers.
@@ -95,6 +95,30 @@ pub fn damage(chip: &Chip, program: &Program, dice: &mut Dice) -> Option<Program
     validate(queue, items).ok()?;
     damaged.cycles = lpu::checker::derived_cycles(chip, &damaged);
     Some(damaged)
+}
+
+/// The program with superlanes powered down and up here and there, where its queues wait anyway.
+#[must_use]
+pub fn power(chip: &Chip, program: &Program, dice: &mut Dice) -> Program {
+    let mut powered = program.clone();
+    for items in powered.queues.iter_mut().flat_map(BTreeMap::values_mut) {
+        let mut out = Vec::with_capacity(items.len());
+        for (index, item) in items.iter().enumerate() {
+            let repeated = matches!(items.get(index + 1).map(|item| item.instruction), Some(Instruction::Repeat { .. }));
+            match item.instruction {
+                Instruction::Nop { count: Count(count) } if count > 0 && !item.paired && !repeated && dice.below(2) == 0 => {
+                    let superlanes = Superlanes(1 + dice.below(chip.superlanes()) as u16);
+                    out.push(Instruction::Config { superlanes }.into());
+                    if count > 1 {
+                        out.push(Instruction::Nop { count: Count(count - 1) }.into());
+                    }
+                }
+                _ => out.push(*item),
+            }
+        }
+        *items = out;
+    }
+    powered
 }
 
 impl Grower<'_> {

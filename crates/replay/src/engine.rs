@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use lpu_chip::System;
-use lpu_isa::{ChipId, Extent, Fill, Image, Instruction, Program, Region, RegionKind, SliceId, Violation};
+use lpu_isa::{ChipId, Extent, Fill, Image, Program, Region, RegionKind, SliceId, Violation};
 use memmap2::MmapMut;
 
 use crate::arena::Arena;
@@ -155,13 +155,7 @@ impl Replay {
         if let Some(&first) = report.violations.first() {
             return Ok(Prepared { run, job: Err(first) });
         }
-        let foreign = |issue: &&lpu_checker::Issue| {
-            matches!(issue.instruction, Instruction::Config { .. } | Instruction::Send { .. } | Instruction::Receive { .. })
-        };
-        if let Some(issue) = report.flow.issues.iter().find(foreign) {
-            return Err(ReplayError::Instruction { mnemonic: issue.instruction.row().mnemonic });
-        }
-        let plan = elaborate(self.system.chip(), &self.places, &report.flow, self.arena.words_end());
+        let plan = elaborate(&self.system, &self.places, &report.flow, self.arena.words_end());
         let arena = self.arena.with_work(plan.work)?;
         Ok(Prepared { run, job: Ok(Arc::new(Job::new(plan, arena))) })
     }

@@ -56,12 +56,6 @@ pub enum ReplayError {
         /// Bytes given.
         found: usize,
     },
-    /// An instruction whose values this engine does not replay.
-    #[error("the fast engine does not replay `{mnemonic}`; use --engine reference")]
-    Instruction {
-        /// Its mnemonic.
-        mnemonic: &'static str,
-    },
     /// The program is for more chips than the image names.
     #[error("the program has {found} chips, this machine {expected}; build the machine for as many")]
     Chips {

@@ -6,10 +6,9 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
+use lpu::EngineError;
 use lpu::emulator::Observer;
 use lpu::isa::{ChipId, Format, Instruction, Program, Queue, Region, RegionKind, SliceId, Stream, disassemble};
-use lpu::replay::ReplayError;
-use lpu::{EngineError, Engines};
 use npyz::WriterBuilder;
 use serde_json::json;
 
@@ -209,11 +208,7 @@ impl Run {
         let system = files::system_for(given.chip(), self.chip.as_deref())?;
         let chip = system.chip();
         let program = given.program().ok_or("the file holds no program")?;
-        let mut engine = match given.engine(&system, &engines) {
-            // Nobody asked for an engine, so the one that can takes the program.
-            Err(EngineError::Replay(ReplayError::Instruction { .. })) if self.how.free() => given.engine(&system, &Engines::REFERENCE)?,
-            engine => engine?,
-        };
+        let mut engine = given.engine(&system, &engines)?;
         let mut named = Vec::new();
         for (name, path) in &self.output {
             region(program, name)?;

@@ -93,11 +93,6 @@ pub(crate) struct How {
 }
 
 impl How {
-    /// Whether any engine will do.
-    pub(crate) fn free(&self) -> bool {
-        self.engine.is_none() && !self.verify
-    }
-
     /// The engines asked for; by steps where somebody watches them.
     pub(crate) fn engines(&self, watched: bool) -> Result<Engines, Usage> {
         let fast = match self.engine {

@@ -171,7 +171,7 @@ impl<'a> Builder<'a> {
     }
 
     /// Adds an operation; `reads` are its places, `slots` what it makes, `stores` the words that it may write.
-    fn emit(&mut self, op: Op<Ref>, need: &Need, reads: &[Ref], slots: &[u32], stores: &[At]) -> u32 {
+    pub(super) fn emit(&mut self, op: Op<Ref>, need: &Need, reads: &[Ref], slots: &[u32], stores: &[At]) -> u32 {
         let index = self.plan.ops.len() as u32;
         let position = 2 * need.level;
         self.plan.ops.push(op);

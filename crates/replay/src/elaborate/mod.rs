@@ -3,12 +3,13 @@
 mod builder;
 mod hazards;
 mod layout;
+mod power;
 mod weights;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 
 use lpu_checker::{Feed, Flow};
-use lpu_chip::Chip;
+use lpu_chip::{Chip, LinkEnd, System};
 use lpu_isa::{ChipId, Edge, Instruction, Mode, PassFormat, Queue, Source as Operand, Unit};
 
 use crate::places::{At, Places};
@@ -27,6 +28,8 @@ enum Fed {
     Narrow(u32),
     /// One stream.
     One(Bytes<Ref>),
+    /// Streams one by one, from this entry of [`Elaborator::each`] on.
+    Each(u32),
 }
 
 /// The results that an accumulator holds, in order.
@@ -36,12 +39,18 @@ struct Sum {
 }
 
 struct Elaborator<'a> {
+    system: &'a System,
     chip: &'a Chip,
     flow: &'a Flow,
     hazards: &'a Hazards,
     builder: Builder<'a>,
     planes: Planes,
     fed: Vec<Fed>,
+    each: Vec<Bytes<Ref>>,
+    /// Lanes with power of issues that do not have all.
+    live: HashMap<u32, u16>,
+    /// What has been sent to each end and not received there.
+    sent: HashMap<LinkEnd, VecDeque<Bytes<Ref>>>,
     /// Issues whose value many others take.
     hubs: HashSet<u32>,
     /// What forwarded writes took.
@@ -52,15 +61,20 @@ struct Elaborator<'a> {
 }
 
 /// The plan of a legal program. Its intermediate values lie from `work` on.
-pub(crate) fn elaborate(chip: &Chip, places: &Places, flow: &Flow, work: At) -> Plan<At> {
+pub(crate) fn elaborate(system: &System, places: &Places, flow: &Flow, work: At) -> Plan<At> {
+    let chip = system.chip();
     let hazards = Hazards::new(chip, places, flow);
     let mut elaborator = Elaborator {
+        system,
         chip,
         flow,
         hazards: &hazards,
         builder: Builder::new(places, &hazards),
         planes: Planes::new(flow),
         fed: vec![Fed::Nothing; flow.issues.len()],
+        each: Vec::new(),
+        live: power::live(chip, flow),
+        sent: HashMap::new(),
         hubs: hubs(flow),
         forwarded: HashMap::new(),
         sums: HashMap::new(),
@@ -106,12 +120,34 @@ impl Elaborator<'_> {
             Fed::Wide(slot) => Bytes::Lane(Ref::Slot(slot), feed.byte),
             Fed::Narrow(first) => Bytes::Plane(Ref::Slot(first + u32::from(feed.byte))),
             Fed::One(bytes) => bytes,
+            Fed::Each(first) => self.each[first as usize + usize::from(feed.byte)],
             Fed::Nothing => unreachable!("a legal program's producers come before their consumers"),
         }
     }
 
-    fn taken(&self, index: usize) -> Vec<Bytes<Ref>> {
-        self.flow.feeds(index).iter().map(|&feed| self.bytes(feed)).collect()
+    fn taken(&mut self, index: usize) -> Vec<Bytes<Ref>> {
+        let flow = self.flow;
+        let take = |&feed: &Feed| {
+            let bytes = self.bytes(feed);
+            self.powered_bytes(index, bytes)
+        };
+        flow.feeds(index).iter().map(take).collect()
+    }
+
+    /// One stream that an issue takes or puts.
+    fn powered_bytes(&mut self, index: usize, bytes: Bytes<Ref>) -> Bytes<Ref> {
+        match self.live.get(&(index as u32)) {
+            Some(&live) => self.builder.powered_bytes(bytes, live),
+            None => bytes,
+        }
+    }
+
+    /// The 32-bit lanes that an issue puts.
+    fn powered(&mut self, index: usize, slot: u32) -> u32 {
+        match self.live.get(&(index as u32)) {
+            Some(&live) => self.builder.powered(slot, live),
+            None => slot,
+        }
     }
 
     /// A write, scatter or gather at its access.
@@ -141,7 +177,7 @@ impl Elaborator<'_> {
             Instruction::Gather { .. } => {
                 let window = self.builder.window(issue.chip, slice, words);
                 let slot = self.builder.gather([taken[0], taken[1]], window);
-                self.fed[index] = Fed::One(Bytes::Plane(Ref::Slot(slot)));
+                self.fed[index] = Fed::One(self.powered_bytes(index, Bytes::Plane(Ref::Slot(slot))));
             }
             _ => {}
         }
@@ -164,8 +200,27 @@ impl Elaborator<'_> {
             | Instruction::Ifetch { .. }
             | Instruction::Sync {}
             | Instruction::Notify {}
+            | Instruction::Config { .. }
             | Instruction::Deskew {} => {}
-            Instruction::Read { .. } => self.fed[index] = Fed::One(self.read(index)),
+            Instruction::Read { .. } => {
+                let bytes = self.read(index);
+                self.fed[index] = Fed::One(self.powered_bytes(index, bytes));
+            }
+            Instruction::Send { .. } => {
+                let mut src = self.taken(index)[0];
+                // The word may change while its value is under way or waits.
+                if let Bytes::Plane(Ref::Word(_)) = src {
+                    src = Bytes::Plane(Ref::Slot(self.builder.copy(src)));
+                }
+                if let Some(far) = self.link(index).and_then(|near| self.system.peer(near)) {
+                    self.sent.entry(far).or_default().push_back(src);
+                }
+            }
+            Instruction::Receive { .. } => {
+                let waiting = self.link(index).and_then(|near| self.sent.get_mut(&near));
+                let bytes = waiting.and_then(VecDeque::pop_front).expect("a legal program receives what was sent");
+                self.fed[index] = Fed::One(self.powered_bytes(index, bytes));
+            }
             Instruction::Lw { row, orientation, format, .. } => {
                 let rows = self.taken(index);
                 self.planes.load(index as u32, row, orientation, format, rows);
@@ -179,7 +234,7 @@ impl Elaborator<'_> {
                 let installs = self.ties(index);
                 let taken = self.taken(index);
                 let slot = self.planes.pass(&mut self.builder, format, &installs, &taken);
-                self.fed[index] = Fed::Wide(slot);
+                self.fed[index] = Fed::Wide(self.powered(index, slot));
             }
             Instruction::Acc { accumulator, mode, dst } => {
                 let result = self.ties(index)[0] as usize;
@@ -190,6 +245,7 @@ impl Elaborator<'_> {
             }
             instruction if issue.queue.unit() == Unit::Vxm => {
                 let slot = self.alu(index, instruction);
+                let slot = self.powered(index, slot);
                 if self.hubs.contains(&(index as u32)) {
                     self.builder.slots[slot as usize].hub = true;
                 }
@@ -197,6 +253,13 @@ impl Elaborator<'_> {
             }
             instruction => self.switch(index, instruction),
         }
+    }
+
+    /// The end of a link that an issue sends or receives at.
+    fn link(&self, index: usize) -> Option<LinkEnd> {
+        let issue = &self.flow.issues[index];
+        let Queue::C2c(link) = issue.queue else { return None };
+        Some(LinkEnd { chip: issue.chip, link })
     }
 
     fn read(&mut self, index: usize) -> Bytes<Ref> {
@@ -226,7 +289,8 @@ impl Elaborator<'_> {
             if sum.slots.len() > 1 {
                 sum.slots = vec![self.builder.add(sum.format, &sum.slots)];
             }
-            self.fed[index] = Fed::Wide(sum.slots[0]);
+            let shown = sum.slots[0];
+            self.fed[index] = Fed::Wide(self.powered(index, shown));
         }
     }
 
@@ -275,11 +339,20 @@ impl Elaborator<'_> {
             && taken.len() == usize::from(fed)
             && let Some(movement) = movement(&instruction)
         {
-            self.fed[index] = Fed::Wide(self.builder.movement(slot, movement));
+            let slot = self.builder.movement(slot, movement);
+            self.fed[index] = Fed::Wide(self.powered(index, slot));
             return;
         }
         let slots = self.builder.switch(instruction, &taken, fed);
-        self.fed[index] = Fed::Narrow(slots[0]);
+        if !self.live.contains_key(&(index as u32)) {
+            self.fed[index] = Fed::Narrow(slots[0]);
+            return;
+        }
+        self.fed[index] = Fed::Each(self.each.len() as u32);
+        for slot in slots {
+            let bytes = self.powered_bytes(index, Bytes::Plane(Ref::Slot(slot)));
+            self.each.push(bytes);
+        }
     }
 }
 
