@@ -2,15 +2,15 @@
 //!
 //! `cargo bench -p lpu-tests --bench speed -- [smollm2|tinyllama] [w8a8|w8a16|f16] [--rounds 9] [--tokens 16] [--threads 2]`
 //!
-//! A compiled program of random weights is kept in the target folder; `--fresh` compiles it again.
+//! A compiled program of random weights is kept in the target folder with its plan; `--fresh` compiles it again, `--cold` starts without the plan.
 #![allow(missing_docs, reason = "a program")]
 
 use std::hint::black_box;
 use std::path::PathBuf;
 use std::time::Instant;
 
-use lpu::chip::{Chip, preset};
-use lpu::{Engines, Options, Precision, ProgramFile, Session};
+use lpu::chip::{Chip, System, preset};
+use lpu::{Engines, Options, Precision, ProgramFile, Session, keep_plans};
 use lpu_tests::shape::{SMOLLM2, TINYLLAMA, larger, parameters, random};
 
 const CONTEXT: usize = 256;
@@ -82,21 +82,23 @@ fn program(case: &Case, fresh: bool) -> PathBuf {
         std::fs::write(&path, bytes).expect("the target folder is writable");
         println!("compiled in {:.1} s", begin.elapsed().as_secs_f64());
     }
+    keep_plans(&System::single(&case.chip), &path).expect("it was just compiled");
     path
 }
 
 fn main() {
     let mut arguments = std::env::args().skip(1).filter(|argument| argument != "--bench");
     let (mut rounds, mut tokens, mut fresh) = (9, 16, false);
-    let mut threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let mut engines = Engines { threads: Some(std::thread::available_parallelism().map_or(1, usize::from)), ..Engines::default() };
     let (mut names, mut dtypes) = (Vec::new(), Vec::new());
     while let Some(argument) = arguments.next() {
         let mut number = || arguments.next().and_then(|value| value.parse().ok()).expect("a number follows");
         match argument.as_str() {
             "--rounds" => rounds = number(),
             "--tokens" => tokens = number(),
-            "--threads" => threads = number(),
+            "--threads" => engines.threads = Some(number()),
             "--fresh" => fresh = true,
+            "--cold" => engines.cache = false,
             "smollm2" | "tinyllama" => names.push(argument),
             dtype => dtypes.push(Precision::parse(dtype).expect("a shape, a number format or an option")),
         }
@@ -121,18 +123,18 @@ fn main() {
                     Case { name: "tinyllama", config: TINYLLAMA, precision, chip: larger(words) }
                 }
             };
-            run(&case, rounds, tokens, threads, fresh, &memory);
+            run(&case, rounds, tokens, &engines, fresh, &memory);
         }
     }
 }
 
-fn run(case: &Case, rounds: usize, tokens: usize, threads: usize, fresh: bool, memory: &[u64]) {
+fn run(case: &Case, rounds: usize, tokens: usize, engines: &Engines, fresh: bool, memory: &[u64]) {
     let path = program(case, fresh);
+    let threads = engines.threads();
     let begin = Instant::now();
-    let engines = Engines { threads: Some(threads), ..Engines::default() };
     let open = || {
         let file = ProgramFile::open(&path).expect("it was just written");
-        Session::open(file, &case.chip, &engines).expect("it was just compiled")
+        Session::open(file, &case.chip, engines).expect("it was just compiled")
     };
     let mut session = open();
     session.feed(1).expect("the program is legal");

@@ -1,5 +1,7 @@
 //! Which engine runs a program: fast, reference, or both side by side with everything compared.
 
+use std::path::Path;
+
 use lpu_chip::System;
 use lpu_emulator::{Machine, MachineError, Observer, RunError};
 use lpu_isa::{ChipId, Image, Program, SliceId, Violation};
@@ -26,6 +28,16 @@ impl Default for Engines {
     fn default() -> Self {
         Self { fast: true, threads: None, verify: false, cache: true }
     }
+}
+
+/// Proves the programs of a file legal and keeps their plans beside it, so that its first start is as quick as later ones.
+///
+/// # Errors
+/// [`EngineError`] when the file cannot be opened or does not fit the chip.
+pub fn keep_plans(system: &System, path: &Path) -> Result<(), EngineError> {
+    let file = ProgramFile::open(path)?;
+    let mut engine = Engine::open(system, &file, &Engines::default())?;
+    (1..file.heads().len()).try_for_each(|program| engine.ready_in(program, &file))
 }
 
 /// Items of a program whose plan is worth keeping, at least: smaller ones are proven anew sooner than read.

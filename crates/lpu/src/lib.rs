@@ -21,7 +21,7 @@ mod plans;
 mod session;
 mod usage;
 
-pub use engine::{Engine, EngineError, Engines, Ran};
+pub use engine::{Engine, EngineError, Engines, Ran, keep_plans};
 pub use file::{OpenError, ProgramFile};
 pub use lpu_checker as checker;
 pub use lpu_chip as chip;

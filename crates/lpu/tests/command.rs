@@ -94,6 +94,15 @@ fn a_compiled_file_gives_the_tokens_of_its_folder() {
     assert_eq!(direct["tokens"], loaded["tokens"]);
     assert_eq!(direct["hash"], loaded["hash"]);
     assert_eq!(compiled["hash"]["program"], loaded["hash"]["program"]);
+    let plan = folder.join("gqa.lpb.plan0");
+    assert!(plan.exists(), "compile keeps the plan");
+    fs::remove_file(&plan).unwrap();
+    let without = json(&lpu(&[&["generate", &file, "--no-cache"], &feed[..]].concat()));
+    assert!(without["hash"] == direct["hash"] && !plan.exists(), "no plan is kept");
+    let kept = json(&lpu(&[&["generate", &file], &feed[..]].concat()));
+    assert!(kept["hash"] == direct["hash"] && plan.exists(), "the first start keeps the plan");
+    let verified = json(&lpu(&[&["generate", &file, "--verify"], &feed[..]].concat()));
+    assert_eq!(verified["hash"], direct["hash"]);
     let text = folder.join("gqa.lpu").display().to_string();
     let again = folder.join("again.lpb").display().to_string();
     assert!(lpu(&["disasm", &file, "-o", &text]).status.success());

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::Args;
-use lpu::chip::Chip;
+use lpu::chip::{Chip, System};
 use lpu::compiler::{Bound, Part, compile_graph};
 use lpu::isa::{Container, Program};
 use lpu::model::Checkpoint;
@@ -31,6 +31,9 @@ pub(crate) struct Compile {
     part: Option<Part>,
     #[command(flatten)]
     target: Target,
+    /// Keep no plans beside the program file
+    #[arg(long)]
+    no_cache: bool,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -79,6 +82,10 @@ impl Compile {
             // The checksum ends the file.
             hash = bytes.last_chunk::<32>().copied();
             files::write(path, &bytes)?;
+            drop(bytes);
+            if !self.no_cache {
+                lpu::keep_plans(&System::single(&chip), path)?;
+            }
         }
         let model = match self.part {
             Some(part) => format!("{} {part}", checkpoint.name()),
