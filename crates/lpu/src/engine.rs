@@ -172,7 +172,7 @@ impl Engine {
     /// Proves program number `index` legal and makes its plan, if that has not been done.
     ///
     /// # Errors
-    /// [`EngineError`] when the program does not fit the chip, or is one that the fast engine does not replay.
+    /// [`EngineError`] when the program does not fit the chip.
     pub fn ready(&mut self, index: usize, image: &Image<'_>, program: &Program) -> Result<(), EngineError> {
         if let Some((replay, prepared)) = &mut self.fast
             && prepared[index].is_none()
