@@ -191,7 +191,7 @@ impl Replay {
         self.fits(program).ok()?;
         let (run, plan) = cache::read(&self.key(origin), program, bytes)?;
         let arena = self.arena.with_work(plan.work).ok()?;
-        sound(&plan, &arena, &self.places).then(|| Prepared { run, job: Ok(Arc::new(Job::new(plan, arena))) })
+        sound(&plan, &arena, self.places.lanes).then(|| Prepared { run, job: Ok(Arc::new(Job::new(plan, arena))) })
     }
 
     /// All that the plan of a program depends on, as the key of the checksum of [`Replay::keep`]'s bytes: file, chip, engine, places of words.

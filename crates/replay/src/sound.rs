@@ -5,7 +5,7 @@ use lpu_isa::{Flow, Unit};
 use smallvec::SmallVec;
 
 use crate::arena::Arena;
-use crate::places::{At, Places};
+use crate::places::At;
 use crate::plan::{Activation, Bytes, Movement, Op, Plan, Run, Source, Span, Task};
 use crate::run::MAX_LANES;
 
@@ -22,10 +22,9 @@ struct Touched {
     writes: SmallVec<[Range; 4]>,
 }
 
-/// Whether a plan may run over an arena in which words lie at these places.
-pub(crate) fn sound(plan: &Plan<At>, arena: &Arena, places: &Places) -> bool {
-    let lanes = plan.lanes;
-    let fits = lanes == places.lanes && lanes <= MAX_LANES && lanes.is_multiple_of(16) && plan.prepared <= plan.ops.len();
+/// Whether a plan may run over an arena, on a chip of so many lanes.
+pub(crate) fn sound(plan: &Plan<At>, arena: &Arena, lanes: usize) -> bool {
+    let fits = lanes == plan.lanes && lanes <= MAX_LANES && lanes.is_multiple_of(16) && plan.prepared <= plan.ops.len();
     fits && Sound::new(plan, arena).plan().is_some()
 }
 
@@ -337,3 +336,6 @@ impl<'a> Sound<'a> {
         Some(touched)
     }
 }
+
+#[cfg(test)]
+mod tests;
