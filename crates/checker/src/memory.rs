@@ -9,14 +9,23 @@ use lpu_isa::{ChipId, Fault, Image, Instruction, Program, Queue, RegionKind, Sli
 use crate::CheckError;
 use crate::issues::Issues;
 
+/// An access: when, of which words (one, or a window), by which issue.
+#[derive(Clone, Copy)]
+struct Access {
+    cycle: u64,
+    word: u32,
+    end: u32,
+    index: u32,
+    write: bool,
+}
+
 /// Words of a slice, by use.
 struct Slice {
     initialised: BitVec,
     protected: BitVec,
     /// First landing of a Write, by word.
     written: BTreeMap<u32, u64>,
-    /// Accesses: cycle, whether a write, first word, issue.
-    accesses: Vec<(u64, bool, u32, usize)>,
+    accesses: Vec<Access>,
 }
 
 struct Slices<'a> {
@@ -91,7 +100,7 @@ pub(crate) fn check(
             Instruction::Scatter { base, bits, .. } => (landed, true, window(base, bits)),
             _ => continue,
         };
-        slice.accesses.push((cycle, write, touched.start, index));
+        slice.accesses.push(Access { cycle, word: touched.start, end: touched.end, index: index as u32, write });
         let mut touched = touched;
         if write && let Some(word) = touched.find(|&word| slice.protected[word as usize]) {
             violations.push(issue.violation(issue.cycle, Fault::ProtectedWrite { slice: name, word }));
@@ -99,21 +108,15 @@ pub(crate) fn check(
     }
     for ((_, name), slice) in &mut slices.slices {
         let Slice { initialised, written, accesses, .. } = slice;
-        for &(cycle, write, _, index) in accesses.iter() {
-            let touched = match issues.list[index].instruction {
-                Instruction::Read { word, .. } => word.0..word.0 + 1,
-                Instruction::Gather { base, bits, .. } => window(base, bits),
-                _ => continue,
-            };
-            debug_assert!(!write, "only reads and gathers read");
+        for &Access { cycle, word, end, index, .. } in accesses.iter().filter(|access| !access.write) {
             let ready = |word: u32| initialised[word as usize] || written.get(&word).is_some_and(|&landed| landed <= cycle);
-            if let Some(word) = { touched }.find(|&word| !ready(word)) {
-                violations.push(issues.list[index].violation(cycle, Fault::WordUninitialised { slice: *name, word }));
+            if let Some(word) = (word..end).find(|&word| !ready(word)) {
+                violations.push(issues.list[index as usize].violation(cycle, Fault::WordUninitialised { slice: *name, word }));
             }
         }
         // Issues of one queue stand in the list in the order of their dispatch.
-        accesses.sort_unstable_by_key(|&(cycle, _, _, index)| (cycle, index));
-        for group in accesses.chunk_by(|one, other| one.0 == other.0) {
+        accesses.sort_unstable_by_key(|access| (access.cycle, access.index));
+        for group in accesses.chunk_by(|one, other| one.cycle == other.cycle) {
             conflicts(chip, *name, group, issues, violations);
         }
     }
@@ -121,16 +124,17 @@ pub(crate) fn check(
 }
 
 /// Conflicts among the accesses of one cycle, in order of dispatch.
-fn conflicts(chip: &Chip, slice: SliceId, group: &[(u64, bool, u32, usize)], issues: &Issues, violations: &mut Vec<Violation>) {
-    for (later, &(cycle, write, word, index)) in group.iter().enumerate() {
+fn conflicts(chip: &Chip, slice: SliceId, group: &[Access], issues: &Issues, violations: &mut Vec<Violation>) {
+    for (later, &Access { cycle, word, index, write, .. }) in group.iter().enumerate() {
         let before = &group[..later];
-        if before.iter().any(|other| other.1 == write) {
+        let issue = &issues.list[index as usize];
+        if before.iter().any(|other| other.write == write) {
             let kind = if write { "write" } else { "read" };
-            violations.push(issues.list[index].violation(cycle, Fault::PortConflict { slice, kind, word }));
+            violations.push(issue.violation(cycle, Fault::PortConflict { slice, kind, word }));
         }
         let bank = chip.bank(word);
-        if before.iter().any(|other| other.1 != write && chip.bank(other.2) == bank) {
-            violations.push(issues.list[index].violation(cycle, Fault::BankConflict { slice, bank }));
+        if before.iter().any(|other| other.write != write && chip.bank(other.word) == bank) {
+            violations.push(issue.violation(cycle, Fault::BankConflict { slice, bank }));
         }
     }
 }
