@@ -222,22 +222,38 @@ fn comment(queue: Queue, before: Option<&Item>, item: &Item, slots: Slots, names
     comment
 }
 
+/// The longest name that stands in a comment, and the most runs that are looked through for one, in bytes and runs (assumed): a short file may
+/// have a long name for each of many instructions, and many runs that all begin before a word.
+const LONGEST: usize = 64;
+const MOST_RUNS: usize = 64;
+
 /// The regions' words in each slice of one chip, to name addresses.
 struct Names<'p> {
-    slices: BTreeMap<SliceId, Vec<(WordRun, &'p str, u64)>>,
+    /// In order of their first words.
+    slices: BTreeMap<SliceId, Vec<Named<'p>>>,
+}
+
+struct Named<'p> {
+    run: WordRun,
+    name: &'p str,
+    /// Number of the region in its program.
+    region: usize,
+    /// Words of the region in this slice before the run.
+    before: u64,
 }
 
 impl<'p> Names<'p> {
     fn new(program: &'p Program, chip: ChipId) -> Self {
-        let mut slices: BTreeMap<SliceId, Vec<(WordRun, &'p str, u64)>> = BTreeMap::new();
-        for region in &program.regions {
+        let mut slices: BTreeMap<SliceId, Vec<Named<'p>>> = BTreeMap::new();
+        for (number, region) in program.regions.iter().enumerate().filter(|(_, region)| region.name.len() <= LONGEST) {
             let mut counted: BTreeMap<SliceId, u64> = BTreeMap::new();
             for run in region.runs.iter().filter(|run| run.chip == chip) {
                 let words = counted.entry(run.slice).or_default();
-                slices.entry(run.slice).or_default().push((*run, &region.name, *words));
+                slices.entry(run.slice).or_default().push(Named { run: *run, name: &region.name, region: number, before: *words });
                 *words += u64::from(run.count);
             }
         }
+        slices.values_mut().for_each(|runs| runs.sort_by_key(|named| named.run.word));
         Self { slices }
     }
 
@@ -252,7 +268,10 @@ impl<'p> Names<'p> {
             (distance % stride == 0).then_some(distance / stride).filter(|index| *index < u64::from(run.count))
         };
         let runs = self.slices.get(&SliceId { side, index: slice })?;
-        let (name, offset) = runs.iter().find_map(|(run, name, before)| Some((name, before + index(run)?)))?;
+        let begun = &runs[..runs.partition_point(|named| u64::from(named.run.word) <= word)];
+        let holding =
+            begun.iter().rev().take(MOST_RUNS).filter_map(|named| Some((named.region, named.before + index(&named.run)?, named.name)));
+        let (_, offset, name) = holding.min()?;
         let mut text = String::new();
         print_name(name, &mut text);
         match offset {

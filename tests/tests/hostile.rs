@@ -74,6 +74,11 @@ fn lpb() {
 }
 
 #[test]
+fn text() {
+    bear("text");
+}
+
+#[test]
 fn host() {
     bear("host");
 }
@@ -106,6 +111,28 @@ fn config() {
 #[test]
 fn chip() {
     bear("chip");
+}
+
+/// What is long only when taken apart: a region of sixteen million words of zeros, a long name in the comment of each of many instructions, many
+/// regions over the same words of code.
+#[test]
+fn short_files_give_short_texts() {
+    let head = ".chip small 16 0707070707070707070707070707070707070707070707070707070707070707\n";
+    let name = "n".repeat(60_000);
+    let reads = "read 0, e0\n".repeat(3000);
+    let same: String = (0..3000).map(|index| format!(".code c{index} i8 [2000 16] at e0:0x2000\n")).collect();
+    let texts = [
+        format!("{head}.zero e0:0x16777216\n.program p\n.code c i8 [16777216 16] at e0:0x16777216\n"),
+        format!("{head}.program p\n.input {name} i8 [1 16] at e0:0\n.queue mem.e0\n{reads}"),
+        format!("{head}.data e0:0x2000\n.hex {}\n.program p\n{same}", "04".repeat(32_000)),
+    ];
+    let target = TARGETS.iter().find(|target| target.name == "text").unwrap();
+    for text in texts {
+        let (container, _) = lpu_isa::assemble(&text, &mut |_| Err("no files".into()), &mut |_| None).unwrap();
+        let file = container.to_bytes().unwrap();
+        let most = most_allocated(target, &file);
+        assert!(most <= target.fixed + target.each * file.len(), "{} bytes took {most}", file.len());
+    }
 }
 
 /// Texts of a megabyte, each of one kind of line that looks something up among all lines before it.

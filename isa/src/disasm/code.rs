@@ -8,25 +8,37 @@ use crate::fetch::items_of;
 use crate::program::{ChipId, Fill, Image, Region, RegionKind, SliceId};
 use crate::queue::Queue;
 
+/// Blocks that are looked at beyond the words with bytes.
+const EMPTY: usize = 64;
+
 /// The image, in which code is found.
 pub(super) struct Code<'c> {
     image: &'c Image<'c>,
-    /// Words that may still be looked at: as many as there are, which keeps many regions over the same words from making a long text.
-    left: u64,
+    /// Blocks that may still be looked at: as many as there are words with bytes, and a few empty ones (assumed). So a short file with many or large
+    /// regions over the same words makes no long text and takes no time.
+    left: usize,
 }
 
 impl<'c> Code<'c> {
     pub(super) fn new(image: &'c Image<'c>) -> Self {
-        Self { image, left: image.words() }
+        let lanes = image.vector_bytes.max(1) as usize;
+        let words = image.extents.iter().map(|extent| match &extent.fill {
+            Fill::Zero => 0,
+            Fill::Bytes(bytes) => bytes.len() / lanes,
+        });
+        Self { image, left: EMPTY + words.sum::<usize>() }
     }
 
     /// The instructions of a code region, block by block; nothing where a block holds something else.
     pub(super) fn comment(&mut self, region: &Region, text: &mut String) {
-        let Some(left) = self.left.checked_sub(region.word_count()).filter(|_| region.kind == RegionKind::Code) else { return };
-        self.left = left;
-        let words: Vec<_> = region.words().collect();
-        for (number, pair) in words.chunks_exact(2).enumerate() {
-            let words: Option<Vec<_>> = pair.iter().map(|&(chip, slice, word)| self.word(chip, slice, word)).collect();
+        if region.kind != RegionKind::Code {
+            return;
+        }
+        let mut places = region.words();
+        for number in 0.. {
+            let (Some(first), Some(second), 1..) = (places.next(), places.next(), self.left) else { return };
+            self.left -= 1;
+            let words: Option<Vec<_>> = [first, second].into_iter().map(|(chip, slice, word)| self.word(chip, slice, word)).collect();
             let Some(items) = words.and_then(|words| items_of(&words.concat())).filter(|items| !items.is_empty()) else { continue };
             put(text, format_args!("    ; block {number}\n"));
             let mut lines = String::new();

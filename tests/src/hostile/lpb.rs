@@ -8,7 +8,7 @@ use lpu::Host;
 use lpu_isa::timeline::validate_item;
 use lpu_isa::{
     ChipId, ChipRef, Container, Extent, Fill, Format, Hemisphere, Image, Instruction, Item, PlanePort, Program, Queue, Region, RegionKind,
-    SliceId, TABLE, WordRun,
+    SliceId, TABLE, WordRun, assemble, disassemble,
 };
 
 const LANES: u32 = 16;
@@ -30,6 +30,14 @@ pub(super) fn read(file: &[u8]) {
     if let Ok(container) = Container::parse(file) {
         assert!(container.validate().is_ok(), "what is read could be written");
     }
+}
+
+/// Takes a container apart and puts it together again.
+pub(super) fn read_as_text(file: &[u8]) {
+    let Ok(container) = Container::parse(file) else { return };
+    let (text, _) = disassemble(&container, None);
+    let (again, _) = assemble(&text, &mut |_| Err("no files".into()), &mut |_| None).unwrap_or_else(|errors| panic!("{}", errors[0]));
+    assert!(again == container, "a text gives back what it was made from");
 }
 
 pub(super) fn read_host(section: &[u8]) {

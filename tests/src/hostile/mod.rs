@@ -31,6 +31,8 @@ pub struct Target {
 /// Every reader of files.
 pub const TARGETS: &[Target] = &[
     Target { name: "lpb", make: lpb::make, read: lpb::read, fixed: 1 << 14, each: 32 },
+    // Some letters a byte, and what the assembler takes for them.
+    Target { name: "text", make: lpb::make, read: lpb::read_as_text, fixed: 3 << 22, each: 1024 },
     // What `.fill` and numbers of chips make, 4 MiB, while a growing buffer is copied.
     Target { name: "lpu", make: lpu::make, read: lpu::read, fixed: 3 << 22, each: 256 },
     Target { name: "safetensors", make: json::safetensors, read: json::read_safetensors, fixed: 1 << 17, each: 32 },
