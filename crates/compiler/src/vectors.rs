@@ -20,6 +20,9 @@ static QUADS: [u8; 64] = {
     }
     quads
 };
+/// Words of a side that rest between two vectors before fresh ones are left alone: so long that nobody waits for the first to be read.
+const RESTING: usize = 128;
+
 const BOTH: &[u8] = &[0, 1];
 const NEAR: &[u8] = &[0];
 const FAR: &[u8] = &[1];
@@ -91,6 +94,8 @@ pub(crate) struct Vectors {
     regions: Vec<Region>,
     free: [VecDeque<(u32, u64)>; 2],
     fresh: [u32; 2],
+    /// Words given out, by side.
+    given: [u32; 2],
     turn: u32,
     /// Words taken in the outermost quad, by side.
     outermost: [u32; 2],
@@ -196,16 +201,29 @@ impl Vectors {
     /// A place for an intermediate vector. It may be written from `ready` on.
     pub(crate) fn scratch(&mut self, bytes: u8, side: Hemisphere) -> Result<Parked, CompileError> {
         let at = index(side);
-        let (word, ready) = if self.fresh[at] < self.capacity() {
-            self.fresh[at] += 1;
-            (self.word(self.fresh[at] - 1), 0)
-        } else {
-            self.free[at].pop_front().ok_or(CompileError::ScratchTooLarge {
-                what: "constants and the intermediate vectors alive at once",
-                needed: u64::from(self.capacity()) + 1,
-                available: u64::from(self.capacity()),
-            })?
+        let fresh = self.fresh[at] < self.capacity();
+        let (word, ready) = match self.free[at].len() {
+            resting if fresh && resting < RESTING => {
+                self.fresh[at] += 1;
+                (self.word(self.fresh[at] - 1), 0)
+            }
+            0 => {
+                let (needed, available) = (u64::from(self.capacity()) + 1, u64::from(self.capacity()));
+                return Err(CompileError::ScratchTooLarge {
+                    what: "constants and the intermediate vectors alive at once",
+                    needed,
+                    available,
+                });
+            }
+            resting => {
+                // Banks in turn, as fresh words are given, among those that have rested longest.
+                let bank = self.given[at] % self.banks;
+                let longest = self.free[at].iter().take(if fresh { resting / 2 } else { 1 });
+                let found = longest.map(|free| free.0 / self.bank_words).position(|found| found == bank);
+                self.free[at].remove(found.unwrap_or(0)).expect("it is there")
+            }
         };
+        self.given[at] += 1;
         self.turn += 1;
         let turn = match bytes {
             1 => self.turn % 4,
