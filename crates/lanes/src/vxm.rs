@@ -31,6 +31,33 @@ pub fn sources(instruction: &Instruction) -> Option<Sources> {
     })
 }
 
+/// An ALU operation without where its operands come from and where its result goes: what it does to its sources. Other instructions stay as they are.
+#[must_use]
+pub fn bare(mut instruction: Instruction) -> Instruction {
+    let none = Source::Immediate(0);
+    match &mut instruction {
+        Instruction::Add { dst, a, b, .. }
+        | Instruction::Sub { dst, a, b, .. }
+        | Instruction::Mul { dst, a, b, .. }
+        | Instruction::Max { dst, a, b, .. }
+        | Instruction::Min { dst, a, b, .. }
+        | Instruction::Greater { dst, a, b, .. }
+        | Instruction::Equal { dst, a, b, .. } => (*dst, *a, *b) = (None, none, none),
+        Instruction::Negate { dst, a, .. }
+        | Instruction::Abs { dst, a, .. }
+        | Instruction::Relu { dst, a, .. }
+        | Instruction::Exp { dst, a, .. }
+        | Instruction::Tanh { dst, a, .. }
+        | Instruction::Rsqrt { dst, a, .. }
+        | Instruction::Reciprocal { dst, a, .. }
+        | Instruction::Convert { dst, a, .. } => (*dst, *a) = (None, none),
+        Instruction::Mask { dst, condition, a, .. } => (*dst, *condition, *a) = (None, none, none),
+        Instruction::Select { dst, condition, a, b, .. } => (*dst, *condition, *a, *b) = (None, none, none, none),
+        _ => {}
+    }
+    instruction
+}
+
 /// What an ALU operation makes of its sources, which are given in the order of [`sources`]; sources that it does not have are ignored.
 ///
 /// # Panics

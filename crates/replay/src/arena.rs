@@ -4,6 +4,7 @@
 //! touched by no other task; phases are separated by barriers. `elaborate` builds phases so, and the equality tests hold it to that.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use memmap2::MmapMut;
 
@@ -16,6 +17,8 @@ struct Words {
     file: Option<MmapMut>,
     /// All other words; pages come when they are first touched.
     _rest: MmapMut,
+    /// A bit for each [`UNIT`] of the other words: whether a word that begins there was ever written. Until then it is zero.
+    written: Box<[AtomicU64]>,
 }
 
 /// SRAM, and behind it the intermediate values of one plan.
@@ -35,7 +38,11 @@ unsafe impl Sync for Arena {}
 
 fn anonymous(bytes: u64) -> Result<MmapMut, ReplayError> {
     let bytes = usize::try_from(bytes.max(1)).map_err(|_| ReplayError::TooLarge { bytes })?;
-    MmapMut::map_anon(bytes).map_err(|error| ReplayError::Memory { bytes, error })
+    let map = MmapMut::map_anon(bytes).map_err(|error| ReplayError::Memory { bytes, error })?;
+    // Large pages where the host has them: words are touched all over the place. Without them the same bytes come a little slower.
+    #[cfg(target_os = "linux")]
+    let _ = map.advise(memmap2::Advice::HugePage);
+    Ok(map)
 }
 
 impl Arena {
@@ -45,7 +52,8 @@ impl Arena {
         let mut rest = anonymous(end - split as u64)?;
         let file_base = file.as_mut().map_or(std::ptr::null_mut(), |file| file.as_mut_ptr());
         let bases = [(0, file_base), (split, rest.as_mut_ptr()), (end as usize, std::ptr::null_mut())];
-        Self::over(Arc::new(Words { file, _rest: rest }), bases, 0)
+        let written = (0..rest.len().div_ceil(64 * UNIT)).map(|_| AtomicU64::new(0)).collect();
+        Self::over(Arc::new(Words { file, _rest: rest, written }), bases, 0)
     }
 
     /// The same words with room for `work` bytes of intermediate values, from [`Arena::words_end`] on.
@@ -86,6 +94,26 @@ impl Arena {
         let (from, [_, rest, work]) = (at.bytes(), self.bases);
         let end = [rest.0, work.0].into_iter().find(|&end| from < end).unwrap_or(self.end);
         from.checked_add(bytes).is_some_and(|last| last <= end)
+    }
+
+    /// The bit of [`Words::written`] of a word behind the file.
+    fn bit(&self, at: At) -> Option<(&AtomicU64, u64)> {
+        let unit = at.bytes().checked_sub(self.bases[1].0)? / UNIT;
+        self.words.written.get(unit / 64).map(|bits| (bits, 1 << (unit % 64)))
+    }
+
+    /// Notes that the word at an address is written, or will be.
+    pub(crate) fn note_written(&self, at: At) {
+        if let Some((bits, bit)) = self.bit(at)
+            && bits.load(Ordering::Relaxed) & bit == 0
+        {
+            bits.fetch_or(bit, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether the word at an address is zero because nobody ever wrote it.
+    pub(crate) fn blank(&self, at: At) -> bool {
+        self.bit(at).is_some_and(|(bits, bit)| bits.load(Ordering::Relaxed) & bit == 0)
     }
 
     /// The first byte at an address.

@@ -157,7 +157,7 @@ impl Replay {
         }
         let plan = elaborate(&self.system, &self.places, &report.flow, self.arena.words_end());
         let arena = self.arena.with_work(plan.work)?;
-        Ok(Prepared { run, job: Ok(Arc::new(Job::new(plan, arena))) })
+        Ok(Prepared { run, job: Ok(Arc::new(Job::new(plan, arena, self.team.members()))) })
     }
 
     /// Whether chips and regions of a program, whose queues may be left out, fit the machine.
@@ -191,7 +191,7 @@ impl Replay {
         self.fits(program).ok()?;
         let (run, plan) = cache::read(&self.key(origin), program, bytes)?;
         let arena = self.arena.with_work(plan.work).ok()?;
-        sound(&plan, &arena, self.places.lanes).then(|| Prepared { run, job: Ok(Arc::new(Job::new(plan, arena))) })
+        sound(&plan, &arena, self.places.lanes).then(|| Prepared { run, job: Ok(Arc::new(Job::new(plan, arena, self.team.members()))) })
     }
 
     /// All that the plan of a program depends on, as the key of the checksum of [`Replay::keep`]'s bytes: file, chip, engine, places of words.
@@ -275,8 +275,10 @@ impl Replay {
 
     fn word_mut(&mut self, chip: ChipId, slice: SliceId, word: u32) -> Result<&mut [u8], ReplayError> {
         self.inside(|| "a word".into(), chip, slice, word)?;
+        let at = self.places.word(chip, slice, word);
+        self.arena.note_written(at);
         // SAFETY: runs end before `run` returns, and the engine is held mutably.
-        Ok(unsafe { self.arena.bytes_mut(self.places.word(chip, slice, word), self.places.lanes) })
+        Ok(unsafe { self.arena.bytes_mut(at, self.places.lanes) })
     }
 
     /// Runs a program to its end.

@@ -13,7 +13,7 @@ pub(crate) enum Bytes<R> {
 }
 
 /// 32 bits a lane, or the same 32 bits in every lane.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) enum Source<R> {
     Wide(R),
     Splat(u32),
@@ -49,8 +49,6 @@ pub(crate) enum Op<R> {
     Copy { dst: R, src: Bytes<R> },
     /// All four bytes of 32-bit lanes, each to a vector of bytes.
     Split { dst: [R; 4], src: R },
-    /// Part of the operation before it.
-    Done,
     /// A word of a window, chosen by the address in lane 0 of `map`.
     Gather { dst: R, map: [Bytes<R>; 2], window: Span },
     /// Bytes to a word of a window.
@@ -64,6 +62,8 @@ pub(crate) enum Op<R> {
     },
     /// A switch unit's movement of whole 32-bit lanes.
     Move { dst: R, src: R, movement: Movement },
+    /// In every lane the maximum, of binary32 numbers or integers, over the lanes of its superlane or over its place in all superlanes.
+    Fold { dst: R, src: R, way: Way, integers: bool },
     /// Zero in all lanes from `from` on.
     Zero { dst: R, from: u16 },
     /// Makes activations ready for passes.
@@ -86,8 +86,17 @@ pub(crate) enum Op<R> {
     },
 }
 
+/// Along what lanes are rotated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub(crate) enum Way {
+    /// Within superlanes.
+    Lanes,
+    /// From superlane to superlane.
+    Superlanes,
+}
+
 /// How lanes move, all streams alike.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) enum Movement {
     /// Up by lanes within every superlane.
     Lanes { by: i8, wrap: bool },
@@ -144,8 +153,8 @@ pub(crate) enum Task {
     Ops(Span),
     /// Runs of rows.
     Runs(Span),
-    /// Some lanes of a pass by columns.
-    Columns { columns: u32, lane: u16, lanes: u16 },
+    /// Some lanes of passes by columns, all through the same rows.
+    Columns { columns: Span, lane: u16, lanes: u16 },
 }
 
 /// Where a slot or word is, while a plan is built.
@@ -225,11 +234,11 @@ impl<R: Copy> Op<R> {
             }
             Op::Copy { dst, src } => Op::Copy { dst: to(dst), src: src.map(to) },
             Op::Split { dst, src } => Op::Split { dst: dst.map(&mut to), src: to(src) },
-            Op::Done => Op::Done,
             Op::Gather { dst, map, window } => Op::Gather { dst: to(dst), map: map.map(|byte| byte.map(&mut to)), window },
             Op::Scatter { src, map, window } => Op::Scatter { src: src.map(&mut to), map: map.map(|byte| byte.map(&mut to)), window },
             Op::Switch { instruction, operands, taken } => Op::Switch { instruction, operands, taken },
             Op::Move { dst, src, movement } => Op::Move { dst: to(dst), src: to(src), movement },
+            Op::Fold { dst, src, way, integers } => Op::Fold { dst: to(dst), src: to(src), way, integers },
             Op::Zero { dst, from } => Op::Zero { dst: to(dst), from },
             Op::Prepare { prepared, low, high, int8 } => Op::Prepare { prepared, low: low.map(&mut to), high: high.map(to), int8 },
             Op::Add { dst, format, terms } => Op::Add { dst: to(dst), format, terms },

@@ -149,18 +149,21 @@ impl<'a> Sound<'a> {
                 }
             }
             Task::Columns { columns, lane, lanes } => {
-                let columns = plan.columns.get(columns as usize)?;
-                let rows = of(&plan.operands, columns.rows)?;
+                let all = of(&plan.columns, columns).filter(|all| !all.is_empty())?;
+                let rows = of(&plan.operands, all[0].rows)?;
                 let (lane, lanes) = (usize::from(lane), usize::from(lanes));
                 must((1..=MOST).contains(&lanes) && lane + lanes <= plan.lanes)?;
                 for row in rows {
                     let Bytes::Plane(row) = *row else { return None };
                     self.read_row(self.place(row, plan.lanes)?, number);
                 }
-                let halves = matches!(self.pass(phase, columns.pass)?, Activation::F16(_));
-                let inputs = if halves { rows.len() / 2 } else { rows.len() };
-                must(inputs <= plan.lanes && (!halves || rows.len().is_multiple_of(2)))?;
-                (lane..lane + lanes).try_for_each(|lane| self.output(columns.pass, lane))?;
+                for columns in all {
+                    must(columns.rows == all[0].rows)?;
+                    let halves = matches!(self.pass(phase, columns.pass)?, Activation::F16(_));
+                    let inputs = if halves { rows.len() / 2 } else { rows.len() };
+                    must(inputs <= plan.lanes && (!halves || rows.len().is_multiple_of(2)))?;
+                    (lane..lane + lanes).try_for_each(|lane| self.output(columns.pass, lane))?;
+                }
             }
         }
         Some(())
@@ -268,7 +271,6 @@ impl<'a> Sound<'a> {
                     writes.push(self.place(dst, plan.lanes)?);
                 }
             }
-            Op::Done => {}
             Op::Gather { dst, map, window } => {
                 reads.extend([self.bytes(map[0])?, self.bytes(map[1])?]);
                 for word in self.window(window)? {
@@ -303,6 +305,10 @@ impl<'a> Sound<'a> {
                     Movement::Lanes { by, .. } => by.unsigned_abs() <= 16,
                     Movement::Superlanes { by, .. } => 16 * usize::from(by.unsigned_abs()) <= plan.lanes,
                 })?;
+                reads.push(self.wide(src)?);
+                writes.push(self.wide(dst)?);
+            }
+            Op::Fold { dst, src, .. } => {
                 reads.push(self.wide(src)?);
                 writes.push(self.wide(dst)?);
             }

@@ -28,13 +28,18 @@ impl Gate {
         }
     }
 
-    /// Waits until the gate was opened since it stood at `seen`.
-    fn wait(&self, seen: u32) {
+    /// Waits until the gate was opened since it stood at `seen`, and calls `idle` again and again at first.
+    fn wait(&self, seen: u32, mut idle: impl FnMut()) {
         for round in 0..SPINS + YIELDS {
             if self.passed.load(Ordering::Acquire) != seen {
                 return;
             }
-            if round < SPINS { std::hint::spin_loop() } else { std::thread::yield_now() }
+            if round < SPINS {
+                idle();
+                std::hint::spin_loop();
+            } else {
+                std::thread::yield_now();
+            }
         }
         let mut guard = self.lock.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         self.sleepers.fetch_add(1, Ordering::SeqCst);
@@ -47,8 +52,8 @@ impl Gate {
 
 /// What a team does together: every member calls it once.
 pub(crate) trait Work: Send + Sync {
-    /// One member's share.
-    fn share(&self, barrier: &Barrier);
+    /// The share of a member; the caller is member 0.
+    fn share(&self, member: usize, barrier: &Barrier);
 }
 
 /// The point that all members reach before any goes on.
@@ -63,15 +68,15 @@ impl Barrier {
         Self { members, arrived: AtomicU32::new(0), gate: Gate::default() }
     }
 
-    /// Waits for all members; `last` is called by the one who comes last, before anybody goes on.
-    pub(crate) fn meet(&self, last: impl FnOnce()) {
+    /// Waits for all members; `last` is called by the one who comes last, before anybody goes on, `idle` by those who wait.
+    pub(crate) fn meet(&self, last: impl FnOnce(), idle: impl FnMut()) {
         let seen = self.gate.passed.load(Ordering::Acquire);
         if self.arrived.fetch_add(1, Ordering::AcqRel) + 1 == self.members {
             self.arrived.store(0, Ordering::Relaxed);
             last();
             self.gate.open();
         } else {
-            self.gate.wait(seen);
+            self.gate.wait(seen, idle);
         }
     }
 }
@@ -100,9 +105,9 @@ impl Team {
             over: AtomicBool::new(false),
         });
         let workers = (1..members)
-            .map(|_| {
+            .map(|member| {
                 let shared = Arc::clone(&shared);
-                std::thread::spawn(move || worker(&shared))
+                std::thread::spawn(move || worker(&shared, member))
             })
             .collect();
         Self { shared, workers }
@@ -119,24 +124,24 @@ impl Team {
             *self.shared.work.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(Arc::clone(work));
             self.shared.start.open();
         }
-        work.share(&self.shared.barrier);
-        self.shared.barrier.meet(|| ());
+        work.share(0, &self.shared.barrier);
+        self.shared.barrier.meet(|| (), || ());
     }
 }
 
-fn worker(shared: &Shared) {
+fn worker(shared: &Shared, member: usize) {
     let mut seen = 0;
     loop {
-        shared.start.wait(seen);
+        shared.start.wait(seen, || ());
         seen = seen.wrapping_add(1);
         if shared.over.load(Ordering::SeqCst) {
             return;
         }
         let work = shared.work.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
         if let Some(work) = work {
-            work.share(&shared.barrier);
+            work.share(member, &shared.barrier);
         }
-        shared.barrier.meet(|| ());
+        shared.barrier.meet(|| (), || ());
     }
 }
 

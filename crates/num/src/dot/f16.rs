@@ -1,9 +1,9 @@
 //! The fp16 pass at speed. A sum is taken in binary64, in whatever order suits the host, and returned only if its rounding error provably
 //! cannot change the rounded result; otherwise [`dot_f16_exact`] decides. So every host returns the bits of the definition.
 
-use super::kernel::Kernel;
 use super::{dot_f16_exact, partial};
 use crate::fp32::canonical;
+use crate::kernel::Kernel;
 
 /// The activations of one pass, with the bounds that prove a sum exact or its rounding safe.
 #[derive(Clone, Debug, Default)]
@@ -105,16 +105,26 @@ impl PassF16 {
 
 impl Bounds {
     /// Bounds of sums over these activations in which at most `roundings` additions lie between a product and the sum.
+    #[inline(always)]
     pub(super) fn new(x: &[f32], roundings: usize) -> Self {
         // The factor covers the rounding of the sum itself, for up to 2^12 lanes with a wide margin and beyond by its growth.
         let slack = 1.0 + x.len().max(4096) as f64 * (1.0 / 4_503_599_627_370_496.0);
-        let l1 = x.iter().map(|&v| f64::from(v.abs())).sum::<f64>() * slack;
+        let (eights, rest) = x.as_chunks::<8>();
+        let mut sums = [0.0f64; 8];
+        for eight in eights {
+            for (sum, v) in sums.iter_mut().zip(eight) {
+                *sum += f64::from(v.abs());
+            }
+        }
+        let l1 = sums.into_iter().chain(rest.iter().map(|&v| f64::from(v.abs()))).sum::<f64>() * slack;
         // Every product is a multiple of 2^(unit - 24), so sums below 2^53 such units are exact.
-        let unit = x.iter().filter(|v| v.is_finite() && **v != 0.0).map(|&v| lowest_bit(v)).min().unwrap_or(0);
+        let lowest = x.iter().fold(i32::MAX, |lowest, &v| lowest.min(lowest_bit(v)));
+        let unit = if lowest == i32::MAX { 0 } else { lowest };
         Self { l1, exact_below: power_of_two(29 + unit), error_share: 0.0 }.with_roundings(roundings)
     }
 
     /// The same for sums with another number of roundings.
+    #[inline(always)]
     pub(super) fn with_roundings(self, roundings: usize) -> Self {
         // The greatest error of a sum, and room for the rounding of the bounds themselves.
         Self { error_share: (roundings + 8) as f64 * (1.0 / 9_007_199_254_740_992.0), ..self }
@@ -139,14 +149,18 @@ impl Bounds {
     }
 }
 
-/// The exponent of the lowest set bit of an fp16 number other than zero, none of which is subnormal in binary32.
+/// The exponent of the lowest set bit of an fp16 number, none of which is subnormal in binary32; of zero the greatest there is.
+#[inline(always)]
 fn lowest_bit(v: f32) -> i32 {
     let bits = v.abs().to_bits();
     // With the leading bit set, no bit of the exponent is the lowest.
-    (bits >> 23) as i32 - 150 + (bits | 0x0080_0000).trailing_zeros() as i32
+    let significand = bits | 0x0080_0000;
+    let lowest = (significand & significand.wrapping_neg()) as i32 as f32;
+    if bits == 0 { i32::MAX } else { (bits >> 23) as i32 - 150 + (lowest.to_bits() >> 23) as i32 - 127 }
 }
 
 /// `2^k` for k in the normal range of binary64.
+#[inline(always)]
 fn power_of_two(k: i32) -> f64 {
     f64::from_bits(((1023 + k) as u64) << 52)
 }

@@ -3,31 +3,108 @@
 #[cfg(target_arch = "x86_64")]
 use std::arch::x86_64::*;
 
+use super::ahead::Ahead;
 use super::dot_i8;
-use super::kernel::Kernel;
+use crate::kernel::Kernel;
 
 /// [`dot_i8`] of each row and `x`: `weights` holds `out.len()` rows of `lanes` weights.
 pub fn plane_i8(weights: &[i8], lanes: usize, x: &[i8], out: &mut [i32]) {
     assert_eq!(lanes, x.len(), "as many lanes as activations");
-    plane_on(Kernel::of_host(), weights, x, out);
+    Octets::new(x).rows(weights, out, &mut ());
 }
 
-/// [`plane_i8`] on one kernel.
-pub(super) fn plane_on(kernel: Kernel, weights: &[i8], x: &[i8], out: &mut [i32]) {
-    assert_eq!(weights.len(), x.len() * out.len(), "a row of weights for every output");
-    if x.is_empty() {
-        out.fill(0);
-        return;
+/// The activations of int8 passes.
+#[derive(Clone, Copy, Debug)]
+pub struct Octets<'a> {
+    kernel: Kernel,
+    x: &'a [i8],
+    /// `128 * sum(x)`: what unsigned weights add to a sum.
+    added: i32,
+    /// Lanes up to the last that is not zero, in whole vectors: activations that are zero to the end, as behind the last live lane, need no
+    /// weights.
+    live: usize,
+}
+
+impl<'a> Octets<'a> {
+    /// These activations, one a lane.
+    #[must_use]
+    pub fn new(x: &'a [i8]) -> Self {
+        Self::on(Kernel::of_host(), x)
     }
-    match kernel {
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: a kernel exists only on a host with its instructions.
-        Kernel::Avx512 => unsafe { plane_avx512(weights, x, out) },
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: a kernel exists only on a host with its instructions.
-        Kernel::Avx2 => unsafe { plane_avx2(weights, x, out) },
-        Kernel::Portable => plane_portable(weights, x, out),
+
+    pub(super) fn on(kernel: Kernel, x: &'a [i8]) -> Self {
+        match kernel {
+            #[cfg(target_arch = "x86_64")]
+            Kernel::Avx512 => {
+                // SAFETY: a kernel exists only on a host with its instructions.
+                let (added, live) = unsafe { measure_avx512(x) };
+                Self { kernel, x, added, live }
+            }
+            _ => Self { kernel, x, added: 0, live: x.len() },
+        }
     }
+
+    /// Lanes up to the last that has an activation other than zero, as far as the kernel knows: it reads no weights beyond.
+    #[must_use]
+    pub fn live(&self) -> usize {
+        self.live
+    }
+
+    /// [`dot_i8`] of each row: `weights` holds `out.len()` rows.
+    pub fn rows(&self, weights: &[i8], out: &mut [i32], ahead: &mut impl Ahead) {
+        assert_eq!(weights.len(), self.x.len() * out.len(), "a row of weights for every output");
+        if self.x.is_empty() {
+            out.fill(0);
+            return;
+        }
+        match self.kernel {
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: a kernel exists only on a host with its instructions.
+            Kernel::Avx512 => unsafe { self.rows_avx512(weights, out, ahead) },
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: a kernel exists only on a host with its instructions.
+            Kernel::Avx2 => unsafe { plane_avx2(weights, self.x, out) },
+            Kernel::Portable => plane_portable(weights, self.x, out),
+        }
+    }
+
+    /// The dot-product instruction takes one factor unsigned: `w + 128`, which is `w` with its top bit flipped. What that adds, `128 * sum(x)`, is
+    /// taken off again.
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+    fn rows_avx512(&self, weights: &[i8], out: &mut [i32], ahead: &mut impl Ahead) {
+        let lanes = self.x.len();
+        let (quads, rest) = out.as_chunks_mut::<4>();
+        let (quad_rows, rest_rows) = weights.split_at(quads.len() * 4 * lanes);
+        let x = [&self.x[..self.live]];
+        for (rows, out) in quad_rows.chunks_exact(4 * lanes).zip(quads) {
+            *out = join_avx512(sums_avx512(by_rows::<4>(rows, lanes, self.live), x, ahead)[0]).map(|sum| sum.wrapping_sub(self.added));
+        }
+        let zero = _mm512_setzero_si512();
+        let sums = match rest.len() {
+            3 => {
+                let [[a, b, c]] = sums_avx512(by_rows::<3>(rest_rows, lanes, self.live), x, ahead);
+                [a, b, c, zero]
+            }
+            2 => {
+                let [[a, b]] = sums_avx512(by_rows::<2>(rest_rows, lanes, self.live), x, ahead);
+                [a, b, zero, zero]
+            }
+            1 => {
+                let [[a]] = sums_avx512(by_rows::<1>(rest_rows, lanes, self.live), x, ahead);
+                [a, zero, zero, zero]
+            }
+            _ => return,
+        };
+        rest.iter_mut().zip(join_avx512(sums)).for_each(|(out, sum)| *out = sum.wrapping_sub(self.added));
+    }
+}
+
+/// The first `live` lanes of each of some rows that lie one after another.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+pub(super) fn by_rows<const ROWS: usize>(weights: &[i8], lanes: usize, live: usize) -> [&[i8]; ROWS] {
+    std::array::from_fn(|row| &weights[row * lanes..row * lanes + live])
 }
 
 #[inline(always)]
@@ -44,31 +121,10 @@ fn plane_avx2(weights: &[i8], x: &[i8], out: &mut [i32]) {
     plane_portable(weights, x, out);
 }
 
-/// The dot-product instruction takes one factor unsigned: `w + 128`, which is `w` with its top bit flipped. What that adds, `128 * sum(x)`, is
-/// taken off again.
+/// `128 * sum(x)`, and the lanes up to the last that is not zero, in whole vectors.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-fn plane_avx512(weights: &[i8], x: &[i8], out: &mut [i32]) {
-    let (added, live) = activations_avx512(x);
-    let (quads, rest) = out.as_chunks_mut::<4>();
-    let (quad_rows, rest_rows) = weights.split_at(quads.len() * 4 * x.len());
-    for (rows, out) in quad_rows.chunks_exact(4 * x.len()).zip(quads) {
-        let (front, back) = rows.split_at(2 * x.len());
-        let ((a, b), (c, d)) = (front.split_at(x.len()), back.split_at(x.len()));
-        let [sums] = sums_avx512([a, b, c, d].map(|row| &row[..live]), [&x[..live]]);
-        *out = join_avx512(sums).map(|sum| sum.wrapping_sub(added));
-    }
-    for (row, out) in rest_rows.chunks_exact(x.len()).zip(rest) {
-        let [[sums]] = sums_avx512([&row[..live]], [&x[..live]]);
-        *out = _mm512_reduce_add_epi32(sums).wrapping_sub(added);
-    }
-}
-
-/// `128 * sum(x)`, and the lanes up to the last that is not zero, in whole vectors: activations that are zero to the end, as behind the last live
-/// lane, need no weights.
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-fn activations_avx512(x: &[i8]) -> (i32, usize) {
+fn measure_avx512(x: &[i8]) -> (i32, usize) {
     let mut sum = _mm512_setzero_si512();
     let mut live = 0;
     for start in (0..x.len()).step_by(64) {
@@ -83,27 +139,26 @@ fn activations_avx512(x: &[i8]) -> (i32, usize) {
     (_mm512_reduce_add_epi32(sum).wrapping_mul(128), live.min(x.len()))
 }
 
-/// Bytes that loads of weights run ahead of their use.
-#[cfg(target_arch = "x86_64")]
-const AHEAD: usize = 8192;
-
 /// Sixteen partial sums of `(w + 128) * x` of each of some rows with each of some activations, all of one length.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-pub(super) fn sums_avx512<const ROWS: usize, const XS: usize>(rows: [&[i8]; ROWS], xs: [&[i8]; XS]) -> [[__m512i; ROWS]; XS] {
+pub(super) fn sums_avx512<const ROWS: usize, const XS: usize>(
+    rows: [&[i8]; ROWS],
+    xs: [&[i8]; XS],
+    ahead: &mut impl Ahead,
+) -> [[__m512i; ROWS]; XS] {
     let top = _mm512_set1_epi8(i8::MIN);
+    ahead.rows();
     let mut sums = [[_mm512_setzero_si512(); ROWS]; XS];
     let lanes = xs[0].len();
     assert!(rows.iter().chain(&xs).all(|row| row.len() == lanes), "all of one length");
     for start in (0..lanes).step_by(64) {
         let live = u64::MAX >> 64usize.saturating_sub(lanes - start);
+        ahead.lines(ROWS);
         let weights = rows.map(|row| {
-            // SAFETY: the mask loads no lane at or beyond the end of a row; a prefetch of any address is harmless.
-            unsafe {
-                let at = row.as_ptr().add(start);
-                _mm_prefetch::<_MM_HINT_T1>(at.wrapping_add(AHEAD));
-                _mm512_xor_si512(_mm512_maskz_loadu_epi8(live, at), top)
-            }
+            // SAFETY: the mask loads no lane at or beyond the end of a row.
+            let weights = unsafe { _mm512_maskz_loadu_epi8(live, row.as_ptr().add(start)) };
+            _mm512_xor_si512(weights, top)
         });
         for (x, sums) in xs.iter().zip(&mut sums) {
             // SAFETY: as above; lanes not loaded are zero.

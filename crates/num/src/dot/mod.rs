@@ -2,18 +2,19 @@
 //!
 //! [`dot_i8`] and [`dot_f16_exact`] are the definitions. [`plane_i8`] and [`PassF16`] return the same bits faster.
 
+mod ahead;
 mod digits;
 mod f16;
 mod i8;
-mod kernel;
 #[cfg(test)]
 mod kernels_agree;
 mod partial;
 mod planes;
 
+pub use ahead::Ahead;
 pub use digits::Digits;
 pub use f16::PassF16;
-pub use i8::plane_i8;
+pub use i8::{Octets, plane_i8};
 pub use planes::Halves;
 
 use crate::fp32::NAN;

@@ -4,18 +4,20 @@
 #[cfg(target_arch = "x86_64")]
 use std::arch::x86_64::*;
 
+use super::ahead::Ahead;
 use super::f16::Bounds;
-use super::kernel::Kernel;
 use super::{dot_f16_exact, partial};
 use crate::half::f16_to_f32;
+use crate::kernel::Kernel;
 
 /// Lanes that a step takes.
 const STEP: usize = 64;
-/// Bytes that a row's loads run ahead of their use.
-#[cfg(target_arch = "x86_64")]
-const AHEAD: usize = 4096;
 /// In a step, eights of lanes in the order in which 512-bit kernels widen them.
 const WIDENED: [usize; 8] = [0, 2, 4, 6, 1, 3, 5, 7];
+
+/// The place in [`WIDENED`] of each eight.
+#[cfg(target_arch = "x86_64")]
+const PLACES: [usize; 8] = [0, 4, 1, 5, 2, 6, 3, 7];
 
 /// Calls `$each` with 64 fp16 numbers in binary64, eight at a time with their place in [`WIDENED`]. A macro, so that nothing passes through memory.
 #[cfg(target_arch = "x86_64")]
@@ -62,58 +64,88 @@ impl Halves {
         self.x.extend_from_slice(x);
         self.wide.clear();
         self.wide.resize(x.len().next_multiple_of(STEP), 0.0);
-        for (lane, &value) in x.iter().enumerate() {
-            let place = match self.kernel {
-                #[cfg(target_arch = "x86_64")]
-                Kernel::Avx512 => lane / STEP * STEP + widened(lane % STEP),
-                _ => lane,
-            };
-            self.wide[place] = f64::from(value);
+        match self.kernel {
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: a kernel exists only on a host with its instructions.
+            Kernel::Avx512 => unsafe { self.widen_avx512() },
+            _ => {
+                self.wide.iter_mut().zip(x).for_each(|(wide, &value)| *wide = f64::from(value));
+                self.bounds = Bounds::new(x, partial::roundings(x.len()));
+            }
         }
-        self.bounds = Bounds::new(x, partial::roundings(x.len()));
+    }
+
+    /// Activations by eights, those of a step in the order of [`WIDENED`].
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq")]
+    fn widen_avx512(&mut self) {
+        let (eights, rest) = self.x.as_chunks::<8>();
+        for (eight, values) in eights.iter().enumerate() {
+            let place = eight / 8 * STEP + 8 * PLACES[eight % 8];
+            let wide: &mut [f64; 8] = (&mut self.wide[place..place + 8]).try_into().expect("eight of them");
+            *wide = values.map(f64::from);
+        }
+        let place = eights.len() / 8 * STEP + 8 * PLACES[eights.len() % 8];
+        self.wide.iter_mut().skip(place).zip(rest).for_each(|(wide, &value)| *wide = f64::from(value));
+        self.bounds = Bounds::new(&self.x, partial::roundings(self.x.len()));
     }
 
     /// The sum of each row: `low` and `high` hold the bytes of `out.len()` rows of weights.
-    pub fn rows(&self, low: &[u8], high: &[u8], out: &mut [f32]) {
-        let lanes = self.x.len();
-        assert!(low.len() == lanes * out.len() && high.len() == low.len(), "a row of bytes for every output");
-        for (row, out) in out.iter_mut().enumerate() {
+    pub fn rows(&self, low: &[u8], high: &[u8], out: &mut [f32], ahead: &mut impl Ahead) {
+        Self::rows_of(&[self], low, high, |_| false, out, ahead);
+    }
+
+    /// [`Halves::rows`] for several activations of one length at once, whose rows are widened once for three: `out` holds the sums of the first,
+    /// then of the next. Rows that `blank` knows to be all zero need not be read.
+    pub fn rows_of(all: &[&Self], low: &[u8], high: &[u8], blank: impl Fn(usize) -> bool, out: &mut [f32], ahead: &mut impl Ahead) {
+        let rows = out.len() / all.len().max(1);
+        let Some(first) = all.first() else { return };
+        let lanes = first.x.len();
+        assert!(all.iter().all(|halves| halves.x.len() == lanes), "activations of one length");
+        assert!(low.len() == lanes * rows && high.len() == low.len(), "a row of bytes for every output");
+        let alike = Self::alike(all);
+        for row in 0..rows {
+            // Zero weights add nothing to finite activations.
+            if alike && blank(row) {
+                (0..all.len()).for_each(|number| out[number * rows + row] = 0.0);
+                continue;
+            }
             let (low, high) = (&low[row * lanes..][..lanes], &high[row * lanes..][..lanes]);
-            let (sum, most) = match self.kernel {
-                #[cfg(target_arch = "x86_64")]
-                // SAFETY: a kernel exists only on a host with its instructions.
-                Kernel::Avx512 => unsafe { self.row_avx512(low, high) },
-                #[cfg(target_arch = "x86_64")]
-                // SAFETY: a kernel exists only on a host with its instructions.
-                Kernel::Avx2 if is_x86_feature_detected!("f16c") => unsafe { self.row_avx2(low, high) },
-                _ => self.row_portable(low, high),
-            };
-            *out = self.settle(sum, most, low, high);
+            let mut rest = all;
+            #[cfg(target_arch = "x86_64")]
+            if alike && first.kernel == Kernel::Avx512 {
+                let threes;
+                (threes, rest) = all.as_chunks::<3>();
+                for (three, all) in threes.iter().enumerate() {
+                    // SAFETY: a kernel exists only on a host with its instructions.
+                    let (sums, most) = unsafe { three_avx512(*all, low, high, ahead) };
+                    for (number, (halves, sum)) in all.iter().zip(sums).enumerate() {
+                        out[(3 * three + number) * rows + row] = halves.settle(sum, most, low, high);
+                    }
+                }
+            }
+            for (number, halves) in all.iter().enumerate().skip(all.len() - rest.len()) {
+                out[number * rows + row] = halves.row(low, high, ahead);
+            }
         }
     }
 
-    /// [`Halves::rows`] for several activations at once, whose rows are widened once: `out` holds the sums of the first, then of the next.
-    pub fn rows_of(all: &[&Self], low: &[u8], high: &[u8], out: &mut [f32]) {
-        let rows = out.len() / all.len().max(1);
-        #[cfg(target_arch = "x86_64")]
-        if let &[a, b, c] = all
-            && all.iter().all(|halves| halves.kernel == Kernel::Avx512 && halves.x.len() == a.x.len() && halves.bounds.finite())
-        {
-            let lanes = a.x.len();
-            assert!(low.len() == lanes * rows && high.len() == low.len(), "a row of bytes for every output");
-            for row in 0..rows {
-                let (low, high) = (&low[row * lanes..][..lanes], &high[row * lanes..][..lanes]);
-                // SAFETY: a kernel exists only on a host with its instructions.
-                let (sums, most) = unsafe { three_avx512([a, b, c], low, high) };
-                for (number, (halves, sum)) in all.iter().zip(sums).enumerate() {
-                    out[number * rows + row] = halves.settle(sum, most, low, high);
-                }
-            }
-            return;
-        }
-        for (halves, out) in all.iter().zip(out.chunks_mut(rows.max(1))) {
-            halves.rows(low, high, out);
-        }
+    fn row(&self, low: &[u8], high: &[u8], ahead: &mut impl Ahead) -> f32 {
+        let (sum, most) = match self.kernel {
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: a kernel exists only on a host with its instructions.
+            Kernel::Avx512 => unsafe { self.row_avx512(low, high, ahead) },
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: a kernel exists only on a host with its instructions.
+            Kernel::Avx2 if is_x86_feature_detected!("f16c") => unsafe { self.row_avx2(low, high) },
+            _ => self.row_portable(low, high),
+        };
+        self.settle(sum, most, low, high)
+    }
+
+    /// Whether these can share what a kernel widens, and pass over zero weights: one kernel, finite activations.
+    fn alike(all: &[&Self]) -> bool {
+        all.iter().all(|halves| halves.kernel == all[0].kernel && halves.bounds.finite())
     }
 
     /// The exact sum of a row rounded once, from a sum in binary64 and the greatest high byte of the weights.
@@ -144,17 +176,17 @@ impl Halves {
 
     #[cfg(target_arch = "x86_64")]
     #[target_feature(enable = "avx512f,avx512bw")]
-    fn row_avx512(&self, low: &[u8], high: &[u8]) -> (f64, u8) {
+    fn row_avx512(&self, low: &[u8], high: &[u8], ahead: &mut impl Ahead) -> (f64, u8) {
+        ahead.rows();
         let mut sums = [_mm512_setzero_pd(); 8];
         let mut most = _mm512_setzero_si512();
         let sign = _mm512_set1_epi8(0x7f);
         for (start, x) in (0..low.len()).step_by(STEP).zip(self.wide.as_chunks::<STEP>().0) {
             let live = u64::MAX >> STEP.saturating_sub(low.len() - start);
-            // SAFETY: the mask loads no byte at or beyond the end of the rows; a prefetch of any address is harmless.
+            ahead.lines(2);
+            // SAFETY: the mask loads no byte at or beyond the end of the rows.
             let (low, high) = unsafe {
                 let (low, high) = (low.as_ptr().add(start), high.as_ptr().add(start));
-                _mm_prefetch::<_MM_HINT_T1>(low.wrapping_add(AHEAD).cast());
-                _mm_prefetch::<_MM_HINT_T1>(high.wrapping_add(AHEAD).cast());
                 (_mm512_maskz_loadu_epi8(live, low.cast()), _mm512_maskz_loadu_epi8(live, high.cast()))
             };
             // Zero weights add nothing to finite activations; rows of tokens that have not come are all zero.
@@ -214,18 +246,47 @@ impl Halves {
     }
 
     /// Sums of 64 lanes or fewer when rows are inputs: row i times activation i, summed over rows, lane by lane. `row` gives the low and high bytes
-    /// of these lanes of a row; activations behind the last row meet zero weights.
-    pub fn columns<'a>(&self, rows: usize, row: impl Fn(usize) -> (&'a [u8], &'a [u8]), out: &mut [f32]) {
-        assert!(out.len() <= STEP && rows <= self.x.len(), "at most 64 lanes, and an activation for every row");
-        let mut sums = [0.0; STEP];
-        let most = match self.kernel {
-            #[cfg(target_arch = "x86_64")]
-            // SAFETY: a kernel exists only on a host with its instructions.
-            Kernel::Avx512 => unsafe { self.columns_avx512(rows, &row, out.len(), &mut sums) },
-            _ => self.columns_portable(rows, &row, &mut sums),
-        };
+    /// of these lanes of a row; activations behind the last row meet zero weights. Rows that `blank` knows to be all zero need not be read. Several
+    /// activations share what is widened: `out` holds the lanes of the first, then of the next.
+    pub fn columns<'a>(
+        all: &[&Self],
+        rows: usize,
+        row: impl Fn(usize) -> (&'a [u8], &'a [u8]),
+        blank: impl Fn(usize) -> bool,
+        out: &mut [f32],
+    ) {
+        let lanes = out.len() / all.len().max(1);
+        assert!(lanes <= STEP && all.iter().all(|halves| rows <= halves.x.len()), "at most 64 lanes, and an activation for every row");
+        let mut rest = all;
+        let mut out = out.chunks_mut(lanes.max(1));
+        #[cfg(target_arch = "x86_64")]
+        if Self::alike(all) && all.first().is_some_and(|halves| halves.kernel == Kernel::Avx512) {
+            let threes;
+            (threes, rest) = all.as_chunks::<3>();
+            for three in threes {
+                let mut sums = [[0.0; STEP]; 3];
+                // SAFETY: a kernel exists only on a host with its instructions.
+                let most = unsafe { columns_avx512(*three, rows, &row, &blank, lanes, &mut sums) };
+                for ((halves, sums), out) in three.iter().zip(&sums).zip(&mut out) {
+                    halves.settle_columns(rows, &row, sums, most, out);
+                }
+            }
+        }
+        for (halves, out) in rest.iter().zip(out) {
+            let mut sums = [[0.0; STEP]];
+            let most = match halves.kernel {
+                #[cfg(target_arch = "x86_64")]
+                // SAFETY: a kernel exists only on a host with its instructions.
+                Kernel::Avx512 => unsafe { columns_avx512([halves], rows, &row, &blank, lanes, &mut sums) },
+                _ => halves.columns_portable(rows, &row, &mut sums[0]),
+            };
+            halves.settle_columns(rows, &row, &sums[0], most, out);
+        }
+    }
+
+    fn settle_columns<'a>(&self, rows: usize, row: &impl Fn(usize) -> (&'a [u8], &'a [u8]), sums: &[f64; STEP], most: u8, out: &mut [f32]) {
         let bounds = self.bounds.with_roundings(rows + 1);
-        for (lane, (out, sum)) in out.iter_mut().zip(sums).enumerate() {
+        for (lane, (out, &sum)) in out.iter_mut().zip(sums).enumerate() {
             // An activation that is not finite meets zero weights too, which a sum over the rows does not see.
             let settled = if self.bounds.finite() { bounds.settle(sum, magnitude(most)) } else { None };
             *out = settled.unwrap_or_else(|| {
@@ -250,50 +311,68 @@ impl Halves {
         }
         most
     }
+}
 
-    #[cfg(target_arch = "x86_64")]
-    #[target_feature(enable = "avx512f,avx512bw")]
-    fn columns_avx512<'a>(&self, rows: usize, row: &impl Fn(usize) -> (&'a [u8], &'a [u8]), lanes: usize, sums: &mut [f64; STEP]) -> u8 {
-        let mut totals = [_mm512_setzero_pd(); 8];
-        let mut most = _mm512_setzero_si512();
-        let sign = _mm512_set1_epi8(0x7f);
-        let live = u64::MAX >> (STEP - lanes).min(63);
-        for (input, &x) in self.x.iter().enumerate().take(rows) {
-            let (low, high) = row(input);
-            assert!(low.len() >= lanes && high.len() >= lanes, "a byte for every lane");
-            // SAFETY: the mask loads no byte at or beyond `lanes`.
-            let (low, high) =
-                unsafe { (_mm512_maskz_loadu_epi8(live, low.as_ptr().cast()), _mm512_maskz_loadu_epi8(live, high.as_ptr().cast())) };
-            if self.bounds.finite() && _mm512_test_epi8_mask(_mm512_or_si512(low, high), _mm512_set1_epi8(-1)) == 0 {
-                continue;
-            }
-            most = _mm512_max_epu8(most, _mm512_and_si512(high, sign));
-            let x = _mm512_set1_pd(f64::from(x));
-            widen!(low, high, |place: usize, weights: __m512d| totals[place] = _mm512_fmadd_pd(weights, x, totals[place]));
+/// Sums by columns for some activations, and the greatest high byte of the weights that count.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bw")]
+fn columns_avx512<'a, const XS: usize>(
+    all: [&Halves; XS],
+    rows: usize,
+    row: &impl Fn(usize) -> (&'a [u8], &'a [u8]),
+    blank: &impl Fn(usize) -> bool,
+    lanes: usize,
+    sums: &mut [[f64; STEP]; XS],
+) -> u8 {
+    let mut totals = [[_mm512_setzero_pd(); 8]; XS];
+    let mut most = _mm512_setzero_si512();
+    let sign = _mm512_set1_epi8(0x7f);
+    let live = u64::MAX >> (STEP - lanes).min(63);
+    let finite = all.iter().all(|halves| halves.bounds.finite());
+    for input in 0..rows {
+        if finite && blank(input) {
+            continue;
         }
+        let (low, high) = row(input);
+        assert!(low.len() >= lanes && high.len() >= lanes, "a byte for every lane");
+        // SAFETY: the mask loads no byte at or beyond `lanes`.
+        let (low, high) =
+            unsafe { (_mm512_maskz_loadu_epi8(live, low.as_ptr().cast()), _mm512_maskz_loadu_epi8(live, high.as_ptr().cast())) };
+        if finite && _mm512_test_epi8_mask(_mm512_or_si512(low, high), _mm512_set1_epi8(-1)) == 0 {
+            continue;
+        }
+        most = _mm512_max_epu8(most, _mm512_and_si512(high, sign));
+        let x = all.map(|halves| _mm512_set1_pd(f64::from(halves.x[input])));
+        widen!(low, high, |place: usize, weights: __m512d| {
+            for (x, totals) in x.iter().zip(&mut totals) {
+                totals[place] = _mm512_fmadd_pd(weights, *x, totals[place]);
+            }
+        });
+    }
+    for (totals, sums) in totals.into_iter().zip(sums) {
         for (eight, total) in WIDENED.into_iter().zip(totals) {
             // SAFETY: eight elements for each of eight eights lie in the array.
             unsafe { _mm512_storeu_pd(sums.as_mut_ptr().add(8 * eight), total) };
         }
-        greatest_avx512(most)
     }
+    greatest_avx512(most)
 }
 
 /// The sums of a row with three finite activations of one length, and the greatest high byte of the weights. Each sum is joined from 32, as
 /// [`partial::roundings`] allows.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512bw")]
-fn three_avx512(all: [&Halves; 3], low: &[u8], high: &[u8]) -> ([f64; 3], u8) {
+fn three_avx512(all: [&Halves; 3], low: &[u8], high: &[u8], ahead: &mut impl Ahead) -> ([f64; 3], u8) {
+    ahead.rows();
     let mut sums = [[_mm512_setzero_pd(); 4]; 3];
     let mut most = _mm512_setzero_si512();
     let sign = _mm512_set1_epi8(0x7f);
     for start in (0..low.len()).step_by(STEP) {
         let live = u64::MAX >> STEP.saturating_sub(low.len() - start);
-        // SAFETY: the mask loads no byte at or beyond the end of the rows; a prefetch of any address is harmless.
+        ahead.lines(2);
+        // SAFETY: the mask loads no byte at or beyond the end of the rows.
         let (low, high) = unsafe {
             let (low, high) = (low.as_ptr().add(start), high.as_ptr().add(start));
-            _mm_prefetch::<_MM_HINT_T1>(low.wrapping_add(AHEAD).cast());
-            _mm_prefetch::<_MM_HINT_T1>(high.wrapping_add(AHEAD).cast());
             (_mm512_maskz_loadu_epi8(live, low.cast()), _mm512_maskz_loadu_epi8(live, high.cast()))
         };
         if _mm512_test_epi8_mask(_mm512_or_si512(low, high), _mm512_set1_epi8(-1)) == 0 {
@@ -311,13 +390,6 @@ fn three_avx512(all: [&Halves; 3], low: &[u8], high: &[u8]) -> ([f64; 3], u8) {
     }
     let joined = sums.map(|[a, b, c, d]| _mm512_reduce_add_pd(_mm512_add_pd(_mm512_add_pd(a, b), _mm512_add_pd(c, d))));
     (joined, greatest_avx512(most))
-}
-
-/// Where a lane of a step stands in the widened order.
-#[cfg(target_arch = "x86_64")]
-fn widened(lane: usize) -> usize {
-    let eight = WIDENED.iter().position(|&eight| eight == lane / 8).unwrap_or(0);
-    8 * eight + lane % 8
 }
 
 /// At least the magnitude of any fp16 number whose high byte without sign is `most`; infinite when some such number is not finite.
@@ -361,7 +433,7 @@ mod tests {
                 let (of_row, of_columns) = match kernel {
                     #[cfg(target_arch = "x86_64")]
                     // SAFETY: a kernel exists only on a host with its instructions.
-                    Kernel::Avx512 => unsafe { (row.row_avx512(&low, &high).1, one.columns_avx512(1, &turned, column, &mut sums)) },
+                    Kernel::Avx512 => unsafe { (row.row_avx512(&low, &high, &mut ()).1, columns_avx512([&one], 1, &turned, &|_| false, column, std::array::from_mut(&mut sums))) },
                     #[cfg(target_arch = "x86_64")]
                     // SAFETY: a kernel exists only on a host with its instructions.
                     Kernel::Avx2 if is_x86_feature_detected!("f16c") => unsafe {

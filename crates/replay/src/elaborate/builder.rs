@@ -5,12 +5,13 @@
 
 use std::collections::HashMap;
 
-use lpu_isa::Instruction;
+use lpu_isa::{Instruction, Number};
 use smallvec::SmallVec;
 
 use super::hazards::Hazards;
+use super::simplify::{Known, Maximum, canonical, reduced};
 use crate::places::{At, Places};
-use crate::plan::{Activation, Bytes, Movement, Op, Pass, Plan, Ref, Run, Source, Span};
+use crate::plan::{Activation, Bytes, Movement, Op, Pass, Plan, Ref, Run, Source, Span, Way};
 
 /// What kind of room a slot takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -29,6 +30,8 @@ pub(super) struct Slot {
     pub(super) room: Room,
     /// Bytes of a wide slot's lanes that are not always zero.
     significant: u8,
+    /// Whether all its binary32 NaNs are the one NaN.
+    canonical: bool,
     /// First phase in which its room is taken.
     pub(super) birth: u32,
     /// Position after which its value is there.
@@ -81,6 +84,8 @@ pub(super) struct Builder<'a> {
     joins: HashMap<(Parts, u32), u32>,
     copies: HashMap<Bytes<Ref>, u32>,
     prepared: HashMap<(Bytes<Ref>, Bytes<Ref>, bool), u32>,
+    known: Known,
+    lists: HashMap<Vec<Bytes<Ref>>, Span>,
     windows: HashMap<(u16, lpu_isa::SliceId, u32, u32), Span>,
 }
 
@@ -113,12 +118,14 @@ impl<'a> Builder<'a> {
             joins: HashMap::new(),
             copies: HashMap::new(),
             prepared: HashMap::new(),
+            known: Known::default(),
+            lists: HashMap::new(),
             windows: HashMap::new(),
         }
     }
 
     fn slot(&mut self, room: Room, significant: u8) -> u32 {
-        self.slots.push(Slot { room, significant, birth: u32::MAX, defined: 0, op: NO_OP, hub: false });
+        self.slots.push(Slot { room, significant, canonical: false, birth: u32::MAX, defined: 0, op: NO_OP, hub: false });
         self.slots.len() as u32 - 1
     }
 
@@ -265,6 +272,27 @@ impl<'a> Builder<'a> {
             Source::Splat(value) => Source::Splat(value),
             Source::None => Source::None,
         });
+        if let Some(slot) = self.known.value(&instruction, sources) {
+            return slot;
+        }
+        let slot = self.new_value(instruction, sources, significant, level);
+        self.known.note_value(&instruction, sources, slot);
+        slot
+    }
+
+    /// The slot of an ALU operation's result that is not known yet.
+    fn new_value(&mut self, instruction: Instruction, sources: [Source<Ref>; 3], significant: u8, level: u32) -> u32 {
+        let mut turned = None;
+        if let (Instruction::Max { number, .. }, [Source::Wide(Ref::Slot(a)), Source::Wide(Ref::Slot(b)), _]) = (instruction, sources) {
+            if a == b && (number == Number::I32 || self.slots[a as usize].canonical) {
+                return a;
+            }
+            match self.known.maximum(number, a, b, self.places.lanes) {
+                Maximum::Fold { src, way } => return self.fold(src, way, number),
+                Maximum::Some(found) => turned = Some(found),
+                Maximum::Plain => {}
+            }
+        }
         let mut need = Need { level, ..Need::default() };
         for source in sources {
             if let Source::Wide(of) = source {
@@ -272,7 +300,25 @@ impl<'a> Builder<'a> {
             }
         }
         let dst = self.slot(Room::Wide, significant);
+        self.slots[dst as usize].canonical = canonical(&instruction);
         self.emit(Op::Alu { instruction, dst: Ref::Slot(dst), sources }, &need, &[], &[dst], &[]);
+        if let Some(turned) = turned {
+            self.known.note_turned(dst, turned);
+        }
+        dst
+    }
+
+    /// The maximum of all rotations of a value.
+    fn fold(&mut self, src: u32, way: Way, number: Number) -> u32 {
+        if let Some(slot) = self.known.folded(src, way, number) {
+            return slot;
+        }
+        let mut need = Need::default();
+        self.need(&mut need, Ref::Slot(src));
+        let dst = self.slot(Room::Wide, 4);
+        self.slots[dst as usize].canonical = number == Number::F32;
+        self.emit(Op::Fold { dst: Ref::Slot(dst), src: Ref::Slot(src), way, integers: number == Number::I32 }, &need, &[], &[dst], &[]);
+        self.known.note_fold(src, way, number, dst);
         dst
     }
 
@@ -336,6 +382,16 @@ impl<'a> Builder<'a> {
         self.emit(Op::Scatter { src, map, window }, &need, &reads, &[], &stores);
     }
 
+    /// A list of operands; equal ones are kept once.
+    pub(super) fn operands(&mut self, list: Vec<Bytes<Ref>>) -> Span {
+        let operands = &mut self.plan.operands;
+        *self.lists.entry(list).or_insert_with_key(|list| {
+            let start = operands.len() as u32;
+            operands.extend(list);
+            Span { start, end: operands.len() as u32 }
+        })
+    }
+
     /// A switch unit's instruction; gives back its results, one slot a stream.
     pub(super) fn switch(&mut self, instruction: Instruction, taken: &[Bytes<Ref>], fed: u8) -> Vec<u32> {
         let mut need = Need::default();
@@ -352,6 +408,21 @@ impl<'a> Builder<'a> {
 
     /// 32-bit lanes moved.
     pub(super) fn movement(&mut self, src: u32, movement: Movement) -> u32 {
+        let Some(movement) = reduced(movement, self.places.lanes) else { return src };
+        if let Some(slot) = self.known.moved(src, movement) {
+            return slot;
+        }
+        let dst = self.new_movement(src, movement);
+        self.known.note_move(src, movement, dst);
+        dst
+    }
+
+    /// A slot of its own with the same 32-bit lanes.
+    pub(super) fn duplicate(&mut self, src: u32) -> u32 {
+        self.new_movement(src, Movement::Lanes { by: 0, wrap: false })
+    }
+
+    fn new_movement(&mut self, src: u32, movement: Movement) -> u32 {
         let mut need = Need::default();
         self.need(&mut need, Ref::Slot(src));
         let dst = self.slot(Room::Wide, self.slots[src as usize].significant);

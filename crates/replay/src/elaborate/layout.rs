@@ -1,8 +1,11 @@
 //! From slots to addresses, and from components to tasks and phases.
 
-use super::builder::{Builder, NO_OP, Room, Slot};
+use std::collections::HashMap;
+
+use super::builder::{Builder, NO_OP, Room};
+use super::live::{Life, Order, lives, made, needed, taken};
 use crate::places::At;
-use crate::plan::{Activation, Bytes, Op, Pass, Plan, Ref, Run, Source, Span, Task, Weights};
+use crate::plan::{Activation, Bytes, Op, Pass, Plan, Ref, Run, Span, Task, Weights};
 
 /// Rows of a run that stay together, so that tasks can be cut evenly.
 const ROWS: u16 = 64;
@@ -12,116 +15,10 @@ const OPS: usize = 8;
 const BYTES: (usize, usize) = (96 << 10, 8 << 10);
 /// Tasks that a phase of passes is cut into when its rows are between these bounds.
 const CUTS: usize = 16;
+/// Passes by columns through the same rows that are done together: as many as the kernels widen weights for at once.
+const TOGETHER: usize = 3;
 /// Lanes of a task of a pass by columns.
 const LANES: usize = 64;
-
-/// Where an operation stands: position, component, number.
-type Order = (u32, u32, u32);
-
-/// When a slot is last used.
-#[derive(Clone, Copy, Debug)]
-struct Life {
-    position: u32,
-    /// Rank of the last operation of the slot's own component that uses it; nothing when anybody else does.
-    own: Option<u32>,
-}
-
-/// Calls `f` with every slot that an operation takes.
-fn taken(plan: &Plan<Ref>, op: &Op<Ref>, mut f: impl FnMut(u32)) {
-    let mut of = |place: Ref| {
-        if let Ref::Slot(slot) = place {
-            f(slot);
-        }
-    };
-    match *op {
-        Op::Join { parts, .. } => parts.iter().flatten().for_each(|part| of(part.of())),
-        Op::Alu { sources, .. } => sources.iter().for_each(|source| {
-            if let Source::Wide(place) = source {
-                of(*place);
-            }
-        }),
-        Op::Copy { src, .. } => of(src.of()),
-        Op::Gather { map, .. } => map.iter().for_each(|byte| of(byte.of())),
-        Op::Scatter { src, map, .. } => [src, map[0], map[1]].iter().for_each(|byte| of(byte.of())),
-        Op::Switch { operands, taken, .. } => {
-            plan.operands[operands.range()][..usize::from(taken)].iter().for_each(|bytes| of(bytes.of()));
-        }
-        Op::Move { src, .. } => of(src),
-        Op::Split { src, .. } => of(src),
-        Op::Zero { .. } | Op::Done => {}
-        Op::Prepare { low, high, .. } => [low, high].iter().for_each(|byte| of(byte.of())),
-        Op::Add { terms, .. } => plan.terms[terms.range()].iter().for_each(|&term| of(term)),
-        Op::Pass { planes, low, high, .. } => {
-            [low, high].iter().for_each(|byte| of(byte.of()));
-            for plane in planes {
-                plan.weights[plane as usize].rows.iter().for_each(|row| of(row.0));
-            }
-        }
-    }
-}
-
-/// Calls `f` with every slot that an operation makes.
-fn made(plan: &Plan<Ref>, op: &Op<Ref>, mut f: impl FnMut(u32)) {
-    let mut of = |place: Ref| {
-        if let Ref::Slot(slot) = place {
-            f(slot);
-        }
-    };
-    match *op {
-        Op::Join { dst, .. }
-        | Op::Alu { dst, .. }
-        | Op::Copy { dst, .. }
-        | Op::Gather { dst, .. }
-        | Op::Move { dst, .. }
-        | Op::Add { dst, .. }
-        | Op::Pass { dst, .. } => of(dst),
-        Op::Switch { operands, taken, .. } => {
-            plan.operands[operands.range()][usize::from(taken)..].iter().for_each(|bytes| of(bytes.of()));
-        }
-        Op::Prepare { prepared, .. } => of(Ref::Slot(prepared)),
-        Op::Split { dst, .. } => dst.into_iter().for_each(of),
-        Op::Scatter { .. } | Op::Zero { .. } | Op::Done => {}
-    }
-}
-
-fn lives(plan: &Plan<Ref>, slots: &[Slot], passes_at: &[u32], orders: &[Order], roots: &[u32]) -> Vec<Life> {
-    let mut lives: Vec<Life> = slots.iter().map(|slot| Life { position: slot.birth, own: (slot.op != NO_OP).then_some(0) }).collect();
-    let outside = |life: &mut Life, position: u32| {
-        life.position = life.position.max(position);
-        life.own = None;
-    };
-    for (rank, &(position, root, op)) in orders.iter().enumerate() {
-        taken(plan, &plan.ops[op as usize], |slot| {
-            let (life, slot) = (&mut lives[slot as usize], slots[slot as usize]);
-            if slot.op != NO_OP && slot.birth == position && roots[slot.op as usize] == root {
-                life.own = life.own.map(|_| rank as u32);
-            } else {
-                outside(life, position);
-            }
-        });
-    }
-    let mut used = |place: Ref, pass: u32| {
-        if let Ref::Slot(slot) = place {
-            outside(&mut lives[slot as usize], passes_at[pass as usize]);
-        }
-    };
-    for (number, pass) in plan.passes.iter().enumerate() {
-        let activation = match pass.activation {
-            Activation::I8(place) => place,
-            Activation::F16(slot) | Activation::I8F16(slot) => Ref::Slot(slot),
-        };
-        used(activation, number as u32);
-        used(pass.dst, number as u32);
-    }
-    for run in &plan.runs {
-        used(run.low, run.pass);
-        used(run.high, run.pass);
-    }
-    for columns in &plan.columns {
-        plan.operands[columns.rows.range()].iter().for_each(|row| used(row.of(), columns.pass));
-    }
-    lives
-}
 
 /// Rooms of one size that are free, and how many there ever were.
 struct Pool {
@@ -215,7 +112,9 @@ fn addresses(builder: &Builder<'_>, lives: &[Life], orders: &[Order], work: At) 
 pub(super) fn lay_out(mut builder: Builder<'_>, work: At) -> Plan<At> {
     let count = builder.plan.ops.len() as u32;
     let roots: Vec<u32> = (0..count).map(|op| builder.root(op)).collect();
-    let mut orders: Vec<Order> = (0..count).map(|op| (builder.positions[op as usize], roots[op as usize], op)).collect();
+    let needed = needed(&builder.plan, builder.slots.len());
+    let kept = (0..count).filter(|&op| needed[op as usize]);
+    let mut orders: Vec<Order> = kept.map(|op| (builder.positions[op as usize], roots[op as usize], op)).collect();
     orders.sort_unstable();
     let lives = lives(&builder.plan, &builder.slots, &builder.passes_at, &orders, &roots);
     let (found, bytes, prepared) = addresses(&builder, &lives, &orders, work);
@@ -247,7 +146,13 @@ pub(super) fn lay_out(mut builder: Builder<'_>, work: At) -> Plan<At> {
             runs.push(Run { low, high, pass: run.pass, output, step: run.step, rows, same: run.same });
         }
     }
-    runs.sort_unstable_by_key(|run| (passes_at[run.pass as usize], run.low, run.pass));
+    // Runs by passes, so that two threads seldom write neighbouring outputs; passes through the same rows stay together.
+    let mut leaders: HashMap<At, u32> = HashMap::new();
+    for run in &runs {
+        let leader = leaders.entry(run.low).or_insert(run.pass);
+        *leader = run.pass.min(*leader);
+    }
+    runs.sort_unstable_by_key(|run| (passes_at[run.pass as usize], leaders[&run.low], run.low, run.pass));
     let mut laid = Plan {
         lanes: plan.lanes,
         ops: ops.collect(),
@@ -267,33 +172,43 @@ pub(super) fn lay_out(mut builder: Builder<'_>, work: At) -> Plan<At> {
         phases: Vec::new(),
         work: bytes,
     };
-    split(&mut laid.ops, &orders);
+    split(&mut laid.ops, &mut orders);
     cut(&mut laid, &orders, &passes_at);
     laid
 }
 
-/// Makes one operation of four neighbours in one component that copy the four bytes of the same lanes; operations keep their numbers.
-fn split(ops: &mut [Op<At>], orders: &[Order]) {
+/// Makes one operation of four neighbours in one component that copy the four bytes of the same lanes.
+fn split(ops: &mut Vec<Op<At>>, orders: &mut Vec<Order>) {
     let byte = |op: &Op<At>, byte: u8| match *op {
         Op::Copy { dst, src: Bytes::Lane(src, found) } if found == byte => Some((dst, src)),
         _ => None,
     };
-    for first in 0..ops.len().saturating_sub(3) {
-        let of = |index: usize| byte(&ops[first + index], index as u8);
-        let (Some(a), Some(b), Some(c), Some(d)) = (of(0), of(1), of(2), of(3)) else { continue };
-        let together = orders[first].0 == orders[first + 3].0 && orders[first].1 == orders[first + 3].1;
-        if together && [b, c, d].iter().all(|other| other.1 == a.1) {
-            ops[first] = Op::Split { dst: [a.0, b.0, c.0, d.0], src: a.1 };
-            ops[first + 1..first + 4].fill(Op::Done);
-        }
+    let (mut first, mut kept) = (0, 0);
+    while first < ops.len() {
+        let of = |index: usize| byte(ops.get(first + index)?, index as u8);
+        let mut count = 1;
+        ops[kept] = match (of(0), of(1), of(2), of(3)) {
+            (Some(a), Some(b), Some(c), Some(d))
+                if [b, c, d].iter().all(|other| other.1 == a.1)
+                    && (orders[first].0, orders[first].1) == (orders[first + 3].0, orders[first + 3].1) =>
+            {
+                count = 4;
+                Op::Split { dst: [a.0, b.0, c.0, d.0], src: a.1 }
+            }
+            _ => ops[first],
+        };
+        orders[kept] = orders[first];
+        first += count;
+        kept += 1;
     }
+    ops.truncate(kept);
+    orders.truncate(kept);
 }
 
 /// Cuts a plan into phases and tasks.
 fn cut(plan: &mut Plan<At>, orders: &[Order], passes_at: &[u32]) {
     let last = orders.iter().map(|order| order.0).chain(passes_at.iter().copied()).max();
-    let mut columns: Vec<u32> = (0..plan.columns.len() as u32).collect();
-    columns.sort_by_key(|&number| passes_at[plan.columns[number as usize].pass as usize]);
+    plan.columns.sort_by_key(|columns| (passes_at[columns.pass as usize], columns.rows.start, columns.pass));
     let (mut op, mut run, mut column) = (0, 0, 0);
     for position in 0..=last.unwrap_or(0) {
         let start = plan.tasks.len() as u32;
@@ -328,12 +243,15 @@ fn cut(plan: &mut Plan<At>, orders: &[Order], passes_at: &[u32]) {
             }
             tasks.push(Task::Runs(Span { start: begin as u32, end: run as u32 }));
         }
-        while let Some(&number) = columns.get(column).filter(|&&number| at(plan.columns[number as usize].pass) == position) {
+        while let Some(first) = plan.columns.get(column).filter(|columns| at(columns.pass) == position) {
+            let rest = &plan.columns[column..];
+            let same = rest.iter().take(TOGETHER).take_while(|columns| at(columns.pass) == position && columns.rows == first.rows).count();
+            let columns = Span { start: column as u32, end: (column + same) as u32 };
             for lane in (0..plan.lanes).step_by(LANES) {
                 let lanes = LANES.min(plan.lanes - lane) as u16;
-                tasks.push(Task::Columns { columns: number, lane: lane as u16, lanes });
+                tasks.push(Task::Columns { columns, lane: lane as u16, lanes });
             }
-            column += 1;
+            column += same;
         }
         plan.tasks.append(&mut tasks);
         let end = plan.tasks.len() as u32;

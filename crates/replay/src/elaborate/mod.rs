@@ -3,7 +3,9 @@
 mod builder;
 mod hazards;
 mod layout;
+mod live;
 mod power;
+mod simplify;
 mod weights;
 
 use std::collections::{HashMap, HashSet, VecDeque};

@@ -7,7 +7,7 @@ use lpu_chip::Chip;
 use lpu_isa::{ChipId, Instruction, Queue};
 
 use super::builder::{Builder, Need};
-use crate::plan::{Bytes, Movement, Op, Ref};
+use crate::plan::{Bytes, Op, Ref};
 
 /// Lanes with power of each issue that does not have all.
 pub(super) fn live(chip: &Chip, flow: &Flow) -> HashMap<u32, u16> {
@@ -32,7 +32,7 @@ pub(super) fn live(chip: &Chip, flow: &Flow) -> HashMap<u32, u16> {
 impl Builder<'_> {
     /// A slot with the same 32-bit lanes, and zero from lane `live` on.
     pub(super) fn powered(&mut self, slot: u32, live: u16) -> u32 {
-        let dst = self.movement(slot, Movement::Lanes { by: 0, wrap: false });
+        let dst = self.duplicate(slot);
         let mut need = Need::default();
         self.need(&mut need, Ref::Slot(dst));
         self.emit(Op::Zero { dst: Ref::Slot(dst), from: live }, &need, &[], &[dst], &[]);

@@ -6,7 +6,7 @@ use lpu_checker::Flow;
 use lpu_isa::{Instruction, LoadFormat, Orientation, PassFormat, Row};
 
 use super::builder::Builder;
-use crate::plan::{Activation, Bytes, Columns, Half, Ref, Span, Weights};
+use crate::plan::{Activation, Bytes, Columns, Half, Ref, Weights};
 
 /// Sixteen rows on their way into a buffer.
 struct Load {
@@ -122,9 +122,7 @@ impl Planes {
         let outputs = if by_input { builder.places.lanes } else { rows.len() };
         let (pass, slot) = builder.pass(activation, places.clone(), outputs);
         if by_input {
-            let start = builder.plan.operands.len() as u32;
-            builder.plan.operands.extend(places.map(Bytes::Plane));
-            let rows = Span { start, end: builder.plan.operands.len() as u32 };
+            let rows = builder.operands(places.map(Bytes::Plane).collect());
             builder.plan.columns.push(Columns { pass, rows });
         } else {
             let rows = (0u16..).zip(rows).map(|(output, (low, high))| (low, if two { high } else { low }, output)).collect();

@@ -1,10 +1,26 @@
 //! Passes over rows in place.
 
-use lpu_num::dot::{Halves, plane_i8};
+use std::sync::atomic::Ordering;
 
-use super::{Job, Ready, Scratch};
-use crate::places::At;
-use crate::plan::{Activation, Columns, Run};
+use lpu_num::dot::{Halves, Octets};
+use smallvec::SmallVec;
+
+use super::fetch::Fetch;
+use super::{Job, LINE, Ready, Scratch};
+use crate::places::{At, UNIT};
+use crate::plan::{Activation, Columns, Pass, Run};
+
+/// Passes that share rows are done together, so many at most.
+const SHARED: usize = 12;
+
+/// What a task has met lately.
+#[derive(Default)]
+struct Met<'a> {
+    /// int8 activations by their places.
+    octets: [Option<(At, Octets<'a>)>; 32],
+    /// A pass, the one row of a run of equal rows, its sum.
+    same: Option<(u32, &'a [u8], u32)>,
+}
 
 fn signed(bytes: &[u8]) -> &[i8] {
     // SAFETY: both have one byte an element, and every byte is a valid `i8`.
@@ -23,74 +39,122 @@ impl Job {
         unsafe { self.arena.bytes(at, rows * self.plan.lanes) }
     }
 
-    pub(super) fn runs(&self, mut runs: &[Run<At>]) {
-        while let Some((run, rest)) = runs.split_first() {
-            runs = match rest {
-                [second, third, rest @ ..] if self.shared([run, second, third]) => {
-                    self.three([run, second, third]);
-                    rest
-                }
-                _ => {
-                    self.rows(run);
-                    rest
-                }
-            };
+    pub(super) fn runs(&self, mut runs: &[Run<At>], fetch: &mut Fetch<'_>) {
+        let mut met = Met::default();
+        while let Some(first) = runs.first() {
+            let shared = runs.iter().take(SHARED).take_while(|run| self.shared(first, run)).count();
+            let (now, later) = runs.split_at(shared.max(1));
+            match now {
+                [run] if shared == 0 => self.rows(run, &mut met, fetch),
+                _ => self.several(now, fetch),
+            }
+            runs = later;
         }
     }
 
-    /// Whether these are passes of three fp16 activations through the same rows.
-    fn shared(&self, runs: [&Run<At>; 3]) -> bool {
+    /// Whether these are passes of fp16 activations through the same rows, each of its own.
+    fn shared(&self, one: &Run<At>, other: &Run<At>) -> bool {
         let rows = |run: &Run<At>| (run.low, run.high, run.rows, run.same);
-        let halves = |run: &&Run<At>| matches!(self.plan.passes[run.pass as usize].activation, Activation::F16(_));
-        rows(runs[0]) == rows(runs[1]) && rows(runs[0]) == rows(runs[2]) && !runs[0].same && runs.iter().all(halves)
+        let halves = |run: &Run<At>| matches!(self.plan.passes[run.pass as usize].activation, Activation::F16(_));
+        rows(one) == rows(other) && !one.same && halves(one) && halves(other)
     }
 
-    fn three(&self, runs: [&Run<At>; 3]) {
+    fn several(&self, runs: &[Run<At>], fetch: &mut Fetch<'_>) {
         let rows = usize::from(runs[0].rows);
         let (low, high) = (self.rows_of(runs[0].low, rows), self.rows_of(runs[0].high, rows));
-        let all = runs.map(|run| match self.plan.passes[run.pass as usize].activation {
+        let halves = |run: &Run<At>| match self.plan.passes[run.pass as usize].activation {
             Activation::F16(prepared) => &self.ready(prepared).halves,
             _ => unreachable!("only fp16 passes are shared"),
-        });
-        let mut sums = [0.0; 192];
-        Halves::rows_of(&all, low, high, &mut sums[..3 * rows]);
+        };
+        let all: SmallVec<[&Halves; SHARED]> = runs.iter().map(halves).collect();
+        let mut sums = [0.0; 64 * SHARED];
+        let sums = &mut sums[..runs.len() * rows];
+        let lanes = self.plan.lanes;
+        let blank = |row: usize| self.arena.blank(runs[0].low.plus(row * lanes)) && self.arena.blank(runs[0].high.plus(row * lanes));
+        Halves::rows_of(&all, low, high, blank, sums, fetch);
         for (run, sums) in runs.iter().zip(sums.chunks(rows)) {
             let dst = self.plan.passes[run.pass as usize].dst;
-            for (row, sum) in sums.iter().enumerate().take(rows) {
-                self.put(dst, usize::from(run.output) + row * usize::from(run.step), sum.to_bits());
-            }
+            self.put_all(run, dst, sums.iter().map(|sum| sum.to_bits()));
         }
     }
 
-    fn rows(&self, run: &Run<At>) {
-        let pass = self.plan.passes[run.pass as usize];
-        let (lanes, rows) = (self.plan.lanes, usize::from(run.rows));
-        let distinct = if run.same { 1 } else { rows };
-        let low = self.rows_of(run.low, distinct);
-        let mut out = [0u32; 64];
+    /// The int8 activations of a pass; those met lately are known.
+    fn octets<'a>(&'a self, x: At, met: &mut Met<'a>) -> Octets<'a> {
+        let place = &mut met.octets[x.0 as usize / (self.plan.lanes / UNIT) % 32];
+        match place {
+            Some((at, octets)) if *at == x => *octets,
+            _ => place.insert((x, Octets::new(signed(self.read(x))))).1,
+        }
+    }
+
+    fn rows<'a>(&'a self, run: &Run<At>, met: &mut Met<'a>, fetch: &mut Fetch<'_>) {
+        let pass = &self.plan.passes[run.pass as usize];
+        let rows = usize::from(run.rows);
+        if run.same {
+            return self.equal_rows(run, pass, met, fetch);
+        }
+        let low = self.rows_of(run.low, rows);
         match pass.activation {
             Activation::I8(x) => {
                 let mut sums = [0; 64];
-                plane_i8(signed(low), lanes, signed(self.read(x)), &mut sums[..distinct]);
-                out.iter_mut().zip(sums).for_each(|(out, sum)| *out = sum as u32);
+                let octets = self.octets(x, met);
+                self.note_live(run.pass, octets.live());
+                octets.rows(signed(low), &mut sums[..rows], fetch);
+                self.put_all(run, pass.dst, sums[..rows].iter().map(|&sum| sum as u32));
+            }
+            Activation::F16(_) => unreachable!("fp16 passes are done together"),
+            Activation::I8F16(prepared) => {
+                let mut sums = [0.0f32; 64];
+                let digits = &self.ready(prepared).digits;
+                self.note_live(run.pass, digits.live());
+                digits.rows(signed(low), &mut sums[..rows], fetch);
+                self.put_all(run, pass.dst, sums[..rows].iter().map(|sum| sum.to_bits()));
+            }
+        }
+    }
+
+    /// A run whose rows are all the same one.
+    fn equal_rows<'a>(&'a self, run: &Run<At>, pass: &Pass<At>, met: &mut Met<'a>, fetch: &mut Fetch<'_>) {
+        let low = self.rows_of(run.low, 1);
+        let mut sums = [0.0f32];
+        let sum = match pass.activation {
+            // Rows of one content, as those that sum their activations, give one sum.
+            Activation::I8(_) | Activation::I8F16(_) if met.same.is_some_and(|same| (same.0, same.1) == (run.pass, low)) => {
+                met.same.map_or(0, |same| same.2)
+            }
+            Activation::I8(x) => {
+                let mut sums = [0];
+                self.octets(x, met).rows(signed(low), &mut sums, fetch);
+                sums[0] as u32
             }
             Activation::F16(prepared) => {
-                let mut sums = [0.0; 64];
-                self.ready(prepared).halves.rows(low, self.rows_of(run.high, distinct), &mut sums[..distinct]);
-                out.iter_mut().zip(sums).for_each(|(out, sum)| *out = sum.to_bits());
+                self.ready(prepared).halves.rows(low, self.rows_of(run.high, 1), &mut sums, fetch);
+                sums[0].to_bits()
             }
             Activation::I8F16(prepared) => {
-                let mut sums = [0.0; 64];
-                self.ready(prepared).digits.rows(signed(low), &mut sums[..distinct]);
-                out.iter_mut().zip(sums).for_each(|(out, sum)| *out = sum.to_bits());
+                self.ready(prepared).digits.rows(signed(low), &mut sums, fetch);
+                sums[0].to_bits()
             }
+        };
+        met.same = Some((run.pass, low, sum));
+        self.put_all(run, pass.dst, std::iter::repeat_n(sum, usize::from(run.rows)));
+    }
+
+    /// Notes how many lanes of its weights a pass reads.
+    fn note_live(&self, pass: u32, lanes: usize) {
+        let lines = lanes.div_ceil(LINE) as u16;
+        let live = &self.live[pass as usize];
+        if live.load(Ordering::Relaxed) != lines {
+            live.store(lines, Ordering::Relaxed);
         }
-        if run.same {
-            let first = out[0];
-            out.fill(first);
-        }
-        for (row, &value) in out[..rows].iter().enumerate() {
-            self.put(pass.dst, usize::from(run.output) + row * usize::from(run.step), value);
+    }
+
+    /// Puts the outputs of a run.
+    fn put_all(&self, run: &Run<At>, dst: At, values: impl Iterator<Item = u32>) {
+        let (first, step) = (self.arena.pointer(dst).cast::<u32>(), usize::from(run.step));
+        for (row, value) in values.enumerate() {
+            // SAFETY: the output lies in the vector; no other task of this phase has this output.
+            unsafe { first.add(usize::from(run.output) + row * step).write(value) }
         }
     }
 
@@ -99,8 +163,32 @@ impl Job {
         unsafe { &*self.prepared[prepared as usize].get() }
     }
 
-    /// At most 64 lanes of a pass by columns.
-    pub(super) fn columns(&self, columns: &Columns, lane: usize, lanes: usize, scratch: &mut Scratch) {
+    /// At most 64 lanes of passes by columns through the same rows.
+    pub(super) fn columns(&self, columns: &[Columns], lane: usize, lanes: usize, scratch: &mut Scratch) {
+        for columns in columns.chunks(SHARED) {
+            let halves = |columns: &Columns| match self.plan.passes[columns.pass as usize].activation {
+                Activation::F16(prepared) => Some(&self.ready(prepared).halves),
+                _ => None,
+            };
+            let all: SmallVec<[&Halves; SHARED]> = columns.iter().filter_map(halves).collect();
+            if all.len() < columns.len() {
+                columns.iter().for_each(|columns| self.one_columns(columns, lane, lanes, scratch));
+                continue;
+            }
+            let rows = &self.plan.operands[columns[0].rows.range()];
+            let part = |row: usize| &self.read(rows[row].of())[lane..lane + lanes];
+            let mut sums = [0.0; 64 * SHARED];
+            let sums = &mut sums[..lanes * all.len()];
+            let blank = |row: usize| self.arena.blank(rows[2 * row].of()) && self.arena.blank(rows[2 * row + 1].of());
+            Halves::columns(&all, rows.len() / 2, |row| (part(2 * row), part(2 * row + 1)), blank, sums);
+            for (columns, sums) in columns.iter().zip(sums.chunks(lanes)) {
+                let dst = self.plan.passes[columns.pass as usize].dst;
+                sums.iter().enumerate().for_each(|(index, sum)| self.put(dst, lane + index, sum.to_bits()));
+            }
+        }
+    }
+
+    fn one_columns(&self, columns: &Columns, lane: usize, lanes: usize, scratch: &mut Scratch) {
         let pass = self.plan.passes[columns.pass as usize];
         let rows = &self.plan.operands[columns.rows.range()];
         let part = |row: usize| &self.read(rows[row].of())[lane..lane + lanes];
@@ -114,11 +202,7 @@ impl Job {
                 }
                 sums[..lanes].iter().enumerate().for_each(|(index, &sum)| self.put(pass.dst, lane + index, sum as u32));
             }
-            Activation::F16(prepared) => {
-                let mut sums = [0.0; 64];
-                self.ready(prepared).halves.columns(rows.len() / 2, |row| (part(2 * row), part(2 * row + 1)), &mut sums[..lanes]);
-                sums[..lanes].iter().enumerate().for_each(|(index, sum)| self.put(pass.dst, lane + index, sum.to_bits()));
-            }
+            Activation::F16(_) => unreachable!("fp16 passes are done together"),
             Activation::I8F16(prepared) => {
                 let weights = &mut scratch.bytes[0][..self.plan.lanes];
                 for index in 0..lanes {
@@ -127,7 +211,7 @@ impl Job {
                         *weight = part(row)[index];
                     }
                     let mut sum = [0.0];
-                    self.ready(prepared).digits.rows(signed(weights), &mut sum);
+                    self.ready(prepared).digits.rows(signed(weights), &mut sum, &mut ());
                     self.put(pass.dst, lane + index, sum[0].to_bits());
                 }
             }

@@ -4,11 +4,13 @@
 
 mod any;
 mod dots;
+mod fetch;
 mod moves;
 mod ops;
+mod shares;
 
 use std::cell::{RefCell, UnsafeCell};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::AtomicU16;
 
 use lpu_num::dot::{Digits, Halves};
 
@@ -16,12 +18,20 @@ use crate::arena::Arena;
 use crate::places::At;
 use crate::plan::{Op, Plan, Task};
 use crate::team::{Barrier, Work};
+use fetch::Fetch;
+use shares::Shares;
 
 /// The most lanes that a chip has.
 pub(crate) const MAX_LANES: usize = 4096;
 
 /// The most streams that an instruction takes or feeds.
 const MOST_STREAMS: usize = 32;
+
+/// Bytes of a cache line.
+const LINE: usize = 64;
+
+/// Operations between fetching what one takes from SRAM and doing it.
+const SOON: usize = 8;
 
 /// Room for what a thread works on between taking and putting vectors.
 pub(crate) struct Scratch {
@@ -43,8 +53,9 @@ thread_local! {
 pub(crate) struct Job {
     pub(crate) plan: Plan<At>,
     pub(crate) arena: Arena,
-    /// Tasks taken, by phase.
-    taken: Vec<AtomicU32>,
+    shares: Shares,
+    /// By pass: lines of each row that were read last time, which are worth fetching ahead.
+    live: Vec<AtomicU16>,
     prepared: Vec<UnsafeCell<Ready>>,
 }
 
@@ -59,10 +70,20 @@ struct Ready {
 unsafe impl Sync for Job {}
 
 impl Job {
-    pub(crate) fn new(plan: Plan<At>, arena: Arena) -> Self {
-        let taken = plan.phases.iter().map(|_| AtomicU32::new(0)).collect();
+    /// A plan for a team of `members`.
+    pub(crate) fn new(plan: Plan<At>, arena: Arena, members: usize) -> Self {
+        for op in &plan.ops {
+            match *op {
+                Op::Copy { dst, .. } => arena.note_written(dst),
+                Op::Split { dst, .. } => dst.iter().for_each(|&dst| arena.note_written(dst)),
+                // Others make intermediate values; a scatter's word is known when it runs.
+                _ => {}
+            }
+        }
+        let shares = Shares::new(&plan, members);
+        let live = plan.passes.iter().map(|_| AtomicU16::new(plan.lanes.div_ceil(LINE) as u16)).collect();
         let prepared = (0..plan.prepared).map(|_| UnsafeCell::new(Ready::default())).collect();
-        Self { plan, arena, taken, prepared }
+        Self { plan, arena, shares, live, prepared }
     }
 
     /// Operations in order, in the host's widest vectors: the same code, compiled for each.
@@ -88,7 +109,10 @@ impl Job {
     #[cfg(target_arch = "x86_64")]
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
     fn ops_avx512(&self, ops: &[Op<At>], scratch: &mut Scratch) {
-        for op in ops {
+        for (number, op) in ops.iter().enumerate() {
+            if let Some(next) = ops.get(number + SOON) {
+                self.expect(next);
+            }
             self.op(op, scratch);
         }
     }
@@ -96,31 +120,35 @@ impl Job {
     #[cfg(target_arch = "x86_64")]
     #[target_feature(enable = "avx2")]
     fn ops_avx2(&self, ops: &[Op<At>], scratch: &mut Scratch) {
-        for op in ops {
+        for (number, op) in ops.iter().enumerate() {
+            if let Some(next) = ops.get(number + SOON) {
+                self.expect(next);
+            }
             self.op(op, scratch);
         }
     }
 
-    fn task(&self, task: Task, scratch: &mut Scratch) {
+    fn task(&self, task: Task, scratch: &mut Scratch, fetch: &mut Fetch<'_>) {
         match task {
             Task::Ops(span) => self.ops(&self.plan.ops[span.range()], scratch),
-            Task::Runs(span) => self.runs(&self.plan.runs[span.range()]),
+            Task::Runs(span) => self.runs(&self.plan.runs[span.range()], fetch),
             Task::Columns { columns, lane, lanes } => {
-                self.columns(&self.plan.columns[columns as usize], usize::from(lane), usize::from(lanes), scratch);
+                self.columns(&self.plan.columns[columns.range()], usize::from(lane), usize::from(lanes), scratch);
             }
         }
     }
 }
 
 impl Work for Job {
-    fn share(&self, barrier: &Barrier) {
+    fn share(&self, member: usize, barrier: &Barrier) {
+        let mut fetch = Fetch::new(self, member);
         SCRATCH.with_borrow_mut(|scratch| {
-            for (phase, taken) in self.plan.phases.iter().zip(&self.taken) {
-                let tasks = &self.plan.tasks[phase.range()];
-                while let Some(&task) = tasks.get(taken.fetch_add(1, Ordering::Relaxed) as usize) {
-                    self.task(task, scratch);
+            for phase in 0..self.plan.phases.len() {
+                fetch.begin(phase);
+                while let Some(task) = self.shares.next(phase, member) {
+                    self.task(self.plan.tasks[task], scratch, &mut fetch);
                 }
-                barrier.meet(|| taken.store(0, Ordering::Relaxed));
+                barrier.meet(|| self.shares.renew(phase), || fetch.idle());
             }
         });
     }

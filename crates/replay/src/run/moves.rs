@@ -1,6 +1,8 @@
-//! Movements of whole 32-bit lanes.
+//! Movements of whole 32-bit lanes, and maxima over all of them.
 
-use crate::plan::Movement;
+use lpu_num::{int, planes};
+
+use crate::plan::{Movement, Way};
 
 /// Lanes of a superlane.
 const BLOCK: usize = 16;
@@ -18,6 +20,29 @@ pub(super) fn lanes(movement: Movement, src: &[u32], out: &mut [u32]) {
         }
         Movement::Superlanes { by, wrap } => across(by, wrap, src, out),
     }
+}
+
+/// In every lane the maximum over the lanes of its superlane, or over its place in all superlanes.
+#[inline(always)]
+pub(super) fn fold(way: Way, integers: bool, src: &[u32], out: &mut [u32]) {
+    match (integers, way) {
+        (false, Way::Lanes) => planes::max_within(src, out),
+        (false, Way::Superlanes) => planes::max_across(src, out),
+        (true, Way::Lanes) => {
+            for (src, out) in src.as_chunks::<BLOCK>().0.iter().zip(out.as_chunks_mut::<BLOCK>().0) {
+                *out = [src.iter().fold(src[0], |max, &value| greater(max, value)); BLOCK];
+            }
+        }
+        (true, Way::Superlanes) => {
+            let (src, out) = (src.as_chunks::<BLOCK>().0, out.as_chunks_mut::<BLOCK>().0);
+            let all = src.iter().fold(src[0], |all, block| std::array::from_fn(|lane| greater(all[lane], block[lane])));
+            out.fill(all);
+        }
+    }
+}
+
+fn greater(a: u32, b: u32) -> u32 {
+    int::max(a as i32, b as i32) as u32
 }
 
 /// Up by `by` lanes within every superlane.

@@ -1,8 +1,7 @@
 //! Operations: one vector in, one vector out.
 
-use lpu_isa::PassFormat;
-use lpu_num::fp32;
-use lpu_num::half::f16_to_f32;
+use lpu_isa::{Format, Instruction, PassFormat};
+use lpu_num::{fp32, planes};
 
 use super::{Job, Scratch, moves};
 use crate::places::At;
@@ -46,12 +45,7 @@ impl Job {
     pub(super) fn copy(&self, src: Bytes<At>, out: &mut [u8]) {
         match src {
             Bytes::Plane(at) => out.copy_from_slice(self.read(at)),
-            Bytes::Lane(at, byte) => {
-                let shift = 8 * byte;
-                for (out, lane) in out.iter_mut().zip(self.read_wide(at)) {
-                    *out = (lane >> shift) as u8;
-                }
-            }
+            Bytes::Lane(at, byte) => planes::narrow(self.read_wide(at), byte, out),
         }
     }
 
@@ -64,7 +58,7 @@ impl Job {
     }
 
     /// The word of a window that an address in lane 0 chooses.
-    fn chosen(&self, map: [Bytes<At>; 2], window: crate::plan::Span) -> At {
+    pub(super) fn chosen(&self, map: [Bytes<At>; 2], window: crate::plan::Span) -> At {
         let words = &self.plan.windows[window.range()];
         let address = usize::from(self.first(map[0])) | usize::from(self.first(map[1])) << 8;
         words[address & (words.len() - 1)]
@@ -77,15 +71,13 @@ impl Job {
         let [lows, highs] = &mut scratch.bytes;
         self.copy(low, &mut lows[..lanes]);
         self.copy(high, &mut highs[..lanes]);
-        for ((out, &low), &high) in scratch.floats[0][..lanes].iter_mut().zip(&lows[..lanes]).zip(&highs[..lanes]) {
-            *out = f16_to_f32(u16::from_le_bytes([low, high]));
-        }
+        planes::from_f16(&lows[..lanes], &highs[..lanes], &mut scratch.floats[0][..lanes]);
     }
 
     #[inline(always)]
     pub(super) fn op(&self, op: &Op<At>, scratch: &mut Scratch) {
         match *op {
-            Op::Join { dst, parts } => self.join(parts, self.write_wide(dst)),
+            Op::Join { dst, parts } => self.join(parts, self.write_wide(dst), scratch),
             Op::Alu { instruction, dst, sources } => {
                 let mut splats = scratch.wide.iter_mut();
                 let mut source = |source| match source {
@@ -100,23 +92,28 @@ impl Job {
                     Source::None => &[],
                 };
                 let sources = sources.map(&mut source);
-                lpu_lanes::operate(&instruction, sources, self.write_wide(dst));
+                let out = self.write_wide(dst);
+                match instruction {
+                    Instruction::Convert { from: Format::F32, to: Format::F16, .. } => planes::to_f16(sources[0], out),
+                    Instruction::Convert { from: Format::F32, to: Format::I8, .. } => planes::to_i8(sources[0], out),
+                    _ => lpu_lanes::operate(&instruction, sources, out),
+                }
             }
             Op::Copy { dst, src } => self.copy(src, self.write(dst)),
             Op::Split { dst, src } => {
-                let src = self.read_wide(src);
-                let [a, b, c, d] = dst.map(|dst| self.write(dst));
-                for ((((a, b), c), d), lane) in a.iter_mut().zip(b).zip(c).zip(d).zip(src) {
-                    [*a, *b, *c, *d] = lane.to_le_bytes();
-                }
+                planes::split(self.read_wide(src), dst.map(|dst| self.write(dst)));
             }
-            Op::Done => {}
             Op::Gather { dst, map, window } => self.write(dst).copy_from_slice(self.read(self.chosen(map, window))),
-            Op::Scatter { src, map, window } => self.copy(src, self.write(self.chosen(map, window))),
+            Op::Scatter { src, map, window } => {
+                let word = self.chosen(map, window);
+                self.arena.note_written(word);
+                self.copy(src, self.write(word));
+            }
             Op::Switch { instruction, operands, taken } => {
                 self.switch(&instruction, &self.plan.operands[operands.range()], usize::from(taken), scratch);
             }
             Op::Move { dst, src, movement } => moves::lanes(movement, self.read_wide(src), self.write_wide(dst)),
+            Op::Fold { dst, src, way, integers } => moves::fold(way, integers, self.read_wide(src), self.write_wide(dst)),
             Op::Zero { dst, from } => self.write_wide(dst)[usize::from(from)..].fill(0),
             Op::Prepare { prepared, low, high, int8 } => {
                 self.numbers(low, high, scratch);
@@ -131,26 +128,22 @@ impl Job {
     }
 
     #[inline(always)]
-    fn join(&self, parts: [Option<Bytes<At>>; 4], out: &mut [u32]) {
-        out.fill(0);
-        for (byte, part) in parts.into_iter().enumerate() {
-            match part {
-                None => {}
-                Some(Bytes::Plane(at)) => {
-                    for (out, &cell) in out.iter_mut().zip(self.read(at)) {
-                        *out |= u32::from(cell) << (8 * byte);
-                    }
+    fn join(&self, parts: [Option<Bytes<At>>; 4], out: &mut [u32], scratch: &mut Scratch) {
+        let mut copies = scratch.bytes[0].chunks_exact_mut(self.lanes());
+        let parts = parts.map(|part| {
+            Some(match part? {
+                Bytes::Plane(at) => self.read(at),
+                lane => {
+                    let copy = copies.next()?;
+                    self.copy(lane, copy);
+                    &*copy
                 }
-                Some(Bytes::Lane(at, of)) => {
-                    for (out, lane) in out.iter_mut().zip(self.read_wide(at)) {
-                        *out |= ((lane >> (8 * of)) & 0xff) << (8 * byte);
-                    }
-                }
-            }
-        }
+            })
+        });
+        planes::join(parts, out);
     }
 
-    fn switch(&self, instruction: &lpu_isa::Instruction, operands: &[Bytes<At>], taken: usize, scratch: &mut Scratch) {
+    fn switch(&self, instruction: &Instruction, operands: &[Bytes<At>], taken: usize, scratch: &mut Scratch) {
         let lanes = self.lanes();
         let [value, out] = &mut scratch.bytes;
         let (sources, results) = operands.split_at(taken);

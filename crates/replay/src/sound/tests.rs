@@ -3,7 +3,7 @@
 use lpu_isa::{Arithmetic, Instruction, PassFormat, Source as Operand, Stream};
 
 use super::*;
-use crate::plan::{Columns, Pass};
+use crate::plan::{Columns, Pass, Way};
 
 const LANES: usize = 64;
 /// Words of SRAM; intermediate values lie behind them.
@@ -57,7 +57,7 @@ fn plan() -> Plan<At> {
             Task::Ops(span(1, 3)),
             Task::Runs(span(0, 1)),
             Task::Runs(span(1, 2)),
-            Task::Columns { columns: 0, lane: 0, lanes: 64 },
+            Task::Columns { columns: span(0, 1), lane: 0, lanes: 64 },
             Task::Ops(span(3, 6)),
             Task::Ops(span(6, 7)),
         ],
@@ -81,7 +81,7 @@ fn sound_plans_are_accepted() {
         |_| (),
         |plan| plan.runs[0].same = true,
         |plan| plan.runs[1].output = 57,
-        |plan| plan.ops[0] = Op::Done,
+        |plan| plan.ops[0] = Op::Fold { dst: wide(0), src: wide(3), way: Way::Lanes, integers: true },
         // A later operation of the same task takes what an earlier one made.
         |plan| plan.ops[1] = Op::Copy { dst: At(wide(1).0 + 4), src: Bytes::Plane(wide(1)) },
     ];
@@ -120,7 +120,7 @@ fn unsound_plans_are_refused() {
         ("an output made twice by one run", |plan| plan.runs[0].step = 0),
         ("rows across the end of words", |plan| plan.runs[0].low = word(WORDS - 3)),
         ("no such pass", |plan| plan.runs[0].pass = 2),
-        ("activations that are not prepared", |plan| plan.ops[2] = Op::Done),
+        ("activations that are not prepared", |plan| plan.ops[2] = Op::Zero { dst: wide(5), from: 0 }),
         ("activations prepared in another form", |plan| plan.passes[0].activation = Activation::I8F16(0)),
         ("no such preparation", |plan| plan.passes[0].activation = Activation::F16(1)),
         ("activations prepared in the same phase", |plan| plan.phases = vec![span(0, 5), span(5, 7)]),
@@ -128,9 +128,16 @@ fn unsound_plans_are_refused() {
             plan.passes[1].activation = Activation::F16(0);
             plan.columns[0].rows = span(0, 1);
         }),
-        ("columns of lanes that are not there", |plan| plan.tasks[4] = Task::Columns { columns: 0, lane: 1, lanes: 64 }),
-        ("no such columns", |plan| plan.tasks[4] = Task::Columns { columns: 1, lane: 0, lanes: 64 }),
-        ("columns that overlap", |plan| plan.tasks[3] = Task::Columns { columns: 0, lane: 63, lanes: 1 }),
+        ("columns of lanes that are not there", |plan| plan.tasks[4] = Task::Columns { columns: span(0, 1), lane: 1, lanes: 64 }),
+        ("columns of no pass", |plan| plan.tasks[4] = Task::Columns { columns: span(0, 0), lane: 0, lanes: 64 }),
+        ("columns through other rows", |plan| {
+            plan.operands.push(plan.operands[0]);
+            plan.columns.push(Columns { pass: 1, rows: span(1, 3) });
+            plan.tasks[4] = Task::Columns { columns: span(0, 2), lane: 0, lanes: 64 };
+        }),
+        ("a maximum of nowhere", |plan| plan.ops[3] = Op::Fold { dst: wide(4), src: At(u32::MAX), way: Way::Superlanes, integers: false }),
+        ("no such columns", |plan| plan.tasks[4] = Task::Columns { columns: span(1, 2), lane: 0, lanes: 64 }),
+        ("columns that overlap", |plan| plan.tasks[3] = Task::Columns { columns: span(0, 1), lane: 63, lanes: 1 }),
         ("columns in lanes", |plan| plan.operands[0] = Bytes::Lane(wide(4), 0)),
         ("an ALU operation that is none", |plan| {
             plan.ops[3] = Op::Alu { instruction: Instruction::Sync {}, dst: wide(4), sources: [Source::None; 3] };

@@ -2,8 +2,8 @@
 
 /// A set of instructions that a kernel is written for. A value stands for a host that has them, so only this module makes one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kernel {
-    /// 512-bit vectors of floats and bytes, and dot products of bytes.
+pub(crate) enum Kernel {
+    /// 512-bit vectors of floats, bytes and 64-bit integers, and dot products of bytes.
     #[cfg(target_arch = "x86_64")]
     Avx512,
     /// 256-bit vectors.
@@ -16,10 +16,14 @@ pub(super) enum Kernel {
 impl Kernel {
     /// The fastest of the host.
     #[inline]
-    pub(super) fn of_host() -> Self {
+    pub(crate) fn of_host() -> Self {
         #[cfg(target_arch = "x86_64")]
         {
-            if is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bw") && is_x86_feature_detected!("avx512vnni") {
+            if is_x86_feature_detected!("avx512f")
+                && is_x86_feature_detected!("avx512bw")
+                && is_x86_feature_detected!("avx512dq")
+                && is_x86_feature_detected!("avx512vnni")
+            {
                 return Self::Avx512;
             }
             if is_x86_feature_detected!("avx2") {
@@ -31,7 +35,7 @@ impl Kernel {
 
     /// Every one that the host can run.
     #[cfg(test)]
-    pub(super) fn all_of_host() -> Vec<Self> {
+    pub(crate) fn all_of_host() -> Vec<Self> {
         match Self::of_host() {
             #[cfg(target_arch = "x86_64")]
             Self::Avx512 => vec![Self::Avx512, Self::Avx2, Self::Portable],

@@ -1,0 +1,19 @@
+//! Fetching weights ahead of their use.
+
+/// Who fetches weights that will be read soon. Kernels call it as they read theirs, so that fetches are spread over the reads.
+pub trait Ahead {
+    /// Some rows will be read now: time to find out what comes next.
+    fn rows(&mut self);
+
+    /// So many 64-byte lines of weights are read now. Called in inner loops, so it had better call nothing.
+    fn lines(&mut self, count: usize);
+}
+
+/// Nobody fetches.
+impl Ahead for () {
+    #[inline(always)]
+    fn rows(&mut self) {}
+
+    #[inline(always)]
+    fn lines(&mut self, _: usize) {}
+}

@@ -1,0 +1,141 @@
+//! Which operations somebody needs, and for how long values live.
+
+use super::builder::{NO_OP, Slot};
+use crate::plan::{Activation, Op, Plan, Ref, Source};
+
+/// Where an operation stands: position, component, number.
+pub(super) type Order = (u32, u32, u32);
+
+/// When a slot is last used.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Life {
+    pub(super) position: u32,
+    /// Rank of the last operation of the slot's own component that uses it; nothing when anybody else does.
+    pub(super) own: Option<u32>,
+}
+
+/// Calls `f` with every slot that an operation takes.
+pub(super) fn taken(plan: &Plan<Ref>, op: &Op<Ref>, mut f: impl FnMut(u32)) {
+    let mut of = |place: Ref| {
+        if let Ref::Slot(slot) = place {
+            f(slot);
+        }
+    };
+    match *op {
+        Op::Join { parts, .. } => parts.iter().flatten().for_each(|part| of(part.of())),
+        Op::Alu { sources, .. } => sources.iter().for_each(|source| {
+            if let Source::Wide(place) = source {
+                of(*place);
+            }
+        }),
+        Op::Copy { src, .. } => of(src.of()),
+        Op::Gather { map, .. } => map.iter().for_each(|byte| of(byte.of())),
+        Op::Scatter { src, map, .. } => [src, map[0], map[1]].iter().for_each(|byte| of(byte.of())),
+        Op::Switch { operands, taken, .. } => {
+            plan.operands[operands.range()][..usize::from(taken)].iter().for_each(|bytes| of(bytes.of()));
+        }
+        Op::Move { src, .. } | Op::Fold { src, .. } => of(src),
+        Op::Split { src, .. } => of(src),
+        Op::Zero { .. } => {}
+        Op::Prepare { low, high, .. } => [low, high].iter().for_each(|byte| of(byte.of())),
+        Op::Add { terms, .. } => plan.terms[terms.range()].iter().for_each(|&term| of(term)),
+        Op::Pass { planes, low, high, .. } => {
+            [low, high].iter().for_each(|byte| of(byte.of()));
+            for plane in planes {
+                plan.weights[plane as usize].rows.iter().for_each(|row| of(row.0));
+            }
+        }
+    }
+}
+
+/// Calls `f` with every slot that an operation makes.
+pub(super) fn made(plan: &Plan<Ref>, op: &Op<Ref>, mut f: impl FnMut(u32)) {
+    let mut of = |place: Ref| {
+        if let Ref::Slot(slot) = place {
+            f(slot);
+        }
+    };
+    match *op {
+        Op::Join { dst, .. }
+        | Op::Alu { dst, .. }
+        | Op::Copy { dst, .. }
+        | Op::Gather { dst, .. }
+        | Op::Move { dst, .. }
+        | Op::Fold { dst, .. }
+        | Op::Add { dst, .. }
+        | Op::Pass { dst, .. } => of(dst),
+        Op::Switch { operands, taken, .. } => {
+            plan.operands[operands.range()][usize::from(taken)..].iter().for_each(|bytes| of(bytes.of()));
+        }
+        Op::Prepare { prepared, .. } => of(Ref::Slot(prepared)),
+        Op::Split { dst, .. } => dst.into_iter().for_each(of),
+        Op::Scatter { .. } | Op::Zero { .. } => {}
+    }
+}
+
+pub(super) fn lives(plan: &Plan<Ref>, slots: &[Slot], passes_at: &[u32], orders: &[Order], roots: &[u32]) -> Vec<Life> {
+    let mut lives: Vec<Life> = slots.iter().map(|slot| Life { position: slot.birth, own: (slot.op != NO_OP).then_some(0) }).collect();
+    let outside = |life: &mut Life, position: u32| {
+        life.position = life.position.max(position);
+        life.own = None;
+    };
+    for (rank, &(position, root, op)) in orders.iter().enumerate() {
+        taken(plan, &plan.ops[op as usize], |slot| {
+            let (life, slot) = (&mut lives[slot as usize], slots[slot as usize]);
+            if slot.op != NO_OP && slot.birth == position && roots[slot.op as usize] == root {
+                life.own = life.own.map(|_| rank as u32);
+            } else {
+                outside(life, position);
+            }
+        });
+    }
+    taken_by_passes(plan, |slot, pass| outside(&mut lives[slot as usize], passes_at[pass as usize]));
+    for (number, pass) in plan.passes.iter().enumerate() {
+        if let Ref::Slot(slot) = pass.dst {
+            outside(&mut lives[slot as usize], passes_at[number]);
+        }
+    }
+    lives
+}
+
+/// Calls `f` with every slot that a pass takes, and the pass.
+fn taken_by_passes(plan: &Plan<Ref>, mut f: impl FnMut(u32, u32)) {
+    let mut used = |place: Ref, pass: u32| {
+        if let Ref::Slot(slot) = place {
+            f(slot, pass);
+        }
+    };
+    for (number, pass) in plan.passes.iter().enumerate() {
+        let activation = match pass.activation {
+            Activation::I8(place) => place,
+            Activation::F16(slot) | Activation::I8F16(slot) => Ref::Slot(slot),
+        };
+        used(activation, number as u32);
+    }
+    for run in &plan.runs {
+        used(run.low, run.pass);
+        used(run.high, run.pass);
+    }
+    for columns in &plan.columns {
+        plan.operands[columns.rows.range()].iter().for_each(|row| used(row.of(), columns.pass));
+    }
+}
+
+/// By operation, whether a store or a pass rests on it.
+pub(super) fn needed(plan: &Plan<Ref>, slots: usize) -> Vec<bool> {
+    let mut wanted = vec![false; slots];
+    taken_by_passes(plan, |slot, _| wanted[slot as usize] = true);
+    let mut needed = vec![false; plan.ops.len()];
+    for (op, needed) in plan.ops.iter().zip(&mut needed).rev() {
+        made(plan, op, |slot| *needed |= wanted[slot as usize]);
+        *needed |= match *op {
+            Op::Copy { dst: Ref::Word(_), .. } | Op::Scatter { .. } => true,
+            Op::Zero { dst: Ref::Slot(slot), .. } => wanted[slot as usize],
+            _ => false,
+        };
+        if *needed {
+            taken(plan, op, |slot| wanted[slot as usize] = true);
+        }
+    }
+    needed
+}

@@ -1,0 +1,160 @@
+//! What need not be done twice or at all: equal operations, movements by nothing, the maximum of a value with itself, and trees of maxima over
+//! all rotations of a value, which are one operation.
+//!
+//! `lpu_num::fp32::max` is associative and commutative in its bits, NaN and zeros of both signs included, so a tree's shape does not matter.
+
+use std::collections::HashMap;
+
+use lpu_isa::{Arithmetic, Format, Instruction, Number};
+
+use crate::plan::{Movement, Ref, Source, Way};
+
+/// Lanes of a superlane.
+const BLOCK: usize = 16;
+
+/// A value that is the maximum of rotations of another; of one rotation, that rotation.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Turned {
+    src: u32,
+    way: Way,
+    /// The kind of maximum, once it is one.
+    number: Option<Number>,
+    /// The rotations, a bit each.
+    set: u64,
+}
+
+/// What is known of the values so far.
+#[derive(Default)]
+pub(super) struct Known {
+    values: HashMap<(Instruction, [Source<Ref>; 3]), u32>,
+    moves: HashMap<(u32, Movement), u32>,
+    folds: HashMap<(u32, Way, Number), u32>,
+    turned: HashMap<u32, Turned>,
+}
+
+/// What a maximum turns out to be.
+pub(super) enum Maximum {
+    /// A maximum of all rotations of a value.
+    Fold {
+        src: u32,
+        way: Way,
+    },
+    /// One of some of them.
+    Some(Turned),
+    Plain,
+}
+
+/// Whether a binary32 result holds no NaN but the one NaN.
+pub(super) fn canonical(instruction: &Instruction) -> bool {
+    match instruction {
+        Instruction::Add { arithmetic, .. } | Instruction::Sub { arithmetic, .. } | Instruction::Mul { arithmetic, .. } => {
+            *arithmetic == Arithmetic::F32
+        }
+        Instruction::Max { number, .. } | Instruction::Min { number, .. } => *number == Number::F32,
+        Instruction::Convert { to, .. } => *to == Format::F32,
+        Instruction::Exp { .. } | Instruction::Tanh { .. } | Instruction::Rsqrt { .. } | Instruction::Reciprocal { .. } => true,
+        _ => false,
+    }
+}
+
+/// A movement by as little as does the same; nothing where nothing moves.
+pub(super) fn reduced(movement: Movement, lanes: usize) -> Option<Movement> {
+    let least = |by: i32, wrap: bool, count: usize| if wrap { by.rem_euclid(count as i32) } else { by };
+    let (by, movement) = match movement {
+        Movement::Lanes { by, wrap } => {
+            let by = least(i32::from(by), wrap, BLOCK);
+            (by, Movement::Lanes { by: by as i8, wrap })
+        }
+        Movement::Superlanes { by, wrap } => {
+            let by = least(i32::from(by), wrap, lanes / BLOCK);
+            (by, Movement::Superlanes { by: by as i16, wrap })
+        }
+    };
+    (by != 0).then_some(movement)
+}
+
+fn everything(way: Way, lanes: usize) -> Option<u64> {
+    let count = match way {
+        Way::Lanes => BLOCK,
+        Way::Superlanes => lanes / BLOCK,
+    };
+    (count <= 64).then(|| u64::MAX >> (64 - count))
+}
+
+impl Known {
+    pub(super) fn value(&self, instruction: &Instruction, sources: [Source<Ref>; 3]) -> Option<u32> {
+        self.values.get(&(lpu_lanes::bare(*instruction), sources)).copied()
+    }
+
+    pub(super) fn note_value(&mut self, instruction: &Instruction, sources: [Source<Ref>; 3], slot: u32) {
+        self.values.insert((lpu_lanes::bare(*instruction), sources), slot);
+    }
+
+    pub(super) fn moved(&self, src: u32, movement: Movement) -> Option<u32> {
+        self.moves.get(&(src, movement)).copied()
+    }
+
+    pub(super) fn note_move(&mut self, src: u32, movement: Movement, slot: u32) {
+        self.moves.insert((src, movement), slot);
+        let (way, by) = match movement {
+            Movement::Lanes { by, wrap: true } => (Way::Lanes, u32::from(by as u8)),
+            Movement::Superlanes { by, wrap: true } => (Way::Superlanes, u32::from(by as u16)),
+            _ => return,
+        };
+        if by < 64 {
+            self.turned.insert(slot, Turned { src, way, number: None, set: 1 << by });
+        }
+    }
+
+    pub(super) fn folded(&self, src: u32, way: Way, number: Number) -> Option<u32> {
+        self.folds.get(&(src, way, number)).copied()
+    }
+
+    pub(super) fn note_fold(&mut self, src: u32, way: Way, number: Number, slot: u32) {
+        self.folds.insert((src, way, number), slot);
+    }
+
+    /// What the maximum of two values is.
+    pub(super) fn maximum(&self, number: Number, a: u32, b: u32, lanes: usize) -> Maximum {
+        // A value itself is its rotation by nothing.
+        let of = |slot: u32, other: u32| {
+            let turned = self.turned.get(&other).filter(|turned| turned.src == slot);
+            self.turned.get(&slot).copied().filter(|_| turned.is_none()).or(turned.map(|turned| Turned { number: None, set: 1, ..*turned }))
+        };
+        let (Some(one), Some(other)) = (of(a, b), of(b, a)) else { return Maximum::Plain };
+        let fits = |turned: &Turned| turned.number.is_none_or(|found| found == number);
+        if (one.src, one.way) != (other.src, other.way) || !fits(&one) || !fits(&other) {
+            return Maximum::Plain;
+        }
+        let set = one.set | other.set;
+        if everything(one.way, lanes) == Some(set) {
+            return Maximum::Fold { src: one.src, way: one.way };
+        }
+        Maximum::Some(Turned { set, number: Some(number), ..one })
+    }
+
+    pub(super) fn note_turned(&mut self, slot: u32, turned: Turned) {
+        self.turned.insert(slot, turned);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use lpu_num::fp32;
+
+    /// The law that folding rests on, over all pairs and triples of values with edges.
+    #[test]
+    fn maxima_have_no_order() {
+        let edges = [0.0, -0.0, 1.0, -1.0, f32::INFINITY, f32::NEG_INFINITY, f32::NAN, -f32::NAN, f32::from_bits(1), f32::MAX];
+        let bits = |value: f32| value.to_bits();
+        for a in edges {
+            for b in edges {
+                assert_eq!(bits(fp32::max(a, b)), bits(fp32::max(b, a)));
+                assert_eq!(bits(fp32::max(fp32::max(a, b), b)), bits(fp32::max(a, b)));
+                for c in edges {
+                    assert_eq!(bits(fp32::max(fp32::max(a, b), c)), bits(fp32::max(a, fp32::max(b, c))));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! Memory on its way: each member fetches the rows of its own share into its caches, in the order in which it will read them, while it
+//! reads others and while it waits; operations, words of SRAM that later ones take.
+
+use std::sync::atomic::Ordering;
+
+use lpu_num::dot::Ahead;
+
+use super::{Job, LINE};
+use crate::places::At;
+use crate::plan::{Activation, Bytes, Op, Span};
+
+/// Bytes fetched ahead of those read, at most.
+const MOST: u64 = 512 << 10;
+/// Rows that are fetched side by side: as many as kernels read.
+const FEW: usize = 4;
+/// Bytes ahead below which rows are fetched at once.
+const NEAR: u64 = 16 << 10;
+
+/// Asks for a line of memory, into the second-level cache.
+#[inline(always)]
+fn prefetch(line: *const i8) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a prefetch of any address is harmless.
+    unsafe {
+        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T1 }>(line);
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = line;
+}
+
+impl Job {
+    /// Fetches words of SRAM that an operation will take or put: others are in the caches.
+    #[inline(always)]
+    pub(super) fn expect(&self, op: &Op<At>) {
+        match op {
+            Op::Join { parts, .. } => {
+                for part in parts.iter().flatten() {
+                    if let Bytes::Plane(at) = part {
+                        self.expect_word(*at);
+                    }
+                }
+            }
+            Op::Copy { dst, .. } => self.expect_word(*dst),
+            Op::Split { dst, .. } => dst.iter().for_each(|dst| self.expect_word(*dst)),
+            Op::Scatter { map, window, .. } => self.expect_word(self.chosen(*map, *window)),
+            _ => {}
+        }
+    }
+
+    #[inline(always)]
+    fn expect_word(&self, at: At) {
+        let first: *const i8 = self.arena.pointer(at).cast();
+        (0..self.plan.lanes).step_by(LINE).for_each(|byte| prefetch(first.wrapping_add(byte)));
+    }
+}
+
+/// Where a member's fetching stands. Its rows are those of its shares, phase after phase.
+pub(super) struct Fetch<'a> {
+    job: &'a Job,
+    lanes: usize,
+    member: usize,
+    phase: usize,
+    /// Runs of the member in the phase that are not begun.
+    runs: Span,
+    /// High bytes of fp16 rows, fetched after the low ones.
+    second: Option<At>,
+    /// A few rows at hand: the next line, its column's first, rows of the column left, rows in all, lines left.
+    next: *const i8,
+    column: *const i8,
+    down: usize,
+    deep: usize,
+    lines: usize,
+    /// The row after these, rows left in the run from there on, and lines of each that are read.
+    at: At,
+    rows: usize,
+    live: usize,
+    /// Bytes of rows up to the end of those at hand, and bytes read, since the run began.
+    fetched: u64,
+    read: u64,
+}
+
+impl<'a> Fetch<'a> {
+    pub(super) fn new(job: &'a Job, member: usize) -> Self {
+        let runs = job.shares.runs.get(member).copied().unwrap_or_default();
+        let next = std::ptr::null();
+        Self {
+            job,
+            lanes: job.plan.lanes,
+            member,
+            phase: 0,
+            runs,
+            second: None,
+            next,
+            column: next,
+            down: 0,
+            deep: 0,
+            lines: 0,
+            at: At(0),
+            rows: 0,
+            live: 0,
+            fetched: 0,
+            read: 0,
+        }
+    }
+
+    /// The member begins a phase.
+    pub(super) fn begin(&mut self, phase: usize) {
+        let index = self.job.shares.index(phase, self.member);
+        self.read = self.job.shares.before[index];
+        if self.phase < phase || self.fetched < self.read {
+            (self.phase, self.runs, self.second) = (phase, self.job.shares.runs[index], None);
+            (self.lines, self.rows, self.fetched) = (0, 0, self.read);
+        }
+    }
+
+    /// Fetches some lines, unless enough is on its way.
+    pub(super) fn idle(&mut self) {
+        if self.fetched < self.read + MOST && (self.lines > 0 || self.few()) {
+            self.some(4);
+        }
+    }
+
+    /// Fetches up to `count` lines of the rows at hand, column by column, as kernels read them.
+    #[inline(always)]
+    fn some(&mut self, count: usize) {
+        let count = count.min(self.lines);
+        self.lines -= count;
+        for _ in 0..count {
+            prefetch(self.next);
+            self.down -= 1;
+            self.next = self.next.wrapping_add(self.lanes);
+            if self.down == 0 {
+                self.column = self.column.wrapping_add(LINE);
+                (self.next, self.down) = (self.column, self.deep);
+            }
+        }
+    }
+
+    /// Goes on to the next few rows; says whether there are any.
+    #[inline(never)]
+    fn few(&mut self) -> bool {
+        let (job, lanes) = (self.job, self.lanes);
+        while self.rows == 0 {
+            if !self.run() {
+                self.fetched = u64::MAX / 2;
+                return false;
+            }
+        }
+        let mut blank = 0;
+        while blank < self.rows && job.arena.blank(self.at.plus(blank * lanes)) {
+            blank += 1;
+        }
+        self.rows -= blank;
+        self.deep = self.rows.min(FEW);
+        self.rows -= self.deep;
+        self.column = job.arena.pointer(self.at.plus(blank * lanes)).cast();
+        self.at = self.at.plus((blank + self.deep) * lanes);
+        (self.next, self.down, self.lines) = (self.column, self.deep, self.deep * self.live);
+        self.fetched += ((blank + self.deep) * lanes) as u64;
+        true
+    }
+
+    /// Goes to the first row of the next run, or to the high bytes of this one; says whether there is any.
+    fn run(&mut self) -> bool {
+        let job = self.job;
+        if let Some(high) = self.second.take() {
+            self.at = high;
+        } else {
+            while self.runs.start == self.runs.end {
+                let Some(&runs) = job.shares.runs.get(job.shares.index(self.phase + 1, self.member)) else { return false };
+                self.phase += 1;
+                self.runs = runs;
+            }
+            let run = &job.plan.runs[self.runs.start as usize];
+            self.runs.start += 1;
+            let halves = matches!(job.plan.passes[run.pass as usize].activation, Activation::F16(_));
+            self.second = halves.then_some(run.high);
+            self.live = usize::from(job.live[run.pass as usize].load(Ordering::Relaxed));
+            self.at = run.low;
+        }
+        let run = &job.plan.runs[self.runs.start as usize - 1];
+        self.rows = if run.same { 1 } else { usize::from(run.rows) };
+        true
+    }
+}
+
+impl Ahead for Fetch<'_> {
+    #[inline(always)]
+    fn rows(&mut self) {
+        while self.lines < FEW && self.fetched < self.read + MOST {
+            self.some(self.lines);
+            if !self.few() {
+                return;
+            }
+            if self.fetched < self.read + NEAR {
+                self.some(self.lines);
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn lines(&mut self, count: usize) {
+        self.read += (count * LINE) as u64;
+        self.some(count);
+    }
+}

@@ -1,0 +1,98 @@
+//! Who does what first: each member of the team has a share of every phase, and helps with the others' when it is done.
+//!
+//! Shares are cut at the same points in every run, so that a member finds in its caches what it fetched ahead. Results do not depend on them.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use crate::places::At;
+use crate::plan::{Activation, Plan, Run, Span, Task};
+
+/// What an operation costs, in bytes of weights that are read in the same time.
+const OP: u64 = 600;
+
+/// The shares of a plan for a team.
+pub(crate) struct Shares {
+    members: usize,
+    /// By phase and member: tasks.
+    tasks: Vec<Span>,
+    /// By phase and member: the runs of these tasks.
+    pub(super) runs: Vec<Span>,
+    /// By phase and member: bytes of the member's runs in earlier phases.
+    pub(super) before: Vec<u64>,
+    /// By member and phase: tasks of the share that are taken.
+    taken: Vec<Vec<AtomicU32>>,
+}
+
+/// Bytes of weights of a run.
+pub(super) fn bytes(plan: &Plan<At>, run: &Run<At>) -> u64 {
+    let planes = if matches!(plan.passes[run.pass as usize].activation, Activation::F16(_)) { 2 } else { 1 };
+    planes * u64::from(if run.same { 1 } else { run.rows }) * plan.lanes as u64
+}
+
+fn cost(plan: &Plan<At>, task: &Task) -> u64 {
+    match *task {
+        Task::Ops(span) => span.range().len() as u64 * OP,
+        Task::Runs(span) => plan.runs[span.range()].iter().map(|run| bytes(plan, run)).sum(),
+        Task::Columns { columns, lanes, .. } => {
+            plan.columns[columns.range()].iter().map(|columns| columns.rows.range().len() as u64 * u64::from(lanes) / 2).sum()
+        }
+    }
+}
+
+impl Shares {
+    pub(crate) fn new(plan: &Plan<At>, members: usize) -> Self {
+        let mut shares = Self { members, tasks: Vec::new(), runs: Vec::new(), before: Vec::new(), taken: Vec::new() };
+        let mut before = vec![0; members];
+        for phase in &plan.phases {
+            let costs: Vec<u64> = plan.tasks[phase.range()].iter().map(|task| cost(plan, task)).collect();
+            let total: u64 = costs.iter().sum();
+            let (mut task, mut sum) = (0, 0);
+            for (member, before) in before.iter_mut().enumerate() {
+                let first = task;
+                // A task goes to the member in whose part of the whole its middle lies.
+                while task < costs.len()
+                    && (member + 1 == members || (2 * sum + costs[task]) * (members as u64) < 2 * total * (member as u64 + 1))
+                {
+                    sum += costs[task];
+                    task += 1;
+                }
+                let span = Span { start: phase.start + first as u32, end: phase.start + task as u32 };
+                let runs = plan.tasks[span.range()].iter().filter_map(|task| match task {
+                    Task::Runs(runs) => Some(*runs),
+                    _ => None,
+                });
+                let all = |all: Span, runs: Span| Span { start: all.start.min(runs.start), end: all.end.max(runs.end) };
+                let runs = runs.reduce(all).unwrap_or_default();
+                shares.tasks.push(span);
+                shares.runs.push(runs);
+                shares.before.push(*before);
+                *before += plan.runs[runs.range()].iter().map(|run| bytes(plan, run)).sum::<u64>();
+            }
+        }
+        shares.taken = (0..members).map(|_| plan.phases.iter().map(|_| AtomicU32::new(0)).collect()).collect();
+        shares
+    }
+
+    /// Index of a phase and member in the lists.
+    pub(super) fn index(&self, phase: usize, member: usize) -> usize {
+        phase * self.members + member
+    }
+
+    /// The next task of a phase for a member: one of its own share, or else of somebody else's.
+    pub(super) fn next(&self, phase: usize, member: usize) -> Option<usize> {
+        (0..self.members).map(|other| (member + other) % self.members).find_map(|owner| {
+            let share = self.tasks[self.index(phase, owner)].range();
+            let taken = &self.taken[owner][phase];
+            if taken.load(Ordering::Relaxed) as usize >= share.len() {
+                return None;
+            }
+            let task = share.start + taken.fetch_add(1, Ordering::Relaxed) as usize;
+            (task < share.end).then_some(task)
+        })
+    }
+
+    /// Makes a phase ready for the next run.
+    pub(super) fn renew(&self, phase: usize) {
+        self.taken.iter().for_each(|taken| taken[phase].store(0, Ordering::Relaxed));
+    }
+}
