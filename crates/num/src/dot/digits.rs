@@ -2,6 +2,9 @@
 //! is an int8 pass, and the sum of the passes, a 64-bit integer, is the exact sum, which is rounded once.
 
 use super::ahead::Ahead;
+#[cfg(target_arch = "x86_64")]
+use std::arch::x86_64::*;
+
 use super::dot_f16_exact;
 use super::i8::Octets;
 #[cfg(target_arch = "x86_64")]
@@ -154,7 +157,7 @@ impl Digits {
     }
 
     #[cfg(target_arch = "x86_64")]
-    #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
     fn rows_avx512(&self, weights: &[i8], out: &mut [f32], ahead: &mut impl Ahead) {
         match self.count {
             0 => out.fill(0.0),
@@ -169,16 +172,16 @@ impl Digits {
 
     /// Rows by fours, each loaded once for all digits.
     #[cfg(target_arch = "x86_64")]
-    #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
     fn digits_avx512<const DIGITS: usize, A: Ahead>(&self, weights: &[i8], out: &mut [f32], ahead: &mut A) {
-        use std::arch::x86_64::_mm512_setzero_si512;
-        let lanes = self.x.len();
-        let live = self.live;
+        let (lanes, live) = (self.x.len(), self.live);
         let digits: [&[i8]; DIGITS] = std::array::from_fn(|place| &self.digits[place][..live]);
         let (fours, rest) = out.as_chunks_mut::<4>();
         let (four_rows, rest_rows) = weights.split_at(fours.len() * 4 * lanes);
         for (rows, out) in four_rows.chunks_exact(4 * lanes).zip(fours) {
-            *out = self.joined(sums_avx512(by_rows::<4>(rows, lanes, live), digits, ahead));
+            let sums = self.joined(sums_avx512(by_rows::<4>(rows, lanes, live), digits, ahead));
+            // SAFETY: the array has four sums.
+            unsafe { _mm_storeu_ps(out.as_mut_ptr(), sums) };
         }
         let zero = _mm512_setzero_si512();
         let sums = match rest.len() {
@@ -187,19 +190,23 @@ impl Digits {
             1 => sums_avx512(by_rows::<1>(rest_rows, lanes, live), digits, ahead).map(|[a]| [a, zero, zero, zero]),
             _ => return,
         };
-        rest.iter_mut().zip(self.joined(sums)).for_each(|(out, sum)| *out = sum);
+        let mut last = [0.0; 4];
+        // SAFETY: the array has four sums.
+        unsafe { _mm_storeu_ps(last.as_mut_ptr(), self.joined(sums)) };
+        rest.iter_mut().zip(last).for_each(|(out, sum)| *out = sum);
     }
 
     /// The sums of four rows, from sixteen partial sums of each digit of each.
     #[cfg(target_arch = "x86_64")]
-    #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-    fn joined<const DIGITS: usize>(&self, sums: [[std::arch::x86_64::__m512i; 4]; DIGITS]) -> [f32; 4] {
-        let mut totals = [0i64; 4];
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+    fn joined<const DIGITS: usize>(&self, sums: [[__m512i; 4]; DIGITS]) -> __m128 {
+        let mut totals = _mm256_setzero_si256();
         for (place, sums) in sums.into_iter().enumerate() {
-            for (total, sum) in totals.iter_mut().zip(join_avx512(sums)) {
-                *total += (i64::from(sum) - self.added[place]) << (8 * place);
-            }
+            let sums = _mm256_sub_epi64(_mm256_cvtepi32_epi64(join_avx512(sums)), _mm256_set1_epi64x(self.added[place]));
+            totals = _mm256_add_epi64(totals, _mm256_sll_epi64(sums, _mm_cvtsi32_si128(8 * place as i32)));
         }
-        totals.map(|total| self.rounded(total))
+        // The conversion rounds, to nearest, ties to even, as in `rounded`.
+        _mm_mul_ps(_mm256_cvtepi64_ps(totals), _mm_set1_ps(self.unit))
     }
 }

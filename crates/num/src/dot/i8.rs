@@ -77,8 +77,11 @@ impl<'a> Octets<'a> {
         let (quads, rest) = out.as_chunks_mut::<4>();
         let (quad_rows, rest_rows) = weights.split_at(quads.len() * 4 * lanes);
         let x = [&self.x[..self.live]];
+        let added = _mm_set1_epi32(self.added);
         for (rows, out) in quad_rows.chunks_exact(4 * lanes).zip(quads) {
-            *out = join_avx512(sums_avx512(by_rows::<4>(rows, lanes, self.live), x, ahead)[0]).map(|sum| sum.wrapping_sub(self.added));
+            let [sums] = sums_avx512(by_rows::<4>(rows, lanes, self.live), x, ahead);
+            // SAFETY: the array has four sums.
+            unsafe { _mm_storeu_si128(out.as_mut_ptr().cast(), _mm_sub_epi32(join_avx512(sums), added)) };
         }
         let zero = _mm512_setzero_si512();
         let sums = match rest.len() {
@@ -96,7 +99,10 @@ impl<'a> Octets<'a> {
             }
             _ => return,
         };
-        rest.iter_mut().zip(join_avx512(sums)).for_each(|(out, sum)| *out = sum.wrapping_sub(self.added));
+        let mut last = [0; 4];
+        // SAFETY: the array has four sums.
+        unsafe { _mm_storeu_si128(last.as_mut_ptr().cast(), _mm_sub_epi32(join_avx512(sums), added)) };
+        rest.iter_mut().zip(last).for_each(|(out, sum)| *out = sum);
     }
 }
 
@@ -141,6 +147,7 @@ fn measure_avx512(x: &[i8]) -> (i32, usize) {
 
 /// Sixteen partial sums of `(w + 128) * x` of each of some rows with each of some activations, all of one length.
 #[cfg(target_arch = "x86_64")]
+#[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
 pub(super) fn sums_avx512<const ROWS: usize, const XS: usize>(
     rows: [&[i8]; ROWS],
@@ -173,14 +180,12 @@ pub(super) fn sums_avx512<const ROWS: usize, const XS: usize>(
 
 /// The sum of each of four vectors.
 #[cfg(target_arch = "x86_64")]
+#[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-pub(super) fn join_avx512([a, b, c, d]: [__m512i; 4]) -> [i32; 4] {
+pub(super) fn join_avx512([a, b, c, d]: [__m512i; 4]) -> __m128i {
     let ab = _mm512_add_epi32(_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));
     let cd = _mm512_add_epi32(_mm512_unpacklo_epi32(c, d), _mm512_unpackhi_epi32(c, d));
     let all = _mm512_add_epi32(_mm512_unpacklo_epi64(ab, cd), _mm512_unpackhi_epi64(ab, cd));
     let half = _mm256_add_epi32(_mm512_castsi512_si256(all), _mm512_extracti64x4_epi64::<1>(all));
-    let mut sums = [0; 4];
-    // SAFETY: the array has four sums.
-    unsafe { _mm_storeu_si128(sums.as_mut_ptr().cast(), _mm_add_epi32(_mm256_castsi256_si128(half), _mm256_extracti128_si256::<1>(half))) };
-    sums
+    _mm_add_epi32(_mm256_castsi256_si128(half), _mm256_extracti128_si256::<1>(half))
 }
