@@ -44,6 +44,8 @@ pub struct Halves {
     x: Vec<f32>,
     /// Activations in the kernel's order, whole steps, zero behind the last lane.
     wide: Vec<f64>,
+    /// The first 64 steps that have activations other than zero, a bit each.
+    active: u64,
     bounds: Bounds,
 }
 
@@ -55,7 +57,7 @@ impl Default for Halves {
 
 impl Halves {
     pub(super) fn on(kernel: Kernel) -> Self {
-        Self { kernel, x: Vec::new(), wide: Vec::new(), bounds: Bounds::default() }
+        Self { kernel, x: Vec::new(), wide: Vec::new(), active: 0, bounds: Bounds::default() }
     }
 
     /// Replaces the activations, each the binary32 value of an fp16 number, keeping the memory of the old ones.
@@ -88,6 +90,9 @@ impl Halves {
         let place = eights.len() / 8 * STEP + 8 * PLACES[eights.len() % 8];
         self.wide.iter_mut().skip(place).zip(rest).for_each(|(wide, &value)| *wide = f64::from(value));
         self.bounds = Bounds::new(&self.x, partial::roundings(self.x.len()));
+        let active = |x: &[f32]| x.iter().any(|&x| x != 0.0);
+        self.active =
+            self.x.chunks(STEP).take(64).map(active).enumerate().fold(0, |steps, (step, active)| steps | u64::from(active) << step);
     }
 
     /// The sum of each row: `low` and `high` hold the bytes of `out.len()` rows of weights.
@@ -115,10 +120,15 @@ impl Halves {
             #[cfg(target_arch = "x86_64")]
             if alike && first.kernel == Kernel::Avx512 {
                 let threes;
-                (threes, rest) = all.as_chunks::<3>();
+                (threes, rest) = if lanes <= 64 * STEP { all.as_chunks::<3>() } else { (&[][..], all) };
+                // SAFETY: a kernel exists only on a host with its instructions.
+                let (weighty, most) = if threes.is_empty() { (0, 0) } else { unsafe { look_avx512(low, high, ahead) } };
                 for (three, all) in threes.iter().enumerate() {
+                    // Finite weights add nothing to activations that are zero.
+                    let active = all.iter().fold(0, |steps, halves| steps | halves.active);
+                    let steps = if magnitude(most).is_finite() { weighty & active } else { weighty };
                     // SAFETY: a kernel exists only on a host with its instructions.
-                    let (sums, most) = unsafe { three_avx512(*all, low, high, ahead) };
+                    let sums = unsafe { three_avx512(*all, low, high, steps) };
                     for (number, (halves, sum)) in all.iter().zip(sums).enumerate() {
                         out[(3 * three + number) * rows + row] = halves.settle(sum, most, low, high);
                     }
@@ -358,27 +368,40 @@ fn columns_avx512<'a, const XS: usize>(
     greatest_avx512(most)
 }
 
-/// The sums of a row with three finite activations of one length, and the greatest high byte of the weights. Each sum is joined from 32, as
-/// [`partial::roundings`] allows.
+/// The steps of a row that have weights other than zero, a bit each, and the greatest high byte of the weights.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512bw")]
-fn three_avx512(all: [&Halves; 3], low: &[u8], high: &[u8], ahead: &mut impl Ahead) -> ([f64; 3], u8) {
+fn look_avx512(low: &[u8], high: &[u8], ahead: &mut impl Ahead) -> (u64, u8) {
     ahead.rows();
-    let mut sums = [[_mm512_setzero_pd(); 4]; 3];
-    let mut most = _mm512_setzero_si512();
-    let sign = _mm512_set1_epi8(0x7f);
-    for start in (0..low.len()).step_by(STEP) {
+    let (mut steps, mut most) = (0, _mm512_setzero_si512());
+    for (step, start) in (0..low.len()).step_by(STEP).enumerate() {
         let live = u64::MAX >> STEP.saturating_sub(low.len() - start);
         ahead.lines(2);
         // SAFETY: the mask loads no byte at or beyond the end of the rows.
         let (low, high) = unsafe {
-            let (low, high) = (low.as_ptr().add(start), high.as_ptr().add(start));
-            (_mm512_maskz_loadu_epi8(live, low.cast()), _mm512_maskz_loadu_epi8(live, high.cast()))
+            (_mm512_maskz_loadu_epi8(live, low.as_ptr().add(start).cast()), _mm512_maskz_loadu_epi8(live, high.as_ptr().add(start).cast()))
         };
-        if _mm512_test_epi8_mask(_mm512_or_si512(low, high), _mm512_set1_epi8(-1)) == 0 {
-            continue;
-        }
-        most = _mm512_max_epu8(most, _mm512_and_si512(high, sign));
+        let either = _mm512_or_si512(low, high);
+        steps |= u64::from(_mm512_test_epi8_mask(either, either) != 0) << step;
+        most = _mm512_max_epu8(most, _mm512_and_si512(high, _mm512_set1_epi8(0x7f)));
+    }
+    (steps, greatest_avx512(most))
+}
+
+/// The sums over some steps of a row, a bit each, with three finite activations of one length. Each sum is joined from 32, as
+/// [`partial::roundings`] allows.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bw")]
+fn three_avx512(all: [&Halves; 3], low: &[u8], high: &[u8], mut steps: u64) -> [f64; 3] {
+    let mut sums = [[_mm512_setzero_pd(); 4]; 3];
+    while steps != 0 {
+        let start = steps.trailing_zeros() as usize * STEP;
+        steps &= steps - 1;
+        let live = u64::MAX >> STEP.saturating_sub(low.len() - start);
+        // SAFETY: the mask loads no byte at or beyond the end of the rows.
+        let (low, high) = unsafe {
+            (_mm512_maskz_loadu_epi8(live, low.as_ptr().add(start).cast()), _mm512_maskz_loadu_epi8(live, high.as_ptr().add(start).cast()))
+        };
         let x = all.map(|halves| halves.wide[start..start + STEP].as_ptr());
         widen!(low, high, |place: usize, weights: __m512d| {
             for (x, sums) in x.iter().zip(&mut sums) {
@@ -388,8 +411,7 @@ fn three_avx512(all: [&Halves; 3], low: &[u8], high: &[u8], ahead: &mut impl Ahe
             }
         });
     }
-    let joined = sums.map(|[a, b, c, d]| _mm512_reduce_add_pd(_mm512_add_pd(_mm512_add_pd(a, b), _mm512_add_pd(c, d))));
-    (joined, greatest_avx512(most))
+    sums.map(|[a, b, c, d]| _mm512_reduce_add_pd(_mm512_add_pd(_mm512_add_pd(a, b), _mm512_add_pd(c, d))))
 }
 
 /// At least the magnitude of any fp16 number whose high byte without sign is `most`; infinite when some such number is not finite.

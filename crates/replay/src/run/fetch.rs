@@ -10,11 +10,11 @@ use crate::places::At;
 use crate::plan::{Activation, Bytes, Op, Span};
 
 /// Bytes fetched ahead of those read, at most.
-const MOST: u64 = 512 << 10;
+const MOST: u64 = 768 << 10;
 /// Rows that are fetched side by side: as many as kernels read.
 const FEW: usize = 4;
 /// Bytes ahead below which rows are fetched at once.
-const NEAR: u64 = 16 << 10;
+const NEAR: u64 = 128 << 10;
 
 /// Asks for a line of memory, into the second-level cache.
 #[inline(always)]
