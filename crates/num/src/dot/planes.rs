@@ -159,11 +159,16 @@ impl Halves {
     }
 
     /// The exact sum of a row rounded once, from a sum in binary64 and the greatest high byte of the weights.
+    #[inline(always)]
     fn settle(&self, sum: f64, most: u8, low: &[u8], high: &[u8]) -> f32 {
-        self.bounds.settle(sum, magnitude(most)).unwrap_or_else(|| {
-            let weights: Vec<f32> = low.iter().zip(high).map(|(&low, &high)| f16_to_f32(u16::from_le_bytes([low, high]))).collect();
-            dot_f16_exact(&weights, &self.x)
-        })
+        self.bounds.settle(sum, magnitude(most)).unwrap_or_else(|| self.exact(low, high))
+    }
+
+    /// The exact sum of a row, where the bounds do not settle it.
+    #[cold]
+    fn exact(&self, low: &[u8], high: &[u8]) -> f32 {
+        let weights: Vec<f32> = low.iter().zip(high).map(|(&low, &high)| f16_to_f32(u16::from_le_bytes([low, high]))).collect();
+        dot_f16_exact(&weights, &self.x)
     }
 
     /// The sum of a row, and the greatest high byte of its weights without their signs.
