@@ -7,7 +7,7 @@
 //! - [`fp64`]: functions for tables made at compile time.
 //! - [`half`]: fp16 and bf16 as bit patterns, widened and narrowed.
 //! - [`int`]: int32 arithmetic and conversions between integers and binary32.
-//! - [`planes`]: vectors of bytes to vectors of numbers and back, at speed.
+//! - [`vectors`]: vectors of bytes to vectors of numbers and back, at speed.
 //! - [`dot`]: one pass of a plane, int8 and fp16.
 
 #[cfg(all(target_arch = "x86", not(target_feature = "sse2")))]
@@ -19,4 +19,4 @@ pub mod fp64;
 pub mod half;
 pub mod int;
 mod kernel;
-pub mod planes;
+pub mod vectors;

@@ -1,6 +1,6 @@
 //! Movements of whole 32-bit lanes, and maxima over all of them.
 
-use lpu_num::{int, planes};
+use lpu_num::{int, vectors};
 
 use crate::plan::{Movement, Way};
 
@@ -26,8 +26,8 @@ pub(super) fn lanes(movement: Movement, src: &[u32], out: &mut [u32]) {
 #[inline(always)]
 pub(super) fn fold(way: Way, integers: bool, src: &[u32], out: &mut [u32]) {
     match (integers, way) {
-        (false, Way::Lanes) => planes::max_within(src, out),
-        (false, Way::Superlanes) => planes::max_across(src, out),
+        (false, Way::Lanes) => vectors::max_within(src, out),
+        (false, Way::Superlanes) => vectors::max_across(src, out),
         (true, Way::Lanes) => {
             for (src, out) in src.as_chunks::<BLOCK>().0.iter().zip(out.as_chunks_mut::<BLOCK>().0) {
                 *out = [src.iter().fold(src[0], |max, &value| greater(max, value)); BLOCK];

@@ -1,7 +1,7 @@
 //! Operations: one vector in, one vector out.
 
 use lpu_isa::{Format, Instruction, PassFormat};
-use lpu_num::{fp32, planes};
+use lpu_num::{fp32, vectors};
 
 use super::{Job, Scratch, moves};
 use crate::places::At;
@@ -45,7 +45,7 @@ impl Job {
     pub(super) fn copy(&self, src: Bytes<At>, out: &mut [u8]) {
         match src {
             Bytes::Plane(at) => out.copy_from_slice(self.read(at)),
-            Bytes::Lane(at, byte) => planes::narrow(self.read_wide(at), byte, out),
+            Bytes::Lane(at, byte) => vectors::narrow(self.read_wide(at), byte, out),
         }
     }
 
@@ -71,7 +71,7 @@ impl Job {
         let [lows, highs] = &mut scratch.bytes;
         self.copy(low, &mut lows[..lanes]);
         self.copy(high, &mut highs[..lanes]);
-        planes::from_f16(&lows[..lanes], &highs[..lanes], &mut scratch.floats[0][..lanes]);
+        vectors::from_f16(&lows[..lanes], &highs[..lanes], &mut scratch.floats[0][..lanes]);
     }
 
     #[inline(always)]
@@ -94,14 +94,14 @@ impl Job {
                 let sources = sources.map(&mut source);
                 let out = self.write_wide(dst);
                 match instruction {
-                    Instruction::Convert { from: Format::F32, to: Format::F16, .. } => planes::to_f16(sources[0], out),
-                    Instruction::Convert { from: Format::F32, to: Format::I8, .. } => planes::to_i8(sources[0], out),
+                    Instruction::Convert { from: Format::F32, to: Format::F16, .. } => vectors::to_f16(sources[0], out),
+                    Instruction::Convert { from: Format::F32, to: Format::I8, .. } => vectors::to_i8(sources[0], out),
                     _ => lpu_lanes::operate(&instruction, sources, out),
                 }
             }
             Op::Copy { dst, src } => self.copy(src, self.write(dst)),
             Op::Split { dst, src } => {
-                planes::split(self.read_wide(src), dst.map(|dst| self.write(dst)));
+                vectors::split(self.read_wide(src), dst.map(|dst| self.write(dst)));
             }
             Op::Gather { dst, map, window } => self.write(dst).copy_from_slice(self.read(self.chosen(map, window))),
             Op::Scatter { src, map, window } => {
@@ -140,7 +140,7 @@ impl Job {
                 }
             })
         });
-        planes::join(parts, out);
+        vectors::join(parts, out);
     }
 
     fn switch(&self, instruction: &Instruction, operands: &[Bytes<At>], taken: usize, scratch: &mut Scratch) {
