@@ -111,6 +111,11 @@ impl Arena {
         }
     }
 
+    /// Whether words at and around an address can be [`Arena::blank`]: those of a file are not.
+    pub(crate) fn may_be_blank(&self, at: At) -> bool {
+        self.bit(at).is_some()
+    }
+
     /// Whether the word at an address is zero because nobody ever wrote it.
     pub(crate) fn blank(&self, at: At) -> bool {
         self.bit(at).is_some_and(|(bits, bit)| bits.load(Ordering::Relaxed) & bit == 0)

@@ -72,8 +72,11 @@ pub(super) struct Fetch<'a> {
     lines: usize,
     /// The row after these, rows left in the run from there on, and lines of each that are read.
     at: At,
+    first: *const i8,
     rows: usize,
     live: usize,
+    /// Whether rows of the run may be blank.
+    blanks: bool,
     /// Bytes of rows up to the end of those at hand, and bytes read, since the run began.
     fetched: u64,
     read: u64,
@@ -96,8 +99,10 @@ impl<'a> Fetch<'a> {
             deep: 0,
             lines: 0,
             at: At(0),
+            first: next,
             rows: 0,
             live: 0,
+            blanks: false,
             fetched: 0,
             read: 0,
         }
@@ -146,18 +151,25 @@ impl<'a> Fetch<'a> {
                 return false;
             }
         }
-        let mut blank = 0;
-        while blank < self.rows && job.arena.blank(self.at.plus(blank * lanes)) {
-            blank += 1;
+        if self.blanks {
+            let all = (0..self.rows).take_while(|&row| job.arena.blank(self.at.plus(row * lanes)));
+            let blank = all.count();
+            self.skip(blank);
         }
-        self.rows -= blank;
         self.deep = self.rows.min(FEW);
-        self.rows -= self.deep;
-        self.column = job.arena.pointer(self.at.plus(blank * lanes)).cast();
-        self.at = self.at.plus((blank + self.deep) * lanes);
+        self.column = self.first;
         (self.next, self.down, self.lines) = (self.column, self.deep, self.deep * self.live);
-        self.fetched += ((blank + self.deep) * lanes) as u64;
+        self.skip(self.deep);
         true
+    }
+
+    /// Goes past some rows of the run at hand.
+    fn skip(&mut self, rows: usize) {
+        let bytes = rows * self.lanes;
+        self.rows -= rows;
+        self.at = self.at.plus(bytes);
+        self.first = self.first.wrapping_add(bytes);
+        self.fetched += bytes as u64;
     }
 
     /// Goes to the first row of the next run, or to the high bytes of this one; says whether there is any.
@@ -180,6 +192,8 @@ impl<'a> Fetch<'a> {
         }
         let run = &job.plan.runs[self.runs.start as usize - 1];
         self.rows = if run.same { 1 } else { usize::from(run.rows) };
+        self.first = job.arena.pointer(self.at).cast();
+        self.blanks = job.arena.may_be_blank(self.at);
         true
     }
 }
