@@ -14,8 +14,9 @@ use crate::plan::{Activation, Columns, Pass, Run};
 const SHARED: usize = 12;
 
 /// What a task has met lately.
-#[derive(Default)]
 struct Met<'a> {
+    /// Room for the sums of passes that are done together.
+    sums: [f32; 64 * SHARED],
     /// int8 activations by their places.
     octets: [Option<(At, Octets<'a>)>; 32],
     /// A pass, the one row of a run of equal rows, its sum.
@@ -40,13 +41,13 @@ impl Job {
     }
 
     pub(super) fn runs(&self, mut runs: &[Run<At>], fetch: &mut Fetch<'_>) {
-        let mut met = Met::default();
+        let mut met = Met { sums: [0.0; 64 * SHARED], octets: Default::default(), same: None };
         while let Some(first) = runs.first() {
             let shared = runs.iter().take(SHARED).take_while(|run| self.shared(first, run)).count();
             let (now, later) = runs.split_at(shared.max(1));
             match now {
                 [run] if shared == 0 => self.rows(run, &mut met, fetch),
-                _ => self.several(now, fetch),
+                _ => self.several(now, &mut met.sums, fetch),
             }
             runs = later;
         }
@@ -59,7 +60,7 @@ impl Job {
         rows(one) == rows(other) && !one.same && halves(one) && halves(other)
     }
 
-    fn several(&self, runs: &[Run<At>], fetch: &mut Fetch<'_>) {
+    fn several(&self, runs: &[Run<At>], sums: &mut [f32], fetch: &mut Fetch<'_>) {
         let rows = usize::from(runs[0].rows);
         let (low, high) = (self.rows_of(runs[0].low, rows), self.rows_of(runs[0].high, rows));
         let halves = |run: &Run<At>| match self.plan.passes[run.pass as usize].activation {
@@ -67,7 +68,6 @@ impl Job {
             _ => unreachable!("only fp16 passes are shared"),
         };
         let all: SmallVec<[&Halves; SHARED]> = runs.iter().map(halves).collect();
-        let mut sums = [0.0; 64 * SHARED];
         let sums = &mut sums[..runs.len() * rows];
         let lanes = self.plan.lanes;
         let blank = |row: usize| self.arena.blank(runs[0].low.plus(row * lanes)) && self.arena.blank(runs[0].high.plus(row * lanes));
