@@ -17,7 +17,7 @@ fn collect(folder: &Path, files: &mut BTreeSet<PathBuf>) {
 
 fn main() {
     let mut hasher = DefaultHasher::new();
-    for folder in ["src", "../checker/src", "../chip/src", "../../isa/src"] {
+    for folder in ["src", "../checker/src", "../chip/src", "../lanes/src", "../num/src", "../../isa/src"] {
         println!("cargo::rerun-if-changed={folder}");
         let mut files = BTreeSet::new();
         collect(Path::new(folder), &mut files);
