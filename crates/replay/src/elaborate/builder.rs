@@ -289,7 +289,7 @@ impl<'a> Builder<'a> {
             }
             match self.known.maximum(number, a, b, self.places.lanes) {
                 Maximum::Fold { src, way } => return self.fold(src, way, number),
-                Maximum::Some(found) => turned = Some(found),
+                Maximum::Part(found) => turned = Some(found),
                 Maximum::Plain => {}
             }
         }

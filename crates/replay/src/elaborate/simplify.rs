@@ -40,7 +40,7 @@ pub(super) enum Maximum {
         way: Way,
     },
     /// One of some of them.
-    Some(Turned),
+    Part(Turned),
     Plain,
 }
 
@@ -130,7 +130,7 @@ impl Known {
         if everything(one.way, lanes) == Some(set) {
             return Maximum::Fold { src: one.src, way: one.way };
         }
-        Maximum::Some(Turned { set, number: Some(number), ..one })
+        Maximum::Part(Turned { set, number: Some(number), ..one })
     }
 
     pub(super) fn note_turned(&mut self, slot: u32, turned: Turned) {
@@ -141,6 +141,62 @@ impl Known {
 #[cfg(test)]
 mod tests {
     use lpu_num::fp32;
+
+    use super::*;
+
+    /// Slot 0 rotated by 1 to 15 lanes: slots 1 to 15.
+    fn rotations() -> Known {
+        let mut known = Known::default();
+        (1..16u8).for_each(|by| known.note_move(0, Movement::Lanes { by: by as i8, wrap: true }, u32::from(by)));
+        known
+    }
+
+    /// The maximum over a list of values, one after another; what the last one is.
+    fn chain(known: &mut Known, values: &[(u32, Number)]) -> Maximum {
+        let mut all = values[0].0;
+        let mut last = Maximum::Plain;
+        for (slot, &(value, number)) in (100..).zip(&values[1..]) {
+            last = known.maximum(number, all, value, 64);
+            if let Maximum::Part(turned) = last {
+                known.note_turned(slot, turned);
+            }
+            all = slot;
+        }
+        last
+    }
+
+    #[test]
+    fn only_all_rotations_are_a_fold() {
+        let all: Vec<(u32, Number)> = (0..16).map(|slot| (slot, Number::F32)).collect();
+        let fold = |maximum| matches!(maximum, Maximum::Fold { src: 0, way: Way::Lanes });
+        assert!(fold(chain(&mut rotations(), &all)));
+        let back: Vec<(u32, Number)> = all.iter().rev().copied().collect();
+        assert!(fold(chain(&mut rotations(), &back)));
+        for left_out in 0..16 {
+            let some: Vec<(u32, Number)> = all.iter().copied().filter(|value| value.0 != left_out).collect();
+            assert!(!fold(chain(&mut rotations(), &some)), "without {left_out}");
+        }
+        let mut mixed = all.clone();
+        mixed[7].1 = Number::I32;
+        assert!(!fold(chain(&mut rotations(), &mixed)));
+        let mut others = rotations();
+        others.note_move(50, Movement::Lanes { by: 9, wrap: true }, 9);
+        assert!(!fold(chain(&mut others, &all)));
+        let mut across = rotations();
+        across.note_move(0, Movement::Superlanes { by: 9, wrap: true }, 9);
+        assert!(!fold(chain(&mut across, &all)));
+    }
+
+    #[test]
+    fn movements_by_whole_turns_move_nothing() {
+        let lanes = |by, wrap| reduced(Movement::Lanes { by, wrap }, 64);
+        assert_eq!([lanes(0, true), lanes(0, false), lanes(16, true)], [None; 3]);
+        assert_eq!(lanes(-3, true), Some(Movement::Lanes { by: 13, wrap: true }));
+        assert_eq!(lanes(-3, false), Some(Movement::Lanes { by: -3, wrap: false }));
+        let superlanes = |by, wrap| reduced(Movement::Superlanes { by, wrap }, 64);
+        assert_eq!([superlanes(4, true), superlanes(-8, true)], [None; 2]);
+        assert_eq!(superlanes(4, false), Some(Movement::Superlanes { by: 4, wrap: false }));
+    }
 
     /// The law that folding rests on, over all pairs and triples of values with edges.
     #[test]

@@ -139,4 +139,34 @@ mod tests {
             }
         }
     }
+
+    /// A maximum over all rotations is what the switch unit's rotations and the ALU's maxima give, one after another.
+    #[test]
+    fn folds_are_maxima_of_rotations() {
+        let lanes = 64;
+        let values: Vec<u32> = (1..=lanes as u32).map(|lane| lane.wrapping_mul(0x9e37_79b9)).collect();
+        let mut nan = values.clone();
+        nan[5] = 0x7f80_0001;
+        for src in [values, nan, vec![0x8000_0000; lanes], vec![0xffff_ffff; lanes]] {
+            for (integers, number) in [(false, lpu_isa::Number::F32), (true, lpu_isa::Number::I32)] {
+                for (way, count) in [(Way::Lanes, 16), (Way::Superlanes, 4)] {
+                    let none = lpu_isa::Source::Immediate(0);
+                    let max = Instruction::Max { number, dst: None, a: none, b: none };
+                    let mut expected = src.clone();
+                    for by in 1..count {
+                        let movement = match way {
+                            Way::Lanes => Movement::Lanes { by, wrap: true },
+                            Way::Superlanes => Movement::Superlanes { by: i16::from(by), wrap: true },
+                        };
+                        let (mut turned, before) = (vec![0; lanes], expected.clone());
+                        super::lanes(movement, &src, &mut turned);
+                        lpu_lanes::operate(&max, [&before, &turned, &[]], &mut expected);
+                    }
+                    let mut out = vec![1; lanes];
+                    fold(way, integers, &src, &mut out);
+                    assert_eq!(out, expected, "{way:?}, integers {integers}");
+                }
+            }
+        }
+    }
 }
