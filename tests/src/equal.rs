@@ -2,7 +2,7 @@
 
 use lpu::chip::{Chip, System};
 use lpu::emulator::{Machine, RunError};
-use lpu::isa::{ChipId, Image, Program, RegionKind};
+use lpu::isa::{ChipId, Image, Program, RegionKind, SliceId};
 use lpu::replay::{Origin, Replay, ReplayError};
 
 /// A program on the reference engine and on fast engines of several thread counts. Plans of even counts are kept and restored before they run.
@@ -52,6 +52,19 @@ impl Pair {
         self.machine.write_input(&self.program, name, bytes).expect("the input fits");
         for (replay, _) in &mut self.fast {
             replay.write_input(&self.program, name, bytes).expect("the input fits");
+        }
+    }
+
+    /// Replaces a byte of a word in all engines.
+    ///
+    /// # Panics
+    /// When there is no such word or lane.
+    pub fn change(&mut self, chip: ChipId, slice: SliceId, word: u32, lane: usize, byte: u8) {
+        let mut bytes = self.machine.read_word(chip, slice, word).expect("the word is there").to_vec();
+        bytes[lane] = byte;
+        self.machine.write_word(chip, slice, word, &bytes).expect("the word is there");
+        for (replay, _) in &mut self.fast {
+            replay.write_word(chip, slice, word, &bytes).expect("the word is there");
         }
     }
 

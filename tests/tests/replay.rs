@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use lpu::chip::System;
-use lpu::isa::{TABLE, Unit, assemble, expand};
+use lpu::isa::{Fill, TABLE, Unit, assemble, expand};
 use lpu::model::Checkpoint;
 use lpu::{Options, Precision, chip, compiler};
 use lpu_tests::equal::Pair;
@@ -39,6 +39,33 @@ fn compiled_decode_steps_are_equal() {
             }
         }
     }
+}
+
+/// fp16 weights that were found finite are not read where activations are zero, until somebody changes them.
+#[test]
+fn weights_that_become_infinite_are_equal() {
+    let tsp = chip::preset("tsp-v1").unwrap();
+    let checkpoint = Checkpoint::open(&folder("plain")).unwrap();
+    let compiled = compiler::compile(&checkpoint, &tsp, &Options { precision: Precision::F16, context: CONTEXT }).unwrap();
+    let mut pair = Pair::new(&tsp, &compiled.image, &compiled.programs[0], &[1, 2]);
+    let mut row = vec![0.0; checkpoint.config.hidden];
+    checkpoint.embedding_row(5, &mut row).unwrap();
+    let inputs = compiler::host::inputs(&checkpoint.config, tsp.lanes(), CONTEXT, 0, &row);
+    let run = |pair: &mut Pair| {
+        inputs.iter().for_each(|(region, bytes)| pair.input(region, bytes));
+        assert_eq!(pair.run(), Ok(true));
+    };
+    run(&mut pair);
+    run(&mut pair);
+    let last = tsp.lanes() - 1;
+    assert!(checkpoint.config.hidden <= last, "the last lane has no activation");
+    for extent in compiled.image.extents.iter().filter(|extent| matches!(extent.fill, Fill::Bytes(_))) {
+        let (word, count) = (extent.place.word, extent.place.count);
+        for word in [word, word + count / 2, word + count - 1] {
+            pair.change(extent.place.chip, extent.place.slice, word, last, 0x7c);
+        }
+    }
+    run(&mut pair);
 }
 
 #[test]

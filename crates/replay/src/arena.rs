@@ -19,7 +19,12 @@ struct Words {
     _rest: MmapMut,
     /// A bit for each [`UNIT`] of the other words: whether a word that begins there was ever written. Until then it is zero.
     written: Box<[AtomicU64]>,
+    /// A bit for each [`PAGE`] of all words: whether a word there was written since the image was laid down, or will be.
+    changed: Box<[AtomicU64]>,
 }
+
+/// Bytes whose changes are noted together.
+const PAGE: usize = 4096;
 
 /// SRAM, and behind it the intermediate values of one plan.
 pub(crate) struct Arena {
@@ -53,7 +58,8 @@ impl Arena {
         let file_base = file.as_mut().map_or(std::ptr::null_mut(), |file| file.as_mut_ptr());
         let bases = [(0, file_base), (split, rest.as_mut_ptr()), (end as usize, std::ptr::null_mut())];
         let written = (0..rest.len().div_ceil(64 * UNIT)).map(|_| AtomicU64::new(0)).collect();
-        Self::over(Arc::new(Words { file, _rest: rest, written }), bases, 0)
+        let changed = (0..(end as usize).div_ceil(64 * PAGE)).map(|_| AtomicU64::new(0)).collect();
+        Self::over(Arc::new(Words { file, _rest: rest, written, changed }), bases, 0)
     }
 
     /// The same words with room for `work` bytes of intermediate values, from [`Arena::words_end`] on.
@@ -104,11 +110,36 @@ impl Arena {
 
     /// Notes that the word at an address is written, or will be.
     pub(crate) fn note_written(&self, at: At) {
+        if let Some((bits, bit)) = self.page(at.bytes() / PAGE)
+            && bits.load(Ordering::Relaxed) & bit == 0
+        {
+            bits.fetch_or(bit, Ordering::Relaxed);
+        }
         if let Some((bits, bit)) = self.bit(at)
             && bits.load(Ordering::Relaxed) & bit == 0
         {
             bits.fetch_or(bit, Ordering::Relaxed);
         }
+    }
+
+    /// The bit of [`Words::changed`] of a page.
+    fn page(&self, page: usize) -> Option<(&AtomicU64, u64)> {
+        self.words.changed.get(page / 64).map(|bits| (bits, 1 << (page % 64)))
+    }
+
+    /// Whether so many bytes, whole words from an address on, are as they were laid down, and no program writes there.
+    pub(crate) fn unchanged(&self, at: At, bytes: usize) -> bool {
+        if at.bytes() + bytes > self.bases[2].0 {
+            return false;
+        }
+        // A word is noted by the page in which it begins.
+        let (first, last) = (at.bytes() / PAGE, (at.bytes() + bytes).saturating_sub(1) / PAGE);
+        (first..=last).all(|page| self.page(page).is_some_and(|(bits, bit)| bits.load(Ordering::Relaxed) & bit == 0))
+    }
+
+    /// The image is laid down: what is written from now on is a change.
+    pub(crate) fn laid_down(&self) {
+        self.words.changed.iter().for_each(|bits| bits.store(0, Ordering::Relaxed));
     }
 
     /// Whether words at and around an address can be [`Arena::blank`]: those of a file are not.

@@ -101,6 +101,7 @@ impl Replay {
                 }
             }
         }
+        engine.arena.laid_down();
         Ok(engine)
     }
 
@@ -117,6 +118,7 @@ impl Replay {
                 engine.write_word(extent.place.chip, extent.place.slice, word, bytes)?;
             }
         }
+        engine.arena.laid_down();
         Ok(engine)
     }
 

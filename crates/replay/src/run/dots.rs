@@ -6,9 +6,9 @@ use lpu_num::dot::{Halves, Octets};
 use smallvec::SmallVec;
 
 use super::fetch::Fetch;
-use super::{Job, LINE, Ready, Scratch};
+use super::{Job, LINE, Ready, Scratch, UNKNOWN};
 use crate::places::{At, UNIT};
-use crate::plan::{Activation, Columns, Pass, Run};
+use crate::plan::{Activation, Columns, Pass, Run, Span};
 
 /// Passes that share rows are done together, so many at most.
 const SHARED: usize = 12;
@@ -40,15 +40,19 @@ impl Job {
         unsafe { self.arena.bytes(at, rows * self.plan.lanes) }
     }
 
-    pub(super) fn runs(&self, mut runs: &[Run<At>], fetch: &mut Fetch<'_>) {
+    pub(super) fn runs(&self, span: Span, fetch: &mut Fetch<'_>) {
+        let mut number = span.start as usize;
+        let mut runs = &self.plan.runs[span.range()];
         let mut met = Met { sums: [0.0; 64 * SHARED], octets: Default::default(), same: None };
         while let Some(first) = runs.first() {
             let shared = runs.iter().take(SHARED).take_while(|run| self.shared(first, run)).count();
             let (now, later) = runs.split_at(shared.max(1));
             match now {
                 [run] if shared == 0 => self.rows(run, &mut met, fetch),
+                [run] => self.halves(run, number, &mut met.sums, fetch),
                 _ => self.several(now, &mut met.sums, fetch),
             }
+            number += now.len();
             runs = later;
         }
     }
@@ -58,6 +62,26 @@ impl Job {
         let rows = |run: &Run<At>| (run.low, run.high, run.rows, run.same);
         let halves = |run: &Run<At>| matches!(self.plan.passes[run.pass as usize].activation, Activation::F16(_));
         rows(one) == rows(other) && !one.same && halves(one) && halves(other)
+    }
+
+    /// A run of fp16 rows. Rows that have not changed since they were read are read up to the last activation other than zero, once it is known
+    /// that they are finite.
+    fn halves(&self, run: &Run<At>, number: usize, sums: &mut [f32], fetch: &mut Fetch<'_>) {
+        let rows = usize::from(run.rows);
+        let Activation::F16(prepared) = self.plan.passes[run.pass as usize].activation else { unreachable!("these are fp16 passes") };
+        let halves = &self.ready(prepared).halves;
+        let same = |at: At| !self.arena.blank(at) && self.arena.unchanged(at, rows * self.plan.lanes);
+        if !same(run.low) || !same(run.high) {
+            self.note_live(run.pass, halves.live(None));
+            return self.several(std::slice::from_ref(run), sums, fetch);
+        }
+        let greatest = &self.greatest[number];
+        let known = Some(greatest.load(Ordering::Relaxed)).filter(|&most| most != UNKNOWN);
+        self.note_live(run.pass, halves.live(known));
+        let sums = &mut sums[..rows];
+        let most = halves.rows(self.rows_of(run.low, rows), self.rows_of(run.high, rows), known, sums, fetch);
+        greatest.store(most, Ordering::Relaxed);
+        self.put_all(run, self.plan.passes[run.pass as usize].dst, sums.iter().map(|sum| sum.to_bits()));
     }
 
     fn several(&self, runs: &[Run<At>], sums: &mut [f32], fetch: &mut Fetch<'_>) {
@@ -128,7 +152,7 @@ impl Job {
                 sums[0] as u32
             }
             Activation::F16(prepared) => {
-                self.ready(prepared).halves.rows(low, self.rows_of(run.high, 1), &mut sums, fetch);
+                self.ready(prepared).halves.rows(low, self.rows_of(run.high, 1), None, &mut sums, fetch);
                 sums[0].to_bits()
             }
             Activation::I8F16(prepared) => {

@@ -10,7 +10,7 @@ mod ops;
 mod shares;
 
 use std::cell::{RefCell, UnsafeCell};
-use std::sync::atomic::AtomicU16;
+use std::sync::atomic::{AtomicU8, AtomicU16};
 
 use lpu_num::dot::{Digits, Halves};
 
@@ -29,6 +29,9 @@ const MOST_STREAMS: usize = 32;
 
 /// Bytes of a cache line.
 const LINE: usize = 64;
+
+/// In place of the greatest byte of fp16 weights that nobody knows.
+const UNKNOWN: u8 = 0xff;
 
 /// Operations between fetching what one takes from SRAM and doing it.
 const SOON: usize = 8;
@@ -56,6 +59,8 @@ pub(crate) struct Job {
     shares: Shares,
     /// By pass: lines of each row that were read last time, which are worth fetching ahead.
     live: Vec<AtomicU16>,
+    /// By run: the greatest high byte of fp16 weights without their signs, as long as they do not change.
+    greatest: Vec<AtomicU8>,
     prepared: Vec<UnsafeCell<Ready>>,
 }
 
@@ -82,8 +87,9 @@ impl Job {
         }
         let shares = Shares::new(&plan, members);
         let live = plan.passes.iter().map(|_| AtomicU16::new(plan.lanes.div_ceil(LINE) as u16)).collect();
+        let greatest = plan.runs.iter().map(|_| AtomicU8::new(UNKNOWN)).collect();
         let prepared = (0..plan.prepared).map(|_| UnsafeCell::new(Ready::default())).collect();
-        Self { plan, arena, shares, live, prepared }
+        Self { plan, arena, shares, live, greatest, prepared }
     }
 
     /// Operations in order, in the host's widest vectors: the same code, compiled for each.
@@ -131,7 +137,7 @@ impl Job {
     fn task(&self, task: Task, scratch: &mut Scratch, fetch: &mut Fetch<'_>) {
         match task {
             Task::Ops(span) => self.ops(&self.plan.ops[span.range()], scratch),
-            Task::Runs(span) => self.runs(&self.plan.runs[span.range()], fetch),
+            Task::Runs(span) => self.runs(span, fetch),
             Task::Columns { columns, lane, lanes } => {
                 self.columns(&self.plan.columns[columns.range()], usize::from(lane), usize::from(lanes), scratch);
             }

@@ -1,6 +1,10 @@
 //! fp16 passes over weights in two byte planes, as they lie in memory: low bytes in one row of bytes, high bytes in another. Sums are settled as
 //! in [`super::f16`], so every host returns the bits of [`dot_f16_exact`].
 
+mod columns;
+#[cfg(target_arch = "x86_64")]
+mod known;
+
 #[cfg(target_arch = "x86_64")]
 use std::arch::x86_64::*;
 
@@ -9,12 +13,14 @@ use super::f16::Bounds;
 use super::{dot_f16_exact, partial};
 use crate::half::f16_to_f32;
 use crate::kernel::Kernel;
+#[cfg(target_arch = "x86_64")]
+use known::Known;
 
 /// Lanes that a step takes.
 const STEP: usize = 64;
 /// Bytes between a load and the line that is fetched into the nearest cache with it: two rows of a large chip.
 #[cfg(target_arch = "x86_64")]
-const CLOSE: usize = 640;
+const CLOSE: usize = 1280;
 /// In a step, eights of lanes in the order in which 512-bit kernels widen them.
 const WIDENED: [usize; 8] = [0, 2, 4, 6, 1, 3, 5, 7];
 
@@ -40,6 +46,9 @@ macro_rules! widen {
     }};
 }
 
+#[cfg(target_arch = "x86_64")]
+use widen;
+
 /// The activations of fp16 passes over byte planes.
 #[derive(Clone, Debug)]
 pub struct Halves {
@@ -47,6 +56,9 @@ pub struct Halves {
     x: Vec<f32>,
     /// Activations in the kernel's order, whole steps, zero behind the last lane.
     wide: Vec<f64>,
+    /// What sums of weights take of which the greatest is known.
+    #[cfg(target_arch = "x86_64")]
+    known: Known,
     /// The first 64 steps that have activations other than zero, a bit each.
     active: u64,
     bounds: Bounds,
@@ -60,7 +72,15 @@ impl Default for Halves {
 
 impl Halves {
     pub(super) fn on(kernel: Kernel) -> Self {
-        Self { kernel, x: Vec::new(), wide: Vec::new(), active: 0, bounds: Bounds::default() }
+        Self {
+            kernel,
+            x: Vec::new(),
+            wide: Vec::new(),
+            #[cfg(target_arch = "x86_64")]
+            known: Known::default(),
+            active: 0,
+            bounds: Bounds::default(),
+        }
     }
 
     /// Replaces the activations, each the binary32 value of an fp16 number, keeping the memory of the old ones.
@@ -96,22 +116,52 @@ impl Halves {
         let active = |x: &[f32]| x.iter().any(|&x| x != 0.0);
         self.active =
             self.x.chunks(STEP).take(64).map(active).enumerate().fold(0, |steps, (step, active)| steps | u64::from(active) << step);
+        if self.bounds.finite() {
+            self.known.load(&self.wide);
+        }
     }
 
-    /// The sum of each row: `low` and `high` hold the bytes of `out.len()` rows of weights.
-    pub fn rows(&self, low: &[u8], high: &[u8], out: &mut [f32], ahead: &mut impl Ahead) {
-        Self::rows_of(&[self], low, high, |_| false, out, ahead);
+    /// The sum of each row: `low` and `high` hold the bytes of `out.len()` rows of weights. Gives back the greatest high byte of all weights
+    /// without their signs; whoever knows it, or a greater one below 0x7c, gives it as `most`.
+    pub fn rows(&self, low: &[u8], high: &[u8], most: Option<u8>, out: &mut [f32], ahead: &mut impl Ahead) -> u8 {
+        #[cfg(target_arch = "x86_64")]
+        if let Some(most) = most.filter(|&most| self.serves(most)) {
+            let lanes = self.x.len();
+            let otherwise = |row: usize| self.row(&low[row * lanes..][..lanes], &high[row * lanes..][..lanes], &mut ()).0;
+            // SAFETY: a kernel exists only on a host with its instructions.
+            unsafe { self.known.rows([low, high], lanes, most, out, ahead, otherwise) };
+            return most;
+        }
+        let _ = most;
+        Self::rows_of(&[self], low, high, |_| false, out, ahead)
+    }
+
+    /// How many lanes of rows [`Halves::rows`] reads when it is told of such a greatest byte.
+    pub fn live(&self, most: Option<u8>) -> usize {
+        #[cfg(target_arch = "x86_64")]
+        if most.is_some_and(|most| self.serves(most)) {
+            return self.known.lanes().min(self.x.len());
+        }
+        let _ = most;
+        self.x.len()
+    }
+
+    /// Whether there is a kernel for rows of finite weights of which the greatest is known.
+    #[cfg(target_arch = "x86_64")]
+    fn serves(&self, most: u8) -> bool {
+        self.kernel == Kernel::Avx512 && self.bounds.finite() && magnitude(most).is_finite()
     }
 
     /// [`Halves::rows`] for several activations of one length at once, whose rows are widened once for three: `out` holds the sums of the first,
     /// then of the next. Rows that `blank` knows to be all zero need not be read.
-    pub fn rows_of(all: &[&Self], low: &[u8], high: &[u8], blank: impl Fn(usize) -> bool, out: &mut [f32], ahead: &mut impl Ahead) {
+    pub fn rows_of(all: &[&Self], low: &[u8], high: &[u8], blank: impl Fn(usize) -> bool, out: &mut [f32], ahead: &mut impl Ahead) -> u8 {
         let rows = out.len() / all.len().max(1);
-        let Some(first) = all.first() else { return };
+        let Some(first) = all.first() else { return 0 };
         let lanes = first.x.len();
         assert!(all.iter().all(|halves| halves.x.len() == lanes), "activations of one length");
         assert!(low.len() == lanes * rows && high.len() == low.len(), "a row of bytes for every output");
         let alike = Self::alike(all);
+        let mut greatest = 0;
         for row in 0..rows {
             // Zero weights add nothing to finite activations.
             if alike && blank(row) {
@@ -126,6 +176,7 @@ impl Halves {
                 (threes, rest) = if lanes <= 64 * STEP { all.as_chunks::<3>() } else { (&[][..], all) };
                 // SAFETY: a kernel exists only on a host with its instructions.
                 let (weighty, most) = if threes.is_empty() { (0, 0) } else { unsafe { look_avx512(low, high, ahead) } };
+                greatest = greatest.max(most);
                 for (three, all) in threes.iter().enumerate() {
                     // Finite weights add nothing to activations that are zero.
                     let active = all.iter().fold(0, |steps, halves| steps | halves.active);
@@ -138,12 +189,16 @@ impl Halves {
                 }
             }
             for (number, halves) in all.iter().enumerate().skip(all.len() - rest.len()) {
-                out[number * rows + row] = halves.row(low, high, ahead);
+                let (sum, most) = halves.row(low, high, ahead);
+                greatest = greatest.max(most);
+                out[number * rows + row] = sum;
             }
         }
+        greatest
     }
 
-    fn row(&self, low: &[u8], high: &[u8], ahead: &mut impl Ahead) -> f32 {
+    /// The sum of a row, and the greatest high byte of its weights without their signs.
+    fn row(&self, low: &[u8], high: &[u8], ahead: &mut impl Ahead) -> (f32, u8) {
         let (sum, most) = match self.kernel {
             #[cfg(target_arch = "x86_64")]
             // SAFETY: a kernel exists only on a host with its instructions.
@@ -153,7 +208,7 @@ impl Halves {
             Kernel::Avx2 if is_x86_feature_detected!("f16c") => unsafe { self.row_avx2(low, high) },
             _ => self.row_portable(low, high),
         };
-        self.settle(sum, most, low, high)
+        (self.settle(sum, most, low, high), most)
     }
 
     /// Whether these can share what a kernel widens, and pass over zero weights: one kernel, finite activations.
@@ -264,118 +319,6 @@ impl Halves {
         }
         (sum, most)
     }
-
-    /// Sums of 64 lanes or fewer when rows are inputs: row i times activation i, summed over rows, lane by lane. `row` gives the low and high bytes
-    /// of these lanes of a row; activations behind the last row meet zero weights. Rows that `blank` knows to be all zero need not be read. Several
-    /// activations share what is widened: `out` holds the lanes of the first, then of the next.
-    pub fn columns<'a>(
-        all: &[&Self],
-        rows: usize,
-        row: impl Fn(usize) -> (&'a [u8], &'a [u8]),
-        blank: impl Fn(usize) -> bool,
-        out: &mut [f32],
-    ) {
-        let lanes = out.len() / all.len().max(1);
-        assert!(lanes <= STEP && all.iter().all(|halves| rows <= halves.x.len()), "at most 64 lanes, and an activation for every row");
-        let mut rest = all;
-        let mut out = out.chunks_mut(lanes.max(1));
-        #[cfg(target_arch = "x86_64")]
-        if Self::alike(all) && all.first().is_some_and(|halves| halves.kernel == Kernel::Avx512) {
-            let threes;
-            (threes, rest) = all.as_chunks::<3>();
-            for three in threes {
-                let mut sums = [[0.0; STEP]; 3];
-                // SAFETY: a kernel exists only on a host with its instructions.
-                let most = unsafe { columns_avx512(*three, rows, &row, &blank, lanes, &mut sums) };
-                for ((halves, sums), out) in three.iter().zip(&sums).zip(&mut out) {
-                    halves.settle_columns(rows, &row, sums, most, out);
-                }
-            }
-        }
-        for (halves, out) in rest.iter().zip(out) {
-            let mut sums = [[0.0; STEP]];
-            let most = match halves.kernel {
-                #[cfg(target_arch = "x86_64")]
-                // SAFETY: a kernel exists only on a host with its instructions.
-                Kernel::Avx512 => unsafe { columns_avx512([halves], rows, &row, &blank, lanes, &mut sums) },
-                _ => halves.columns_portable(rows, &row, &mut sums[0]),
-            };
-            halves.settle_columns(rows, &row, &sums[0], most, out);
-        }
-    }
-
-    fn settle_columns<'a>(&self, rows: usize, row: &impl Fn(usize) -> (&'a [u8], &'a [u8]), sums: &[f64; STEP], most: u8, out: &mut [f32]) {
-        let bounds = self.bounds.with_roundings(rows + 1);
-        for (lane, (out, &sum)) in out.iter_mut().zip(sums).enumerate() {
-            // An activation that is not finite meets zero weights too, which a sum over the rows does not see.
-            let settled = if self.bounds.finite() { bounds.settle(sum, magnitude(most)) } else { None };
-            *out = settled.unwrap_or_else(|| {
-                let weight = |input: usize| {
-                    let (low, high) = row(input);
-                    f16_to_f32(u16::from_le_bytes([low[lane], high[lane]]))
-                };
-                let weights: Vec<f32> = (0..self.x.len()).map(|input| if input < rows { weight(input) } else { 0.0 }).collect();
-                dot_f16_exact(&weights, &self.x)
-            });
-        }
-    }
-
-    fn columns_portable<'a>(&self, rows: usize, row: &impl Fn(usize) -> (&'a [u8], &'a [u8]), sums: &mut [f64; STEP]) -> u8 {
-        let mut most = 0;
-        for (input, &x) in self.x.iter().enumerate().take(rows) {
-            let (low, high) = row(input);
-            for ((sum, &low), &high) in sums.iter_mut().zip(low).zip(high) {
-                *sum += f64::from(f16_to_f32(u16::from_le_bytes([low, high]))) * f64::from(x);
-                most = most.max(high & 0x7f);
-            }
-        }
-        most
-    }
-}
-
-/// Sums by columns for some activations, and the greatest high byte of the weights that count.
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f,avx512bw")]
-fn columns_avx512<'a, const XS: usize>(
-    all: [&Halves; XS],
-    rows: usize,
-    row: &impl Fn(usize) -> (&'a [u8], &'a [u8]),
-    blank: &impl Fn(usize) -> bool,
-    lanes: usize,
-    sums: &mut [[f64; STEP]; XS],
-) -> u8 {
-    let mut totals = [[_mm512_setzero_pd(); 8]; XS];
-    let mut most = _mm512_setzero_si512();
-    let sign = _mm512_set1_epi8(0x7f);
-    let live = u64::MAX >> (STEP - lanes).min(63);
-    let finite = all.iter().all(|halves| halves.bounds.finite());
-    for input in 0..rows {
-        if finite && blank(input) {
-            continue;
-        }
-        let (low, high) = row(input);
-        assert!(low.len() >= lanes && high.len() >= lanes, "a byte for every lane");
-        // SAFETY: the mask loads no byte at or beyond `lanes`.
-        let (low, high) =
-            unsafe { (_mm512_maskz_loadu_epi8(live, low.as_ptr().cast()), _mm512_maskz_loadu_epi8(live, high.as_ptr().cast())) };
-        if finite && _mm512_test_epi8_mask(_mm512_or_si512(low, high), _mm512_set1_epi8(-1)) == 0 {
-            continue;
-        }
-        most = _mm512_max_epu8(most, _mm512_and_si512(high, sign));
-        let x = all.map(|halves| _mm512_set1_pd(f64::from(halves.x[input])));
-        widen!(low, high, |place: usize, weights: __m512d| {
-            for (x, totals) in x.iter().zip(&mut totals) {
-                totals[place] = _mm512_fmadd_pd(weights, *x, totals[place]);
-            }
-        });
-    }
-    for (totals, sums) in totals.into_iter().zip(sums) {
-        for (eight, total) in WIDENED.into_iter().zip(totals) {
-            // SAFETY: eight elements for each of eight eights lie in the array.
-            unsafe { _mm512_storeu_pd(sums.as_mut_ptr().add(8 * eight), total) };
-        }
-    }
-    greatest_avx512(most)
 }
 
 /// The steps of a row that have weights other than zero, a bit each, and the greatest high byte of the weights.
@@ -446,6 +389,8 @@ fn greatest_avx512(bytes: __m512i) -> u8 {
 mod tests {
     use proptest::prelude::*;
 
+    #[cfg(target_arch = "x86_64")]
+    use super::columns::columns_avx512;
     use super::*;
 
     proptest! {

@@ -1,0 +1,145 @@
+//! Passes by columns: rows are inputs, and each sum is a lane's.
+
+#[cfg(target_arch = "x86_64")]
+use std::arch::x86_64::*;
+
+use super::{Halves, STEP, magnitude};
+#[cfg(target_arch = "x86_64")]
+use super::{WIDENED, greatest_avx512, widen};
+use crate::dot::dot_f16_exact;
+use crate::half::f16_to_f32;
+use crate::kernel::Kernel;
+
+/// Rows whose bytes are asked for at once.
+#[cfg(target_arch = "x86_64")]
+const SOON: usize = 16;
+
+impl Halves {
+    /// Sums of 64 lanes or fewer when rows are inputs: row i times activation i, summed over rows, lane by lane. `row` gives the low and high bytes
+    /// of these lanes of a row; activations behind the last row meet zero weights. Rows that `blank` knows to be all zero need not be read. Several
+    /// activations share what is widened: `out` holds the lanes of the first, then of the next.
+    pub fn columns<'a>(
+        all: &[&Self],
+        rows: usize,
+        row: impl Fn(usize) -> (&'a [u8], &'a [u8]),
+        blank: impl Fn(usize) -> bool,
+        out: &mut [f32],
+    ) {
+        let lanes = out.len() / all.len().max(1);
+        assert!(lanes <= STEP && all.iter().all(|halves| rows <= halves.x.len()), "at most 64 lanes, and an activation for every row");
+        let mut rest = all;
+        let mut out = out.chunks_mut(lanes.max(1));
+        #[cfg(target_arch = "x86_64")]
+        if Self::alike(all) && all.first().is_some_and(|halves| halves.kernel == Kernel::Avx512) {
+            let threes;
+            (threes, rest) = all.as_chunks::<3>();
+            for three in threes {
+                let mut sums = [[0.0; STEP]; 3];
+                // SAFETY: a kernel exists only on a host with its instructions.
+                let most = unsafe { columns_avx512(*three, rows, &row, &blank, lanes, &mut sums) };
+                for ((halves, sums), out) in three.iter().zip(&sums).zip(&mut out) {
+                    halves.settle_columns(rows, &row, sums, most, out);
+                }
+            }
+        }
+        for (halves, out) in rest.iter().zip(out) {
+            let mut sums = [[0.0; STEP]];
+            let most = match halves.kernel {
+                #[cfg(target_arch = "x86_64")]
+                // SAFETY: a kernel exists only on a host with its instructions.
+                Kernel::Avx512 => unsafe { columns_avx512([halves], rows, &row, &blank, lanes, &mut sums) },
+                _ => halves.columns_portable(rows, &row, &mut sums[0]),
+            };
+            halves.settle_columns(rows, &row, &sums[0], most, out);
+        }
+    }
+
+    fn settle_columns<'a>(&self, rows: usize, row: &impl Fn(usize) -> (&'a [u8], &'a [u8]), sums: &[f64; STEP], most: u8, out: &mut [f32]) {
+        let bounds = self.bounds.with_roundings(rows + 1);
+        for (lane, (out, &sum)) in out.iter_mut().zip(sums).enumerate() {
+            // An activation that is not finite meets zero weights too, which a sum over the rows does not see.
+            let settled = if self.bounds.finite() { bounds.settle(sum, magnitude(most)) } else { None };
+            *out = settled.unwrap_or_else(|| {
+                let weight = |input: usize| {
+                    let (low, high) = row(input);
+                    f16_to_f32(u16::from_le_bytes([low[lane], high[lane]]))
+                };
+                let weights: Vec<f32> = (0..self.x.len()).map(|input| if input < rows { weight(input) } else { 0.0 }).collect();
+                dot_f16_exact(&weights, &self.x)
+            });
+        }
+    }
+
+    pub(super) fn columns_portable<'a>(&self, rows: usize, row: &impl Fn(usize) -> (&'a [u8], &'a [u8]), sums: &mut [f64; STEP]) -> u8 {
+        let mut most = 0;
+        for (input, &x) in self.x.iter().enumerate().take(rows) {
+            let (low, high) = row(input);
+            for ((sum, &low), &high) in sums.iter_mut().zip(low).zip(high) {
+                *sum += f64::from(f16_to_f32(u16::from_le_bytes([low, high]))) * f64::from(x);
+                most = most.max(high & 0x7f);
+            }
+        }
+        most
+    }
+}
+
+/// Sums by columns for some activations, and the greatest high byte of the weights that count.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bw")]
+pub(super) fn columns_avx512<'a, const XS: usize>(
+    all: [&Halves; XS],
+    rows: usize,
+    row: &impl Fn(usize) -> (&'a [u8], &'a [u8]),
+    blank: &impl Fn(usize) -> bool,
+    lanes: usize,
+    sums: &mut [[f64; STEP]; XS],
+) -> u8 {
+    let mut totals = [[_mm512_setzero_pd(); 8]; XS];
+    let mut most = _mm512_setzero_si512();
+    let sign = _mm512_set1_epi8(0x7f);
+    let live = u64::MAX >> (STEP - lanes).min(63);
+    let finite = all.iter().all(|halves| halves.bounds.finite());
+    let mut inputs = (0..rows).filter(|&input| !(finite && blank(input)));
+    // Rows lie anywhere in memory: the next few are on their way while some are added.
+    let mut few = || {
+        let mut few = [(0, &[][..], &[][..]); SOON];
+        let mut count = 0;
+        for (place, input) in few.iter_mut().zip(inputs.by_ref()) {
+            let (low, high) = row(input);
+            assert!(low.len() >= lanes && high.len() >= lanes, "a byte for every lane");
+            for row in [low, high] {
+                _mm_prefetch::<_MM_HINT_T0>(row.as_ptr().cast());
+            }
+            *place = (input, low, high);
+            count += 1;
+        }
+        (few, count)
+    };
+    let (mut now, mut count) = few();
+    while count > 0 {
+        let (next, coming) = few();
+        for &(input, low, high) in &now[..count] {
+            // SAFETY: the mask loads no byte at or beyond `lanes`.
+            let (low, high) =
+                unsafe { (_mm512_maskz_loadu_epi8(live, low.as_ptr().cast()), _mm512_maskz_loadu_epi8(live, high.as_ptr().cast())) };
+            if finite && _mm512_test_epi8_mask(_mm512_or_si512(low, high), _mm512_set1_epi8(-1)) == 0 {
+                continue;
+            }
+            most = _mm512_max_epu8(most, _mm512_and_si512(high, sign));
+            let x = all.map(|halves| _mm512_set1_pd(f64::from(halves.x[input])));
+            widen!(low, high, |place: usize, weights: __m512d| {
+                for (x, totals) in x.iter().zip(&mut totals) {
+                    totals[place] = _mm512_fmadd_pd(weights, *x, totals[place]);
+                }
+            });
+        }
+        (now, count) = (next, coming);
+    }
+    for (totals, sums) in totals.into_iter().zip(sums) {
+        for (eight, total) in WIDENED.into_iter().zip(totals) {
+            // SAFETY: eight elements for each of eight eights lie in the array.
+            unsafe { _mm512_storeu_pd(sums.as_mut_ptr().add(8 * eight), total) };
+        }
+    }
+    greatest_avx512(most)
+}

@@ -1,0 +1,174 @@
+//! Rows of fp16 weights of which the greatest is known, with finite activations.
+//!
+//! Products of fp16 numbers are exact in binary32, of which a vector holds twice as many as of binary64. Each partial sum is a pair: `high`
+//! begins at `1.5 * 2^k`, so far above its products that it stays between `2^k` and `2^(k+1)` and is always a multiple of `2^(k-23)`, the
+//! unit. What an addition to it rounds away is at most half a unit, is exact in binary32 (products have 22 bits), and is added to `low`. So
+//! bit patterns of `high` count units, as integers; only additions to `low` round, each by a 2^24th part of some halves of a unit.
+
+use std::arch::x86_64::*;
+
+use super::{CLOSE, STEP, magnitude};
+use crate::dot::ahead::Ahead;
+
+/// Rows whose sums are joined at once.
+const TOGETHER: usize = 4;
+/// Partial sums of a row: two vectors.
+const PARTS: usize = 32;
+/// Sixteens of lanes that a step takes.
+const SIXTEENS: usize = STEP / 16;
+
+/// The activations of such rows.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Known {
+    /// Activations in the order in which steps widen weights, up to the last step that has one other than zero.
+    x: Vec<f32>,
+    /// At least the greatest sum of `|x|` that one partial sum takes.
+    l1: f64,
+}
+
+/// How sums over a run of rows begin, and what is known of their ends.
+struct Range {
+    start: f32,
+    unit: f64,
+    /// At least the error of a sum.
+    error: f64,
+}
+
+impl Known {
+    /// Takes over finite activations: `wide` holds whole steps, in the order in which kernels widen.
+    #[target_feature(enable = "avx512f")]
+    pub(super) fn load(&mut self, wide: &[f64]) {
+        let steps = wide.as_chunks::<STEP>().0;
+        let live = steps.iter().rposition(|step| step.iter().any(|&x| x != 0.0)).map_or(0, |last| last + 1);
+        self.x.clear();
+        self.x.extend(steps[..live].iter().flatten().map(|&x| x as f32));
+        let mut sums = [0.0f64; PARTS];
+        for part in wide[..live * STEP].as_chunks::<PARTS>().0 {
+            sums.iter_mut().zip(part).for_each(|(sum, x)| *sum += x.abs());
+        }
+        self.l1 = sums.into_iter().fold(0.0, f64::max);
+    }
+
+    /// Lanes that have to be read.
+    pub(super) fn lanes(&self) -> usize {
+        self.x.len()
+    }
+
+    fn range(&self, most: u8) -> Range {
+        // Room for the rounding of the bound itself and for half a unit from every addition, of which there are far below 2^12.
+        let reach = self.l1 * f64::from(magnitude(most)) * (1.0 + 1.0 / 1024.0);
+        let exponent = (reach.to_bits() >> 52) as i32 - 1023;
+        let k = (exponent + 2).max(-60);
+        let power = |k: i32| f64::from_bits(((1023 + k) as u64) << 52);
+        // One partial sum's i-th addition to `low` errs by at most 2^-24 of i halves of a unit. Five additions join all of them, each of
+        // values that make up `PARTS * n` halves at most. Then binary64 rounds numbers below 2^(k+5) three times.
+        let n = (self.x.len() / PARTS) as f64;
+        let parts = PARTS as f64;
+        let additions = parts * n * (n + 1.0) / 2.0 + 5.0 * parts * n;
+        let unit = power(k - 23);
+        Range { start: (1.5 * power(k)) as f32, unit, error: unit * power(-25) * (additions * (1.0 + 1.0 / 1024.0) + 16.0) }
+    }
+
+    /// The exact sum rounded once for each row, of weights whose greatest high byte without sign is at most `most`, all finite; `otherwise` gives the sums
+    /// that cannot be settled here.
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+    pub(super) fn rows(
+        &self,
+        [low, high]: [&[u8]; 2],
+        lanes: usize,
+        most: u8,
+        out: &mut [f32],
+        ahead: &mut impl Ahead,
+        otherwise: impl Fn(usize) -> f32,
+    ) {
+        if self.x.is_empty() {
+            // Finite weights add nothing to activations that are zero.
+            out.fill(0.0);
+            return;
+        }
+        assert!(
+            low.len() == out.len() * lanes && high.len() == low.len() && self.x.len() < lanes + STEP,
+            "a row of bytes for every output"
+        );
+        let range = self.range(most);
+        let starts = _mm_set1_epi32((range.start.to_bits() as i32).wrapping_mul(PARTS as i32));
+        let (unit, error) = (_mm256_set1_pd(range.unit), _mm256_set1_pd(range.error));
+        for (group, out) in out.chunks_mut(TOGETHER).enumerate() {
+            let mut units = [_mm512_setzero_si512(); TOGETHER];
+            let mut rests = [_mm512_setzero_ps(); TOGETHER];
+            for (row, (units, rests)) in units.iter_mut().zip(&mut rests).enumerate().take(out.len()) {
+                let first = (group * TOGETHER + row) * lanes;
+                (*units, *rests) = self.row(&low[first..][..lanes], &high[first..][..lanes], range.start, ahead);
+            }
+            let units = _mm_sub_epi32(join_units(units), starts);
+            let sums = _mm256_fmadd_pd(_mm256_cvtepi32_pd(units), unit, _mm256_cvtps_pd(join(rests)));
+            let (below, above) = (_mm256_cvtpd_ps(_mm256_sub_pd(sums, error)), _mm256_cvtpd_ps(_mm256_add_pd(sums, error)));
+            let settled = _mm_cmp_ps_mask::<_CMP_EQ_OQ>(below, above);
+            let mut values = [0.0; TOGETHER];
+            // SAFETY: the array has four elements.
+            unsafe { _mm_storeu_ps(values.as_mut_ptr(), below) };
+            for (row, (out, value)) in out.iter_mut().zip(values).enumerate() {
+                *out = if settled >> row & 1 == 1 { value } else { otherwise(group * TOGETHER + row) };
+            }
+        }
+    }
+
+    /// A row's partial sums, two and two together: bit patterns of `high`, and `low`.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw")]
+    fn row(&self, low: &[u8], high: &[u8], start: f32, ahead: &mut impl Ahead) -> (__m512i, __m512) {
+        ahead.rows();
+        let mut highs = [_mm512_set1_ps(start); 2];
+        let mut lows = [_mm512_setzero_ps(); 2];
+        for (step, x) in self.x.as_chunks::<STEP>().0.iter().enumerate() {
+            let first = step * STEP;
+            let live = u64::MAX >> STEP.saturating_sub(low.len() - first);
+            ahead.lines(2);
+            // SAFETY: the mask loads no byte at or beyond the end of the rows; a prefetch of any address is harmless.
+            let (low, high) = unsafe {
+                let (low, high) = (low.as_ptr().add(first), high.as_ptr().add(first));
+                _mm_prefetch::<_MM_HINT_T0>(low.wrapping_add(CLOSE).cast());
+                _mm_prefetch::<_MM_HINT_T0>(high.wrapping_add(CLOSE).cast());
+                (_mm512_maskz_loadu_epi8(live, low.cast()), _mm512_maskz_loadu_epi8(live, high.cast()))
+            };
+            let pairs = [_mm512_unpacklo_epi8(low, high), _mm512_unpackhi_epi8(low, high)];
+            for sixteen in 0..SIXTEENS {
+                let pairs = pairs[sixteen / 2];
+                let halves = if sixteen % 2 == 0 { _mm512_castsi512_si256(pairs) } else { _mm512_extracti64x4_epi64::<1>(pairs) };
+                let weights = _mm512_cvtph_ps(halves);
+                // SAFETY: a step has 64 elements, sixteen for each of four numbers.
+                let x = unsafe { _mm512_loadu_ps(x.as_ptr().add(16 * sixteen)) };
+                let sum = _mm512_fmadd_ps(weights, x, highs[sixteen % 2]);
+                let rest = _mm512_fmadd_ps(weights, x, _mm512_sub_ps(highs[sixteen % 2], sum));
+                lows[sixteen % 2] = _mm512_add_ps(lows[sixteen % 2], rest);
+                highs[sixteen % 2] = sum;
+            }
+        }
+        let [one, other] = highs.map(|high| _mm512_castps_si512(high));
+        (_mm512_add_epi32(one, other), _mm512_add_ps(lows[0], lows[1]))
+    }
+}
+
+/// The sum over the lanes of each of four vectors of integers.
+#[inline]
+#[target_feature(enable = "avx512f,avx512vl")]
+fn join_units([a, b, c, d]: [__m512i; TOGETHER]) -> __m128i {
+    let two = |a, b| _mm512_add_epi32(_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));
+    let (ab, cd) = (two(a, b), two(c, d));
+    let four = _mm512_add_epi32(_mm512_unpacklo_epi64(ab, cd), _mm512_unpackhi_epi64(ab, cd));
+    let half = _mm256_add_epi32(_mm512_castsi512_si256(four), _mm512_extracti64x4_epi64::<1>(four));
+    _mm_add_epi32(_mm256_castsi256_si128(half), _mm256_extracti128_si256::<1>(half))
+}
+
+/// The same of binary32 numbers.
+#[inline]
+#[target_feature(enable = "avx512f,avx512dq,avx512vl")]
+fn join([a, b, c, d]: [__m512; TOGETHER]) -> __m128 {
+    let two = |a, b| _mm512_add_ps(_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));
+    let pairs = |v| _mm512_castps_pd(v);
+    let (ab, cd) = (pairs(two(a, b)), pairs(two(c, d)));
+    let numbers = |v| _mm512_castpd_ps(v);
+    let four = _mm512_add_ps(numbers(_mm512_unpacklo_pd(ab, cd)), numbers(_mm512_unpackhi_pd(ab, cd)));
+    let half = _mm256_add_ps(_mm512_castps512_ps256(four), _mm512_extractf32x8_ps::<1>(four));
+    _mm_add_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps::<1>(half))
+}
