@@ -52,6 +52,7 @@ impl Job {
                 [run] => self.halves(run, number, &mut met.sums, fetch),
                 _ => self.several(now, &mut met.sums, fetch),
             }
+            fetch.done(now);
             number += now.len();
             runs = later;
         }

@@ -5,16 +5,21 @@ use std::sync::atomic::Ordering;
 
 use lpu_num::dot::Ahead;
 
+use super::shares::bytes;
 use super::{Job, LINE};
 use crate::places::At;
-use crate::plan::{Activation, Bytes, Op, Span};
+use crate::plan::{Activation, Bytes, Op, Run, Span};
 
-/// Bytes fetched ahead of those read, at most.
-const MOST: u64 = 768 << 10;
-/// Rows that are fetched side by side: as many as kernels read.
-const FEW: usize = 4;
-/// Bytes ahead below which rows are fetched at once.
-const NEAR: u64 = 128 << 10;
+/// Bytes fetched ahead of those read while rows are read: more of them leave the cache before they are read.
+const AHEAD: u64 = 64 << 10;
+/// Bytes fetched ahead of those read while a member waits.
+const IDLE: u64 = 768 << 10;
+/// Bytes ahead below which some lines of the next rows are fetched at once.
+const NEAR: u64 = 32 << 10;
+/// So many lines, about as many as the processor can wait for.
+const BURST: usize = 20;
+/// Lines left of the rows at hand below which it is time to go on.
+const FEW: usize = 10;
 
 /// Asks for a line of memory, into the second-level cache.
 #[inline(always)]
@@ -64,12 +69,12 @@ pub(super) struct Fetch<'a> {
     runs: Span,
     /// High bytes of fp16 rows, fetched after the low ones.
     second: Option<At>,
-    /// A few rows at hand: the next line, its column's first, rows of the column left, rows in all, lines left.
+    /// Rows at hand: the next line, lines left in its row, lines left in all.
     next: *const i8,
-    column: *const i8,
-    down: usize,
-    deep: usize,
+    across: usize,
     lines: usize,
+    /// The first row of the run that was last gone to.
+    last: At,
     /// The row after these, rows left in the run from there on, and lines of each that are read.
     at: At,
     first: *const i8,
@@ -77,9 +82,10 @@ pub(super) struct Fetch<'a> {
     live: usize,
     /// Whether rows of the run may be blank.
     blanks: bool,
-    /// Bytes of rows up to the end of those at hand, and bytes read, since the run began.
+    /// Bytes of the member's rows, whole ones, up to the end of those at hand; up to those that are read now; in runs that are done.
     fetched: u64,
     read: u64,
+    done: u64,
 }
 
 impl<'a> Fetch<'a> {
@@ -94,10 +100,9 @@ impl<'a> Fetch<'a> {
             runs,
             second: None,
             next,
-            column: next,
-            down: 0,
-            deep: 0,
+            across: 0,
             lines: 0,
+            last: At(u32::MAX),
             at: At(0),
             first: next,
             rows: 0,
@@ -105,45 +110,53 @@ impl<'a> Fetch<'a> {
             blanks: false,
             fetched: 0,
             read: 0,
+            done: 0,
         }
     }
 
     /// The member begins a phase.
     pub(super) fn begin(&mut self, phase: usize) {
         let index = self.job.shares.index(phase, self.member);
-        self.read = self.job.shares.before[index];
+        self.done = self.job.shares.before[index];
+        self.read = self.done;
         if self.phase < phase || self.fetched < self.read {
             (self.phase, self.runs, self.second) = (phase, self.job.shares.runs[index], None);
             (self.lines, self.rows, self.fetched) = (0, 0, self.read);
         }
     }
 
+    /// Some runs are done, be it that not all of their lanes were read.
+    pub(super) fn done(&mut self, runs: &[Run<At>]) {
+        self.done += runs.iter().map(|run| bytes(&self.job.plan, run)).sum::<u64>();
+        self.read = self.done;
+    }
+
     /// Fetches some lines, unless enough is on its way.
     pub(super) fn idle(&mut self) {
-        if self.fetched < self.read + MOST && (self.lines > 0 || self.few()) {
+        if self.fetched < self.read + IDLE && (self.lines > 0 || self.more()) {
             self.some(4);
         }
     }
 
-    /// Fetches up to `count` lines of the rows at hand, column by column, as kernels read them.
+    /// Fetches up to `count` lines of the rows at hand, row by row.
     #[inline(always)]
     fn some(&mut self, count: usize) {
         let count = count.min(self.lines);
         self.lines -= count;
         for _ in 0..count {
             prefetch(self.next);
-            self.down -= 1;
-            self.next = self.next.wrapping_add(self.lanes);
-            if self.down == 0 {
-                self.column = self.column.wrapping_add(LINE);
-                (self.next, self.down) = (self.column, self.deep);
+            self.next = self.next.wrapping_add(LINE);
+            self.across -= 1;
+            if self.across == 0 {
+                self.across = self.live;
+                self.next = self.next.wrapping_add(self.lanes).wrapping_sub(self.live * LINE);
             }
         }
     }
 
-    /// Goes on to the next few rows; says whether there are any.
+    /// Goes on to more rows; says whether there are any.
     #[inline(never)]
-    fn few(&mut self) -> bool {
+    fn more(&mut self) -> bool {
         let (job, lanes) = (self.job, self.lanes);
         while self.rows == 0 {
             if !self.run() {
@@ -151,15 +164,15 @@ impl<'a> Fetch<'a> {
                 return false;
             }
         }
+        let mut rows = self.rows;
         if self.blanks {
-            let all = (0..self.rows).take_while(|&row| job.arena.blank(self.at.plus(row * lanes)));
-            let blank = all.count();
-            self.skip(blank);
+            let blank = |row: usize| job.arena.blank(self.at.plus(row * lanes));
+            let first = (0..rows).take_while(|&row| blank(row)).count();
+            rows = (first..rows).take_while(|&row| !blank(row)).count();
+            self.skip(first);
         }
-        self.deep = self.rows.min(FEW);
-        self.column = self.first;
-        (self.next, self.down, self.lines) = (self.column, self.deep, self.deep * self.live);
-        self.skip(self.deep);
+        (self.next, self.across, self.lines) = (self.first, self.live, rows * self.live);
+        self.skip(rows);
         true
     }
 
@@ -185,6 +198,12 @@ impl<'a> Fetch<'a> {
             }
             let run = &job.plan.runs[self.runs.start as usize];
             self.runs.start += 1;
+            if std::mem::replace(&mut self.last, run.low) == run.low && !run.same {
+                // Passes that share rows fetch them once.
+                self.fetched += bytes(&job.plan, run);
+                self.rows = 0;
+                return true;
+            }
             let halves = matches!(job.plan.passes[run.pass as usize].activation, Activation::F16(_));
             self.second = halves.then_some(run.high);
             self.live = usize::from(job.live[run.pass as usize].load(Ordering::Relaxed));
@@ -201,13 +220,13 @@ impl<'a> Fetch<'a> {
 impl Ahead for Fetch<'_> {
     #[inline(always)]
     fn rows(&mut self) {
-        while self.lines < FEW && self.fetched < self.read + MOST {
+        while self.lines < FEW && self.fetched < self.read + AHEAD {
             self.some(self.lines);
-            if !self.few() {
+            if !self.more() {
                 return;
             }
             if self.fetched < self.read + NEAR {
-                self.some(self.lines);
+                self.some(BURST);
             }
         }
     }
