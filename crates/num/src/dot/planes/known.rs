@@ -90,6 +90,12 @@ impl Known {
             low.len() == out.len() * lanes && high.len() == low.len() && self.x.len() < lanes + STEP,
             "a row of bytes for every output"
         );
+        // What lies behind a run is read much later, if ever: rows fetch within it.
+        for line in (0..low.len().min(CLOSE)).step_by(64) {
+            for plane in [low, high] {
+                _mm_prefetch::<_MM_HINT_T0>(plane.as_ptr().wrapping_add(line).cast());
+            }
+        }
         let range = self.range(most);
         let starts = _mm_set1_epi32((range.start.to_bits() as i32).wrapping_mul(PARTS as i32));
         let (unit, error) = (_mm256_set1_pd(range.unit), _mm256_set1_pd(range.error));
@@ -98,7 +104,8 @@ impl Known {
             let mut rests = [_mm512_setzero_ps(); TOGETHER];
             for (row, (units, rests)) in units.iter_mut().zip(&mut rests).enumerate().take(out.len()) {
                 let first = (group * TOGETHER + row) * lanes;
-                (*units, *rests) = self.row(&low[first..][..lanes], &high[first..][..lanes], range.start, ahead);
+                let close = if first + CLOSE < low.len() { CLOSE } else { 0 };
+                (*units, *rests) = self.row(&low[first..][..lanes], &high[first..][..lanes], range.start, close, ahead);
             }
             let units = _mm_sub_epi32(join_units(units), starts);
             let sums = _mm256_fmadd_pd(_mm256_cvtepi32_pd(units), unit, _mm256_cvtps_pd(join(rests)));
@@ -116,7 +123,7 @@ impl Known {
     /// A row's partial sums, two and two together: bit patterns of `high`, and `low`.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw")]
-    fn row(&self, low: &[u8], high: &[u8], start: f32, ahead: &mut impl Ahead) -> (__m512i, __m512) {
+    fn row(&self, low: &[u8], high: &[u8], start: f32, close: usize, ahead: &mut impl Ahead) -> (__m512i, __m512) {
         ahead.rows();
         let mut highs = [_mm512_set1_ps(start); 2];
         let mut lows = [_mm512_setzero_ps(); 2];
@@ -127,8 +134,8 @@ impl Known {
             // SAFETY: the mask loads no byte at or beyond the end of the rows; a prefetch of any address is harmless.
             let (low, high) = unsafe {
                 let (low, high) = (low.as_ptr().add(first), high.as_ptr().add(first));
-                _mm_prefetch::<_MM_HINT_T0>(low.wrapping_add(CLOSE).cast());
-                _mm_prefetch::<_MM_HINT_T0>(high.wrapping_add(CLOSE).cast());
+                _mm_prefetch::<_MM_HINT_T0>(low.wrapping_add(close).cast());
+                _mm_prefetch::<_MM_HINT_T0>(high.wrapping_add(close).cast());
                 (_mm512_maskz_loadu_epi8(live, low.cast()), _mm512_maskz_loadu_epi8(live, high.cast()))
             };
             let pairs = [_mm512_unpacklo_epi8(low, high), _mm512_unpackhi_epi8(low, high)];

@@ -18,9 +18,9 @@ use known::Known;
 
 /// Lanes that a step takes.
 const STEP: usize = 64;
-/// Bytes between a load and the line that is fetched into the nearest cache with it: four rows of a large chip.
+/// Bytes between a load and the line that is fetched into the nearest cache with it: two rows of a large chip.
 #[cfg(target_arch = "x86_64")]
-const CLOSE: usize = 1280;
+const CLOSE: usize = 640;
 /// In a step, eights of lanes in the order in which 512-bit kernels widen them.
 #[cfg(target_arch = "x86_64")]
 const WIDENED: [usize; 8] = [0, 2, 4, 6, 1, 3, 5, 7];
