@@ -110,15 +110,10 @@ impl Arena {
 
     /// Notes that the word at an address is written, or will be.
     pub(crate) fn note_written(&self, at: At) {
-        if let Some((bits, bit)) = self.page(at.bytes() / PAGE)
-            && bits.load(Ordering::Relaxed) & bit == 0
-        {
-            bits.fetch_or(bit, Ordering::Relaxed);
-        }
-        if let Some((bits, bit)) = self.bit(at)
-            && bits.load(Ordering::Relaxed) & bit == 0
-        {
-            bits.fetch_or(bit, Ordering::Relaxed);
+        for (bits, bit) in [self.page(at.bytes() / PAGE), self.bit(at)].into_iter().flatten() {
+            if bits.load(Ordering::Relaxed) & bit == 0 {
+                bits.fetch_or(bit, Ordering::Relaxed);
+            }
         }
     }
 

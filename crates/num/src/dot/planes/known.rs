@@ -9,11 +9,14 @@ use std::arch::x86_64::*;
 
 use super::{CLOSE, STEP, magnitude};
 use crate::dot::ahead::Ahead;
+use crate::dot::i8::join_avx512;
 
 /// Rows whose sums are joined at once.
 const TOGETHER: usize = 4;
 /// Partial sums of a row: two vectors.
 const PARTS: usize = 32;
+/// Lanes up to which the bounds of [`Known::range`] hold, and more than any chip has.
+pub(super) const MOST_LANES: usize = 1 << 16;
 /// Sixteens of lanes that a step takes.
 const SIXTEENS: usize = STEP / 16;
 
@@ -55,7 +58,7 @@ impl Known {
     }
 
     fn range(&self, most: u8) -> Range {
-        // Room for the rounding of the bound itself and for half a unit from every addition, of which there are far below 2^12.
+        // Room for the rounding of the bound itself and for half a unit from every addition, of which a partial sum takes at most 2^11.
         let reach = self.l1 * f64::from(magnitude(most)) * (1.0 + 1.0 / 1024.0);
         let exponent = (reach.to_bits() >> 52) as i32 - 1023;
         let k = (exponent + 2).max(-60);
@@ -71,7 +74,7 @@ impl Known {
 
     /// The exact sum rounded once for each row, of weights whose greatest high byte without sign is at most `most`, all finite; `otherwise` gives the sums
     /// that cannot be settled here.
-    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
     pub(super) fn rows(
         &self,
         [low, high]: [&[u8]; 2],
@@ -107,7 +110,7 @@ impl Known {
                 let close = if first + CLOSE < low.len() { CLOSE } else { 0 };
                 (*units, *rests) = self.row(&low[first..][..lanes], &high[first..][..lanes], range.start, close, ahead);
             }
-            let units = _mm_sub_epi32(join_units(units), starts);
+            let units = _mm_sub_epi32(join_avx512(units), starts);
             let sums = _mm256_fmadd_pd(_mm256_cvtepi32_pd(units), unit, _mm256_cvtps_pd(join(rests)));
             let (below, above) = (_mm256_cvtpd_ps(_mm256_sub_pd(sums, error)), _mm256_cvtpd_ps(_mm256_add_pd(sums, error)));
             let settled = _mm_cmp_ps_mask::<_CMP_EQ_OQ>(below, above);
@@ -156,18 +159,7 @@ impl Known {
     }
 }
 
-/// The sum over the lanes of each of four vectors of integers.
-#[inline]
-#[target_feature(enable = "avx512f,avx512vl")]
-fn join_units([a, b, c, d]: [__m512i; TOGETHER]) -> __m128i {
-    let two = |a, b| _mm512_add_epi32(_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));
-    let (ab, cd) = (two(a, b), two(c, d));
-    let four = _mm512_add_epi32(_mm512_unpacklo_epi64(ab, cd), _mm512_unpackhi_epi64(ab, cd));
-    let half = _mm256_add_epi32(_mm512_castsi512_si256(four), _mm512_extracti64x4_epi64::<1>(four));
-    _mm_add_epi32(_mm256_castsi256_si128(half), _mm256_extracti128_si256::<1>(half))
-}
-
-/// The same of binary32 numbers.
+/// [`join_avx512`] of binary32 numbers.
 #[inline]
 #[target_feature(enable = "avx512f,avx512dq,avx512vl")]
 fn join([a, b, c, d]: [__m512; TOGETHER]) -> __m128 {

@@ -150,7 +150,7 @@ impl Halves {
     /// Whether there is a kernel for rows of finite weights of which the greatest is known.
     #[cfg(target_arch = "x86_64")]
     fn serves(&self, most: u8) -> bool {
-        self.kernel == Kernel::Avx512 && self.bounds.finite() && magnitude(most).is_finite()
+        self.kernel == Kernel::Avx512 && self.x.len() <= known::MOST_LANES && self.bounds.finite() && magnitude(most).is_finite()
     }
 
     /// [`Halves::rows`] for several activations of one length at once, whose rows are widened once for three: `out` holds the sums of the first,
