@@ -14,7 +14,7 @@ pub struct PassF16 {
 }
 
 /// What proves a binary64 sum exact, or its rounding safe.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct Bounds {
     /// At least the sum of `|x|`; infinite or NaN if some lane is.
     l1: f64,
@@ -107,8 +107,6 @@ impl Bounds {
     /// Bounds of sums over these activations in which at most `roundings` additions lie between a product and the sum.
     #[inline(always)]
     pub(super) fn new(x: &[f32], roundings: usize) -> Self {
-        // The factor covers the rounding of the sum itself, for up to 2^12 lanes with a wide margin and beyond by its growth.
-        let slack = 1.0 + x.len().max(4096) as f64 * (1.0 / 4_503_599_627_370_496.0);
         let (eights, rest) = x.as_chunks::<8>();
         let mut sums = [0.0f64; 8];
         for eight in eights {
@@ -116,11 +114,19 @@ impl Bounds {
                 *sum += f64::from(v.abs());
             }
         }
-        let l1 = sums.into_iter().chain(rest.iter().map(|&v| f64::from(v.abs()))).sum::<f64>() * slack;
-        // Every product is a multiple of 2^(unit - 24), so sums below 2^53 such units are exact.
+        let sum = sums.into_iter().chain(rest.iter().map(|&v| f64::from(v.abs()))).sum();
         let lowest = x.iter().fold(i32::MAX, |lowest, &v| lowest.min(lowest_bit(v)));
-        let unit = if lowest == i32::MAX { 0 } else { lowest };
-        Self { l1, exact_below: power_of_two(29 + unit), error_share: 0.0 }.with_roundings(roundings)
+        Self::of(sum, (lowest != i32::MAX).then_some(lowest), x.len(), roundings)
+    }
+
+    /// The same of so many activations from the sum of their magnitudes, in any order, and the exponent of the lowest bit that one has.
+    #[inline(always)]
+    pub(super) fn of(sum: f64, lowest: Option<i32>, lanes: usize, roundings: usize) -> Self {
+        // The factor covers the rounding of the sum itself, for up to 2^12 lanes with a wide margin and beyond by its growth.
+        let slack = 1.0 + lanes.max(4096) as f64 * (1.0 / 4_503_599_627_370_496.0);
+        // Every product is a multiple of 2^(lowest - 24), so sums below 2^53 such units are exact.
+        let exact_below = power_of_two(29 + lowest.unwrap_or(0));
+        Self { l1: sum * slack, exact_below, error_share: 0.0 }.with_roundings(roundings)
     }
 
     /// The same for sums with another number of roundings.

@@ -15,8 +15,8 @@ const OPS: usize = 8;
 const BYTES: (usize, usize) = (96 << 10, 8 << 10);
 /// Tasks that a phase of passes is cut into when its rows are between these bounds.
 const CUTS: usize = 16;
-/// Passes by columns through the same rows that are done together: as many as the kernels widen weights for at once.
-const TOGETHER: usize = 3;
+/// Passes by columns through the same rows that are done together, at most.
+const TOGETHER: usize = 12;
 /// Lanes of a task of a pass by columns.
 const LANES: usize = 64;
 
@@ -146,13 +146,17 @@ pub(super) fn lay_out(mut builder: Builder<'_>, work: At) -> Plan<At> {
             runs.push(Run { low, high, pass: run.pass, output, step: run.step, rows, same: run.same });
         }
     }
-    // Runs by passes, so that two threads seldom write neighbouring outputs; passes through the same rows stay together.
+    // Runs by passes, so that two threads seldom write neighbouring outputs; passes through the same rows stay together, but not those through
+    // rows that are all one: its sum is remembered.
     let mut leaders: HashMap<At, u32> = HashMap::new();
-    for run in &runs {
+    for run in runs.iter().filter(|run| !run.same) {
         let leader = leaders.entry(run.low).or_insert(run.pass);
         *leader = run.pass.min(*leader);
     }
-    runs.sort_unstable_by_key(|run| (passes_at[run.pass as usize], leaders[&run.low], run.low, run.pass));
+    runs.sort_unstable_by_key(|run| {
+        let leader = if run.same { run.pass } else { leaders[&run.low] };
+        (passes_at[run.pass as usize], leader, run.low, run.pass)
+    });
     let mut laid = Plan {
         lanes: plan.lanes,
         ops: ops.collect(),

@@ -69,9 +69,8 @@ pub(super) struct Fetch<'a> {
     runs: Span,
     /// High bytes of fp16 rows, fetched after the low ones.
     second: Option<At>,
-    /// Rows at hand: the next line, lines left in its row, lines left in all.
+    /// Rows at hand: the next line, and lines left.
     next: *const i8,
-    across: usize,
     lines: usize,
     /// The first row of the run that was last gone to.
     last: At,
@@ -100,7 +99,6 @@ impl<'a> Fetch<'a> {
             runs,
             second: None,
             next,
-            across: 0,
             lines: 0,
             last: At(u32::MAX),
             at: At(0),
@@ -138,7 +136,7 @@ impl<'a> Fetch<'a> {
         }
     }
 
-    /// Fetches up to `count` lines of the rows at hand, row by row.
+    /// Fetches up to `count` lines of the rows at hand.
     #[inline(always)]
     fn some(&mut self, count: usize) {
         let count = count.min(self.lines);
@@ -146,11 +144,6 @@ impl<'a> Fetch<'a> {
         for _ in 0..count {
             prefetch(self.next);
             self.next = self.next.wrapping_add(LINE);
-            self.across -= 1;
-            if self.across == 0 {
-                self.across = self.live;
-                self.next = self.next.wrapping_add(self.lanes).wrapping_sub(self.live * LINE);
-            }
         }
     }
 
@@ -171,7 +164,14 @@ impl<'a> Fetch<'a> {
             rows = (first..rows).take_while(|&row| !blank(row)).count();
             self.skip(first);
         }
-        (self.next, self.across, self.lines) = (self.first, self.live, rows * self.live);
+        let all = lanes.div_ceil(LINE);
+        // Most lines of a row are read: all are fetched, as the processor does anyway.
+        if self.live + 1 >= all {
+            (self.next, self.lines) = (self.first, rows * lanes / LINE);
+        } else {
+            rows = 1;
+            (self.next, self.lines) = (self.first, self.live);
+        }
         self.skip(rows);
         true
     }

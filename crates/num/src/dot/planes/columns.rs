@@ -10,6 +10,9 @@ use crate::dot::dot_f16_exact;
 use crate::half::f16_to_f32;
 use crate::kernel::Kernel;
 
+/// Groups of three activations that look at rows together.
+#[cfg(target_arch = "x86_64")]
+const THREES: usize = 4;
 /// Rows whose bytes are asked for at once.
 #[cfg(target_arch = "x86_64")]
 const SOON: usize = 16;
@@ -27,30 +30,35 @@ impl Halves {
     ) {
         let lanes = out.len() / all.len().max(1);
         assert!(lanes <= STEP && all.iter().all(|halves| rows <= halves.x.len()), "at most 64 lanes, and an activation for every row");
+        if lanes == 0 {
+            return;
+        }
         let mut rest = all;
-        let mut out = out.chunks_mut(lanes.max(1));
+        let mut out = out.chunks_mut(lanes);
         #[cfg(target_arch = "x86_64")]
         if Self::alike(all) && all.first().is_some_and(|halves| halves.kernel == Kernel::Avx512) {
-            let threes;
-            (threes, rest) = all.as_chunks::<3>();
-            for three in threes {
-                let mut sums = [[0.0; STEP]; 3];
+            let (threes, others) = all.as_chunks::<3>();
+            rest = others;
+            for threes in threes.chunks(THREES) {
+                let mut sums = [[[0.0; STEP]; 3]; THREES];
                 // SAFETY: a kernel exists only on a host with its instructions.
-                let most = unsafe { columns_avx512(*three, rows, &row, &blank, lanes, &mut sums) };
-                for ((halves, sums), out) in three.iter().zip(&sums).zip(&mut out) {
+                let most = unsafe { columns_avx512(threes, rows, &row, &blank, lanes, &mut sums) };
+                for ((halves, sums), out) in threes.as_flattened().iter().zip(sums.as_flattened()).zip(&mut out) {
                     halves.settle_columns(rows, &row, sums, most, out);
                 }
             }
         }
         for (halves, out) in rest.iter().zip(out) {
-            let mut sums = [[0.0; STEP]];
+            let mut sums = [0.0; STEP];
             let most = match halves.kernel {
                 #[cfg(target_arch = "x86_64")]
                 // SAFETY: a kernel exists only on a host with its instructions.
-                Kernel::Avx512 => unsafe { columns_avx512([halves], rows, &row, &blank, lanes, &mut sums) },
-                _ => halves.columns_portable(rows, &row, &mut sums[0]),
+                Kernel::Avx512 => unsafe {
+                    columns_avx512(&[[*halves]], rows, &row, &blank, lanes, std::slice::from_mut(std::array::from_mut(&mut sums)))
+                },
+                _ => halves.columns_portable(rows, &row, &mut sums),
             };
-            halves.settle_columns(rows, &row, &sums[0], most, out);
+            halves.settle_columns(rows, &row, &sums, most, out);
         }
     }
 
@@ -83,22 +91,20 @@ impl Halves {
     }
 }
 
-/// Sums by columns for some activations, and the greatest high byte of the weights that count.
+/// Sums by columns for groups of activations, at most [`THREES`], and the greatest high byte of the weights that count.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512bw")]
 pub(super) fn columns_avx512<'a, const XS: usize>(
-    all: [&Halves; XS],
+    groups: &[[&Halves; XS]],
     rows: usize,
     row: &impl Fn(usize) -> (&'a [u8], &'a [u8]),
     blank: &impl Fn(usize) -> bool,
     lanes: usize,
-    sums: &mut [[f64; STEP]; XS],
+    sums: &mut [[[f64; STEP]; XS]],
 ) -> u8 {
-    let mut totals = [[_mm512_setzero_pd(); 8]; XS];
+    let mut totals = [[[_mm512_setzero_pd(); 8]; XS]; THREES];
     let mut most = _mm512_setzero_si512();
-    let sign = _mm512_set1_epi8(0x7f);
-    let live = u64::MAX >> (STEP - lanes).min(63);
-    let finite = all.iter().all(|halves| halves.bounds.finite());
+    let finite = groups.as_flattened().iter().all(|halves| halves.bounds.finite());
     let mut inputs = (0..rows).filter(|&input| !(finite && blank(input)));
     // Rows lie anywhere in memory: the next few are on their way while some are added.
     let mut few = || {
@@ -118,28 +124,50 @@ pub(super) fn columns_avx512<'a, const XS: usize>(
     let (mut now, mut count) = few();
     while count > 0 {
         let (next, coming) = few();
-        for &(input, low, high) in &now[..count] {
-            // SAFETY: the mask loads no byte at or beyond `lanes`.
-            let (low, high) =
-                unsafe { (_mm512_maskz_loadu_epi8(live, low.as_ptr().cast()), _mm512_maskz_loadu_epi8(live, high.as_ptr().cast())) };
-            if finite && _mm512_test_epi8_mask(_mm512_or_si512(low, high), _mm512_set1_epi8(-1)) == 0 {
-                continue;
-            }
-            most = _mm512_max_epu8(most, _mm512_and_si512(high, sign));
-            let x = all.map(|halves| _mm512_set1_pd(f64::from(halves.x[input])));
-            widen!(low, high, |place: usize, weights: __m512d| {
-                for (x, totals) in x.iter().zip(&mut totals) {
-                    totals[place] = _mm512_fmadd_pd(weights, *x, totals[place]);
-                }
-            });
+        for (group, totals) in groups.iter().zip(&mut totals) {
+            most = _mm512_max_epu8(most, some_avx512(*group, &now[..count], finite, lanes, totals));
         }
         (now, count) = (next, coming);
     }
-    for (totals, sums) in totals.into_iter().zip(sums) {
+    for (totals, sums) in totals.as_flattened().iter().zip(sums.as_flattened_mut()) {
         for (eight, total) in WIDENED.into_iter().zip(totals) {
             // SAFETY: eight elements for each of eight eights lie in the array.
-            unsafe { _mm512_storeu_pd(sums.as_mut_ptr().add(8 * eight), total) };
+            unsafe { _mm512_storeu_pd(sums.as_mut_ptr().add(8 * eight), *total) };
         }
     }
     greatest_avx512(most)
+}
+
+/// Adds some rows, each the number of its input with its bytes, at least `lanes` of them; gives back the greatest high bytes.
+#[cfg(target_arch = "x86_64")]
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw")]
+fn some_avx512<const XS: usize>(
+    group: [&Halves; XS],
+    some: &[(usize, &[u8], &[u8])],
+    finite: bool,
+    lanes: usize,
+    totals: &mut [[__m512d; 8]; XS],
+) -> __m512i {
+    let live = u64::MAX >> (STEP - lanes).min(63);
+    let mut sums = *totals;
+    let mut most = _mm512_setzero_si512();
+    for &(input, low, high) in some {
+        // SAFETY: the mask loads no byte at or beyond `lanes`.
+        let (low, high) =
+            unsafe { (_mm512_maskz_loadu_epi8(live, low.as_ptr().cast()), _mm512_maskz_loadu_epi8(live, high.as_ptr().cast())) };
+        // Zero weights add nothing to finite activations.
+        if finite && _mm512_test_epi8_mask(_mm512_or_si512(low, high), _mm512_set1_epi8(-1)) == 0 {
+            continue;
+        }
+        most = _mm512_max_epu8(most, _mm512_and_si512(high, _mm512_set1_epi8(0x7f)));
+        let x = group.map(|halves| _mm512_set1_pd(f64::from(halves.x[input])));
+        widen!(low, high, |place: usize, weights: __m512d| {
+            for (x, sums) in x.iter().zip(&mut sums) {
+                sums[place] = _mm512_fmadd_pd(weights, *x, sums[place]);
+            }
+        });
+    }
+    *totals = sums;
+    most
 }

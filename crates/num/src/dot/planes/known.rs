@@ -14,19 +14,17 @@ use crate::dot::i8::join_avx512;
 /// Rows whose sums are joined at once.
 const TOGETHER: usize = 4;
 /// Partial sums of a row: two vectors.
-const PARTS: usize = 32;
+pub(super) const PARTS: usize = 32;
 /// Lanes up to which the bounds of [`Known::range`] hold, and more than any chip has.
 pub(super) const MOST_LANES: usize = 1 << 16;
-/// Sixteens of lanes that a step takes.
-const SIXTEENS: usize = STEP / 16;
 
 /// The activations of such rows.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Known {
     /// Activations in the order in which steps widen weights, up to the last step that has one other than zero.
-    x: Vec<f32>,
+    pub(super) x: Vec<f32>,
     /// At least the greatest sum of `|x|` that one partial sum takes.
-    l1: f64,
+    pub(super) l1: f64,
 }
 
 /// How sums over a run of rows begin, and what is known of their ends.
@@ -38,20 +36,6 @@ struct Range {
 }
 
 impl Known {
-    /// Takes over finite activations: `wide` holds whole steps, in the order in which kernels widen.
-    #[target_feature(enable = "avx512f")]
-    pub(super) fn load(&mut self, wide: &[f64]) {
-        let steps = wide.as_chunks::<STEP>().0;
-        let live = steps.iter().rposition(|step| step.iter().any(|&x| x != 0.0)).map_or(0, |last| last + 1);
-        self.x.clear();
-        self.x.extend(steps[..live].iter().flatten().map(|&x| x as f32));
-        let mut sums = [0.0f64; PARTS];
-        for part in wide[..live * STEP].as_chunks::<PARTS>().0 {
-            sums.iter_mut().zip(part).for_each(|(sum, x)| *sum += x.abs());
-        }
-        self.l1 = sums.into_iter().fold(0.0, f64::max);
-    }
-
     /// Lanes that have to be read.
     pub(super) fn lanes(&self) -> usize {
         self.x.len()
@@ -102,18 +86,27 @@ impl Known {
         let range = self.range(most);
         let starts = _mm_set1_epi32((range.start.to_bits() as i32).wrapping_mul(PARTS as i32));
         let (unit, error) = (_mm256_set1_pd(range.unit), _mm256_set1_pd(range.error));
+        let mut rows = low.chunks_exact(lanes).zip(high.chunks_exact(lanes));
+        let mut left = low.len();
         for (group, out) in out.chunks_mut(TOGETHER).enumerate() {
             let mut units = [_mm512_setzero_si512(); TOGETHER];
             let mut rests = [_mm512_setzero_ps(); TOGETHER];
-            for (row, (units, rests)) in units.iter_mut().zip(&mut rests).enumerate().take(out.len()) {
-                let first = (group * TOGETHER + row) * lanes;
-                let close = if first + CLOSE < low.len() { CLOSE } else { 0 };
-                (*units, *rests) = self.row(&low[first..][..lanes], &high[first..][..lanes], range.start, close, ahead);
+            for ((units, rests), (low, high)) in units.iter_mut().zip(&mut rests).zip(&mut rows) {
+                let close = if left > CLOSE { CLOSE } else { 0 };
+                left -= lanes;
+                (*units, *rests) = self.row(low, high, range.start, close, ahead);
             }
             let units = _mm_sub_epi32(join_avx512(units), starts);
             let sums = _mm256_fmadd_pd(_mm256_cvtepi32_pd(units), unit, _mm256_cvtps_pd(join(rests)));
             let (below, above) = (_mm256_cvtpd_ps(_mm256_sub_pd(sums, error)), _mm256_cvtpd_ps(_mm256_add_pd(sums, error)));
             let settled = _mm_cmp_ps_mask::<_CMP_EQ_OQ>(below, above);
+            if let Some(out) = out.as_mut_array::<TOGETHER>()
+                && settled == 0xf
+            {
+                // SAFETY: the array has four elements.
+                unsafe { _mm_storeu_ps(out.as_mut_ptr(), below) };
+                continue;
+            }
             let mut values = [0.0; TOGETHER];
             // SAFETY: the array has four elements.
             unsafe { _mm_storeu_ps(values.as_mut_ptr(), below) };
@@ -128,34 +121,57 @@ impl Known {
     #[target_feature(enable = "avx512f,avx512bw")]
     fn row(&self, low: &[u8], high: &[u8], start: f32, close: usize, ahead: &mut impl Ahead) -> (__m512i, __m512) {
         ahead.rows();
-        let mut highs = [_mm512_set1_ps(start); 2];
-        let mut lows = [_mm512_setzero_ps(); 2];
-        for (step, x) in self.x.as_chunks::<STEP>().0.iter().enumerate() {
-            let first = step * STEP;
-            let live = u64::MAX >> STEP.saturating_sub(low.len() - first);
+        let mut sums = Pairs { highs: [_mm512_set1_ps(start); 2], lows: [_mm512_setzero_ps(); 2] };
+        let steps = self.x.as_chunks::<STEP>().0;
+        let ((lows, low_tail), (highs, high_tail)) = (low.as_chunks::<STEP>(), high.as_chunks::<STEP>());
+        for ((x, low), high) in steps.iter().zip(lows).zip(highs) {
             ahead.lines(2);
-            // SAFETY: the mask loads no byte at or beyond the end of the rows; a prefetch of any address is harmless.
+            // SAFETY: a step has as many bytes as a vector; a prefetch of any address is harmless.
             let (low, high) = unsafe {
-                let (low, high) = (low.as_ptr().add(first), high.as_ptr().add(first));
-                _mm_prefetch::<_MM_HINT_T0>(low.wrapping_add(close).cast());
-                _mm_prefetch::<_MM_HINT_T0>(high.wrapping_add(close).cast());
-                (_mm512_maskz_loadu_epi8(live, low.cast()), _mm512_maskz_loadu_epi8(live, high.cast()))
+                _mm_prefetch::<_MM_HINT_T0>(low.as_ptr().wrapping_add(close).cast());
+                _mm_prefetch::<_MM_HINT_T0>(high.as_ptr().wrapping_add(close).cast());
+                (_mm512_loadu_epi8(low.as_ptr().cast()), _mm512_loadu_epi8(high.as_ptr().cast()))
             };
-            let pairs = [_mm512_unpacklo_epi8(low, high), _mm512_unpackhi_epi8(low, high)];
-            for sixteen in 0..SIXTEENS {
-                let pairs = pairs[sixteen / 2];
-                let halves = if sixteen % 2 == 0 { _mm512_castsi512_si256(pairs) } else { _mm512_extracti64x4_epi64::<1>(pairs) };
-                let weights = _mm512_cvtph_ps(halves);
-                // SAFETY: a step has 64 elements, sixteen for each of four numbers.
-                let x = unsafe { _mm512_loadu_ps(x.as_ptr().add(16 * sixteen)) };
-                let sum = _mm512_fmadd_ps(weights, x, highs[sixteen % 2]);
-                let rest = _mm512_fmadd_ps(weights, x, _mm512_sub_ps(highs[sixteen % 2], sum));
-                lows[sixteen % 2] = _mm512_add_ps(lows[sixteen % 2], rest);
-                highs[sixteen % 2] = sum;
-            }
+            sums.add(x, low, high);
         }
-        let [one, other] = highs.map(|high| _mm512_castps_si512(high));
-        (_mm512_add_epi32(one, other), _mm512_add_ps(lows[0], lows[1]))
+        if let Some(x) = steps.get(lows.len()) {
+            ahead.lines(2);
+            let live = (1 << low_tail.len()) - 1;
+            // SAFETY: the mask loads no byte at or beyond the end of the rows.
+            let (low, high) = unsafe {
+                (_mm512_maskz_loadu_epi8(live, low_tail.as_ptr().cast()), _mm512_maskz_loadu_epi8(live, high_tail.as_ptr().cast()))
+            };
+            sums.add(x, low, high);
+        }
+        let [one, other] = sums.highs.map(|high| _mm512_castps_si512(high));
+        (_mm512_add_epi32(one, other), _mm512_add_ps(sums.lows[0], sums.lows[1]))
+    }
+}
+
+/// Partial sums of a row.
+struct Pairs {
+    highs: [__m512; 2],
+    lows: [__m512; 2],
+}
+
+impl Pairs {
+    /// Adds the products of a step.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw")]
+    fn add(&mut self, x: &[f32; STEP], low: __m512i, high: __m512i) {
+        let pairs = [_mm512_unpacklo_epi8(low, high), _mm512_unpackhi_epi8(low, high)];
+        for (sixteen, x) in x.as_chunks::<16>().0.iter().enumerate() {
+            let pairs = pairs[sixteen / 2];
+            let halves = if sixteen % 2 == 0 { _mm512_castsi512_si256(pairs) } else { _mm512_extracti64x4_epi64::<1>(pairs) };
+            let weights = _mm512_cvtph_ps(halves);
+            // SAFETY: as many elements as a vector.
+            let x = unsafe { _mm512_loadu_ps(x.as_ptr()) };
+            let (high, low) = (&mut self.highs[sixteen % 2], &mut self.lows[sixteen % 2]);
+            let sum = _mm512_fmadd_ps(weights, x, *high);
+            let rest = _mm512_fmadd_ps(weights, x, _mm512_sub_ps(*high, sum));
+            *low = _mm512_add_ps(*low, rest);
+            *high = sum;
+        }
     }
 }
 

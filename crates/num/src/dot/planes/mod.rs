@@ -4,6 +4,8 @@
 mod columns;
 #[cfg(target_arch = "x86_64")]
 mod known;
+#[cfg(target_arch = "x86_64")]
+mod load;
 
 #[cfg(target_arch = "x86_64")]
 use std::arch::x86_64::*;
@@ -24,10 +26,6 @@ const CLOSE: usize = 640;
 /// In a step, eights of lanes in the order in which 512-bit kernels widen them.
 #[cfg(target_arch = "x86_64")]
 const WIDENED: [usize; 8] = [0, 2, 4, 6, 1, 3, 5, 7];
-
-/// The place in [`WIDENED`] of each eight.
-#[cfg(target_arch = "x86_64")]
-const PLACES: [usize; 8] = [0, 4, 1, 5, 2, 6, 3, 7];
 
 /// Calls `$each` with 64 fp16 numbers in binary64, eight at a time with their place in [`WIDENED`]. A macro, so that nothing passes through memory.
 #[cfg(target_arch = "x86_64")]
@@ -93,32 +91,11 @@ impl Halves {
         match self.kernel {
             #[cfg(target_arch = "x86_64")]
             // SAFETY: a kernel exists only on a host with its instructions.
-            Kernel::Avx512 => unsafe { self.widen_avx512() },
+            Kernel::Avx512 => unsafe { self.load_avx512() },
             _ => {
                 self.wide.iter_mut().zip(x).for_each(|(wide, &value)| *wide = f64::from(value));
                 self.bounds = Bounds::new(x, partial::roundings(x.len()));
             }
-        }
-    }
-
-    /// Activations by eights, those of a step in the order of [`WIDENED`].
-    #[cfg(target_arch = "x86_64")]
-    #[target_feature(enable = "avx512f,avx512bw,avx512dq")]
-    fn widen_avx512(&mut self) {
-        let (eights, rest) = self.x.as_chunks::<8>();
-        for (eight, values) in eights.iter().enumerate() {
-            let place = eight / 8 * STEP + 8 * PLACES[eight % 8];
-            let wide: &mut [f64; 8] = (&mut self.wide[place..place + 8]).try_into().expect("eight of them");
-            *wide = values.map(f64::from);
-        }
-        let place = eights.len() / 8 * STEP + 8 * PLACES[eights.len() % 8];
-        self.wide.iter_mut().skip(place).zip(rest).for_each(|(wide, &value)| *wide = f64::from(value));
-        self.bounds = Bounds::new(&self.x, partial::roundings(self.x.len()));
-        let active = |x: &[f32]| x.iter().any(|&x| x != 0.0);
-        self.active =
-            self.x.chunks(STEP).take(64).map(active).enumerate().fold(0, |steps, (step, active)| steps | u64::from(active) << step);
-        if self.bounds.finite() {
-            self.known.load(&self.wide);
         }
     }
 
@@ -411,7 +388,7 @@ mod tests {
                 let (of_row, of_columns) = match kernel {
                     #[cfg(target_arch = "x86_64")]
                     // SAFETY: a kernel exists only on a host with its instructions.
-                    Kernel::Avx512 => unsafe { (row.row_avx512(&low, &high, &mut ()).1, columns_avx512([&one], 1, &turned, &|_| false, column, std::array::from_mut(&mut sums))) },
+                    Kernel::Avx512 => unsafe { (row.row_avx512(&low, &high, &mut ()).1, columns_avx512(&[[&one]], 1, &turned, &|_| false, column, std::slice::from_mut(std::array::from_mut(&mut sums)))) },
                     #[cfg(target_arch = "x86_64")]
                     // SAFETY: a kernel exists only on a host with its instructions.
                     Kernel::Avx2 if is_x86_feature_detected!("f16c") => unsafe {
