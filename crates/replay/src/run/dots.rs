@@ -6,7 +6,7 @@ use lpu_num::dot::{Halves, Octets};
 use smallvec::SmallVec;
 
 use super::fetch::Fetch;
-use super::{Job, LINE, Ready, Scratch, UNKNOWN};
+use super::{ALIKE, Job, LINE, Ready, Scratch, UNKNOWN};
 use crate::places::{At, UNIT};
 use crate::plan::{Activation, Columns, Pass, Run, Span};
 
@@ -16,11 +16,9 @@ const SHARED: usize = 12;
 /// What a task has met lately.
 struct Met<'a> {
     /// Room for the sums of passes that are done together.
-    sums: [f32; 64 * SHARED],
+    sums: &'a mut [f32],
     /// int8 activations by their places.
     octets: [Option<(At, Octets<'a>)>; 32],
-    /// A pass, the one row of a run of equal rows, its sum.
-    same: Option<(u32, &'a [u8], u32)>,
 }
 
 fn signed(bytes: &[u8]) -> &[i8] {
@@ -40,17 +38,19 @@ impl Job {
         unsafe { self.arena.bytes(at, rows * self.plan.lanes) }
     }
 
-    pub(super) fn runs(&self, span: Span, fetch: &mut Fetch<'_>) {
+    pub(super) fn runs(&self, span: Span, scratch: &mut Scratch, fetch: &mut Fetch<'_>) {
         let mut number = span.start as usize;
         let mut runs = &self.plan.runs[span.range()];
-        let mut met = Met { sums: [0.0; 64 * SHARED], octets: Default::default(), same: None };
+        let mut met = Met { sums: &mut scratch.floats[0][..64 * SHARED], octets: Default::default() };
         while let Some(first) = runs.first() {
+            let same = runs.iter().take_while(|run| run.same && run.pass == first.pass).count();
             let shared = runs.iter().take(SHARED).take_while(|run| self.shared(first, run)).count();
-            let (now, later) = runs.split_at(shared.max(1));
+            let (now, later) = runs.split_at(same.max(shared).max(1));
             match now {
+                _ if same > 0 => self.equal_rows(now, number, &mut met, fetch),
                 [run] if shared == 0 => self.rows(run, &mut met, fetch),
-                [run] => self.halves(run, number, &mut met.sums, fetch),
-                _ => self.several(now, &mut met.sums, fetch),
+                [run] => self.halves(run, number, met.sums, fetch),
+                _ => self.several(now, met.sums, fetch),
             }
             fetch.done(now);
             number += now.len();
@@ -115,9 +115,6 @@ impl Job {
     fn rows<'a>(&'a self, run: &Run<At>, met: &mut Met<'a>, fetch: &mut Fetch<'_>) {
         let pass = &self.plan.passes[run.pass as usize];
         let rows = usize::from(run.rows);
-        if run.same {
-            return self.equal_rows(run, pass, met, fetch);
-        }
         let low = self.rows_of(run.low, rows);
         match pass.activation {
             Activation::I8(x) => {
@@ -138,31 +135,43 @@ impl Job {
         }
     }
 
-    /// A run whose rows are all the same one.
-    fn equal_rows<'a>(&'a self, run: &Run<At>, pass: &Pass<At>, met: &mut Met<'a>, fetch: &mut Fetch<'_>) {
-        let low = self.rows_of(run.low, 1);
+    /// Runs of one pass, the first of them number `number`, each of one row again and again. Rows of one content, as those that sum their activations,
+    /// give one sum; a row that was like that of the run before still is if neither has changed.
+    fn equal_rows<'a>(&'a self, runs: &[Run<At>], number: usize, met: &mut Met<'a>, fetch: &mut Fetch<'_>) {
+        let pass = &self.plan.passes[runs[0].pass as usize];
+        let halves = matches!(pass.activation, Activation::F16(_));
+        let rows = |run: &Run<At>| [run.low, if halves { run.high } else { run.low }];
+        let mut last: Option<(&Run<At>, u32)> = None;
+        for (run, greatest) in runs.iter().zip(&self.greatest[number..]) {
+            let alike = last.filter(|(last, _)| {
+                let same = || rows(last).into_iter().chain(rows(run)).all(|at| self.arena.unchanged(at, self.plan.lanes));
+                if greatest.load(Ordering::Relaxed) == ALIKE && same() {
+                    return true;
+                }
+                let alike = rows(last).map(|at| self.rows_of(at, 1)) == rows(run).map(|at| self.rows_of(at, 1));
+                greatest.store(if alike { ALIKE } else { UNKNOWN }, Ordering::Relaxed);
+                alike
+            });
+            let sum = alike.map_or_else(|| self.one_row(pass, rows(run).map(|at| self.rows_of(at, 1)), met, fetch), |(_, sum)| sum);
+            last = Some((run, sum));
+            self.put_all(run, pass.dst, std::iter::repeat_n(sum, usize::from(run.rows)));
+        }
+    }
+
+    fn one_row<'a>(&'a self, pass: &Pass<At>, [low, high]: [&[u8]; 2], met: &mut Met<'a>, fetch: &mut Fetch<'_>) -> u32 {
         let mut sums = [0.0f32];
-        let sum = match pass.activation {
-            // Rows of one content, as those that sum their activations, give one sum.
-            Activation::I8(_) | Activation::I8F16(_) if met.same.is_some_and(|same| (same.0, same.1) == (run.pass, low)) => {
-                met.same.map_or(0, |same| same.2)
-            }
+        match pass.activation {
             Activation::I8(x) => {
                 let mut sums = [0];
                 self.octets(x, met).rows(signed(low), &mut sums, fetch);
-                sums[0] as u32
+                return sums[0] as u32;
             }
             Activation::F16(prepared) => {
-                self.ready(prepared).halves.rows(low, self.rows_of(run.high, 1), None, &mut sums, fetch);
-                sums[0].to_bits()
+                self.ready(prepared).halves.rows(low, high, None, &mut sums, fetch);
             }
-            Activation::I8F16(prepared) => {
-                self.ready(prepared).digits.rows(signed(low), &mut sums, fetch);
-                sums[0].to_bits()
-            }
-        };
-        met.same = Some((run.pass, low, sum));
-        self.put_all(run, pass.dst, std::iter::repeat_n(sum, usize::from(run.rows)));
+            Activation::I8F16(prepared) => self.ready(prepared).digits.rows(signed(low), &mut sums, fetch),
+        }
+        sums[0].to_bits()
     }
 
     /// Notes how many lanes of its weights a pass reads.

@@ -18,6 +18,8 @@ const IDLE: u64 = 768 << 10;
 const NEAR: u64 = 32 << 10;
 /// So many lines, about as many as the processor can wait for.
 const BURST: usize = 20;
+/// Operations between fetching what one takes from SRAM and doing it; which word of a window it takes is fetched as long before that.
+const SOON: usize = 8;
 /// Lines left of the rows at hand below which it is time to go on.
 const FEW: usize = 10;
 
@@ -34,9 +36,13 @@ fn prefetch(line: *const i8) {
 }
 
 impl Job {
-    /// Fetches words of SRAM that an operation will take or put: others are in the caches.
+    /// Fetches words of SRAM that operations after number `number` will take or put: others are in the caches.
     #[inline(always)]
-    pub(super) fn expect(&self, op: &Op<At>) {
+    pub(super) fn expect(&self, ops: &[Op<At>], number: usize) {
+        if let Some(Op::Scatter { map, window, .. } | Op::Gather { map, window, .. }) = ops.get(number + 2 * SOON) {
+            prefetch(std::ptr::from_ref(self.chosen(*map, *window)).cast());
+        }
+        let Some(op) = ops.get(number + SOON) else { return };
         match op {
             Op::Join { parts, .. } => {
                 for part in parts.iter().flatten() {
@@ -47,7 +53,7 @@ impl Job {
             }
             Op::Copy { dst, .. } => self.expect_word(*dst),
             Op::Split { dst, .. } => dst.iter().for_each(|dst| self.expect_word(*dst)),
-            Op::Scatter { map, window, .. } => self.expect_word(self.chosen(*map, *window)),
+            Op::Scatter { map, window, .. } | Op::Gather { map, window, .. } => self.expect_word(*self.chosen(*map, *window)),
             _ => {}
         }
     }
@@ -198,8 +204,8 @@ impl<'a> Fetch<'a> {
             }
             let run = &job.plan.runs[self.runs.start as usize];
             self.runs.start += 1;
-            if std::mem::replace(&mut self.last, run.low) == run.low && !run.same {
-                // Passes that share rows fetch them once.
+            if std::mem::replace(&mut self.last, run.low) == run.low || run.same {
+                // Passes that share rows fetch them once; the row of a run of one row is seldom looked at.
                 self.fetched += bytes(&job.plan, run);
                 self.rows = 0;
                 return true;
@@ -210,7 +216,7 @@ impl<'a> Fetch<'a> {
             self.at = run.low;
         }
         let run = &job.plan.runs[self.runs.start as usize - 1];
-        self.rows = if run.same { 1 } else { usize::from(run.rows) };
+        self.rows = usize::from(run.rows);
         self.first = job.arena.pointer(self.at).cast();
         self.blanks = job.arena.may_be_blank(self.at);
         true

@@ -33,8 +33,8 @@ const LINE: usize = 64;
 /// In place of the greatest byte of fp16 weights that nobody knows.
 const UNKNOWN: u8 = 0xff;
 
-/// Operations between fetching what one takes from SRAM and doing it.
-const SOON: usize = 8;
+/// In place of the greatest byte of a run of one row: the row is that of the run before.
+const ALIKE: u8 = 0xfe;
 
 /// Room for what a thread works on between taking and putting vectors.
 pub(crate) struct Scratch {
@@ -59,7 +59,7 @@ pub(crate) struct Job {
     shares: Shares,
     /// By pass: lines of each row that were read last time, which are worth fetching ahead.
     live: Vec<AtomicU16>,
-    /// By run: the greatest high byte of fp16 weights without their signs, as long as they do not change.
+    /// By run: the greatest high byte of fp16 weights without their signs, or [`ALIKE`], as long as they do not change.
     greatest: Vec<AtomicU8>,
     prepared: Vec<UnsafeCell<Ready>>,
 }
@@ -116,9 +116,7 @@ impl Job {
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
     fn ops_avx512(&self, ops: &[Op<At>], scratch: &mut Scratch) {
         for (number, op) in ops.iter().enumerate() {
-            if let Some(next) = ops.get(number + SOON) {
-                self.expect(next);
-            }
+            self.expect(ops, number);
             self.op(op, scratch);
         }
     }
@@ -127,9 +125,7 @@ impl Job {
     #[target_feature(enable = "avx2")]
     fn ops_avx2(&self, ops: &[Op<At>], scratch: &mut Scratch) {
         for (number, op) in ops.iter().enumerate() {
-            if let Some(next) = ops.get(number + SOON) {
-                self.expect(next);
-            }
+            self.expect(ops, number);
             self.op(op, scratch);
         }
     }
@@ -137,7 +133,7 @@ impl Job {
     fn task(&self, task: Task, scratch: &mut Scratch, fetch: &mut Fetch<'_>) {
         match task {
             Task::Ops(span) => self.ops(&self.plan.ops[span.range()], scratch),
-            Task::Runs(span) => self.runs(span, fetch),
+            Task::Runs(span) => self.runs(span, scratch, fetch),
             Task::Columns { columns, lane, lanes } => {
                 self.columns(&self.plan.columns[columns.range()], usize::from(lane), usize::from(lanes), scratch);
             }

@@ -58,10 +58,10 @@ impl Job {
     }
 
     /// The word of a window that an address in lane 0 chooses.
-    pub(super) fn chosen(&self, map: [Bytes<At>; 2], window: crate::plan::Span) -> At {
+    pub(super) fn chosen(&self, map: [Bytes<At>; 2], window: crate::plan::Span) -> &At {
         let words = &self.plan.windows[window.range()];
         let address = usize::from(self.first(map[0])) | usize::from(self.first(map[1])) << 8;
-        words[address & (words.len() - 1)]
+        &words[address & (words.len() - 1)]
     }
 
     /// The fp16 values in two byte vectors.
@@ -103,9 +103,9 @@ impl Job {
             Op::Split { dst, src } => {
                 vectors::split(self.read_wide(src), dst.map(|dst| self.write(dst)));
             }
-            Op::Gather { dst, map, window } => self.write(dst).copy_from_slice(self.read(self.chosen(map, window))),
+            Op::Gather { dst, map, window } => self.write(dst).copy_from_slice(self.read(*self.chosen(map, window))),
             Op::Scatter { src, map, window } => {
-                let word = self.chosen(map, window);
+                let word = *self.chosen(map, window);
                 self.arena.note_written(word);
                 self.copy(src, self.write(word));
             }
