@@ -129,7 +129,12 @@ impl Arena {
         }
         // A word is noted by the page in which it begins.
         let (first, last) = (at.bytes() / PAGE, (at.bytes() + bytes).saturating_sub(1) / PAGE);
-        (first..=last).all(|page| self.page(page).is_some_and(|(bits, bit)| bits.load(Ordering::Relaxed) & bit == 0))
+        let bits = |word: usize| {
+            let (from, to) = (first.max(64 * word) % 64, last.min(64 * word + 63) % 64);
+            (u64::MAX >> (63 - to)) & (u64::MAX << from)
+        };
+        let untouched = |word: usize| self.words.changed.get(word).is_some_and(|found| found.load(Ordering::Relaxed) & bits(word) == 0);
+        (first / 64..=last / 64).all(untouched)
     }
 
     /// The image is laid down: what is written from now on is a change.
@@ -198,5 +203,26 @@ impl Arena {
     pub(crate) unsafe fn wide_mut(&self, at: At, count: usize) -> &mut [u32] {
         // SAFETY: the caller's duty; addresses are multiples of 16 in mappings that start at a page.
         unsafe { std::slice::from_raw_parts_mut(self.pointer(at).cast(), count) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_shows_in_every_range_over_its_page() {
+        let pages = 200;
+        let arena = Arena::new(None, (pages * PAGE) as u64).unwrap();
+        for page in [0, 1, 63, 64, 65, 127, 130, pages - 1] {
+            arena.laid_down();
+            arena.note_written(At::from_bytes((page * PAGE + PAGE / 2) as u64));
+            for first in 0..pages {
+                for last in [first, first + 1, first + 2, first + 70, first + 140].into_iter().filter(|&last| last < pages) {
+                    let unchanged = arena.unchanged(At::from_bytes((first * PAGE) as u64), (last - first + 1) * PAGE);
+                    assert_eq!(unchanged, !(first..=last).contains(&page), "page {page} in {first} to {last}");
+                }
+            }
+        }
     }
 }

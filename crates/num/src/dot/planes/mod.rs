@@ -127,7 +127,7 @@ impl Halves {
     /// Whether there is a kernel for rows of finite weights of which the greatest is known.
     #[cfg(target_arch = "x86_64")]
     fn serves(&self, most: u8) -> bool {
-        self.kernel == Kernel::Avx512 && self.x.len() <= known::MOST_LANES && self.bounds.finite() && magnitude(most).is_finite()
+        most < 0x7c && self.kernel == Kernel::Avx512 && self.x.len() <= known::MOST_LANES && self.bounds.finite()
     }
 
     /// [`Halves::rows`] for several activations of one length at once, whose rows are widened once for three: `out` holds the sums of the first,
@@ -346,8 +346,11 @@ fn three_avx512(all: [&Halves; 3], low: &[u8], high: &[u8], mut steps: u64) -> [
 }
 
 /// At least the magnitude of any fp16 number whose high byte without sign is `most`; infinite when some such number is not finite.
+#[inline]
 fn magnitude(most: u8) -> f32 {
-    if most >= 0x7c { f32::INFINITY } else { f16_to_f32(u16::from_le_bytes([0xff, most])) }
+    // The bits of fp16 in the places of those of binary32 are the number times 2^-112, subnormal or not.
+    let greatest = f32::from_bits((u32::from(most) << 8 | 0xff) << 13) * f32::from_bits((127 + 112) << 23);
+    if most >= 0x7c { f32::INFINITY } else { greatest }
 }
 
 /// The greatest byte.
