@@ -62,7 +62,7 @@ fn weights_that_change_between_runs_are_equal() {
     for extent in &compiled.image.extents {
         let Fill::Bytes(bytes) = &extent.fill else { continue };
         for (word, row) in (extent.place.word..).zip(bytes.chunks(tsp.lanes())) {
-            if row[..CONTEXT as usize].iter().all(|&byte| byte == 1) {
+            if row[..CONTEXT].iter().all(|&byte| byte == 1) {
                 alike += 1;
                 if alike % 3 == 0 {
                     pair.change(extent.place.chip, extent.place.slice, word, 0, 2);

@@ -11,7 +11,7 @@ use crate::places::At;
 use crate::plan::{Activation, Bytes, Op, Run, Span};
 
 /// Bytes fetched ahead of those read while rows are read: more of them leave the cache before they are read.
-const AHEAD: u64 = 64 << 10;
+const AHEAD: u64 = 128 << 10;
 /// Bytes fetched ahead of those read while a member waits.
 const IDLE: u64 = 768 << 10;
 /// Bytes ahead below which some lines of the next rows are fetched at once.

@@ -100,9 +100,7 @@ impl Known {
             let sums = _mm256_fmadd_pd(_mm256_cvtepi32_pd(units), unit, _mm256_cvtps_pd(join(rests)));
             let (below, above) = (_mm256_cvtpd_ps(_mm256_sub_pd(sums, error)), _mm256_cvtpd_ps(_mm256_add_pd(sums, error)));
             let settled = _mm_cmp_ps_mask::<_CMP_EQ_OQ>(below, above);
-            if let Some(out) = out.as_mut_array::<TOGETHER>()
-                && settled == 0xf
-            {
+            if let (Ok(out), 0xf) = (<&mut [f32; TOGETHER]>::try_from(&mut *out), settled) {
                 // SAFETY: the array has four elements.
                 unsafe { _mm_storeu_ps(out.as_mut_ptr(), below) };
                 continue;
