@@ -2,10 +2,12 @@
 
 use lpu::chip::{Chip, System};
 use lpu::emulator::{Machine, RunError};
-use lpu::isa::{ChipId, Image, Program, RegionKind, SliceId};
-use lpu::replay::{Origin, Replay, ReplayError};
+use lpu::isa::{ChipId, Extent, Fill, Image, Program, RegionKind, SliceId};
+use lpu::replay::{Origin, Outline, Replay, ReplayError};
+use memmap2::MmapMut;
 
-/// A program on the reference engine and on fast engines of several thread counts. Plans of even counts are kept and restored before they run.
+/// A program on the reference engine and on fast engines of several thread counts. Those of even counts run over a mapping, and their plans are kept
+/// and restored before they run.
 pub struct Pair {
     system: System,
     program: Program,
@@ -33,7 +35,8 @@ impl Pair {
         let machine = Machine::of_system(system, image).expect("the image fits");
         let prepared = machine.prepare(program).expect("the program fits");
         let fast = threads.iter().map(|&threads| {
-            let replay = Replay::new(system, image, threads).expect("the image fits");
+            let replay = if threads.is_multiple_of(2) { mapped(system, image, threads) } else { Replay::new(system, image, threads) };
+            let replay = replay.expect("the image fits");
             let mut prepared = replay.prepare(image, program).expect("the program fits");
             let origin = Origin { file: [7; 32], program: 0 };
             if let Some(kept) = replay.keep(&prepared, origin).filter(|_| threads.is_multiple_of(2)) {
@@ -126,4 +129,26 @@ impl Pair {
         }
         Ok(())
     }
+}
+
+/// An engine over a mapping that holds the image as a program file does.
+fn mapped(system: &System, image: &Image<'_>, threads: usize) -> Result<Replay, ReplayError> {
+    let mut file = vec![0; 64];
+    let mut starts = Vec::new();
+    for extent in &image.extents {
+        starts.push(file.len());
+        if let Fill::Bytes(bytes) = &extent.fill {
+            file.extend_from_slice(bytes);
+        }
+        file.resize(file.len().next_multiple_of(64), 0);
+    }
+    let fill = |(extent, &start): (&Extent<'_>, &usize)| match &extent.fill {
+        Fill::Bytes(bytes) => Extent { place: extent.place, fill: Fill::Bytes((&file[start..start + bytes.len()]).into()) },
+        Fill::Zero => Extent { place: extent.place, fill: Fill::Zero },
+    };
+    let extents = image.extents.iter().zip(&starts).map(fill).collect();
+    let outline = Outline::new(&Image { vector_bytes: image.vector_bytes, extents }, &file);
+    let mut mapping = MmapMut::map_anon(file.len()).expect("there is memory");
+    mapping.copy_from_slice(&file);
+    Replay::mapped(system, &outline, mapping, threads)
 }

@@ -4,7 +4,7 @@
 //! touched by no other task; phases are separated by barriers. `elaborate` builds phases so, and the equality tests hold it to that.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use memmap2::MmapMut;
 
@@ -21,6 +21,8 @@ struct Words {
     written: Box<[AtomicU64]>,
     /// A bit for each [`PAGE`] of all words: whether a word there was written since the image was laid down, or will be.
     changed: Box<[AtomicU64]>,
+    /// Grows whenever a page of the file changes for the first time.
+    epoch: AtomicU32,
 }
 
 /// Bytes whose changes are noted together.
@@ -59,7 +61,7 @@ impl Arena {
         let bases = [(0, file_base), (split, rest.as_mut_ptr()), (end as usize, std::ptr::null_mut())];
         let written = (0..rest.len().div_ceil(64 * UNIT)).map(|_| AtomicU64::new(0)).collect();
         let changed = (0..(end as usize).div_ceil(64 * PAGE)).map(|_| AtomicU64::new(0)).collect();
-        Self::over(Arc::new(Words { file, _rest: rest, written, changed }), bases, 0)
+        Self::over(Arc::new(Words { file, _rest: rest, written, changed, epoch: AtomicU32::new(0) }), bases, 0)
     }
 
     /// The same words with room for `work` bytes of intermediate values, from [`Arena::words_end`] on.
@@ -113,6 +115,9 @@ impl Arena {
         for (bits, bit) in [self.page(at.bytes() / PAGE), self.bit(at)].into_iter().flatten() {
             if bits.load(Ordering::Relaxed) & bit == 0 {
                 bits.fetch_or(bit, Ordering::Relaxed);
+                if at.bytes() < self.bases[1].0 {
+                    self.words.epoch.fetch_add(1, Ordering::Relaxed);
+                }
             }
         }
     }
@@ -137,9 +142,20 @@ impl Arena {
         (first / 64..=last / 64).all(untouched)
     }
 
+    /// Whether so many bytes lie in the file and are [`Arena::unchanged`]; they stay so as long as [`Arena::epoch`] is the same.
+    pub(crate) fn steady(&self, at: At, bytes: usize) -> bool {
+        at.bytes() + bytes <= self.bases[1].0 && self.unchanged(at, bytes)
+    }
+
+    /// A number that grows whenever something in the file changes that had not changed before.
+    pub(crate) fn epoch(&self) -> u32 {
+        self.words.epoch.load(Ordering::Relaxed)
+    }
+
     /// The image is laid down: what is written from now on is a change.
     pub(crate) fn laid_down(&self) {
         self.words.changed.iter().for_each(|bits| bits.store(0, Ordering::Relaxed));
+        self.words.epoch.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Whether words at and around an address can be [`Arena::blank`]: those of a file are not.

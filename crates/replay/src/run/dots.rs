@@ -13,6 +13,9 @@ use crate::plan::{Activation, Columns, Pass, Run, Span};
 /// Passes that share rows are done together, so many at most.
 const SHARED: usize = 12;
 
+/// The least high byte without sign of an fp16 number that is not finite.
+const INFINITE: u8 = 0x7c;
+
 /// What a task has met lately.
 struct Met<'a> {
     /// Room for the sums of passes that are done together.
@@ -38,23 +41,43 @@ impl Job {
         unsafe { self.arena.bytes(at, rows * self.plan.lanes) }
     }
 
-    pub(super) fn runs(&self, span: Span, scratch: &mut Scratch, fetch: &mut Fetch<'_>) {
+    /// The runs of a task.
+    pub(super) fn runs(&self, task: usize, span: Span, scratch: &mut Scratch, fetch: &mut Fetch<'_>) {
         let mut number = span.start as usize;
         let mut runs = &self.plan.runs[span.range()];
+        let (steady, epoch) = (&self.steady[task], self.arena.epoch());
+        if steady.epoch.load(Ordering::Relaxed) == epoch {
+            return self.steady_runs(runs, steady.greatest.load(Ordering::Relaxed), &mut scratch.floats[0], fetch);
+        }
         let mut met = Met { sums: &mut scratch.floats[0][..64 * SHARED], octets: Default::default() };
+        let mut greatest: Option<u8> = Some(0);
         while let Some(first) = runs.first() {
             let same = runs.iter().take_while(|run| run.same && run.pass == first.pass).count();
             let shared = runs.iter().take(SHARED).take_while(|run| self.shared(first, run)).count();
             let (now, later) = runs.split_at(same.max(shared).max(1));
+            let mut found = None;
             match now {
                 _ if same > 0 => self.equal_rows(now, number, &mut met, fetch),
                 [run] if shared == 0 => self.rows(run, &mut met, fetch),
-                [run] => self.halves(run, number, met.sums, fetch),
+                [run] => found = self.halves(run, number, met.sums, fetch),
                 _ => self.several(now, met.sums, fetch),
             }
+            greatest = greatest.zip(found).map(|(greatest, found)| greatest.max(found));
             fetch.done(now);
             number += now.len();
             runs = later;
+        }
+        if let Some(greatest) = greatest {
+            steady.greatest.store(greatest, Ordering::Relaxed);
+            steady.epoch.store(epoch, Ordering::Relaxed);
+        }
+    }
+
+    /// Runs of a [`Steady`](super::Steady) task.
+    fn steady_runs(&self, runs: &[Run<At>], greatest: u8, sums: &mut [f32], fetch: &mut Fetch<'_>) {
+        for run in runs {
+            self.known_halves(run, Some(greatest), sums, fetch);
+            fetch.done(std::slice::from_ref(run));
         }
     }
 
@@ -66,23 +89,34 @@ impl Job {
     }
 
     /// A run of fp16 rows. Rows that have not changed since they were read are read up to the last activation other than zero, once it is known
-    /// that they are finite.
-    fn halves(&self, run: &Run<At>, number: usize, sums: &mut [f32], fetch: &mut Fetch<'_>) {
-        let rows = usize::from(run.rows);
-        let Activation::F16(prepared) = self.plan.passes[run.pass as usize].activation else { unreachable!("these are fp16 passes") };
-        let halves = &self.ready(prepared).halves;
-        let same = |at: At| !self.arena.blank(at) && self.arena.unchanged(at, rows * self.plan.lanes);
+    /// that they are finite. Gives back their greatest byte if they are finite and will stay as they are for an epoch.
+    fn halves(&self, run: &Run<At>, number: usize, sums: &mut [f32], fetch: &mut Fetch<'_>) -> Option<u8> {
+        let bytes = usize::from(run.rows) * self.plan.lanes;
+        let same = |at: At| !self.arena.blank(at) && self.arena.unchanged(at, bytes);
         if !same(run.low) || !same(run.high) {
-            self.note_live(run.pass, halves.live(None));
-            return self.several(std::slice::from_ref(run), sums, fetch);
+            self.note_live(run.pass, self.plan.lanes);
+            self.several(std::slice::from_ref(run), sums, fetch);
+            return None;
         }
         let greatest = &self.greatest[number];
         let known = Some(greatest.load(Ordering::Relaxed)).filter(|&most| most != UNKNOWN);
-        self.note_live(run.pass, halves.live(known));
-        let sums = &mut sums[..rows];
-        let most = halves.rows(self.rows_of(run.low, rows), self.rows_of(run.high, rows), known, sums, fetch);
+        let most = self.known_halves(run, known, sums, fetch);
         greatest.store(most, Ordering::Relaxed);
-        self.put_all(run, self.plan.passes[run.pass as usize].dst, sums.iter().map(|sum| sum.to_bits()));
+        (most < INFINITE && self.arena.steady(run.low, bytes) && self.arena.steady(run.high, bytes)).then_some(most)
+    }
+
+    /// A run of fp16 rows whose greatest byte is known, or will be.
+    #[inline]
+    fn known_halves(&self, run: &Run<At>, greatest: Option<u8>, sums: &mut [f32], fetch: &mut Fetch<'_>) -> u8 {
+        let pass = &self.plan.passes[run.pass as usize];
+        let Activation::F16(prepared) = pass.activation else { unreachable!("these are fp16 passes") };
+        let halves = &self.ready(prepared).halves;
+        let rows = usize::from(run.rows);
+        self.note_live(run.pass, halves.live(greatest));
+        let sums = &mut sums[..rows];
+        let most = halves.rows(self.rows_of(run.low, rows), self.rows_of(run.high, rows), greatest, sums, fetch);
+        self.put_all(run, pass.dst, sums.iter().map(|sum| sum.to_bits()));
+        most
     }
 
     fn several(&self, runs: &[Run<At>], sums: &mut [f32], fetch: &mut Fetch<'_>) {

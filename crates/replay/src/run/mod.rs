@@ -10,7 +10,7 @@ mod ops;
 mod shares;
 
 use std::cell::{RefCell, UnsafeCell};
-use std::sync::atomic::{AtomicU8, AtomicU16};
+use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32};
 
 use lpu_num::dot::{Digits, Halves};
 
@@ -61,7 +61,16 @@ pub(crate) struct Job {
     live: Vec<AtomicU16>,
     /// By run: the greatest high byte of fp16 weights without their signs, or [`ALIKE`], as long as they do not change.
     greatest: Vec<AtomicU8>,
+    /// By task.
+    steady: Vec<Steady>,
     prepared: Vec<UnsafeCell<Ready>>,
+}
+
+/// Of a task whose runs are all of fp16 weights in the file, finite and each read by one pass, while the arena's epoch is this one.
+struct Steady {
+    epoch: AtomicU32,
+    /// The greatest high byte of the weights without their signs.
+    greatest: AtomicU8,
 }
 
 /// Activations made ready for passes over fp16 weights, or over int8 weights.
@@ -88,8 +97,9 @@ impl Job {
         let shares = Shares::new(&plan, members);
         let live = plan.passes.iter().map(|_| AtomicU16::new(plan.lanes.div_ceil(LINE) as u16)).collect();
         let greatest = plan.runs.iter().map(|_| AtomicU8::new(UNKNOWN)).collect();
+        let steady = plan.tasks.iter().map(|_| Steady { epoch: AtomicU32::new(u32::MAX), greatest: AtomicU8::new(UNKNOWN) }).collect();
         let prepared = (0..plan.prepared).map(|_| UnsafeCell::new(Ready::default())).collect();
-        Self { plan, arena, shares, live, greatest, prepared }
+        Self { plan, arena, shares, live, greatest, steady, prepared }
     }
 
     /// Operations in order, in the host's widest vectors: the same code, compiled for each.
@@ -130,10 +140,10 @@ impl Job {
         }
     }
 
-    fn task(&self, task: Task, scratch: &mut Scratch, fetch: &mut Fetch<'_>) {
-        match task {
+    fn task(&self, number: usize, scratch: &mut Scratch, fetch: &mut Fetch<'_>) {
+        match self.plan.tasks[number] {
             Task::Ops(span) => self.ops(&self.plan.ops[span.range()], scratch),
-            Task::Runs(span) => self.runs(span, scratch, fetch),
+            Task::Runs(span) => self.runs(number, span, scratch, fetch),
             Task::Columns { columns, lane, lanes } => {
                 self.columns(&self.plan.columns[columns.range()], usize::from(lane), usize::from(lanes), scratch);
             }
@@ -148,7 +158,7 @@ impl Work for Job {
             for phase in 0..self.plan.phases.len() {
                 fetch.begin(phase);
                 while let Some(task) = self.shares.next(phase, member) {
-                    self.task(self.plan.tasks[task], scratch, &mut fetch);
+                    self.task(task, scratch, &mut fetch);
                 }
                 barrier.meet(|| self.shares.renew(phase), || fetch.idle());
             }

@@ -374,6 +374,14 @@ mod tests {
     use super::columns::columns_avx512;
     use super::*;
 
+    #[test]
+    fn magnitudes_are_those_of_the_greatest_number_with_a_high_byte() {
+        for most in 0..=0x7f {
+            let greatest = f16_to_f32(u16::from_le_bytes([0xff, most]));
+            assert_eq!(magnitude(most), if greatest.is_finite() { greatest } else { f32::INFINITY }, "{most:#x}");
+        }
+    }
+
     proptest! {
         /// A greatest weight that is too great costs the exact sum, one that is too small may cost a bit: sums show neither for certain.
         #[test]
