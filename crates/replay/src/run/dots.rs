@@ -13,9 +13,6 @@ use crate::plan::{Activation, Columns, Pass, Run, Span};
 /// Passes that share rows are done together, so many at most.
 const SHARED: usize = 12;
 
-/// The least high byte without sign of an fp16 number that is not finite.
-const INFINITE: u8 = 0x7c;
-
 /// What a task has met lately.
 struct Met<'a> {
     /// Room for the sums of passes that are done together.
@@ -102,7 +99,7 @@ impl Job {
         let known = Some(greatest.load(Ordering::Relaxed)).filter(|&most| most != UNKNOWN);
         let most = self.known_halves(run, known, sums, fetch);
         greatest.store(most, Ordering::Relaxed);
-        (most < INFINITE && self.arena.steady(run.low, bytes) && self.arena.steady(run.high, bytes)).then_some(most)
+        (most < Halves::INFINITE && self.arena.steady(run.low, bytes) && self.arena.steady(run.high, bytes)).then_some(most)
     }
 
     /// A run of fp16 rows whose greatest byte is known, or will be.

@@ -70,6 +70,9 @@ impl Default for Halves {
 }
 
 impl Halves {
+    /// The least high byte, without its sign, of an fp16 number that is not finite.
+    pub const INFINITE: u8 = 0x7c;
+
     pub(super) fn on(kernel: Kernel) -> Self {
         Self {
             kernel,
@@ -100,7 +103,7 @@ impl Halves {
     }
 
     /// The sum of each row: `low` and `high` hold the bytes of `out.len()` rows of weights. Gives back the greatest high byte of all weights
-    /// without their signs; whoever knows it, or a greater one below 0x7c, gives it as `most`.
+    /// without their signs; whoever knows it, or a greater one below [`Halves::INFINITE`], gives it as `most`.
     pub fn rows(&self, low: &[u8], high: &[u8], most: Option<u8>, out: &mut [f32], ahead: &mut impl Ahead) -> u8 {
         #[cfg(target_arch = "x86_64")]
         if let Some(most) = most.filter(|&most| self.serves(most)) {
@@ -127,7 +130,7 @@ impl Halves {
     /// Whether there is a kernel for rows of finite weights of which the greatest is known.
     #[cfg(target_arch = "x86_64")]
     fn serves(&self, most: u8) -> bool {
-        most < 0x7c && self.kernel == Kernel::Avx512 && self.x.len() <= known::MOST_LANES && self.bounds.finite()
+        most < Self::INFINITE && self.kernel == Kernel::Avx512 && self.x.len() <= known::MOST_LANES && self.bounds.finite()
     }
 
     /// [`Halves::rows`] for several activations of one length at once, whose rows are widened once for three: `out` holds the sums of the first,
@@ -350,7 +353,7 @@ fn three_avx512(all: [&Halves; 3], low: &[u8], high: &[u8], mut steps: u64) -> [
 fn magnitude(most: u8) -> f32 {
     // The bits of fp16 in the places of those of binary32 are the number times 2^-112, subnormal or not.
     let greatest = f32::from_bits((u32::from(most) << 8 | 0xff) << 13) * f32::from_bits((127 + 112) << 23);
-    if most >= 0x7c { f32::INFINITY } else { greatest }
+    if most >= Halves::INFINITE { f32::INFINITY } else { greatest }
 }
 
 /// The greatest byte.
