@@ -13,20 +13,30 @@ use crate::kernel::Kernel;
 
 /// Signed digits that any fp16 numbers need: 41 bits.
 const MOST: usize = 6;
+/// An fp16 number is an integer of at most 41 bits over so many parts.
+pub(super) const PLACES: f64 = 16_777_216.0;
+/// `1.5 * 2^52`: added to it, an integer stands in the low bits.
+pub(super) const SHIFT: f64 = 6_755_399_441_055_744.0;
+/// Half of each digit's range. Added to it, an integer has in each byte a digit with its highest bit turned, carries done.
+const BIAS: i64 = 0x8080_8080_8080;
+
+/// How many digits numbers need in which these bits occur.
+fn digits_of(bits: i64) -> usize {
+    (i64::BITS - bits.leading_zeros()).div_ceil(8) as usize
+}
 
 /// The activations of fp16 passes over int8 weights.
 #[derive(Clone, Debug)]
 pub struct Digits {
     kernel: Kernel,
+    lanes: usize,
+    /// Activations that are not all finite; others are digits.
     x: Vec<f32>,
-    /// What is left of each activation while digits are cut off, over the common last place.
-    units: Vec<i64>,
     /// Digit after digit, lowest first, one a lane.
     digits: [Vec<i8>; MOST],
     count: usize,
     /// The last place of the lowest digit.
     unit: f32,
-    finite: bool,
     /// Lanes up to the last that is not zero, in whole vectors of the kernel; of activations that are not finite all.
     live: usize,
     /// 128 times the sum of each digit: what unsigned weights add to a sum.
@@ -41,38 +51,30 @@ impl Default for Digits {
 
 impl Digits {
     pub(super) fn on(kernel: Kernel) -> Self {
-        Self {
-            kernel,
-            x: Vec::new(),
-            units: Vec::new(),
-            digits: Default::default(),
-            count: 0,
-            unit: 1.0,
-            finite: true,
-            live: 0,
-            added: [0; MOST],
-        }
+        Self { kernel, lanes: 0, x: Vec::new(), digits: Default::default(), count: 0, unit: 1.0, live: 0, added: [0; MOST] }
     }
 
     /// Replaces the activations, each the binary32 value of an fp16 number, keeping the memory of the old ones.
     pub fn load(&mut self, x: &[f32]) {
+        self.lanes = x.len();
         self.x.clear();
-        self.x.extend_from_slice(x);
-        self.finite = x.iter().all(|v| v.is_finite());
         self.count = 0;
         self.live = x.len();
-        if !self.finite {
+        if !x.iter().fold(true, |finite, v| finite & v.is_finite()) {
+            self.x.extend_from_slice(x);
             return;
         }
         for digit in &mut self.digits {
             digit.resize(x.len(), 0);
         }
-        self.units.resize(x.len(), 0);
         match self.kernel {
             #[cfg(target_arch = "x86_64")]
             // SAFETY: a kernel exists only on a host with its instructions.
-            Kernel::Avx512 => unsafe { self.cut_avx512() },
-            _ => self.cut(),
+            Kernel::Avx512 => unsafe { self.cut_avx512(x) },
+            _ => self.cut(x),
+        }
+        for (digits, added) in self.digits[..self.count].iter().zip(&mut self.added) {
+            *added = 128 * digits.iter().map(|&digit| i64::from(digit)).sum::<i64>();
         }
     }
 
@@ -83,51 +85,74 @@ impl Digits {
     }
 
     /// Cuts activations into digits.
-    #[inline(always)]
-    fn cut(&mut self) {
-        // An fp16 number is an integer of at most 41 bits times 2^-24. Added to 1.5 * 2^52, an integer stands in the low bits.
-        const SHIFT: f64 = 6_755_399_441_055_744.0;
+    fn cut(&mut self, x: &[f32]) {
+        let places = |v: f32| (f64::from(v) * PLACES + SHIFT).to_bits() as i64 - SHIFT.to_bits() as i64;
+        let shift = self.shift(x.iter().fold(0, |all, &v| all | places(v)));
         let mut all = 0;
-        for (units, &v) in self.units.iter_mut().zip(&self.x) {
-            *units = (f64::from(v) * 16_777_216.0 + SHIFT).to_bits() as i64 - SHIFT.to_bits() as i64;
-            all |= *units;
+        for (lane, &v) in x.iter().enumerate() {
+            let biased = (places(v) >> shift) + BIAS;
+            all |= biased ^ BIAS;
+            for (digits, byte) in self.digits.iter_mut().zip(biased.to_le_bytes()) {
+                digits[lane] = (byte ^ 0x80) as i8;
+            }
         }
-        let shift = all.trailing_zeros().min(41);
-        self.unit = ((1u64 << shift) as f64 / 16_777_216.0) as f32;
-        self.units.iter_mut().for_each(|units| *units >>= shift);
-        for (digits, added) in self.digits.iter_mut().zip(&mut self.added) {
-            let (mut left, mut sum) = (0, 0);
-            for (digit, units) in digits.iter_mut().zip(&mut self.units) {
-                left |= *units;
-                *digit = *units as i8;
-                sum += i64::from(*digit);
-                *units = (*units - i64::from(*digit)) >> 8;
+        self.count = digits_of(all);
+    }
+
+    /// [`Digits::cut`], eight lanes at a time and only as many digits as there are.
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+    fn cut_avx512(&mut self, x: &[f32]) {
+        let (scale, shift_up, bias) = (_mm512_set1_pd(PLACES), _mm512_set1_pd(SHIFT), _mm512_set1_epi64(BIAS));
+        let eight = |eight: usize| {
+            let live = 0xff_u8 >> (8 - (x.len() - 8 * eight).min(8));
+            // SAFETY: the mask loads no number at or beyond the end.
+            let numbers = unsafe { _mm256_maskz_loadu_ps(live, x.as_ptr().add(8 * eight)) };
+            let places = _mm512_fmadd_pd(_mm512_cvtps_pd(numbers), scale, shift_up);
+            (live, _mm512_sub_epi64(_mm512_castpd_si512(places), _mm512_castpd_si512(shift_up)))
+        };
+        let eights = x.len().div_ceil(8);
+        let (mut all, mut last) = (_mm512_setzero_si512(), 0);
+        for number in 0..eights {
+            let places = eight(number).1;
+            all = _mm512_or_si512(all, places);
+            last = if _mm512_test_epi64_mask(places, places) == 0 { last } else { number + 1 };
+        }
+        let shift = _mm_cvtsi32_si128(self.shift(_mm512_reduce_or_epi64(all)) as i32);
+        let biased = |places| _mm512_add_epi64(_mm512_sra_epi64(places, shift), bias);
+        let mut all = _mm512_setzero_si512();
+        for number in 0..last {
+            all = _mm512_or_si512(all, _mm512_xor_si512(biased(eight(number).1), bias));
+        }
+        self.count = digits_of(_mm512_reduce_or_epi64(all));
+        self.live = x.len().min((8 * last).next_multiple_of(64));
+        for number in 0..eights {
+            let (live, places) = eight(number);
+            let mut digits = _mm512_xor_si512(biased(places), bias);
+            for out in &mut self.digits[..self.count] {
+                // SAFETY: the mask stores no digit at or beyond the end.
+                unsafe { _mm512_mask_cvtepi64_storeu_epi8(out.as_mut_ptr().add(8 * number).cast(), live, digits) };
+                digits = _mm512_srli_epi64::<8>(digits);
             }
-            if left == 0 {
-                return;
-            }
-            *added = 128 * sum;
-            self.count += 1;
         }
     }
 
-    #[cfg(target_arch = "x86_64")]
-    #[target_feature(enable = "avx512f,avx512bw,avx512dq")]
-    fn cut_avx512(&mut self) {
-        self.cut();
-        let last = self.x.chunks(64).rposition(|x| x.iter().any(|&x| x != 0.0));
-        self.live = last.map_or(0, |last| self.x.len().min(64 * (last + 1)));
+    /// How far integers of whose bits these are all can be shifted, which sets the unit.
+    fn shift(&mut self, all: i64) -> u32 {
+        let shift = all.trailing_zeros().min(41);
+        self.unit = ((1u64 << shift) as f64 / PLACES) as f32;
+        shift
     }
 
     /// The sum of each row: `weights` holds `out.len()` rows of int8 weights.
     pub fn rows(&self, weights: &[i8], out: &mut [f32], ahead: &mut impl Ahead) {
-        let lanes = self.x.len();
+        let lanes = self.lanes;
         assert_eq!(weights.len(), lanes * out.len(), "a row of weights for every output");
         if lanes == 0 {
             out.fill(0.0);
             return;
         }
-        if !self.finite {
+        if !self.x.is_empty() {
             for (row, out) in weights.chunks_exact(lanes).zip(out) {
                 let row: Vec<f32> = row.iter().map(|&w| f32::from(w)).collect();
                 *out = dot_f16_exact(&row, &self.x);
@@ -174,7 +199,7 @@ impl Digits {
     #[cfg(target_arch = "x86_64")]
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
     fn digits_avx512<const DIGITS: usize, A: Ahead>(&self, weights: &[i8], out: &mut [f32], ahead: &mut A) {
-        let (lanes, live) = (self.x.len(), self.live);
+        let (lanes, live) = (self.lanes, self.live);
         let digits: [&[i8]; DIGITS] = std::array::from_fn(|place| &self.digits[place][..live]);
         let (fours, rest) = out.as_chunks_mut::<4>();
         let (four_rows, rest_rows) = weights.split_at(fours.len() * 4 * lanes);

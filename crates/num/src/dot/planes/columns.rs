@@ -29,7 +29,7 @@ impl Halves {
         out: &mut [f32],
     ) {
         let lanes = out.len() / all.len().max(1);
-        assert!(lanes <= STEP && all.iter().all(|halves| rows <= halves.x.len()), "at most 64 lanes, and an activation for every row");
+        assert!(lanes <= STEP && all.iter().all(|halves| rows <= halves.lanes), "at most 64 lanes, and an activation for every row");
         if lanes == 0 {
             return;
         }
@@ -72,16 +72,17 @@ impl Halves {
                     let (low, high) = row(input);
                     f16_to_f32(u16::from_le_bytes([low[lane], high[lane]]))
                 };
-                let weights: Vec<f32> = (0..self.x.len()).map(|input| if input < rows { weight(input) } else { 0.0 }).collect();
-                dot_f16_exact(&weights, &self.x)
+                let weights: Vec<f32> = (0..self.lanes).map(|input| if input < rows { weight(input) } else { 0.0 }).collect();
+                let x: Vec<f32> = (0..self.lanes).map(|input| self.x(input)).collect();
+                dot_f16_exact(&weights, &x)
             });
         }
     }
 
     pub(super) fn columns_portable<'a>(&self, rows: usize, row: &impl Fn(usize) -> (&'a [u8], &'a [u8]), sums: &mut [f64; STEP]) -> u8 {
         let mut most = 0;
-        for (input, &x) in self.x.iter().enumerate().take(rows) {
-            let (low, high) = row(input);
+        for input in 0..rows {
+            let (x, (low, high)) = (self.x(input), row(input));
             for ((sum, &low), &high) in sums.iter_mut().zip(low).zip(high) {
                 *sum += f64::from(f16_to_f32(u16::from_le_bytes([low, high]))) * f64::from(x);
                 most = most.max(high & 0x7f);
@@ -161,7 +162,7 @@ fn some_avx512<const XS: usize>(
             continue;
         }
         most = _mm512_max_epu8(most, _mm512_and_si512(high, _mm512_set1_epi8(0x7f)));
-        let x = group.map(|halves| _mm512_set1_pd(f64::from(halves.x[input])));
+        let x = group.map(|halves| _mm512_set1_pd(f64::from(halves.x(input))));
         widen!(low, high, |place: usize, weights: __m512d| {
             for (x, sums) in x.iter().zip(&mut sums) {
                 sums[place] = _mm512_fmadd_pd(weights, *x, sums[place]);

@@ -7,7 +7,7 @@
 
 use std::arch::x86_64::*;
 
-use super::{CLOSE, STEP, magnitude};
+use super::{CLOSE, STEP, Step, magnitude};
 use crate::dot::ahead::Ahead;
 use crate::dot::i8::join_avx512;
 
@@ -19,12 +19,11 @@ pub(super) const PARTS: usize = 32;
 pub(super) const MOST_LANES: usize = 1 << 16;
 
 /// The activations of such rows.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Known {
+pub(super) struct Known<'a> {
     /// Activations in the order in which steps widen weights, up to the last step that has one other than zero.
-    pub(super) x: Vec<f32>,
+    pub(super) x: &'a [Step],
     /// At least the greatest sum of `|x|` that one partial sum takes.
-    pub(super) l1: f64,
+    pub(super) part: f64,
 }
 
 /// How sums over a run of rows begin, and what is known of their ends.
@@ -35,21 +34,16 @@ struct Range {
     error: f64,
 }
 
-impl Known {
-    /// Lanes that have to be read.
-    pub(super) fn lanes(&self) -> usize {
-        self.x.len()
-    }
-
+impl Known<'_> {
     fn range(&self, most: u8) -> Range {
         // Room for the rounding of the bound itself and for half a unit from every addition, of which a partial sum takes at most 2^11.
-        let reach = self.l1 * f64::from(magnitude(most)) * (1.0 + 1.0 / 1024.0);
+        let reach = self.part * f64::from(magnitude(most)) * (1.0 + 1.0 / 1024.0);
         let exponent = (reach.to_bits() >> 52) as i32 - 1023;
         let k = (exponent + 2).max(-60);
         let power = |k: i32| f64::from_bits(((1023 + k) as u64) << 52);
         // One partial sum's i-th addition to `low` errs by at most 2^-24 of i halves of a unit. Five additions join all of them, each of
         // values that make up `PARTS * n` halves at most. Then binary64 rounds numbers below 2^(k+5) three times.
-        let n = (self.x.len() / PARTS) as f64;
+        let n = (self.x.len() * STEP / PARTS) as f64;
         let parts = PARTS as f64;
         let additions = parts * n * (n + 1.0) / 2.0 + 5.0 * parts * n;
         let unit = power(k - 23);
@@ -74,7 +68,7 @@ impl Known {
             return;
         }
         assert!(
-            low.len() == out.len() * lanes && high.len() == low.len() && self.x.len() < lanes + STEP,
+            low.len() == out.len() * lanes && high.len() == low.len() && self.x.len() <= lanes.div_ceil(STEP),
             "a row of bytes for every output"
         );
         // What lies behind a run is read much later, if ever: rows fetch within it.
@@ -120,7 +114,7 @@ impl Known {
     fn row(&self, low: &[u8], high: &[u8], start: f32, close: usize, ahead: &mut impl Ahead) -> (__m512i, __m512) {
         ahead.rows();
         let mut sums = Pairs { highs: [_mm512_set1_ps(start); 2], lows: [_mm512_setzero_ps(); 2] };
-        let steps = self.x.as_chunks::<STEP>().0;
+        let steps = self.x;
         let ((lows, low_tail), (highs, high_tail)) = (low.as_chunks::<STEP>(), high.as_chunks::<STEP>());
         for ((x, low), high) in steps.iter().zip(lows).zip(highs) {
             ahead.lines(2);
@@ -156,9 +150,9 @@ impl Pairs {
     /// Adds the products of a step.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw")]
-    fn add(&mut self, x: &[f32; STEP], low: __m512i, high: __m512i) {
+    fn add(&mut self, x: &Step, low: __m512i, high: __m512i) {
         let pairs = [_mm512_unpacklo_epi8(low, high), _mm512_unpackhi_epi8(low, high)];
-        for (sixteen, x) in x.as_chunks::<16>().0.iter().enumerate() {
+        for (sixteen, x) in x.0.iter().enumerate() {
             let pairs = pairs[sixteen / 2];
             let halves = if sixteen % 2 == 0 { _mm512_castsi512_si256(pairs) } else { _mm512_extracti64x4_epi64::<1>(pairs) };
             let weights = _mm512_cvtph_ps(halves);

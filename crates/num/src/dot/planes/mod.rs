@@ -27,6 +27,12 @@ const CLOSE: usize = 640;
 #[cfg(target_arch = "x86_64")]
 const WIDENED: [usize; 8] = [0, 2, 4, 6, 1, 3, 5, 7];
 
+/// The place of a lane among all, when the eights of each step are in the order of [`WIDENED`].
+const fn widened(lane: usize) -> usize {
+    let eight = lane % STEP / 8;
+    lane / STEP * STEP + 8 * (eight / 2 + 4 * (eight % 2)) + lane % 8
+}
+
 /// Calls `$each` with 64 fp16 numbers in binary64, eight at a time with their place in [`WIDENED`]. A macro, so that nothing passes through memory.
 #[cfg(target_arch = "x86_64")]
 macro_rules! widen {
@@ -48,18 +54,28 @@ macro_rules! widen {
 #[cfg(target_arch = "x86_64")]
 use widen;
 
+/// The activations of a step, in lines of their own: threads share them.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(align(64))]
+struct Step([Sixteen; STEP / 16]);
+
+/// Activations of a vector.
+type Sixteen = [f32; 16];
+
 /// The activations of fp16 passes over byte planes.
 #[derive(Clone, Debug)]
 pub struct Halves {
     kernel: Kernel,
-    x: Vec<f32>,
-    /// Activations in the kernel's order, whole steps, zero behind the last lane.
-    wide: Vec<f64>,
-    /// What sums of weights take of which the greatest is known.
-    #[cfg(target_arch = "x86_64")]
-    known: Known,
-    /// The first 64 steps that have activations other than zero, a bit each.
+    lanes: usize,
+    /// Activations in the order in which the kernel widens weights, zero behind the last lane.
+    x: Vec<Step>,
+    /// Steps up to the last that has activations other than zero, as far as the kernel knows.
+    live: usize,
+    /// The first 64 steps that have activations other than zero, a bit each, as far as the kernel knows.
     active: u64,
+    /// At least the greatest sum of `|x|` that one partial sum of [`known`] takes.
+    #[cfg(target_arch = "x86_64")]
+    part: f64,
     bounds: Bounds,
 }
 
@@ -76,30 +92,43 @@ impl Halves {
     pub(super) fn on(kernel: Kernel) -> Self {
         Self {
             kernel,
+            lanes: 0,
             x: Vec::new(),
-            wide: Vec::new(),
-            #[cfg(target_arch = "x86_64")]
-            known: Known::default(),
+            live: 0,
             active: 0,
+            #[cfg(target_arch = "x86_64")]
+            part: 0.0,
             bounds: Bounds::default(),
         }
     }
 
     /// Replaces the activations, each the binary32 value of an fp16 number, keeping the memory of the old ones.
     pub fn load(&mut self, x: &[f32]) {
-        self.x.clear();
-        self.x.extend_from_slice(x);
-        self.wide.clear();
-        self.wide.resize(x.len().next_multiple_of(STEP), 0.0);
+        let steps = x.len().div_ceil(STEP);
+        if self.x.len() != steps {
+            self.x.clear();
+            self.x.resize(steps, Step::default());
+            self.active = 0;
+        }
+        self.lanes = x.len();
         match self.kernel {
             #[cfg(target_arch = "x86_64")]
             // SAFETY: a kernel exists only on a host with its instructions.
-            Kernel::Avx512 => unsafe { self.load_avx512() },
+            Kernel::Avx512 => unsafe { self.load_avx512(x) },
             _ => {
-                self.wide.iter_mut().zip(x).for_each(|(wide, &value)| *wide = f64::from(value));
+                let places = self.x.iter_mut().flat_map(|step| step.0.as_flattened_mut());
+                places.zip(x.iter().copied().chain(std::iter::repeat(0.0))).for_each(|(place, x)| *place = x);
+                (self.live, self.active) = (steps, u64::MAX);
                 self.bounds = Bounds::new(x, partial::roundings(x.len()));
             }
         }
+    }
+
+    /// The activation of a lane.
+    #[inline(always)]
+    fn x(&self, lane: usize) -> f32 {
+        let lane = if self.kernel == Kernel::Avx512 { widened(lane) } else { lane };
+        self.x[lane / STEP].0.as_flattened()[lane % STEP]
     }
 
     /// The sum of each row: `low` and `high` hold the bytes of `out.len()` rows of weights. Gives back the greatest high byte of all weights
@@ -107,10 +136,11 @@ impl Halves {
     pub fn rows(&self, low: &[u8], high: &[u8], most: Option<u8>, out: &mut [f32], ahead: &mut impl Ahead) -> u8 {
         #[cfg(target_arch = "x86_64")]
         if let Some(most) = most.filter(|&most| self.serves(most)) {
-            let lanes = self.x.len();
+            let lanes = self.lanes;
             let otherwise = |row: usize| self.row(&low[row * lanes..][..lanes], &high[row * lanes..][..lanes], &mut ()).0;
+            let known = Known { x: &self.x[..self.live], part: self.part };
             // SAFETY: a kernel exists only on a host with its instructions.
-            unsafe { self.known.rows([low, high], lanes, most, out, ahead, otherwise) };
+            unsafe { known.rows([low, high], lanes, most, out, ahead, otherwise) };
             return most;
         }
         let _ = most;
@@ -121,16 +151,16 @@ impl Halves {
     pub fn live(&self, most: Option<u8>) -> usize {
         #[cfg(target_arch = "x86_64")]
         if most.is_some_and(|most| self.serves(most)) {
-            return self.known.lanes().min(self.x.len());
+            return self.lanes.min(self.live * STEP);
         }
         let _ = most;
-        self.x.len()
+        self.lanes
     }
 
     /// Whether there is a kernel for rows of finite weights of which the greatest is known.
     #[cfg(target_arch = "x86_64")]
     fn serves(&self, most: u8) -> bool {
-        most < Self::INFINITE && self.kernel == Kernel::Avx512 && self.x.len() <= known::MOST_LANES && self.bounds.finite()
+        most < Self::INFINITE && self.kernel == Kernel::Avx512 && self.lanes <= known::MOST_LANES && self.bounds.finite()
     }
 
     /// [`Halves::rows`] for several activations of one length at once, whose rows are widened once for three: `out` holds the sums of the first,
@@ -138,8 +168,8 @@ impl Halves {
     pub fn rows_of(all: &[&Self], low: &[u8], high: &[u8], blank: impl Fn(usize) -> bool, out: &mut [f32], ahead: &mut impl Ahead) -> u8 {
         let rows = out.len() / all.len().max(1);
         let Some(first) = all.first() else { return 0 };
-        let lanes = first.x.len();
-        assert!(all.iter().all(|halves| halves.x.len() == lanes), "activations of one length");
+        let lanes = first.lanes;
+        assert!(all.iter().all(|halves| halves.lanes == lanes), "activations of one length");
         assert!(low.len() == lanes * rows && high.len() == low.len(), "a row of bytes for every output");
         let alike = Self::alike(all);
         let mut greatest = 0;
@@ -207,15 +237,16 @@ impl Halves {
     #[cold]
     fn exact(&self, low: &[u8], high: &[u8]) -> f32 {
         let weights: Vec<f32> = low.iter().zip(high).map(|(&low, &high)| f16_to_f32(u16::from_le_bytes([low, high]))).collect();
-        dot_f16_exact(&weights, &self.x)
+        let x: Vec<f32> = (0..self.lanes).map(|lane| self.x(lane)).collect();
+        dot_f16_exact(&weights, &x)
     }
 
     /// The sum of a row, and the greatest high byte of its weights without their signs.
     fn row_portable(&self, low: &[u8], high: &[u8]) -> (f64, u8) {
         let mut sums = [0.0; 32];
         let mut most = 0;
-        for (lane, ((&low, &high), &x)) in low.iter().zip(high).zip(&self.wide).enumerate() {
-            sums[lane % 32] += f64::from(f16_to_f32(u16::from_le_bytes([low, high]))) * x;
+        for (lane, (&low, &high)) in low.iter().zip(high).enumerate() {
+            sums[lane % 32] += f64::from(f16_to_f32(u16::from_le_bytes([low, high]))) * f64::from(self.x(lane));
             most = most.max(high & 0x7f);
         }
         let mut width = 16;
@@ -235,7 +266,7 @@ impl Halves {
         let mut sums = [_mm512_setzero_pd(); 8];
         let mut most = _mm512_setzero_si512();
         let sign = _mm512_set1_epi8(0x7f);
-        for (start, x) in (0..low.len()).step_by(STEP).zip(self.wide.as_chunks::<STEP>().0) {
+        for (start, x) in (0..low.len()).step_by(STEP).zip(&self.x) {
             let live = u64::MAX >> STEP.saturating_sub(low.len() - start);
             ahead.lines(2);
             // SAFETY: the mask loads no byte at or beyond the end of the rows; a prefetch of any address is harmless.
@@ -251,9 +282,7 @@ impl Halves {
             }
             most = _mm512_max_epu8(most, _mm512_and_si512(high, sign));
             widen!(low, high, |place: usize, weights: __m512d| {
-                // SAFETY: the step has 64 elements, eight for each of eight places.
-                let x = unsafe { _mm512_loadu_pd(x.as_ptr().add(8 * place)) };
-                sums[place] = _mm512_fmadd_pd(weights, x, sums[place]);
+                sums[place] = _mm512_fmadd_pd(weights, x.eight(place), sums[place]);
             });
         }
         let [a, b, c, d, e, f, g, h] = sums;
@@ -274,14 +303,14 @@ impl Halves {
             // SAFETY: both arrays have sixteen bytes.
             let (low, high) = unsafe { (_mm_loadu_si128(low.as_ptr().cast()), _mm_loadu_si128(high.as_ptr().cast())) };
             most = _mm_max_epu8(most, _mm_and_si128(high, sign));
-            let x = &self.wide[16 * step..][..16];
+            let x = &self.x[step / 4].0[step % 4];
             for (half, pairs) in [_mm_unpacklo_epi8(low, high), _mm_unpackhi_epi8(low, high)].into_iter().enumerate() {
                 let eight = _mm256_cvtph_ps(pairs);
                 let fours = [_mm256_castps256_ps128(eight), _mm256_extractf128_ps::<1>(eight)];
                 for (four, weights) in fours.into_iter().enumerate() {
                     let number = 2 * half + four;
                     // SAFETY: four elements for each of four numbers lie in sixteen.
-                    let x = unsafe { _mm256_loadu_pd(x.as_ptr().add(4 * number)) };
+                    let x = _mm256_cvtps_pd(unsafe { _mm_loadu_ps(x.as_ptr().add(4 * number)) });
                     sums[number] = _mm256_add_pd(sums[number], _mm256_mul_pd(_mm256_cvtps_pd(weights), x));
                 }
             }
@@ -293,12 +322,23 @@ impl Halves {
         // SAFETY: the array has sixteen bytes.
         unsafe { _mm_storeu_si128(bytes.as_mut_ptr().cast(), most) };
         let mut most = bytes.into_iter().max().unwrap_or(0);
-        let done = self.x.len() - low_tail.len();
-        for ((&low, &high), &x) in low_tail.iter().zip(high_tail).zip(&self.wide[done..]) {
-            sum += f64::from(f16_to_f32(u16::from_le_bytes([low, high]))) * x;
+        let done = self.lanes - low_tail.len();
+        for (lane, (&low, &high)) in low_tail.iter().zip(high_tail).enumerate() {
+            sum += f64::from(f16_to_f32(u16::from_le_bytes([low, high]))) * f64::from(self.x(done + lane));
             most = most.max(high & 0x7f);
         }
         (sum, most)
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+impl Step {
+    /// Eight activations in binary64.
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    fn eight(&self, place: usize) -> __m512d {
+        // SAFETY: the step has 64 numbers, eight for each of eight places.
+        _mm512_cvtps_pd(unsafe { _mm256_loadu_ps(self.0.as_flattened()[8 * place..][..8].as_ptr()) })
     }
 }
 
@@ -336,12 +376,10 @@ fn three_avx512(all: [&Halves; 3], low: &[u8], high: &[u8], mut steps: u64) -> [
         let (low, high) = unsafe {
             (_mm512_maskz_loadu_epi8(live, low.as_ptr().add(start).cast()), _mm512_maskz_loadu_epi8(live, high.as_ptr().add(start).cast()))
         };
-        let x = all.map(|halves| halves.wide[start..start + STEP].as_ptr());
+        let x = all.map(|halves| &halves.x[start / STEP]);
         widen!(low, high, |place: usize, weights: __m512d| {
             for (x, sums) in x.iter().zip(&mut sums) {
-                // SAFETY: the step has 64 elements, eight for each of eight places.
-                let x = unsafe { _mm512_loadu_pd(x.add(8 * place)) };
-                sums[place % 4] = _mm512_fmadd_pd(weights, x, sums[place % 4]);
+                sums[place % 4] = _mm512_fmadd_pd(weights, x.eight(place), sums[place % 4]);
             }
         });
     }
