@@ -275,6 +275,15 @@ impl<'a> Builder<'a> {
         if let Some(slot) = self.known.value(&instruction, sources) {
             return slot;
         }
+        // Lane by lane, what is done to rotations of a value is done to the value and rotated; maxima of them may be more.
+        if let [Source::Wide(Ref::Slot(a)), Source::Wide(Ref::Slot(b)), Source::None] = sources
+            && !matches!(instruction, Instruction::Max { .. })
+            && let Some((src, first, second)) = self.known.rotations(a, b, self.places.lanes)
+        {
+            let pair = [src, self.movement(src, second)].map(|slot| Source::Wide(Wide::Slot(slot)));
+            let slot = self.alu(instruction, [pair[0], pair[1], Source::None], significant);
+            return self.movement(slot, first);
+        }
         let slot = self.new_value(instruction, sources, significant, level);
         self.known.note_value(&instruction, sources, slot);
         slot
@@ -426,6 +435,7 @@ impl<'a> Builder<'a> {
         let mut need = Need::default();
         self.need(&mut need, Ref::Slot(src));
         let dst = self.slot(Room::Wide, self.slots[src as usize].significant);
+        self.slots[dst as usize].canonical = self.slots[src as usize].canonical;
         self.emit(Op::Move { dst: Ref::Slot(dst), src: Ref::Slot(src), movement }, &need, &[], &[dst], &[]);
         dst
     }

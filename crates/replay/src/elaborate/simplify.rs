@@ -1,5 +1,6 @@
-//! What need not be done twice or at all: equal operations, movements by nothing, the maximum of a value with itself, and trees of maxima over
-//! all rotations of a value, which are one operation.
+//! What need not be done twice or at all: equal operations, movements by nothing, the maximum of a value with itself, trees of maxima over
+//! all rotations of a value, which are one operation, and operations on rotations, which are rotations of one operation: of the sums of a tree
+//! over rotations of a value one of each level is left.
 //!
 //! `lpu_num::fp32::max` is associative and commutative in its bits, NaN and zeros of both signs included, so a tree's shape does not matter.
 
@@ -106,6 +107,18 @@ impl Known {
         }
     }
 
+    /// The value of which both are rotations along the same way, other than by nothing; the first rotation, and the second after it.
+    pub(super) fn rotations(&self, a: u32, b: u32, lanes: usize) -> Option<(u32, Movement, Movement)> {
+        let of = |slot: u32| self.turned.get(&slot).filter(|turned| turned.number.is_none());
+        let (one, other) = (of(a)?, of(b)?);
+        let by = |turned: &Turned| turned.set.trailing_zeros() as i32;
+        let movement = |by: i32| match one.way {
+            Way::Lanes => Movement::Lanes { by: by.rem_euclid(BLOCK as i32) as i8, wrap: true },
+            Way::Superlanes => Movement::Superlanes { by: by.rem_euclid((lanes / BLOCK) as i32) as i16, wrap: true },
+        };
+        ((one.src, one.way) == (other.src, other.way)).then(|| (one.src, movement(by(one)), movement(by(other) - by(one))))
+    }
+
     pub(super) fn folded(&self, src: u32, way: Way, number: Number) -> Option<u32> {
         self.folds.get(&(src, way, number)).copied()
     }
@@ -185,6 +198,23 @@ mod tests {
         let mut across = rotations();
         across.note_move(0, Movement::Superlanes { by: 9, wrap: true }, 9);
         assert!(!fold(chain(&mut across, &all)));
+    }
+
+    #[test]
+    fn rotations_of_one_value_are_told_apart() {
+        let known = rotations();
+        let lanes = |by| Movement::Lanes { by, wrap: true };
+        assert_eq!(known.rotations(2, 3, 64), Some((0, lanes(2), lanes(1))));
+        assert_eq!(known.rotations(9, 4, 64), Some((0, lanes(9), lanes(11))));
+        assert_eq!(known.rotations(0, 4, 64), None);
+        let mut known = rotations();
+        known.note_move(0, Movement::Superlanes { by: 3, wrap: true }, 20);
+        known.note_move(0, Movement::Superlanes { by: 1, wrap: true }, 21);
+        known.note_move(0, Movement::Superlanes { by: 2, wrap: false }, 22);
+        known.note_move(30, lanes(1), 31);
+        let superlanes = |by| Movement::Superlanes { by, wrap: true };
+        assert_eq!(known.rotations(20, 21, 64), Some((0, superlanes(3), superlanes(2))));
+        assert!([(20, 1), (20, 22), (1, 31)].into_iter().all(|(a, b)| known.rotations(a, b, 64).is_none()));
     }
 
     #[test]
