@@ -141,15 +141,21 @@ impl Bounds {
         self.l1.is_finite()
     }
 
+    /// At least the error of a binary64 sum: none where sums are exact; infinite or NaN unless all operands are finite.
+    #[inline(always)]
+    pub(super) fn error(&self, max_abs_w: f32) -> f64 {
+        let bound = self.l1 * f64::from(max_abs_w);
+        if bound < self.exact_below { 0.0 } else { bound * self.error_share }
+    }
+
     /// Turns a binary64 sum into the exact sum rounded once; nothing where its error might change that.
     #[inline(always)]
     pub(super) fn settle(&self, sum: f64, max_abs_w: f32) -> Option<f32> {
-        let bound = self.l1 * f64::from(max_abs_w);
+        let error = self.error(max_abs_w);
         // Finite operands cannot overflow binary64, so an infinity or NaN here is that of the definition.
-        if bound < self.exact_below || !sum.is_finite() {
+        if error == 0.0 || !sum.is_finite() {
             return Some(canonical(sum as f32));
         }
-        let error = bound * self.error_share;
         let (below, above) = ((sum - error) as f32, (sum + error) as f32);
         (below == above).then_some(below)
     }

@@ -33,6 +33,13 @@ impl Job {
         unsafe { self.arena.pointer(dst).cast::<u32>().add(output).write(value) }
     }
 
+    /// Puts neighbouring outputs of a pass, from `first` on.
+    fn put_lanes(&self, dst: At, first: usize, values: &[f32]) {
+        let to = self.arena.pointer(dst).cast::<f32>().wrapping_add(first);
+        // SAFETY: the outputs lie in the vector; no other task of this phase has these outputs.
+        unsafe { std::ptr::copy_nonoverlapping(values.as_ptr(), to, values.len()) }
+    }
+
     fn rows_of(&self, at: At, rows: usize) -> &[u8] {
         // SAFETY: a run's rows lie one after another; `elaborate` lets nobody write them in this phase.
         unsafe { self.arena.bytes(at, rows * self.plan.lanes) }
@@ -43,7 +50,8 @@ impl Job {
         let mut number = span.start as usize;
         let mut runs = &self.plan.runs[span.range()];
         let (steady, epoch) = (&self.steady[task], self.arena.epoch());
-        if steady.epoch.load(Ordering::Relaxed) == epoch {
+        let is_steady = steady.epoch.load(Ordering::Relaxed) == epoch;
+        if is_steady && steady.greatest.load(Ordering::Relaxed) != ALIKE {
             return self.steady_runs(runs, steady.greatest.load(Ordering::Relaxed), &mut scratch.floats[0], fetch);
         }
         let mut met = Met { sums: &mut scratch.floats[0][..64 * SHARED], octets: Default::default() };
@@ -54,7 +62,7 @@ impl Job {
             let (now, later) = runs.split_at(same.max(shared).max(1));
             let mut found = None;
             match now {
-                _ if same > 0 => self.equal_rows(now, number, &mut met, fetch),
+                _ if same > 0 => found = self.equal_rows(now, number, is_steady, &mut met, fetch),
                 [run] if shared == 0 => self.rows(run, &mut met, fetch),
                 [run] => found = self.halves(run, number, met.sums, fetch),
                 _ => self.several(now, met.sums, fetch),
@@ -167,8 +175,9 @@ impl Job {
     }
 
     /// Runs of one pass, the first of them number `number`, each of one row again and again. Rows of one content, as those that sum their activations,
-    /// give one sum; a row that was like that of the run before still is if neither has changed.
-    fn equal_rows<'a>(&'a self, runs: &[Run<At>], number: usize, met: &mut Met<'a>, fetch: &mut Fetch<'_>) {
+    /// give one sum; a row that was like that of the run before still is if neither has changed, as where all are `steady`. Says with [`ALIKE`] that
+    /// all will stay as they are for an epoch.
+    fn equal_rows<'a>(&'a self, runs: &[Run<At>], number: usize, steady: bool, met: &mut Met<'a>, fetch: &mut Fetch<'_>) -> Option<u8> {
         let pass = &self.plan.passes[runs[0].pass as usize];
         let halves = matches!(pass.activation, Activation::F16(_));
         let rows = |run: &Run<At>| [run.low, if halves { run.high } else { run.low }];
@@ -176,7 +185,7 @@ impl Job {
         for (run, greatest) in runs.iter().zip(&self.greatest[number..]) {
             let alike = last.filter(|(last, _)| {
                 let same = || rows(last).into_iter().chain(rows(run)).all(|at| self.arena.unchanged(at, self.plan.lanes));
-                if greatest.load(Ordering::Relaxed) == ALIKE && same() {
+                if greatest.load(Ordering::Relaxed) == ALIKE && (steady || same()) {
                     return true;
                 }
                 let alike = rows(last).map(|at| self.rows_of(at, 1)) == rows(run).map(|at| self.rows_of(at, 1));
@@ -187,6 +196,8 @@ impl Job {
             last = Some((run, sum));
             self.put_all(run, pass.dst, std::iter::repeat_n(sum, usize::from(run.rows)));
         }
+        let stay = || runs.iter().flat_map(rows).all(|at| self.arena.steady(at, self.plan.lanes));
+        (steady || stay()).then_some(ALIKE)
     }
 
     fn one_row<'a>(&'a self, pass: &Pass<At>, [low, high]: [&[u8]; 2], met: &mut Met<'a>, fetch: &mut Fetch<'_>) -> u32 {
@@ -248,7 +259,7 @@ impl Job {
             Halves::columns(&all, rows.len() / 2, |row| (part(2 * row), part(2 * row + 1)), blank, sums);
             for (columns, sums) in columns.iter().zip(sums.chunks(lanes)) {
                 let dst = self.plan.passes[columns.pass as usize].dst;
-                sums.iter().enumerate().for_each(|(index, sum)| self.put(dst, lane + index, sum.to_bits()));
+                self.put_lanes(dst, lane, sums);
             }
         }
     }

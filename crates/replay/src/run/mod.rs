@@ -66,10 +66,10 @@ pub(crate) struct Job {
     prepared: Vec<UnsafeCell<Ready>>,
 }
 
-/// Of a task whose runs are all of fp16 weights in the file, finite and each read by one pass, while the arena's epoch is this one.
+/// Of a task whose runs are all in the file, of finite fp16 weights each read by one pass or of one row, while the arena's epoch is this one.
 struct Steady {
     epoch: AtomicU32,
-    /// The greatest high byte of the weights without their signs.
+    /// The greatest high byte of the weights without their signs; [`ALIKE`] if there are runs of one row.
     greatest: AtomicU8,
 }
 

@@ -64,7 +64,17 @@ impl Halves {
 
     fn settle_columns<'a>(&self, rows: usize, row: &impl Fn(usize) -> (&'a [u8], &'a [u8]), sums: &[f64; STEP], most: u8, out: &mut [f32]) {
         let bounds = self.bounds.with_roundings(rows + 1);
-        for (lane, (out, &sum)) in out.iter_mut().zip(sums).enumerate() {
+        let mut values = [0.0; STEP];
+        #[cfg(target_arch = "x86_64")]
+        let settled = match self.kernel {
+            // SAFETY: a kernel exists only on a host with its instructions.
+            Kernel::Avx512 => unsafe { settle_avx512(bounds.error(magnitude(most)), sums, &mut values) },
+            _ => 0,
+        };
+        #[cfg(not(target_arch = "x86_64"))]
+        let settled = 0u64;
+        out.copy_from_slice(&values[..out.len()]);
+        for (lane, (out, &sum)) in out.iter_mut().zip(sums).enumerate().filter(|(lane, _)| settled >> lane & 1 == 0) {
             // An activation that is not finite meets zero weights too, which a sum over the rows does not see.
             let settled = if self.bounds.finite() { bounds.settle(sum, magnitude(most)) } else { None };
             *out = settled.unwrap_or_else(|| {
@@ -90,6 +100,24 @@ impl Halves {
         }
         most
     }
+}
+
+/// Sums rounded once, and a bit for each whose rounding no error of this size changes.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512vl")]
+fn settle_avx512(error: f64, sums: &[f64; STEP], out: &mut [f32; STEP]) -> u64 {
+    let error = _mm512_set1_pd(error);
+    let mut settled = 0;
+    for (eight, (sums, out)) in sums.as_chunks::<8>().0.iter().zip(out.as_chunks_mut::<8>().0).enumerate() {
+        // SAFETY: both arrays have eight elements.
+        unsafe {
+            let sums = _mm512_loadu_pd(sums.as_ptr());
+            let (below, above) = (_mm512_cvtpd_ps(_mm512_sub_pd(sums, error)), _mm512_cvtpd_ps(_mm512_add_pd(sums, error)));
+            _mm256_storeu_ps(out.as_mut_ptr(), below);
+            settled |= u64::from(_mm256_cmp_ps_mask::<_CMP_EQ_OQ>(below, above)) << (8 * eight);
+        }
+    }
+    settled
 }
 
 /// Sums by columns for groups of activations, at most [`THREES`], and the greatest high byte of the weights that count.
