@@ -192,10 +192,12 @@ impl Halves {
                     // Finite weights add nothing to activations that are zero.
                     let active = all.iter().fold(0, |steps, halves| steps | halves.active);
                     let steps = if magnitude(most).is_finite() { weighty & active } else { weighty };
+                    let errors = all.map(|halves| halves.bounds.error(magnitude(most)));
                     // SAFETY: a kernel exists only on a host with its instructions.
-                    let sums = unsafe { three_avx512(*all, low, high, steps) };
-                    for (number, (halves, sum)) in all.iter().zip(sums).enumerate() {
-                        out[(3 * three + number) * rows + row] = halves.settle(sum, most, low, high);
+                    let (sums, values, settled) = unsafe { three_avx512(*all, low, high, steps, errors) };
+                    for (number, halves) in all.iter().enumerate() {
+                        let settle = || halves.settle(sums[number], most, low, high);
+                        out[(3 * three + number) * rows + row] = if settled >> number & 1 == 1 { values[number] } else { settle() };
                     }
                 }
             }
@@ -363,10 +365,10 @@ fn look_avx512(low: &[u8], high: &[u8], ahead: &mut impl Ahead) -> (u64, u8) {
 }
 
 /// The sums over some steps of a row, a bit each, with three finite activations of one length. Each sum is joined from 32, as
-/// [`partial::roundings`] allows.
+/// [`partial::roundings`] allows. Gives back the sums, the sums rounded once, and a bit for each whose rounding its error does not change.
 #[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f,avx512bw")]
-fn three_avx512(all: [&Halves; 3], low: &[u8], high: &[u8], mut steps: u64) -> [f64; 3] {
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+fn three_avx512(all: [&Halves; 3], low: &[u8], high: &[u8], mut steps: u64, errors: [f64; 3]) -> ([f64; 4], [f32; 4], u8) {
     let mut sums = [[_mm512_setzero_pd(); 4]; 3];
     while steps != 0 {
         let start = steps.trailing_zeros() as usize * STEP;
@@ -383,7 +385,24 @@ fn three_avx512(all: [&Halves; 3], low: &[u8], high: &[u8], mut steps: u64) -> [
             }
         });
     }
-    sums.map(|[a, b, c, d]| _mm512_reduce_add_pd(_mm512_add_pd(_mm512_add_pd(a, b), _mm512_add_pd(c, d))))
+    let [a, b, c] = sums.map(|[a, b, c, d]| _mm512_add_pd(_mm512_add_pd(a, b), _mm512_add_pd(c, d)));
+    let two = |a, b| _mm512_add_pd(_mm512_unpacklo_pd(a, b), _mm512_unpackhi_pd(a, b));
+    let (ab, c) = (two(a, b), two(c, _mm512_setzero_pd()));
+    let (low, high) = (_mm512_shuffle_f64x2::<0b01_00_01_00>(ab, c), _mm512_shuffle_f64x2::<0b11_10_11_10>(ab, c));
+    let fours = _mm512_add_pd(low, high);
+    let swapped = _mm512_shuffle_f64x2::<0b10_11_00_01>(fours, fours);
+    let eights = _mm512_add_pd(fours, swapped);
+    let joined = _mm256_insertf128_pd::<1>(_mm512_castpd512_pd256(eights), _mm512_extractf64x2_pd::<2>(eights));
+    let [a, b, c] = errors;
+    let error = _mm256_setr_pd(a, b, c, 0.0);
+    let (below, above) = (_mm256_cvtpd_ps(_mm256_sub_pd(joined, error)), _mm256_cvtpd_ps(_mm256_add_pd(joined, error)));
+    let (mut sums, mut values) = ([0.0; 4], [0.0; 4]);
+    // SAFETY: both arrays have four elements.
+    unsafe {
+        _mm256_storeu_pd(sums.as_mut_ptr(), joined);
+        _mm_storeu_ps(values.as_mut_ptr(), below);
+    }
+    (sums, values, _mm_cmp_ps_mask::<_CMP_EQ_OQ>(below, above))
 }
 
 /// At least the magnitude of any fp16 number whose high byte without sign is `most`; infinite when some such number is not finite.
