@@ -7,7 +7,7 @@
 
 use std::arch::x86_64::*;
 
-use super::{CLOSE, STEP, Step, magnitude};
+use super::{CLOSE, STEP, Step, magnitude, rounded};
 use crate::dot::ahead::Ahead;
 use crate::dot::i8::join_avx512;
 
@@ -92,16 +92,11 @@ impl Known<'_> {
             }
             let units = _mm_sub_epi32(join_avx512(units), starts);
             let sums = _mm256_fmadd_pd(_mm256_cvtepi32_pd(units), unit, _mm256_cvtps_pd(join(rests)));
-            let (below, above) = (_mm256_cvtpd_ps(_mm256_sub_pd(sums, error)), _mm256_cvtpd_ps(_mm256_add_pd(sums, error)));
-            let settled = _mm_cmp_ps_mask::<_CMP_EQ_OQ>(below, above);
+            let (values, settled) = rounded(sums, error);
             if let (Ok(out), 0xf) = (<&mut [f32; TOGETHER]>::try_from(&mut *out), settled) {
-                // SAFETY: the array has four elements.
-                unsafe { _mm_storeu_ps(out.as_mut_ptr(), below) };
+                *out = values;
                 continue;
             }
-            let mut values = [0.0; TOGETHER];
-            // SAFETY: the array has four elements.
-            unsafe { _mm_storeu_ps(values.as_mut_ptr(), below) };
             for (row, (out, value)) in out.iter_mut().zip(values).enumerate() {
                 *out = if settled >> row & 1 == 1 { value } else { otherwise(group * TOGETHER + row) };
             }

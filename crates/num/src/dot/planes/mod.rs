@@ -6,6 +6,8 @@ mod columns;
 mod known;
 #[cfg(target_arch = "x86_64")]
 mod load;
+#[cfg(target_arch = "x86_64")]
+mod three;
 
 #[cfg(target_arch = "x86_64")]
 use std::arch::x86_64::*;
@@ -17,6 +19,8 @@ use crate::half::f16_to_f32;
 use crate::kernel::Kernel;
 #[cfg(target_arch = "x86_64")]
 use known::Known;
+#[cfg(target_arch = "x86_64")]
+use three::{look_avx512, three_avx512};
 
 /// Lanes that a step takes.
 const STEP: usize = 64;
@@ -344,67 +348,6 @@ impl Step {
     }
 }
 
-/// The steps of a row that have weights other than zero, a bit each, and the greatest high byte of the weights.
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f,avx512bw")]
-fn look_avx512(low: &[u8], high: &[u8], ahead: &mut impl Ahead) -> (u64, u8) {
-    ahead.rows();
-    let (mut steps, mut most) = (0, _mm512_setzero_si512());
-    for (step, start) in (0..low.len()).step_by(STEP).enumerate() {
-        let live = u64::MAX >> STEP.saturating_sub(low.len() - start);
-        ahead.lines(2);
-        // SAFETY: the mask loads no byte at or beyond the end of the rows.
-        let (low, high) = unsafe {
-            (_mm512_maskz_loadu_epi8(live, low.as_ptr().add(start).cast()), _mm512_maskz_loadu_epi8(live, high.as_ptr().add(start).cast()))
-        };
-        let either = _mm512_or_si512(low, high);
-        steps |= u64::from(_mm512_test_epi8_mask(either, either) != 0) << step;
-        most = _mm512_max_epu8(most, _mm512_and_si512(high, _mm512_set1_epi8(0x7f)));
-    }
-    (steps, greatest_avx512(most))
-}
-
-/// The sums over some steps of a row, a bit each, with three finite activations of one length. Each sum is joined from 32, as
-/// [`partial::roundings`] allows. Gives back the sums, the sums rounded once, and a bit for each whose rounding its error does not change.
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-fn three_avx512(all: [&Halves; 3], low: &[u8], high: &[u8], mut steps: u64, errors: [f64; 3]) -> ([f64; 4], [f32; 4], u8) {
-    let mut sums = [[_mm512_setzero_pd(); 4]; 3];
-    while steps != 0 {
-        let start = steps.trailing_zeros() as usize * STEP;
-        steps &= steps - 1;
-        let live = u64::MAX >> STEP.saturating_sub(low.len() - start);
-        // SAFETY: the mask loads no byte at or beyond the end of the rows.
-        let (low, high) = unsafe {
-            (_mm512_maskz_loadu_epi8(live, low.as_ptr().add(start).cast()), _mm512_maskz_loadu_epi8(live, high.as_ptr().add(start).cast()))
-        };
-        let x = all.map(|halves| &halves.x[start / STEP]);
-        widen!(low, high, |place: usize, weights: __m512d| {
-            for (x, sums) in x.iter().zip(&mut sums) {
-                sums[place % 4] = _mm512_fmadd_pd(weights, x.eight(place), sums[place % 4]);
-            }
-        });
-    }
-    let [a, b, c] = sums.map(|[a, b, c, d]| _mm512_add_pd(_mm512_add_pd(a, b), _mm512_add_pd(c, d)));
-    let two = |a, b| _mm512_add_pd(_mm512_unpacklo_pd(a, b), _mm512_unpackhi_pd(a, b));
-    let (ab, c) = (two(a, b), two(c, _mm512_setzero_pd()));
-    let (low, high) = (_mm512_shuffle_f64x2::<0b01_00_01_00>(ab, c), _mm512_shuffle_f64x2::<0b11_10_11_10>(ab, c));
-    let fours = _mm512_add_pd(low, high);
-    let swapped = _mm512_shuffle_f64x2::<0b10_11_00_01>(fours, fours);
-    let eights = _mm512_add_pd(fours, swapped);
-    let joined = _mm256_insertf128_pd::<1>(_mm512_castpd512_pd256(eights), _mm512_extractf64x2_pd::<2>(eights));
-    let [a, b, c] = errors;
-    let error = _mm256_setr_pd(a, b, c, 0.0);
-    let (below, above) = (_mm256_cvtpd_ps(_mm256_sub_pd(joined, error)), _mm256_cvtpd_ps(_mm256_add_pd(joined, error)));
-    let (mut sums, mut values) = ([0.0; 4], [0.0; 4]);
-    // SAFETY: both arrays have four elements.
-    unsafe {
-        _mm256_storeu_pd(sums.as_mut_ptr(), joined);
-        _mm_storeu_ps(values.as_mut_ptr(), below);
-    }
-    (sums, values, _mm_cmp_ps_mask::<_CMP_EQ_OQ>(below, above))
-}
-
 /// At least the magnitude of any fp16 number whose high byte without sign is `most`; infinite when some such number is not finite.
 #[inline]
 fn magnitude(most: u8) -> f32 {
@@ -415,6 +358,18 @@ fn magnitude(most: u8) -> f32 {
     let (exponent, last) = (u32::from(most) >> 2, u32::from(most) << 8 & 0x3ff | 0xff);
     let integer = if exponent > 0 { last | 0x400 } else { last };
     integer as f32 * f32::from_bits((exponent.max(1) + 127 - 25) << 23)
+}
+
+/// Sums rounded once, and a bit for each whose rounding no error of this size changes.
+#[cfg(target_arch = "x86_64")]
+#[inline]
+#[target_feature(enable = "avx512f,avx512vl")]
+fn rounded(sums: __m256d, error: __m256d) -> ([f32; 4], u8) {
+    let (below, above) = (_mm256_cvtpd_ps(_mm256_sub_pd(sums, error)), _mm256_cvtpd_ps(_mm256_add_pd(sums, error)));
+    let mut values = [0.0; 4];
+    // SAFETY: the array has four elements.
+    unsafe { _mm_storeu_ps(values.as_mut_ptr(), below) };
+    (values, _mm_cmp_ps_mask::<_CMP_EQ_OQ>(below, above))
 }
 
 /// The greatest byte.

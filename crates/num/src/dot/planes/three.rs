@@ -1,0 +1,60 @@
+//! A row with three activations at once, in binary64: its weights are widened once.
+
+use std::arch::x86_64::*;
+
+use super::{Halves, STEP, greatest_avx512, rounded, widen};
+use crate::dot::ahead::Ahead;
+
+/// The steps of a row that have weights other than zero, a bit each, and the greatest high byte of the weights.
+#[target_feature(enable = "avx512f,avx512bw")]
+pub(super) fn look_avx512(low: &[u8], high: &[u8], ahead: &mut impl Ahead) -> (u64, u8) {
+    ahead.rows();
+    let (mut steps, mut most) = (0, _mm512_setzero_si512());
+    for (step, start) in (0..low.len()).step_by(STEP).enumerate() {
+        let live = u64::MAX >> STEP.saturating_sub(low.len() - start);
+        ahead.lines(2);
+        // SAFETY: the mask loads no byte at or beyond the end of the rows.
+        let (low, high) = unsafe {
+            (_mm512_maskz_loadu_epi8(live, low.as_ptr().add(start).cast()), _mm512_maskz_loadu_epi8(live, high.as_ptr().add(start).cast()))
+        };
+        let either = _mm512_or_si512(low, high);
+        steps |= u64::from(_mm512_test_epi8_mask(either, either) != 0) << step;
+        most = _mm512_max_epu8(most, _mm512_and_si512(high, _mm512_set1_epi8(0x7f)));
+    }
+    (steps, greatest_avx512(most))
+}
+
+/// The sums over some steps of a row, a bit each, with three finite activations of one length. Each sum is joined from 32, as
+/// [`crate::dot::partial::roundings`] allows. Gives back the sums, the sums rounded once, and a bit for each whose rounding its error does not change.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+pub(super) fn three_avx512(all: [&Halves; 3], low: &[u8], high: &[u8], mut steps: u64, errors: [f64; 3]) -> ([f64; 4], [f32; 4], u8) {
+    let mut sums = [[_mm512_setzero_pd(); 4]; 3];
+    while steps != 0 {
+        let start = steps.trailing_zeros() as usize * STEP;
+        steps &= steps - 1;
+        let live = u64::MAX >> STEP.saturating_sub(low.len() - start);
+        // SAFETY: the mask loads no byte at or beyond the end of the rows.
+        let (low, high) = unsafe {
+            (_mm512_maskz_loadu_epi8(live, low.as_ptr().add(start).cast()), _mm512_maskz_loadu_epi8(live, high.as_ptr().add(start).cast()))
+        };
+        let x = all.map(|halves| &halves.x[start / STEP]);
+        widen!(low, high, |place: usize, weights: __m512d| {
+            for (x, sums) in x.iter().zip(&mut sums) {
+                sums[place % 4] = _mm512_fmadd_pd(weights, x.eight(place), sums[place % 4]);
+            }
+        });
+    }
+    let [a, b, c] = sums.map(|[a, b, c, d]| _mm512_add_pd(_mm512_add_pd(a, b), _mm512_add_pd(c, d)));
+    let two = |a, b| _mm512_add_pd(_mm512_unpacklo_pd(a, b), _mm512_unpackhi_pd(a, b));
+    let (ab, c) = (two(a, b), two(c, _mm512_setzero_pd()));
+    let (low, high) = (_mm512_shuffle_f64x2::<0b01_00_01_00>(ab, c), _mm512_shuffle_f64x2::<0b11_10_11_10>(ab, c));
+    let fours = _mm512_add_pd(low, high);
+    let swapped = _mm512_shuffle_f64x2::<0b10_11_00_01>(fours, fours);
+    let eights = _mm512_add_pd(fours, swapped);
+    let joined = _mm256_insertf128_pd::<1>(_mm512_castpd512_pd256(eights), _mm512_extractf64x2_pd::<2>(eights));
+    let (values, settled) = rounded(joined, _mm256_setr_pd(errors[0], errors[1], errors[2], 0.0));
+    let mut sums = [0.0; 4];
+    // SAFETY: the array has four elements.
+    unsafe { _mm256_storeu_pd(sums.as_mut_ptr(), joined) };
+    (sums, values, settled)
+}
