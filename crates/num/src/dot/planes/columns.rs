@@ -64,15 +64,15 @@ impl Halves {
 
     fn settle_columns<'a>(&self, rows: usize, row: &impl Fn(usize) -> (&'a [u8], &'a [u8]), sums: &[f64; STEP], most: u8, out: &mut [f32]) {
         let bounds = self.bounds.with_roundings(rows + 1);
-        let mut values = [0.0; STEP];
+        let none = ([0.0; STEP], 0);
         #[cfg(target_arch = "x86_64")]
-        let settled = match self.kernel {
+        let (values, settled): ([f32; STEP], u64) = match self.kernel {
             // SAFETY: a kernel exists only on a host with its instructions.
-            Kernel::Avx512 => unsafe { settle_avx512(bounds.error(magnitude(most)), sums, &mut values) },
-            _ => 0,
+            Kernel::Avx512 => unsafe { settle_avx512(bounds.error(magnitude(most)), sums) },
+            _ => none,
         };
         #[cfg(not(target_arch = "x86_64"))]
-        let settled = 0u64;
+        let (values, settled): ([f32; STEP], u64) = none;
         out.copy_from_slice(&values[..out.len()]);
         for (lane, (out, &sum)) in out.iter_mut().zip(sums).enumerate().filter(|(lane, _)| settled >> lane & 1 == 0) {
             // An activation that is not finite meets zero weights too, which a sum over the rows does not see.
@@ -105,10 +105,10 @@ impl Halves {
 /// Sums rounded once, and a bit for each whose rounding no error of this size changes.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512vl")]
-fn settle_avx512(error: f64, sums: &[f64; STEP], out: &mut [f32; STEP]) -> u64 {
+fn settle_avx512(error: f64, sums: &[f64; STEP]) -> ([f32; STEP], u64) {
     let error = _mm512_set1_pd(error);
-    let mut settled = 0;
-    for (eight, (sums, out)) in sums.as_chunks::<8>().0.iter().zip(out.as_chunks_mut::<8>().0).enumerate() {
+    let (mut values, mut settled) = ([0.0; STEP], 0);
+    for (eight, (sums, out)) in sums.as_chunks::<8>().0.iter().zip(values.as_chunks_mut::<8>().0).enumerate() {
         // SAFETY: both arrays have eight elements.
         unsafe {
             let sums = _mm512_loadu_pd(sums.as_ptr());
@@ -117,7 +117,7 @@ fn settle_avx512(error: f64, sums: &[f64; STEP], out: &mut [f32; STEP]) -> u64 {
             settled |= u64::from(_mm256_cmp_ps_mask::<_CMP_EQ_OQ>(below, above)) << (8 * eight);
         }
     }
-    settled
+    (values, settled)
 }
 
 /// Sums by columns for groups of activations, at most [`THREES`], and the greatest high byte of the weights that count.
