@@ -32,6 +32,7 @@ const CLOSE: usize = 640;
 const WIDENED: [usize; 8] = [0, 2, 4, 6, 1, 3, 5, 7];
 
 /// The place of a lane among all, when the eights of each step are in the order of [`WIDENED`].
+#[cfg(target_arch = "x86_64")]
 const fn widened(lane: usize) -> usize {
     let eight = lane % STEP / 8;
     lane / STEP * STEP + 8 * (eight / 2 + 4 * (eight % 2)) + lane % 8
@@ -131,6 +132,7 @@ impl Halves {
     /// The activation of a lane.
     #[inline(always)]
     fn x(&self, lane: usize) -> f32 {
+        #[cfg(target_arch = "x86_64")]
         let lane = if self.kernel == Kernel::Avx512 { widened(lane) } else { lane };
         self.x[lane / STEP].0.as_flattened()[lane % STEP]
     }
