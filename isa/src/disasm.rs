@@ -6,8 +6,9 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use crate::asm::FURTHEST;
+use crate::image::{Extent, Fill};
 use crate::operand::Kind;
-use crate::program::{ChipId, Container, Fill, Program, Region, SliceId, WordRun};
+use crate::program::{ChipId, Container, Program, Region, SliceId, WordRun};
 use crate::queue::{Item, Queue};
 use crate::table::Instruction;
 use crate::text::operand;
@@ -44,15 +45,18 @@ pub fn disassemble(container: &Container<'_>, image_file: Option<&str>) -> (Stri
         print_name(name, &mut text);
         text.push('\n');
     }
+    let lanes = container.image.vector_bytes;
     for extent in &container.image.extents {
         match (&extent.fill, &mut side) {
             (Fill::Zero, _) => put(&mut text, format_args!(".zero {}\n", extent.place)),
             (Fill::Bytes(bytes), Some(side)) => {
-                put(&mut text, format_args!(".file {} {}\n", extent.place, side.len()));
+                put(&mut text, format_args!(".file {} {}", extent.place, side.len()));
+                end_extent(extent, lanes, &mut text);
                 side.extend_from_slice(bytes);
             }
             (Fill::Bytes(bytes), None) => {
-                put(&mut text, format_args!(".data {}\n", extent.place));
+                put(&mut text, format_args!(".data {}", extent.place));
+                end_extent(extent, lanes, &mut text);
                 hex_lines(bytes, &mut text);
             }
         }
@@ -73,6 +77,14 @@ pub fn disassemble(container: &Container<'_>, image_file: Option<&str>) -> (Stri
         program(each, &mut code, &mut text);
     }
     (text, side)
+}
+
+/// How many lanes of each word are given, where it is not all of them.
+fn end_extent(extent: &Extent<'_>, lanes: u32, text: &mut String) {
+    match extent.live() {
+        live if live == lanes as usize => text.push('\n'),
+        live => put(text, format_args!(" {live}\n")),
+    }
 }
 
 /// Bytes of image and host section.

@@ -11,6 +11,7 @@ pub mod container;
 pub mod disasm;
 pub mod fault;
 mod fetch;
+pub mod image;
 pub mod operand;
 pub mod program;
 pub mod queue;
@@ -26,11 +27,12 @@ pub use container::{ContentError, Encoded, FormatError, Frame};
 pub use disasm::{disassemble, item_text};
 pub use fault::{Fault, Site, Violation};
 pub use fetch::{block_items, blocks};
+pub use image::{ByPlace, Extent, Fill, Image};
 pub use operand::{
     Accumulator, Arithmetic, BlockSide, Count, Direction, Edge, Format, GroupWidth, Kind, LoadFormat, Mode, Number, Operand, Orientation,
     PassFormat, Row, Shift, Source, Stream, Stride, Superlanes, Target, WindowBits, Word,
 };
-pub use program::{ChipId, ChipRef, Container, Extent, Fill, Image, Program, Region, RegionKind, SliceId, WordRun};
+pub use program::{ChipId, ChipRef, Container, Program, Region, RegionKind, SliceId, WordRun};
 pub use queue::{Hemisphere, Item, PlanePort, Queue, Unit};
 pub use reference::reference;
 pub use rule::Rule;

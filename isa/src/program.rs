@@ -1,10 +1,10 @@
-//! What a program is: queues of instructions, named regions of SRAM, the image that SRAM starts from,
-//! and the container that holds several programs over one image.
+//! What a program is: queues of instructions, named regions of SRAM, and the container that holds several programs over one image.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 
+use crate::image::Image;
 use crate::operand::Format;
 use crate::queue::{Hemisphere, Item, Queue};
 
@@ -138,41 +138,6 @@ impl Region {
     /// All words in order.
     pub fn words(&self) -> impl Iterator<Item = (ChipId, SliceId, u32)> + '_ {
         self.runs.iter().flat_map(|run| run.words().map(move |word| (run.chip, run.slice, word)))
-    }
-}
-
-/// Content of an extent.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Fill<'a> {
-    /// All zero.
-    Zero,
-    /// `count * vector_bytes` bytes, word after word.
-    Bytes(Cow<'a, [u8]>),
-}
-
-/// Initialised words of one slice.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Extent<'a> {
-    /// The words; the stride is 1.
-    pub place: WordRun,
-    /// What they hold.
-    pub fill: Fill<'a>,
-}
-
-/// What SRAM holds before the first run; words outside all extents are uninitialised.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Image<'a> {
-    /// Bytes of a word, which is the number of lanes.
-    pub vector_bytes: u32,
-    /// Extents in ascending order of place, none overlapping.
-    pub extents: Vec<Extent<'a>>,
-}
-
-impl Image<'_> {
-    /// Number of initialised words.
-    #[must_use]
-    pub fn words(&self) -> u64 {
-        self.extents.iter().map(|extent| u64::from(extent.place.count)).sum()
     }
 }
 

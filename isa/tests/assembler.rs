@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use lpu_isa::{AsmError, ChipId, ChipRef, Container, Fill, Queue, SourceMap, assemble, expand};
+use lpu_isa::{AsmError, ChipId, ChipRef, Container, Extent, Fill, Queue, SourceMap, assemble, expand};
 
 fn read(source: &str) -> Result<(Container<'static>, SourceMap), Vec<AsmError>> {
     let mut load = |name: &str| if name == "w.bin" { Ok(Cow::Owned((0..64).collect())) } else { Err("no such file".to_owned()) };
@@ -57,9 +57,11 @@ fn a_kernel() {
 fn images_come_from_a_file() {
     let source = ".chip small\n.image w.bin\n.file e0:4x2 16\n.zero e0:0x4\n.host 0 3\n.program p\n.queue vxm.0\nnop 1\n";
     let (container, _) = read(source).unwrap();
-    assert_eq!(container.image.extents[0].fill, Fill::Zero);
-    assert_eq!(container.image.extents[1].fill, Fill::Bytes((16..48).collect()));
+    assert_eq!(container.image.extents[0].fill, Fill::Bytes((16..48).collect()));
+    assert_eq!(container.image.extents[1].fill, Fill::Zero);
     assert_eq!(container.host.as_ref(), [0, 1, 2]);
+    let (short, _) = read(&source.replace(" 16\n", " 16 3\n")).unwrap();
+    assert_eq!(short.image.extents[0].fill, Fill::Bytes((16..22).collect()));
     let past = read(&source.replace(" 16\n", " 40\n")).unwrap_err();
     assert!(past[0].to_string().contains("run past the image file's end at 64"), "{past:?}");
     let missing = read(&source.replace("w.bin", "v.bin")).unwrap_err();
@@ -123,7 +125,21 @@ fn messages() {
             "line 4, column 1: region `k` has 2 elements but 1 values are given; give one value an element, vector after vector",
         ),
         (".zero e0:4x3\n.zero e0:6", "line 4, column 1: extent e0:6 overlaps e0:4x3; initialise each word once"),
-        (".data e0:4\n.hex 00ff", "line 3, column 1: extent e0:4 holds 16 bytes but 2 are given; give one byte a lane of each word"),
+        (
+            ".data e0:4\n.hex 00ff",
+            "line 3, column 1: extent e0:4 of 16 lanes a word takes 16 bytes but 2 are given; give one byte a lane of each word, or say behind the run how many lanes are given",
+        ),
+        (
+            ".equ n 3\n.data e0:4x2 n\n.hex 00010203 0405 06",
+            "line 4, column 1: extent e0:4x2 of 3 lanes a word takes 6 bytes but 7 are given; give one byte a lane of each word, or say behind the run how many lanes are given",
+        ),
+        (".data e0:4 16\n.hex 000102030405060708090a0b0c0d0e0f", ""),
+        (".data e0:4 0", "line 3, column 12: 0 of the 16 lanes of a word cannot be given; give 1 to 16, or leave the number out for all"),
+        (".data e0:4 17", "line 3, column 12: 17 of the 16 lanes of a word cannot be given; give 1 to 16, or leave the number out for all"),
+        (".data e0:4 all", "line 3, column 12: a number of lanes is expected, found `all`; write `.data RUN [LANES]`"),
+        (".data e0:4 3 3\n.hex 000102", "line 3, column 14: `.data` takes nothing here, found `3`; write `.data RUN [LANES]`"),
+        (".zero e0:4 3", "line 3, column 12: `.zero` takes nothing here, found `3`; write `.zero RUN`"),
+        (".zero e0:4x3+2", "line 3, column 1: extent e0:4x3+2 is strided; split it into extents of consecutive words"),
         (".zero 1/e0:4", "line 3, column 1: 1/e0:4 is on chip 1, but there are 1 chips; correct the chip or give the program more chips"),
         (
             ".const k i8 [2, 2] at e3..e1:0",
@@ -166,6 +182,41 @@ fn messages() {
         let expected: &[&str] = if expected.is_empty() { &[] } else { &[expected] };
         assert_eq!(errors(body), expected, "{body}");
     }
+}
+
+/// Extents stand as they are written, those of initial values behind them as the regions stand.
+#[test]
+fn extents_keep_their_order() {
+    let source = r#"
+.chip small
+.data w0:9x2 2
+.hex 00010203
+.zero e0:4
+.program p
+.const k i8 [2, 1] at e3:7, e3:1
+.const l i8 [1, 1] at e1:0
+.values l 1
+.values k 1 2
+.data e0:1 1
+.hex ff
+.queue vxm.0
+nop 1
+"#;
+    let (container, _) = read(source).unwrap();
+    let places: Vec<String> = container.image.extents.iter().map(|extent| extent.place.to_string()).collect();
+    assert_eq!(places, ["w0:9x2", "e0:4", "e0:1", "e3:7", "e3:1", "e1:0"]);
+    assert_eq!(container.image.extents.iter().map(Extent::live).collect::<Vec<_>>(), [2, 0, 1, 16, 16, 16]);
+}
+
+#[test]
+fn each_extent_that_meets_another_is_reported() {
+    let found = errors(".zero e0:20\n.zero e0:0x100\n.zero w0:0x100\n.zero e0:10x2\n.zero e0:99x2\n.zero e0:101");
+    let expected = [(4, "e0:0x100", "e0:20"), (6, "e0:10x2", "e0:0x100"), (7, "e0:99x2", "e0:0x100")];
+    let expected =
+        expected.map(|(line, place, before)| format!("line {line}, column 1: extent {place} overlaps {before}; initialise each word once"));
+    assert_eq!(found, expected);
+    let words = errors(".const k i8 [1, 1] at e0:5\n.values k 1\n.zero e0:0x9");
+    assert_eq!(words, ["line 4, column 1: extent e0:5 overlaps e0:0x9; initialise each word once"]);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 mod generate;
 
 use generate::{Random, any_instruction, container, items, queue};
-use lpu_isa::{Container, FormatError, Item, decode_queue, encode_queue, expand};
+use lpu_isa::{Container, ContentError, Extent, Fill, FormatError, Item, WordRun, decode_queue, encode_queue, expand};
 use proptest::prelude::*;
 
 /// The bytes with a checksum that fits them.
@@ -94,6 +94,26 @@ proptest! {
         prop_assert_eq!(hash, original.program_hash().unwrap());
         prop_assert_eq!(&parsed, &original);
         prop_assert_eq!(parsed.to_bytes().unwrap(), bytes);
+    }
+
+    /// Extents of one or two words anywhere among few: they have a binary form when no two share a word, and an error names two that do.
+    #[test]
+    fn extents_share_no_word_in_any_order(places in prop::collection::vec((0u16..2, 0u32..12, 1u32..3), 1..8)) {
+        let mut container = container(3, 1);
+        let place = |(slice, word, count)| format!("e{slice}:{word}x{count}").parse().unwrap();
+        let places: Vec<WordRun> = places.into_iter().map(place).collect();
+        container.image.extents = places.iter().map(|&place| Extent { place, fill: Fill::Zero }).collect();
+        let shared = |one: WordRun, other: WordRun| one.slice == other.slice && one.words().any(|word| other.words().any(|found| found == word));
+        let pairs = || (0..places.len()).flat_map(|later| (0..later).map(move |index| (index, later)));
+        let wrong = pairs().any(|(index, later)| shared(places[index], places[later]));
+        match container.validate() {
+            Ok(()) => prop_assert!(!wrong),
+            Err(ContentError::ExtentOverlap { before, place }) => {
+                let named = pairs().any(|(index, later)| (places[index], places[later]) == (before, place));
+                prop_assert!(named && shared(before, place), "{} {}", before, place);
+            }
+            Err(error) => prop_assert!(false, "{}", error),
+        }
     }
 
     #[test]

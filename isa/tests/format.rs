@@ -4,8 +4,8 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use lpu_isa::{
-    ChipId, ChipRef, Container, Extent, Fill, Format, FormatError, Hemisphere, Image, Instruction, Program, Queue, Region, RegionKind,
-    SliceId, Stream, Word, WordRun, encode_queue,
+    ChipId, ChipRef, Container, ContentError, Extent, Fill, Format, FormatError, Hemisphere, Image, Instruction, Program, Queue, Region,
+    RegionKind, SliceId, Stream, Word, WordRun, encode_queue,
 };
 
 const LANES: u32 = 4;
@@ -18,9 +18,9 @@ fn container() -> Container<'static> {
     let extent = |place, fill| Extent { place, fill };
     let bytes = |bytes: &'static [u8]| Fill::Bytes(Cow::Borrowed(bytes));
     let extents = vec![
-        extent(run(Hemisphere::East, 0, 5, 2), bytes(b"ABCDEFGH")),
-        extent(run(Hemisphere::East, 0, 7, 1), Fill::Zero),
         extent(run(Hemisphere::West, 3, 1, 1), bytes(b"IJKL")),
+        extent(run(Hemisphere::East, 0, 7, 1), Fill::Zero),
+        extent(run(Hemisphere::East, 0, 5, 2), bytes(b"ABCDEF")),
     ];
     let region = Region {
         name: "x".into(),
@@ -41,16 +41,16 @@ fn container() -> Container<'static> {
     }
 }
 
-/// Where the second and the third extent begin.
+/// Where the first extent begins, and the length of each.
 const EXTENTS: usize = 64 + 3 + 8 + 4;
-const EACH: usize = 14;
+const EACH: usize = 17;
 
 fn by_hand() -> Vec<u8> {
     let items = encode_queue(&container().programs[0].queues[0][&Queue::Mem(Hemisphere::East, 0)]);
     let place = |side: u8, slice: u8, word: u8, count: u8| vec![0, 0, side, slice, 0, word, 0, 0, 0, count, 0, 0, 0];
     let mut tables: Vec<Vec<u8>> = vec![vec![1, 0, b'c'], vec![4, 0, 0, 0, 0, 0, 0, 0], vec![3, 0, 0, 0]];
-    for (place, content) in [(place(0, 0, 5, 2), 1), (place(0, 0, 7, 1), 0), (place(1, 3, 1, 1), 1)] {
-        tables.extend([place, vec![content]]);
+    for (place, live) in [(place(1, 3, 1, 1), 4), (place(0, 0, 7, 1), 0), (place(0, 0, 5, 2), 3)] {
+        tables.extend([place, vec![live, 0, 0, 0]]);
     }
     tables.extend([vec![1, 0, 0, 0], vec![2, 0, b'p', b'q'], vec![9, 0, 0, 0, 0, 0, 0, 0]]);
     // A region: state, f16, one vector of three lanes, one run of two words four apart.
@@ -62,13 +62,13 @@ fn by_hand() -> Vec<u8> {
     tables.extend([(items.len() as u64).to_le_bytes().to_vec(), items]);
     let tables = tables.concat();
 
-    let mut file = vec![0x89, b'L', b'P', b'B', 0x0d, 0x0a, 0x1a, 0x0a, 1, 0, 0, 0, 4, 0, 0, 0];
+    let mut file = vec![0x89, b'L', b'P', b'B', 0x0d, 0x0a, 0x1a, 0x0a, 2, 0, 0, 0, 4, 0, 0, 0];
     file.extend([7; 32]);
     let length_at = file.len();
     file.extend([0; 8]);
     file.extend((tables.len() as u64).to_le_bytes());
     file.extend(tables);
-    for data in [&b"ABCDEFGH"[..], b"IJKL", b"host"] {
+    for data in [&b"IJKL"[..], b"ABCDEF", b"host"] {
         file.resize(file.len().next_multiple_of(64), 0);
         file.extend(data);
     }
@@ -106,10 +106,13 @@ fn errors_name_the_place() {
         (12, 0, "lanes", 12),
         (64, 0, "an empty name of the chip", 64),
         (EXTENTS - 4, 200, "extents that the rest cannot hold", EXTENTS - 4),
-        (EXTENTS + EACH + 5, 6, "the second extent overlaps the first", EXTENTS + EACH),
+        (EXTENTS + EACH + 5, 6, "the third extent overlaps the second", EXTENTS + 2 * EACH),
+        (EXTENTS + 2 * EACH + 5, 7, "both begin with the same word", EXTENTS + 2 * EACH),
         (EXTENTS + 2 * EACH + 9, 0, "the third extent has no words", EXTENTS + 2 * EACH),
         (EXTENTS + 2, 2, "a side", EXTENTS + 2),
-        (EXTENTS + 13, 2, "a content", EXTENTS + 13),
+        (EXTENTS + 13, 5, "more bytes than a word has", EXTENTS + 13),
+        (EXTENTS + 2 * EACH + 16, 1, "far more bytes than a word has", EXTENTS + 2 * EACH + 13),
+        (EXTENTS + 13, 3, "a byte that no extent has", end.next_multiple_of(64) + 3),
         (programs, 0, "no program", programs),
         (region + 3, 9, "a kind", region + 3),
         (region + 4, 9, "a format", region + 4),
@@ -128,4 +131,40 @@ fn errors_name_the_place() {
         };
         assert_eq!(offset, expected as u64, "{what}: {error}");
     }
+}
+
+#[test]
+fn a_file_of_another_version_says_what_to_do() {
+    for version in [1, 3] {
+        let mut bytes = by_hand();
+        bytes[8] = version;
+        let error = Container::parse(&bytes).unwrap_err();
+        assert_eq!(error, FormatError::Version { found: version.into(), supported: 2 });
+        assert!(error.to_string().ends_with("; compile or assemble it again with this program"), "{error}");
+    }
+}
+
+#[test]
+fn extents_that_contradict_themselves_have_no_binary_form() {
+    let with = |change: &dyn Fn(&mut Vec<Extent<'static>>)| {
+        let mut container = container();
+        change(&mut container.image.extents);
+        assert_eq!(container.to_bytes().err(), container.validate().err());
+        container.validate()
+    };
+    let east = run(Hemisphere::East, 0, 5, 2);
+    for length in [0, 1, 3, 5, 7, 9, 10, 16] {
+        let found = with(&|extents| extents[2].fill = Fill::Bytes(Cow::Owned(vec![1; length])));
+        assert_eq!(found, Err(ContentError::ExtentBytes { place: east, found: length as u64, limit: LANES }), "{length} bytes");
+    }
+    for length in [2, 4, 6, 8] {
+        assert_eq!(with(&|extents| extents[2].fill = Fill::Bytes(Cow::Owned(vec![1; length]))), Ok(()), "{length} bytes");
+    }
+    let strided = WordRun { stride: 2, ..east };
+    assert_eq!(with(&|extents| extents[2].place = strided), Err(ContentError::StridedExtent { place: strided }));
+    // Which of the two is named as the other's follows the file, not the words.
+    let long = run(Hemisphere::East, 0, 4, 9);
+    let longer = |index: usize| move |extents: &mut Vec<Extent<'static>>| extents.insert(index, Extent { place: long, fill: Fill::Zero });
+    assert_eq!(with(&longer(0)), Err(ContentError::ExtentOverlap { before: long, place: east }));
+    assert_eq!(with(&longer(3)), Err(ContentError::ExtentOverlap { before: east, place: long }));
 }

@@ -21,9 +21,9 @@ fn model() -> Container<'static> {
         queues.insert(queue, (0..12_000).map(|index| pool[index % pool.len()]).collect());
     }
     let mut extents = Vec::new();
-    for slice in 0..44 {
+    for slice in (0..44).rev() {
         let place = format!("e{slice}:0x10650").parse().unwrap();
-        extents.push(Extent { place, fill: Fill::Bytes(Cow::Owned(vec![slice as u8; 10650 * 320])) });
+        extents.push(Extent { place, fill: Fill::Bytes(Cow::Owned(vec![slice as u8; 10650 * (320 - slice)])) });
     }
     let runs = (0..5000).map(|index| format!("e{}:{}", index % 44, index / 44).parse().unwrap()).collect();
     let regions = vec![Region { name: "w".into(), kind: RegionKind::Const, format: Format::I8, vectors: 5000, lanes: 320, runs }];

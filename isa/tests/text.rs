@@ -131,7 +131,9 @@ fn the_canonical_text_is_this() {
     let written = r#"
 .chip small
 .zero e0:0x2
-.data e2:4
+.data w2:4x3 2
+.hex 1011121314 15
+.data e2:4 16
 .hex 0001020304050607 08090a0b0c0d0e0f
 .host
 .hex 686f7374
@@ -157,6 +159,8 @@ nop 9
     let (container, _) = read(written, None).unwrap();
     let canonical = r#".chip small 16 0707070707070707070707070707070707070707070707070707070707070707
 .zero e0:0x2
+.data w2:4x3 2
+    .hex 101112131415
 .data e2:4
     .hex 000102030405060708090a0b0c0d0e0f
 .host

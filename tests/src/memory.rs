@@ -52,6 +52,22 @@ impl Memory {
             let place = WordRun { chip, slice, word, count: 1, stride: 1 };
             extents.push(Extent { place, fill: Fill::Bytes(Cow::Owned(bytes)) });
         }
+        extents.iter_mut().for_each(shorten);
+        for last in (1..extents.len()).rev() {
+            extents.swap(last, self.dice.below(last + 1));
+        }
         Image { vector_bytes: self.lanes as u32, extents }
+    }
+}
+
+/// Leaves out the lanes that are zero in all words of an extent, up to the last that is not.
+fn shorten(extent: &mut Extent<'static>) {
+    let used = |bytes: &[u8]| bytes.iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1);
+    match extent.words().map(|(_, bytes)| used(bytes)).max() {
+        Some(live @ 1..) => {
+            let bytes: Vec<u8> = extent.words().flat_map(|(_, bytes)| &bytes[..live]).copied().collect();
+            extent.fill = Fill::Bytes(Cow::Owned(bytes));
+        }
+        _ => extent.fill = Fill::Zero,
     }
 }

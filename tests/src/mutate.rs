@@ -274,17 +274,26 @@ fn words(image: &mut Image<'static>, dice: &mut Dice) -> Option<Change> {
     if image.extents.is_empty() {
         return None;
     }
-    let code: Vec<usize> = (0..image.extents.len()).filter(|&index| image.extents[index].place.word == CODE).collect();
-    let index = if code.is_empty() || dice.below(3) == 0 { dice.below(image.extents.len()) } else { code[0] };
-    let lanes = image.vector_bytes as usize;
+    let places = image.extents.iter().map(|extent| extent.place).enumerate();
+    let code = places.filter(|(_, place)| place.word == CODE).min_by_key(|&(_, place)| place);
+    let index = code.filter(|_| dice.below(3) > 0).map_or_else(|| dice.below(image.extents.len()), |(index, _)| index);
     let extent = &mut image.extents[index];
-    let Fill::Bytes(bytes) = &mut extent.fill else { return None };
     if dice.below(2) == 0 && extent.place.count > 1 {
+        let kept = extent.live() * (extent.place.count as usize - 1);
         extent.place.count -= 1;
-        *bytes = Cow::Owned(bytes[..bytes.len() - lanes].to_vec());
+        if let Fill::Bytes(bytes) = &mut extent.fill {
+            bytes.to_mut().truncate(kept);
+        }
     } else {
+        // The byte may be one behind those that are given.
+        let mut bytes: Vec<u8> = Vec::new();
+        for ((_, given), count) in extent.words().zip(1..) {
+            bytes.extend_from_slice(given);
+            bytes.resize(count * image.vector_bytes as usize, 0);
+        }
         let byte = dice.below(bytes.len().min(24));
-        bytes.to_mut()[byte] ^= 1 << dice.below(8);
+        bytes[byte] ^= 1 << dice.below(8);
+        extent.fill = Fill::Bytes(Cow::Owned(bytes));
     }
     Some(Change::Image)
 }

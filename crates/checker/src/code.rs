@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use lpu_chip::Chip;
-use lpu_isa::{ChipId, Fault, Fill, Flow, Image, Instruction, Program, Queue, RegionKind, SliceId, Stream};
+use lpu_isa::{ByPlace, ChipId, Fault, Flow, Image, Instruction, Program, Queue, RegionKind, SliceId, Stream};
 
 use crate::issues::Issue;
 use crate::streams::diagonal;
@@ -11,20 +11,26 @@ use crate::streams::diagonal;
 /// A value put on a stream: cycle on the register, queue, item, dispatch, and the word of code that it is.
 type Put = (u64, Queue, u32, u64, Option<(SliceId, u32)>);
 
+/// What a program that fetches needs.
+struct Fetched<'a> {
+    words: ByPlace<'a>,
+    /// By chip, stream and diagonal.
+    puts: BTreeMap<(ChipId, Stream, i64), Vec<Put>>,
+}
+
 /// Follows what is put on streams, for programs that fetch.
 pub(crate) struct Code<'a> {
     chip: &'a Chip,
-    image: &'a Image<'a>,
     program: &'a Program,
-    /// By chip, stream and diagonal; none when the program does not fetch.
-    puts: Option<BTreeMap<(ChipId, Stream, i64), Vec<Put>>>,
+    /// Nothing when the program does not fetch.
+    fetched: Option<Fetched<'a>>,
 }
 
 impl<'a> Code<'a> {
     pub(crate) fn new(chip: &'a Chip, image: &'a Image<'a>, program: &'a Program) -> Self {
         let mut items = program.queues.iter().flat_map(|queues| queues.values()).flatten();
         let fetches = items.any(|item| matches!(item.instruction, Instruction::Ifetch { .. }));
-        Self { chip, image, program, puts: fetches.then(BTreeMap::new) }
+        Self { chip, program, fetched: fetches.then(|| Fetched { words: image.by_place(), puts: BTreeMap::new() }) }
     }
 
     /// Whether a word belongs to a code region and to no input.
@@ -39,7 +45,7 @@ impl<'a> Code<'a> {
 
     /// Notes what an issue puts on streams; `whole` says that all its superlanes are powered.
     pub(crate) fn note(&mut self, issue: &Issue, landed: u64, whole: bool) {
-        if self.puts.is_none() {
+        if self.fetched.is_none() {
             return;
         }
         let word = match (issue.instruction, issue.queue) {
@@ -48,7 +54,7 @@ impl<'a> Code<'a> {
         };
         let word = word.filter(|&(slice, word)| self.is_code(issue.chip, slice, word));
         let position = self.chip.position(issue.queue);
-        let Some(puts) = &mut self.puts else { return };
+        let Some(Fetched { puts, .. }) = &mut self.fetched else { return };
         for used in issue.instruction.streams().into_iter().filter(|used| used.flow == Flow::Out) {
             for stream in (0..used.width).map(|offset| used.first.plus(offset)) {
                 let key = (issue.chip, stream, diagonal(stream, landed, position));
@@ -59,29 +65,20 @@ impl<'a> Code<'a> {
 
     /// The two vectors that a fetch takes; nothing when nobody fed one of them.
     pub(crate) fn block(&self, issue: &Issue, src: Stream) -> Option<Result<Vec<u8>, Fault>> {
+        let Fetched { words, puts } = self.fetched.as_ref()?;
         let position = self.chip.position(issue.queue);
         let arriving = |stream: Stream| {
-            let line = self.puts.as_ref()?.get(&(issue.chip, stream, diagonal(stream, issue.cycle, position)))?;
+            let line = puts.get(&(issue.chip, stream, diagonal(stream, issue.cycle, position)))?;
             line.iter().filter(|put| put.0 < issue.cycle).max_by_key(|put| (put.0, put.1, put.2, put.3))
         };
-        let puts = [(src, arriving(src)?), (src.plus(1), arriving(src.plus(1))?)];
+        let vectors = [(src, arriving(src)?), (src.plus(1), arriving(src.plus(1))?)];
         let mut block = Vec::new();
-        for (stream, put) in puts {
+        for ((stream, put), count) in vectors.into_iter().zip(1..) {
             let Some((slice, word)) = put.4 else { return Some(Err(Fault::FetchNotCode { stream, position })) };
-            block.extend(self.word(issue.chip, slice, word));
+            // Zero where the image has no such word, and behind the bytes that it has of one.
+            block.extend_from_slice(words.word(issue.chip, slice, word).unwrap_or_default());
+            block.resize(count * self.chip.lanes(), 0);
         }
         Some(Ok(block))
-    }
-
-    /// A word as the image has it; zero where it has none.
-    fn word(&self, chip: ChipId, slice: SliceId, word: u32) -> Vec<u8> {
-        let lanes = self.chip.lanes();
-        let holds =
-            |place: &lpu_isa::WordRun| (place.chip, place.slice) == (chip, slice) && (place.word..place.word + place.count).contains(&word);
-        let extent = self.image.extents.iter().find(|extent| holds(&extent.place));
-        match extent.map(|extent| (extent.place.word, &extent.fill)) {
-            Some((first, Fill::Bytes(bytes))) => bytes[(word - first) as usize * lanes..][..lanes].to_vec(),
-            _ => vec![0; lanes],
-        }
     }
 }

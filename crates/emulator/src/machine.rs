@@ -1,7 +1,7 @@
 //! The machine as its users see it: SRAM that outlives runs, regions in and out, runs.
 
 use lpu_chip::{Chip, System};
-use lpu_isa::{ChipId, Fill, Image, Program, Region, RegionKind, SliceId, Violation};
+use lpu_isa::{ChipId, Image, Program, Region, RegionKind, SliceId, Violation};
 
 use crate::error::{MachineError, RunError};
 use crate::observer::Observer;
@@ -68,12 +68,8 @@ impl Machine {
             if !sram.contains(place.slice, end) {
                 return Err(MachineError::OutsideSram { what: "an extent of the image".into(), slice: place.slice, word: end });
             }
-            let bytes = match &extent.fill {
-                Fill::Zero => None,
-                Fill::Bytes(bytes) => Some(&bytes[..]),
-            };
             let index = sram.index(place.slice);
-            sram.load(index, place.word, place.count, bytes);
+            sram.load(index, extent);
         }
         Ok(())
     }

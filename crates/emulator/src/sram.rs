@@ -1,7 +1,7 @@
 //! SRAM: the words of all slices of a chip, and which of them are initialised.
 
 use lpu_chip::Chip;
-use lpu_isa::{Hemisphere, SliceId};
+use lpu_isa::{Extent, Hemisphere, SliceId};
 
 /// The SRAM of one chip.
 #[derive(Clone, Debug)]
@@ -67,15 +67,14 @@ impl Sram {
     }
 
     /// Words that the image initialises.
-    pub(crate) fn load(&mut self, slice: usize, word: u32, count: u32, bytes: Option<&[u8]>) {
+    pub(crate) fn load(&mut self, slice: usize, extent: &Extent<'_>) {
         self.allocate(slice);
-        let (from, to) = (word as usize, (word + count) as usize);
-        let cells = &mut self.slices[slice][from * self.lanes..to * self.lanes];
-        match bytes {
-            Some(bytes) => cells.copy_from_slice(bytes),
-            None => cells.fill(0),
+        for (word, bytes) in extent.words() {
+            let (given, rest) = self.slices[slice][word as usize * self.lanes..][..self.lanes].split_at_mut(bytes.len());
+            given.copy_from_slice(bytes);
+            rest.fill(0);
+            self.image[slice][word as usize] = true;
         }
-        self.image[slice][from..to].fill(true);
     }
 
     pub(crate) fn start_run(&mut self) {

@@ -18,8 +18,8 @@ pub(crate) const USAGE: &[(&str, &str)] = &[
     (".equ", ".equ NAME VALUE"),
     (".image", ".image \"FILE\""),
     (".zero", ".zero RUN"),
-    (".data", ".data RUN"),
-    (".file", ".file RUN OFFSET"),
+    (".data", ".data RUN [LANES]"),
+    (".file", ".file RUN OFFSET [LANES]"),
     (".host", ".host [OFFSET LENGTH]"),
     (".hex", ".hex DIGITS.."),
     (".program", ".program NAME"),
@@ -72,7 +72,7 @@ fn known_constants<'a>(
         let help = suggestion(directive, known, "the directives are listed in docs/program-format.md");
         return Err(AsmError::new(first.span, format!("unknown directive `{directive}`"), help));
     };
-    let mut arguments = Arguments { directive, span: first.span, usage, words: rest.iter(), constants };
+    let arguments = Arguments { directive, span: first.span, usage, words: rest.iter(), constants };
     if let Some(kind) = kind {
         return region(text, kind, arguments).map(|()| None);
     }
@@ -80,15 +80,7 @@ fn known_constants<'a>(
         ".equ" => return equ(arguments).map(Some),
         ".chip" => chip_line(text, arguments, chip),
         ".image" => image(text, arguments, load),
-        ".zero" => extent(text, arguments, Content::Zero),
-        ".data" => extent(text, arguments, Content::Hex(Vec::new())),
-        ".file" => {
-            let place = arguments.run()?;
-            let content = Content::File { offset: arguments.number("an offset in the file")?, length: None };
-            text.extents.push(ExtentText { place, span: first.span, content });
-            text.open = Open::Nothing;
-            arguments.finish()
-        }
+        ".zero" | ".data" | ".file" => extent(text, arguments),
         ".host" => host(text, arguments),
         ".hex" => hex(text, arguments),
         ".program" => program(text, arguments),
@@ -164,9 +156,16 @@ fn image<'a>(text: &mut Text<'a>, mut arguments: Arguments<'_, '_>, load: LoadFi
     arguments.finish()
 }
 
-fn extent(text: &mut Text<'_>, mut arguments: Arguments<'_, '_>, content: Content) -> Result<(), AsmError> {
+fn extent(text: &mut Text<'_>, mut arguments: Arguments<'_, '_>) -> Result<(), AsmError> {
     let place = arguments.run()?;
-    text.extents.push(ExtentText { place, span: arguments.span, content });
+    let content = match arguments.directive {
+        ".file" => Content::File { offset: arguments.number("an offset in the file")?, length: None },
+        ".data" => Content::Hex(Vec::new()),
+        _ => Content::Zero,
+    };
+    let said = arguments.words.clone().next().filter(|_| !matches!(content, Content::Zero));
+    let lanes = said.map(|word| Ok((arguments.number("a number of lanes")?, word.span))).transpose()?;
+    text.extents.push(ExtentText { place, span: arguments.span, content, lanes });
     text.open = Open::Extent;
     arguments.finish()
 }

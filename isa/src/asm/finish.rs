@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 
 use super::error::{AsmError, Span};
 use super::source_map::{ProgramLines, SourceMap};
-use super::state::{Content, ProgramText, QueueText, RegionText, Text, Values};
-use crate::container::{check_extent, check_region};
+use super::state::{Content, ExtentText, ProgramText, QueueText, RegionText, Text, Values};
+use crate::container::{ContentError, check_extent, check_region, extent_overlaps};
 use crate::fetch::blocks;
-use crate::program::{ChipId, Container, Extent, Fill, Image, Program, WordRun};
+use crate::image::{Extent, Fill, Image};
+use crate::program::{ChipId, Container, Program, WordRun};
 use crate::queue::{Item, Queue};
 
 /// Bytes that a text may make without spelling them out, that is by `.fill`, short `.values` and numbers of chips: this many,
@@ -33,10 +34,9 @@ pub(super) fn finish<'a>(text: Text<'a>, source_bytes: usize, errors: &mut Vec<A
     let (chip, lanes) = chip.flatten()?;
     let chips = texts.iter().map(chip_count).max().unwrap_or(1);
     let mut extents: Vec<(Extent<'a>, Span)> = Vec::new();
-    for extent in stated {
-        let length = u64::from(extent.place.count) * u64::from(lanes);
-        if let Some(fill) = fill(&extent.content, length, file.as_ref(), extent.span, errors) {
-            extents.push((Extent { place: extent.place, fill }, extent.span));
+    for text in stated {
+        if let Some(fill) = initial(&text, lanes, file.as_ref(), errors) {
+            extents.push((Extent { place: text.place, fill }, text.span));
         }
     }
     let most = GENERATED + GENERATED_EACH * source_bytes as u64;
@@ -55,14 +55,7 @@ pub(super) fn finish<'a>(text: Text<'a>, source_bytes: usize, errors: &mut Vec<A
             }
         }
     }
-    extents.sort_by_key(|(extent, _)| extent.place);
-    let mut before = None;
-    for (extent, span) in &extents {
-        if let Err(error) = check_extent(before, extent, lanes, chips) {
-            errors.push(AsmError::content(*span, &error));
-        }
-        before = Some(extent.place).filter(|place| u64::from(place.word) + u64::from(place.count) <= u64::from(u32::MAX));
-    }
+    judge(&extents, lanes, chips, errors);
     let host = match &host {
         None => Cow::Borrowed(&[][..]),
         Some((content, span)) => match fill(content, 0, file.as_ref(), *span, errors) {
@@ -94,6 +87,46 @@ fn chip_count(program: &ProgramText) -> usize {
     let regions = program.regions.iter().flat_map(|region| region.region.runs.iter().map(|run| run.chip));
     let needed = queues.chain(regions).max().map_or(1, |chip| usize::from(chip.0) + 1);
     program.chips.map_or(needed, |(chips, _)| usize::from(chips))
+}
+
+/// Each extent by itself, and those that are right beside each other.
+fn judge(extents: &[(Extent<'_>, Span)], lanes: u32, chips: usize, errors: &mut Vec<AsmError>) {
+    let mut right: Vec<(WordRun, Span)> = Vec::new();
+    for (extent, span) in extents {
+        match check_extent(extent, lanes, chips) {
+            Ok(()) => right.push((extent.place, *span)),
+            Err(error) => errors.push(AsmError::content(*span, &error)),
+        }
+    }
+    let places: Vec<WordRun> = right.iter().map(|(place, _)| *place).collect();
+    for (before, index) in extent_overlaps(&places) {
+        let error = ContentError::ExtentOverlap { before: places[before], place: places[index] };
+        errors.push(AsmError::content(right[index].1, &error));
+    }
+}
+
+/// What the words of a stated extent start as.
+fn initial<'a>(text: &ExtentText, lanes: u32, file: Option<&Option<Cow<'a, [u8]>>>, errors: &mut Vec<AsmError>) -> Option<Fill<'a>> {
+    let place = text.place;
+    let given = match text.lanes {
+        Some((given, span)) if !(1..=lanes).contains(&given) => {
+            let message = format!("{given} of the {lanes} lanes of a word cannot be given");
+            errors.push(AsmError::new(span, message, format!("give 1 to {lanes}, or leave the number out for all")));
+            return None;
+        }
+        given => given.map_or(lanes, |(given, _)| given),
+    };
+    let length = u64::from(place.count) * u64::from(given);
+    let fill = fill(&text.content, length, file, text.span, errors)?;
+    if let Fill::Bytes(bytes) = &fill
+        && bytes.len() as u64 != length
+    {
+        let message = format!("extent {place} of {given} lanes a word takes {length} bytes but {} are given", bytes.len());
+        let help = "give one byte a lane of each word, or say behind the run how many lanes are given";
+        errors.push(AsmError::new(text.span, message, help));
+        return None;
+    }
+    Some(fill)
 }
 
 fn fill<'a>(

@@ -25,6 +25,8 @@ pub(super) struct ExtentText {
     pub(super) place: WordRun,
     pub(super) span: Span,
     pub(super) content: Content,
+    /// Lanes of each word that are given, where that is said.
+    pub(super) lanes: Option<(u32, Span)>,
 }
 
 /// Initial values of a region.

@@ -4,7 +4,8 @@
 use std::collections::BTreeSet;
 
 use super::error::ContentError;
-use crate::program::{ChipId, Container, Extent, Fill, MAX_WORD, Program, Region, WordRun};
+use crate::image::{Extent, Fill, begin};
+use crate::program::{ChipId, Container, MAX_WORD, Program, Region, WordRun};
 use crate::queue::{Item, Queue};
 use crate::timeline::{Clock, MAX_CYCLES, validate};
 
@@ -34,29 +35,46 @@ pub(crate) fn run(place: WordRun, chips: usize) -> Result<(), ContentError> {
     if last > u128::from(MAX_WORD) { Err(ContentError::PastEnd { place }) } else { Ok(()) }
 }
 
-/// One extent after another; `before` is the place of the one before it.
-pub(crate) fn extent(before: Option<WordRun>, extent: &Extent<'_>, vector_bytes: u32, chips: usize) -> Result<(), ContentError> {
+/// An extent by itself.
+pub(crate) fn extent(extent: &Extent<'_>, vector_bytes: u32, chips: usize) -> Result<(), ContentError> {
     let place = extent.place;
     run(place, chips)?;
     if place.stride != 1 {
         return Err(ContentError::StridedExtent { place });
     }
-    if let Some(before) = before {
-        let key = |run: WordRun| (run.chip, run.slice, run.word);
-        if key(before) > key(place) {
-            return Err(ContentError::ExtentOrder { before, place });
+    match &extent.fill {
+        Fill::Bytes(bytes)
+            if !bytes.len().is_multiple_of(place.count as usize) || !(1..=vector_bytes as usize).contains(&extent.live()) =>
+        {
+            Err(ContentError::ExtentBytes { place, found: bytes.len() as u64, limit: vector_bytes })
         }
-        if (before.chip, before.slice) == (place.chip, place.slice) && before.word + before.count > place.word {
-            return Err(ContentError::ExtentOverlap { before, place });
-        }
+        _ => Ok(()),
     }
-    if let Fill::Bytes(bytes) = &extent.fill {
-        let (expected, found) = (u64::from(place.count) * u64::from(vector_bytes), bytes.len() as u64);
-        if expected != found {
-            return Err(ContentError::ExtentBytes { place, expected, found });
-        }
+}
+
+/// Pairs of extents that share words, by number, the lower first; each extent that begins inside another is in one. They come in the order of places.
+pub(crate) fn overlaps(places: &[WordRun]) -> impl Iterator<Item = (usize, usize)> {
+    let mut order: Vec<usize> = (0..places.len()).collect();
+    order.sort_unstable_by_key(|&index| (begin(places[index]), index));
+    let end = |place: WordRun| u64::from(place.word) + u64::from(place.count);
+    // Of the extents that begin before one, that which ends last.
+    let mut last: Option<usize> = None;
+    order.into_iter().filter_map(move |index| {
+        let place = places[index];
+        let reaching = last.filter(|&last| (places[last].chip, places[last].slice) == (place.chip, place.slice));
+        last = reaching.filter(|&last| end(places[last]) >= end(place)).or(Some(index));
+        let meets = reaching.filter(|&last| end(places[last]) > u64::from(place.word))?;
+        Some((index.min(meets), index.max(meets)))
+    })
+}
+
+/// Whether no two extents share words; with a mistake comes the number of that which stands behind the other.
+pub(crate) fn apart(extents: &[Extent<'_>]) -> Result<(), (usize, ContentError)> {
+    let places: Vec<WordRun> = extents.iter().map(|extent| extent.place).collect();
+    match overlaps(&places).next() {
+        Some((before, index)) => Err((index, ContentError::ExtentOverlap { before: places[before], place: places[index] })),
+        None => Ok(()),
     }
-    Ok(())
 }
 
 pub(crate) fn region(region: &Region, vector_bytes: u32, chips: usize) -> Result<(), ContentError> {
@@ -137,10 +155,7 @@ pub(crate) fn container(container: &Container<'_>) -> Result<(), ContentError> {
         }
     }
     let chips = chips(&container.programs);
-    let mut before = None;
-    for each in &container.image.extents {
-        extent(before, each, lanes, chips)?;
-        before = Some(each.place);
-    }
-    Ok(())
+    let extents = &container.image.extents;
+    extents.iter().try_for_each(|each| extent(each, lanes, chips))?;
+    apart(extents).map_err(|(_, error)| error)
 }

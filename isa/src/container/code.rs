@@ -9,17 +9,19 @@ use crate::queue::{Hemisphere, PlanePort, Queue};
 /// First bytes of a file; the line ends in it show damage by text transfer.
 pub(crate) const MAGIC: [u8; 8] = *b"\x89LPB\r\n\x1a\n";
 /// Version of the layout.
-pub(crate) const VERSION: u32 = 1;
+pub(crate) const VERSION: u32 = 2;
 /// Bytes of the header.
 pub(crate) const HEADER: usize = 64;
 /// Alignment of extent data and of the host section.
 pub(crate) const ALIGN: u64 = 64;
 /// Bytes of the checksum.
 pub(crate) const CHECKSUM: usize = blake3::OUT_LEN;
-/// Bytes of an encoded run.
-pub(crate) const RUN: usize = 17;
-/// Bytes of an encoded extent.
-pub(crate) const EXTENT: usize = RUN - 4 + 1;
+/// Bytes of an encoded place.
+const PLACE: usize = 13;
+/// Bytes of an encoded run: a place and the distance from word to word.
+pub(crate) const RUN: usize = PLACE + 4;
+/// Bytes of an encoded extent: a place and the bytes of each word that are given.
+pub(crate) const EXTENT: usize = PLACE + 4;
 
 /// The bytes from `at` to the next aligned offset.
 pub(crate) fn padding(at: u64) -> u64 {

@@ -74,31 +74,23 @@ pub enum ContentError {
         /// The extent.
         place: WordRun,
     },
-    /// Extents out of order.
-    #[error("extent {place} comes after {before}; put extents in ascending order")]
-    ExtentOrder {
-        /// The extent before.
-        before: WordRun,
-        /// The extent.
-        place: WordRun,
-    },
     /// Extents that share words.
     #[error("extent {place} overlaps {before}; initialise each word once")]
     ExtentOverlap {
-        /// The extent before.
+        /// The extent that stands first.
         before: WordRun,
-        /// The extent.
+        /// The extent that stands behind it.
         place: WordRun,
     },
-    /// An extent with too few or too many bytes.
-    #[error("extent {place} holds {expected} bytes but {found} are given; give one byte a lane of each word")]
+    /// An extent with bytes that are not the same number for each word, or with too few or too many.
+    #[error("extent {place} has {found} bytes for {} words; give the first 1 to {limit} bytes of each word, of each the same number", place.count)]
     ExtentBytes {
         /// The extent.
         place: WordRun,
-        /// Bytes that its words hold.
-        expected: u64,
         /// Bytes given.
         found: u64,
+        /// Bytes of a word.
+        limit: u32,
     },
     /// Two regions of one name.
     #[error("program `{program}` has two regions named `{region}`; rename one")]
@@ -176,7 +168,9 @@ pub enum FormatError {
     #[error("byte 0: this is no LPU program file; give a file made by the assembler or the compiler")]
     Magic,
     /// A version that this crate does not read.
-    #[error("byte 8: format version {found}, but this program reads version {supported}; make the file again from its source")]
+    #[error(
+        "byte 8: the file has format version {found}, but this program reads version {supported}; compile or assemble it again with this program"
+    )]
     Version {
         /// Version of the file.
         found: u32,

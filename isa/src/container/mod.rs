@@ -11,7 +11,9 @@ pub use error::{ContentError, FormatError};
 pub use read::Frame;
 pub use write::Encoded;
 
-pub(crate) use check::{extent as check_extent, name as check_name, program_head as check_program_head, region as check_region};
+pub(crate) use check::{
+    extent as check_extent, name as check_name, overlaps as extent_overlaps, program_head as check_program_head, region as check_region,
+};
 
 use crate::program::Container;
 

@@ -8,7 +8,8 @@ use super::check;
 use super::code::{CHECKSUM, EXTENT, HEADER, MAGIC, RUN, VERSION, padding, read_kind, read_place, read_queue, read_run};
 use super::error::{ContentError, FormatError};
 use crate::codec::decode_queue_at;
-use crate::program::{ChipId, ChipRef, Container, Extent, Fill, Image, Program, Region};
+use crate::image::{Extent, Fill, Image};
+use crate::program::{ChipId, ChipRef, Container, Program, Region};
 use crate::queue::{Item, Queue};
 
 /// A place in bytes up to an end.
@@ -200,12 +201,11 @@ fn read_tables<'a>(mut tables: Cursor<'a>, mut data: Cursor<'a>, frame: &Frame<'
         extents.push(read_extent(&mut tables, &mut data, vector_bytes)?);
     }
     let programs = read_programs(&mut tables, vector_bytes, queues)?;
-    let mut before = None;
+    let (chips, entry) = (check::chips(&programs), |index: usize| first + (index * EXTENT) as u64);
     for (index, extent) in extents.iter().enumerate() {
-        let offset = first + (index * EXTENT) as u64;
-        check::extent(before, extent, vector_bytes, check::chips(&programs)).map_err(at(offset))?;
-        before = Some(extent.place);
+        check::extent(extent, vector_bytes, chips).map_err(at(entry(index)))?;
     }
+    check::apart(&extents).map_err(|(index, error)| at(entry(index))(error))?;
     tables.finish()?;
     let host = if host_length == 0 { &[] } else { data.aligned(host_length)? };
     data.finish()?;
@@ -215,10 +215,10 @@ fn read_tables<'a>(mut tables: Cursor<'a>, mut data: Cursor<'a>, frame: &Frame<'
 fn read_extent<'a>(tables: &mut Cursor<'a>, data: &mut Cursor<'a>, vector_bytes: u32) -> Result<Extent<'a>, FormatError> {
     let place = read_place(tables)?;
     let offset = tables.offset();
-    let fill = match tables.u8()? {
+    let fill = match tables.u32()? {
         0 => Fill::Zero,
-        1 => Fill::Bytes(Cow::Borrowed(data.aligned(u64::from(place.count) * u64::from(vector_bytes))?)),
-        value => return Err(FormatError::BadCode { offset, what: "kind of extent", value: u64::from(value) }),
+        live if live <= vector_bytes => Fill::Bytes(Cow::Borrowed(data.aligned(u64::from(place.count) * u64::from(live))?)),
+        live => return Err(FormatError::BadCode { offset, what: "number of bytes that a word here has", value: u64::from(live) }),
     };
     Ok(Extent { place, fill })
 }

@@ -6,7 +6,8 @@ use std::io;
 use super::code::{ALIGN, CHECKSUM, HEADER, MAGIC, VERSION, padding, put_kind, put_place, put_queue, put_run};
 use super::error::ContentError;
 use crate::codec::encode_queue;
-use crate::program::{Container, Fill, Program, Region};
+use crate::image::Fill;
+use crate::program::{Container, Program, Region};
 
 /// The binary form of a container, in pieces; image and host bytes are borrowed, not copied.
 #[derive(Clone, Debug)]
@@ -102,7 +103,7 @@ fn tables(container: &Container<'_>) -> Result<Vec<u8>, ContentError> {
     put_count(&mut out, "extents", container.image.extents.len())?;
     for extent in &container.image.extents {
         put_place(&mut out, &extent.place);
-        out.push(u8::from(extent.fill != Fill::Zero));
+        out.extend((extent.live() as u32).to_le_bytes());
     }
     put_count(&mut out, "programs", container.programs.len())?;
     for program in &container.programs {

@@ -142,9 +142,10 @@ fn image(random: &mut Random, chips: u64) -> Image<'static> {
                 word += random.below(3) as u32;
                 let count = 1 + random.below(5) as u32;
                 let place = WordRun { chip: ChipId(chip), slice: SliceId { side, index: 7 }, word, count, stride: 1 };
-                let bytes = (0..count * vector_bytes).map(|_| random.next() as u8).collect();
+                let live = if random.chance(2) { vector_bytes } else { 1 + random.below(vector_bytes.into()) as u32 };
+                let bytes = (0..count * live).map(|_| random.next() as u8).collect();
                 let fill = if random.chance(3) { Fill::Zero } else { Fill::Bytes(Cow::Owned(bytes)) };
-                extents.push(Extent { place, fill });
+                extents.insert(random.below(extents.len() as u64 + 1) as usize, Extent { place, fill });
                 word += count;
             }
         }

@@ -56,11 +56,12 @@ pub(super) fn container(u: &mut Unstructured<'_>) -> Result<Container<'static>> 
         let place =
             WordRun { chip: ChipId(0), slice: SliceId { side: Hemisphere::East, index: 7 }, word, count: number(u)?.max(1), stride: 1 };
         let fill = if place.count < 9 && u.arbitrary()? {
-            Fill::Bytes(Cow::Owned(vec![u8::arbitrary(u)?; (place.count * LANES) as usize]))
+            let live = u.int_in_range(1..=LANES)?;
+            Fill::Bytes(Cow::Owned(vec![u8::arbitrary(u)?; (place.count * live) as usize]))
         } else {
             Fill::Zero
         };
-        extents.push(Extent { place, fill });
+        extents.insert(u.int_in_range(0..=extents.len())?, Extent { place, fill });
         word = word.saturating_add(place.count);
     }
     let chip = ChipRef { name: "small".into(), fingerprint: [7; 32] };
