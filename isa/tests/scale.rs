@@ -53,3 +53,30 @@ fn a_model_goes_through_all_forms_in_seconds() {
     println!("{} lines, {} bytes, image {} bytes: {marks:?}", text.lines().count(), bytes.len(), side.len());
     assert!(start.elapsed().as_secs() < 60, "{marks:?}");
 }
+
+/// Extents of single words, spread over slices in no order: nothing that looks at them takes time that grows with their square.
+#[test]
+fn many_extents_in_any_order_take_seconds() {
+    let mut random = Random(6);
+    let mut container = model();
+    container.programs[0].queues[0].clear();
+    let place = |number: usize| format!("e{}:{}", number % 44, number / 44).parse().unwrap();
+    let extent = |number: usize| Extent { place: place(number), fill: Fill::Bytes(Cow::Owned(vec![number as u8; 1 + number % 3])) };
+    container.image.extents = (0..400_000).map(extent).collect();
+    for last in (1..container.image.extents.len()).rev() {
+        container.image.extents.swap(last, random.below(last as u64 + 1) as usize);
+    }
+    let start = Instant::now();
+    let bytes = container.to_bytes().unwrap();
+    let parsed = Container::parse(&bytes).unwrap();
+    assert!(parsed == container);
+    let (text, side) = disassemble(&parsed, Some("image.bin"));
+    let side = side.unwrap();
+    let (again, _) = assemble(&text, &mut |_| Ok(Cow::Borrowed(&side[..])), &mut |_| None).unwrap();
+    assert!(again == container);
+    let words = container.image.by_place();
+    let found = container.image.extents.iter().map(|extent| words.word(extent.place.chip, extent.place.slice, extent.place.word));
+    assert!(found.eq(container.image.extents.iter().map(|extent| Some(extent.word_bytes(0)))));
+    println!("{} bytes, {} lines in {:?}", bytes.len(), text.lines().count(), start.elapsed());
+    assert!(start.elapsed().as_secs() < 60, "{:?}", start.elapsed());
+}

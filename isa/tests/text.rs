@@ -5,7 +5,7 @@ mod generate;
 use std::borrow::Cow;
 
 use generate::{Random, container, instruction};
-use lpu_isa::{AsmError, ChipRef, Container, Instruction, Item, Source, SourceMap, TABLE, assemble, disassemble, item_text};
+use lpu_isa::{AsmError, ChipRef, Container, Fill, Instruction, Item, Source, SourceMap, TABLE, assemble, disassemble, item_text};
 use proptest::prelude::*;
 
 fn chip(name: &str) -> Option<(ChipRef, u32)> {
@@ -262,4 +262,53 @@ read 8, e0
     let (_, map) = read(&own, None).unwrap();
     let lines: Vec<_> = (0..6).map(|item| map.line(0, lpu_isa::ChipId(0), queue, item)).collect();
     assert_eq!(lines, [Some(6), Some(8), Some(9), Some(10), Some(10), None]);
+}
+
+/// Code is found in extents of any order, and in words of which only the first bytes are given; zeros follow these.
+#[test]
+fn instructions_are_found_in_short_words_in_any_order() {
+    let source = r#".chip small
+.program p
+.cycles 0
+.code loop i8 [4, 16] at e1:4, w0:2, e1:8x2
+.queue vxm.0
+ifetch e0
+.block loop mem.e3
+read 5, e0
+read 6, e0
+read 7, e0
+read 8, e0
+read 9, e0
+read 10, e0
+"#;
+    let (plain, _) = read(source, None).unwrap();
+    let comments = |container: &Container<'_>| {
+        let (text, _) = disassemble(container, None);
+        assert_eq!(&read(&text, None).unwrap().0, container);
+        text.lines().filter(|line| line.starts_with("    ;")).map(str::to_owned).collect::<Vec<_>>()
+    };
+    let expected = comments(&plain);
+    assert_eq!(expected.len(), 2 + 6, "{expected:?}");
+    let mut short = plain.clone();
+    for extent in &mut short.image.extents {
+        let used = extent.words().filter_map(|(_, bytes)| bytes.iter().rposition(|&byte| byte != 0)).max().map_or(0, |last| last + 1);
+        let bytes: Vec<u8> = extent.words().flat_map(|(_, bytes)| bytes[..used].to_vec()).collect();
+        extent.fill = Fill::Bytes(bytes.into());
+    }
+    short.image.extents.reverse();
+    assert!(short.image.extents.iter().any(|extent| extent.live() < 16) && short != plain);
+    assert_eq!(comments(&short), expected);
+}
+
+/// As many blocks as the image's bytes fill words, and 64 more, however many words they are spread over.
+#[test]
+fn bytes_bound_the_blocks_that_are_shown() {
+    let sync = lpu_isa::encode_queue(&[Instruction::Sync {}.into()]);
+    let [first, second] = sync[..] else { panic!("{sync:?}") };
+    // A word with an instruction and a word of zeros are a block.
+    let hex = format!("{first:02x}{second:02x} 0000 ").repeat(200);
+    let source = format!(".chip small\n.data e0:0x400 2\n.hex {hex}\n.program p\n.code c i8 [400, 16] at e0:0x400\n");
+    let (container, _) = read(&source, None).unwrap();
+    let text = disassemble(&container, None).0;
+    assert_eq!(text.matches("; block ").count(), 64 + 800 / 16, "{text}");
 }
