@@ -4,7 +4,7 @@ mod acts;
 pub mod equal;
 pub mod grow;
 pub mod hostile;
-mod memory;
+pub mod memory;
 pub mod mutate;
 pub mod scenes;
 pub mod shape;

@@ -52,11 +52,15 @@ impl Memory {
             let place = WordRun { chip, slice, word, count: 1, stride: 1 };
             extents.push(Extent { place, fill: Fill::Bytes(Cow::Owned(bytes)) });
         }
-        extents.iter_mut().for_each(shorten);
-        for last in (1..extents.len()).rev() {
-            extents.swap(last, self.dice.below(last + 1));
-        }
         Image { vector_bytes: self.lanes as u32, extents }
+    }
+}
+
+/// Makes another image of the same words: extents shuffled, and without the zeros that their words end with.
+pub fn disorder(image: &mut Image<'static>, dice: &mut Dice) {
+    image.extents.iter_mut().for_each(shorten);
+    for last in (1..image.extents.len()).rev() {
+        image.extents.swap(last, dice.below(last + 1));
     }
 }
 

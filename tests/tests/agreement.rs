@@ -7,6 +7,7 @@ use lpu::chip::{Chip, System};
 use lpu::isa::{Instruction, Rule, TABLE, Unit, Violation};
 use lpu::{checker, emulator};
 use lpu_tests::grow::Dice;
+use lpu_tests::memory::disorder;
 use lpu_tests::mutate::{Change, mutate};
 use lpu_tests::scenes::compose;
 use rayon::prelude::*;
@@ -67,7 +68,8 @@ fn units(report: &checker::Report) -> usize {
 
 fn family(system: &System, seed: u64) -> Mix {
     let mut mix = Mix::default();
-    let base = compose(system, seed, 4 + seed as usize % 8);
+    let mut base = compose(system, seed, 4 + seed as usize % 8);
+    disorder(&mut base.image, &mut Dice(seed));
     let report = checker::check_system(system, &base.image, &base.program).unwrap();
     assert_eq!(report.violations.first().map(ToString::to_string), None, "seed {seed}");
     mix.instructions.extend(report.flow.issues.iter().map(|issue| issue.instruction.row().mnemonic));

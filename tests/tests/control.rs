@@ -229,3 +229,18 @@ fn control_survives_text_and_binary() {
     assert_eq!(reread.to_bytes().unwrap(), bytes);
     assert!(again.contains("sync\n@4 "), "{again}");
 }
+
+/// A read of a word goes out from what the image says of it, wherever its extent stands, with zeros behind the lanes that are given.
+#[test]
+fn words_are_zero_behind_the_lanes_that_are_given() {
+    let text = ".data e0:4x2 3\n.hex 010203 040506\n.zero e0:6\n.data e0:2 1\n.hex ff\n.program p\n.queue mem.e0\n@0 read 5, e0\n.queue mem.e4\n@5 write 5, e0\n";
+    let outcome = run("test-small", text).unwrap();
+    let expected = |given: &[u8]| {
+        let mut word = vec![0; 64];
+        word[..given.len()].copy_from_slice(given);
+        word
+    };
+    for (slice, address, given) in [(0, 2, &[255][..]), (0, 4, &[1, 2, 3]), (0, 5, &[4, 5, 6]), (0, 6, &[]), (4, 5, &[4, 5, 6])] {
+        assert_eq!(word(&outcome, 0, slice, address), expected(given), "e{slice}:{address}");
+    }
+}
