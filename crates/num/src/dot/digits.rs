@@ -6,7 +6,7 @@ use super::ahead::Ahead;
 use std::arch::x86_64::*;
 
 use super::dot_f16_exact;
-use super::i8::Octets;
+use super::i8::{Octets, given};
 #[cfg(target_arch = "x86_64")]
 use super::i8::{by_rows, join_avx512, sums_avx512};
 use crate::kernel::Kernel;
@@ -144,27 +144,28 @@ impl Digits {
         shift
     }
 
-    /// The sum of each row: `weights` holds `out.len()` rows of int8 weights.
+    /// The sum of each row: `weights` holds the first int8 weights of `out.len()` rows, as many of each; those behind them are zero.
     pub fn rows(&self, weights: &[i8], out: &mut [f32], ahead: &mut impl Ahead) {
-        let lanes = self.lanes;
-        assert_eq!(weights.len(), lanes * out.len(), "a row of weights for every output");
-        if lanes == 0 {
-            out.fill(0.0);
+        let Some(given) = given(weights.len(), out.len(), self.lanes) else {
+            // Zero weights have a sum too where activations are not finite.
+            let sum = dot_f16_exact(&vec![0.0; self.x.len()], &self.x);
+            out.fill(sum);
             return;
-        }
+        };
         if !self.x.is_empty() {
-            for (row, out) in weights.chunks_exact(lanes).zip(out) {
-                let row: Vec<f32> = row.iter().map(|&w| f32::from(w)).collect();
+            for (row, out) in weights.chunks_exact(given).zip(out) {
+                let mut row: Vec<f32> = row.iter().map(|&w| f32::from(w)).collect();
+                row.resize(self.lanes, 0.0);
                 *out = dot_f16_exact(&row, &self.x);
             }
             return;
         }
         #[cfg(target_arch = "x86_64")]
-        if self.kernel == Kernel::Avx512 {
+        if self.kernel == Kernel::Avx512 && given >= self.live {
             // SAFETY: a kernel exists only on a host with its instructions.
-            return unsafe { self.rows_avx512(weights, out, ahead) };
+            return unsafe { self.rows_avx512(weights, given, out, ahead) };
         }
-        for (row, out) in weights.chunks_exact(lanes).zip(out) {
+        for (row, out) in weights.chunks_exact(given).zip(out) {
             let mut total = 0;
             for (place, digit) in self.digits[..self.count].iter().enumerate() {
                 let mut sum = [0];
@@ -183,23 +184,23 @@ impl Digits {
 
     #[cfg(target_arch = "x86_64")]
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
-    fn rows_avx512(&self, weights: &[i8], out: &mut [f32], ahead: &mut impl Ahead) {
+    fn rows_avx512(&self, weights: &[i8], given: usize, out: &mut [f32], ahead: &mut impl Ahead) {
         match self.count {
             0 => out.fill(0.0),
-            1 => self.digits_avx512::<1, _>(weights, out, ahead),
-            2 => self.digits_avx512::<2, _>(weights, out, ahead),
-            3 => self.digits_avx512::<3, _>(weights, out, ahead),
-            4 => self.digits_avx512::<4, _>(weights, out, ahead),
-            5 => self.digits_avx512::<5, _>(weights, out, ahead),
-            _ => self.digits_avx512::<MOST, _>(weights, out, ahead),
+            1 => self.digits_avx512::<1, _>(weights, given, out, ahead),
+            2 => self.digits_avx512::<2, _>(weights, given, out, ahead),
+            3 => self.digits_avx512::<3, _>(weights, given, out, ahead),
+            4 => self.digits_avx512::<4, _>(weights, given, out, ahead),
+            5 => self.digits_avx512::<5, _>(weights, given, out, ahead),
+            _ => self.digits_avx512::<MOST, _>(weights, given, out, ahead),
         }
     }
 
-    /// Rows by fours, each loaded once for all digits.
+    /// Rows by fours, each of so many lanes loaded once for all digits.
     #[cfg(target_arch = "x86_64")]
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
-    fn digits_avx512<const DIGITS: usize, A: Ahead>(&self, weights: &[i8], out: &mut [f32], ahead: &mut A) {
-        let (lanes, live) = (self.lanes, self.live);
+    fn digits_avx512<const DIGITS: usize, A: Ahead>(&self, weights: &[i8], lanes: usize, out: &mut [f32], ahead: &mut A) {
+        let live = self.live;
         let digits: [&[i8]; DIGITS] = std::array::from_fn(|place| &self.digits[place][..live]);
         let (fours, rest) = out.as_chunks_mut::<4>();
         let (four_rows, rest_rows) = weights.split_at(fours.len() * 4 * lanes);

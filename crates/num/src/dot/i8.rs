@@ -50,17 +50,19 @@ impl<'a> Octets<'a> {
         self.live
     }
 
-    /// [`dot_i8`] of each row: `weights` holds `out.len()` rows.
+    /// [`dot_i8`] of each row: `weights` holds the first weights of `out.len()` rows, as many of each; those behind them are zero.
     pub fn rows(&self, weights: &[i8], out: &mut [i32], ahead: &mut impl Ahead) {
-        assert_eq!(weights.len(), self.x.len() * out.len(), "a row of weights for every output");
-        if self.x.is_empty() {
+        let Some(given) = given(weights.len(), out.len(), self.x.len()) else {
             out.fill(0);
             return;
+        };
+        if given < self.live {
+            return Octets::on(self.kernel, &self.x[..given]).rows(weights, out, ahead);
         }
         match self.kernel {
             #[cfg(target_arch = "x86_64")]
             // SAFETY: a kernel exists only on a host with its instructions.
-            Kernel::Avx512 => unsafe { self.rows_avx512(weights, out, ahead) },
+            Kernel::Avx512 => unsafe { self.rows_avx512(weights, given, out, ahead) },
             #[cfg(target_arch = "x86_64")]
             // SAFETY: a kernel exists only on a host with its instructions.
             Kernel::Avx2 => unsafe { plane_avx2(weights, self.x, out) },
@@ -72,8 +74,7 @@ impl<'a> Octets<'a> {
     /// taken off again.
     #[cfg(target_arch = "x86_64")]
     #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-    fn rows_avx512(&self, weights: &[i8], out: &mut [i32], ahead: &mut impl Ahead) {
-        let lanes = self.x.len();
+    fn rows_avx512(&self, weights: &[i8], lanes: usize, out: &mut [i32], ahead: &mut impl Ahead) {
         let (quads, rest) = out.as_chunks_mut::<4>();
         let (quad_rows, rest_rows) = weights.split_at(quads.len() * 4 * lanes);
         let x = [&self.x[..self.live]];
@@ -104,6 +105,13 @@ impl<'a> Octets<'a> {
         unsafe { _mm_storeu_si128(last.as_mut_ptr().cast(), _mm_sub_epi32(join_avx512(sums), added)) };
         rest.iter_mut().zip(last).for_each(|(out, sum)| *out = sum);
     }
+}
+
+/// How many weights of each row there are, when there are so many of all rows; nothing when there are none.
+pub(super) fn given(weights: usize, rows: usize, lanes: usize) -> Option<usize> {
+    let given = weights.checked_div(rows)?;
+    assert!(given <= lanes && given * rows == weights, "as many weights for every output, at most one a lane");
+    (given > 0).then_some(given)
 }
 
 /// The first `live` lanes of each of some rows that lie one after another.

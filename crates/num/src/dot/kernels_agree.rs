@@ -38,6 +38,11 @@ fn sums_below_the_bound_count_as_exact() {
     }
 }
 
+/// The first `given` elements of each row of `lanes`.
+fn first<T: Copy>(rows: &[T], lanes: usize, given: usize) -> Vec<T> {
+    rows.chunks(lanes.max(1)).flat_map(|row| &row[..given.min(row.len())]).copied().collect()
+}
+
 #[test]
 fn roundings_grow_with_steps_and_tail() {
     for (lanes, roundings) in [(0, 6), (5, 6), (31, 32), (32, 7), (63, 32), (320, 16), (4096, 134)] {
@@ -123,7 +128,7 @@ proptest! {
     }
 
     #[test]
-    fn byte_planes_are_the_definition(lanes in lane_count(), rows in 0usize..9, x in patterns(), w in proptest::collection::vec(any::<u16>(), 1200), kind in 0..5, more in 0u8..20, zero in 0usize..400) {
+    fn byte_planes_are_the_definition(lanes in lane_count(), rows in 0usize..9, x in patterns(), w in proptest::collection::vec(any::<u16>(), 1200), kind in 0..5, more in 0u8..20, zero in 0usize..400, given in 0usize..400) {
         let mut x = x[..lanes].to_vec();
         x.iter_mut().skip(zero).for_each(|x| *x = 0.0);
         let x = &x[..];
@@ -136,23 +141,24 @@ proptest! {
             3 => w[index] & 0x83ff | 0x2800,
             _ => 0,
         };
-        let patterns: Vec<u16> = (0..lanes * rows).map(weight).collect();
+        let given = given.min(lanes);
+        let patterns: Vec<u16> = (0..lanes * rows).map(|index| if index % lanes < given { weight(index) } else { 0 }).collect();
         let (low, high): (Vec<u8>, Vec<u8>) = patterns.iter().map(|bits| (bits.to_le_bytes()[0], bits.to_le_bytes()[1])).unzip();
+        let (short_low, short_high) = (first(&low, lanes, given), first(&high, lanes, given));
         let values: Vec<f32> = patterns.iter().map(|&bits| f16_to_f32(bits)).collect();
         for kernel in Kernel::all_of_host() {
             let mut halves = Halves::on(kernel);
             halves.load(x);
             let mut out = vec![f32::NAN; rows];
-            let most = halves.rows(&low, &high, None, &mut out, &mut ());
-            for (index, out) in out.into_iter().enumerate() {
-                prop_assert_eq!(out.to_bits(), dot_f16_exact(&values[index * lanes..][..lanes], x).to_bits(), "{:?}", kernel);
-            }
-            prop_assert_eq!(most, high.iter().map(|high| high & 0x7f).max().unwrap_or(0), "{:?}", kernel);
-            for most in [most, most.saturating_add(more)] {
+            let greatest = halves.rows(&low, &high, None, &mut out, &mut ());
+            prop_assert_eq!(greatest, high.iter().map(|high| high & 0x7f).max().unwrap_or(0), "{:?}", kernel);
+            let planes = [[&low, &high], [&short_low, &short_high]];
+            for ([low, high], most) in planes.into_iter().flat_map(|planes| [None, Some(greatest), Some(greatest.saturating_add(more))].map(|most| (planes, most))) {
                 let mut out = vec![f32::NAN; rows];
-                halves.rows(&low, &high, Some(most), &mut out, &mut ());
+                let found = halves.rows(low, high, most, &mut out, &mut ());
+                prop_assert!(found == greatest || Some(found) == most, "{:?}, {:?} known, {} found", kernel, most, found);
                 for (index, out) in out.into_iter().enumerate() {
-                    prop_assert_eq!(out.to_bits(), dot_f16_exact(&values[index * lanes..][..lanes], x).to_bits(), "{:?}, known", kernel);
+                    prop_assert_eq!(out.to_bits(), dot_f16_exact(&values[index * lanes..][..lanes], x).to_bits(), "{:?}, {:?} known", kernel, most);
                 }
             }
             let turned: Vec<f32> = x.iter().rev().copied().collect();
@@ -160,11 +166,13 @@ proptest! {
             other.load(&turned);
             let blank = |row: &[u8]| row.iter().all(|&byte| byte == 0);
             let (low_of, high_of) = (|row: usize| &low[row * lanes..][..lanes], |row: usize| &high[row * lanes..][..lanes]);
-            let mut out = vec![f32::NAN; 5 * rows];
-            Halves::rows_of(&[&halves, &other, &halves, &other, &halves], &low, &high, |row| blank(low_of(row)) && blank(high_of(row)), &mut out, &mut ());
-            for (index, out) in out.into_iter().enumerate() {
-                let x = if index / rows % 2 == 1 { &turned } else { x };
-                prop_assert_eq!(out.to_bits(), dot_f16_exact(&values[index % rows * lanes..][..lanes], x).to_bits(), "{:?}, five", kernel);
+            for [low, high] in planes {
+                let mut out = vec![f32::NAN; 5 * rows];
+                Halves::rows_of(&[&halves, &other, &halves, &other, &halves], low, high, |row| blank(low_of(row)) && blank(high_of(row)), &mut out, &mut ());
+                for (index, out) in out.into_iter().enumerate() {
+                    let x = if index / rows % 2 == 1 { &turned } else { x };
+                    prop_assert_eq!(out.to_bits(), dot_f16_exact(&values[index % rows * lanes..][..lanes], x).to_bits(), "{:?}, five", kernel);
+                }
             }
         }
     }
@@ -200,31 +208,35 @@ proptest! {
     }
 
     #[test]
-    fn digits_are_the_definition(lanes in 0usize..400, rows in 0usize..11, x in patterns(), extreme: bool, seed in proptest::collection::vec(any::<i8>(), 4400)) {
-        let x = &x[..lanes];
+    fn digits_are_the_definition(lanes in 0usize..400, rows in 0usize..11, x in patterns(), extreme: bool, given in 0usize..400, seed in proptest::collection::vec(any::<i8>(), 4400)) {
+        let (x, given) = (&x[..lanes], given.min(lanes));
         let value = |v: &i8| if extreme { if *v < 0 { -128 } else { 127 } } else { *v };
-        let w: Vec<i8> = seed[..lanes * rows].iter().map(value).collect();
+        let w: Vec<i8> = (0..lanes * rows).map(|index| if index % lanes < given { value(&seed[index]) } else { 0 }).collect();
         let values: Vec<f32> = w.iter().map(|&w| f32::from(w)).collect();
         for kernel in Kernel::all_of_host() {
             let mut digits = Digits::on(kernel);
             digits.load(x);
-            let mut out = vec![f32::NAN; rows];
-            digits.rows(&w, &mut out, &mut ());
-            for (row, out) in out.into_iter().enumerate() {
-                prop_assert_eq!(out.to_bits(), dot_f16_exact(&values[row * lanes..][..lanes], x).to_bits(), "{:?}", kernel);
+            for w in [&w, &first(&w, lanes, given)] {
+                let mut out = vec![f32::NAN; rows];
+                digits.rows(w, &mut out, &mut ());
+                for (row, out) in out.into_iter().enumerate() {
+                    prop_assert_eq!(out.to_bits(), dot_f16_exact(&values[row * lanes..][..lanes], x).to_bits(), "{:?}", kernel);
+                }
             }
         }
     }
 
     #[test]
-    fn i8_kernels_are_the_definition(lanes in 0usize..400, rows in 0usize..11, extreme: bool, seed in proptest::collection::vec(any::<i8>(), 4400)) {
+    fn i8_kernels_are_the_definition(lanes in 0usize..400, rows in 0usize..11, extreme: bool, given in 0usize..400, seed in proptest::collection::vec(any::<i8>(), 4400)) {
         let value = |v: &i8| if extreme { if *v < 0 { -128 } else { 127 } } else { *v };
-        let (x, w): (Vec<i8>, Vec<i8>) = (seed[4000..][..lanes].iter().map(value).collect(), seed[..lanes * rows].iter().map(value).collect());
+        let (x, given): (Vec<i8>, usize) = (seed[4000..][..lanes].iter().map(value).collect(), given.min(lanes));
+        let all: Vec<i8> = (0..lanes * rows).map(|index| if index % lanes < given { value(&seed[index]) } else { 0 }).collect();
         for kernel in Kernel::all_of_host() {
-            let mut out = vec![-1; rows];
-            Octets::on(kernel, &x).rows(&w, &mut out, &mut ());
-            for (row, out) in out.into_iter().enumerate() {
-                prop_assert_eq!(out, dot_i8(&w[row * lanes..][..lanes], &x), "{:?}", kernel);
+            for w in [&all, &first(&all, lanes, given)] {
+                let mut out = vec![-1; rows];
+                Octets::on(kernel, &x).rows(w, &mut out, &mut ());
+                let expected: Vec<i32> = (0..rows).map(|row| dot_i8(&all[row * lanes..][..lanes], &x)).collect();
+                prop_assert_eq!(out, expected, "{:?}", kernel);
             }
         }
     }

@@ -14,6 +14,7 @@ use std::arch::x86_64::*;
 
 use super::ahead::Ahead;
 use super::f16::Bounds;
+use super::i8::given;
 use super::{dot_f16_exact, partial};
 use crate::half::f16_to_f32;
 use crate::kernel::Kernel;
@@ -137,14 +138,15 @@ impl Halves {
         self.x[lane / STEP].0.as_flattened()[lane % STEP]
     }
 
-    /// The sum of each row: `low` and `high` hold the bytes of `out.len()` rows of weights. Gives back the greatest high byte of all weights
-    /// without their signs; whoever knows it, or a greater one below [`Halves::INFINITE`], gives it as `most`.
+    /// The sum of each row: `low` and `high` hold the bytes of the first weights of `out.len()` rows, as many of each; those behind them are
+    /// zero. Gives back the greatest high byte of all weights without their signs; whoever knows it, or a greater one below
+    /// [`Halves::INFINITE`], gives it as `most`.
     pub fn rows(&self, low: &[u8], high: &[u8], most: Option<u8>, out: &mut [f32], ahead: &mut impl Ahead) -> u8 {
         #[cfg(target_arch = "x86_64")]
         if let Some(most) = most.filter(|&most| self.serves(most)) {
-            let lanes = self.lanes;
+            let lanes = given(low.len(), out.len(), self.lanes).unwrap_or(0);
             let otherwise = |row: usize| self.row(&low[row * lanes..][..lanes], &high[row * lanes..][..lanes], &mut ()).0;
-            let known = Known { x: &self.x[..self.live], part: self.part };
+            let known = Known { x: &self.x[..self.live.min(lanes.div_ceil(STEP))], part: self.part };
             // SAFETY: a kernel exists only on a host with its instructions.
             unsafe { known.rows([low, high], lanes, most, out, ahead, otherwise) };
             return most;
@@ -176,7 +178,8 @@ impl Halves {
         let Some(first) = all.first() else { return 0 };
         let lanes = first.lanes;
         assert!(all.iter().all(|halves| halves.lanes == lanes), "activations of one length");
-        assert!(low.len() == lanes * rows && high.len() == low.len(), "a row of bytes for every output");
+        let lanes = given(low.len(), rows, lanes).unwrap_or(0);
+        assert!(high.len() == low.len(), "as many bytes of both planes");
         let alike = Self::alike(all);
         let mut greatest = 0;
         for row in 0..rows {
@@ -218,6 +221,11 @@ impl Halves {
 
     /// The sum of a row, and the greatest high byte of its weights without their signs.
     fn row(&self, low: &[u8], high: &[u8], ahead: &mut impl Ahead) -> (f32, u8) {
+        if low.len() < self.lanes && !self.bounds.finite() {
+            // Zero weights count where activations are not finite.
+            let [low, high] = [low, high].map(|row| [row, &vec![0; self.lanes - row.len()]].concat());
+            return self.row(&low, &high, ahead);
+        }
         let (sum, most) = match self.kernel {
             #[cfg(target_arch = "x86_64")]
             // SAFETY: a kernel exists only on a host with its instructions.
@@ -244,7 +252,8 @@ impl Halves {
     /// The exact sum of a row, where the bounds do not settle it.
     #[cold]
     fn exact(&self, low: &[u8], high: &[u8]) -> f32 {
-        let weights: Vec<f32> = low.iter().zip(high).map(|(&low, &high)| f16_to_f32(u16::from_le_bytes([low, high]))).collect();
+        let mut weights: Vec<f32> = low.iter().zip(high).map(|(&low, &high)| f16_to_f32(u16::from_le_bytes([low, high]))).collect();
+        weights.resize(self.lanes, 0.0);
         let x: Vec<f32> = (0..self.lanes).map(|lane| self.x(lane)).collect();
         dot_f16_exact(&weights, &x)
     }
@@ -307,7 +316,9 @@ impl Halves {
         let mut most = _mm_setzero_si128();
         let sign = _mm_set1_epi8(0x7f);
         let ((low, low_tail), (high, high_tail)) = (low.as_chunks::<16>(), high.as_chunks::<16>());
-        for (step, (low, high)) in low.iter().zip(high).enumerate() {
+        let tails = [low_tail, high_tail].map(|tail| std::array::from_fn(|byte| tail.get(byte).copied().unwrap_or(0)));
+        let tail = (!low_tail.is_empty()).then_some((&tails[0], &tails[1]));
+        for (step, (low, high)) in low.iter().zip(high).chain(tail).enumerate() {
             // SAFETY: both arrays have sixteen bytes.
             let (low, high) = unsafe { (_mm_loadu_si128(low.as_ptr().cast()), _mm_loadu_si128(high.as_ptr().cast())) };
             most = _mm_max_epu8(most, _mm_and_si128(high, sign));
@@ -325,17 +336,11 @@ impl Halves {
         }
         let joined = _mm256_add_pd(_mm256_add_pd(sums[0], sums[1]), _mm256_add_pd(sums[2], sums[3]));
         let halves = _mm_add_pd(_mm256_castpd256_pd128(joined), _mm256_extractf128_pd::<1>(joined));
-        let mut sum = _mm_cvtsd_f64(halves) + _mm_cvtsd_f64(_mm_unpackhi_pd(halves, halves));
+        let sum = _mm_cvtsd_f64(halves) + _mm_cvtsd_f64(_mm_unpackhi_pd(halves, halves));
         let mut bytes = [0u8; 16];
         // SAFETY: the array has sixteen bytes.
         unsafe { _mm_storeu_si128(bytes.as_mut_ptr().cast(), most) };
-        let mut most = bytes.into_iter().max().unwrap_or(0);
-        let done = self.lanes - low_tail.len();
-        for (lane, (&low, &high)) in low_tail.iter().zip(high_tail).enumerate() {
-            sum += f64::from(f16_to_f32(u16::from_le_bytes([low, high]))) * f64::from(self.x(done + lane));
-            most = most.max(high & 0x7f);
-        }
-        (sum, most)
+        (sum, bytes.into_iter().max().unwrap_or(0))
     }
 }
 
