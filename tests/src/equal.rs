@@ -115,8 +115,8 @@ impl Pair {
                     let expected = self.machine.read_word(chip, slice, word).map_err(|error| error.to_string())?;
                     for (replay, _) in &self.fast {
                         let found = replay.read_word(chip, slice, word).map_err(|error| error.to_string())?;
-                        if expected != found {
-                            let lane = expected.iter().zip(found).position(|(one, other)| one != other).unwrap_or(0);
+                        if *expected != found[..] {
+                            let lane = expected.iter().zip(&found[..]).position(|(one, other)| one != other).unwrap_or(0);
                             let threads = replay.threads();
                             let (one, other) = (expected[lane], found[lane]);
                             return Err(format!(

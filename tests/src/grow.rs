@@ -59,8 +59,11 @@ pub fn grow(chip: &Chip, seed: u64, size: usize) -> (Image<'static>, Program) {
             // High bytes of moderate fp16 numbers are frequent, so that sums are often finite.
             let byte =
                 |dice: &mut Dice| if dice.below(4) == 0 { dice.roll() as u8 } else { dice.pick(&[0x34, 0xb4, 0x30, 0x38, 0xb8, 0, 1]) };
-            let bytes: Vec<u8> = (0..words.len() * chip.lanes()).map(|_| byte(&mut dice)).collect();
-            extents.push(Extent { place, fill: Fill::Bytes(Cow::Owned(bytes)) });
+            // Of some words only the first lanes are given.
+            let live = if dice.below(2) == 0 { chip.lanes() } else { 1 + dice.below(chip.lanes()) };
+            let live = if dice.below(3) == 0 { live } else { live.next_multiple_of(16) };
+            let bytes: Vec<u8> = (0..words.len() * live).map(|_| byte(&mut dice)).collect();
+            extents.insert(dice.below(extents.len() + 1), Extent { place, fill: Fill::Bytes(Cow::Owned(bytes)) });
         }
     }
     let image = Image { vector_bytes: chip.lanes() as u32, extents };

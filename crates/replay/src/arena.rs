@@ -3,13 +3,13 @@
 //! The only place where threads share mutable bytes. A plan's phases keep writers apart: in a phase, the bytes that one task writes are
 //! touched by no other task; phases are separated by barriers. `elaborate` builds phases so, and the equality tests hold it to that.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use memmap2::MmapMut;
 
 use crate::error::ReplayError;
-use crate::places::{At, UNIT};
+use crate::places::{At, Places, Short, UNIT};
 
 /// The words of SRAM, which outlive plans and runs; held for their bytes, which [`Arena`] points to.
 struct Words {
@@ -17,12 +17,20 @@ struct Words {
     file: Option<MmapMut>,
     /// All other words; pages come when they are first touched.
     _rest: MmapMut,
-    /// A bit for each [`UNIT`] of the other words: whether a word that begins there was ever written. Until then it is zero.
+    /// A bit for each [`UNIT`] of words that no image holds: whether a word that begins there was ever written. Until then it is zero.
     written: Box<[AtomicU64]>,
     /// A bit for each [`PAGE`] of all words: whether a word there was written since the image was laid down, or will be.
     changed: Box<[AtomicU64]>,
-    /// Grows whenever a page of the file changes for the first time.
+    /// Grows whenever a page of the file changes for the first time, or short words become whole.
     epoch: AtomicU32,
+    lanes: usize,
+    shorts: Vec<Short>,
+    /// Which of them are whole: what their rooms hold is what counts.
+    whole: Vec<AtomicBool>,
+    /// How many are.
+    wholes: AtomicU32,
+    /// Held by whoever makes some whole.
+    making: Mutex<()>,
 }
 
 /// Bytes whose changes are noted together.
@@ -35,6 +43,8 @@ pub(crate) struct Arena {
     _work: MmapMut,
     /// Where the file, the other words and the intermediate values begin: address in bytes, pointer.
     bases: [(usize, *mut u8); 3],
+    /// Where the words of the file and the rooms of short ones end.
+    held: usize,
     end: usize,
 }
 
@@ -53,30 +63,41 @@ fn anonymous(bytes: u64) -> Result<MmapMut, ReplayError> {
 }
 
 impl Arena {
-    /// An arena of `end` bytes that begins with a file.
-    pub(crate) fn new(mut file: Option<MmapMut>, end: u64) -> Result<Self, ReplayError> {
+    /// An arena for these words, which begins with a file.
+    pub(crate) fn new(mut file: Option<MmapMut>, places: &Places) -> Result<Self, ReplayError> {
+        let (held, end) = (places.held as usize, places.end as usize);
         let split = file.as_ref().map_or(0, |file| file.len()).next_multiple_of(4096);
-        let mut rest = anonymous(end - split as u64)?;
+        let mut rest = anonymous(places.end - split as u64)?;
         let file_base = file.as_mut().map_or(std::ptr::null_mut(), |file| file.as_mut_ptr());
-        let bases = [(0, file_base), (split, rest.as_mut_ptr()), (end as usize, std::ptr::null_mut())];
-        let written = (0..rest.len().div_ceil(64 * UNIT)).map(|_| AtomicU64::new(0)).collect();
-        let changed = (0..(end as usize).div_ceil(64 * PAGE)).map(|_| AtomicU64::new(0)).collect();
-        Self::over(Arc::new(Words { file, _rest: rest, written, changed, epoch: AtomicU32::new(0) }), bases, 0)
+        let bases = [(0, file_base), (split, rest.as_mut_ptr()), (end, std::ptr::null_mut())];
+        let words = Words {
+            file,
+            _rest: rest,
+            written: (0..(end - held).div_ceil(64 * UNIT)).map(|_| AtomicU64::new(0)).collect(),
+            changed: (0..end.div_ceil(64 * PAGE)).map(|_| AtomicU64::new(0)).collect(),
+            epoch: AtomicU32::new(0),
+            lanes: places.lanes,
+            shorts: places.shorts.clone(),
+            whole: places.shorts.iter().map(|_| AtomicBool::new(false)).collect(),
+            wholes: AtomicU32::new(0),
+            making: Mutex::new(()),
+        };
+        Self::over(Arc::new(words), bases, held, 0)
     }
 
     /// The same words with room for `work` bytes of intermediate values, from [`Arena::words_end`] on.
     pub(crate) fn with_work(&self, work: u64) -> Result<Self, ReplayError> {
-        Self::over(Arc::clone(&self.words), self.bases, work)
+        Self::over(Arc::clone(&self.words), self.bases, self.held, work)
     }
 
-    fn over(words: Arc<Words>, mut bases: [(usize, *mut u8); 3], work: u64) -> Result<Self, ReplayError> {
+    fn over(words: Arc<Words>, mut bases: [(usize, *mut u8); 3], held: usize, work: u64) -> Result<Self, ReplayError> {
         let bytes = bases[2].0 as u64 + work;
         if bytes.div_ceil(UNIT as u64) > u64::from(u32::MAX) {
             return Err(ReplayError::TooLarge { bytes });
         }
         let mut work = anonymous(work)?;
         bases[2].1 = work.as_mut_ptr();
-        Ok(Self { words, _work: work, bases, end: bytes as usize })
+        Ok(Self { words, _work: work, bases, held, end: bytes as usize })
     }
 
     /// Maps the pages of a part of the file at once, which is quicker than by faults; where the system cannot, faults do.
@@ -104,9 +125,57 @@ impl Arena {
         from.checked_add(bytes).is_some_and(|last| last <= end)
     }
 
-    /// The bit of [`Words::written`] of a word behind the file.
+    /// Which short words have rooms over so many bytes from an address on.
+    fn shorts(&self, at: At, bytes: usize) -> std::ops::Range<usize> {
+        let (shorts, lanes) = (&self.words.shorts, self.words.lanes);
+        if at.bytes() >= self.held || at.bytes() + bytes <= self.bases[1].0 {
+            return 0..0;
+        }
+        let first = shorts.partition_point(|short| short.room.bytes() + short.count * lanes <= at.bytes());
+        first..first.max(shorts.partition_point(|short| short.room.bytes() < at.bytes() + bytes))
+    }
+
+    /// Where the first lanes of some words lie in the file, and how many of each, if the words from an address on are short.
+    pub(crate) fn short(&self, at: At, words: usize) -> Option<(At, usize)> {
+        let found = self.shorts(at, words * self.words.lanes);
+        let short = self.words.shorts[found.clone()].first().filter(|_| found.len() == 1)?;
+        let before = at.bytes().checked_sub(short.room.bytes())?;
+        let (number, within) = (before / self.words.lanes, before % self.words.lanes);
+        let fits = within == 0 && number + words <= short.count;
+        (fits && !self.words.whole[found.start].load(Ordering::Acquire)).then(|| (short.file.plus(number * short.live), short.live))
+    }
+
+    /// Gives whole words to all short ones in so many bytes from an address on. No run may be under way.
+    pub(crate) fn make_whole(&self, at: At, bytes: usize) {
+        let found = self.shorts(at, bytes);
+        let is_whole = |number: usize| self.words.whole[number].load(Ordering::Acquire);
+        if found.clone().all(is_whole) {
+            return;
+        }
+        let _making = self.words.making.lock().unwrap_or_else(PoisonError::into_inner);
+        for number in found.filter(|&number| !is_whole(number)) {
+            let Short { room, count, file, live } = self.words.shorts[number];
+            for word in 0..count {
+                let room = room.plus(word * self.words.lanes);
+                let from = self.pointer(file).wrapping_add(word * live);
+                // SAFETY: both lie in their mappings, as `Places` reserved them; until the words are whole nobody looks at their room.
+                unsafe { std::ptr::copy_nonoverlapping(from, self.pointer(room), live) };
+                self.note_written(room);
+            }
+            self.words.whole[number].store(true, Ordering::Release);
+            self.words.wholes.fetch_add(1, Ordering::Release);
+            self.words.epoch.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// A number that grows whenever short words become whole.
+    pub(crate) fn wholes(&self) -> u32 {
+        self.words.wholes.load(Ordering::Acquire)
+    }
+
+    /// The bit of [`Words::written`] of a word that no image holds.
     fn bit(&self, at: At) -> Option<(&AtomicU64, u64)> {
-        let unit = at.bytes().checked_sub(self.bases[1].0)? / UNIT;
+        let unit = at.bytes().checked_sub(self.held)? / UNIT;
         self.words.written.get(unit / 64).map(|bits| (bits, 1 << (unit % 64)))
     }
 
@@ -115,7 +184,7 @@ impl Arena {
         for (bits, bit) in [self.page(at.bytes() / PAGE), self.bit(at)].into_iter().flatten() {
             if bits.load(Ordering::Relaxed) & bit == 0 {
                 bits.fetch_or(bit, Ordering::Relaxed);
-                if at.bytes() < self.bases[1].0 {
+                if at.bytes() < self.held {
                     self.words.epoch.fetch_add(1, Ordering::Relaxed);
                 }
             }
@@ -142,9 +211,9 @@ impl Arena {
         (first / 64..=last / 64).all(untouched)
     }
 
-    /// Whether so many bytes lie in the file and are [`Arena::unchanged`]; they stay so as long as [`Arena::epoch`] is the same.
+    /// Whether so many bytes lie in the file or are rooms of short words, and are [`Arena::unchanged`]; they stay so as long as [`Arena::epoch`] is the same.
     pub(crate) fn steady(&self, at: At, bytes: usize) -> bool {
-        at.bytes() + bytes <= self.bases[1].0 && self.unchanged(at, bytes)
+        at.bytes() + bytes <= self.held && self.unchanged(at, bytes)
     }
 
     /// A number that grows whenever something in the file changes that had not changed before.
@@ -158,7 +227,7 @@ impl Arena {
         self.words.epoch.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Whether words at and around an address can be [`Arena::blank`]: those of a file are not.
+    /// Whether words at and around an address can be [`Arena::blank`]: those of an image are not.
     pub(crate) fn may_be_blank(&self, at: At) -> bool {
         self.bit(at).is_some()
     }
@@ -229,7 +298,7 @@ mod tests {
     #[test]
     fn a_change_shows_in_every_range_over_its_page() {
         let pages = 200;
-        let arena = Arena::new(None, (pages * PAGE) as u64).unwrap();
+        let arena = Arena::new(None, &Places::bytes((pages * PAGE) as u64, 320)).unwrap();
         for page in [0, 1, 63, 64, 65, 127, 130, pages - 1] {
             arena.laid_down();
             arena.note_written(At::from_bytes((page * PAGE + PAGE / 2) as u64));

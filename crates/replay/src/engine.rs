@@ -1,17 +1,18 @@
 //! The engine as its users see it: SRAM that outlives runs, regions in and out, runs.
 
+use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
 
 use lpu_chip::System;
-use lpu_isa::{ChipId, Extent, Fill, Image, Program, Region, RegionKind, SliceId, Violation};
+use lpu_isa::{ChipId, Extent, Fill, Image, Program, Region, RegionKind, SliceId, Violation, WordRun};
 use memmap2::MmapMut;
 
 use crate::arena::Arena;
 use crate::cache::{self, Origin};
 use crate::elaborate::elaborate;
 use crate::error::ReplayError;
-use crate::places::{Places, UNIT};
+use crate::places::{Places, Stored, UNIT};
 use crate::run::Job;
 use crate::sound::sound;
 use crate::team::{Team, Work};
@@ -32,35 +33,36 @@ pub struct Outline {
     /// The extents; what they hold is left out.
     image: Image<'static>,
     /// Where their bytes lie in the file.
-    offsets: Vec<Option<usize>>,
-    /// Bytes of extents that have some, but not where they could be used in place.
-    copies: Vec<Option<Vec<u8>>>,
+    stored: Vec<Option<Stored>>,
+    /// Bytes of extents that have some, but not where they could be used in place; and how many each word has.
+    copies: Vec<Option<(Vec<u8>, usize)>>,
 }
 
 impl Outline {
     /// The outline of an image that borrows from a file's bytes.
     #[must_use]
     pub fn new(image: &Image<'_>, file: &[u8]) -> Self {
-        let offset = |extent: &Extent<'_>| match &extent.fill {
+        let stored = |extent: &Extent<'_>| match &extent.fill {
             Fill::Bytes(bytes) => (bytes.as_ptr() as usize)
                 .checked_sub(file.as_ptr() as usize)
-                .filter(|&at| at.is_multiple_of(UNIT) && at + bytes.len() <= file.len()),
+                .filter(|&at| at.is_multiple_of(UNIT) && extent.live().is_multiple_of(UNIT) && at + bytes.len() <= file.len())
+                .map(|at| Stored { at, live: extent.live() }),
             Fill::Zero => None,
         };
-        let offsets: Vec<_> = image.extents.iter().map(offset).collect();
-        let copies = image.extents.iter().zip(&offsets).map(|(extent, offset)| match &extent.fill {
-            Fill::Bytes(bytes) if offset.is_none() => Some(bytes.to_vec()),
+        let stored: Vec<_> = image.extents.iter().map(stored).collect();
+        let copies = image.extents.iter().zip(&stored).map(|(extent, stored)| match &extent.fill {
+            Fill::Bytes(bytes) if stored.is_none() => Some((bytes.to_vec(), extent.live())),
             _ => None,
         });
         let copies = copies.collect();
         let extents = image.extents.iter().map(|extent| Extent { place: extent.place, fill: Fill::Zero });
-        Self { image: Image { vector_bytes: image.vector_bytes, extents: extents.collect() }, offsets, copies }
+        Self { image: Image { vector_bytes: image.vector_bytes, extents: extents.collect() }, stored, copies }
     }
 
     /// From the first to the last byte of the image that lies in the file.
     fn span(&self) -> Range<usize> {
-        let bytes = |extent: &Extent<'_>| extent.place.count as usize * self.image.vector_bytes as usize;
-        let parts = self.image.extents.iter().zip(&self.offsets).filter_map(|(extent, at)| at.map(|at| at..at + bytes(extent)));
+        let part = |extent: &Extent<'_>, &Stored { at, live }: &Stored| at..at + extent.place.count as usize * live;
+        let parts = self.image.extents.iter().zip(&self.stored).filter_map(|(extent, stored)| Some(part(extent, stored.as_ref()?)));
         parts.reduce(|all, part| all.start.min(part.start)..all.end.max(part.end)).unwrap_or(0..0)
     }
 
@@ -96,9 +98,7 @@ impl Replay {
         let mut engine = Self::over(system, image, &[], None, threads)?;
         for extent in &image.extents {
             if let Fill::Bytes(bytes) = &extent.fill {
-                for (word, bytes) in extent.place.words().zip(bytes.chunks_exact(system.chip().lanes())) {
-                    engine.write_word(extent.place.chip, extent.place.slice, word, bytes)?;
-                }
+                engine.write_words(extent.place, bytes, extent.live())?;
             }
         }
         engine.arena.laid_down();
@@ -110,12 +110,12 @@ impl Replay {
     /// # Errors
     /// [`ReplayError`] when the image does not fit the chip.
     pub fn mapped(system: &System, outline: &Outline, file: MmapMut, threads: usize) -> Result<Self, ReplayError> {
-        let mut engine = Self::over(system, &outline.image, &outline.offsets, Some(file), threads)?;
+        let mut engine = Self::over(system, &outline.image, &outline.stored, Some(file), threads)?;
         engine.image = outline.span();
         // Content that does not lie as the engine needs it is copied.
-        for (extent, bytes) in outline.image.extents.iter().zip(&outline.copies) {
-            for (word, bytes) in extent.place.words().zip(bytes.iter().flat_map(|bytes| bytes.chunks_exact(system.chip().lanes()))) {
-                engine.write_word(extent.place.chip, extent.place.slice, word, bytes)?;
+        for (extent, copy) in outline.image.extents.iter().zip(&outline.copies) {
+            if let Some((bytes, live)) = copy {
+                engine.write_words(extent.place, bytes, *live)?;
             }
         }
         engine.arena.laid_down();
@@ -125,12 +125,12 @@ impl Replay {
     fn over(
         system: &System,
         image: &Image<'_>,
-        offsets: &[Option<usize>],
+        stored: &[Option<Stored>],
         file: Option<MmapMut>,
         threads: usize,
     ) -> Result<Self, ReplayError> {
-        let places = Places::new(system, image, offsets, file.as_ref().map_or(0, |file| file.len()))?;
-        let arena = Arena::new(file, places.end)?;
+        let places = Places::new(system, image, stored, file.as_ref().map_or(0, |file| file.len()))?;
+        let arena = Arena::new(file, &places)?;
         Ok(Self { system: system.clone(), places, arena, team: Team::new(threads), image: 0..0 })
     }
 
@@ -244,7 +244,7 @@ impl Replay {
         for (number, (chip, slice, word)) in region.words().enumerate() {
             let cells = self.read_word(chip, slice, word)?;
             let vector = &mut bytes[number / width * vector_bytes..][..vector_bytes];
-            for (element, &cell) in vector.chunks_exact_mut(width).zip(cells) {
+            for (element, &cell) in vector.chunks_exact_mut(width).zip(cells.iter()) {
                 element[number % width] = cell;
             }
         }
@@ -255,10 +255,13 @@ impl Replay {
     ///
     /// # Errors
     /// [`ReplayError::OutsideSram`] when there is no such word.
-    pub fn read_word(&self, chip: ChipId, slice: SliceId, word: u32) -> Result<&[u8], ReplayError> {
+    pub fn read_word(&self, chip: ChipId, slice: SliceId, word: u32) -> Result<Cow<'_, [u8]>, ReplayError> {
         self.inside(|| "a word".into(), chip, slice, word)?;
+        let (at, lanes) = (self.places.word(chip, slice, word), self.places.lanes);
+        let (at, live) = self.arena.short(at, 1).unwrap_or((at, lanes));
         // SAFETY: runs end before `run` returns, and writers hold the engine mutably.
-        Ok(unsafe { self.arena.bytes(self.places.word(chip, slice, word), self.places.lanes) })
+        let bytes = unsafe { self.arena.bytes(at, live) };
+        Ok(if live < lanes { [bytes, &vec![0; lanes - live]].concat().into() } else { bytes.into() })
     }
 
     /// Replaces one word of SRAM.
@@ -275,9 +278,19 @@ impl Replay {
         Ok(())
     }
 
+    /// Puts an image's first `live` bytes of each of some words.
+    fn write_words(&mut self, place: WordRun, bytes: &[u8], live: usize) -> Result<(), ReplayError> {
+        for (word, bytes) in place.words().zip(bytes.chunks_exact(live.max(1))) {
+            let cells = self.word_mut(place.chip, place.slice, word)?;
+            cells[..live].copy_from_slice(bytes);
+        }
+        Ok(())
+    }
+
     fn word_mut(&mut self, chip: ChipId, slice: SliceId, word: u32) -> Result<&mut [u8], ReplayError> {
         self.inside(|| "a word".into(), chip, slice, word)?;
         let at = self.places.word(chip, slice, word);
+        self.arena.make_whole(at, self.places.lanes);
         self.arena.note_written(at);
         // SAFETY: runs end before `run` returns, and the engine is held mutably.
         Ok(unsafe { self.arena.bytes_mut(at, self.places.lanes) })

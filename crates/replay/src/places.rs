@@ -1,8 +1,8 @@
 //! Where each word of SRAM lies on the host: words of the image's extents in the order of the file, so that a mapped file serves in place,
-//! all others behind it.
+//! all others behind it. Words of which the file has only the first lanes have room for whole ones behind it, before the others.
 
 use lpu_chip::System;
-use lpu_isa::{ChipId, Hemisphere, Image, SliceId};
+use lpu_isa::{ChipId, Hemisphere, Image, SliceId, WordRun};
 use serde::{Deserialize, Serialize};
 
 use crate::error::ReplayError;
@@ -29,6 +29,26 @@ impl At {
     }
 }
 
+/// Where a file has the bytes of an extent.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Stored {
+    /// Offset of the first.
+    pub(crate) at: usize,
+    /// Bytes of each word, a multiple of [`UNIT`].
+    pub(crate) live: usize,
+}
+
+/// Consecutive words of which the file has only the first lanes; the others are zero.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Short {
+    /// Room for whole words, for those who need them.
+    pub(crate) room: At,
+    pub(crate) count: usize,
+    /// Where the first lanes of all words lie in the file, and how many of each.
+    pub(crate) file: At,
+    pub(crate) live: usize,
+}
+
 /// Consecutive words of a slice that lie one after another.
 #[derive(Clone, Copy, Debug)]
 struct Segment {
@@ -46,13 +66,17 @@ pub(crate) struct Places {
     pub(crate) chips: usize,
     /// By chip and slice, in order of words, without gaps.
     slices: Vec<Vec<Segment>>,
-    /// Bytes of all words, file included.
+    /// In order of their rooms.
+    pub(crate) shorts: Vec<Short>,
+    /// Bytes of all words of the file, with the rooms of short ones: all that an image holds from the start.
+    pub(crate) held: u64,
+    /// Bytes of all words.
     pub(crate) end: u64,
 }
 
 impl Places {
-    /// Places for an image. Extents that have an offset lie there in a file of `mapped` bytes.
-    pub(crate) fn new(system: &System, image: &Image<'_>, offsets: &[Option<usize>], mapped: usize) -> Result<Self, ReplayError> {
+    /// Places for an image. Extents that are stored lie in a file of `mapped` bytes.
+    pub(crate) fn new(system: &System, image: &Image<'_>, stored: &[Option<Stored>], mapped: usize) -> Result<Self, ReplayError> {
         let chip = system.chip();
         if !image.extents.is_empty() && image.vector_bytes as usize != chip.lanes() {
             return Err(ReplayError::VectorBytes { found: image.vector_bytes, expected: chip.lanes() });
@@ -67,27 +91,55 @@ impl Places {
             slices_a_side,
             chips,
             slices: vec![Vec::new(); chips * 2 * slices_a_side],
+            shorts: Vec::new(),
+            held: 0,
             end: mapped.next_multiple_of(4096) as u64,
         };
+        let mut others = Vec::new();
         for (index, extent) in image.extents.iter().enumerate() {
             let place = extent.place;
             let last = place.word.saturating_add(place.count.max(1) - 1);
             if !places.contains(place.chip, place.slice, last) {
                 return Err(ReplayError::OutsideSram { what: "an extent of the image".into(), slice: place.slice, word: last });
             }
-            let bytes = u64::from(place.count) * lanes as u64;
-            let inside = |at: &usize| at.is_multiple_of(UNIT) && *at as u64 + bytes <= mapped as u64;
-            let at = match offsets.get(index).copied().flatten().filter(inside) {
-                Some(at) => At::from_bytes(at as u64),
-                None => places.reserve(bytes),
+            let bytes = |live: usize| u64::from(place.count) * live as u64;
+            let inside = |stored: &Stored| stored.at as u64 + bytes(stored.live) <= mapped as u64;
+            let Some(Stored { at, live }) = stored.get(index).copied().flatten().filter(inside) else {
+                others.push(place);
+                continue;
             };
-            let slice = places.slice(place.chip, place.slice);
-            places.slices[slice].push(Segment { word: place.word, count: place.count, at });
+            let file = At::from_bytes(at as u64);
+            let at = if live == lanes {
+                file
+            } else {
+                // A gap keeps words of different extents from being neighbours.
+                let room = places.reserve(bytes(lanes) + 1);
+                places.shorts.push(Short { room, count: place.count as usize, file, live });
+                room
+            };
+            places.put(place, at);
+        }
+        places.end = places.end.next_multiple_of(4096);
+        places.held = places.end;
+        for place in others {
+            let at = places.reserve(u64::from(place.count) * lanes as u64);
+            places.put(place, at);
         }
         for slice in 0..places.slices.len() {
             places.fill_gaps(slice);
         }
         Ok(places)
+    }
+
+    /// Only that many bytes, of no chip.
+    #[cfg(test)]
+    pub(crate) fn bytes(end: u64, lanes: usize) -> Self {
+        Self { lanes, words: 0, slices_a_side: 0, chips: 0, slices: Vec::new(), shorts: Vec::new(), held: 0, end }
+    }
+
+    fn put(&mut self, WordRun { chip, slice, word, count, .. }: WordRun, at: At) {
+        let slice = self.slice(chip, slice);
+        self.slices[slice].push(Segment { word, count, at });
     }
 
     /// Room for more bytes behind all others.
@@ -98,7 +150,8 @@ impl Places {
     }
 
     fn fill_gaps(&mut self, slice: usize) {
-        let known = std::mem::take(&mut self.slices[slice]);
+        let mut known = std::mem::take(&mut self.slices[slice]);
+        known.sort_unstable_by_key(|segment| segment.word);
         let mut all = Vec::with_capacity(2 * known.len() + 1);
         let mut next = 0;
         let end = Segment { word: self.words, count: 0, at: At(0) };
@@ -124,6 +177,10 @@ impl Places {
                 hasher.update([word, count, at.0].map(u32::to_le_bytes).as_flattened());
             }
         }
+        for &Short { room, count, file, live } in &self.shorts {
+            hasher.update([room.0, count as u32, file.0, live as u32].map(u32::to_le_bytes).as_flattened());
+        }
+        hasher.update(&self.held.to_le_bytes());
         hasher.update(&self.end.to_le_bytes());
     }
 

@@ -1,5 +1,6 @@
 //! Engines that can be held to vectors.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use lpu_chip::System;
@@ -131,7 +132,7 @@ impl Engine for Fast {
             Err(error) => return refused(&error),
         };
         match replay.run(&prepared) {
-            Ok(run) => match words(system, system.chips(), |chip, slice, word| replay.read_word(chip, slice, word).map(<[u8]>::to_vec)) {
+            Ok(run) => match words(system, system.chips(), |chip, slice, word| replay.read_word(chip, slice, word).map(Cow::into_owned)) {
                 Ok(words) => Outcome::Ran { cycles: run.cycles, words: Some(words), activity: None },
                 Err(error) => Outcome::Refused(error),
             },

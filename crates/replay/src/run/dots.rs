@@ -40,11 +40,6 @@ impl Job {
         unsafe { std::ptr::copy_nonoverlapping(values.as_ptr(), to, values.len()) }
     }
 
-    fn rows_of(&self, at: At, rows: usize) -> &[u8] {
-        // SAFETY: a run's rows lie one after another; `elaborate` lets nobody write them in this phase.
-        unsafe { self.arena.bytes(at, rows * self.plan.lanes) }
-    }
-
     /// The runs of a task.
     pub(super) fn runs(&self, task: usize, span: Span, scratch: &mut Scratch, fetch: &mut Fetch<'_>) {
         let mut number = span.start as usize;
@@ -52,7 +47,7 @@ impl Job {
         let (steady, epoch) = (&self.steady[task], self.arena.epoch());
         let is_steady = steady.epoch.load(Ordering::Relaxed) == epoch;
         if is_steady && steady.greatest.load(Ordering::Relaxed) != ALIKE {
-            return self.steady_runs(runs, steady.greatest.load(Ordering::Relaxed), &mut scratch.floats[0], fetch);
+            return self.steady_runs(span, steady.greatest.load(Ordering::Relaxed), &mut scratch.floats[0], fetch);
         }
         let mut met = Met { sums: &mut scratch.floats[0][..64 * SHARED], octets: Default::default() };
         let mut greatest: Option<u8> = Some(0);
@@ -63,13 +58,14 @@ impl Job {
             let mut found = None;
             match now {
                 _ if same > 0 => found = self.equal_rows(now, number, is_steady, &mut met, fetch),
-                [run] if shared == 0 => self.rows(run, &mut met, fetch),
+                [run] if shared == 0 => self.rows(run, number, &mut met, fetch),
                 [run] => found = self.halves(run, number, met.sums, fetch),
-                _ => self.several(now, met.sums, fetch),
+                _ => self.several(now, number, met.sums, fetch),
             }
             greatest = greatest.zip(found).map(|(greatest, found)| greatest.max(found));
-            fetch.done(now);
-            number += now.len();
+            let end = number + now.len();
+            fetch.done(Span { start: number as u32, end: end as u32 });
+            number = end;
             runs = later;
         }
         if let Some(greatest) = greatest {
@@ -79,10 +75,10 @@ impl Job {
     }
 
     /// Runs of a [`Steady`](super::Steady) task.
-    fn steady_runs(&self, runs: &[Run<At>], greatest: u8, sums: &mut [f32], fetch: &mut Fetch<'_>) {
-        for run in runs {
-            self.known_halves(run, Some(greatest), sums, fetch);
-            fetch.done(std::slice::from_ref(run));
+    fn steady_runs(&self, runs: Span, greatest: u8, sums: &mut [f32], fetch: &mut Fetch<'_>) {
+        for start in runs.start..runs.end {
+            self.known_halves(start as usize, Some(greatest), sums, fetch);
+            fetch.done(Span { start, end: start + 1 });
         }
     }
 
@@ -100,33 +96,35 @@ impl Job {
         let same = |at: At| !self.arena.blank(at) && self.arena.unchanged(at, bytes);
         if !same(run.low) || !same(run.high) {
             self.note_live(run.pass, self.plan.lanes);
-            self.several(std::slice::from_ref(run), sums, fetch);
+            self.several(std::slice::from_ref(run), number, sums, fetch);
             return None;
         }
         let greatest = &self.greatest[number];
         let known = Some(greatest.load(Ordering::Relaxed)).filter(|&most| most != UNKNOWN);
-        let most = self.known_halves(run, known, sums, fetch);
+        let most = self.known_halves(number, known, sums, fetch);
         greatest.store(most, Ordering::Relaxed);
         (most < Halves::INFINITE && self.arena.steady(run.low, bytes) && self.arena.steady(run.high, bytes)).then_some(most)
     }
 
     /// A run of fp16 rows whose greatest byte is known, or will be.
     #[inline]
-    fn known_halves(&self, run: &Run<At>, greatest: Option<u8>, sums: &mut [f32], fetch: &mut Fetch<'_>) -> u8 {
+    fn known_halves(&self, number: usize, greatest: Option<u8>, sums: &mut [f32], fetch: &mut Fetch<'_>) -> u8 {
+        let run = &self.plan.runs[number];
         let pass = &self.plan.passes[run.pass as usize];
         let Activation::F16(prepared) = pass.activation else { unreachable!("these are fp16 passes") };
         let halves = &self.ready(prepared).halves;
-        let rows = usize::from(run.rows);
         self.note_live(run.pass, halves.live(greatest));
-        let sums = &mut sums[..rows];
-        let most = halves.rows(self.rows_of(run.low, rows), self.rows_of(run.high, rows), greatest, sums, fetch);
+        let sums = &mut sums[..usize::from(run.rows)];
+        let [low, high] = &self.weights(number);
+        let most = halves.rows(low, high, greatest, sums, fetch);
         self.put_all(run, pass.dst, sums.iter().map(|sum| sum.to_bits()));
         most
     }
 
-    fn several(&self, runs: &[Run<At>], sums: &mut [f32], fetch: &mut Fetch<'_>) {
+    /// Runs of fp16 passes through the same rows, the first of them number `number`.
+    fn several(&self, runs: &[Run<At>], number: usize, sums: &mut [f32], fetch: &mut Fetch<'_>) {
         let rows = usize::from(runs[0].rows);
-        let (low, high) = (self.rows_of(runs[0].low, rows), self.rows_of(runs[0].high, rows));
+        let [low, high] = &self.weights(number);
         let halves = |run: &Run<At>| match self.plan.passes[run.pass as usize].activation {
             Activation::F16(prepared) => &self.ready(prepared).halves,
             _ => unreachable!("only fp16 passes are shared"),
@@ -151,10 +149,10 @@ impl Job {
         }
     }
 
-    fn rows<'a>(&'a self, run: &Run<At>, met: &mut Met<'a>, fetch: &mut Fetch<'_>) {
+    fn rows<'a>(&'a self, run: &Run<At>, number: usize, met: &mut Met<'a>, fetch: &mut Fetch<'_>) {
         let pass = &self.plan.passes[run.pass as usize];
         let rows = usize::from(run.rows);
-        let low = self.rows_of(run.low, rows);
+        let [low, _] = &self.weights(number);
         match pass.activation {
             Activation::I8(x) => {
                 let mut sums = [0; 64];
@@ -188,11 +186,11 @@ impl Job {
                 if greatest.load(Ordering::Relaxed) == ALIKE && (steady || same()) {
                     return true;
                 }
-                let alike = rows(last).map(|at| self.rows_of(at, 1)) == rows(run).map(|at| self.rows_of(at, 1));
+                let alike = rows(last).map(|at| self.read(at)) == rows(run).map(|at| self.read(at));
                 greatest.store(if alike { ALIKE } else { UNKNOWN }, Ordering::Relaxed);
                 alike
             });
-            let sum = alike.map_or_else(|| self.one_row(pass, rows(run).map(|at| self.rows_of(at, 1)), met, fetch), |(_, sum)| sum);
+            let sum = alike.map_or_else(|| self.one_row(pass, rows(run).map(|at| self.read(at)), met, fetch), |(_, sum)| sum);
             last = Some((run, sum));
             self.put_all(run, pass.dst, std::iter::repeat_n(sum, usize::from(run.rows)));
         }

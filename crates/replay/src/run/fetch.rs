@@ -5,10 +5,11 @@ use std::sync::atomic::Ordering;
 
 use lpu_num::dot::Ahead;
 
+use super::rows::has_two_planes;
 use super::shares::bytes;
 use super::{Job, LINE};
 use crate::places::At;
-use crate::plan::{Activation, Bytes, Op, Run, Span};
+use crate::plan::{Bytes, Op, Span};
 
 /// Bytes fetched ahead of those read while rows are read: more of them leave the cache before they are read.
 const AHEAD: u64 = 128 << 10;
@@ -68,7 +69,6 @@ impl Job {
 /// Where a member's fetching stands. Its rows are those of its shares, phase after phase.
 pub(super) struct Fetch<'a> {
     job: &'a Job,
-    lanes: usize,
     member: usize,
     phase: usize,
     /// Runs of the member in the phase that are not begun.
@@ -80,10 +80,11 @@ pub(super) struct Fetch<'a> {
     lines: usize,
     /// The first row of the run that was last gone to.
     last: At,
-    /// The row after these, rows left in the run from there on, and lines of each that are read.
+    /// The row after these, rows left in the run from there on, bytes of each, and lines of each that are read.
     at: At,
     first: *const i8,
     rows: usize,
+    bytes: usize,
     live: usize,
     /// Whether rows of the run may be blank.
     blanks: bool,
@@ -99,7 +100,6 @@ impl<'a> Fetch<'a> {
         let next = std::ptr::null();
         Self {
             job,
-            lanes: job.plan.lanes,
             member,
             phase: 0,
             runs,
@@ -110,6 +110,7 @@ impl<'a> Fetch<'a> {
             at: At(0),
             first: next,
             rows: 0,
+            bytes: 0,
             live: 0,
             blanks: false,
             fetched: 0,
@@ -130,8 +131,8 @@ impl<'a> Fetch<'a> {
     }
 
     /// Some runs are done, be it that not all of their lanes were read.
-    pub(super) fn done(&mut self, runs: &[Run<At>]) {
-        self.done += runs.iter().map(|run| bytes(&self.job.plan, run)).sum::<u64>();
+    pub(super) fn done(&mut self, runs: Span) {
+        self.done += bytes(&self.job.plan, &self.job.rows, runs);
         self.read = self.done;
     }
 
@@ -156,7 +157,7 @@ impl<'a> Fetch<'a> {
     /// Goes on to more rows; says whether there are any.
     #[inline(never)]
     fn more(&mut self) -> bool {
-        let (job, lanes) = (self.job, self.lanes);
+        let job = self.job;
         while self.rows == 0 {
             if !self.run() {
                 self.fetched = u64::MAX / 2;
@@ -165,15 +166,15 @@ impl<'a> Fetch<'a> {
         }
         let mut rows = self.rows;
         if self.blanks {
-            let blank = |row: usize| job.arena.blank(self.at.plus(row * lanes));
+            let blank = |row: usize| job.arena.blank(self.at.plus(row * job.plan.lanes));
             let first = (0..rows).take_while(|&row| blank(row)).count();
             rows = (first..rows).take_while(|&row| !blank(row)).count();
             self.skip(first);
         }
-        let all = lanes.div_ceil(LINE);
+        let all = self.bytes.div_ceil(LINE);
         // Most lines of a row are read: all are fetched, as the processor does anyway.
         if self.live + 1 >= all {
-            (self.next, self.lines) = (self.first, rows * lanes / LINE);
+            (self.next, self.lines) = (self.first, rows * self.bytes / LINE);
         } else {
             rows = 1;
             (self.next, self.lines) = (self.first, self.live);
@@ -184,9 +185,9 @@ impl<'a> Fetch<'a> {
 
     /// Goes past some rows of the run at hand.
     fn skip(&mut self, rows: usize) {
-        let bytes = rows * self.lanes;
+        let bytes = rows * self.bytes;
         self.rows -= rows;
-        self.at = self.at.plus(bytes);
+        self.at = self.at.plus(rows * self.job.plan.lanes);
         self.first = self.first.wrapping_add(bytes);
         self.fetched += bytes as u64;
     }
@@ -202,22 +203,24 @@ impl<'a> Fetch<'a> {
                 self.phase += 1;
                 self.runs = runs;
             }
-            let run = &job.plan.runs[self.runs.start as usize];
+            let number = self.runs.start as usize;
+            let run = &job.plan.runs[number];
             self.runs.start += 1;
             if std::mem::replace(&mut self.last, run.low) == run.low || run.same {
                 // Passes that share rows fetch them once; the row of a run of one row is seldom looked at.
-                self.fetched += bytes(&job.plan, run);
+                self.fetched += bytes(&job.plan, &job.rows, Span { start: number as u32, end: number as u32 + 1 });
                 self.rows = 0;
                 return true;
             }
-            let halves = matches!(job.plan.passes[run.pass as usize].activation, Activation::F16(_));
-            self.second = halves.then_some(run.high);
+            self.second = has_two_planes(&job.plan, run).then_some(run.high);
             self.live = usize::from(job.live[run.pass as usize].load(Ordering::Relaxed));
             self.at = run.low;
         }
-        let run = &job.plan.runs[self.runs.start as usize - 1];
+        let number = self.runs.start as usize - 1;
+        let (run, rows) = (&job.plan.runs[number], &job.rows[number]);
         self.rows = usize::from(run.rows);
-        self.first = job.arena.pointer(self.at).cast();
+        self.bytes = rows.live();
+        self.first = job.arena.pointer(if self.at == run.low { rows.low } else { rows.high }).cast();
         self.blanks = job.arena.may_be_blank(self.at);
         true
     }

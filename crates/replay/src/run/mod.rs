@@ -7,6 +7,7 @@ mod dots;
 mod fetch;
 mod moves;
 mod ops;
+mod rows;
 mod shares;
 
 use std::cell::{RefCell, UnsafeCell};
@@ -19,6 +20,7 @@ use crate::places::At;
 use crate::plan::{Op, Plan, Task};
 use crate::team::{Barrier, Work};
 use fetch::Fetch;
+use rows::Rows;
 use shares::Shares;
 
 /// The most lanes that a chip has.
@@ -57,6 +59,9 @@ pub(crate) struct Job {
     pub(crate) plan: Plan<At>,
     pub(crate) arena: Arena,
     shares: Shares,
+    /// By run: its rows, as they lie as long as this many short words are whole.
+    rows: Vec<Rows>,
+    wholes: u32,
     /// By pass: lines of each row that were read last time, which are worth fetching ahead.
     live: Vec<AtomicU16>,
     /// By run: the greatest high byte of fp16 weights without their signs, or [`ALIKE`], as long as they do not change.
@@ -94,12 +99,15 @@ impl Job {
                 _ => {}
             }
         }
-        let shares = Shares::new(&plan, members);
+        rows::make_whole(&plan, &arena);
+        let wholes = arena.wholes();
+        let rows: Vec<Rows> = plan.runs.iter().map(|run| Rows::of(&plan, &arena, run)).collect();
+        let shares = Shares::new(&plan, &rows, members);
         let live = plan.passes.iter().map(|_| AtomicU16::new(plan.lanes.div_ceil(LINE) as u16)).collect();
         let greatest = plan.runs.iter().map(|_| AtomicU8::new(UNKNOWN)).collect();
         let steady = plan.tasks.iter().map(|_| Steady { epoch: AtomicU32::new(u32::MAX), greatest: AtomicU8::new(UNKNOWN) }).collect();
         let prepared = (0..plan.prepared).map(|_| UnsafeCell::new(Ready::default())).collect();
-        Self { plan, arena, shares, live, greatest, steady, prepared }
+        Self { plan, arena, shares, rows, wholes, live, greatest, steady, prepared }
     }
 
     /// Operations in order, in the host's widest vectors: the same code, compiled for each.

@@ -4,8 +4,9 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use super::rows::{Rows, has_two_planes};
 use crate::places::At;
-use crate::plan::{Activation, Plan, Run, Span, Task};
+use crate::plan::{Plan, Span, Task};
 
 /// What an operation costs, in bytes of weights that are read in the same time.
 const OP: u64 = 600;
@@ -23,16 +24,20 @@ pub(crate) struct Shares {
     taken: Vec<Vec<AtomicU32>>,
 }
 
-/// Bytes of weights of a run.
-pub(super) fn bytes(plan: &Plan<At>, run: &Run<At>) -> u64 {
-    let planes = if matches!(plan.passes[run.pass as usize].activation, Activation::F16(_)) { 2 } else { 1 };
-    planes * u64::from(if run.same { 1 } else { run.rows }) * plan.lanes as u64
+/// Bytes of weights of some runs.
+pub(super) fn bytes(plan: &Plan<At>, rows: &[Rows], runs: Span) -> u64 {
+    let of_run = |number: usize| {
+        let run = &plan.runs[number];
+        let planes = if has_two_planes(plan, run) { 2 } else { 1 };
+        planes * u64::from(if run.same { 1 } else { run.rows }) * rows[number].live() as u64
+    };
+    runs.range().map(of_run).sum()
 }
 
-fn cost(plan: &Plan<At>, task: &Task) -> u64 {
+fn cost(plan: &Plan<At>, rows: &[Rows], task: &Task) -> u64 {
     match *task {
         Task::Ops(span) => span.range().len() as u64 * OP,
-        Task::Runs(span) => plan.runs[span.range()].iter().map(|run| bytes(plan, run)).sum(),
+        Task::Runs(span) => bytes(plan, rows, span),
         Task::Columns { columns, lanes, .. } => {
             plan.columns[columns.range()].iter().map(|columns| columns.rows.range().len() as u64 * u64::from(lanes) / 2).sum()
         }
@@ -40,11 +45,11 @@ fn cost(plan: &Plan<At>, task: &Task) -> u64 {
 }
 
 impl Shares {
-    pub(crate) fn new(plan: &Plan<At>, members: usize) -> Self {
+    pub(super) fn new(plan: &Plan<At>, rows: &[Rows], members: usize) -> Self {
         let mut shares = Self { members, tasks: Vec::new(), runs: Vec::new(), before: Vec::new(), taken: Vec::new() };
         let mut before = vec![0; members];
         for phase in &plan.phases {
-            let costs: Vec<u64> = plan.tasks[phase.range()].iter().map(|task| cost(plan, task)).collect();
+            let costs: Vec<u64> = plan.tasks[phase.range()].iter().map(|task| cost(plan, rows, task)).collect();
             let total: u64 = costs.iter().sum();
             let (mut task, mut sum) = (0, 0);
             for (member, before) in before.iter_mut().enumerate() {
@@ -66,7 +71,7 @@ impl Shares {
                 shares.tasks.push(span);
                 shares.runs.push(runs);
                 shares.before.push(*before);
-                *before += plan.runs[runs.range()].iter().map(|run| bytes(plan, run)).sum::<u64>();
+                *before += bytes(plan, rows, runs);
             }
         }
         shares.taken = (0..members).map(|_| plan.phases.iter().map(|_| AtomicU32::new(0)).collect()).collect();

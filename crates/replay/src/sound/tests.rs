@@ -3,6 +3,7 @@
 use lpu_isa::{Arithmetic, Instruction, PassFormat, Source as Operand, Stream};
 
 use super::*;
+use crate::places::Places;
 use crate::plan::{Columns, Pass, Way};
 
 const LANES: usize = 64;
@@ -69,7 +70,8 @@ fn plan() -> Plan<At> {
 fn accepted(change: impl Fn(&mut Plan<At>)) -> bool {
     let mut plan = plan();
     change(&mut plan);
-    let arena = Arena::new(None, u64::from(WORDS) * LANES as u64).and_then(|words| words.with_work(6 * 256)).unwrap();
+    let arena =
+        Arena::new(None, &Places::bytes(u64::from(WORDS) * LANES as u64, LANES)).and_then(|words| words.with_work(6 * 256)).unwrap();
     sound(&plan, &arena, LANES)
 }
 

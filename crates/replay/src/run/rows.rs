@@ -1,0 +1,110 @@
+//! Where the rows of runs are read: where words lie, or, of words that are short, where the file has their first lanes.
+
+use std::borrow::Cow;
+
+use super::Job;
+use crate::arena::Arena;
+use crate::places::At;
+use crate::plan::{Activation, Plan, Run};
+
+/// The rows of a run: low bytes, high bytes, and bytes of each row that are there.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rows {
+    pub(super) low: At,
+    pub(super) high: At,
+    live: u16,
+    /// Whether the two planes have rows of different lengths, so that the shorter has to be filled up.
+    uneven: bool,
+}
+
+/// Whether the activations of a run are fp16, so that its rows have two planes.
+pub(super) fn has_two_planes(plan: &Plan<At>, run: &Run<At>) -> bool {
+    matches!(plan.passes[run.pass as usize].activation, Activation::F16(_))
+}
+
+impl Rows {
+    /// Rows as they lie now.
+    pub(super) fn of(plan: &Plan<At>, arena: &Arena, run: &Run<At>) -> Self {
+        let rows = if run.same { 1 } else { usize::from(run.rows) };
+        let place = |at: At| arena.short(at, rows).unwrap_or((at, plan.lanes));
+        let (low, live) = place(run.low);
+        let (high, other) = if has_two_planes(plan, run) { place(run.high) } else { (low, live) };
+        if live == other {
+            Self { low, high, live: live as u16, uneven: false }
+        } else {
+            Self { low: run.low, high: run.high, live: plan.lanes as u16, uneven: true }
+        }
+    }
+
+    /// Bytes of each row.
+    pub(super) fn live(&self) -> usize {
+        usize::from(self.live)
+    }
+}
+
+/// Gives whole words to all short ones that a plan touches other than as rows of runs.
+pub(super) fn make_whole(plan: &Plan<At>, arena: &Arena) {
+    let word = |at: At| arena.make_whole(at, plan.lanes);
+    for op in &plan.ops {
+        let _ = op.map(|at| {
+            word(at);
+            at
+        });
+    }
+    plan.terms.iter().for_each(|&at| word(at));
+    plan.operands.iter().for_each(|bytes| word(bytes.of()));
+    plan.windows.iter().for_each(|&at| word(at));
+    plan.weights.iter().flat_map(|weights| &weights.rows).for_each(|row| word(row.0));
+    for pass in &plan.passes {
+        word(pass.dst);
+        if let Activation::I8(x) = pass.activation {
+            word(x);
+        }
+    }
+    for run in &plan.runs {
+        let rows = if run.same { 1 } else { usize::from(run.rows) };
+        for at in [run.low, run.high] {
+            if run.same || arena.short(at, rows).is_none() {
+                arena.make_whole(at, rows * plan.lanes);
+            }
+        }
+    }
+}
+
+impl Job {
+    /// The low and the high bytes of the rows of a run, as many of each row; what is behind them is zero.
+    pub(super) fn weights(&self, number: usize) -> [Cow<'_, [u8]>; 2] {
+        let run = &self.plan.runs[number];
+        let rows = self.rows[number];
+        if self.arena.wholes() != self.wholes || rows.uneven {
+            return self.weights_now(run);
+        }
+        [rows.low, rows.high].map(|at| self.rows_of(at, usize::from(run.rows) * rows.live()).into())
+    }
+
+    /// [`Job::weights`], where some words have become whole.
+    #[cold]
+    fn weights_now(&self, run: &Run<At>) -> [Cow<'_, [u8]>; 2] {
+        let (lanes, count) = (self.plan.lanes, usize::from(run.rows));
+        let rows = Rows::of(&self.plan, &self.arena, run);
+        if !rows.uneven {
+            return [rows.low, rows.high].map(|at| self.rows_of(at, count * rows.live()).into());
+        }
+        [run.low, run.high].map(|at| match self.arena.short(at, count) {
+            None => self.rows_of(at, count * lanes).into(),
+            Some((at, live)) => {
+                let mut padded = vec![0; count * lanes];
+                for (row, bytes) in padded.chunks_exact_mut(lanes).zip(self.rows_of(at, count * live).chunks_exact(live)) {
+                    row[..live].copy_from_slice(bytes);
+                }
+                padded.into()
+            }
+        })
+    }
+
+    /// Bytes that lie in a run's rows.
+    pub(super) fn rows_of(&self, at: At, bytes: usize) -> &[u8] {
+        // SAFETY: a run's rows lie one after another; `elaborate` lets nobody write them in this phase.
+        unsafe { self.arena.bytes(at, bytes) }
+    }
+}
