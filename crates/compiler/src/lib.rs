@@ -164,7 +164,6 @@ pub fn compile_graph(checkpoint: &Checkpoint, graph: Graph, chip: &Chip, options
         compiled.records.push(lowered.records);
     }
     compiled.image.extents.extend(slices.extents());
-    compiled.image.extents.sort_by_key(|extent| extent.place);
     Ok(compiled)
 }
 

@@ -356,7 +356,7 @@ impl Plan {
     fn ones(&mut self, lanes: usize, slices: &mut WeightSlices) -> Result<(), CompileError> {
         for side in Hemisphere::BOTH {
             for share in [0, 1] {
-                let places = slices.tile(side, share, 16, true)?;
+                let places = slices.tile(side, share, 16, lanes, true)?;
                 slices.fill(&places, 1);
                 self.ones[index(side)].push(Part { places, rows: lanes, step: 0 });
             }
@@ -496,7 +496,7 @@ impl Plan {
                         };
                         let places = match experts {
                             Some(experts) => slices.expert_tile(unit.set.side, plane, held, experts),
-                            None => slices.tile(unit.set.side, plane, held, busy),
+                            None => slices.tile(unit.set.side, plane, held, self.layouts[&unit.input].tiles[tile].len(), busy),
                         };
                         places.map(|places| Part { places, rows, step: 1 })
                     };

@@ -1,12 +1,15 @@
 //! The slices of weights and key-value rows: where each tile's rows lie, and the bytes that they start from.
 
+mod image;
+
 use std::collections::BTreeMap;
 
 use lpu_chip::Chip;
-use lpu_isa::{ChipId, Extent, Fill, Format, Hemisphere, Region, RegionKind, SliceId, WindowBits, WordRun};
+use lpu_isa::{Hemisphere, SliceId, WindowBits};
 
 use crate::error::CompileError;
 use crate::vectors::{VECTOR_SLICES, index};
+use image::Placed;
 
 /// Sixteen places for rows: row `r` lies in place `r % 16`, `r / 16` words after its first word.
 pub(crate) type Rows = [(SliceId, u32); 16];
@@ -19,7 +22,6 @@ struct Area {
     next: u32,
     /// First word behind all windows of gathers.
     reach: u32,
-    bytes: Vec<u8>,
 }
 
 impl Area {
@@ -60,6 +62,9 @@ pub(crate) struct WeightSlices {
     bank_words: u32,
     slices_a_side: u16,
     areas: BTreeMap<SliceId, Vec<Area>>,
+    placed: Vec<Placed>,
+    /// Numbers of tiles by their first places.
+    by_place: BTreeMap<(SliceId, u32), usize>,
     /// First word of key-value rows in the slices that hold them.
     limit: u32,
     /// Words of one key-value entry, the spare row included.
@@ -142,6 +147,8 @@ impl WeightSlices {
             bank_words,
             slices_a_side: slices_a_side as u16,
             areas: BTreeMap::new(),
+            placed: Vec::new(),
+            by_place: BTreeMap::new(),
             limit,
             entry,
             window_bits,
@@ -152,7 +159,7 @@ impl WeightSlices {
             format,
             chip: chip.name().to_owned(),
         };
-        let area = |start, end| Area { start, end, next: start, reach: start, bytes: Vec::new() };
+        let area = |start, end| Area { start, end, next: start, reach: start };
         for side in Hemisphere::BOTH {
             let cached: Vec<SliceId> = match cache.entries[index(side)] {
                 0 => Vec::new(),
@@ -202,9 +209,9 @@ impl WeightSlices {
         self.share(side, plane).map(|slice| u64::from(self.left(slice, 1))).sum()
     }
 
-    /// Places for `rows` rows in the share of a plane, the emptiest slices first. `busy` says that the tile is loaded while many
+    /// Places for `rows` rows of so many lanes in the share of a plane, the emptiest slices first. `busy` says that the tile is loaded while many
     /// vectors are on their way, so that it had better stay out of the slices next to the VXM.
-    pub(crate) fn tile(&mut self, side: Hemisphere, plane: u16, rows: usize, busy: bool) -> Result<Rows, CompileError> {
+    pub(crate) fn tile(&mut self, side: Hemisphere, plane: u16, rows: usize, lanes: usize, busy: bool) -> Result<Rows, CompileError> {
         let count = rows.div_ceil(16) as u32;
         let near = if busy { self.words / 3 } else { 0 };
         let worth = |left: u32, slice: SliceId| match left {
@@ -233,10 +240,8 @@ impl WeightSlices {
             let area = areas.iter_mut().find(|area| area.end - area.next >= count).expect("the slice has room");
             *place = (slice, area.next);
             area.next += count;
-            if self.real {
-                area.bytes.resize((area.next - area.start) as usize * self.lanes, 0);
-            }
         }
+        self.put(places, count, lanes);
         Ok(places)
     }
 
@@ -278,27 +283,10 @@ impl WeightSlices {
             *place = (slice, first);
             area.next = first + taken;
             area.reach = area.reach.max(first + span);
-            if self.real {
-                area.bytes.resize((area.next - area.start) as usize * self.lanes, 0);
-            }
         }
+        // A gather gives whole words.
+        self.put(places, taken, self.lanes);
         Ok(places)
-    }
-
-    /// The bytes of row `row` of a tile.
-    pub(crate) fn row(&mut self, rows: &Rows, row: usize) -> &mut [u8] {
-        let (slice, word) = rows[row % 16];
-        let areas = self.areas.get_mut(&slice).expect("every slice is listed");
-        let area = areas.iter_mut().find(|area| (area.start..area.next).contains(&word)).expect("the tile is placed");
-        let start = ((word - area.start) as usize + row / 16) * self.lanes;
-        &mut area.bytes[start..start + self.lanes]
-    }
-
-    /// Fills sixteen rows with one byte.
-    pub(crate) fn fill(&mut self, rows: &Rows, byte: u8) {
-        if self.real {
-            (0..16).for_each(|row| self.row(rows, row).fill(byte));
-        }
     }
 
     /// The next key-value entry of a side: places of its low and its high bytes.
@@ -313,45 +301,5 @@ impl WeightSlices {
             let mut slices = self.cache_slices(side, odd);
             std::array::from_fn(|_| (slices.next().expect("a share has at least 16 slices"), word))
         })
-    }
-
-    fn weight_runs(&self) -> Vec<WordRun> {
-        let used = self.areas.iter().flat_map(|(&slice, areas)| areas.iter().map(move |area| (slice, area)));
-        let used = used.filter(|(_, area)| area.used_end() > area.start);
-        used.map(|(slice, area)| WordRun { chip: ChipId(0), slice, word: area.start, count: area.used_end() - area.start, stride: 1 })
-            .collect()
-    }
-
-    fn cache_runs(&self) -> Vec<WordRun> {
-        let sides = Hemisphere::BOTH.into_iter().filter(|&side| self.wanted[index(side)] > 0);
-        let slices = sides.flat_map(|side| [0, 1].into_iter().flat_map(move |odd| self.cache_slices(side, odd)));
-        slices.map(|slice| WordRun { chip: ChipId(0), slice, word: self.limit, count: self.words - self.limit, stride: 1 }).collect()
-    }
-
-    /// Weights and empty key-value rows as extents of the image.
-    pub(crate) fn extents(mut self) -> Vec<Extent<'static>> {
-        let cache = self.cache_runs().into_iter().map(|place| Extent { place, fill: Fill::Zero });
-        let mut extents: Vec<Extent<'static>> = cache.collect();
-        let real = self.real;
-        for place in self.weight_runs() {
-            let areas = self.areas.get_mut(&place.slice).expect("every slice is listed");
-            let area = areas.iter_mut().find(|area| area.start == place.word).expect("the run is an area");
-            if real {
-                area.bytes.resize(place.count as usize * self.lanes, 0);
-            }
-            let fill = if real { Fill::Bytes(std::mem::take(&mut area.bytes).into()) } else { Fill::Zero };
-            extents.push(Extent { place, fill });
-        }
-        extents
-    }
-
-    /// The regions of weights and of key-value rows.
-    pub(crate) fn regions(&self) -> Vec<Region> {
-        let region = |name: &str, kind, runs: Vec<WordRun>| {
-            let vectors = runs.iter().map(|run| run.count).sum();
-            Region { name: name.into(), kind, format: Format::I8, vectors, lanes: self.lanes as u32, runs }
-        };
-        let regions = [region("weights", RegionKind::Const, self.weight_runs()), region("cache", RegionKind::State, self.cache_runs())];
-        regions.into_iter().filter(|region| region.vectors > 0).collect()
     }
 }
