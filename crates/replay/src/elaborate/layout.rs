@@ -1,7 +1,5 @@
 //! From slots to addresses, and from components to tasks and phases.
 
-use std::collections::HashMap;
-
 use super::builder::{Builder, NO_OP, Room};
 use super::live::{Life, Order, lives, made, needed, taken};
 use crate::places::At;
@@ -146,17 +144,9 @@ pub(super) fn lay_out(mut builder: Builder<'_>, work: At) -> Plan<At> {
             runs.push(Run { low, high, pass: run.pass, output, step: run.step, rows, same: run.same });
         }
     }
-    // Runs by passes, so that two threads seldom write neighbouring outputs; passes through the same rows stay together, but not those through
-    // rows that are all one: its sum is remembered.
-    let mut leaders: HashMap<At, u32> = HashMap::new();
-    for run in runs.iter().filter(|run| !run.same) {
-        let leader = leaders.entry(run.low).or_insert(run.pass);
-        *leader = run.pass.min(*leader);
-    }
-    runs.sort_unstable_by_key(|run| {
-        let leader = if run.same { run.pass } else { leaders[&run.low] };
-        (passes_at[run.pass as usize], leader, run.low, run.pass)
-    });
+    // Runs in the order in which a file has them, so that memory is read in order; passes through the same rows stay together. Rows that are all
+    // one go by passes: a pass remembers its sum.
+    runs.sort_unstable_by_key(|run| (passes_at[run.pass as usize], if run.same { run.pass } else { 0 }, run.low, run.pass));
     let mut laid = Plan {
         lanes: plan.lanes,
         ops: ops.collect(),
