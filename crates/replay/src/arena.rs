@@ -17,8 +17,10 @@ struct Words {
     file: Option<MmapMut>,
     /// All other words; pages come when they are first touched.
     _rest: MmapMut,
-    /// A bit for each [`UNIT`] of words that no image holds: whether a word that begins there was ever written. Until then it is zero.
+    /// A bit for each [`Words::grain`] of words that no image holds: whether the word that begins there was ever written. Until then it is zero.
     written: Box<[AtomicU64]>,
+    /// The greatest power of two that is no more than the bytes of a word, so that no two words begin in one grain.
+    grain: usize,
     /// A bit for each [`PAGE`] of all words: whether a word there was written since the image was laid down, or will be.
     changed: Box<[AtomicU64]>,
     /// Grows whenever a page of the file changes for the first time, or short words become whole.
@@ -70,10 +72,12 @@ impl Arena {
         let mut rest = anonymous(places.end - split as u64)?;
         let file_base = file.as_mut().map_or(std::ptr::null_mut(), |file| file.as_mut_ptr());
         let bases = [(0, file_base), (split, rest.as_mut_ptr()), (end, std::ptr::null_mut())];
+        let grain = 1 << places.lanes.max(1).ilog2();
         let words = Words {
             file,
             _rest: rest,
-            written: (0..(end - held).div_ceil(64 * UNIT)).map(|_| AtomicU64::new(0)).collect(),
+            grain,
+            written: (0..(end - held).div_ceil(64 * grain)).map(|_| AtomicU64::new(0)).collect(),
             changed: (0..end.div_ceil(64 * PAGE)).map(|_| AtomicU64::new(0)).collect(),
             epoch: AtomicU32::new(0),
             lanes: places.lanes,
@@ -175,8 +179,8 @@ impl Arena {
 
     /// The bit of [`Words::written`] of a word that no image holds.
     fn bit(&self, at: At) -> Option<(&AtomicU64, u64)> {
-        let unit = at.bytes().checked_sub(self.held)? / UNIT;
-        self.words.written.get(unit / 64).map(|bits| (bits, 1 << (unit % 64)))
+        let grain = at.bytes().checked_sub(self.held)? / self.words.grain;
+        self.words.written.get(grain / 64).map(|bits| (bits, 1 << (grain % 64)))
     }
 
     /// Notes that the word at an address is written, or will be.
