@@ -6,6 +6,7 @@ use lpu_num::dot::{Halves, Octets};
 use smallvec::SmallVec;
 
 use super::fetch::Fetch;
+use super::rows::TOGETHER;
 use super::{ALIKE, Job, LINE, Ready, Scratch, UNKNOWN};
 use crate::places::{At, UNIT};
 use crate::plan::{Activation, Columns, Pass, Run, Span};
@@ -54,11 +55,12 @@ impl Job {
         while let Some(first) = runs.first() {
             let same = runs.iter().take_while(|run| run.same && run.pass == first.pass).count();
             let shared = runs.iter().take(SHARED).take_while(|run| self.shared(first, run)).count();
-            let (now, later) = runs.split_at(same.max(shared).max(1));
+            let (together, rows) = if same + shared == 0 { self.together(number, span.end as usize) } else { Default::default() };
+            let (now, later) = runs.split_at(same.max(shared).max(together.range().len()));
             let mut found = None;
             match now {
                 _ if same > 0 => found = self.equal_rows(now, number, is_steady, &mut met, fetch),
-                [run] if shared == 0 => self.rows(run, number, &mut met, fetch),
+                _ if shared == 0 => self.rows(together, rows, &mut met, fetch),
                 [run] => found = self.halves(run, number, met.sums, fetch),
                 _ => self.several(now, number, met.sums, fetch),
             }
@@ -76,9 +78,12 @@ impl Job {
 
     /// Runs of a [`Steady`](super::Steady) task.
     fn steady_runs(&self, runs: Span, greatest: u8, sums: &mut [f32], fetch: &mut Fetch<'_>) {
-        for start in runs.start..runs.end {
-            self.known_halves(start as usize, Some(greatest), sums, fetch);
-            fetch.done(Span { start, end: start + 1 });
+        let mut start = runs.start;
+        while start < runs.end {
+            let (together, rows) = self.together(start as usize, runs.end as usize);
+            self.known_halves(together, rows, Some(greatest), sums, fetch);
+            fetch.done(together);
+            start = together.end;
         }
     }
 
@@ -101,30 +106,31 @@ impl Job {
         }
         let greatest = &self.greatest[number];
         let known = Some(greatest.load(Ordering::Relaxed)).filter(|&most| most != UNKNOWN);
-        let most = self.known_halves(number, known, sums, fetch);
+        let alone = Span { start: number as u32, end: number as u32 + 1 };
+        let most = self.known_halves(alone, usize::from(run.rows), known, sums, fetch);
         greatest.store(most, Ordering::Relaxed);
         (most < Halves::INFINITE && self.arena.steady(run.low, bytes) && self.arena.steady(run.high, bytes)).then_some(most)
     }
 
-    /// A run of fp16 rows whose greatest byte is known, or will be.
+    /// Runs of fp16 rows, so many in all, that are done together and whose greatest byte is known, or will be.
     #[inline]
-    fn known_halves(&self, number: usize, greatest: Option<u8>, sums: &mut [f32], fetch: &mut Fetch<'_>) -> u8 {
-        let run = &self.plan.runs[number];
-        let pass = &self.plan.passes[run.pass as usize];
+    fn known_halves(&self, runs: Span, rows: usize, greatest: Option<u8>, sums: &mut [f32], fetch: &mut Fetch<'_>) -> u8 {
+        let first = &self.plan.runs[runs.start as usize];
+        let pass = &self.plan.passes[first.pass as usize];
         let Activation::F16(prepared) = pass.activation else { unreachable!("these are fp16 passes") };
         let halves = &self.ready(prepared).halves;
-        self.note_live(run.pass, halves.live(greatest));
-        let sums = &mut sums[..usize::from(run.rows)];
-        let [low, high] = &self.weights(number);
+        self.note_live(first.pass, halves.live(greatest));
+        let sums = &mut sums[..rows];
+        let [low, high] = &self.weights(runs.start as usize, rows);
         let most = halves.rows(low, high, greatest, sums, fetch);
-        self.put_all(run, pass.dst, sums.iter().map(|sum| sum.to_bits()));
+        self.put_together(runs, pass.dst, sums.iter().map(|sum| sum.to_bits()));
         most
     }
 
     /// Runs of fp16 passes through the same rows, the first of them number `number`.
     fn several(&self, runs: &[Run<At>], number: usize, sums: &mut [f32], fetch: &mut Fetch<'_>) {
         let rows = usize::from(runs[0].rows);
-        let [low, high] = &self.weights(number);
+        let [low, high] = &self.weights(number, rows);
         let halves = |run: &Run<At>| match self.plan.passes[run.pass as usize].activation {
             Activation::F16(prepared) => &self.ready(prepared).halves,
             _ => unreachable!("only fp16 passes are shared"),
@@ -149,25 +155,26 @@ impl Job {
         }
     }
 
-    fn rows<'a>(&'a self, run: &Run<At>, number: usize, met: &mut Met<'a>, fetch: &mut Fetch<'_>) {
-        let pass = &self.plan.passes[run.pass as usize];
-        let rows = usize::from(run.rows);
-        let [low, _] = &self.weights(number);
+    /// Runs of rows, so many in all, that are done together.
+    fn rows<'a>(&'a self, runs: Span, rows: usize, met: &mut Met<'a>, fetch: &mut Fetch<'_>) {
+        let first = &self.plan.runs[runs.start as usize];
+        let pass = &self.plan.passes[first.pass as usize];
+        let [low, _] = &self.weights(runs.start as usize, rows);
         match pass.activation {
             Activation::I8(x) => {
-                let mut sums = [0; 64];
+                let mut sums = [0; TOGETHER];
                 let octets = self.octets(x, met);
-                self.note_live(run.pass, octets.live());
+                self.note_live(first.pass, octets.live());
                 octets.rows(signed(low), &mut sums[..rows], fetch);
-                self.put_all(run, pass.dst, sums[..rows].iter().map(|&sum| sum as u32));
+                self.put_together(runs, pass.dst, sums[..rows].iter().map(|&sum| sum as u32));
             }
-            Activation::F16(_) => unreachable!("fp16 passes are done together"),
+            Activation::F16(_) => unreachable!("fp16 passes share rows, be it each with itself"),
             Activation::I8F16(prepared) => {
-                let mut sums = [0.0f32; 64];
+                let mut sums = [0.0f32; TOGETHER];
                 let digits = &self.ready(prepared).digits;
-                self.note_live(run.pass, digits.live());
+                self.note_live(first.pass, digits.live());
                 digits.rows(signed(low), &mut sums[..rows], fetch);
-                self.put_all(run, pass.dst, sums[..rows].iter().map(|sum| sum.to_bits()));
+                self.put_together(runs, pass.dst, sums[..rows].iter().map(|sum| sum.to_bits()));
             }
         }
     }
@@ -220,6 +227,13 @@ impl Job {
         let live = &self.live[pass as usize];
         if live.load(Ordering::Relaxed) != lines {
             live.store(lines, Ordering::Relaxed);
+        }
+    }
+
+    /// Puts the outputs of runs that are done together.
+    fn put_together(&self, runs: Span, dst: At, mut values: impl Iterator<Item = u32>) {
+        for run in &self.plan.runs[runs.range()] {
+            self.put_all(run, dst, values.by_ref().take(usize::from(run.rows)));
         }
     }
 

@@ -101,7 +101,7 @@ impl Job {
         }
         rows::make_whole(&plan, &arena);
         let wholes = arena.wholes();
-        let rows: Vec<Rows> = plan.runs.iter().map(|run| Rows::of(&plan, &arena, run)).collect();
+        let rows = Rows::all(&plan, &arena);
         let shares = Shares::new(&plan, &rows, members);
         let live = plan.passes.iter().map(|_| AtomicU16::new(plan.lanes.div_ceil(LINE) as u16)).collect();
         let greatest = plan.runs.iter().map(|_| AtomicU8::new(UNKNOWN)).collect();

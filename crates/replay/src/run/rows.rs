@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use super::Job;
 use crate::arena::Arena;
 use crate::places::At;
-use crate::plan::{Activation, Plan, Run};
+use crate::plan::{Activation, Plan, Run, Span};
 
 /// The rows of a run: low bytes, high bytes, and bytes of each row that are there.
 #[derive(Clone, Copy, Debug)]
@@ -15,7 +15,12 @@ pub(super) struct Rows {
     live: u16,
     /// Whether the two planes have rows of different lengths, so that the shorter has to be filled up.
     uneven: bool,
+    /// Whether they lie behind those of the run before, which is of the same pass.
+    follows: bool,
 }
+
+/// The most rows of runs that are done together.
+pub(super) const TOGETHER: usize = 512;
 
 /// Whether the activations of a run are fp16, so that its rows have two planes.
 pub(super) fn has_two_planes(plan: &Plan<At>, run: &Run<At>) -> bool {
@@ -30,10 +35,24 @@ impl Rows {
         let (low, live) = place(run.low);
         let (high, other) = if has_two_planes(plan, run) { place(run.high) } else { (low, live) };
         if live == other {
-            Self { low, high, live: live as u16, uneven: false }
+            Self { low, high, live: live as u16, uneven: false, follows: false }
         } else {
-            Self { low: run.low, high: run.high, live: plan.lanes as u16, uneven: true }
+            Self { low: run.low, high: run.high, live: plan.lanes as u16, uneven: true, follows: false }
         }
+    }
+
+    /// The rows of all runs of a plan.
+    pub(super) fn all(plan: &Plan<At>, arena: &Arena) -> Vec<Self> {
+        let mut all: Vec<Self> = plan.runs.iter().map(|run| Self::of(plan, arena, run)).collect();
+        for (number, runs) in plan.runs.windows(2).enumerate() {
+            let (before, rows) = (all[number], all[number + 1]);
+            let bytes = usize::from(runs[0].rows) * before.live();
+            let behind =
+                [(before.low, rows.low), (before.high, rows.high)].into_iter().all(|(before, at)| before.bytes() + bytes == at.bytes());
+            let alike = runs[0].pass == runs[1].pass && !runs[0].same && !runs[1].same && before.live == rows.live;
+            all[number + 1].follows = behind && alike && !before.uneven && !rows.uneven;
+        }
+        all
     }
 
     /// Bytes of each row.
@@ -72,14 +91,28 @@ pub(super) fn make_whole(plan: &Plan<At>, arena: &Arena) {
 }
 
 impl Job {
-    /// The low and the high bytes of the rows of a run, as many of each row; what is behind them is zero.
-    pub(super) fn weights(&self, number: usize) -> [Cow<'_, [u8]>; 2] {
-        let run = &self.plan.runs[number];
+    /// How many runs from number `number` on, up to number `end`, have rows that lie one after another and are done together; and their rows.
+    pub(super) fn together(&self, number: usize, end: usize) -> (Span, usize) {
+        let mut rows = usize::from(self.plan.runs[number].rows);
+        let mut last = number + 1;
+        while last < end && self.rows[last].follows && self.arena.wholes() == self.wholes {
+            let more = rows + usize::from(self.plan.runs[last].rows);
+            if more > TOGETHER {
+                break;
+            }
+            (rows, last) = (more, last + 1);
+        }
+        (Span { start: number as u32, end: last as u32 }, rows)
+    }
+
+    /// The low and the high bytes of the rows, `count` in all, of runs that are done [together](Job::together), the first of them number `number`:
+    /// as many of each row; what is behind them is zero.
+    pub(super) fn weights(&self, number: usize, count: usize) -> [Cow<'_, [u8]>; 2] {
         let rows = self.rows[number];
         if self.arena.wholes() != self.wholes || rows.uneven {
-            return self.weights_now(run);
+            return self.weights_now(&self.plan.runs[number]);
         }
-        [rows.low, rows.high].map(|at| self.rows_of(at, usize::from(run.rows) * rows.live()).into())
+        [rows.low, rows.high].map(|at| self.rows_of(at, count * rows.live()).into())
     }
 
     /// [`Job::weights`], where some words have become whole.
