@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use lpu_chip::System;
-use lpu_isa::{ChipId, Extent, Fill, Image, Program, Region, RegionKind, SliceId, Violation, WordRun};
+use lpu_isa::{ChipId, Extent, Fill, Image, Program, Region, RegionKind, SliceId, Violation};
 use memmap2::MmapMut;
 
 use crate::arena::Arena;
@@ -34,8 +34,8 @@ pub struct Outline {
     image: Image<'static>,
     /// Where their bytes lie in the file.
     stored: Vec<Option<Stored>>,
-    /// Bytes of extents that have some, but not where they could be used in place; and how many each word has.
-    copies: Vec<Option<(Vec<u8>, usize)>>,
+    /// Extents that have bytes, but not where they could be used in place.
+    copies: Vec<Extent<'static>>,
 }
 
 impl Outline {
@@ -50,8 +50,8 @@ impl Outline {
             Fill::Zero => None,
         };
         let stored: Vec<_> = image.extents.iter().map(stored).collect();
-        let copies = image.extents.iter().zip(&stored).map(|(extent, stored)| match &extent.fill {
-            Fill::Bytes(bytes) if stored.is_none() => Some((bytes.to_vec(), extent.live())),
+        let copies = image.extents.iter().zip(&stored).filter_map(|(extent, stored)| match &extent.fill {
+            Fill::Bytes(bytes) if stored.is_none() => Some(Extent { place: extent.place, fill: Fill::Bytes(bytes.to_vec().into()) }),
             _ => None,
         });
         let copies = copies.collect();
@@ -97,9 +97,7 @@ impl Replay {
     pub fn new(system: &System, image: &Image<'_>, threads: usize) -> Result<Self, ReplayError> {
         let mut engine = Self::over(system, image, &[], None, threads)?;
         for extent in &image.extents {
-            if let Fill::Bytes(bytes) = &extent.fill {
-                engine.write_words(extent.place, bytes, extent.live())?;
-            }
+            engine.lay_down(extent)?;
         }
         engine.arena.laid_down();
         Ok(engine)
@@ -113,10 +111,8 @@ impl Replay {
         let mut engine = Self::over(system, &outline.image, &outline.stored, Some(file), threads)?;
         engine.image = outline.span();
         // Content that does not lie as the engine needs it is copied.
-        for (extent, copy) in outline.image.extents.iter().zip(&outline.copies) {
-            if let Some((bytes, live)) = copy {
-                engine.write_words(extent.place, bytes, *live)?;
-            }
+        for extent in &outline.copies {
+            engine.lay_down(extent)?;
         }
         engine.arena.laid_down();
         Ok(engine)
@@ -278,11 +274,10 @@ impl Replay {
         Ok(())
     }
 
-    /// Puts an image's first `live` bytes of each of some words.
-    fn write_words(&mut self, place: WordRun, bytes: &[u8], live: usize) -> Result<(), ReplayError> {
-        for (word, bytes) in place.words().zip(bytes.chunks_exact(live.max(1))) {
-            let cells = self.word_mut(place.chip, place.slice, word)?;
-            cells[..live].copy_from_slice(bytes);
+    /// Puts the bytes of an extent where its words lie, which are zero so far.
+    fn lay_down(&mut self, extent: &Extent<'_>) -> Result<(), ReplayError> {
+        for (word, bytes) in extent.words().filter(|(_, bytes)| !bytes.is_empty()) {
+            self.word_mut(extent.place.chip, extent.place.slice, word)?[..bytes.len()].copy_from_slice(bytes);
         }
         Ok(())
     }

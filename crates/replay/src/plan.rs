@@ -115,6 +115,13 @@ pub(crate) enum Activation<R> {
     I8F16(u32),
 }
 
+impl<R> Activation<R> {
+    /// Byte planes of the weights that it meets.
+    pub(crate) fn planes(&self) -> usize {
+        if matches!(self, Activation::F16(_)) { 2 } else { 1 }
+    }
+}
+
 /// A pass whose weights are rows in place.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) struct Pass<R> {
@@ -136,6 +143,13 @@ pub(crate) struct Run<R> {
     pub(crate) rows: u16,
     /// Whether all rows are the first one.
     pub(crate) same: bool,
+}
+
+impl<R> Run<R> {
+    /// Rows that it has in memory.
+    pub(crate) fn stored(&self) -> usize {
+        if self.same { 1 } else { usize::from(self.rows) }
+    }
 }
 
 /// A pass whose rows are inputs: each row times one activation, summed lane by lane.

@@ -221,10 +221,7 @@ fn cut(plan: &mut Plan<At>, orders: &[Order], passes_at: &[u32]) {
         }
         let at = |number: u32| passes_at[number as usize];
         let end = run + plan.runs[run..].partition_point(|run| at(run.pass) <= position);
-        let size = |run: &Run<At>| {
-            let planes = if matches!(plan.passes[run.pass as usize].activation, Activation::F16(_)) { 2 } else { 1 };
-            planes * usize::from(if run.same { 1 } else { run.rows }) * plan.lanes
-        };
+        let size = |run: &Run<At>| plan.passes[run.pass as usize].activation.planes() * run.stored() * plan.lanes;
         let bytes: usize = plan.runs[run..end].iter().map(size).sum();
         let most = (bytes / CUTS).clamp(BYTES.1, BYTES.0);
         let mut tasks = Vec::new();

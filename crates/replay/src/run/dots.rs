@@ -90,7 +90,7 @@ impl Job {
     /// Whether these are passes of fp16 activations through the same rows, each of its own.
     fn shared(&self, one: &Run<At>, other: &Run<At>) -> bool {
         let rows = |run: &Run<At>| (run.low, run.high, run.rows, run.same);
-        let halves = |run: &Run<At>| matches!(self.plan.passes[run.pass as usize].activation, Activation::F16(_));
+        let halves = |run: &Run<At>| self.plan.passes[run.pass as usize].activation.planes() == 2;
         rows(one) == rows(other) && !one.same && halves(one) && halves(other)
     }
 
@@ -184,7 +184,7 @@ impl Job {
     /// all will stay as they are for an epoch.
     fn equal_rows<'a>(&'a self, runs: &[Run<At>], number: usize, steady: bool, met: &mut Met<'a>, fetch: &mut Fetch<'_>) -> Option<u8> {
         let pass = &self.plan.passes[runs[0].pass as usize];
-        let halves = matches!(pass.activation, Activation::F16(_));
+        let halves = pass.activation.planes() == 2;
         let rows = |run: &Run<At>| [run.low, if halves { run.high } else { run.low }];
         let mut last: Option<(&Run<At>, u32)> = None;
         for (run, greatest) in runs.iter().zip(&self.greatest[number..]) {

@@ -5,13 +5,12 @@ use std::sync::atomic::Ordering;
 
 use lpu_num::dot::Ahead;
 
-use super::rows::has_two_planes;
 use super::shares::bytes;
 use super::{Job, LINE};
 use crate::places::At;
 use crate::plan::{Bytes, Op, Span};
 
-/// Bytes fetched ahead of those read while rows are read: more of them leave the cache before they are read.
+/// Bytes fetched ahead of those read while rows are read.
 const AHEAD: u64 = 128 << 10;
 /// Bytes fetched ahead of those read while a member waits.
 const IDLE: u64 = 768 << 10;
@@ -212,7 +211,7 @@ impl<'a> Fetch<'a> {
                 self.rows = 0;
                 return true;
             }
-            self.second = has_two_planes(&job.plan, run).then_some(run.high);
+            self.second = (job.plan.passes[run.pass as usize].activation.planes() == 2).then_some(run.high);
             self.live = usize::from(job.live[run.pass as usize].load(Ordering::Relaxed));
             self.at = run.low;
         }

@@ -22,18 +22,12 @@ pub(super) struct Rows {
 /// The most rows of runs that are done together.
 pub(super) const TOGETHER: usize = 512;
 
-/// Whether the activations of a run are fp16, so that its rows have two planes.
-pub(super) fn has_two_planes(plan: &Plan<At>, run: &Run<At>) -> bool {
-    matches!(plan.passes[run.pass as usize].activation, Activation::F16(_))
-}
-
 impl Rows {
     /// Rows as they lie now.
     pub(super) fn of(plan: &Plan<At>, arena: &Arena, run: &Run<At>) -> Self {
-        let rows = if run.same { 1 } else { usize::from(run.rows) };
-        let place = |at: At| arena.short(at, rows).unwrap_or((at, plan.lanes));
+        let place = |at: At| arena.short(at, run.stored()).unwrap_or((at, plan.lanes));
         let (low, live) = place(run.low);
-        let (high, other) = if has_two_planes(plan, run) { place(run.high) } else { (low, live) };
+        let (high, other) = if plan.passes[run.pass as usize].activation.planes() == 2 { place(run.high) } else { (low, live) };
         if live == other {
             Self { low, high, live: live as u16, uneven: false, follows: false }
         } else {
@@ -81,10 +75,9 @@ pub(super) fn make_whole(plan: &Plan<At>, arena: &Arena) {
         }
     }
     for run in &plan.runs {
-        let rows = if run.same { 1 } else { usize::from(run.rows) };
         for at in [run.low, run.high] {
-            if run.same || arena.short(at, rows).is_none() {
-                arena.make_whole(at, rows * plan.lanes);
+            if run.same || arena.short(at, run.stored()).is_none() {
+                arena.make_whole(at, run.stored() * plan.lanes);
             }
         }
     }

@@ -4,7 +4,7 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use super::rows::{Rows, has_two_planes};
+use super::rows::Rows;
 use crate::places::At;
 use crate::plan::{Plan, Span, Task};
 
@@ -28,8 +28,7 @@ pub(crate) struct Shares {
 pub(super) fn bytes(plan: &Plan<At>, rows: &[Rows], runs: Span) -> u64 {
     let of_run = |number: usize| {
         let run = &plan.runs[number];
-        let planes = if has_two_planes(plan, run) { 2 } else { 1 };
-        planes * u64::from(if run.same { 1 } else { run.rows }) * rows[number].live() as u64
+        (plan.passes[run.pass as usize].activation.planes() * run.stored() * rows[number].live()) as u64
     };
     runs.range().map(of_run).sum()
 }
