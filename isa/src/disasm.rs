@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use crate::asm::FURTHEST;
-use crate::image::{Extent, Fill};
+use crate::image::Fill;
 use crate::operand::Kind;
 use crate::program::{ChipId, Container, Program, Region, SliceId, WordRun};
 use crate::queue::{Item, Queue};
@@ -47,18 +47,23 @@ pub fn disassemble(container: &Container<'_>, image_file: Option<&str>) -> (Stri
     }
     let lanes = container.image.vector_bytes;
     for extent in &container.image.extents {
-        match (&extent.fill, &mut side) {
-            (Fill::Zero, _) => put(&mut text, format_args!(".zero {}\n", extent.place)),
-            (Fill::Bytes(bytes), Some(side)) => {
-                put(&mut text, format_args!(".file {} {}", extent.place, side.len()));
-                end_extent(extent, lanes, &mut text);
-                side.extend_from_slice(bytes);
-            }
-            (Fill::Bytes(bytes), None) => {
-                put(&mut text, format_args!(".data {}", extent.place));
-                end_extent(extent, lanes, &mut text);
-                hex_lines(bytes, &mut text);
-            }
+        let zero = extent.fill == Fill::Zero;
+        text.push_str(match &side {
+            _ if zero => ".zero",
+            Some(_) => ".file",
+            None => ".data",
+        });
+        extent.places().for_each(|place| put(&mut text, format_args!(" {place}")));
+        if let Some(side) = side.as_ref().filter(|_| !zero) {
+            put(&mut text, format_args!(" {}", side.len()));
+        }
+        if !zero && extent.live() != lanes as usize {
+            put(&mut text, format_args!(" {}", extent.live()));
+        }
+        text.push('\n');
+        match &mut side {
+            Some(side) => side.extend_from_slice(extent.bytes()),
+            None => hex_lines(extent.bytes(), &mut text),
         }
     }
     match &mut side {
@@ -79,21 +84,9 @@ pub fn disassemble(container: &Container<'_>, image_file: Option<&str>) -> (Stri
     (text, side)
 }
 
-/// How many lanes of each word are given, where it is not all of them.
-fn end_extent(extent: &Extent<'_>, lanes: u32, text: &mut String) {
-    match extent.live() {
-        live if live == lanes as usize => text.push('\n'),
-        live => put(text, format_args!(" {live}\n")),
-    }
-}
-
 /// Bytes of image and host section.
 fn bytes(container: &Container<'_>) -> usize {
-    let extents = container.image.extents.iter().map(|extent| match &extent.fill {
-        Fill::Zero => 0,
-        Fill::Bytes(bytes) => bytes.len(),
-    });
-    extents.sum::<usize>() + container.host.len()
+    container.image.extents.iter().map(|extent| extent.bytes().len()).sum::<usize>() + container.host.len()
 }
 
 fn put(text: &mut String, arguments: std::fmt::Arguments<'_>) {

@@ -62,6 +62,12 @@ fn images_come_from_a_file() {
     assert_eq!(container.host.as_ref(), [0, 1, 2]);
     let (short, _) = read(&source.replace(" 16\n", " 16 3\n")).unwrap();
     assert_eq!(short.image.extents[0].fill, Fill::Bytes((16..22).collect()));
+    let paired = |line: &str| read(&source.replace("e0:4x2 16\n", line)).map(|(container, _)| container.image.extents[0].fill.clone());
+    let other = |place: &str| place.parse().unwrap();
+    assert_eq!(paired("e0:4 w1:8 16\n").unwrap(), Fill::Pairs((16..48).collect(), other("w1:8")));
+    assert_eq!(paired("e0:4x2 e0:9x2 16 3\n").unwrap(), Fill::Pairs((16..28).collect(), other("e0:9x2")));
+    let far = paired("e0:4x2 w1:8x2 16\n").unwrap_err();
+    assert!(far[0].to_string().contains("64 bytes from offset 16 run past the image file's end at 64"), "{far:?}");
     let past = read(&source.replace(" 16\n", " 40\n")).unwrap_err();
     assert!(past[0].to_string().contains("run past the image file's end at 64"), "{past:?}");
     let missing = read(&source.replace("w.bin", "v.bin")).unwrap_err();
@@ -136,8 +142,36 @@ fn messages() {
         (".data e0:4 16\n.hex 000102030405060708090a0b0c0d0e0f", ""),
         (".data e0:4 0", "line 3, column 12: 0 of the 16 lanes of a word cannot be given; give 1 to 16, or leave the number out for all"),
         (".data e0:4 17", "line 3, column 12: 17 of the 16 lanes of a word cannot be given; give 1 to 16, or leave the number out for all"),
-        (".data e0:4 all", "line 3, column 12: a number of lanes is expected, found `all`; write `.data RUN [LANES]`"),
-        (".data e0:4 3 3\n.hex 000102", "line 3, column 14: `.data` takes nothing here, found `3`; write `.data RUN [LANES]`"),
+        (".data e0:4 all", "line 3, column 12: a number of lanes is expected, found `all`; write `.data RUN [RUN] [LANES]`"),
+        (".data e0:4 3 3\n.hex 000102", "line 3, column 14: `.data` takes nothing here, found `3`; write `.data RUN [RUN] [LANES]`"),
+        (".data e0:4 w0:4 3\n.hex 000102030405", ""),
+        (
+            ".data e0:4 w0:4\n.hex 000102030405060708090a0b0c0d0e0f",
+            "line 3, column 1: extent e0:4 with w0:4 of 16 lanes a word takes 32 bytes but 16 are given; give one byte a lane of each word, or say behind the run how many lanes are given",
+        ),
+        (
+            ".data e0:4x2 w0:4x2 3\n.hex 00010203 0405 060708090a0b0c",
+            "line 3, column 1: extent e0:4x2 with w0:4x2 of 3 lanes a word takes 12 bytes but 13 are given; give one byte a lane of each word, or say behind the run how many lanes are given",
+        ),
+        (".data e0:4x2 w0:4 3\n.hex 0001", "line 3, column 1: extent e0:4x2 is paired with w0:4; give both the same number of words"),
+        (".file e0:4 w0:4x2 99", "line 3, column 1: extent e0:4 is paired with w0:4x2; give both the same number of words"),
+        (
+            ".data e0:4 w0:4 17",
+            "line 3, column 17: 17 of the 16 lanes of a word cannot be given; give 1 to 16, or leave the number out for all",
+        ),
+        (".data e0:4 e0:4 1\n.hex 0001", "line 3, column 1: extent e0:4 overlaps e0:4; initialise each word once"),
+        (".data e0:4 w0:4x1+2 1\n.hex 0001", "line 3, column 1: extent w0:4+2 is strided; split it into extents of consecutive words"),
+        (
+            ".data e0:4 1/w0:4 1\n.hex 0001",
+            "line 3, column 1: 1/w0:4 is on chip 1, but there are 1 chips; correct the chip or give the program more chips",
+        ),
+        (
+            ".data e0:4 z0:4",
+            "line 3, column 12: a run of words such as e0:5, e0:5x4 or 1/w3:16x4+2 is expected, found `z0:4`; write `.data RUN [RUN] [LANES]`",
+        ),
+        (".data e0:4 w0:4 w1:4", "line 3, column 17: a number of lanes is expected, found `w1:4`; write `.data RUN [RUN] [LANES]`"),
+        (".file e0:4 w0:4", "line 3, column 1: `.file` lacks an offset in the file; write `.file RUN [RUN] OFFSET [LANES]`"),
+        (".zero e0:4 w0:4", "line 3, column 12: `.zero` takes nothing here, found `w0:4`; write `.zero RUN`"),
         (".zero e0:4 3", "line 3, column 12: `.zero` takes nothing here, found `3`; write `.zero RUN`"),
         (".zero e0:4x3+2", "line 3, column 1: extent e0:4x3+2 is strided; split it into extents of consecutive words"),
         (".zero 1/e0:4", "line 3, column 1: 1/e0:4 is on chip 1, but there are 1 chips; correct the chip or give the program more chips"),
@@ -211,12 +245,25 @@ nop 1
 #[test]
 fn each_extent_that_meets_another_is_reported() {
     let found = errors(".zero e0:20\n.zero e0:0x100\n.zero w0:0x100\n.zero e0:10x2\n.zero e0:99x2\n.zero e0:101");
-    let expected = [(4, "e0:0x100", "e0:20"), (6, "e0:10x2", "e0:0x100"), (7, "e0:99x2", "e0:0x100")];
-    let expected =
-        expected.map(|(line, place, before)| format!("line {line}, column 1: extent {place} overlaps {before}; initialise each word once"));
-    assert_eq!(found, expected);
+    let overlap = |line: u32, place: &str, before: &str| {
+        format!("line {line}, column 1: extent {place} overlaps {before}; initialise each word once")
+    };
+    assert_eq!(found, [overlap(4, "e0:0x100", "e0:20"), overlap(6, "e0:10x2", "e0:0x100"), overlap(7, "e0:99x2", "e0:0x100")]);
     let words = errors(".const k i8 [1, 1] at e0:5\n.values k 1\n.zero e0:0x9");
     assert_eq!(words, ["line 4, column 1: extent e0:5 overlaps e0:0x9; initialise each word once"]);
+    // Of pairs, either place meets others; one that is wrong by itself is not held to them.
+    let found = errors(
+        ".zero e0:20x2\n.data e0:21 w0:5 1\n.hex 0102\n.data e1:7 e0:20 1\n.hex 0102\n.data w0:5 w0:6x2 1\n.data w0:4x3 w0:6x3 1\n.hex 000102030405",
+    );
+    let unequal = "line 8, column 1: extent w0:5 is paired with w0:6x2; give both the same number of words".to_owned();
+    let expected = [
+        overlap(4, "e0:21", "e0:20x2"),
+        overlap(6, "e0:20", "e0:20x2"),
+        unequal,
+        overlap(9, "w0:4x3", "w0:5"),
+        overlap(9, "w0:6x3", "w0:4x3"),
+    ];
+    assert_eq!(found, expected);
 }
 
 #[test]

@@ -2,6 +2,9 @@
 
 mod generate;
 
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+
 use generate::{Random, any_instruction, container, items, queue};
 use lpu_isa::{Container, ContentError, Extent, Fill, FormatError, Item, WordRun, decode_queue, encode_queue, expand};
 use proptest::prelude::*;
@@ -12,6 +15,33 @@ fn resealed(mut bytes: Vec<u8>) -> Vec<u8> {
     let hash = blake3::hash(&bytes[..end]);
     bytes[end..].copy_from_slice(hash.as_bytes());
     bytes
+}
+
+/// A generated container that has extents of every kind.
+fn with_all_fills() -> Container<'static> {
+    let has = |container: &Container<'_>, fits: fn(&Fill<'_>) -> bool| container.image.extents.iter().any(|extent| fits(&extent.fill));
+    let all = |container: &Container<'_>| {
+        has(container, |fill| matches!(fill, Fill::Zero))
+            && has(container, |fill| matches!(fill, Fill::Bytes(_)))
+            && has(container, |fill| matches!(fill, Fill::Pairs(..)))
+    };
+    (0..100).map(|seed| container(seed, 6)).find(all).expect("some seed makes one")
+}
+
+/// The generator's pairs lie in one slice, in two, and on two chips, short and whole.
+#[test]
+fn pairs_of_every_sort_are_generated() {
+    let mut found = BTreeSet::new();
+    for container in (0..200).map(|seed| container(seed, 1)) {
+        for extent in &container.image.extents {
+            if let Some(other) = extent.other() {
+                let place = extent.place;
+                let whole = extent.live() == container.image.vector_bytes as usize;
+                found.insert((place.chip == other.chip, place.slice == other.slice, place.word < other.word, whole));
+            }
+        }
+    }
+    assert_eq!(found.len(), 16, "{found:?}");
 }
 
 #[test]
@@ -40,7 +70,7 @@ fn a_million_items_round_trip() {
 
 #[test]
 fn every_cut_of_a_file_is_an_error() {
-    let bytes = container(3, 6).to_bytes().unwrap();
+    let bytes = with_all_fills().to_bytes().unwrap();
     for length in 0..bytes.len() {
         let error = Container::parse(&bytes[..length]).unwrap_err();
         assert!(matches!(error, FormatError::Length { .. } | FormatError::Magic), "{length}: {error}");
@@ -54,7 +84,7 @@ fn every_cut_of_a_file_is_an_error() {
 
 #[test]
 fn counts_of_hostile_files_allocate_nothing() {
-    let bytes = container(3, 6).to_bytes().unwrap();
+    let bytes = with_all_fills().to_bytes().unwrap();
     for at in 0..bytes.len() - 35 {
         let mut hostile = bytes.clone();
         hostile[at..at + 4].fill(0xff);
@@ -96,13 +126,18 @@ proptest! {
         prop_assert_eq!(parsed.to_bytes().unwrap(), bytes);
     }
 
-    /// Extents of one or two words anywhere among few: they have a binary form when no two share a word, and an error names two that do.
+    /// Extents of one or two words anywhere among few, by themselves or in pairs: they have a binary form when no two places share a word, and an error
+    /// names two that do.
     #[test]
-    fn extents_share_no_word_in_any_order(places in prop::collection::vec((0u16..2, 0u32..12, 1u32..3), 1..8)) {
+    fn extents_share_no_word_in_any_order(places in prop::collection::vec((0u16..2, 0u32..12, 1u32..3, prop::option::of((0u16..2, 0u32..12))), 1..6)) {
         let mut container = container(3, 1);
-        let place = |(slice, word, count)| format!("e{slice}:{word}x{count}").parse().unwrap();
-        let places: Vec<WordRun> = places.into_iter().map(place).collect();
-        container.image.extents = places.iter().map(|&place| Extent { place, fill: Fill::Zero }).collect();
+        let run = |slice, word, count| -> WordRun { format!("e{slice}:{word}x{count}").parse().unwrap() };
+        let extent = |(slice, word, count, other): (u16, u32, u32, Option<(u16, u32)>)| {
+            let pairs = |(slice, word)| Fill::Pairs(Cow::Owned(vec![1; 2 * count as usize]), run(slice, word, count));
+            Extent { place: run(slice, word, count), fill: other.map_or(Fill::Zero, pairs) }
+        };
+        container.image.extents = places.into_iter().map(extent).collect();
+        let places: Vec<WordRun> = container.image.extents.iter().flat_map(Extent::places).collect();
         let shared = |one: WordRun, other: WordRun| one.slice == other.slice && one.words().any(|word| other.words().any(|found| found == word));
         let pairs = || (0..places.len()).flat_map(|later| (0..later).map(move |index| (index, later)));
         let wrong = pairs().any(|(index, later)| shared(places[index], places[later]));

@@ -21,6 +21,7 @@ fn container() -> Container<'static> {
         extent(run(Hemisphere::West, 3, 1, 1), bytes(b"IJKL")),
         extent(run(Hemisphere::East, 0, 7, 1), Fill::Zero),
         extent(run(Hemisphere::East, 0, 5, 2), bytes(b"ABCDEF")),
+        extent(run(Hemisphere::East, 1, 2, 2), Fill::Pairs(Cow::Borrowed(b"aAbBcCdDeEfF"), run(Hemisphere::West, 3, 8, 2))),
     ];
     let region = Region {
         name: "x".into(),
@@ -41,17 +42,20 @@ fn container() -> Container<'static> {
     }
 }
 
-/// Where the first extent begins, and the length of each.
-const EXTENTS: usize = 64 + 3 + 8 + 4;
-const EACH: usize = 17;
+/// Where each extent begins, and where the last ends: one of bytes, one of zeros, one of bytes, one of pairs.
+const EXTENTS: [usize; 5] = {
+    let first = 64 + 3 + 8 + 4;
+    [first, first + 18, first + 18 + 14, first + 18 + 14 + 18, first + 18 + 14 + 18 + 31]
+};
 
 fn by_hand() -> Vec<u8> {
     let items = encode_queue(&container().programs[0].queues[0][&Queue::Mem(Hemisphere::East, 0)]);
     let place = |side: u8, slice: u8, word: u8, count: u8| vec![0, 0, side, slice, 0, word, 0, 0, 0, count, 0, 0, 0];
-    let mut tables: Vec<Vec<u8>> = vec![vec![1, 0, b'c'], vec![4, 0, 0, 0, 0, 0, 0, 0], vec![3, 0, 0, 0]];
-    for (place, live) in [(place(1, 3, 1, 1), 4), (place(0, 0, 7, 1), 0), (place(0, 0, 5, 2), 3)] {
-        tables.extend([place, vec![live, 0, 0, 0]]);
-    }
+    let mut tables: Vec<Vec<u8>> = vec![vec![1, 0, b'c'], vec![4, 0, 0, 0, 0, 0, 0, 0], vec![4, 0, 0, 0]];
+    tables.extend([vec![1], place(1, 3, 1, 1), vec![4, 0, 0, 0]]);
+    tables.extend([vec![0], place(0, 0, 7, 1)]);
+    tables.extend([vec![1], place(0, 0, 5, 2), vec![3, 0, 0, 0]]);
+    tables.extend([vec![2], place(0, 1, 2, 2), place(1, 3, 8, 2), vec![3, 0, 0, 0]]);
     tables.extend([vec![1, 0, 0, 0], vec![2, 0, b'p', b'q'], vec![9, 0, 0, 0, 0, 0, 0, 0]]);
     // A region: state, f16, one vector of three lanes, one run of two words four apart.
     let format = Format::ALL.iter().position(|each| *each == Format::F16).unwrap() as u8;
@@ -62,13 +66,13 @@ fn by_hand() -> Vec<u8> {
     tables.extend([(items.len() as u64).to_le_bytes().to_vec(), items]);
     let tables = tables.concat();
 
-    let mut file = vec![0x89, b'L', b'P', b'B', 0x0d, 0x0a, 0x1a, 0x0a, 2, 0, 0, 0, 4, 0, 0, 0];
+    let mut file = vec![0x89, b'L', b'P', b'B', 0x0d, 0x0a, 0x1a, 0x0a, 3, 0, 0, 0, 4, 0, 0, 0];
     file.extend([7; 32]);
     let length_at = file.len();
     file.extend([0; 8]);
     file.extend((tables.len() as u64).to_le_bytes());
     file.extend(tables);
-    for data in [&b"IJKL"[..], b"ABCDEF", b"host"] {
+    for data in [&b"IJKL"[..], b"ABCDEF", b"aAbBcCdDeEfF", b"host"] {
         file.resize(file.len().next_multiple_of(64), 0);
         file.extend(data);
     }
@@ -99,20 +103,30 @@ fn the_bytes_are_those_of_the_document() {
 #[test]
 fn errors_name_the_place() {
     let bytes = by_hand();
-    let programs = EXTENTS + 3 * EACH;
+    let [bytes_at, zero_at, short_at, pairs_at, programs] = EXTENTS;
     let region = programs + 4 + 4 + 8 + 4;
     let end = 64 + usize::from(bytes[56]);
     let cases = [
         (12, 0, "lanes", 12),
         (64, 0, "an empty name of the chip", 64),
-        (EXTENTS - 4, 200, "extents that the rest cannot hold", EXTENTS - 4),
-        (EXTENTS + EACH + 5, 6, "the third extent overlaps the second", EXTENTS + 2 * EACH),
-        (EXTENTS + 2 * EACH + 5, 7, "both begin with the same word", EXTENTS + 2 * EACH),
-        (EXTENTS + 2 * EACH + 9, 0, "the third extent has no words", EXTENTS + 2 * EACH),
-        (EXTENTS + 2, 2, "a side", EXTENTS + 2),
-        (EXTENTS + 13, 5, "more bytes than a word has", EXTENTS + 13),
-        (EXTENTS + 2 * EACH + 16, 1, "far more bytes than a word has", EXTENTS + 2 * EACH + 13),
-        (EXTENTS + 13, 3, "a byte that no extent has", end.next_multiple_of(64) + 3),
+        (bytes_at - 4, 200, "extents that the rest cannot hold", bytes_at - 4),
+        (zero_at + 6, 6, "the third extent overlaps the second", short_at),
+        (short_at + 6, 7, "both begin with the same word", short_at),
+        (short_at + 10, 0, "the third extent has no words", short_at),
+        (bytes_at, 3, "a kind of extent", bytes_at),
+        (bytes_at + 3, 2, "a side", bytes_at + 3),
+        (bytes_at + 14, 0, "bytes, but none of a word", bytes_at + 14),
+        (bytes_at + 14, 5, "more bytes than a word has", bytes_at + 14),
+        (short_at + 17, 1, "far more bytes than a word has", short_at + 14),
+        (bytes_at + 14, 3, "a byte that no extent has", end.next_multiple_of(64) + 3),
+        (pairs_at + 16, 2, "a side of the other words", pairs_at + 16),
+        (pairs_at + 14, 1, "other words on a chip that there is not", pairs_at),
+        (pairs_at + 23, 1, "fewer other words", pairs_at),
+        (pairs_at + 10, 1, "more other words", pairs_at),
+        (pairs_at + 27, 0, "pairs, but no bytes of a word", pairs_at + 27),
+        (pairs_at + 27, 5, "pairs of more bytes than a word has", pairs_at + 27),
+        (pairs_at + 19, 1, "the other words overlap the first extent", pairs_at),
+        (bytes_at + 6, 9, "the first extent overlaps the other words", pairs_at),
         (programs, 0, "no program", programs),
         (region + 3, 9, "a kind", region + 3),
         (region + 4, 9, "a format", region + 4),
@@ -133,13 +147,34 @@ fn errors_name_the_place() {
     }
 }
 
+/// Every byte of the extents' records with every value: the file is refused, or it is the one form of what it then says.
+#[test]
+fn every_value_in_a_record_of_an_extent_is_refused_or_canonical() {
+    let bytes = by_hand();
+    let (mut accepted, mut paired) = (0, 0);
+    for at in EXTENTS[0]..EXTENTS[4] {
+        for value in 0..=255 {
+            let mut content = bytes[..bytes.len() - 32].to_vec();
+            content[at] = value;
+            let changed = sealed(content);
+            if let Ok(container) = Container::parse(&changed) {
+                assert_eq!(container.to_bytes().unwrap(), changed, "byte {at} is {value}");
+                accepted += 1;
+                paired += usize::from(container.image.extents.iter().any(|extent| extent.other().is_some()));
+            }
+        }
+    }
+    // A kind of one byte is the only way from the pairs to something else, and that leaves bytes over.
+    assert!(accepted > 1000 && paired == accepted, "{accepted}, of which {paired} with pairs");
+}
+
 #[test]
 fn a_file_of_another_version_says_what_to_do() {
-    for version in [1, 3] {
+    for version in [1, 2, 4] {
         let mut bytes = by_hand();
         bytes[8] = version;
         let error = Container::parse(&bytes).unwrap_err();
-        assert_eq!(error, FormatError::Version { found: version.into(), supported: 2 });
+        assert_eq!(error, FormatError::Version { found: version.into(), supported: 3 });
         assert!(error.to_string().ends_with("; compile or assemble it again with this program"), "{error}");
     }
 }
@@ -155,13 +190,39 @@ fn extents_that_contradict_themselves_have_no_binary_form() {
     let east = run(Hemisphere::East, 0, 5, 2);
     for length in [0, 1, 3, 5, 7, 9, 10, 16] {
         let found = with(&|extents| extents[2].fill = Fill::Bytes(Cow::Owned(vec![1; length])));
-        assert_eq!(found, Err(ContentError::ExtentBytes { place: east, found: length as u64, limit: LANES }), "{length} bytes");
+        assert_eq!(found, Err(ContentError::ExtentBytes { place: east, found: length as u64, words: 2, limit: LANES }), "{length} bytes");
     }
     for length in [2, 4, 6, 8] {
         assert_eq!(with(&|extents| extents[2].fill = Fill::Bytes(Cow::Owned(vec![1; length]))), Ok(()), "{length} bytes");
     }
     let strided = WordRun { stride: 2, ..east };
     assert_eq!(with(&|extents| extents[2].place = strided), Err(ContentError::StridedExtent { place: strided }));
+    let (place, other) = (run(Hemisphere::East, 1, 2, 2), run(Hemisphere::West, 3, 8, 2));
+    let paired = |length: usize, other| with(&|extents| extents[3].fill = Fill::Pairs(Cow::Owned(vec![1; length]), other));
+    for length in [0, 1, 2, 3, 5, 6, 7, 9, 10, 14, 18, 20, 32] {
+        assert_eq!(
+            paired(length, other),
+            Err(ContentError::ExtentBytes { place, found: length as u64, words: 4, limit: LANES }),
+            "{length}"
+        );
+    }
+    for length in [4, 8, 12, 16] {
+        assert_eq!(paired(length, other), Ok(()), "{length} bytes of pairs");
+    }
+    for count in [1, 3] {
+        let other = WordRun { count, ..other };
+        assert_eq!(paired(12, other), Err(ContentError::UnequalPair { place, other }));
+    }
+    let strided = WordRun { stride: 2, ..other };
+    assert_eq!(paired(12, strided), Err(ContentError::StridedExtent { place: strided }));
+    let elsewhere = WordRun { chip: ChipId(1), ..other };
+    assert_eq!(paired(12, elsewhere), Err(ContentError::NoSuchChip { place: elsewhere, chips: 1 }));
+    let own = run(Hemisphere::East, 1, 3, 2);
+    assert_eq!(paired(12, own), Err(ContentError::ExtentOverlap { before: place, place: own }));
+    assert_eq!(paired(12, run(Hemisphere::East, 1, 4, 2)), Ok(()), "right behind");
+    assert_eq!(paired(12, run(Hemisphere::East, 0, 3, 2)), Ok(()), "right before another");
+    let meeting = run(Hemisphere::East, 0, 4, 2);
+    assert_eq!(paired(12, meeting), Err(ContentError::ExtentOverlap { before: east, place: meeting }));
     // Which of the two is named as the other's follows the file, not the words.
     let long = run(Hemisphere::East, 0, 4, 9);
     let longer = |index: usize| move |extents: &mut Vec<Extent<'static>>| extents.insert(index, Extent { place: long, fill: Fill::Zero });

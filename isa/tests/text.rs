@@ -5,7 +5,9 @@ mod generate;
 use std::borrow::Cow;
 
 use generate::{Random, container, instruction};
-use lpu_isa::{AsmError, ChipRef, Container, Fill, Instruction, Item, Source, SourceMap, TABLE, assemble, disassemble, item_text};
+use lpu_isa::{
+    AsmError, ChipRef, Container, Extent, Fill, Instruction, Item, Source, SourceMap, TABLE, WordRun, assemble, disassemble, item_text,
+};
 use proptest::prelude::*;
 
 fn chip(name: &str) -> Option<(ChipRef, u32)> {
@@ -135,6 +137,12 @@ fn the_canonical_text_is_this() {
 .hex 1011121314 15
 .data e2:4 16
 .hex 0001020304050607 08090a0b0c0d0e0f
+.equ base 9
+.data e3:base 2/w3:base, 1
+.hex a0b0
+.data e0:5x2 w2:7x2
+.hex 000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f 20
+.hex 2122232425262728292a2b2c2d2e2f303132333435363738393a3b3c3d3e3f
 .host
 .hex 686f7374
 .program "two words"
@@ -163,6 +171,11 @@ nop 9
     .hex 101112131415
 .data e2:4
     .hex 000102030405060708090a0b0c0d0e0f
+.data e3:9 2/w3:9 1
+    .hex a0b0
+.data e0:5x2 w2:7x2
+    .hex 000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f
+    .hex 202122232425262728292a2b2c2d2e2f303132333435363738393a3b3c3d3e3f
 .host
     .hex 686f7374
 
@@ -291,13 +304,29 @@ read 10, e0
     assert_eq!(expected.len(), 2 + 6, "{expected:?}");
     let mut short = plain.clone();
     for extent in &mut short.image.extents {
-        let used = extent.words().filter_map(|(_, bytes)| bytes.iter().rposition(|&byte| byte != 0)).max().map_or(0, |last| last + 1);
-        let bytes: Vec<u8> = extent.words().flat_map(|(_, bytes)| bytes[..used].to_vec()).collect();
+        let used = extent.words().filter_map(|(.., bytes)| bytes.iter().rposition(|&byte| byte != 0)).max().map_or(0, |last| last + 1);
+        let bytes: Vec<u8> = extent.words().flat_map(|(.., bytes)| bytes[..used].to_vec()).collect();
         extent.fill = Fill::Bytes(bytes.into());
     }
     short.image.extents.reverse();
     assert!(short.image.extents.iter().any(|extent| extent.live() < 16) && short != plain);
     assert_eq!(comments(&short), expected);
+    // The first two words of code are paired with each other, and one of the last two with a word that is no code.
+    let word = |place: &str| {
+        let WordRun { chip, slice, word, .. } = place.parse().unwrap();
+        plain.image.by_place().word(chip, slice, word).unwrap().into_owned()
+    };
+    let paired = |place: &str, other: &str, bytes: [Vec<u8>; 2]| {
+        let bytes: Vec<u8> = std::iter::zip(&bytes[0], &bytes[1]).flat_map(|(&one, &other)| [one, other]).collect();
+        Extent { place: place.parse().unwrap(), fill: Fill::Pairs(bytes.into(), other.parse().unwrap()) }
+    };
+    let mut pairs = plain.clone();
+    pairs.image.extents = vec![
+        paired("e1:8", "e3:0", [word("e1:8"), vec![0xff; 16]]),
+        paired("w0:2", "e1:4", [word("w0:2"), word("e1:4")]),
+        Extent { place: "e1:9".parse().unwrap(), fill: Fill::Bytes(word("e1:9").into()) },
+    ];
+    assert_eq!(comments(&pairs), expected);
 }
 
 /// As many blocks as the image's bytes fill words, and 64 more, however many words they are spread over.

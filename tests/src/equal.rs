@@ -2,7 +2,7 @@
 
 use lpu::chip::{Chip, System};
 use lpu::emulator::{Machine, RunError};
-use lpu::isa::{ChipId, Extent, Fill, Image, Program, RegionKind, SliceId};
+use lpu::isa::{ChipId, Image, Program, RegionKind, SliceId};
 use lpu::replay::{Origin, Outline, Replay, ReplayError};
 use memmap2::MmapMut;
 
@@ -137,16 +137,11 @@ fn mapped(system: &System, image: &Image<'_>, threads: usize) -> Result<Replay, 
     let mut starts = Vec::new();
     for extent in &image.extents {
         starts.push(file.len());
-        if let Fill::Bytes(bytes) = &extent.fill {
-            file.extend_from_slice(bytes);
-        }
+        file.extend_from_slice(extent.bytes());
         file.resize(file.len().next_multiple_of(64), 0);
     }
-    let fill = |(extent, &start): (&Extent<'_>, &usize)| match &extent.fill {
-        Fill::Bytes(bytes) => Extent { place: extent.place, fill: Fill::Bytes((&file[start..start + bytes.len()]).into()) },
-        Fill::Zero => Extent { place: extent.place, fill: Fill::Zero },
-    };
-    let extents = image.extents.iter().zip(&starts).map(fill).collect();
+    let extents =
+        image.extents.iter().zip(&starts).map(|(extent, &start)| extent.with(&file[start..start + extent.bytes().len()])).collect();
     let outline = Outline::new(&Image { vector_bytes: image.vector_bytes, extents }, &file);
     let mut mapping = MmapMut::map_anon(file.len()).expect("there is memory");
     mapping.copy_from_slice(&file);

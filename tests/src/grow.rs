@@ -10,6 +10,8 @@ use lpu::isa::{
     Queue, Region, RegionKind, Row, SliceId, Stream, Superlanes, TABLE, Unit, Word, WordRun, compress, validate,
 };
 
+use crate::memory::pair;
+
 /// A generator of numbers.
 pub struct Dice(pub u64);
 
@@ -52,9 +54,9 @@ struct Grower<'a> {
 #[must_use]
 pub fn grow(chip: &Chip, seed: u64, size: usize) -> (Image<'static>, Program) {
     let mut dice = Dice(seed);
-    let mut extents = Vec::new();
+    let mut plain = Vec::new();
     for slice in chip.slices() {
-        for words in [&WORDS[..8], &WORDS[8..]] {
+        for words in WORDS.chunks(4) {
             let place = WordRun { chip: ChipId(0), slice, word: words[0], count: words.len() as u32, stride: 1 };
             // High bytes of moderate fp16 numbers are frequent, so that sums are often finite.
             let byte =
@@ -63,8 +65,17 @@ pub fn grow(chip: &Chip, seed: u64, size: usize) -> (Image<'static>, Program) {
             let live = if dice.below(2) == 0 { chip.lanes() } else { 1 + dice.below(chip.lanes()) };
             let live = if dice.below(3) == 0 { live } else { live.next_multiple_of(16) };
             let bytes: Vec<u8> = (0..words.len() * live).map(|_| byte(&mut dice)).collect();
-            extents.insert(dice.below(extents.len() + 1), Extent { place, fill: Fill::Bytes(Cow::Owned(bytes)) });
+            plain.push(Extent { place, fill: Fill::Bytes(Cow::Owned(bytes)) });
         }
+    }
+    // Some stand in turn with others, of the same slice more often than not.
+    let mut extents = Vec::new();
+    while let Some(mut extent) = plain.pop() {
+        if dice.below(2) == 0 && !plain.is_empty() {
+            let other = if dice.below(3) > 0 { plain.len() - 1 } else { dice.below(plain.len()) };
+            assert!(pair(&mut extent, &plain.remove(other)), "all have four words");
+        }
+        extents.insert(dice.below(extents.len() + 1), extent);
     }
     let image = Image { vector_bytes: chip.lanes() as u32, extents };
     let mut grower = Grower { chip, dice, issues: Vec::new(), taken: BTreeSet::new(), puts: Vec::new(), image };

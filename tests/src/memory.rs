@@ -56,22 +56,43 @@ impl Memory {
     }
 }
 
-/// Makes another image of the same words: extents shuffled, and without the zeros that their words end with.
+/// Makes another image of the same words: extents shuffled, some in pairs, and without the zeros that their words end with.
 pub fn disorder(image: &mut Image<'static>, dice: &mut Dice) {
     image.extents.iter_mut().for_each(shorten);
     for last in (1..image.extents.len()).rev() {
         image.extents.swap(last, dice.below(last + 1));
+    }
+    for extent in std::mem::take(&mut image.extents) {
+        let before = image.extents.last_mut().filter(|_| dice.below(2) == 0);
+        if !before.is_some_and(|before| pair(before, &extent)) {
+            image.extents.push(extent);
+        }
     }
 }
 
 /// Leaves out the lanes that are zero in all words of an extent, up to the last that is not.
 fn shorten(extent: &mut Extent<'static>) {
     let used = |bytes: &[u8]| bytes.iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1);
-    match extent.words().map(|(_, bytes)| used(bytes)).max() {
+    match extent.words().map(|(.., bytes)| used(&bytes)).max() {
         Some(live @ 1..) => {
-            let bytes: Vec<u8> = extent.words().flat_map(|(_, bytes)| &bytes[..live]).copied().collect();
-            extent.fill = Fill::Bytes(Cow::Owned(bytes));
+            let width = extent.places().count();
+            let words = extent.bytes().chunks(width * extent.live());
+            *extent = extent.with(words.flat_map(|word| &word[..width * live]).copied().collect::<Vec<u8>>());
         }
         _ => extent.fill = Fill::Zero,
     }
+}
+
+/// Puts the words of another extent in turn with those of one; says whether that can be.
+pub(crate) fn pair(extent: &mut Extent<'static>, other: &Extent<'static>) -> bool {
+    let live = extent.live().max(other.live());
+    let single = |extent: &Extent<'_>| extent.other().is_none();
+    if live == 0 || !single(extent) || !single(other) || extent.place.count != other.place.count {
+        return false;
+    }
+    let byte = |extent: &Extent<'_>, number, lane: usize| extent.word_bytes(false, number).get(lane).copied().unwrap_or(0);
+    let lanes = (0..extent.place.count).flat_map(|number| (0..live).map(move |lane| (number, lane)));
+    let bytes: Vec<u8> = lanes.flat_map(|(number, lane)| [&*extent, other].map(|extent| byte(extent, number, lane))).collect();
+    extent.fill = Fill::Pairs(bytes.into(), other.place);
+    true
 }

@@ -279,21 +279,28 @@ fn words(image: &mut Image<'static>, dice: &mut Dice) -> Option<Change> {
     let index = code.filter(|_| dice.below(3) > 0).map_or_else(|| dice.below(image.extents.len()), |(index, _)| index);
     let extent = &mut image.extents[index];
     if dice.below(2) == 0 && extent.place.count > 1 {
-        let kept = extent.live() * (extent.place.count as usize - 1);
+        let kept = extent.bytes().len() / extent.place.count as usize * (extent.place.count as usize - 1);
+        *extent = extent.with(extent.bytes()[..kept].to_vec());
         extent.place.count -= 1;
-        if let Fill::Bytes(bytes) = &mut extent.fill {
-            bytes.to_mut().truncate(kept);
+        if let Fill::Pairs(_, other) = &mut extent.fill {
+            other.count -= 1;
         }
     } else {
         // The byte may be one behind those that are given.
+        let (count, width) = (extent.place.count as usize, extent.places().count());
         let mut bytes: Vec<u8> = Vec::new();
-        for ((_, given), count) in extent.words().zip(1..) {
-            bytes.extend_from_slice(given);
-            bytes.resize(count * image.vector_bytes as usize, 0);
+        for number in 0..count {
+            let each = extent.live() * width;
+            bytes.extend_from_slice(&extent.bytes()[number * each..][..each]);
+            bytes.resize((number + 1) * width * image.vector_bytes as usize, 0);
         }
         let byte = dice.below(bytes.len().min(24));
         bytes[byte] ^= 1 << dice.below(8);
-        extent.fill = Fill::Bytes(Cow::Owned(bytes));
+        if extent.fill == Fill::Zero {
+            extent.fill = Fill::Bytes(Cow::Owned(bytes));
+        } else {
+            *extent = extent.with(bytes);
+        }
     }
     Some(Change::Image)
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use lpu::chip::System;
-use lpu::isa::{Fill, TABLE, Unit, assemble, expand};
+use lpu::isa::{Extent, Fill, TABLE, Unit, WordRun, assemble, expand};
 use lpu::model::Checkpoint;
 use lpu::{Options, Precision, chip, compiler};
 use lpu_tests::equal::Pair;
@@ -59,14 +59,11 @@ fn weights_that_change_between_runs_are_equal() {
     run(&mut pair);
     // Rows of ones sum their activations.
     let mut alike = 0;
-    for extent in &compiled.image.extents {
-        let Fill::Bytes(bytes) = &extent.fill else { continue };
-        for (word, row) in (extent.place.word..).zip(bytes.chunks(extent.live())) {
-            if row.len() >= CONTEXT && row[..CONTEXT].iter().all(|&byte| byte == 1) {
-                alike += 1;
-                if alike % 3 == 0 {
-                    pair.change(extent.place.chip, extent.place.slice, word, 0, 2);
-                }
+    for (chip, slice, word, row) in compiled.image.extents.iter().flat_map(Extent::words) {
+        if row.len() >= CONTEXT && row[..CONTEXT].iter().all(|&byte| byte == 1) {
+            alike += 1;
+            if alike % 3 == 0 {
+                pair.change(chip, slice, word, 0, 2);
             }
         }
     }
@@ -75,16 +72,16 @@ fn weights_that_change_between_runs_are_equal() {
     let last = tsp.lanes() - 1;
     assert!(checkpoint.config.hidden <= last, "the last lane has no activation");
     // Rows of one byte plane become whole, those of the other stay short.
-    let filled = || compiled.image.extents.iter().filter(|extent| matches!(extent.fill, Fill::Bytes(_)));
+    let filled = || compiled.image.extents.iter().filter(|extent| extent.fill != Fill::Zero);
     assert!(filled().any(|extent| extent.live() < tsp.lanes()), "the image has short words");
+    assert!(filled().any(|extent| extent.other().is_some()), "the image has words in turn");
     for extent in filled().step_by(3) {
         pair.change(extent.place.chip, extent.place.slice, extent.place.word, 0, 0x11);
     }
     run(&mut pair);
-    for extent in filled() {
-        let (word, count) = (extent.place.word, extent.place.count);
+    for WordRun { chip, slice, word, count, .. } in filled().flat_map(Extent::places) {
         for word in [word, word + count / 2, word + count - 1] {
-            pair.change(extent.place.chip, extent.place.slice, word, last, 0x7c);
+            pair.change(chip, slice, word, last, 0x7c);
         }
     }
     run(&mut pair);

@@ -76,7 +76,7 @@ impl<'a> Code<'a> {
         for ((stream, put), count) in vectors.into_iter().zip(1..) {
             let Some((slice, word)) = put.4 else { return Some(Err(Fault::FetchNotCode { stream, position })) };
             // Zero where the image has no such word, and behind the bytes that it has of one.
-            block.extend_from_slice(words.word(issue.chip, slice, word).unwrap_or_default());
+            block.extend_from_slice(&words.word(issue.chip, slice, word).unwrap_or_default());
             block.resize(count * self.chip.lanes(), 0);
         }
         Some(Ok(block))

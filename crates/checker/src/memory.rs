@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use bitvec::prelude::*;
 use lpu_chip::Chip;
-use lpu_isa::{ChipId, Fault, Image, Instruction, Program, Queue, RegionKind, SliceId, Violation, WindowBits, Word, WordRun};
+use lpu_isa::{ChipId, Extent, Fault, Image, Instruction, Program, Queue, RegionKind, SliceId, Violation, WindowBits, Word, WordRun};
 
 use crate::CheckError;
 use crate::issues::Issues;
@@ -73,8 +73,8 @@ pub(crate) fn check(
     violations: &mut Vec<Violation>,
 ) -> Result<(), CheckError> {
     let mut slices = Slices { chip, slices: BTreeMap::new() };
-    for extent in &image.extents {
-        slices.run("an extent of the image", &extent.place, |slice, word| slice.initialised.set(word, true))?;
+    for place in image.extents.iter().flat_map(Extent::places) {
+        slices.run("an extent of the image", &place, |slice, word| slice.initialised.set(word, true))?;
     }
     for region in &program.regions {
         for run in &region.runs {

@@ -500,7 +500,12 @@ impl Plan {
                         };
                         places.map(|places| Part { places, rows, step: 1 })
                     };
-                    output.tiles[tile] = planes.iter().enumerate().map(part).collect::<Result<Vec<_>, _>>()?;
+                    let parts = planes.iter().enumerate().map(part).collect::<Result<Vec<_>, _>>()?;
+                    // A gather gives whole words, of one plane.
+                    if let (Content::Halves, None, [low, high]) = (unit.set.content, experts, &parts[..]) {
+                        slices.pair(&low.places, &high.places);
+                    }
+                    output.tiles[tile] = parts;
                 }
             }
         }

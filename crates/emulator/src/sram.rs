@@ -1,7 +1,7 @@
 //! SRAM: the words of all slices of a chip, and which of them are initialised.
 
 use lpu_chip::Chip;
-use lpu_isa::{Extent, Hemisphere, SliceId};
+use lpu_isa::{Hemisphere, SliceId};
 
 /// The SRAM of one chip.
 #[derive(Clone, Debug)]
@@ -66,15 +66,13 @@ impl Sram {
         }
     }
 
-    /// Words that the image initialises.
-    pub(crate) fn load(&mut self, slice: usize, extent: &Extent<'_>) {
+    /// Puts the first bytes of a word of the image; those behind them are zero.
+    pub(crate) fn load(&mut self, slice: usize, word: u32, bytes: &[u8]) {
         self.allocate(slice);
-        for (word, bytes) in extent.words() {
-            let (given, rest) = self.slices[slice][word as usize * self.lanes..][..self.lanes].split_at_mut(bytes.len());
-            given.copy_from_slice(bytes);
-            rest.fill(0);
-            self.image[slice][word as usize] = true;
-        }
+        let (given, rest) = self.slices[slice][word as usize * self.lanes..][..self.lanes].split_at_mut(bytes.len());
+        given.copy_from_slice(bytes);
+        rest.fill(0);
+        self.image[slice][word as usize] = true;
     }
 
     pub(crate) fn start_run(&mut self) {

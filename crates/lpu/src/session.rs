@@ -1,11 +1,9 @@
 //! A session: a compiled model on a machine, fed token by token.
 
-use std::borrow::Cow;
-
 use lpu_chip::{Chip, System};
 use lpu_compiler::{Bound, CompileError, Compiled, Options, compile, host};
 use lpu_emulator::Observer;
-use lpu_isa::{ChipRef, Container, ContentError, Extent, Fill, Image, Program};
+use lpu_isa::{ChipRef, Container, ContentError, Image, Program};
 use lpu_model::{Checkpoint, ModelError};
 use thiserror::Error;
 
@@ -205,7 +203,8 @@ impl Session {
     }
 
     fn content<'a>(&'a self, image: &'a Image<'static>, programs: &[Program]) -> Container<'a> {
-        let image = Image { vector_bytes: image.vector_bytes, extents: image.extents.iter().map(borrowed).collect() };
+        let image =
+            Image { vector_bytes: image.vector_bytes, extents: image.extents.iter().map(|extent| extent.with(extent.bytes())).collect() };
         Container { chip: self.chip.reference(), image, programs: programs.to_vec(), host: self.host.to_bytes().into() }
     }
 
@@ -286,13 +285,4 @@ fn made_for(file: &ChipRef, chip: &Chip) -> Result<(), SessionError> {
         return Ok(());
     }
     Err(SessionError::OtherChip { file: file.name.clone(), given: chip.name().to_owned() })
-}
-
-/// An extent that borrows its bytes.
-fn borrowed<'a>(extent: &'a Extent<'static>) -> Extent<'a> {
-    let fill = match &extent.fill {
-        Fill::Zero => Fill::Zero,
-        Fill::Bytes(bytes) => Fill::Bytes(Cow::Borrowed(bytes)),
-    };
-    Extent { place: extent.place, fill }
 }

@@ -3,13 +3,14 @@
 //! The only place where threads share mutable bytes. A plan's phases keep writers apart: in a phase, the bytes that one task writes are
 //! touched by no other task; phases are separated by barriers. `elaborate` builds phases so, and the equality tests hold it to that.
 
+use std::borrow::Cow;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use memmap2::MmapMut;
 
 use crate::error::ReplayError;
-use crate::places::{At, Places, Short, UNIT};
+use crate::places::{At, Lanes, Places, Short, UNIT};
 
 /// The words of SRAM, which outlive plans and runs; held for their bytes, which [`Arena`] points to.
 struct Words {
@@ -139,14 +140,14 @@ impl Arena {
         first..first.max(shorts.partition_point(|short| short.room.bytes() < at.bytes() + bytes))
     }
 
-    /// Where the first lanes of some words lie in the file, and how many of each, if the words from an address on are short.
-    pub(crate) fn short(&self, at: At, words: usize) -> Option<(At, usize)> {
+    /// Where the file has the first of some words from an address on, if they are short.
+    pub(crate) fn short(&self, at: At, words: usize) -> Option<Lanes> {
         let found = self.shorts(at, words * self.words.lanes);
         let short = self.words.shorts[found.clone()].first().filter(|_| found.len() == 1)?;
         let before = at.bytes().checked_sub(short.room.bytes())?;
         let (number, within) = (before / self.words.lanes, before % self.words.lanes);
         let fits = within == 0 && number + words <= short.count;
-        (fits && !self.words.whole[found.start].load(Ordering::Acquire)).then(|| (short.file.plus(number * short.live), short.live))
+        (fits && !self.words.whole[found.start].load(Ordering::Acquire)).then(|| short.first.plus(number))
     }
 
     /// Gives whole words to all short ones in so many bytes from an address on. No run may be under way.
@@ -158,18 +159,47 @@ impl Arena {
         }
         let _making = self.words.making.lock().unwrap_or_else(PoisonError::into_inner);
         for number in found.filter(|&number| !is_whole(number)) {
-            let Short { room, count, file, live } = self.words.shorts[number];
+            let Short { room, count, first } = self.words.shorts[number];
             for word in 0..count {
                 let room = room.plus(word * self.words.lanes);
-                let from = self.pointer(file).wrapping_add(word * live);
                 // SAFETY: both lie in their mappings, as `Places` reserved them; until the words are whole nobody looks at their room.
-                unsafe { std::ptr::copy_nonoverlapping(from, self.pointer(room), live) };
+                let (given, cells) = unsafe { (self.lanes(first.plus(word)), self.bytes_mut(room, first.live)) };
+                cells.copy_from_slice(&given);
                 self.note_written(room);
             }
             self.words.whole[number].store(true, Ordering::Release);
             self.words.wholes.fetch_add(1, Ordering::Release);
             self.words.epoch.fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    /// The first lanes of a short word.
+    ///
+    /// # Safety
+    /// Nobody writes them while they are borrowed.
+    unsafe fn lanes(&self, first: Lanes) -> Cow<'_, [u8]> {
+        // SAFETY: they lie in the file; the rest is the caller's duty.
+        let bytes = unsafe { self.bytes(first.at, first.each()) };
+        match first.turn {
+            None => bytes.into(),
+            Some(turn) => bytes.iter().skip(usize::from(turn)).step_by(2).copied().collect(),
+        }
+    }
+
+    /// A word, be it short.
+    ///
+    /// # Safety
+    /// The word lies within the arena and nobody writes it while it is borrowed.
+    pub(crate) unsafe fn word(&self, at: At) -> Cow<'_, [u8]> {
+        let lanes = self.words.lanes;
+        let Some(first) = self.short(at, 1) else {
+            // SAFETY: the caller's duty.
+            return unsafe { self.bytes(at, lanes) }.into();
+        };
+        // SAFETY: the caller's duty.
+        let mut word = unsafe { self.lanes(first) }.into_owned();
+        word.resize(lanes, 0);
+        word.into()
     }
 
     /// A number that grows whenever short words become whole.

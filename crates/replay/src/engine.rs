@@ -42,26 +42,23 @@ impl Outline {
     /// The outline of an image that borrows from a file's bytes.
     #[must_use]
     pub fn new(image: &Image<'_>, file: &[u8]) -> Self {
-        let stored = |extent: &Extent<'_>| match &extent.fill {
-            Fill::Bytes(bytes) => (bytes.as_ptr() as usize)
-                .checked_sub(file.as_ptr() as usize)
-                .filter(|&at| at.is_multiple_of(UNIT) && extent.live().is_multiple_of(UNIT) && at + bytes.len() <= file.len())
-                .map(|at| Stored { at, live: extent.live() }),
-            Fill::Zero => None,
+        let stored = |extent: &Extent<'_>| {
+            let (bytes, live) = (extent.bytes(), extent.live());
+            let at = (bytes.as_ptr() as usize).checked_sub(file.as_ptr() as usize).filter(|_| !bytes.is_empty())?;
+            (at.is_multiple_of(UNIT) && live.is_multiple_of(UNIT) && at + bytes.len() <= file.len()).then_some(Stored { at, live })
         };
         let stored: Vec<_> = image.extents.iter().map(stored).collect();
-        let copies = image.extents.iter().zip(&stored).filter_map(|(extent, stored)| match &extent.fill {
-            Fill::Bytes(bytes) if stored.is_none() => Some(Extent { place: extent.place, fill: Fill::Bytes(bytes.to_vec().into()) }),
-            _ => None,
-        });
-        let copies = copies.collect();
-        let extents = image.extents.iter().map(|extent| Extent { place: extent.place, fill: Fill::Zero });
+        let copies = image.extents.iter().zip(&stored).filter(|(extent, stored)| stored.is_none() && extent.fill != Fill::Zero);
+        let copies = copies.map(|(extent, _)| extent.with(extent.bytes().to_vec())).collect();
+        let extents = image.extents.iter().map(|extent| extent.with(&[][..]));
         Self { image: Image { vector_bytes: image.vector_bytes, extents: extents.collect() }, stored, copies }
     }
 
     /// From the first to the last byte of the image that lies in the file.
     fn span(&self) -> Range<usize> {
-        let part = |extent: &Extent<'_>, &Stored { at, live }: &Stored| at..at + extent.place.count as usize * live;
+        let part = |extent: &Extent<'_>, stored: &Stored| {
+            stored.at..stored.at + extent.places().map(|place| place.count as usize * stored.live).sum::<usize>()
+        };
         let parts = self.image.extents.iter().zip(&self.stored).filter_map(|(extent, stored)| Some(part(extent, stored.as_ref()?)));
         parts.reduce(|all, part| all.start.min(part.start)..all.end.max(part.end)).unwrap_or(0..0)
     }
@@ -253,11 +250,8 @@ impl Replay {
     /// [`ReplayError::OutsideSram`] when there is no such word.
     pub fn read_word(&self, chip: ChipId, slice: SliceId, word: u32) -> Result<Cow<'_, [u8]>, ReplayError> {
         self.inside(|| "a word".into(), chip, slice, word)?;
-        let (at, lanes) = (self.places.word(chip, slice, word), self.places.lanes);
-        let (at, live) = self.arena.short(at, 1).unwrap_or((at, lanes));
         // SAFETY: runs end before `run` returns, and writers hold the engine mutably.
-        let bytes = unsafe { self.arena.bytes(at, live) };
-        Ok(if live < lanes { [bytes, &vec![0; lanes - live]].concat().into() } else { bytes.into() })
+        Ok(unsafe { self.arena.word(self.places.word(chip, slice, word)) })
     }
 
     /// Replaces one word of SRAM.
@@ -276,8 +270,8 @@ impl Replay {
 
     /// Puts the bytes of an extent where its words lie, which are zero so far.
     fn lay_down(&mut self, extent: &Extent<'_>) -> Result<(), ReplayError> {
-        for (word, bytes) in extent.words().filter(|(_, bytes)| !bytes.is_empty()) {
-            self.word_mut(extent.place.chip, extent.place.slice, word)?[..bytes.len()].copy_from_slice(bytes);
+        for (chip, slice, word, bytes) in extent.words().filter(|(.., bytes)| !bytes.is_empty()) {
+            self.word_mut(chip, slice, word)?[..bytes.len()].copy_from_slice(&bytes);
         }
         Ok(())
     }

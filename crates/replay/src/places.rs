@@ -1,8 +1,9 @@
 //! Where each word of SRAM lies on the host: words of the image's extents in the order of the file, so that a mapped file serves in place,
-//! all others behind it. Words of which the file has only the first lanes have room for whole ones behind it, before the others.
+//! all others behind it. Words that the file does not have as such, but their first lanes or the bytes of two in turn, have room for whole ones behind
+//! it, before the others.
 
 use lpu_chip::System;
-use lpu_isa::{ChipId, Hemisphere, Image, SliceId, WordRun};
+use lpu_isa::{ChipId, Extent, Hemisphere, Image, SliceId, WordRun};
 use serde::{Deserialize, Serialize};
 
 use crate::error::ReplayError;
@@ -34,19 +35,41 @@ impl At {
 pub(crate) struct Stored {
     /// Offset of the first.
     pub(crate) at: usize,
-    /// Bytes of each word, a multiple of [`UNIT`].
+    /// Bytes of each word.
     pub(crate) live: usize,
 }
 
-/// Consecutive words of which the file has only the first lanes; the others are zero.
+/// Consecutive words of which the file has only the first lanes, or has them in turn with those of other words; the other lanes are zero.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Short {
     /// Room for whole words, for those who need them.
     pub(crate) room: At,
     pub(crate) count: usize,
-    /// Where the first lanes of all words lie in the file, and how many of each.
-    pub(crate) file: At,
+    /// How the file has the first of them.
+    pub(crate) first: Lanes,
+}
+
+/// The first lanes of a word in a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Lanes {
+    /// Where they begin.
+    pub(crate) at: At,
+    /// How many.
     pub(crate) live: usize,
+    /// Which byte of each pair is theirs, if they lie byte by byte in turn with those of another word.
+    pub(crate) turn: Option<u8>,
+}
+
+impl Lanes {
+    /// Bytes from one word to the next.
+    pub(crate) fn each(self) -> usize {
+        self.live * if self.turn.is_some() { 2 } else { 1 }
+    }
+
+    /// Those of word number `number` behind this one.
+    pub(crate) fn plus(self, number: usize) -> Self {
+        Self { at: self.at.plus(number * self.each()), ..self }
+    }
 }
 
 /// Consecutive words of a slice that lie one after another.
@@ -83,7 +106,7 @@ impl Places {
         }
         let lanes = chip.lanes();
         let slices_a_side = chip.values().slices_per_side as usize;
-        let last = image.extents.iter().map(|extent| usize::from(extent.place.chip.0)).max().unwrap_or(0);
+        let last = image.extents.iter().flat_map(Extent::places).map(|place| usize::from(place.chip.0)).max().unwrap_or(0);
         let chips = (last + 1).max(usize::from(system.chips()));
         let mut places = Self {
             lanes,
@@ -97,27 +120,33 @@ impl Places {
         };
         let mut others = Vec::new();
         for (index, extent) in image.extents.iter().enumerate() {
-            let place = extent.place;
-            let last = place.word.saturating_add(place.count.max(1) - 1);
-            if !places.contains(place.chip, place.slice, last) {
-                return Err(ReplayError::OutsideSram { what: "an extent of the image".into(), slice: place.slice, word: last });
+            for place in extent.places() {
+                let last = place.word.saturating_add(place.count.max(1) - 1);
+                if !places.contains(place.chip, place.slice, last) {
+                    return Err(ReplayError::OutsideSram { what: "an extent of the image".into(), slice: place.slice, word: last });
+                }
             }
-            let bytes = |live: usize| u64::from(place.count) * live as u64;
-            let inside = |stored: &Stored| stored.at as u64 + bytes(stored.live) <= mapped as u64;
-            let Some(Stored { at, live }) = stored.get(index).copied().flatten().filter(inside) else {
-                others.push(place);
+            let count = extent.place.count as usize;
+            let paired = extent.other().is_some();
+            let lanes_of =
+                |stored: Stored, turn: u8| Lanes { at: At::from_bytes(stored.at as u64), live: stored.live, turn: paired.then_some(turn) };
+            let inside = |stored: &Stored| stored.at as u64 + count as u64 * lanes_of(*stored, 0).each() as u64 <= mapped as u64;
+            let Some(stored) = stored.get(index).copied().flatten().filter(inside) else {
+                others.extend(extent.places());
                 continue;
             };
-            let file = At::from_bytes(at as u64);
-            let at = if live == lanes {
-                file
-            } else {
-                // A gap keeps words of different extents from being neighbours.
-                let room = places.reserve(bytes(lanes) + 1);
-                places.shorts.push(Short { room, count: place.count as usize, file, live });
-                room
-            };
-            places.put(place, at);
+            for (turn, place) in (0..).zip(extent.places()) {
+                let first = lanes_of(stored, turn);
+                let at = if first.live == lanes && !paired {
+                    first.at
+                } else {
+                    // A gap keeps words of different extents from being neighbours.
+                    let room = places.reserve(count as u64 * lanes as u64 + 1);
+                    places.shorts.push(Short { room, count, first });
+                    room
+                };
+                places.put(place, at);
+            }
         }
         places.end = places.end.next_multiple_of(4096);
         places.held = places.end;
@@ -177,8 +206,9 @@ impl Places {
                 hasher.update([word, count, at.0].map(u32::to_le_bytes).as_flattened());
             }
         }
-        for &Short { room, count, file, live } in &self.shorts {
-            hasher.update([room.0, count as u32, file.0, live as u32].map(u32::to_le_bytes).as_flattened());
+        for &Short { room, count, first: Lanes { at, live, turn } } in &self.shorts {
+            let turn = turn.map_or(u32::MAX, u32::from);
+            hasher.update([room.0, count as u32, at.0, live as u32, turn].map(u32::to_le_bytes).as_flattened());
         }
         hasher.update(&self.held.to_le_bytes());
         hasher.update(&self.end.to_le_bytes());

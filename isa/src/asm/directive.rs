@@ -18,8 +18,8 @@ pub(crate) const USAGE: &[(&str, &str)] = &[
     (".equ", ".equ NAME VALUE"),
     (".image", ".image \"FILE\""),
     (".zero", ".zero RUN"),
-    (".data", ".data RUN [LANES]"),
-    (".file", ".file RUN OFFSET [LANES]"),
+    (".data", ".data RUN [RUN] [LANES]"),
+    (".file", ".file RUN [RUN] OFFSET [LANES]"),
     (".host", ".host [OFFSET LENGTH]"),
     (".hex", ".hex DIGITS.."),
     (".program", ".program NAME"),
@@ -158,14 +158,16 @@ fn image<'a>(text: &mut Text<'a>, mut arguments: Arguments<'_, '_>, load: LoadFi
 
 fn extent(text: &mut Text<'_>, mut arguments: Arguments<'_, '_>) -> Result<(), AsmError> {
     let place = arguments.run()?;
+    let zero = arguments.directive == ".zero";
+    let second = arguments.words.as_slice().first().filter(|word| !zero && word.text.contains(':'));
+    let other = second.map(|_| arguments.run()).transpose()?;
     let content = match arguments.directive {
-        ".file" => Content::File { offset: arguments.number("an offset in the file")?, length: None },
-        ".data" => Content::Hex(Vec::new()),
-        _ => Content::Zero,
+        ".file" => Some(Content::File { offset: arguments.number("an offset in the file")?, length: None }),
+        _ => Some(Content::Hex(Vec::new())).filter(|_| !zero),
     };
-    let said = arguments.words.clone().next().filter(|_| !matches!(content, Content::Zero));
+    let said = arguments.words.as_slice().first().filter(|_| !zero);
     let lanes = said.map(|word| Ok((arguments.number("a number of lanes")?, word.span))).transpose()?;
-    text.extents.push(ExtentText { place, span: arguments.span, content, lanes });
+    text.extents.push(ExtentText { place, other, span: arguments.span, content, lanes });
     text.open = Open::Extent;
     arguments.finish()
 }
@@ -192,7 +194,7 @@ fn bytes(digits: &str) -> Option<Vec<u8>> {
 
 fn hex(text: &mut Text<'_>, mut arguments: Arguments<'_, '_>) -> Result<(), AsmError> {
     let content = match text.open {
-        Open::Extent => text.extents.last_mut().map(|extent| &mut extent.content),
+        Open::Extent => text.extents.last_mut().and_then(|extent| extent.content.as_mut()),
         Open::Host => text.host.as_mut().map(|(content, _)| content),
         _ => None,
     };

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use super::error::{AsmError, Span};
 use super::source_map::{ProgramLines, SourceMap};
 use super::state::{Content, ExtentText, ProgramText, QueueText, RegionText, Text, Values};
-use crate::container::{ContentError, check_extent, check_region, extent_overlaps};
+use crate::container::{ContentError, check_extent, check_pair, check_region, extent_overlaps};
 use crate::fetch::blocks;
 use crate::image::{Extent, Fill, Image};
 use crate::program::{ChipId, Container, Program, WordRun};
@@ -58,10 +58,7 @@ pub(super) fn finish<'a>(text: Text<'a>, source_bytes: usize, errors: &mut Vec<A
     judge(&extents, lanes, chips, errors);
     let host = match &host {
         None => Cow::Borrowed(&[][..]),
-        Some((content, span)) => match fill(content, 0, file.as_ref(), *span, errors) {
-            Some(Fill::Bytes(bytes)) => bytes,
-            _ => Cow::Borrowed(&[][..]),
-        },
+        Some((content, span)) => given_bytes(content, 0, file.as_ref(), *span, errors).unwrap_or_default(),
     };
     if !affordable {
         return None;
@@ -94,7 +91,7 @@ fn judge(extents: &[(Extent<'_>, Span)], lanes: u32, chips: usize, errors: &mut 
     let mut right: Vec<(WordRun, Span)> = Vec::new();
     for (extent, span) in extents {
         match check_extent(extent, lanes, chips) {
-            Ok(()) => right.push((extent.place, *span)),
+            Ok(()) => right.extend(extent.places().map(|place| (place, *span))),
             Err(error) => errors.push(AsmError::content(*span, &error)),
         }
     }
@@ -107,7 +104,7 @@ fn judge(extents: &[(Extent<'_>, Span)], lanes: u32, chips: usize, errors: &mut 
 
 /// What the words of a stated extent start as.
 fn initial<'a>(text: &ExtentText, lanes: u32, file: Option<&Option<Cow<'a, [u8]>>>, errors: &mut Vec<AsmError>) -> Option<Fill<'a>> {
-    let place = text.place;
+    let Some(content) = &text.content else { return Some(Fill::Zero) };
     let given = match text.lanes {
         Some((given, span)) if !(1..=lanes).contains(&given) => {
             let message = format!("{given} of the {lanes} lanes of a word cannot be given");
@@ -116,29 +113,37 @@ fn initial<'a>(text: &ExtentText, lanes: u32, file: Option<&Option<Cow<'a, [u8]>
         }
         given => given.map_or(lanes, |(given, _)| given),
     };
-    let length = u64::from(place.count) * u64::from(given);
-    let fill = fill(&text.content, length, file, text.span, errors)?;
-    if let Fill::Bytes(bytes) = &fill
-        && bytes.len() as u64 != length
-    {
-        let message = format!("extent {place} of {given} lanes a word takes {length} bytes but {} are given", bytes.len());
+    let place = text.place;
+    if let Err(error) = check_pair(place, text.other) {
+        errors.push(AsmError::content(text.span, &error));
+        return None;
+    }
+    let width = if text.other.is_some() { 2 } else { 1 };
+    let length = width * u64::from(place.count) * u64::from(given);
+    let bytes = given_bytes(content, length, file, text.span, errors)?;
+    if bytes.len() as u64 != length {
+        let paired = text.other.map_or(String::new(), |other| format!(" with {other}"));
+        let message = format!("extent {place}{paired} of {given} lanes a word takes {length} bytes but {} are given", bytes.len());
         let help = "give one byte a lane of each word, or say behind the run how many lanes are given";
         errors.push(AsmError::new(text.span, message, help));
         return None;
     }
-    Some(fill)
+    Some(match text.other {
+        Some(other) => Fill::Pairs(bytes, other),
+        None => Fill::Bytes(bytes),
+    })
 }
 
-fn fill<'a>(
+/// The bytes that the text gives, in itself or from the file, of which it takes `length` where the text does not say how many.
+fn given_bytes<'a>(
     content: &Content,
     length: u64,
     file: Option<&Option<Cow<'a, [u8]>>>,
     span: Span,
     errors: &mut Vec<AsmError>,
-) -> Option<Fill<'a>> {
+) -> Option<Cow<'a, [u8]>> {
     let (offset, length) = match content {
-        Content::Zero => return Some(Fill::Zero),
-        Content::Hex(bytes) => return Some(Fill::Bytes(Cow::Owned(bytes.clone()))),
+        Content::Hex(bytes) => return Some(Cow::Owned(bytes.clone())),
         Content::File { offset, length: stated } => (*offset, stated.unwrap_or(length)),
     };
     let Some(file) = file else {
@@ -152,10 +157,10 @@ fn fill<'a>(
         errors.push(AsmError::new(span, message, "correct the offset or give the whole file"));
         return None;
     };
-    Some(Fill::Bytes(match bytes {
+    Some(match bytes {
         Cow::Borrowed(bytes) => Cow::Borrowed(&bytes[range]),
         Cow::Owned(bytes) => Cow::Owned(bytes[range].to_vec()),
-    }))
+    })
 }
 
 /// The bytes of a region with instructions for a queue.

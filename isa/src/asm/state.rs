@@ -16,15 +16,17 @@ use crate::timeline::Clock;
 
 /// Bytes as the text gives them.
 pub(super) enum Content {
-    Zero,
     Hex(Vec<u8>),
     File { offset: u64, length: Option<u64> },
 }
 
 pub(super) struct ExtentText {
     pub(super) place: WordRun,
+    /// Words whose bytes are given in turn with those of `place`.
+    pub(super) other: Option<WordRun>,
     pub(super) span: Span,
-    pub(super) content: Content,
+    /// Nothing where the words are zero.
+    pub(super) content: Option<Content>,
     /// Lanes of each word that are given, where that is said.
     pub(super) lanes: Option<(u32, Span)>,
 }

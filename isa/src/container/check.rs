@@ -35,29 +35,38 @@ pub(crate) fn run(place: WordRun, chips: usize) -> Result<(), ContentError> {
     if last > u128::from(MAX_WORD) { Err(ContentError::PastEnd { place }) } else { Ok(()) }
 }
 
-/// An extent by itself.
-pub(crate) fn extent(extent: &Extent<'_>, vector_bytes: u32, chips: usize) -> Result<(), ContentError> {
-    let place = extent.place;
-    run(place, chips)?;
-    if place.stride != 1 {
-        return Err(ContentError::StridedExtent { place });
-    }
-    match &extent.fill {
-        Fill::Bytes(bytes)
-            if !bytes.len().is_multiple_of(place.count as usize) || !(1..=vector_bytes as usize).contains(&extent.live()) =>
-        {
-            Err(ContentError::ExtentBytes { place, found: bytes.len() as u64, limit: vector_bytes })
-        }
-        _ => Ok(()),
+/// The places of an extent beside each other.
+pub(crate) fn pair(place: WordRun, other: Option<WordRun>) -> Result<(), ContentError> {
+    match other.filter(|other| other.count != place.count) {
+        Some(other) => Err(ContentError::UnequalPair { place, other }),
+        None => Ok(()),
     }
 }
 
-/// Pairs of extents that share words, by number, the lower first; each extent that begins inside another is in one. They come in the order of places.
+/// An extent by itself.
+pub(crate) fn extent(extent: &Extent<'_>, vector_bytes: u32, chips: usize) -> Result<(), ContentError> {
+    for place in extent.places() {
+        run(place, chips)?;
+        if place.stride != 1 {
+            return Err(ContentError::StridedExtent { place });
+        }
+    }
+    let place = extent.place;
+    pair(place, extent.other())?;
+    let words = extent.places().count() * place.count as usize;
+    let (found, live) = (extent.bytes().len(), extent.live());
+    if extent.fill != Fill::Zero && (!found.is_multiple_of(words) || !(1..=vector_bytes as usize).contains(&live)) {
+        return Err(ContentError::ExtentBytes { place, found: found as u64, words: words as u64, limit: vector_bytes });
+    }
+    Ok(())
+}
+
+/// Pairs of places that share words, by number, the lower first; each that begins inside another is in one. They come in the order of places.
 pub(crate) fn overlaps(places: &[WordRun]) -> impl Iterator<Item = (usize, usize)> {
     let mut order: Vec<usize> = (0..places.len()).collect();
     order.sort_unstable_by_key(|&index| (begin(places[index]), index));
     let end = |place: WordRun| u64::from(place.word) + u64::from(place.count);
-    // Of the extents that begin before one, that which ends last.
+    // Of the places that begin before one, that which ends last.
     let mut last: Option<usize> = None;
     order.into_iter().filter_map(move |index| {
         let place = places[index];
@@ -68,11 +77,12 @@ pub(crate) fn overlaps(places: &[WordRun]) -> impl Iterator<Item = (usize, usize
     })
 }
 
-/// Whether no two extents share words; with a mistake comes the number of that which stands behind the other.
+/// Whether no word is in two extents or twice in one; with a mistake comes the number of the extent that stands behind the other.
 pub(crate) fn apart(extents: &[Extent<'_>]) -> Result<(), (usize, ContentError)> {
-    let places: Vec<WordRun> = extents.iter().map(|extent| extent.place).collect();
+    let places = extents.iter().enumerate().flat_map(|(number, extent)| extent.places().map(move |place| (number, place)));
+    let (numbers, places): (Vec<usize>, Vec<WordRun>) = places.unzip();
     match overlaps(&places).next() {
-        Some((before, index)) => Err((index, ContentError::ExtentOverlap { before: places[before], place: places[index] })),
+        Some((before, index)) => Err((numbers[index], ContentError::ExtentOverlap { before: places[before], place: places[index] })),
         None => Ok(()),
     }
 }

@@ -9,7 +9,7 @@ use crate::queue::{Hemisphere, PlanePort, Queue};
 /// First bytes of a file; the line ends in it show damage by text transfer.
 pub(crate) const MAGIC: [u8; 8] = *b"\x89LPB\r\n\x1a\n";
 /// Version of the layout.
-pub(crate) const VERSION: u32 = 2;
+pub(crate) const VERSION: u32 = 3;
 /// Bytes of the header.
 pub(crate) const HEADER: usize = 64;
 /// Alignment of extent data and of the host section.
@@ -20,8 +20,8 @@ pub(crate) const CHECKSUM: usize = blake3::OUT_LEN;
 const PLACE: usize = 13;
 /// Bytes of an encoded run: a place and the distance from word to word.
 pub(crate) const RUN: usize = PLACE + 4;
-/// Bytes of an encoded extent: a place and the bytes of each word that are given.
-pub(crate) const EXTENT: usize = PLACE + 4;
+/// Bytes of the shortest encoded extent: its kind and a place.
+pub(crate) const EXTENT: usize = 1 + PLACE;
 
 /// The bytes from `at` to the next aligned offset.
 pub(crate) fn padding(at: u64) -> u64 {

@@ -83,14 +83,24 @@ pub enum ContentError {
         place: WordRun,
     },
     /// An extent with bytes that are not the same number for each word, or with too few or too many.
-    #[error("extent {place} has {found} bytes for {} words; give the first 1 to {limit} bytes of each word, of each the same number", place.count)]
+    #[error("extent {place} has {found} bytes for {words} words; give the first 1 to {limit} bytes of each word, of each the same number")]
     ExtentBytes {
         /// The extent.
         place: WordRun,
         /// Bytes given.
         found: u64,
+        /// Words, those of pairs counted twice.
+        words: u64,
         /// Bytes of a word.
         limit: u32,
+    },
+    /// An extent of pairs whose two places have different numbers of words.
+    #[error("extent {place} is paired with {other}; give both the same number of words")]
+    UnequalPair {
+        /// The extent.
+        place: WordRun,
+        /// Its other place.
+        other: WordRun,
     },
     /// Two regions of one name.
     #[error("program `{program}` has two regions named `{region}`; rename one")]

@@ -195,30 +195,43 @@ fn read_tables<'a>(mut tables: Cursor<'a>, mut data: Cursor<'a>, frame: &Frame<'
     let chip = ChipRef { name: tables.name("chip")?, fingerprint };
     let host_length = tables.u64()?;
     let count = tables.count(EXTENT)?;
-    let mut extents = Vec::with_capacity(count);
-    let first = tables.offset();
+    let (mut extents, mut entries) = (Vec::with_capacity(count), Vec::with_capacity(count));
     for _ in 0..count {
+        entries.push(tables.offset());
         extents.push(read_extent(&mut tables, &mut data, vector_bytes)?);
     }
     let programs = read_programs(&mut tables, vector_bytes, queues)?;
-    let (chips, entry) = (check::chips(&programs), |index: usize| first + (index * EXTENT) as u64);
-    for (index, extent) in extents.iter().enumerate() {
-        check::extent(extent, vector_bytes, chips).map_err(at(entry(index)))?;
+    let chips = check::chips(&programs);
+    for (extent, &entry) in extents.iter().zip(&entries) {
+        check::extent(extent, vector_bytes, chips).map_err(at(entry))?;
     }
-    check::apart(&extents).map_err(|(index, error)| at(entry(index))(error))?;
+    check::apart(&extents).map_err(|(index, error)| at(entries[index])(error))?;
     tables.finish()?;
     let host = if host_length == 0 { &[] } else { data.aligned(host_length)? };
     data.finish()?;
     Ok(Container { chip, image: Image { vector_bytes, extents }, programs, host: Cow::Borrowed(host) })
 }
 
-fn read_extent<'a>(tables: &mut Cursor<'a>, data: &mut Cursor<'a>, vector_bytes: u32) -> Result<Extent<'a>, FormatError> {
-    let place = read_place(tables)?;
+fn read_extent<'a>(tables: &mut Cursor<'_>, data: &mut Cursor<'a>, vector_bytes: u32) -> Result<Extent<'a>, FormatError> {
     let offset = tables.offset();
-    let fill = match tables.u32()? {
+    let kind = tables.u8()?;
+    let place = read_place(tables)?;
+    let mut bytes = |tables: &mut Cursor<'_>, width: u64| {
+        let offset = tables.offset();
+        let live = tables.u32()?;
+        if !(1..=vector_bytes).contains(&live) {
+            return Err(FormatError::BadCode { offset, what: "number of bytes that a word here has", value: u64::from(live) });
+        }
+        Ok(Cow::Borrowed(data.aligned(width * u64::from(place.count) * u64::from(live))?))
+    };
+    let fill = match kind {
         0 => Fill::Zero,
-        live if live <= vector_bytes => Fill::Bytes(Cow::Borrowed(data.aligned(u64::from(place.count) * u64::from(live))?)),
-        live => return Err(FormatError::BadCode { offset, what: "number of bytes that a word here has", value: u64::from(live) }),
+        1 => Fill::Bytes(bytes(tables, 1)?),
+        2 => {
+            let other = read_place(tables)?;
+            Fill::Pairs(bytes(tables, 2)?, other)
+        }
+        _ => return Err(FormatError::BadCode { offset, what: "kind of extent", value: u64::from(kind) }),
     };
     Ok(Extent { place, fill })
 }

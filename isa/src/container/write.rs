@@ -6,7 +6,7 @@ use std::io;
 use super::code::{ALIGN, CHECKSUM, HEADER, MAGIC, VERSION, padding, put_kind, put_place, put_queue, put_run};
 use super::error::ContentError;
 use crate::codec::encode_queue;
-use crate::image::Fill;
+use crate::image::{Extent, Fill};
 use crate::program::{Container, Program, Region};
 
 /// The binary form of a container, in pieces; image and host bytes are borrowed, not copied.
@@ -89,11 +89,8 @@ pub(crate) fn encode<'a>(container: &'a Container<'_>) -> Result<Encoded<'a>, Co
 
 /// What stands behind the tables: extents in order, then the host section unless it is empty.
 fn data<'a>(container: &'a Container<'_>) -> impl Iterator<Item = &'a [u8]> {
-    let extents = container.image.extents.iter().filter_map(|extent| match &extent.fill {
-        Fill::Zero => None,
-        Fill::Bytes(bytes) => Some(bytes.as_ref()),
-    });
-    extents.chain(Some(container.host.as_ref()).filter(|host| !host.is_empty()))
+    let extents = container.image.extents.iter().filter(|extent| extent.fill != Fill::Zero);
+    extents.map(Extent::bytes).chain(Some(container.host.as_ref()).filter(|host| !host.is_empty()))
 }
 
 fn tables(container: &Container<'_>) -> Result<Vec<u8>, ContentError> {
@@ -102,8 +99,15 @@ fn tables(container: &Container<'_>) -> Result<Vec<u8>, ContentError> {
     out.extend((container.host.len() as u64).to_le_bytes());
     put_count(&mut out, "extents", container.image.extents.len())?;
     for extent in &container.image.extents {
-        put_place(&mut out, &extent.place);
-        out.extend((extent.live() as u32).to_le_bytes());
+        out.push(match extent.fill {
+            Fill::Zero => 0,
+            Fill::Bytes(_) => 1,
+            Fill::Pairs(..) => 2,
+        });
+        extent.places().for_each(|place| put_place(&mut out, &place));
+        if extent.fill != Fill::Zero {
+            out.extend((extent.live() as u32).to_le_bytes());
+        }
     }
     put_count(&mut out, "programs", container.programs.len())?;
     for program in &container.programs {

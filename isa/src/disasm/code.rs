@@ -23,7 +23,7 @@ pub(super) struct Code<'c> {
 impl<'c> Code<'c> {
     pub(super) fn new(image: &'c Image<'c>) -> Self {
         let lanes = image.vector_bytes.max(1) as usize;
-        let bytes: usize = image.extents.iter().map(|extent| extent.live() * extent.place.count as usize).sum();
+        let bytes: usize = image.extents.iter().map(|extent| extent.bytes().len()).sum();
         Self { words: image.by_place(), lanes, left: EMPTY + bytes / lanes }
     }
 
@@ -48,7 +48,7 @@ impl<'c> Code<'c> {
 
     /// A word that the image has.
     fn word(&self, (chip, slice, word): (ChipId, SliceId, u32)) -> Option<Vec<u8>> {
-        let mut bytes = self.words.word(chip, slice, word)?.to_vec();
+        let mut bytes = self.words.word(chip, slice, word)?.into_owned();
         bytes.resize(self.lanes, 0);
         Some(bytes)
     }

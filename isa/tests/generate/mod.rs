@@ -134,21 +134,34 @@ fn program(random: &mut Random, index: usize, lanes: u32, size: u64) -> Program 
 
 fn image(random: &mut Random, chips: u64) -> Image<'static> {
     let vector_bytes = random.pick(&[1, 16, 20, 64]);
+    // Where the words of each slice that are taken end.
+    let mut ends: BTreeMap<(u64, usize), u32> = BTreeMap::new();
+    let mut place = |random: &mut Random, count: u32| {
+        let (chip, side) = (random.below(chips), random.below(2) as usize);
+        let end = ends.entry((chip, side)).or_default();
+        let word = *end + random.below(3) as u32;
+        *end = word + count;
+        WordRun { chip: ChipId(chip as u16), slice: SliceId { side: Hemisphere::BOTH[side], index: 7 }, word, count, stride: 1 }
+    };
     let mut extents = Vec::new();
-    for chip in 0..chips as u16 {
-        for side in Hemisphere::BOTH {
-            let mut word = 0;
-            while random.chance(2) {
-                word += random.below(3) as u32;
-                let count = 1 + random.below(5) as u32;
-                let place = WordRun { chip: ChipId(chip), slice: SliceId { side, index: 7 }, word, count, stride: 1 };
-                let live = if random.chance(2) { vector_bytes } else { 1 + random.below(vector_bytes.into()) as u32 };
-                let bytes = (0..count * live).map(|_| random.next() as u8).collect();
-                let fill = if random.chance(3) { Fill::Zero } else { Fill::Bytes(Cow::Owned(bytes)) };
-                extents.insert(random.below(extents.len() as u64 + 1) as usize, Extent { place, fill });
-                word += count;
+    while !random.chance(6) {
+        let count = 1 + random.below(5) as u32;
+        let live = if random.chance(2) { vector_bytes } else { 1 + random.below(vector_bytes.into()) as u32 };
+        let mut bytes = |width: u32| Cow::Owned((0..width * count * live).map(|_| random.next() as u8).collect());
+        let (single, double) = (bytes(1), bytes(2));
+        let mut first = place(random, count);
+        let fill = match random.below(3) {
+            0 => Fill::Zero,
+            1 => Fill::Bytes(single),
+            _ => {
+                let mut other = place(random, count);
+                if random.chance(2) {
+                    std::mem::swap(&mut first, &mut other);
+                }
+                Fill::Pairs(double, other)
             }
-        }
+        };
+        extents.insert(random.below(extents.len() as u64 + 1) as usize, Extent { place: first, fill });
     }
     Image { vector_bytes, extents }
 }
@@ -160,7 +173,7 @@ pub fn container(seed: u64, size: u64) -> Container<'static> {
     let mut image = image(random, 2);
     let programs: Vec<Program> = (0..count).map(|index| program(random, index, image.vector_bytes, size)).collect();
     let chips = programs.iter().map(|program| program.queues.len()).max().unwrap_or(0);
-    image.extents.retain(|extent| usize::from(extent.place.chip.0) < chips);
+    image.extents.retain(|extent| extent.places().all(|place| usize::from(place.chip.0) < chips));
     let host = if random.chance(2) { Vec::new() } else { (0..random.below(300)).map(|_| random.next() as u8).collect() };
     let mut fingerprint = [0; 32];
     fingerprint.iter_mut().for_each(|byte| *byte = random.next() as u8);

@@ -57,12 +57,21 @@ pub(super) fn container(u: &mut Unstructured<'_>) -> Result<Container<'static>> 
             WordRun { chip: ChipId(0), slice: SliceId { side: Hemisphere::East, index: 7 }, word, count: number(u)?.max(1), stride: 1 };
         let fill = if place.count < 9 && u.arbitrary()? {
             let live = u.int_in_range(1..=LANES)?;
-            Fill::Bytes(Cow::Owned(vec![u8::arbitrary(u)?; (place.count * live) as usize]))
+            let value = u8::arbitrary(u)?;
+            let bytes = |width: u32| Cow::Owned(vec![value; (width * place.count * live) as usize]);
+            let beside = WordRun { slice: SliceId { side: Hemisphere::West, index: 7 }, ..place };
+            let behind = WordRun { word: place.word.saturating_add(place.count), ..place };
+            match u.int_in_range(0..=2)? {
+                0 => Fill::Bytes(bytes(1)),
+                1 => Fill::Pairs(bytes(2), beside),
+                _ => Fill::Pairs(bytes(2), behind),
+            }
         } else {
             Fill::Zero
         };
-        extents.insert(u.int_in_range(0..=extents.len())?, Extent { place, fill });
-        word = word.saturating_add(place.count);
+        let extent = Extent { place, fill };
+        word = extent.places().map(|place| place.word.saturating_add(place.count)).max().unwrap_or(word);
+        extents.insert(u.int_in_range(0..=extents.len())?, extent);
     }
     let chip = ChipRef { name: "small".into(), fingerprint: [7; 32] };
     Ok(Container { chip, image: Image { vector_bytes: LANES, extents }, programs, host: Cow::Owned(u.bytes(u.len().min(9))?.to_vec()) })

@@ -1,4 +1,5 @@
-//! What weight slices start from: tile after tile in the order in which tiles are loaded, and of each row only the lanes that its tile has.
+//! What weight slices start from: tile after tile in the order in which tiles are loaded, of each row only the lanes that its tile has, and low and high
+//! bytes of fp16 numbers in turn.
 
 use lpu_isa::{ChipId, Extent, Fill, Format, Hemisphere, Region, RegionKind, SliceId, WordRun};
 
@@ -14,10 +15,21 @@ pub(super) struct Placed {
     live: usize,
     /// Place after place, word after word.
     bytes: Vec<u8>,
+    /// Number of the tile whose bytes stand in turn with these.
+    other: Option<usize>,
 }
 
 /// Rows in an image have a multiple of so many bytes, unless they are whole: a host reads its memory by lines of that size.
 const LINE: usize = 64;
+
+impl Placed {
+    /// The words of one place, and their bytes.
+    fn part(&self, place: usize) -> (WordRun, &[u8]) {
+        let (slice, word) = self.places[place];
+        let bytes = self.words as usize * self.live;
+        (WordRun { chip: ChipId(0), slice, word, count: self.words, stride: 1 }, &self.bytes[place * bytes..][..bytes])
+    }
+}
 
 impl WeightSlices {
     /// Notes the places of a tile of so many lanes, unless it has no rows.
@@ -28,13 +40,24 @@ impl WeightSlices {
         let live = lanes.next_multiple_of(LINE).min(self.lanes);
         self.by_place.insert(places[0], self.placed.len());
         let bytes = if self.real { places.len() * words as usize * live } else { 0 };
-        self.placed.push(Placed { places, words, live, bytes: vec![0; bytes] });
+        self.placed.push(Placed { places, words, live, bytes: vec![0; bytes], other: None });
+    }
+
+    /// The number of a tile, or of that of all experts.
+    fn number(&self, rows: &Rows) -> usize {
+        *self.by_place.range(..=rows[0]).next_back().expect("the tile is placed").1
+    }
+
+    /// Notes that the bytes of two tiles of one shape stand in turn.
+    pub(crate) fn pair(&mut self, low: &Rows, high: &Rows) {
+        let [low, high] = [low, high].map(|rows| self.number(rows));
+        self.placed[low].other = Some(high);
     }
 
     /// The bytes of row `row` of a tile.
     pub(crate) fn row(&mut self, rows: &Rows, row: usize) -> &mut [u8] {
-        let (_, &number) = self.by_place.range(..=rows[0]).next_back().expect("the tile is placed");
-        let Placed { places, words, live, bytes } = &mut self.placed[number];
+        let number = self.number(rows);
+        let Placed { places, words, live, bytes, .. } = &mut self.placed[number];
         let word = (rows[0].1 - places[0].1) as usize + row / 16;
         let start = (row % 16 * *words as usize + word) * *live;
         &mut bytes[start..start + *live]
@@ -85,10 +108,20 @@ impl WeightSlices {
         let zeros = if self.real { self.gaps() } else { self.weight_runs() };
         let zeros = self.cache_runs().into_iter().chain(zeros).map(|place| Extent { place, fill: Fill::Zero });
         let mut extents: Vec<Extent<'static>> = zeros.collect();
-        for Placed { places, words, live, bytes } in self.placed.into_iter().filter(|_| self.real) {
-            for ((slice, word), bytes) in places.into_iter().zip(bytes.chunks_exact(words as usize * live)) {
-                let place = WordRun { chip: ChipId(0), slice, word, count: words, stride: 1 };
-                extents.push(Extent { place, fill: Fill::Bytes(bytes.to_vec().into()) });
+        let mut placed: Vec<Option<Placed>> = self.placed.into_iter().filter(|_| self.real).map(Some).collect();
+        for number in 0..placed.len() {
+            let Some(tile) = placed[number].take() else { continue };
+            let other = tile.other.and_then(|other| placed[other].take());
+            for place in 0..tile.places.len() {
+                let (run, bytes) = tile.part(place);
+                let fill = match &other {
+                    None => Fill::Bytes(bytes.to_vec().into()),
+                    Some(other) => {
+                        let (other, high) = other.part(place);
+                        Fill::Pairs(bytes.iter().zip(high).flat_map(|(&low, &high)| [low, high]).collect(), other)
+                    }
+                };
+                extents.push(Extent { place: run, fill });
             }
         }
         extents

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use lpu::chip::{Chip, PRESETS, System, preset};
 use lpu::isa::asm::{SourceMap, assemble};
-use lpu::isa::{ChipRef, Container, Fill, Violation};
+use lpu::isa::{ChipRef, Container, Violation};
 use lpu::model::Checkpoint;
 
 use super::listing::Listing;
@@ -96,13 +96,7 @@ pub(crate) fn is_compiled(path: &Path) -> bool {
 /// A container that owns its bytes.
 fn owned(container: Container<'_>) -> Container<'static> {
     let mut image = lpu::isa::Image { vector_bytes: container.image.vector_bytes, extents: Vec::new() };
-    for extent in container.image.extents {
-        let fill = match extent.fill {
-            Fill::Zero => Fill::Zero,
-            Fill::Bytes(bytes) => Fill::Bytes(Cow::Owned(bytes.into_owned())),
-        };
-        image.extents.push(lpu::isa::Extent { place: extent.place, fill });
-    }
+    image.extents.extend(container.image.extents.iter().map(|extent| extent.with(extent.bytes().to_vec())));
     Container { chip: container.chip, image, programs: container.programs, host: Cow::Owned(container.host.into_owned()) }
 }
 

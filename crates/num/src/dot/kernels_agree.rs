@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::digits::Digits;
 use super::f16::Bounds;
 use super::i8::Octets;
-use super::planes::Halves;
+use super::planes::{Halves, Planes};
 use super::{PassF16, dot_f16_exact, dot_i8, max_abs, partial};
 use crate::half::{f16_to_f32, f32_to_f16};
 use crate::kernel::Kernel;
@@ -43,6 +43,11 @@ fn first<T: Copy>(rows: &[T], lanes: usize, given: usize) -> Vec<T> {
     rows.chunks(lanes.max(1)).flat_map(|row| &row[..given.min(row.len())]).copied().collect()
 }
 
+/// Low and high bytes in turn.
+fn in_turn(low: &[u8], high: &[u8]) -> Vec<u8> {
+    low.iter().zip(high).flat_map(|(&low, &high)| [low, high]).collect()
+}
+
 #[test]
 fn roundings_grow_with_steps_and_tail() {
     for (lanes, roundings) in [(0, 6), (5, 6), (31, 32), (32, 7), (63, 32), (320, 16), (4096, 134)] {
@@ -56,10 +61,10 @@ fn lost_products_decide_the_rounding() {
     let power = |k: i32| f32::exp2(k as f32);
     let tiny = power(-24);
     let mut products = vec![(0.0, 0.0); 320];
-    // Lanes 0 and 8 of every step share a partial sum of 512-bit kernels.
+    // Lanes 0 and 32 of every step share a partial sum of 512-bit kernels.
     products[..4].copy_from_slice(&[(power(-12), power(-12)), (0.75, 1.0), (-power(-12), power(-12)), (-4.0 * tiny, tiny)]);
-    products[8] = (power(-12), power(-13));
-    for lane in [64, 72, 128, 136, 192, 200, 256, 264] {
+    products[32] = (power(-12), power(-13));
+    for lane in [64, 96, 128, 160, 192, 224, 256, 288] {
         products[lane] = (tiny, tiny);
     }
     let (w, x): (Vec<f32>, Vec<f32>) = products.into_iter().unzip();
@@ -69,10 +74,13 @@ fn lost_products_decide_the_rounding() {
         let mut halves = Halves::on(kernel);
         halves.load(&x);
         let mut out = [0.0];
-        let most = halves.rows(&low, &high, None, &mut out, &mut ());
-        assert_eq!(out, [0.75 + tiny], "{kernel:?}");
-        halves.rows(&low, &high, Some(most), &mut out, &mut ());
-        assert_eq!(out, [0.75 + tiny], "{kernel:?}, known");
+        let paired = in_turn(&low, &high);
+        for weights in [Planes::Apart(&low, &high), Planes::Pairs(&paired)] {
+            let most = halves.rows(weights, None, &mut out, &mut ());
+            assert_eq!(out, [0.75 + tiny], "{kernel:?}");
+            halves.rows(weights, Some(most), &mut out, &mut ());
+            assert_eq!(out, [0.75 + tiny], "{kernel:?}, known");
+        }
     }
 }
 
@@ -145,17 +153,23 @@ proptest! {
         let patterns: Vec<u16> = (0..lanes * rows).map(|index| if index % lanes < given { weight(index) } else { 0 }).collect();
         let (low, high): (Vec<u8>, Vec<u8>) = patterns.iter().map(|bits| (bits.to_le_bytes()[0], bits.to_le_bytes()[1])).unzip();
         let (short_low, short_high) = (first(&low, lanes, given), first(&high, lanes, given));
+        let (paired, short_paired) = (in_turn(&low, &high), in_turn(&short_low, &short_high));
         let values: Vec<f32> = patterns.iter().map(|&bits| f16_to_f32(bits)).collect();
         for kernel in Kernel::all_of_host() {
             let mut halves = Halves::on(kernel);
             halves.load(x);
             let mut out = vec![f32::NAN; rows];
-            let greatest = halves.rows(&low, &high, None, &mut out, &mut ());
+            let greatest = halves.rows(Planes::Apart(&low, &high), None, &mut out, &mut ());
             prop_assert_eq!(greatest, high.iter().map(|high| high & 0x7f).max().unwrap_or(0), "{:?}", kernel);
-            let planes = [[&low, &high], [&short_low, &short_high]];
-            for ([low, high], most) in planes.into_iter().flat_map(|planes| [None, Some(greatest), Some(greatest.saturating_add(more))].map(|most| (planes, most))) {
+            let planes = [
+                Planes::Apart(&low, &high),
+                Planes::Pairs(&paired),
+                Planes::Apart(&short_low, &short_high),
+                Planes::Pairs(&short_paired),
+            ];
+            for (weights, most) in planes.into_iter().flat_map(|planes| [None, Some(greatest), Some(greatest.saturating_add(more))].map(|most| (planes, most))) {
                 let mut out = vec![f32::NAN; rows];
-                let found = halves.rows(low, high, most, &mut out, &mut ());
+                let found = halves.rows(weights, most, &mut out, &mut ());
                 prop_assert!(found == greatest || Some(found) == most, "{:?}, {:?} known, {} found", kernel, most, found);
                 for (index, out) in out.into_iter().enumerate() {
                     prop_assert_eq!(out.to_bits(), dot_f16_exact(&values[index * lanes..][..lanes], x).to_bits(), "{:?}, {:?} known", kernel, most);
@@ -166,9 +180,9 @@ proptest! {
             other.load(&turned);
             let blank = |row: &[u8]| row.iter().all(|&byte| byte == 0);
             let (low_of, high_of) = (|row: usize| &low[row * lanes..][..lanes], |row: usize| &high[row * lanes..][..lanes]);
-            for [low, high] in planes {
+            for weights in planes {
                 let mut out = vec![f32::NAN; 5 * rows];
-                Halves::rows_of(&[&halves, &other, &halves, &other, &halves], low, high, |row| blank(low_of(row)) && blank(high_of(row)), &mut out, &mut ());
+                Halves::rows_of(&[&halves, &other, &halves, &other, &halves], weights, |row| blank(low_of(row)) && blank(high_of(row)), &mut out, &mut ());
                 for (index, out) in out.into_iter().enumerate() {
                     let x = if index / rows % 2 == 1 { &turned } else { x };
                     prop_assert_eq!(out.to_bits(), dot_f16_exact(&values[index % rows * lanes..][..lanes], x).to_bits(), "{:?}, five", kernel);

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use lpu_num::dot::{Halves, Octets};
+use lpu_num::dot::{Halves, Octets, Planes};
 use smallvec::SmallVec;
 
 use super::fetch::Fetch;
@@ -121,8 +121,9 @@ impl Job {
         let halves = &self.ready(prepared).halves;
         self.note_live(first.pass, halves.live(greatest));
         let sums = &mut sums[..rows];
-        let [low, high] = &self.weights(runs.start as usize, rows);
-        let most = halves.rows(low, high, greatest, sums, fetch);
+        let mut room = Vec::new();
+        let weights = self.halves_of(runs.start as usize, rows, &mut room);
+        let most = halves.rows(weights, greatest, sums, fetch);
         self.put_together(runs, pass.dst, sums.iter().map(|sum| sum.to_bits()));
         most
     }
@@ -130,7 +131,8 @@ impl Job {
     /// Runs of fp16 passes through the same rows, the first of them number `number`.
     fn several(&self, runs: &[Run<At>], number: usize, sums: &mut [f32], fetch: &mut Fetch<'_>) {
         let rows = usize::from(runs[0].rows);
-        let [low, high] = &self.weights(number, rows);
+        let mut room = Vec::new();
+        let weights = self.halves_of(number, rows, &mut room);
         let halves = |run: &Run<At>| match self.plan.passes[run.pass as usize].activation {
             Activation::F16(prepared) => &self.ready(prepared).halves,
             _ => unreachable!("only fp16 passes are shared"),
@@ -139,7 +141,7 @@ impl Job {
         let sums = &mut sums[..runs.len() * rows];
         let lanes = self.plan.lanes;
         let blank = |row: usize| self.arena.blank(runs[0].low.plus(row * lanes)) && self.arena.blank(runs[0].high.plus(row * lanes));
-        Halves::rows_of(&all, low, high, blank, sums, fetch);
+        Halves::rows_of(&all, weights, blank, sums, fetch);
         for (run, sums) in runs.iter().zip(sums.chunks(rows)) {
             let dst = self.plan.passes[run.pass as usize].dst;
             self.put_all(run, dst, sums.iter().map(|sum| sum.to_bits()));
@@ -159,13 +161,14 @@ impl Job {
     fn rows<'a>(&'a self, runs: Span, rows: usize, met: &mut Met<'a>, fetch: &mut Fetch<'_>) {
         let first = &self.plan.runs[runs.start as usize];
         let pass = &self.plan.passes[first.pass as usize];
-        let [low, _] = &self.weights(runs.start as usize, rows);
+        let mut room = Vec::new();
+        let weights = signed(self.bytes_of(runs.start as usize, rows, &mut room));
         match pass.activation {
             Activation::I8(x) => {
                 let mut sums = [0; TOGETHER];
                 let octets = self.octets(x, met);
                 self.note_live(first.pass, octets.live());
-                octets.rows(signed(low), &mut sums[..rows], fetch);
+                octets.rows(weights, &mut sums[..rows], fetch);
                 self.put_together(runs, pass.dst, sums[..rows].iter().map(|&sum| sum as u32));
             }
             Activation::F16(_) => unreachable!("fp16 passes share rows, be it each with itself"),
@@ -173,7 +176,7 @@ impl Job {
                 let mut sums = [0.0f32; TOGETHER];
                 let digits = &self.ready(prepared).digits;
                 self.note_live(first.pass, digits.live());
-                digits.rows(signed(low), &mut sums[..rows], fetch);
+                digits.rows(weights, &mut sums[..rows], fetch);
                 self.put_together(runs, pass.dst, sums[..rows].iter().map(|sum| sum.to_bits()));
             }
         }
@@ -214,7 +217,7 @@ impl Job {
                 return sums[0] as u32;
             }
             Activation::F16(prepared) => {
-                self.ready(prepared).halves.rows(low, high, None, &mut sums, fetch);
+                self.ready(prepared).halves.rows(Planes::Apart(low, high), None, &mut sums, fetch);
             }
             Activation::I8F16(prepared) => self.ready(prepared).digits.rows(signed(low), &mut sums, fetch),
         }

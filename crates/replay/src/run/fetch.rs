@@ -72,7 +72,7 @@ pub(super) struct Fetch<'a> {
     phase: usize,
     /// Runs of the member in the phase that are not begun.
     runs: Span,
-    /// High bytes of fp16 rows, fetched after the low ones.
+    /// High bytes of fp16 rows, fetched after the low ones unless they lie with them.
     second: Option<At>,
     /// Rows at hand: the next line, and lines left.
     next: *const i8,
@@ -211,14 +211,15 @@ impl<'a> Fetch<'a> {
                 self.rows = 0;
                 return true;
             }
-            self.second = (job.plan.passes[run.pass as usize].activation.planes() == 2).then_some(run.high);
-            self.live = usize::from(job.live[run.pass as usize].load(Ordering::Relaxed));
+            let (planes, paired) = (job.plan.passes[run.pass as usize].activation.planes(), job.rows[number].paired);
+            self.second = (planes == 2 && !paired).then_some(run.high);
+            self.live = usize::from(job.live[run.pass as usize].load(Ordering::Relaxed)) * if paired { 2 } else { 1 };
             self.at = run.low;
         }
         let number = self.runs.start as usize - 1;
         let (run, rows) = (&job.plan.runs[number], &job.rows[number]);
         self.rows = usize::from(run.rows);
-        self.bytes = rows.live();
+        self.bytes = rows.each();
         self.first = job.arena.pointer(if self.at == run.low { rows.low } else { rows.high }).cast();
         self.blanks = job.arena.may_be_blank(self.at);
         true

@@ -1,20 +1,21 @@
 //! Where the rows of runs are read: where words lie, or, of words that are short, where the file has their first lanes.
 
-use std::borrow::Cow;
+use lpu_num::dot::Planes;
 
 use super::Job;
 use crate::arena::Arena;
-use crate::places::At;
+use crate::places::{At, Lanes};
 use crate::plan::{Activation, Plan, Run, Span};
 
 /// The rows of a run: low bytes, high bytes, and bytes of each row that are there.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Rows {
     pub(super) low: At,
+    /// Where the low bytes are if there are none, or both lie in turn.
     pub(super) high: At,
     live: u16,
-    /// Whether the two planes have rows of different lengths, so that the shorter has to be filled up.
-    uneven: bool,
+    /// Whether low and high bytes lie in turn.
+    pub(super) paired: bool,
     /// Whether they lie behind those of the run before, which is of the same pass.
     follows: bool,
 }
@@ -23,35 +24,42 @@ pub(super) struct Rows {
 pub(super) const TOGETHER: usize = 512;
 
 impl Rows {
-    /// Rows as they lie now.
-    pub(super) fn of(plan: &Plan<At>, arena: &Arena, run: &Run<At>) -> Self {
-        let place = |at: At| arena.short(at, run.stored()).unwrap_or((at, plan.lanes));
-        let (low, live) = place(run.low);
-        let (high, other) = if plan.passes[run.pass as usize].activation.planes() == 2 { place(run.high) } else { (low, live) };
-        if live == other {
-            Self { low, high, live: live as u16, uneven: false, follows: false }
-        } else {
-            Self { low: run.low, high: run.high, live: plan.lanes as u16, uneven: true, follows: false }
-        }
+    /// Rows as they lie now, if both planes lie in the same way.
+    fn of(plan: &Plan<At>, arena: &Arena, run: &Run<At>) -> Option<Self> {
+        let lanes = |at: At| arena.short(at, run.stored()).unwrap_or(Lanes { at, live: plan.lanes, turn: None });
+        let (low, single) = (lanes(run.low), plan.passes[run.pass as usize].activation.planes() == 1);
+        let high = if single { low } else { lanes(run.high) };
+        let paired = match (low.turn, high.turn) {
+            (None, None) => false,
+            (Some(0), Some(1)) if low.at == high.at => true,
+            _ => return None,
+        };
+        (low.live == high.live).then_some(Self { low: low.at, high: high.at, live: low.live as u16, paired, follows: false })
     }
 
-    /// The rows of all runs of a plan.
+    /// The rows of all runs of a plan whose words were [made whole](make_whole).
     pub(super) fn all(plan: &Plan<At>, arena: &Arena) -> Vec<Self> {
-        let mut all: Vec<Self> = plan.runs.iter().map(|run| Self::of(plan, arena, run)).collect();
+        let of = |run: &Run<At>| Self::of(plan, arena, run).expect("planes that lie otherwise are whole");
+        let mut all: Vec<Self> = plan.runs.iter().map(of).collect();
         for (number, runs) in plan.runs.windows(2).enumerate() {
             let (before, rows) = (all[number], all[number + 1]);
-            let bytes = usize::from(runs[0].rows) * before.live();
+            let bytes = usize::from(runs[0].rows) * before.each();
             let behind =
                 [(before.low, rows.low), (before.high, rows.high)].into_iter().all(|(before, at)| before.bytes() + bytes == at.bytes());
-            let alike = runs[0].pass == runs[1].pass && !runs[0].same && !runs[1].same && before.live == rows.live;
-            all[number + 1].follows = behind && alike && !before.uneven && !rows.uneven;
+            let alike = (before.live, before.paired) == (rows.live, rows.paired);
+            all[number + 1].follows = behind && alike && runs[0].pass == runs[1].pass && !runs[0].same && !runs[1].same;
         }
         all
     }
 
-    /// Bytes of each row.
+    /// Bytes of each row, of one plane.
     pub(super) fn live(&self) -> usize {
         usize::from(self.live)
+    }
+
+    /// Bytes from one row to the next.
+    pub(super) fn each(&self) -> usize {
+        self.live() * if self.paired { 2 } else { 1 }
     }
 }
 
@@ -75,10 +83,9 @@ pub(super) fn make_whole(plan: &Plan<At>, arena: &Arena) {
         }
     }
     for run in &plan.runs {
-        for at in [run.low, run.high] {
-            if run.same || arena.short(at, run.stored()).is_none() {
-                arena.make_whole(at, run.stored() * plan.lanes);
-            }
+        let one_by_one = [run.low, run.high].into_iter().any(|at| arena.short(at, run.stored()).is_none());
+        if run.same || one_by_one || Rows::of(plan, arena, run).is_none() {
+            [run.low, run.high].into_iter().for_each(|at| arena.make_whole(at, run.stored() * plan.lanes));
         }
     }
 }
@@ -98,34 +105,36 @@ impl Job {
         (Span { start: number as u32, end: last as u32 }, rows)
     }
 
-    /// The low and the high bytes of the rows, `count` in all, of runs that are done [together](Job::together), the first of them number `number`:
-    /// as many of each row; what is behind them is zero.
-    pub(super) fn weights(&self, number: usize, count: usize) -> [Cow<'_, [u8]>; 2] {
+    /// The fp16 weights of the rows, `count` in all, of runs that are done [together](Job::together), the first of them number `number`: as many of
+    /// each; what is behind them is zero.
+    pub(super) fn halves_of<'a>(&'a self, number: usize, count: usize, room: &'a mut Vec<u8>) -> Planes<'a> {
         let rows = self.rows[number];
-        if self.arena.wholes() != self.wholes || rows.uneven {
-            return self.weights_now(&self.plan.runs[number]);
+        if self.arena.wholes() != self.wholes {
+            let run = &self.plan.runs[number];
+            let [low, high] = [run.low, run.high].map(|at| self.words_now(at, count));
+            room.extend(low.iter().zip(&high).flat_map(|(&low, &high)| [low, high]));
+            return Planes::Pairs(room);
         }
-        [rows.low, rows.high].map(|at| self.rows_of(at, count * rows.live()).into())
+        let bytes = |at: At| self.rows_of(at, count * rows.each());
+        if rows.paired { Planes::Pairs(bytes(rows.low)) } else { Planes::Apart(bytes(rows.low), bytes(rows.high)) }
     }
 
-    /// [`Job::weights`], where some words have become whole.
-    #[cold]
-    fn weights_now(&self, run: &Run<At>) -> [Cow<'_, [u8]>; 2] {
-        let (lanes, count) = (self.plan.lanes, usize::from(run.rows));
-        let rows = Rows::of(&self.plan, &self.arena, run);
-        if !rows.uneven {
-            return [rows.low, rows.high].map(|at| self.rows_of(at, count * rows.live()).into());
+    /// [`Job::halves_of`] of int8 weights.
+    pub(super) fn bytes_of<'a>(&'a self, number: usize, count: usize, room: &'a mut Vec<u8>) -> &'a [u8] {
+        let rows = self.rows[number];
+        if self.arena.wholes() != self.wholes {
+            *room = self.words_now(self.plan.runs[number].low, count);
+            return room;
         }
-        [run.low, run.high].map(|at| match self.arena.short(at, count) {
-            None => self.rows_of(at, count * lanes).into(),
-            Some((at, live)) => {
-                let mut padded = vec![0; count * lanes];
-                for (row, bytes) in padded.chunks_exact_mut(lanes).zip(self.rows_of(at, count * live).chunks_exact(live)) {
-                    row[..live].copy_from_slice(bytes);
-                }
-                padded.into()
-            }
-        })
+        self.rows_of(rows.low, count * rows.live())
+    }
+
+    /// Whole words, where some have become whole since the job was made.
+    #[cold]
+    fn words_now(&self, at: At, count: usize) -> Vec<u8> {
+        let lanes = self.plan.lanes;
+        // SAFETY: `elaborate` lets nobody write a run's rows in this phase.
+        (0..count).flat_map(|row| unsafe { self.arena.word(at.plus(row * lanes)) }.into_owned()).collect()
     }
 
     /// Bytes that lie in a run's rows.

@@ -20,7 +20,7 @@ pub(super) const MOST_LANES: usize = 1 << 16;
 
 /// The activations of such rows.
 pub(super) struct Known<'a> {
-    /// Activations in the order in which steps widen weights, up to the last step that has one other than zero.
+    /// Activations up to the last step that has one other than zero.
     pub(super) x: &'a [Step],
     /// At least the greatest sum of `|x|` that one partial sum takes.
     pub(super) part: f64,
@@ -50,12 +50,12 @@ impl Known<'_> {
         Range { start: (1.5 * power(k)) as f32, unit, error: unit * power(-25) * (additions * (1.0 + 1.0 / 1024.0) + 16.0) }
     }
 
-    /// The exact sum rounded once for each row, of weights whose greatest high byte without sign is at most `most`, all finite; `otherwise` gives the sums
+    /// The exact sum rounded once for each row of so many lanes, of weights whose greatest high byte without sign is at most `most`, all finite; `otherwise` gives the sums
     /// that cannot be settled here.
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
     pub(super) fn rows(
         &self,
-        [low, high]: [&[u8]; 2],
+        weights: impl Weights,
         lanes: usize,
         most: u8,
         out: &mut [f32],
@@ -67,28 +67,21 @@ impl Known<'_> {
             out.fill(0.0);
             return;
         }
-        assert!(
-            low.len() == out.len() * lanes && high.len() == low.len() && self.x.len() <= lanes.div_ceil(STEP),
-            "a row of bytes for every output"
-        );
+        assert!(self.x.len() <= lanes.div_ceil(STEP), "weights for every step");
+        let mut left = out.len() * lanes;
         // What lies behind a run is read much later, if ever: rows fetch within it.
-        for line in (0..low.len().min(CLOSE)).step_by(64) {
-            for plane in [low, high] {
-                _mm_prefetch::<_MM_HINT_T0>(plane.as_ptr().wrapping_add(line).cast());
-            }
-        }
+        (0..left.min(CLOSE)).step_by(STEP).for_each(|lane| fetch(weights.lines(lane)));
         let range = self.range(most);
         let starts = _mm_set1_epi32((range.start.to_bits() as i32).wrapping_mul(PARTS as i32));
         let (unit, error) = (_mm256_set1_pd(range.unit), _mm256_set1_pd(range.error));
-        let mut rows = low.chunks_exact(lanes).zip(high.chunks_exact(lanes));
-        let mut left = low.len();
+        let mut rows = (0..out.len()).map(|row| weights.row(row, lanes));
         for (group, out) in out.chunks_mut(TOGETHER).enumerate() {
             let mut units = [_mm512_setzero_si512(); TOGETHER];
             let mut rests = [_mm512_setzero_ps(); TOGETHER];
-            for ((units, rests), (low, high)) in units.iter_mut().zip(&mut rests).zip(&mut rows) {
+            for ((units, rests), row) in units.iter_mut().zip(&mut rests).zip(&mut rows) {
                 let close = if left > CLOSE { CLOSE } else { 0 };
                 left -= lanes;
-                (*units, *rests) = self.row(low, high, range.start, close, ahead);
+                (*units, *rests) = self.row(row, lanes, range.start, close, ahead);
             }
             let units = _mm_sub_epi32(join_avx512(units), starts);
             let sums = _mm256_fmadd_pd(_mm256_cvtepi32_pd(units), unit, _mm256_cvtps_pd(join(rests)));
@@ -106,51 +99,154 @@ impl Known<'_> {
     /// A row's partial sums, two and two together: bit patterns of `high`, and `low`.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw")]
-    fn row(&self, low: &[u8], high: &[u8], start: f32, close: usize, ahead: &mut impl Ahead) -> (__m512i, __m512) {
+    fn row(&self, row: impl Weights, lanes: usize, start: f32, close: usize, ahead: &mut impl Ahead) -> (__m512i, __m512) {
         ahead.rows();
-        let mut sums = Pairs { highs: [_mm512_set1_ps(start); 2], lows: [_mm512_setzero_ps(); 2] };
-        let steps = self.x;
-        let ((lows, low_tail), (highs, high_tail)) = (low.as_chunks::<STEP>(), high.as_chunks::<STEP>());
-        for ((x, low), high) in steps.iter().zip(lows).zip(highs) {
+        let mut sums = Sums { highs: [_mm512_set1_ps(start); 2], lows: [_mm512_setzero_ps(); 2] };
+        let whole = lanes / STEP;
+        for (step, x) in self.x.iter().take(whole).enumerate() {
             ahead.lines(2);
-            // SAFETY: a step has as many bytes as a vector; a prefetch of any address is harmless.
-            let (low, high) = unsafe {
-                _mm_prefetch::<_MM_HINT_T0>(low.as_ptr().wrapping_add(close).cast());
-                _mm_prefetch::<_MM_HINT_T0>(high.as_ptr().wrapping_add(close).cast());
-                (_mm512_loadu_epi8(low.as_ptr().cast()), _mm512_loadu_epi8(high.as_ptr().cast()))
-            };
-            sums.add(x, low, high);
+            fetch(row.lines(step * STEP + close));
+            // SAFETY: this host has it, and the step is whole.
+            sums.add(x, unsafe { row.step(step * STEP) });
         }
-        if let Some(x) = steps.get(lows.len()) {
+        if let Some(x) = self.x.get(whole) {
             ahead.lines(2);
-            let live = (1 << low_tail.len()) - 1;
-            // SAFETY: the mask loads no byte at or beyond the end of the rows.
-            let (low, high) = unsafe {
-                (_mm512_maskz_loadu_epi8(live, low_tail.as_ptr().cast()), _mm512_maskz_loadu_epi8(live, high_tail.as_ptr().cast()))
-            };
-            sums.add(x, low, high);
+            // SAFETY: this host has it.
+            sums.add(x, unsafe { row.tail(whole * STEP) });
         }
         let [one, other] = sums.highs.map(|high| _mm512_castps_si512(high));
         (_mm512_add_epi32(one, other), _mm512_add_ps(sums.lows[0], sums.lows[1]))
     }
 }
 
+/// Asks for lines, into the nearest cache.
+#[inline(always)]
+fn fetch(lines: [*const u8; 2]) {
+    // SAFETY: a prefetch of any address is harmless.
+    lines.into_iter().for_each(|line| unsafe { _mm_prefetch::<_MM_HINT_T0>(line.cast()) });
+}
+
+/// Rows of weights, read by steps.
+pub(super) trait Weights: Copy {
+    /// Row `row` of rows of so many lanes.
+    fn row(self, row: usize, lanes: usize) -> Self;
+
+    /// The lines of a step from a lane on, be it beyond the end.
+    fn lines(self, lane: usize) -> [*const u8; 2];
+
+    /// A step from a lane on, sixteen numbers each.
+    ///
+    /// # Safety
+    /// The host has AVX-512 BW, and the step is whole.
+    unsafe fn step(self, start: usize) -> [__m256i; 4];
+
+    /// Less than a step from a lane on to the end, and zeros.
+    ///
+    /// # Safety
+    /// The host has AVX-512 BW.
+    unsafe fn tail(self, start: usize) -> [__m256i; 4];
+}
+
+/// [`super::Planes::Apart`].
+#[derive(Clone, Copy)]
+pub(super) struct Apart<'a>(pub(super) &'a [u8], pub(super) &'a [u8]);
+
+impl Weights for Apart<'_> {
+    #[inline(always)]
+    fn row(self, row: usize, lanes: usize) -> Self {
+        Self(&self.0[row * lanes..][..lanes], &self.1[row * lanes..][..lanes])
+    }
+
+    #[inline(always)]
+    fn lines(self, lane: usize) -> [*const u8; 2] {
+        [self.0, self.1].map(|plane| plane.as_ptr().wrapping_add(lane))
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw")]
+    unsafe fn step(self, start: usize) -> [__m256i; 4] {
+        // SAFETY: the caller's duty.
+        let [low, high] = [self.0, self.1].map(|plane| unsafe { _mm512_loadu_epi8(plane.as_ptr().add(start).cast()) });
+        in_turn(low, high)
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw")]
+    unsafe fn tail(self, start: usize) -> [__m256i; 4] {
+        let [low, high] = [self.0, self.1].map(|plane| first(&plane[start..]));
+        in_turn(low, high)
+    }
+}
+
+/// [`super::Planes::Pairs`].
+#[derive(Clone, Copy)]
+pub(super) struct Pairs<'a>(pub(super) &'a [u8]);
+
+impl Weights for Pairs<'_> {
+    #[inline(always)]
+    fn row(self, row: usize, lanes: usize) -> Self {
+        Self(&self.0[2 * row * lanes..][..2 * lanes])
+    }
+
+    #[inline(always)]
+    fn lines(self, lane: usize) -> [*const u8; 2] {
+        [0, 64].map(|line| self.0.as_ptr().wrapping_add(2 * lane + line))
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw")]
+    unsafe fn step(self, start: usize) -> [__m256i; 4] {
+        // SAFETY: the caller's duty.
+        [0, 16, 32, 48].map(|lane| unsafe { _mm256_loadu_si256(self.0.as_ptr().add(2 * (start + lane)).cast()) })
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw")]
+    unsafe fn tail(self, start: usize) -> [__m256i; 4] {
+        quarters([0, 64].map(|line| first(self.0.get(2 * start + line..).unwrap_or(&[]))))
+    }
+}
+
+/// The first 64 bytes, or all there are and zeros.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw")]
+pub(super) fn first(bytes: &[u8]) -> __m512i {
+    let live = u64::MAX.checked_shr(64 - bytes.len().min(64) as u32).unwrap_or(0);
+    // SAFETY: the mask loads no byte at or beyond the end.
+    unsafe { _mm512_maskz_loadu_epi8(live, bytes.as_ptr().cast()) }
+}
+
+/// Numbers of which these are the low and the high bytes.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw")]
+fn in_turn(low: __m512i, high: __m512i) -> [__m256i; 4] {
+    // Eights of bytes in the order in which the halves of each quarter are joined with those of the other plane.
+    let order = _mm512_setr_epi64(0, 4, 1, 5, 2, 6, 3, 7);
+    let [low, high] = [low, high].map(|plane| _mm512_permutexvar_epi64(order, plane));
+    quarters([_mm512_unpacklo_epi8(low, high), _mm512_unpackhi_epi8(low, high)])
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw")]
+fn quarters([one, other]: [__m512i; 2]) -> [__m256i; 4] {
+    let halves = |v| [_mm512_castsi512_si256(v), _mm512_extracti64x4_epi64::<1>(v)];
+    let ([a, b], [c, d]) = (halves(one), halves(other));
+    [a, b, c, d]
+}
+
 /// Partial sums of a row.
-struct Pairs {
+struct Sums {
     highs: [__m512; 2],
     lows: [__m512; 2],
 }
 
-impl Pairs {
+impl Sums {
     /// Adds the products of a step.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw")]
-    fn add(&mut self, x: &Step, low: __m512i, high: __m512i) {
-        let pairs = [_mm512_unpacklo_epi8(low, high), _mm512_unpackhi_epi8(low, high)];
-        for (sixteen, x) in x.0.iter().enumerate() {
-            let pairs = pairs[sixteen / 2];
-            let halves = if sixteen % 2 == 0 { _mm512_castsi512_si256(pairs) } else { _mm512_extracti64x4_epi64::<1>(pairs) };
-            let weights = _mm512_cvtph_ps(halves);
+    fn add(&mut self, x: &Step, weights: [__m256i; 4]) {
+        for (sixteen, (x, weights)) in x.0.iter().zip(weights).enumerate() {
+            let weights = _mm512_cvt_roundph_ps::<_MM_FROUND_CUR_DIRECTION>(weights);
             // SAFETY: as many elements as a vector.
             let x = unsafe { _mm512_loadu_ps(x.as_ptr()) };
             let (high, low) = (&mut self.highs[sixteen % 2], &mut self.lows[sixteen % 2]);

@@ -13,7 +13,7 @@ const SIXTEEN: usize = 16;
 const EIGHT: usize = 8;
 
 impl Halves {
-    /// Lays activations down in the order in which kernels widen weights, with their bounds and the steps that have others than zero. Steps of
+    /// Lays activations down, with their bounds and the steps that have others than zero. Steps of
     /// zeros are left as they are if they were so before: writing takes their lines from threads that read them.
     #[target_feature(enable = "avx512f,avx512dq")]
     pub(super) fn load_avx512(&mut self, x: &[f32]) {
@@ -24,12 +24,12 @@ impl Halves {
         let before = std::mem::take(&mut self.active);
         self.live = 0;
         for ((number, step), x) in self.x.iter_mut().enumerate().zip(x.chunks(STEP)) {
-            let [a, b, c, d] = [0, 1, 2, 3].map(|sixteen: usize| {
+            let sixteens = [0, 1, 2, 3].map(|sixteen: usize| {
                 let left = x.len().saturating_sub(SIXTEEN * sixteen).min(SIXTEEN);
                 // SAFETY: the mask loads no number at or beyond the end of the step.
                 unsafe { _mm512_maskz_loadu_ps(((1u32 << left) - 1) as u16, x.as_ptr().wrapping_add(SIXTEEN * sixteen)) }
             });
-            let some = [a, b, c, d].into_iter().fold(0, |some, x| some | _mm512_cmp_ps_mask::<_CMP_NEQ_UQ>(x, _mm512_setzero_ps()));
+            let some = sixteens.into_iter().fold(0, |some, x| some | _mm512_cmp_ps_mask::<_CMP_NEQ_UQ>(x, _mm512_setzero_ps()));
             let bit = 1u64.checked_shl(number as u32).unwrap_or(0);
             if some != 0 {
                 self.active |= bit;
@@ -37,9 +37,7 @@ impl Halves {
             } else if bit != 0 && before & bit == 0 {
                 continue;
             }
-            let (low, high) = (|a, b| _mm512_shuffle_f32x4::<0b01_00_01_00>(a, b), |a, b| _mm512_shuffle_f32x4::<0b11_10_11_10>(a, b));
-            let ordered = [low(a, b), low(c, d), high(a, b), high(c, d)];
-            for (sixteen, (numbers, place)) in ordered.into_iter().zip(&mut step.0).enumerate() {
+            for (sixteen, (numbers, place)) in sixteens.into_iter().zip(&mut step.0).enumerate() {
                 // SAFETY: the array has sixteen numbers.
                 unsafe { _mm512_storeu_ps(place.as_mut_ptr(), numbers) };
                 let eights = [_mm512_castps512_ps256(numbers), _mm512_extractf32x8_ps::<1>(numbers)];

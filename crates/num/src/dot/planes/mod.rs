@@ -1,5 +1,5 @@
-//! fp16 passes over weights in two byte planes, as they lie in memory: low bytes in one row of bytes, high bytes in another. Sums are settled as
-//! in [`super::f16`], so every host returns the bits of [`dot_f16_exact`].
+//! fp16 passes over weights in two byte planes, as they lie in memory: low bytes in one row of bytes, high bytes in another, or both in turn. Sums
+//! are settled as in [`super::f16`], so every host returns the bits of [`dot_f16_exact`].
 
 mod columns;
 #[cfg(target_arch = "x86_64")]
@@ -8,6 +8,7 @@ mod known;
 mod load;
 #[cfg(target_arch = "x86_64")]
 mod three;
+mod weights;
 
 #[cfg(target_arch = "x86_64")]
 use std::arch::x86_64::*;
@@ -19,25 +20,19 @@ use super::{dot_f16_exact, partial};
 use crate::half::f16_to_f32;
 use crate::kernel::Kernel;
 #[cfg(target_arch = "x86_64")]
-use known::Known;
+use known::{Apart, Known, Pairs};
 #[cfg(target_arch = "x86_64")]
 use three::{look_avx512, three_avx512};
+pub use weights::Planes;
 
 /// Lanes that a step takes.
 const STEP: usize = 64;
 /// Bytes between a load and the line that is fetched into the nearest cache with it: two rows of a large chip.
 #[cfg(target_arch = "x86_64")]
 const CLOSE: usize = 640;
-/// In a step, eights of lanes in the order in which 512-bit kernels widen them.
+/// In a step, eights of lanes in the order in which [`widen`] gives them.
 #[cfg(target_arch = "x86_64")]
 const WIDENED: [usize; 8] = [0, 2, 4, 6, 1, 3, 5, 7];
-
-/// The place of a lane among all, when the eights of each step are in the order of [`WIDENED`].
-#[cfg(target_arch = "x86_64")]
-const fn widened(lane: usize) -> usize {
-    let eight = lane % STEP / 8;
-    lane / STEP * STEP + 8 * (eight / 2 + 4 * (eight % 2)) + lane % 8
-}
 
 /// Calls `$each` with 64 fp16 numbers in binary64, eight at a time with their place in [`WIDENED`]. A macro, so that nothing passes through memory.
 #[cfg(target_arch = "x86_64")]
@@ -73,7 +68,7 @@ type Sixteen = [f32; 16];
 pub struct Halves {
     kernel: Kernel,
     lanes: usize,
-    /// Activations in the order in which the kernel widens weights, zero behind the last lane.
+    /// Activations, zero behind the last lane.
     x: Vec<Step>,
     /// Steps up to the last that has activations other than zero, as far as the kernel knows.
     live: usize,
@@ -133,26 +128,28 @@ impl Halves {
     /// The activation of a lane.
     #[inline(always)]
     fn x(&self, lane: usize) -> f32 {
-        #[cfg(target_arch = "x86_64")]
-        let lane = if self.kernel == Kernel::Avx512 { widened(lane) } else { lane };
         self.x[lane / STEP].0.as_flattened()[lane % STEP]
     }
 
-    /// The sum of each row: `low` and `high` hold the bytes of the first weights of `out.len()` rows, as many of each; those behind them are
-    /// zero. Gives back the greatest high byte of all weights without their signs; whoever knows it, or a greater one below
-    /// [`Halves::INFINITE`], gives it as `most`.
-    pub fn rows(&self, low: &[u8], high: &[u8], most: Option<u8>, out: &mut [f32], ahead: &mut impl Ahead) -> u8 {
+    /// The sum of each row: `weights` are the first weights of `out.len()` rows, as many of each; those behind them are zero. Gives back the greatest
+    /// high byte of all weights without their signs; whoever knows it, or a greater one below [`Halves::INFINITE`], gives it as `most`.
+    pub fn rows(&self, weights: Planes<'_>, most: Option<u8>, out: &mut [f32], ahead: &mut impl Ahead) -> u8 {
         #[cfg(target_arch = "x86_64")]
         if let Some(most) = most.filter(|&most| self.serves(most)) {
-            let lanes = given(low.len(), out.len(), self.lanes).unwrap_or(0);
-            let otherwise = |row: usize| self.row(&low[row * lanes..][..lanes], &high[row * lanes..][..lanes], &mut ()).0;
+            let lanes = given(weights.count(), out.len(), self.lanes).unwrap_or(0);
+            let otherwise = |row: usize| self.row(weights.row(row, lanes), &mut ()).0;
             let known = Known { x: &self.x[..self.live.min(lanes.div_ceil(STEP))], part: self.part };
             // SAFETY: a kernel exists only on a host with its instructions.
-            unsafe { known.rows([low, high], lanes, most, out, ahead, otherwise) };
+            unsafe {
+                match weights {
+                    Planes::Apart(low, high) => known.rows(Apart(low, high), lanes, most, out, ahead, otherwise),
+                    Planes::Pairs(bytes) => known.rows(Pairs(bytes), lanes, most, out, ahead, otherwise),
+                }
+            }
             return most;
         }
         let _ = most;
-        Self::rows_of(&[self], low, high, |_| false, out, ahead)
+        Self::rows_of(&[self], weights, |_| false, out, ahead)
     }
 
     /// How many lanes of rows [`Halves::rows`] reads when it is told of such a greatest byte.
@@ -173,13 +170,12 @@ impl Halves {
 
     /// [`Halves::rows`] for several activations of one length at once, whose rows are widened once for three: `out` holds the sums of the first,
     /// then of the next. Rows that `blank` knows to be all zero need not be read.
-    pub fn rows_of(all: &[&Self], low: &[u8], high: &[u8], blank: impl Fn(usize) -> bool, out: &mut [f32], ahead: &mut impl Ahead) -> u8 {
+    pub fn rows_of(all: &[&Self], weights: Planes<'_>, blank: impl Fn(usize) -> bool, out: &mut [f32], ahead: &mut impl Ahead) -> u8 {
         let rows = out.len() / all.len().max(1);
         let Some(first) = all.first() else { return 0 };
         let lanes = first.lanes;
         assert!(all.iter().all(|halves| halves.lanes == lanes), "activations of one length");
-        let lanes = given(low.len(), rows, lanes).unwrap_or(0);
-        assert!(high.len() == low.len(), "as many bytes of both planes");
+        let lanes = given(weights.count(), rows, lanes).unwrap_or(0);
         let alike = Self::alike(all);
         let mut greatest = 0;
         for row in 0..rows {
@@ -188,14 +184,14 @@ impl Halves {
                 (0..all.len()).for_each(|number| out[number * rows + row] = 0.0);
                 continue;
             }
-            let (low, high) = (&low[row * lanes..][..lanes], &high[row * lanes..][..lanes]);
+            let weights = weights.row(row, lanes);
             let mut rest = all;
             #[cfg(target_arch = "x86_64")]
             if alike && first.kernel == Kernel::Avx512 {
                 let threes;
                 (threes, rest) = if lanes <= 64 * STEP { all.as_chunks::<3>() } else { (&[][..], all) };
                 // SAFETY: a kernel exists only on a host with its instructions.
-                let (weighty, most) = if threes.is_empty() { (0, 0) } else { unsafe { look_avx512(low, high, ahead) } };
+                let (weighty, most) = if threes.is_empty() { (0, 0) } else { unsafe { look_avx512(weights, ahead) } };
                 greatest = greatest.max(most);
                 for (three, all) in threes.iter().enumerate() {
                     // Finite weights add nothing to activations that are zero.
@@ -203,15 +199,15 @@ impl Halves {
                     let steps = if magnitude(most).is_finite() { weighty & active } else { weighty };
                     let errors = all.map(|halves| halves.bounds.error(magnitude(most)));
                     // SAFETY: a kernel exists only on a host with its instructions.
-                    let (sums, values, settled) = unsafe { three_avx512(*all, low, high, steps, errors) };
+                    let (sums, values, settled) = unsafe { three_avx512(*all, weights, steps, errors) };
                     for (number, halves) in all.iter().enumerate() {
-                        let settle = || halves.settle(sums[number], most, low, high);
+                        let settle = || halves.settle(sums[number], most, weights);
                         out[(3 * three + number) * rows + row] = if settled >> number & 1 == 1 { values[number] } else { settle() };
                     }
                 }
             }
             for (number, halves) in all.iter().enumerate().skip(all.len() - rest.len()) {
-                let (sum, most) = halves.row(low, high, ahead);
+                let (sum, most) = halves.row(weights, ahead);
                 greatest = greatest.max(most);
                 out[number * rows + row] = sum;
             }
@@ -220,22 +216,23 @@ impl Halves {
     }
 
     /// The sum of a row, and the greatest high byte of its weights without their signs.
-    fn row(&self, low: &[u8], high: &[u8], ahead: &mut impl Ahead) -> (f32, u8) {
-        if low.len() < self.lanes && !self.bounds.finite() {
+    fn row(&self, weights: Planes<'_>, ahead: &mut impl Ahead) -> (f32, u8) {
+        if weights.count() < self.lanes && !self.bounds.finite() {
             // Zero weights count where activations are not finite.
-            let [low, high] = [low, high].map(|row| [row, &vec![0; self.lanes - row.len()]].concat());
-            return self.row(&low, &high, ahead);
+            let zeros = std::iter::repeat_n(0, self.lanes - weights.count());
+            let bytes: Vec<u8> = weights.patterns().chain(zeros).flat_map(u16::to_le_bytes).collect();
+            return self.row(Planes::Pairs(&bytes), ahead);
         }
         let (sum, most) = match self.kernel {
             #[cfg(target_arch = "x86_64")]
             // SAFETY: a kernel exists only on a host with its instructions.
-            Kernel::Avx512 => unsafe { self.row_avx512(low, high, ahead) },
+            Kernel::Avx512 => unsafe { self.row_avx512(weights, ahead) },
             #[cfg(target_arch = "x86_64")]
             // SAFETY: a kernel exists only on a host with its instructions.
-            Kernel::Avx2 if is_x86_feature_detected!("f16c") => unsafe { self.row_avx2(low, high) },
-            _ => self.row_portable(low, high),
+            Kernel::Avx2 if is_x86_feature_detected!("f16c") => unsafe { self.row_avx2(weights) },
+            _ => self.row_portable(weights),
         };
-        (self.settle(sum, most, low, high), most)
+        (self.settle(sum, most, weights), most)
     }
 
     /// Whether these can share what a kernel widens, and pass over zero weights: one kernel, finite activations.
@@ -245,26 +242,26 @@ impl Halves {
 
     /// The exact sum of a row rounded once, from a sum in binary64 and the greatest high byte of the weights.
     #[inline(always)]
-    fn settle(&self, sum: f64, most: u8, low: &[u8], high: &[u8]) -> f32 {
-        self.bounds.settle(sum, magnitude(most)).unwrap_or_else(|| self.exact(low, high))
+    fn settle(&self, sum: f64, most: u8, weights: Planes<'_>) -> f32 {
+        self.bounds.settle(sum, magnitude(most)).unwrap_or_else(|| self.exact(weights))
     }
 
     /// The exact sum of a row, where the bounds do not settle it.
     #[cold]
-    fn exact(&self, low: &[u8], high: &[u8]) -> f32 {
-        let mut weights: Vec<f32> = low.iter().zip(high).map(|(&low, &high)| f16_to_f32(u16::from_le_bytes([low, high]))).collect();
+    fn exact(&self, weights: Planes<'_>) -> f32 {
+        let mut weights: Vec<f32> = weights.patterns().map(f16_to_f32).collect();
         weights.resize(self.lanes, 0.0);
         let x: Vec<f32> = (0..self.lanes).map(|lane| self.x(lane)).collect();
         dot_f16_exact(&weights, &x)
     }
 
     /// The sum of a row, and the greatest high byte of its weights without their signs.
-    fn row_portable(&self, low: &[u8], high: &[u8]) -> (f64, u8) {
+    fn row_portable(&self, weights: Planes<'_>) -> (f64, u8) {
         let mut sums = [0.0; 32];
         let mut most = 0;
-        for (lane, (&low, &high)) in low.iter().zip(high).enumerate() {
-            sums[lane % 32] += f64::from(f16_to_f32(u16::from_le_bytes([low, high]))) * f64::from(self.x(lane));
-            most = most.max(high & 0x7f);
+        for (lane, pattern) in weights.patterns().enumerate() {
+            sums[lane % 32] += f64::from(f16_to_f32(pattern)) * f64::from(self.x(lane));
+            most = most.max(pattern.to_le_bytes()[1] & 0x7f);
         }
         let mut width = 16;
         while width > 0 {
@@ -278,28 +275,24 @@ impl Halves {
 
     #[cfg(target_arch = "x86_64")]
     #[target_feature(enable = "avx512f,avx512bw")]
-    fn row_avx512(&self, low: &[u8], high: &[u8], ahead: &mut impl Ahead) -> (f64, u8) {
+    fn row_avx512(&self, weights: Planes<'_>, ahead: &mut impl Ahead) -> (f64, u8) {
         ahead.rows();
         let mut sums = [_mm512_setzero_pd(); 8];
         let mut most = _mm512_setzero_si512();
         let sign = _mm512_set1_epi8(0x7f);
-        for (start, x) in (0..low.len()).step_by(STEP).zip(&self.x) {
-            let live = u64::MAX >> STEP.saturating_sub(low.len() - start);
+        for (start, x) in (0..weights.count()).step_by(STEP).zip(&self.x) {
             ahead.lines(2);
-            // SAFETY: the mask loads no byte at or beyond the end of the rows; a prefetch of any address is harmless.
-            let (low, high) = unsafe {
-                let (low, high) = (low.as_ptr().add(start), high.as_ptr().add(start));
-                _mm_prefetch::<_MM_HINT_T0>(low.wrapping_add(CLOSE).cast());
-                _mm_prefetch::<_MM_HINT_T0>(high.wrapping_add(CLOSE).cast());
-                (_mm512_maskz_loadu_epi8(live, low.cast()), _mm512_maskz_loadu_epi8(live, high.cast()))
-            };
+            for line in weights.lines(start + CLOSE) {
+                _mm_prefetch::<_MM_HINT_T0>(line.cast());
+            }
+            let (low, high) = weights.step(start);
             // Zero weights add nothing to finite activations; rows of tokens that have not come are all zero.
             if self.bounds.finite() && _mm512_test_epi8_mask(_mm512_or_si512(low, high), _mm512_set1_epi8(-1)) == 0 {
                 continue;
             }
             most = _mm512_max_epu8(most, _mm512_and_si512(high, sign));
             widen!(low, high, |place: usize, weights: __m512d| {
-                sums[place] = _mm512_fmadd_pd(weights, x.eight(place), sums[place]);
+                sums[place] = _mm512_fmadd_pd(weights, x.eight(WIDENED[place]), sums[place]);
             });
         }
         let [a, b, c, d, e, f, g, h] = sums;
@@ -311,19 +304,14 @@ impl Halves {
 
     #[cfg(target_arch = "x86_64")]
     #[target_feature(enable = "avx2,f16c")]
-    fn row_avx2(&self, low: &[u8], high: &[u8]) -> (f64, u8) {
+    fn row_avx2(&self, weights: Planes<'_>) -> (f64, u8) {
         let mut sums = [_mm256_setzero_pd(); 4];
         let mut most = _mm_setzero_si128();
-        let sign = _mm_set1_epi8(0x7f);
-        let ((low, low_tail), (high, high_tail)) = (low.as_chunks::<16>(), high.as_chunks::<16>());
-        let tails = [low_tail, high_tail].map(|tail| std::array::from_fn(|byte| tail.get(byte).copied().unwrap_or(0)));
-        let tail = (!low_tail.is_empty()).then_some((&tails[0], &tails[1]));
-        for (step, (low, high)) in low.iter().zip(high).chain(tail).enumerate() {
-            // SAFETY: both arrays have sixteen bytes.
-            let (low, high) = unsafe { (_mm_loadu_si128(low.as_ptr().cast()), _mm_loadu_si128(high.as_ptr().cast())) };
-            most = _mm_max_epu8(most, _mm_and_si128(high, sign));
+        let high = _mm_set1_epi16(0x7f00);
+        for (step, start) in (0..weights.count()).step_by(16).enumerate() {
             let x = &self.x[step / 4].0[step % 4];
-            for (half, pairs) in [_mm_unpacklo_epi8(low, high), _mm_unpackhi_epi8(low, high)].into_iter().enumerate() {
+            for (half, pairs) in weights.sixteen(start).into_iter().enumerate() {
+                most = _mm_max_epu8(most, _mm_and_si128(pairs, high));
                 let eight = _mm256_cvtph_ps(pairs);
                 let fours = [_mm256_castps256_ps128(eight), _mm256_extractf128_ps::<1>(eight)];
                 for (four, weights) in fours.into_iter().enumerate() {
@@ -417,7 +405,9 @@ mod tests {
             let greatest = |lanes: usize| high[..lanes].iter().map(|high| high & 0x7f).max().unwrap_or(0);
             let mut sums = [0.0; STEP];
             let column = lanes.min(STEP);
-            for kernel in Kernel::all_of_host() {
+            let paired: Vec<u8> = low.iter().zip(&high).flat_map(|(&low, &high)| [low, high]).collect();
+            let planes = [Planes::Apart(&low, &high), Planes::Pairs(&paired)];
+            for (kernel, weights) in Kernel::all_of_host().into_iter().flat_map(|kernel| planes.map(|weights| (kernel, weights))) {
                 let (mut row, mut one) = (Halves::on(kernel), Halves::on(kernel));
                 row.load(&vec![1.0; lanes]);
                 one.load(&[1.0]);
@@ -425,13 +415,13 @@ mod tests {
                 let (of_row, of_columns) = match kernel {
                     #[cfg(target_arch = "x86_64")]
                     // SAFETY: a kernel exists only on a host with its instructions.
-                    Kernel::Avx512 => unsafe { (row.row_avx512(&low, &high, &mut ()).1, columns_avx512(&[[&one]], 1, &turned, &|_| false, column, std::slice::from_mut(std::array::from_mut(&mut sums)))) },
+                    Kernel::Avx512 => unsafe { (row.row_avx512(weights, &mut ()).1, columns_avx512(&[[&one]], 1, &turned, &|_| false, column, std::slice::from_mut(std::array::from_mut(&mut sums)))) },
                     #[cfg(target_arch = "x86_64")]
                     // SAFETY: a kernel exists only on a host with its instructions.
                     Kernel::Avx2 if is_x86_feature_detected!("f16c") => unsafe {
-                        (row.row_avx2(&low, &high).1, one.columns_portable(1, &turned, &mut sums))
+                        (row.row_avx2(weights).1, one.columns_portable(1, &turned, &mut sums))
                     },
-                    _ => (row.row_portable(&low, &high).1, one.columns_portable(1, &turned, &mut sums)),
+                    _ => (row.row_portable(weights).1, one.columns_portable(1, &turned, &mut sums)),
                 };
                 prop_assert_eq!((of_row, of_columns), (greatest(lanes), greatest(column)), "{:?}", kernel);
             }

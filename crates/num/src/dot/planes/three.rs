@@ -2,21 +2,17 @@
 
 use std::arch::x86_64::*;
 
-use super::{Halves, STEP, greatest_avx512, rounded, widen};
+use super::{Halves, Planes, STEP, WIDENED, greatest_avx512, rounded, widen};
 use crate::dot::ahead::Ahead;
 
 /// The steps of a row that have weights other than zero, a bit each, and the greatest high byte of the weights.
 #[target_feature(enable = "avx512f,avx512bw")]
-pub(super) fn look_avx512(low: &[u8], high: &[u8], ahead: &mut impl Ahead) -> (u64, u8) {
+pub(super) fn look_avx512(weights: Planes<'_>, ahead: &mut impl Ahead) -> (u64, u8) {
     ahead.rows();
     let (mut steps, mut most) = (0, _mm512_setzero_si512());
-    for (step, start) in (0..low.len()).step_by(STEP).enumerate() {
-        let live = u64::MAX >> STEP.saturating_sub(low.len() - start);
+    for (step, start) in (0..weights.count()).step_by(STEP).enumerate() {
         ahead.lines(2);
-        // SAFETY: the mask loads no byte at or beyond the end of the rows.
-        let (low, high) = unsafe {
-            (_mm512_maskz_loadu_epi8(live, low.as_ptr().add(start).cast()), _mm512_maskz_loadu_epi8(live, high.as_ptr().add(start).cast()))
-        };
+        let (low, high) = weights.step(start);
         let either = _mm512_or_si512(low, high);
         steps |= u64::from(_mm512_test_epi8_mask(either, either) != 0) << step;
         most = _mm512_max_epu8(most, _mm512_and_si512(high, _mm512_set1_epi8(0x7f)));
@@ -27,20 +23,16 @@ pub(super) fn look_avx512(low: &[u8], high: &[u8], ahead: &mut impl Ahead) -> (u
 /// The sums over some steps of a row, a bit each, with three finite activations of one length. Each sum is joined from 32, as
 /// [`crate::dot::partial::roundings`] allows. Gives back the sums, the sums rounded once, and a bit for each whose rounding its error does not change.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-pub(super) fn three_avx512(all: [&Halves; 3], low: &[u8], high: &[u8], mut steps: u64, errors: [f64; 3]) -> ([f64; 4], [f32; 4], u8) {
+pub(super) fn three_avx512(all: [&Halves; 3], weights: Planes<'_>, mut steps: u64, errors: [f64; 3]) -> ([f64; 4], [f32; 4], u8) {
     let mut sums = [[_mm512_setzero_pd(); 4]; 3];
     while steps != 0 {
         let start = steps.trailing_zeros() as usize * STEP;
         steps &= steps - 1;
-        let live = u64::MAX >> STEP.saturating_sub(low.len() - start);
-        // SAFETY: the mask loads no byte at or beyond the end of the rows.
-        let (low, high) = unsafe {
-            (_mm512_maskz_loadu_epi8(live, low.as_ptr().add(start).cast()), _mm512_maskz_loadu_epi8(live, high.as_ptr().add(start).cast()))
-        };
+        let (low, high) = weights.step(start);
         let x = all.map(|halves| &halves.x[start / STEP]);
         widen!(low, high, |place: usize, weights: __m512d| {
             for (x, sums) in x.iter().zip(&mut sums) {
-                sums[place % 4] = _mm512_fmadd_pd(weights, x.eight(place), sums[place % 4]);
+                sums[place % 4] = _mm512_fmadd_pd(weights, x.eight(WIDENED[place]), sums[place % 4]);
             }
         });
     }
