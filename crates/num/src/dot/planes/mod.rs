@@ -6,8 +6,7 @@ mod columns;
 mod known;
 #[cfg(target_arch = "x86_64")]
 mod load;
-#[cfg(target_arch = "x86_64")]
-mod three;
+mod shared;
 mod weights;
 
 #[cfg(target_arch = "x86_64")]
@@ -21,8 +20,6 @@ use crate::half::f16_to_f32;
 use crate::kernel::Kernel;
 #[cfg(target_arch = "x86_64")]
 use known::{Apart, Known, Pairs};
-#[cfg(target_arch = "x86_64")]
-use three::{look_avx512, three_avx512};
 pub use weights::Planes;
 
 /// Lanes that a step takes.
@@ -166,53 +163,6 @@ impl Halves {
     #[cfg(target_arch = "x86_64")]
     fn serves(&self, most: u8) -> bool {
         most < Self::INFINITE && self.kernel == Kernel::Avx512 && self.lanes <= known::MOST_LANES && self.bounds.finite()
-    }
-
-    /// [`Halves::rows`] for several activations of one length at once, whose rows are widened once for three: `out` holds the sums of the first,
-    /// then of the next. Rows that `blank` knows to be all zero need not be read.
-    pub fn rows_of(all: &[&Self], weights: Planes<'_>, blank: impl Fn(usize) -> bool, out: &mut [f32], ahead: &mut impl Ahead) -> u8 {
-        let rows = out.len() / all.len().max(1);
-        let Some(first) = all.first() else { return 0 };
-        let lanes = first.lanes;
-        assert!(all.iter().all(|halves| halves.lanes == lanes), "activations of one length");
-        let lanes = given(weights.count(), rows, lanes).unwrap_or(0);
-        let alike = Self::alike(all);
-        let mut greatest = 0;
-        for row in 0..rows {
-            // Zero weights add nothing to finite activations.
-            if alike && blank(row) {
-                (0..all.len()).for_each(|number| out[number * rows + row] = 0.0);
-                continue;
-            }
-            let weights = weights.row(row, lanes);
-            let mut rest = all;
-            #[cfg(target_arch = "x86_64")]
-            if alike && first.kernel == Kernel::Avx512 {
-                let threes;
-                (threes, rest) = if lanes <= 64 * STEP { all.as_chunks::<3>() } else { (&[][..], all) };
-                // SAFETY: a kernel exists only on a host with its instructions.
-                let (weighty, most) = if threes.is_empty() { (0, 0) } else { unsafe { look_avx512(weights, ahead) } };
-                greatest = greatest.max(most);
-                for (three, all) in threes.iter().enumerate() {
-                    // Finite weights add nothing to activations that are zero.
-                    let active = all.iter().fold(0, |steps, halves| steps | halves.active);
-                    let steps = if magnitude(most).is_finite() { weighty & active } else { weighty };
-                    let errors = all.map(|halves| halves.bounds.error(magnitude(most)));
-                    // SAFETY: a kernel exists only on a host with its instructions.
-                    let (sums, values, settled) = unsafe { three_avx512(*all, weights, steps, errors) };
-                    for (number, halves) in all.iter().enumerate() {
-                        let settle = || halves.settle(sums[number], most, weights);
-                        out[(3 * three + number) * rows + row] = if settled >> number & 1 == 1 { values[number] } else { settle() };
-                    }
-                }
-            }
-            for (number, halves) in all.iter().enumerate().skip(all.len() - rest.len()) {
-                let (sum, most) = halves.row(weights, ahead);
-                greatest = greatest.max(most);
-                out[number * rows + row] = sum;
-            }
-        }
-        greatest
     }
 
     /// The sum of a row, and the greatest high byte of its weights without their signs.
