@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use lpu_num::dot::Ahead;
 
-use super::shares::bytes;
+use super::calls::{Call, Kind};
 use super::{Job, LINE};
 use crate::places::At;
 use crate::plan::{Bytes, Op, Span};
@@ -70,24 +70,24 @@ pub(super) struct Fetch<'a> {
     job: &'a Job,
     member: usize,
     phase: usize,
-    /// Runs of the member in the phase that are not begun.
-    runs: Span,
+    /// Calls of the member in the phase that are not begun.
+    calls: Span,
     /// High bytes of fp16 rows, fetched after the low ones unless they lie with them.
     second: Option<At>,
     /// Rows at hand: the next line, and lines left.
     next: *const i8,
     lines: usize,
-    /// The first row of the run that was last gone to.
+    /// The first row of the call that was last gone to.
     last: At,
-    /// The row after these, rows left in the run from there on, bytes of each, and lines of each that are read.
+    /// The row after these, rows left in the call from there on, bytes of each, and lines of each that are read.
     at: At,
     first: *const i8,
     rows: usize,
     bytes: usize,
     live: usize,
-    /// Whether rows of the run may be blank.
+    /// Whether rows of the call may be blank.
     blanks: bool,
-    /// Bytes of the member's rows, whole ones, up to the end of those at hand; up to those that are read now; in runs that are done.
+    /// Bytes of the member's rows, whole ones, up to the end of those at hand; up to those that are read now; in calls that are done.
     fetched: u64,
     read: u64,
     done: u64,
@@ -95,13 +95,13 @@ pub(super) struct Fetch<'a> {
 
 impl<'a> Fetch<'a> {
     pub(super) fn new(job: &'a Job, member: usize) -> Self {
-        let runs = job.shares.runs.get(member).copied().unwrap_or_default();
+        let calls = job.shares.calls.get(member).copied().unwrap_or_default();
         let next = std::ptr::null();
         Self {
             job,
             member,
             phase: 0,
-            runs,
+            calls,
             second: None,
             next,
             lines: 0,
@@ -124,14 +124,14 @@ impl<'a> Fetch<'a> {
         self.done = self.job.shares.before[index];
         self.read = self.done;
         if self.phase < phase || self.fetched < self.read {
-            (self.phase, self.runs, self.second) = (phase, self.job.shares.runs[index], None);
+            (self.phase, self.calls, self.second) = (phase, self.job.shares.calls[index], None);
             (self.lines, self.rows, self.fetched) = (0, 0, self.read);
         }
     }
 
-    /// Some runs are done, be it that not all of their lanes were read.
-    pub(super) fn done(&mut self, runs: Span) {
-        self.done += bytes(&self.job.plan, &self.job.rows, runs);
+    /// A call is done, be it that not all of its lanes were read.
+    pub(super) fn done(&mut self, call: &Call) {
+        self.done += u64::from(call.bytes);
         self.read = self.done;
     }
 
@@ -158,14 +158,14 @@ impl<'a> Fetch<'a> {
     fn more(&mut self) -> bool {
         let job = self.job;
         while self.rows == 0 {
-            if !self.run() {
+            if !self.call() {
                 self.fetched = u64::MAX / 2;
                 return false;
             }
         }
         let mut rows = self.rows;
         if self.blanks {
-            let blank = |row: usize| job.arena.blank(self.at.plus(row * job.plan.lanes));
+            let blank = |row: usize| job.arena.blank(self.at.plus(row * self.bytes));
             let first = (0..rows).take_while(|&row| blank(row)).count();
             rows = (first..rows).take_while(|&row| !blank(row)).count();
             self.skip(first);
@@ -182,45 +182,45 @@ impl<'a> Fetch<'a> {
         true
     }
 
-    /// Goes past some rows of the run at hand.
+    /// Goes past some rows of the call at hand.
     fn skip(&mut self, rows: usize) {
         let bytes = rows * self.bytes;
         self.rows -= rows;
-        self.at = self.at.plus(rows * self.job.plan.lanes);
+        self.at = self.at.plus(bytes);
         self.first = self.first.wrapping_add(bytes);
         self.fetched += bytes as u64;
     }
 
-    /// Goes to the first row of the next run, or to the high bytes of this one; says whether there is any.
-    fn run(&mut self) -> bool {
+    /// Goes to the first row of the next call, or to the high bytes of this one; says whether there is any.
+    fn call(&mut self) -> bool {
         let job = self.job;
         if let Some(high) = self.second.take() {
             self.at = high;
         } else {
-            while self.runs.start == self.runs.end {
-                let Some(&runs) = job.shares.runs.get(job.shares.index(self.phase + 1, self.member)) else { return false };
+            while self.calls.start == self.calls.end {
+                let Some(&calls) = job.shares.calls.get(job.shares.index(self.phase + 1, self.member)) else { return false };
                 self.phase += 1;
-                self.runs = runs;
+                self.calls = calls;
             }
-            let number = self.runs.start as usize;
-            let run = &job.plan.runs[number];
-            self.runs.start += 1;
-            if std::mem::replace(&mut self.last, run.low) == run.low || run.same {
+            let call = &job.calls[self.calls.start as usize];
+            self.calls.start += 1;
+            if std::mem::replace(&mut self.last, call.planes.low) == call.planes.low || call.kind == Kind::Equal {
                 // Passes that share rows fetch them once; the row of a run of one row is seldom looked at.
-                self.fetched += bytes(&job.plan, &job.rows, Span { start: number as u32, end: number as u32 + 1 });
+                self.fetched += u64::from(call.bytes);
                 self.rows = 0;
                 return true;
             }
-            let (planes, paired) = (job.plan.passes[run.pass as usize].activation.planes(), job.rows[number].paired);
-            self.second = (planes == 2 && !paired).then_some(run.high);
-            self.live = usize::from(job.live[run.pass as usize].load(Ordering::Relaxed)) * if paired { 2 } else { 1 };
-            self.at = run.low;
+            let pass = job.plan.runs[call.runs.start as usize].pass as usize;
+            let (planes, paired) = (job.plan.passes[pass].activation.planes(), call.planes.paired);
+            self.second = (planes == 2 && !paired).then_some(call.planes.high);
+            self.live = usize::from(job.live[pass].load(Ordering::Relaxed)) * if paired { 2 } else { 1 };
+            self.at = call.planes.low;
+            // Of passes that share rows, all but the first.
+            self.fetched += u64::from(call.bytes) - (call.rows() * call.planes.each() * if self.second.is_some() { 2 } else { 1 }) as u64;
         }
-        let number = self.runs.start as usize - 1;
-        let (run, rows) = (&job.plan.runs[number], &job.rows[number]);
-        self.rows = usize::from(run.rows);
-        self.bytes = rows.each();
-        self.first = job.arena.pointer(if self.at == run.low { rows.low } else { rows.high }).cast();
+        let call = &job.calls[self.calls.start as usize - 1];
+        (self.rows, self.bytes) = (call.rows(), call.planes.each());
+        self.first = job.arena.pointer(self.at).cast();
         self.blanks = job.arena.may_be_blank(self.at);
         true
     }

@@ -3,11 +3,11 @@
 //! A task's result does not depend on who does it, nor when within its phase, so neither do the bits.
 
 mod any;
+mod calls;
 mod dots;
 mod fetch;
 mod moves;
 mod ops;
-mod rows;
 mod shares;
 
 use std::cell::{RefCell, UnsafeCell};
@@ -17,10 +17,10 @@ use lpu_num::dot::{Digits, Halves};
 
 use crate::arena::Arena;
 use crate::places::At;
-use crate::plan::{Op, Plan, Task};
+use crate::plan::{Op, Plan, Span, Task};
 use crate::team::{Barrier, Work};
+use calls::Call;
 use fetch::Fetch;
-use rows::Rows;
 use shares::Shares;
 
 /// The most lanes that a chip has.
@@ -59,9 +59,11 @@ pub(crate) struct Job {
     pub(crate) plan: Plan<At>,
     pub(crate) arena: Arena,
     shares: Shares,
-    /// By run: its rows, as they lie as long as this many short words are whole.
-    rows: Vec<Rows>,
+    /// Runs that are done together, with their rows as they lie as long as this many short words are whole.
+    calls: Vec<Call>,
     wholes: u32,
+    /// By task.
+    calls_of: Vec<Span>,
     /// By pass: lines of each row that were read last time, which are worth fetching ahead.
     live: Vec<AtomicU16>,
     /// By run: the greatest high byte of fp16 weights without their signs, or [`ALIKE`], as long as they do not change.
@@ -99,15 +101,15 @@ impl Job {
                 _ => {}
             }
         }
-        rows::make_whole(&plan, &arena);
+        calls::make_whole(&plan, &arena);
         let wholes = arena.wholes();
-        let rows = Rows::all(&plan, &arena);
-        let shares = Shares::new(&plan, &rows, members);
+        let (calls, calls_of) = calls::calls(&plan, &arena);
+        let shares = Shares::new(&plan, &calls, &calls_of, members);
         let live = plan.passes.iter().map(|_| AtomicU16::new(plan.lanes.div_ceil(LINE) as u16)).collect();
         let greatest = plan.runs.iter().map(|_| AtomicU8::new(UNKNOWN)).collect();
         let steady = plan.tasks.iter().map(|_| Steady { epoch: AtomicU32::new(u32::MAX), greatest: AtomicU8::new(UNKNOWN) }).collect();
         let prepared = (0..plan.prepared).map(|_| UnsafeCell::new(Ready::default())).collect();
-        Self { plan, arena, shares, rows, wholes, live, greatest, steady, prepared }
+        Self { plan, arena, shares, calls, wholes, calls_of, live, greatest, steady, prepared }
     }
 
     /// Operations in order, in the host's widest vectors: the same code, compiled for each.
@@ -151,7 +153,7 @@ impl Job {
     fn task(&self, number: usize, scratch: &mut Scratch, fetch: &mut Fetch<'_>) {
         match self.plan.tasks[number] {
             Task::Ops(span) => self.ops(&self.plan.ops[span.range()], scratch),
-            Task::Runs(span) => self.runs(number, span, scratch, fetch),
+            Task::Runs(_) => self.runs(number, scratch, fetch),
             Task::Columns { columns, lane, lanes } => {
                 self.columns(&self.plan.columns[columns.range()], usize::from(lane), usize::from(lanes), scratch);
             }

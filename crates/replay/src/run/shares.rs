@@ -4,7 +4,7 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use super::rows::Rows;
+use super::calls::Call;
 use crate::places::At;
 use crate::plan::{Plan, Span, Task};
 
@@ -16,27 +16,23 @@ pub(crate) struct Shares {
     members: usize,
     /// By phase and member: tasks.
     tasks: Vec<Span>,
-    /// By phase and member: the runs of these tasks.
-    pub(super) runs: Vec<Span>,
-    /// By phase and member: bytes of the member's runs in earlier phases.
+    /// By phase and member: the calls of these tasks.
+    pub(super) calls: Vec<Span>,
+    /// By phase and member: bytes of the member's calls in earlier phases.
     pub(super) before: Vec<u64>,
     /// By member and phase: tasks of the share that are taken.
     taken: Vec<Vec<AtomicU32>>,
 }
 
-/// Bytes of weights of some runs.
-pub(super) fn bytes(plan: &Plan<At>, rows: &[Rows], runs: Span) -> u64 {
-    let of_run = |number: usize| {
-        let run = &plan.runs[number];
-        (plan.passes[run.pass as usize].activation.planes() * run.stored() * rows[number].live()) as u64
-    };
-    runs.range().map(of_run).sum()
+/// Bytes of weights of some calls.
+fn bytes(calls: &[Call]) -> u64 {
+    calls.iter().map(|call| u64::from(call.bytes)).sum()
 }
 
-fn cost(plan: &Plan<At>, rows: &[Rows], task: &Task) -> u64 {
+fn cost(plan: &Plan<At>, calls: &[Call], task: &Task) -> u64 {
     match *task {
         Task::Ops(span) => span.range().len() as u64 * OP,
-        Task::Runs(span) => bytes(plan, rows, span),
+        Task::Runs(_) => bytes(calls),
         Task::Columns { columns, lanes, .. } => {
             plan.columns[columns.range()].iter().map(|columns| columns.rows.range().len() as u64 * u64::from(lanes) / 2).sum()
         }
@@ -44,11 +40,12 @@ fn cost(plan: &Plan<At>, rows: &[Rows], task: &Task) -> u64 {
 }
 
 impl Shares {
-    pub(super) fn new(plan: &Plan<At>, rows: &[Rows], members: usize) -> Self {
-        let mut shares = Self { members, tasks: Vec::new(), runs: Vec::new(), before: Vec::new(), taken: Vec::new() };
+    pub(super) fn new(plan: &Plan<At>, calls: &[Call], calls_of: &[Span], members: usize) -> Self {
+        let mut shares = Self { members, tasks: Vec::new(), calls: Vec::new(), before: Vec::new(), taken: Vec::new() };
         let mut before = vec![0; members];
         for phase in &plan.phases {
-            let costs: Vec<u64> = plan.tasks[phase.range()].iter().map(|task| cost(plan, rows, task)).collect();
+            let cost = |task: usize| cost(plan, &calls[calls_of[task].range()], &plan.tasks[task]);
+            let costs: Vec<u64> = phase.range().map(cost).collect();
             let total: u64 = costs.iter().sum();
             let (mut task, mut sum) = (0, 0);
             for (member, before) in before.iter_mut().enumerate() {
@@ -61,16 +58,13 @@ impl Shares {
                     task += 1;
                 }
                 let span = Span { start: phase.start + first as u32, end: phase.start + task as u32 };
-                let runs = plan.tasks[span.range()].iter().filter_map(|task| match task {
-                    Task::Runs(runs) => Some(*runs),
-                    _ => None,
-                });
-                let all = |all: Span, runs: Span| Span { start: all.start.min(runs.start), end: all.end.max(runs.end) };
-                let runs = runs.reduce(all).unwrap_or_default();
+                // Tasks have their calls in order, one task behind the other.
+                let of = &calls_of[span.range()];
+                let span_of = of.first().zip(of.last()).map(|(first, last)| Span { start: first.start, end: last.end }).unwrap_or_default();
                 shares.tasks.push(span);
-                shares.runs.push(runs);
+                shares.calls.push(span_of);
                 shares.before.push(*before);
-                *before += bytes(plan, rows, runs);
+                *before += bytes(&calls[span_of.range()]);
             }
         }
         shares.taken = (0..members).map(|_| plan.phases.iter().map(|_| AtomicU32::new(0)).collect()).collect();
