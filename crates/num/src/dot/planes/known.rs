@@ -50,8 +50,8 @@ impl Known<'_> {
         Range { start: (1.5 * power(k)) as f32, unit, error: unit * power(-25) * (additions * (1.0 + 1.0 / 1024.0) + 16.0) }
     }
 
-    /// The exact sum rounded once for each row of so many lanes, of weights whose greatest high byte without sign is at most `most`, all finite; `otherwise` gives the sums
-    /// that cannot be settled here.
+    /// The exact sum rounded once for each row of so many lanes, of weights whose greatest high byte without sign is at most `most`, all finite;
+    /// `otherwise` gives the sums that cannot be settled here.
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
     pub(super) fn rows(
         &self,
@@ -121,7 +121,7 @@ impl Known<'_> {
 
 /// Asks for lines, into the nearest cache.
 #[inline(always)]
-fn fetch(lines: [*const u8; 2]) {
+pub(super) fn fetch(lines: [*const u8; 2]) {
     // SAFETY: a prefetch of any address is harmless.
     lines.into_iter().for_each(|line| unsafe { _mm_prefetch::<_MM_HINT_T0>(line.cast()) });
 }

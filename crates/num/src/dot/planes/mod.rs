@@ -19,7 +19,7 @@ use super::{dot_f16_exact, partial};
 use crate::half::f16_to_f32;
 use crate::kernel::Kernel;
 #[cfg(target_arch = "x86_64")]
-use known::{Apart, Known, Pairs};
+use known::{Apart, Known, Pairs, fetch};
 pub use weights::Planes;
 
 /// Lanes that a step takes.
@@ -232,9 +232,7 @@ impl Halves {
         let sign = _mm512_set1_epi8(0x7f);
         for (start, x) in (0..weights.count()).step_by(STEP).zip(&self.x) {
             ahead.lines(2);
-            for line in weights.lines(start + CLOSE) {
-                _mm_prefetch::<_MM_HINT_T0>(line.cast());
-            }
+            fetch(weights.lines(start + CLOSE));
             let (low, high) = weights.step(start);
             // Zero weights add nothing to finite activations; rows of tokens that have not come are all zero.
             if self.bounds.finite() && _mm512_test_epi8_mask(_mm512_or_si512(low, high), _mm512_set1_epi8(-1)) == 0 {

@@ -5,7 +5,7 @@ use std::arch::x86_64::*;
 use std::ops::Range;
 
 #[cfg(target_arch = "x86_64")]
-use super::known::first;
+use super::known::{Apart, Pairs, Weights, first};
 
 /// The bytes of fp16 weights, row after row.
 #[derive(Clone, Copy, Debug)]
@@ -64,8 +64,8 @@ impl<'a> Planes<'a> {
     #[inline(always)]
     pub(super) fn lines(self, lane: usize) -> [*const u8; 2] {
         match self {
-            Self::Apart(low, high) => [low, high].map(|plane| plane.as_ptr().wrapping_add(lane)),
-            Self::Pairs(bytes) => [0, 64].map(|line| bytes.as_ptr().wrapping_add(2 * lane + line)),
+            Self::Apart(low, high) => Apart(low, high).lines(lane),
+            Self::Pairs(bytes) => Pairs(bytes).lines(lane),
         }
     }
 
