@@ -32,19 +32,20 @@ impl Job {
 
     /// The runs of a task.
     pub(super) fn runs(&self, task: usize, scratch: &mut Scratch, fetch: &mut Fetch<'_>) {
-        let calls = &self.calls[self.calls_of[task].range()];
+        let calls = self.calls_of[task].range();
         let sums = &mut scratch.floats[0][..];
         let (steady, epoch) = (&self.steady[task], self.arena.epoch());
         let is_steady = steady.epoch.load(Ordering::Relaxed) == epoch;
         if is_steady && steady.greatest.load(Ordering::Relaxed) != ALIKE {
-            for call in calls {
-                self.known_halves(call, Some(steady.greatest.load(Ordering::Relaxed)), sums, fetch);
-                fetch.done(call);
+            for number in calls {
+                self.known_halves(&self.calls[number], Some(steady.greatest.load(Ordering::Relaxed)), sums, fetch);
+                fetch.done(number);
             }
             return;
         }
         let mut greatest: Option<u8> = Some(0);
-        for call in calls {
+        for number in calls {
+            let call = &self.calls[number];
             let two = self.pass_of(call).activation.planes() == 2;
             let found = match call.kind {
                 Kind::Equal => self.equal_rows(call, is_steady, fetch),
@@ -53,7 +54,7 @@ impl Job {
                 Kind::Shared => self.several(call, sums, fetch),
             };
             greatest = greatest.zip(found).map(|(greatest, found)| greatest.max(found));
-            fetch.done(call);
+            fetch.done(number);
         }
         if let Some(greatest) = greatest {
             steady.greatest.store(greatest, Ordering::Relaxed);

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use lpu_num::dot::Ahead;
 
-use super::calls::{Call, Kind};
+use super::calls::Kind;
 use super::{Job, LINE};
 use crate::places::At;
 use crate::plan::{Bytes, Op, Span};
@@ -129,10 +129,14 @@ impl<'a> Fetch<'a> {
         }
     }
 
-    /// A call is done, be it that not all of its lanes were read.
-    pub(super) fn done(&mut self, call: &Call) {
-        self.done += u64::from(call.bytes);
+    /// Call number `number` is done, be it that not all of its lanes were read, or none of them fetched.
+    pub(super) fn done(&mut self, number: usize) {
+        self.done += u64::from(self.job.calls[number].bytes);
         self.read = self.done;
+        if self.fetched < self.read && (self.calls.start as usize..=self.calls.end as usize).contains(&(number + 1)) {
+            self.calls.start = number as u32 + 1;
+            (self.second, self.lines, self.rows, self.fetched) = (None, 0, 0, self.read);
+        }
     }
 
     /// Fetches some lines, unless enough is on its way.

@@ -8,10 +8,10 @@
 use std::arch::x86_64::*;
 
 use super::{CLOSE, STEP, Step, magnitude, rounded};
-use crate::dot::ahead::Ahead;
 use crate::dot::i8::join_avx512;
 
-/// Rows whose sums are joined at once.
+/// Rows whose sums are joined at once, one of each quarter of all: a quarter is a stretch of memory that the processor fetches ahead by itself, and of
+/// several at once it fetches more than anybody can ask it for.
 const TOGETHER: usize = 4;
 /// Partial sums of a row: two vectors.
 pub(super) const PARTS: usize = 32;
@@ -53,45 +53,39 @@ impl Known<'_> {
     /// The exact sum rounded once for each row of so many lanes, of weights whose greatest high byte without sign is at most `most`, all finite;
     /// `otherwise` gives the sums that cannot be settled here.
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
-    pub(super) fn rows(
-        &self,
-        weights: impl Weights,
-        lanes: usize,
-        most: u8,
-        out: &mut [f32],
-        ahead: &mut impl Ahead,
-        otherwise: impl Fn(usize) -> f32,
-    ) {
+    pub(super) fn rows(&self, weights: impl Weights, lanes: usize, most: u8, out: &mut [f32], otherwise: impl Fn(usize) -> f32) {
         if self.x.is_empty() {
             // Finite weights add nothing to activations that are zero.
             out.fill(0.0);
             return;
         }
         assert!(self.x.len() <= lanes.div_ceil(STEP), "weights for every step");
-        let mut left = out.len() * lanes;
-        // What lies behind a run is read much later, if ever: rows fetch within it.
-        (0..left.min(CLOSE)).step_by(STEP).for_each(|lane| fetch(weights.lines(lane)));
+        let quarter = out.len() / TOGETHER;
+        // What lies behind a quarter is read much later, if ever, or was read before: rows fetch within it.
+        for first in quarters(0, quarter) {
+            let weights = weights.row(first, lanes);
+            (0..(quarter * lanes).min(CLOSE)).step_by(STEP).for_each(|lane| fetch(weights.lines(lane)));
+        }
         let range = self.range(most);
         let starts = _mm_set1_epi32((range.start.to_bits() as i32).wrapping_mul(PARTS as i32));
         let (unit, error) = (_mm256_set1_pd(range.unit), _mm256_set1_pd(range.error));
-        let mut rows = (0..out.len()).map(|row| weights.row(row, lanes));
-        for (group, out) in out.chunks_mut(TOGETHER).enumerate() {
+        let rest: [usize; TOGETHER] = std::array::from_fn(|number| quarter * TOGETHER + number);
+        for (place, rows) in (0..quarter).map(|row| quarters(row, quarter)).chain([rest]).enumerate() {
+            if rows[0] >= out.len() {
+                break;
+            }
+            let close = if quarter.saturating_sub(place) * lanes > CLOSE { CLOSE } else { 0 };
             let mut units = [_mm512_setzero_si512(); TOGETHER];
             let mut rests = [_mm512_setzero_ps(); TOGETHER];
-            for ((units, rests), row) in units.iter_mut().zip(&mut rests).zip(&mut rows) {
-                let close = if left > CLOSE { CLOSE } else { 0 };
-                left -= lanes;
-                (*units, *rests) = self.row(row, lanes, range.start, close, ahead);
+            for ((units, rests), row) in units.iter_mut().zip(&mut rests).zip(rows).filter(|(_, row)| *row < out.len()) {
+                (*units, *rests) = self.row(weights.row(row, lanes), lanes, range.start, close);
             }
             let units = _mm_sub_epi32(join_avx512(units), starts);
             let sums = _mm256_fmadd_pd(_mm256_cvtepi32_pd(units), unit, _mm256_cvtps_pd(join(rests)));
             let (values, settled) = rounded(sums, error);
-            if let (Ok(out), 0xf) = (<&mut [f32; TOGETHER]>::try_from(&mut *out), settled) {
-                *out = values;
-                continue;
-            }
-            for (row, (out, value)) in out.iter_mut().zip(values).enumerate() {
-                *out = if settled >> row & 1 == 1 { value } else { otherwise(group * TOGETHER + row) };
+            for (number, (row, value)) in rows.into_iter().zip(values).enumerate() {
+                let Some(out) = out.get_mut(row) else { break };
+                *out = if settled >> number & 1 == 1 { value } else { otherwise(row) };
             }
         }
     }
@@ -99,24 +93,27 @@ impl Known<'_> {
     /// A row's partial sums, two and two together: bit patterns of `high`, and `low`.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw")]
-    fn row(&self, row: impl Weights, lanes: usize, start: f32, close: usize, ahead: &mut impl Ahead) -> (__m512i, __m512) {
-        ahead.rows();
+    fn row(&self, row: impl Weights, lanes: usize, start: f32, close: usize) -> (__m512i, __m512) {
         let mut sums = Sums { highs: [_mm512_set1_ps(start); 2], lows: [_mm512_setzero_ps(); 2] };
         let whole = lanes / STEP;
         for (step, x) in self.x.iter().take(whole).enumerate() {
-            ahead.lines(2);
             fetch(row.lines(step * STEP + close));
             // SAFETY: this host has it, and the step is whole.
             sums.add(x, unsafe { row.step(step * STEP) });
         }
         if let Some(x) = self.x.get(whole) {
-            ahead.lines(2);
             // SAFETY: this host has it.
             sums.add(x, unsafe { row.tail(whole * STEP) });
         }
         let [one, other] = sums.highs.map(|high| _mm512_castps_si512(high));
         (_mm512_add_epi32(one, other), _mm512_add_ps(sums.lows[0], sums.lows[1]))
     }
+}
+
+/// The rows of number `row` of each quarter of so many rows.
+#[inline(always)]
+fn quarters(row: usize, quarter: usize) -> [usize; TOGETHER] {
+    std::array::from_fn(|number| number * quarter + row)
 }
 
 /// Asks for lines, into the nearest cache.
@@ -203,7 +200,7 @@ impl Weights for Pairs<'_> {
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw")]
     unsafe fn tail(self, start: usize) -> [__m256i; 4] {
-        quarters([0, 64].map(|line| first(self.0.get(2 * start + line..).unwrap_or(&[]))))
+        sixteens([0, 64].map(|line| first(self.0.get(2 * start + line..).unwrap_or(&[]))))
     }
 }
 
@@ -223,12 +220,12 @@ fn in_turn(low: __m512i, high: __m512i) -> [__m256i; 4] {
     // Eights of bytes in the order in which the halves of each quarter are joined with those of the other plane.
     let order = _mm512_setr_epi64(0, 4, 1, 5, 2, 6, 3, 7);
     let [low, high] = [low, high].map(|plane| _mm512_permutexvar_epi64(order, plane));
-    quarters([_mm512_unpacklo_epi8(low, high), _mm512_unpackhi_epi8(low, high)])
+    sixteens([_mm512_unpacklo_epi8(low, high), _mm512_unpackhi_epi8(low, high)])
 }
 
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw")]
-fn quarters([one, other]: [__m512i; 2]) -> [__m256i; 4] {
+fn sixteens([one, other]: [__m512i; 2]) -> [__m256i; 4] {
     let halves = |v| [_mm512_castsi512_si256(v), _mm512_extracti64x4_epi64::<1>(v)];
     let ([a, b], [c, d]) = (halves(one), halves(other));
     [a, b, c, d]

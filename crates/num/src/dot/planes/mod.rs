@@ -129,7 +129,7 @@ impl Halves {
     }
 
     /// The sum of each row: `weights` are the first weights of `out.len()` rows, as many of each; those behind them are zero. Gives back the greatest
-    /// high byte of all weights without their signs; whoever knows it, or a greater one below [`Halves::INFINITE`], gives it as `most`.
+    /// high byte of all weights without their signs; whoever knows it, or a greater one below [`Halves::INFINITE`], gives it as `most`. Then nobody need fetch rows `ahead`.
     pub fn rows(&self, weights: Planes<'_>, most: Option<u8>, out: &mut [f32], ahead: &mut impl Ahead) -> u8 {
         #[cfg(target_arch = "x86_64")]
         if let Some(most) = most.filter(|&most| self.serves(most)) {
@@ -139,8 +139,8 @@ impl Halves {
             // SAFETY: a kernel exists only on a host with its instructions.
             unsafe {
                 match weights {
-                    Planes::Apart(low, high) => known.rows(Apart(low, high), lanes, most, out, ahead, otherwise),
-                    Planes::Pairs(bytes) => known.rows(Pairs(bytes), lanes, most, out, ahead, otherwise),
+                    Planes::Apart(low, high) => known.rows(Apart(low, high), lanes, most, out, otherwise),
+                    Planes::Pairs(bytes) => known.rows(Pairs(bytes), lanes, most, out, otherwise),
                 }
             }
             return most;
