@@ -10,8 +10,7 @@ use std::arch::x86_64::*;
 use super::{CLOSE, STEP, Step, magnitude, rounded};
 use crate::dot::i8::join_avx512;
 
-/// Rows whose sums are joined at once, one of each quarter of all: a quarter is a stretch of memory that the processor fetches ahead by itself, and of
-/// several at once it fetches more than anybody can ask it for.
+/// Rows whose sums are joined at once, one of each quarter of all: a quarter is a stretch of memory, and the processor fetches ahead in several by itself.
 const TOGETHER: usize = 4;
 /// Partial sums of a row: two vectors.
 pub(super) const PARTS: usize = 32;
