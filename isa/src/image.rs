@@ -65,6 +65,19 @@ impl Extent<'_> {
         Extent { place: self.place, fill }
     }
 
+    /// The same extent with bytes of its own.
+    #[must_use]
+    pub fn into_owned(self) -> Extent<'static> {
+        let place = self.place;
+        let own = |bytes: Cow<'_, [u8]>| Cow::Owned(bytes.into_owned());
+        let fill = match self.fill {
+            Fill::Zero => Fill::Zero,
+            Fill::Bytes(bytes) => Fill::Bytes(own(bytes)),
+            Fill::Pairs(bytes, other) => Fill::Pairs(own(bytes), other),
+        };
+        Extent { place, fill }
+    }
+
     /// Bytes of each word that the fill has; those behind them are zero.
     #[must_use]
     pub fn live(&self) -> usize {

@@ -96,7 +96,7 @@ pub(crate) fn is_compiled(path: &Path) -> bool {
 /// A container that owns its bytes.
 fn owned(container: Container<'_>) -> Container<'static> {
     let mut image = lpu::isa::Image { vector_bytes: container.image.vector_bytes, extents: Vec::new() };
-    image.extents.extend(container.image.extents.iter().map(|extent| extent.with(extent.bytes().to_vec())));
+    image.extents.extend(container.image.extents.into_iter().map(lpu::isa::Extent::into_owned));
     Container { chip: container.chip, image, programs: container.programs, host: Cow::Owned(container.host.into_owned()) }
 }
 

@@ -14,6 +14,7 @@ use std::arch::x86_64::*;
 
 use super::ahead::Ahead;
 use super::f16::Bounds;
+#[cfg(target_arch = "x86_64")]
 use super::i8::given;
 use super::{dot_f16_exact, partial};
 use crate::half::f16_to_f32;
