@@ -14,12 +14,12 @@ use crate::grow::Dice;
 /// Values of a figure for which small models must compile, by the figure's name.
 const SERVED: &[(&str, u32, u32, u32)] = &[
     ("superlanes", 1, 40, 1),
-    ("streams", 32, 128, 16),
+    ("streams", 16, 128, 16),
     ("slices_per_side", 40, 200, 1),
     ("slices_per_position", 1, 16, 1),
     ("banks", 1, 16, 1),
     ("words_per_bank", 2048, 8192, 1),
-    ("alus", 16, 32, 1),
+    ("alus", 8, 32, 1),
     ("planes_per_side", 2, 8, 2),
     ("accumulators", 1, 256, 1),
     ("sxm_per_side", 2, 64, 1),

@@ -1,7 +1,7 @@
 //! Chains: small dataflow graphs over ALUs and SXM units with fixed relative times, placed as one rigid block.
 //! A result stays in its ALU's latch until its last use; operands from memory arrive just in time.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use lpu_isa::{Arithmetic, DelayClass, Edge, Format, GroupWidth, Hemisphere, Instruction, Number, Queue, Shift, Source, Stream, Target};
 use smallvec::SmallVec;
@@ -66,6 +66,9 @@ impl Op {
         }
     }
 }
+
+/// ALUs that a tree over shifted values leaves for what is sent to be shifted, and for results that wait.
+const RESERVE: usize = 4;
 
 /// A node of a chain.
 pub(crate) type Node = usize;
@@ -133,6 +136,7 @@ pub(crate) struct Chain {
     delays: [u64; 4],
     to_switch: u64,
     switch_units: usize,
+    alus: usize,
     superlanes: usize,
     lanes_a_superlane: usize,
 }
@@ -173,6 +177,7 @@ impl Chain {
             to_switch: u64::from(chip.sxm_position(Hemisphere::East).unsigned_abs()),
             // Shifted results of four streams each leave a side together.
             switch_units: (values.sxm_per_side.min(values.streams / 4)) as usize,
+            alus: values.alus as usize,
             superlanes: values.superlanes as usize,
             lanes_a_superlane: values.lanes_per_superlane as usize,
         }
@@ -413,12 +418,28 @@ impl Chain {
         self.op(combine, &[left, right])
     }
 
+    /// The most operations that one cycle of a tree over `count` shifted values has, when each side shifts by `units` distances a cycle: values that arrive
+    /// together are combined at once, and their sums a simple operation later.
+    fn busiest(&self, count: usize, units: usize) -> usize {
+        let mut cycles: BTreeMap<u64, usize> = BTreeMap::new();
+        for (cycle, first) in (0..count).step_by(2 * units).enumerate() {
+            let (mut values, mut cycle) = ((count - first).min(2 * units), cycle as u64);
+            while values > 1 {
+                *cycles.entry(cycle).or_default() += values / 2;
+                values = values.div_ceil(2);
+                cycle += self.delays[0];
+            }
+        }
+        cycles.into_values().max().unwrap_or(0)
+    }
+
     /// The result of `op` on `sources`, shifted by all distances from 0 to `count - 1`: the unshifted one takes the same way, so that no
     /// latch has to hold it.
     fn all_distances(&mut self, op: Op, sources: &[Feed], across: bool, count: usize) -> Vec<Node> {
         let mut found = Vec::new();
         let mut by = 0;
         let mut behind = None;
+        let units = (1..=self.switch_units).rev().find(|&units| self.busiest(count, units) + RESERVE <= self.alus).unwrap_or(1);
         while by < count {
             for side in Hemisphere::BOTH {
                 if by == count {
@@ -426,7 +447,7 @@ impl Chain {
                 }
                 let sent = self.alu(op, sources, Sink::Switch(side), behind);
                 behind = Some((sent, 0));
-                for _ in 0..self.switch_units.min(count - by) {
+                for _ in 0..units.min(count - by) {
                     found.push(self.shift(sent, side, across, by as i16));
                     by += 1;
                 }

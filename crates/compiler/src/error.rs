@@ -119,7 +119,9 @@ pub enum CompileError {
         layers: usize,
     },
     /// No cycle was found for a block.
-    #[error("no free place for {what} within {searched} cycles; this chip has too few streams, ALUs or ports for it")]
+    #[error(
+        "no legal start for {what} among {searched} cycles: every start collides on a stream, an ALU or a memory port of this chip; describe one with more of them"
+    )]
     NoPlace {
         /// The block.
         what: String,

@@ -36,10 +36,7 @@ pub fn inputs(config: &Config, lanes: usize, context: usize, position: usize, em
         let seen = |token: usize| token <= position && window.is_none_or(|window| token + window > position);
         let mut mask: Vec<f32> = (0..context).map(|token| if seen(token) { 0.0 } else { f32::NEG_INFINITY }).collect();
         mask.resize(context.next_multiple_of(lanes), f32::NEG_INFINITY);
-        let region = (mask_name(window, context), vectors(&mut mask));
-        if !regions.contains(&region) {
-            regions.push(region);
-        }
+        regions.push((mask_name(window), vectors(&mut mask)));
     }
     regions
 }
@@ -52,12 +49,9 @@ pub fn position(lanes: usize, row: &[f32]) -> (String, Vec<u8>) {
     ("position".into(), row.iter().flat_map(|value| value.to_le_bytes()).collect())
 }
 
-/// Name of the mask of an attention that sees a window of the last tokens; one at least as long as the context is none.
-pub(crate) fn mask_name(window: Option<usize>, context: usize) -> String {
-    match window {
-        Some(window) if window < context => format!("mask.{window}"),
-        _ => "mask".into(),
-    }
+/// Name of the mask of an attention that sees a window of the last tokens.
+pub(crate) fn mask_name(window: Option<usize>) -> String {
+    window.map_or_else(|| "mask".into(), |window| format!("mask.{window}"))
 }
 
 /// The logits in the bytes of the region `logits`.

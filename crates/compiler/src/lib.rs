@@ -173,7 +173,22 @@ pub fn compile_graph(checkpoint: &Checkpoint, graph: Graph, chip: &Chip, options
         compiled.records.push(lowered.records);
     }
     compiled.image.extents.extend(slices.extents());
+    compiled.take_shorter();
     Ok(compiled)
+}
+
+impl Compiled {
+    /// Lets a bucket take the schedule of the next longer one where that is shorter: it attends to more tokens, which masks leave out.
+    fn take_shorter(&mut self) {
+        for longer in (1..self.programs.len()).rev() {
+            let bucket = longer - 1;
+            if self.programs[longer].cycles < self.programs[bucket].cycles {
+                self.programs[bucket] = Program { name: self.programs[bucket].name.clone(), ..self.programs[longer].clone() };
+                self.records[bucket] = self.records[longer].clone();
+                self.oracles[bucket] = self.oracles[longer];
+            }
+        }
+    }
 }
 
 /// Cycles of a run: the last cycle in which an effect lands in any tile, plus one.

@@ -40,6 +40,17 @@ pub(crate) struct Unit {
     pub(crate) members: SmallVec<[(usize, usize); 2]>,
 }
 
+impl Unit {
+    /// The planes of a member, each with the rows in memory that are loaded into it, of a tile of `rows` rows.
+    fn held(&self, member: usize, rows: usize) -> SmallVec<[(u16, usize); 2]> {
+        match self.set.content {
+            Content::Bytes => [(self.set.plane + member as u16, rows)].into_iter().collect(),
+            Content::Halves => self.set.planes().map(|plane| (plane, rows)).collect(),
+            Content::Widened => self.set.planes().zip([rows / 16 + 1, rows / 16]).map(|(plane, groups)| (plane, groups / 2 * 16)).collect(),
+        }
+    }
+}
+
 /// The constants and key-value rows of an attention.
 #[derive(Clone, Debug)]
 pub(crate) struct Attending {
@@ -170,7 +181,13 @@ fn needs(
     }
     needs.weight_rows += if needs.entries[0] > 0 { 64 } else { 0 };
     needs.alive += graph.outputs.iter().map(|&value| tiles(value)).sum::<u64>() + 128;
-    let mut windows: Vec<Option<usize>> = Vec::new();
+    needs.inputs = graph.inputs.iter().map(|&value| tiles(value)).sum::<u64>() + 34 + tokens * windows(graph).len() as u64;
+    Ok(needs)
+}
+
+/// The windows of a graph's attentions, each once.
+fn windows(graph: &Graph) -> Vec<Option<usize>> {
+    let mut windows = Vec::new();
     for node in &graph.nodes {
         if let Op::Attention { window, .. } = node.op
             && !windows.contains(&window)
@@ -178,9 +195,11 @@ fn needs(
             windows.push(window);
         }
     }
-    needs.inputs = graph.inputs.iter().map(|&value| tiles(value)).sum::<u64>() + 34 + tokens * windows.len() as u64;
-    Ok(needs)
+    windows
 }
+
+/// ALUs without which not every sum over lanes has a legal start.
+const LEAST_ALUS: u32 = 8;
 
 fn value_side(node: usize, group: usize) -> Hemisphere {
     Hemisphere::BOTH[(node + group) % 2]
@@ -189,13 +208,9 @@ fn value_side(node: usize, group: usize) -> Hemisphere {
 /// Decides where everything lies; the weight slices hold the bytes.
 pub(crate) fn plan(checkpoint: &Checkpoint, graph: Graph, chip: &Chip, options: &Options) -> Result<(Plan, WeightSlices), CompileError> {
     let values = chip.values();
-    for (field, value, needed, why) in [
-        ("streams", values.streams, 32, "a load takes sixteen, and what passes the other way as many"),
-        ("alus", values.alus, 16, "sums over lanes are trees of as many"),
-    ] {
-        if value < needed {
-            return Err(CompileError::ChipTooSmall { chip: chip.name().to_owned(), field, value, needed, why });
-        }
+    if values.alus < LEAST_ALUS {
+        let (chip, why) = (chip.name().to_owned(), "sums over lanes are trees of additions");
+        return Err(CompileError::ChipTooSmall { chip, field: "alus", value: values.alus, needed: LEAST_ALUS, why });
     }
     if options.context == 0 {
         return Err(CompileError::EmptyContext);
@@ -282,7 +297,7 @@ pub(crate) fn plan(checkpoint: &Checkpoint, graph: Graph, chip: &Chip, options: 
             }
             Op::Attention { scale, window, .. } => {
                 let heads = Heads::of(&plan.graph, node, lanes)?.expect("an attention has heads");
-                let mask = host::mask_name(window, context);
+                let mask = host::mask_name(window);
                 let attending = attending(number, heads, scale, &mut plan.vectors, &mut slices);
                 plan.attentions.insert(number, Attending { mask, ..attending });
             }
@@ -337,11 +352,12 @@ impl Plan {
             inputs.rotary = vectors.input("rotary.cos", (Hemisphere::East, 0, 0), Format::F32, 1, lanes);
             inputs.rotary.extend(vectors.input("rotary.sin", (Hemisphere::East, 1, 0), Format::F32, 1, lanes));
         }
-        for node in &self.graph.nodes {
-            let Op::Attention { window, .. } = node.op else { continue };
+        let windows = windows(&self.graph);
+        for (kind, window) in windows.iter().enumerate() {
             let count = self.context.div_ceil(lanes);
-            let mask = inputs.masks.entry(host::mask_name(window, self.context));
-            mask.or_insert_with_key(|name| vectors.input(name, (Hemisphere::East, 1, 0), Format::F32, count, lanes));
+            let name = host::mask_name(*window);
+            let masks = vectors.masks(&name, (kind, windows.len()), count, lanes);
+            inputs.masks.insert(name, masks);
         }
         if !inputs.masks.is_empty() {
             inputs.addresses = [
@@ -471,12 +487,21 @@ impl Plan {
         for unit in &self.units {
             for (place, &(number, vector)) in unit.members.iter().enumerate() {
                 let node = &self.graph.nodes[number];
+                if let Op::ExpertLinear { .. } = node.op {
+                    continue;
+                }
+                let rows = self.layouts[&node.output].tiles[vector].len().next_multiple_of(16);
+                for (plane, held) in unit.held(place, rows) {
+                    unit.tiles.clone().for_each(|_| slices.announce(unit.set.side, plane, held));
+                }
+            }
+        }
+        for unit in &self.units {
+            for (place, &(number, vector)) in unit.members.iter().enumerate() {
+                let node = &self.graph.nodes[number];
                 let rows = self.layouts[&node.output].tiles[vector].len().next_multiple_of(16);
                 let busy = matches!(node.block, Block::Attention(_));
-                let planes: Vec<u16> = match unit.set.content {
-                    Content::Bytes => vec![unit.set.plane + place as u16],
-                    Content::Halves | Content::Widened => unit.set.planes().collect(),
-                };
+                let planes = unit.held(place, rows);
                 // Later choices lie where the first does.
                 let experts = match node.op {
                     Op::ExpertLinear { choice: 0, .. } => Some(self.experts[&node.inputs[1]]),
@@ -487,18 +512,14 @@ impl Plan {
                 let empty = || OutputVector { rows, tiles: vec![Vec::new(); columns], scale: None, bias: None };
                 let output = found.entry((number, vector)).or_insert_with(empty);
                 for tile in unit.tiles.clone() {
-                    let part = |(number, &plane): (usize, &u16)| {
-                        let held = match unit.set.content {
-                            Content::Widened => (rows / 16 + 1 - number) / 2 * 16,
-                            Content::Bytes | Content::Halves => rows,
-                        };
+                    let part = |&(plane, held): &(u16, usize)| {
                         let places = match experts {
                             Some(experts) => slices.expert_tile(unit.set.side, plane, held, experts),
                             None => slices.tile(unit.set.side, plane, held, self.layouts[&unit.input].tiles[tile].len(), busy),
                         };
                         places.map(|places| Part { places, rows, step: 1 })
                     };
-                    let parts = planes.iter().enumerate().map(part).collect::<Result<Vec<_>, _>>()?;
+                    let parts = planes.iter().map(part).collect::<Result<Vec<_>, _>>()?;
                     // A gather gives whole words, of one plane.
                     if let (Content::Halves, None, [low, high]) = (unit.set.content, experts, &parts[..]) {
                         slices.pair(&low.places, &high.places);

@@ -261,9 +261,9 @@ fn gathered(
         let (step, offset, _) = steps(set.content, number as u16);
         (offset..part.rows).step_by(step).count() as u64
     };
-    // Parts whose rows lie in the same slices are loaded one after the other.
-    let shared =
-        parts.iter().skip(1).any(|part| part.places.iter().any(|(slice, _)| parts[0].places.iter().any(|(other, _)| slice == other)));
+    // Parts whose rows lie in the same slices, or travel on the same streams, are loaded one after the other.
+    let slices = |part: &Part| part.places.map(|(slice, _)| slice);
+    let shared = groups == 1 || parts.iter().skip(1).any(|part| slices(part).iter().any(|slice| slices(&parts[0]).contains(slice)));
     let start =
         |number: usize| if shared { parts.iter().enumerate().take(number).map(|(before, part)| loads(before, part)).sum() } else { 0 };
     let most = parts.iter().enumerate().map(|(number, part)| start(number) + loads(number, part)).max().unwrap_or(0);

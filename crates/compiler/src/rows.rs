@@ -73,7 +73,12 @@ pub(crate) struct WeightSlices {
     window_bits: u8,
     entries: [u32; 2],
     wanted: [u32; 2],
+    /// Whether the slices next to the VXM take weights.
     tight: bool,
+    /// Whether they take them as the others do, because the weights alone are too many for these; else when the others are full.
+    even: bool,
+    /// By side and share: words of each of sixteen slices that tiles to come take.
+    coming: [[u64; 2]; 2],
     real: bool,
     format: &'static str,
     chip: String,
@@ -123,13 +128,19 @@ impl WeightSlices {
             });
         }
         let shares = Hemisphere::BOTH.map(|side| Shares::new(chip, side, slices_a_side as u16, outermost));
-        let needed = [(cache.entries != [0; 2], &shares[0].cached), (experts, &shares[0].gathered)];
-        if needed.iter().any(|(needed, slices)| *needed && slices[0].len() < 16) {
+        // Slices beyond the vectors, and slices inside the outermost quad, where so many share a position.
+        let serves = |per: u32| {
+            let far = u32::from(VECTOR_SLICES)..slices_a_side;
+            let beyond = far.clone().filter(|index| index / per > u32::from(VECTOR_SLICES - 1) / per).count();
+            let inside = far.filter(|index| index / per < 4 * u32::from(outermost) / per).count();
+            (cache.entries == [0; 2] || beyond >= 16) && (!experts || inside >= 16)
+        };
+        if !serves(values.slices_per_position) {
             return Err(CompileError::ChipTooLarge {
                 chip: chip.name().to_owned(),
                 field: "slices_per_position",
                 value: values.slices_per_position,
-                most: 16,
+                most: (1..values.slices_per_position).rev().find(|&per| serves(per)).unwrap_or(1),
                 why: "key-value rows and experts take sixteen slices at positions that differ from those of the vectors that select them",
             });
         }
@@ -167,6 +178,7 @@ impl WeightSlices {
         }
         let limit = words - used as u32;
         let tight = rows + cached_slices * (used + slack) > 2 * far * u64::from(words);
+        let even = rows + cached_slices * slack > 2 * far * u64::from(words);
         let mut slices = Self {
             lanes: chip.lanes(),
             words,
@@ -182,6 +194,8 @@ impl WeightSlices {
             entries: [0; 2],
             wanted: cache.entries,
             tight,
+            even,
+            coming: [[0; 2]; 2],
             real,
             format,
             chip: chip.name().to_owned(),
@@ -208,6 +222,12 @@ impl WeightSlices {
         Ok(slices)
     }
 
+    /// Notes a tile to come, so that those before it leave it room in sixteen slices.
+    pub(crate) fn announce(&mut self, side: Hemisphere, plane: u16, rows: usize) {
+        let number = self.shares[index(side)].number(plane);
+        self.coming[index(side)][number] += rows.div_ceil(16) as u64;
+    }
+
     /// Whether the slices next to the VXM take weights too.
     pub(crate) fn takes_vector_slices(&self) -> bool {
         self.tight
@@ -222,6 +242,10 @@ impl WeightSlices {
         self.areas[&slice].iter().map(|area| area.end - area.next).filter(|&left| left >= words).sum()
     }
 
+    fn used(&self, slice: SliceId) -> u32 {
+        self.areas[&slice].iter().map(|area| area.next - area.start).sum()
+    }
+
     /// Words left in a plane's share.
     pub(crate) fn room(&self, side: Hemisphere, plane: u16) -> u64 {
         self.shares[index(side)].of(plane).iter().map(|&slice| u64::from(self.left(slice, 1))).sum()
@@ -231,17 +255,31 @@ impl WeightSlices {
     /// vectors are on their way, so that it had better stay out of the slices next to the VXM.
     pub(crate) fn tile(&mut self, side: Hemisphere, plane: u16, rows: usize, lanes: usize, busy: bool) -> Result<Rows, CompileError> {
         let count = rows.div_ceil(16) as u32;
-        let near = if busy { self.words / 3 } else { 0 };
-        let worth = |left: u32, slice: SliceId| match left {
-            0 => 0,
-            _ if slice.index < VECTOR_SLICES => left.saturating_sub(near).max(1),
-            _ => left,
+        let share = self.shares[index(side)].of(plane).to_vec();
+        let number = self.shares[index(side)].number(plane);
+        let coming = self.coming[index(side)][number].saturating_sub(u64::from(count));
+        self.coming[index(side)][number] = coming;
+        let fitting: Vec<SliceId> = share.iter().copied().filter(|&slice| self.left(slice, count) > 0).collect();
+        let near = self.words / 4 + if busy { self.words / 3 } else { 0 };
+        let filled = |slice: SliceId| match slice.index >= VECTOR_SLICES {
+            true => self.used(slice),
+            false if self.even => self.used(slice) + near,
+            false => u32::MAX,
         };
-        let mut slices: Vec<(u32, SliceId)> =
-            self.shares[index(side)].of(plane).iter().map(|&slice| (worth(self.left(slice, count), slice), slice)).collect();
-        slices.sort_unstable_by_key(|&(worth, slice)| (std::cmp::Reverse(worth), slice));
+        // How full a slice is does not depend on the context; how much it has left does.
+        let mut slices = fitting.clone();
+        slices.sort_unstable_by_key(|&slice| (filled(slice), slice));
         slices.truncate(16);
-        if slices.len() < 16 || slices[15].0 == 0 {
+        let left_then = |slice: SliceId| u64::from(self.left(slice, 1)) - if slices.contains(&slice) { u64::from(count) } else { 0 };
+        // A rest that is smaller than a tile may serve none.
+        let rest = self.lanes as u64 / 16 - 1;
+        let room: u64 = share.iter().map(|&slice| left_then(slice).saturating_sub(rest).min(coming)).sum();
+        if room < 16 * coming {
+            slices = fitting;
+            slices.sort_unstable_by_key(|&slice| (std::cmp::Reverse(self.left(slice, count)), slice));
+            slices.truncate(16);
+        }
+        if slices.len() < 16 {
             let room: u64 = Hemisphere::BOTH.iter().flat_map(|&side| [0, 1].map(|odd| self.room(side, odd))).sum();
             let bytes = |words: u64| words * self.lanes as u64;
             return Err(CompileError::WeightsTooLarge {
@@ -252,9 +290,9 @@ impl WeightSlices {
                 advice: "what is left is in too few slices for one more tile; a shorter context leaves more room".into(),
             });
         }
-        slices.sort_unstable_by_key(|&(_, slice)| slice);
-        let mut places = [(slices[0].1, 0); 16];
-        for (place, (_, slice)) in places.iter_mut().zip(slices) {
+        slices.sort_unstable();
+        let mut places = [(slices[0], 0); 16];
+        for (place, slice) in places.iter_mut().zip(slices) {
             let areas = self.areas.get_mut(&slice).expect("every slice is listed");
             let area = areas.iter_mut().find(|area| area.end - area.next >= count).expect("the slice has room");
             *place = (slice, area.next);
@@ -363,6 +401,11 @@ impl Shares {
             half.splice(0..0, near.map(|index| SliceId { side, index }));
         }
         Self { weights, cached, gathered }
+    }
+
+    /// Number of the share that serves a plane; one serves all where both are the same.
+    fn number(&self, plane: u16) -> usize {
+        if self.weights[0] == self.weights[1] { 0 } else { usize::from(plane % 2) }
     }
 
     /// The slices that take weights for a plane.

@@ -10,8 +10,8 @@ use crate::error::CompileError;
 use crate::tables::Tables;
 use crate::vectors::{Parked, Passing};
 
-/// Cycles searched for a block before giving up.
-pub(crate) const SEARCH: u64 = 1 << 20;
+/// Starts after everything that is taken at which a block is tried: more than a block is long, so that one that fails there collides with itself.
+const BEYOND: u64 = 1 << 12;
 
 /// The reservations and instructions so far.
 pub(crate) struct Scheduler<'a> {
@@ -28,7 +28,8 @@ impl<'a> Scheduler<'a> {
 
     /// Places a block at the earliest start from `from` on at which `attempt` succeeds.
     pub(crate) fn place<R>(&mut self, what: &str, from: u64, attempt: impl FnMut(&mut Self, u64) -> Option<R>) -> Result<R, CompileError> {
-        self.place_within(from, SEARCH, attempt).ok_or_else(|| CompileError::NoPlace { what: what.to_owned(), searched: SEARCH })
+        let searched = self.tables.horizon().saturating_sub(from) + BEYOND;
+        self.place_within(from, searched, attempt).ok_or_else(|| CompileError::NoPlace { what: what.to_owned(), searched })
     }
 
     /// Places a block at the earliest of `within` starts from `from` on at which `attempt` succeeds.
@@ -36,12 +37,14 @@ impl<'a> Scheduler<'a> {
         let issued = self.issued.len();
         self.tables.commit();
         let mark = self.tables.mark();
+        let horizon = self.tables.horizon();
         for start in from..from + within {
             if let Some(result) = attempt(self, start) {
                 self.turn = self.turn.wrapping_add(1);
                 return Some(result);
             }
             self.tables.undo(mark);
+            self.tables.recede(horizon);
             self.issued.truncate(issued);
         }
         None

@@ -68,6 +68,8 @@ pub(crate) struct Tables {
     issues: Vec<Cycles>,
     latches: Vec<Cycles>,
     log: Vec<Undo>,
+    /// A cycle after which nothing is taken.
+    horizon: u64,
 }
 
 /// A place in the log to fall back to.
@@ -90,6 +92,7 @@ impl Tables {
             latches: (0..chip.values().alus).map(|_| Cycles::default()).collect(),
             queues,
             log: Vec::new(),
+            horizon: 0,
         }
     }
 
@@ -107,6 +110,16 @@ impl Tables {
                 Undo::Latch { alu, from, to } => self.latches[alu].set(from, to, false),
             }
         }
+    }
+
+    /// A cycle after which nothing is taken.
+    pub(crate) fn horizon(&self) -> u64 {
+        self.horizon
+    }
+
+    /// Notes that what was taken after a cycle was given back.
+    pub(crate) fn recede(&mut self, horizon: u64) {
+        self.horizon = horizon;
     }
 
     /// Forgets how to take back what is reserved so far.
@@ -136,6 +149,7 @@ impl Tables {
             let (first, last) = (low.max(64 * chunk), high.min(64 * chunk + 63));
             (u64::MAX >> (63 - (last - first))) << (first % 64)
         };
+        self.horizon = self.horizon.max(cycle + high as u64 - low as u64 + 1);
         let start = diagonal * self.chunks;
         let touched = low / 64..=high / 64;
         if touched.clone().any(|chunk| column[start + chunk] & mask(chunk) != 0) {
@@ -153,6 +167,7 @@ impl Tables {
     }
 
     fn memory(&mut self, slice: usize, cycle: u64, conflicts: u16, bits: u16) -> bool {
+        self.horizon = self.horizon.max(cycle);
         let column = &mut self.memory[slice];
         let cycle = cycle as usize;
         if column.len() <= cycle {
@@ -199,6 +214,7 @@ impl Tables {
     /// Takes a cycle of a queue that is not a memory slice's.
     pub(crate) fn issue(&mut self, queue: Queue, cycle: u64) -> bool {
         let index = self.queues.binary_search(&queue).expect("the queue is one of the chip's");
+        self.horizon = self.horizon.max(cycle);
         let cycle = cycle as usize;
         let free = self.issues[index].free(cycle, cycle);
         if free {
@@ -210,6 +226,7 @@ impl Tables {
 
     /// Takes an ALU's latch from the cycle in which a result lands to that of its last use.
     pub(crate) fn latch(&mut self, alu: usize, from: u64, to: u64) -> bool {
+        self.horizon = self.horizon.max(to);
         let (from, to) = (from as usize, to as usize);
         let free = self.latches[alu].free(from, to);
         if free {

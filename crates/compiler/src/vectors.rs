@@ -90,6 +90,8 @@ pub(crate) struct Vectors {
     area: u32,
     /// Words taken for good, by side.
     taken: [u32; 2],
+    /// Words of masks, at the end of the east: how many there are depends on the context, and nothing else may.
+    masks: u32,
     constants: Vec<Constant>,
     constant_index: BTreeMap<Vec<u32>, usize>,
     regions: Vec<Region>,
@@ -179,6 +181,24 @@ impl Vectors {
         places
     }
 
+    /// The mask of one of `kinds` kinds: the first vector with the other inputs, those of later tokens from the last word back, by turns with the other
+    /// kinds. So where a vector lies does not depend on how many there are.
+    pub(crate) fn masks(&mut self, name: &str, (kind, kinds): (usize, usize), vectors: usize, lanes: usize) -> Vec<Parked> {
+        let last = self.capacity().saturating_sub(1);
+        let first = self.take(Hemisphere::East);
+        let later = (0..vectors.saturating_sub(1)).map(|vector| self.word(last.saturating_sub((vector * kinds + kind) as u32)));
+        let place = |word| Parked { bytes: 4, side: Hemisphere::East, word, turn: 0, quads: FAR, ready: 0, by_quad: None, passing: None };
+        let places: Vec<Parked> = std::iter::once(first).chain(later).map(place).collect();
+        self.masks = self.masks.max(((vectors - 1) * kinds) as u32);
+        self.region(name, RegionKind::Input, Format::F32, lanes, &places);
+        places
+    }
+
+    /// Words of a side that are not masks.
+    fn end(&self, side: usize) -> u32 {
+        self.capacity().saturating_sub(if side == index(Hemisphere::East) { self.masks } else { 0 })
+    }
+
     /// Names vectors as a region.
     pub(crate) fn region(&mut self, name: &str, kind: RegionKind, format: Format, lanes: usize, places: &[Parked]) {
         let runs = places
@@ -190,7 +210,7 @@ impl Vectors {
 
     /// Closes the list of constants and inputs: what is left takes intermediate vectors.
     pub(crate) fn finish(&mut self) -> Result<(), CompileError> {
-        let used = self.taken[0].max(self.taken[1]);
+        let used = (self.taken[0] + self.masks).max(self.taken[1]);
         if used >= self.capacity() {
             let (needed, available) = (u64::from(used), u64::from(self.capacity()));
             return Err(CompileError::ScratchTooLarge { what: "inputs and constants", needed, available });
@@ -202,7 +222,7 @@ impl Vectors {
     /// A place for an intermediate vector. It may be written from `ready` on.
     pub(crate) fn scratch(&mut self, bytes: u8, side: Hemisphere) -> Result<Parked, CompileError> {
         let at = index(side);
-        let fresh = self.fresh[at] < self.capacity();
+        let fresh = self.fresh[at] < self.end(at);
         let (word, ready) = match self.free[at].len() {
             resting if fresh && resting < RESTING => {
                 self.fresh[at] += 1;

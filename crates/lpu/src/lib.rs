@@ -18,6 +18,7 @@ mod engine;
 mod file;
 mod package;
 mod plans;
+mod proof;
 mod session;
 mod usage;
 
@@ -34,5 +35,6 @@ pub use lpu_num as num;
 pub use lpu_replay as replay;
 pub use lpu_report as report;
 pub use package::{Host, PackageError};
+pub use proof::{ProofError, compile, compile_graph};
 pub use session::{Session, SessionError, Token};
 pub use usage::{counts, units};

@@ -1,7 +1,7 @@
 //! A session: a compiled model on a machine, fed token by token.
 
 use lpu_chip::{Chip, System};
-use lpu_compiler::{Bound, CompileError, Compiled, Options, compile, host};
+use lpu_compiler::{Bound, Compiled, Options, host};
 use lpu_emulator::Observer;
 use lpu_isa::{ChipRef, Container, ContentError, Image, Program};
 use lpu_model::{Checkpoint, ModelError};
@@ -10,14 +10,15 @@ use thiserror::Error;
 use crate::engine::{Engine, EngineError, Engines, Ran};
 use crate::file::{OpenError, ProgramFile};
 use crate::package::{Host, PackageError};
+use crate::proof::{ProofError, compile};
 
 /// Why a session cannot start or go on.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum SessionError {
-    /// See [`CompileError`].
+    /// See [`ProofError`].
     #[error(transparent)]
-    Compile(#[from] CompileError),
+    Compile(#[from] ProofError),
     /// See [`ModelError`].
     #[error(transparent)]
     Model(#[from] ModelError),

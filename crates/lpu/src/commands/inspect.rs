@@ -82,7 +82,7 @@ impl Inspect {
             out.flush()?;
             return Ok(ExitCode::SUCCESS);
         }
-        let compiled = compiler::compile_graph(checkpoint, graph.clone(), chip, options)?;
+        let compiled = lpu::compile_graph(checkpoint, graph.clone(), chip, options)?;
         match self.step {
             Step::Placement => write!(out, "{}", compiled.placement.to_text())?,
             Step::Schedule => {

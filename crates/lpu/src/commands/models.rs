@@ -7,7 +7,8 @@ use std::time::Instant;
 
 use clap::Args;
 use lpu::chip::{Chip, System};
-use lpu::compiler::{Bound, Part, compile_graph};
+use lpu::compile_graph;
+use lpu::compiler::{Bound, Part};
 use lpu::isa::{Container, Program};
 use lpu::model::Checkpoint;
 use lpu::{Host, Options};

@@ -1,0 +1,83 @@
+//! Compiling with proof: what is stated of a program is stated after the checker has proven it. The compiler itself knows no checker.
+
+use lpu_checker::{CheckError, check};
+use lpu_chip::Chip;
+use lpu_compiler::{CompileError, Compiled, Options};
+use lpu_isa::{Program, Violation};
+use lpu_model::{Checkpoint, Graph};
+use thiserror::Error;
+
+/// Why there is no proven program.
+#[derive(Clone, Debug, PartialEq, Error)]
+#[non_exhaustive]
+pub enum ProofError {
+    /// The compiler refuses the model or the chip.
+    #[error(transparent)]
+    Compile(#[from] CompileError),
+    /// The checker cannot judge the program.
+    #[error("the program for {context} tokens cannot be proven: {error}")]
+    Unchecked {
+        /// Name of the program's context bucket.
+        context: String,
+        /// Why.
+        error: CheckError,
+    },
+    /// The compiled program is not legal.
+    #[error(
+        "the program compiled for {context} tokens breaks {count} rules, so nothing is stated of it; the first: {first}; this is a mistake of the compiler: report it with the chip description and the model's config.json"
+    )]
+    Illegal {
+        /// Name of the program's context bucket.
+        context: String,
+        /// Broken rules.
+        count: usize,
+        /// The verdict.
+        first: Box<Violation>,
+    },
+    /// A program ends sooner than its lower bound allows.
+    #[error(
+        "the program for {context} tokens takes {cycles} cycles, fewer than its lower bound of {bound}; this is a mistake of the bound: report it with the chip description and the model's config.json"
+    )]
+    Bound {
+        /// Name of the program's context bucket.
+        context: String,
+        /// Cycles of the program.
+        cycles: u64,
+        /// The bound.
+        bound: u64,
+    },
+}
+
+/// Compiles a checkpoint and proves every program of it.
+///
+/// # Errors
+/// [`ProofError`] when the compiler refuses, or what it made is not legal.
+pub fn compile(checkpoint: &Checkpoint, chip: &Chip, options: &Options) -> Result<Compiled, ProofError> {
+    compile_graph(checkpoint, checkpoint.graph(), chip, options)
+}
+
+/// Compiles a graph, or a part of one, of a checkpoint, and proves every program of it.
+///
+/// # Errors
+/// As [`compile`].
+pub fn compile_graph(checkpoint: &Checkpoint, graph: Graph, chip: &Chip, options: &Options) -> Result<Compiled, ProofError> {
+    let compiled = lpu_compiler::compile_graph(checkpoint, graph, chip, options)?;
+    let mut proven: Vec<&Program> = Vec::new();
+    for (program, bound) in compiled.programs.iter().zip(&compiled.bounds) {
+        let context = || program.name.clone();
+        if program.cycles < bound.cycles() {
+            return Err(ProofError::Bound { context: context(), cycles: program.cycles, bound: bound.cycles() });
+        }
+        // A bucket may have the schedule of another.
+        if proven.iter().any(|other| other.queues == program.queues && other.regions == program.regions) {
+            continue;
+        }
+        let report = check(chip, &compiled.image, program).map_err(|error| ProofError::Unchecked { context: context(), error })?;
+        if let Some(first) = report.violations.first() {
+            let (count, first) = (report.violations.len(), Box::new(first.clone()));
+            return Err(ProofError::Illegal { context: context(), count, first });
+        }
+        proven.push(program);
+    }
+    Ok(compiled)
+}
