@@ -1,7 +1,9 @@
 //! What several cross-crate tests share.
 
 mod acts;
+pub mod edit;
 pub mod equal;
+pub mod extents;
 pub mod grow;
 pub mod hostile;
 pub mod memory;

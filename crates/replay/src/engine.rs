@@ -124,7 +124,7 @@ impl Replay {
     ) -> Result<Self, ReplayError> {
         let places = Places::new(system, image, stored, file.as_ref().map_or(0, |file| file.len()))?;
         let arena = Arena::new(file, &places)?;
-        Ok(Self { system: system.clone(), places, arena, team: Team::new(threads), image: 0..0 })
+        Ok(Self { system: system.clone(), places, arena, team: Team::new(threads)?, image: 0..0 })
     }
 
     /// Maps the image of a mapped file into memory at once. Runs do it too, page by page, and so more slowly.
@@ -150,7 +150,7 @@ impl Replay {
         if let Some(&first) = report.violations.first() {
             return Ok(Prepared { run, job: Err(first) });
         }
-        let plan = elaborate(&self.system, &self.places, &report.flow, self.arena.words_end());
+        let plan = elaborate(&self.system, &self.places, &report.flow, self.arena.words_end())?;
         let arena = self.arena.with_work(plan.work)?;
         Ok(Prepared { run, job: Ok(Arc::new(Job::new(plan, arena, self.team.members()))) })
     }
@@ -289,15 +289,17 @@ impl Replay {
     ///
     /// # Errors
     /// [`ReplayError::Fault`] with the first fault of a program that is not legal; SRAM stays as it is. [`ReplayError::OtherEngine`] when
-    /// another engine prepared it.
+    /// another engine prepared it; [`ReplayError::Broken`] after a run that panicked.
+    ///
+    /// # Panics
+    /// Where a thread of the engine does, once the others have stopped.
     pub fn run(&mut self, prepared: &Prepared) -> Result<Run, ReplayError> {
         let job = prepared.job.as_ref().map_err(|first| ReplayError::Fault(*first))?;
         if !job.arena.shares(&self.arena) {
             return Err(ReplayError::OtherEngine);
         }
         let job: Arc<dyn Work> = Arc::clone(job) as _;
-        self.team.run(&job);
-        Ok(prepared.run)
+        if self.team.run(&job) { Ok(prepared.run) } else { Err(ReplayError::Broken) }
     }
 }
 

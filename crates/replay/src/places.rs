@@ -91,6 +91,8 @@ pub(crate) struct Places {
     slices: Vec<Vec<Segment>>,
     /// In order of their rooms.
     pub(crate) shorts: Vec<Short>,
+    /// Where the file ends and other words begin: a page further than the file's last byte, so that no word of the file is followed by one of another mapping.
+    pub(crate) split: u64,
     /// Bytes of all words of the file, with the rooms of short ones: all that an image holds from the start.
     pub(crate) held: u64,
     /// Bytes of all words.
@@ -115,9 +117,11 @@ impl Places {
             chips,
             slices: vec![Vec::new(); chips * 2 * slices_a_side],
             shorts: Vec::new(),
+            split: 0,
             held: 0,
-            end: mapped.next_multiple_of(4096) as u64,
+            end: if mapped > 0 { (mapped + 1).next_multiple_of(4096) as u64 } else { 0 },
         };
+        places.split = places.end;
         let mut others = Vec::new();
         for (index, extent) in image.extents.iter().enumerate() {
             for place in extent.places() {
@@ -163,7 +167,7 @@ impl Places {
     /// Only that many bytes, of no chip.
     #[cfg(test)]
     pub(crate) fn bytes(end: u64, lanes: usize) -> Self {
-        Self { lanes, words: 0, slices_a_side: 0, chips: 0, slices: Vec::new(), shorts: Vec::new(), held: 0, end }
+        Self { lanes, words: 0, slices_a_side: 0, chips: 0, slices: Vec::new(), shorts: Vec::new(), split: 0, held: 0, end }
     }
 
     fn put(&mut self, WordRun { chip, slice, word, count, .. }: WordRun, at: At) {
