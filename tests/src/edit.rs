@@ -1,5 +1,5 @@
-//! Edits of a compiled program that keep it legal more often than not: operands exchanged between issues that are alike, words replaced by others that
-//! somebody reads, operations by others of the same delay, issues moved to free cycles.
+//! Edits of a compiled program that keep it legal more often than not: operands exchanged between issues that are alike,
+//! words replaced by others that some issue names, operations by others of the same delay, issues moved to free cycles.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -50,7 +50,9 @@ const EDITS: &[(usize, &str, Edit)] = &[
     (3, "stream", |draft| draft.stream()),
     (5, "exchanged streams", |draft| draft.streams()),
     (2, "exchanged rows", |draft| draft.exchanged(|kind| kind == Kind::Row)),
-    (2, "rows", |draft| draft.set(|kind| kind == Kind::Row, |dice, bits| if dice.below(2) == 0 { bits ^ 16 } else { 16 * dice.below(8) as u64 })),
+    (2, "rows", |draft| {
+        draft.set(|kind| kind == Kind::Row, |dice, bits| if dice.below(2) == 0 { bits ^ 16 } else { 16 * dice.below(8) as u64 })
+    }),
     (3, "orientation", |draft| draft.loads(|kind| kind == Kind::Orientation)),
     (2, "load format", |draft| draft.loads(|kind| kind == Kind::LoadFormat)),
     (3, "mode", |draft| draft.set(|kind| kind == Kind::Mode, |_, bits| bits ^ 1)),
@@ -144,7 +146,8 @@ impl Draft<'_> {
         let queues: Vec<Queue> = self.base.queues.keys().copied().collect();
         for _ in 0..20 {
             let queue = queues[self.dice.below(queues.len())];
-            let found: Vec<usize> = self.issues(queue).iter().enumerate().filter(|(_, issue)| fits(&issue.1)).map(|(index, _)| index).collect();
+            let found: Vec<usize> =
+                self.issues(queue).iter().enumerate().filter(|(_, issue)| fits(&issue.1)).map(|(index, _)| index).collect();
             if !found.is_empty() {
                 return Some((queue, found));
             }
@@ -179,7 +182,8 @@ impl Draft<'_> {
     fn exchanged(&mut self, kind: fn(Kind) -> bool) -> Option<()> {
         let (queue, found) = self.some(|instruction| operand(instruction, kind).is_some())?;
         let place = self.dice.below(found.len());
-        let other = if self.dice.below(3) > 0 { (place + 1 + self.dice.below(3)).min(found.len() - 1) } else { self.dice.below(found.len()) };
+        let other =
+            if self.dice.below(3) > 0 { (place + 1 + self.dice.below(3)).min(found.len() - 1) } else { self.dice.below(found.len()) };
         let issues = self.issues_mut(queue);
         let (one, other) = (issues[found[place]].1, issues[found[other]].1);
         let changed = [with(&one, kind, operand(&other, kind)?.1)?, with(&other, kind, operand(&one, kind)?.1)?];
@@ -213,7 +217,8 @@ impl Draft<'_> {
         let at = |other: Queue| {
             let issues = self.issues(other);
             let first = issues.partition_point(|issue| issue.0 < cycle);
-            let same = issues[first..].iter().take_while(|issue| issue.0 == cycle).position(|issue| issue.1.row().opcode == own.row().opcode)?;
+            let same =
+                issues[first..].iter().take_while(|issue| issue.0 == cycle).position(|issue| issue.1.row().opcode == own.row().opcode)?;
             Some((other, first + same))
         };
         let others: Vec<(Queue, usize)> = self.base.queues.keys().copied().filter(alike).filter_map(at).collect();
@@ -230,8 +235,7 @@ impl Draft<'_> {
         let Queue::Mxm(side, plane, _) = queue else { return None };
         let cycle = self.issues(queue)[index].0;
         let before = index.checked_sub(1).map_or(0, |before| self.issues(queue)[before].0);
-        let (planes, cycles) =
-            if self.dice.below(2) == 0 { (plane & !1..=plane | 1, 0..u64::MAX) } else { (plane..=plane, before..cycle) };
+        let (planes, cycles) = if self.dice.below(2) == 0 { (plane & !1..=plane | 1, 0..u64::MAX) } else { (plane..=plane, before..cycle) };
         for plane in planes {
             let loads = Queue::Mxm(side, plane, PlanePort::Load);
             if !self.base.queues.contains_key(&loads) {
@@ -344,7 +348,8 @@ impl Draft<'_> {
 
     fn dropped(&mut self) -> Option<()> {
         let writes = self.dice.below(2) == 0;
-        let (queue, index) = self.one(|instruction| !writes || matches!(instruction, Instruction::Write { .. } | Instruction::Scatter { .. }))?;
+        let (queue, index) =
+            self.one(|instruction| !writes || matches!(instruction, Instruction::Write { .. } | Instruction::Scatter { .. }))?;
         self.issues_mut(queue).remove(index);
         Some(())
     }

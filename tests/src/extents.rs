@@ -1,5 +1,5 @@
-//! Other images of the same words: extents in another order, cut, joined in pairs and parted, with more or fewer of the zeros that their words end
-//! with; and images of other words.
+//! Other images of the same words: extents in another order, cut, joined in pairs and parted, with more or fewer of the
+//! zeros that their words end with; and images of other words.
 
 use std::borrow::Cow;
 
@@ -12,8 +12,15 @@ use crate::memory::pair;
 pub type Change = fn(&mut Image<'static>, &mut Dice) -> Option<()>;
 
 /// Changes that keep every word as it is, by name.
-pub const LAYOUTS: &[(&str, Change)] =
-    &[("order", order), ("truncation", truncation), ("parted", parted), ("turned", turned), ("crossed", crossed), ("paired", paired), ("cut", cut)];
+pub const LAYOUTS: &[(&str, Change)] = &[
+    ("order", order),
+    ("truncation", truncation),
+    ("parted", parted),
+    ("turned", turned),
+    ("crossed", crossed),
+    ("paired", paired),
+    ("cut", cut),
+];
 
 /// Changes of words, by name; the last takes one away.
 pub const CONTENTS: &[(&str, Change)] = &[("bytes", bytes), ("extremes", extremes), ("equal words", equal_words), ("lost word", lost_word)];
@@ -166,9 +173,13 @@ fn bytes(image: &mut Image<'static>, dice: &mut Dice) -> Option<()> {
     let (word, value) = (dice.below(extent.place.count as usize) as u32, SPECIAL[dice.below(SPECIAL.len())]);
     let (first, live, side) = (dice.below(extent.live()), extent.live(), dice.below(extent.places().count()) == 1);
     let last = first + 1 + dice.below(3);
-    relay(extent, live, |other, number, lane, byte| {
-        if (other, number) == (side, word) && (first..last).contains(&lane) { value } else { byte }
-    });
+    relay(
+        extent,
+        live,
+        |other, number, lane, byte| {
+            if (other, number) == (side, word) && (first..last).contains(&lane) { value } else { byte }
+        },
+    );
     Some(())
 }
 

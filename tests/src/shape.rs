@@ -78,7 +78,9 @@ pub fn changed(name: &str, figures: &[(&str, u32)]) -> Chip {
     let text = preset("tsp-v1").expect("the preset is valid").to_toml();
     let lines = text.lines().map(|line| match line.split_once(" = ") {
         Some(("name", _)) => format!("name = \"{name}\""),
-        Some((field, _)) => figures.iter().find(|(name, _)| *name == field).map_or(line.to_owned(), |(_, value)| format!("{field} = {value}")),
+        Some((field, _)) => {
+            figures.iter().find(|(name, _)| *name == field).map_or(line.to_owned(), |(_, value)| format!("{field} = {value}"))
+        }
         None => line.to_owned(),
     });
     Chip::from_toml(&lines.collect::<Vec<_>>().join("\n")).expect("the description is valid")

@@ -1,4 +1,4 @@
-//! Compiled program files with a few edits: the engines agree on every word of SRAM, cycles and first faults, whatever the file has become.
+//! Compiled program files with a few edits: the engines agree on every word of SRAM, on cycles and on first faults.
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -64,7 +64,11 @@ fn edited(file: &File, seed: u64, met: &Mutex<Met>) {
     let mut met = met.lock().unwrap();
     match found {
         Ok(legal) => edited.edits.iter().chain([&"programs"]).for_each(|edit| met.edits.entry(edit).or_default()[usize::from(!legal)] += 1),
-        Err(why) => met.wrong.push(format!("{}, seed {seed}, {:?}: {why}", file.name, edited.edits)),
+        Err(why) => {
+            let why = format!("{}, seed {seed}, {:?}: {why}", file.name, edited.edits);
+            eprintln!("{why}");
+            met.wrong.push(why);
+        }
     }
 }
 

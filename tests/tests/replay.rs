@@ -253,7 +253,13 @@ fn damaged_programs_fault_alike_or_stay_equal() {
 }
 
 /// `.queue` blocks of reads that arrive together at a position: slice and word of each, on consecutive streams.
-fn reads(queues: &mut BTreeMap<usize, Vec<(i32, String)>>, arrival: i32, position: i32, first: usize, words: impl Iterator<Item = (usize, usize)>) {
+fn reads(
+    queues: &mut BTreeMap<usize, Vec<(i32, String)>>,
+    arrival: i32,
+    position: i32,
+    first: usize,
+    words: impl Iterator<Item = (usize, usize)>,
+) {
     for (number, (slice, word)) in words.enumerate() {
         // Four slices a position; a read takes four cycles to its stream.
         let at = slice as i32 / 4 + 1;
@@ -295,7 +301,8 @@ fn columns_of_two_formats_over_the_same_words_are_equal() {
     equal("test-small", &format!("{inputs}{}{planes}{}{}", listed(queues), results("e", "w"), results("w", "e")));
 }
 
-/// Weights that a switch unit makes, over an image of short words: nobody wrote the memory of those rows before, and they are not zero for that.
+/// Weights that a switch unit makes, over images of 1 to 64 short words: the memory of such rows was never written by a
+/// copy, and yet they are not zero.
 #[test]
 fn weights_made_by_a_switch_are_equal() {
     for words in 1..=64 {

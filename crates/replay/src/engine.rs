@@ -45,9 +45,23 @@ impl Outline {
         let stored = |extent: &Extent<'_>| {
             let (bytes, live) = (extent.bytes(), extent.live());
             let at = (bytes.as_ptr() as usize).checked_sub(file.as_ptr() as usize).filter(|_| !bytes.is_empty())?;
-            (at.is_multiple_of(UNIT) && live.is_multiple_of(UNIT) && at + bytes.len() <= file.len()).then_some(Stored { at, live })
+            let aligned = at.is_multiple_of(UNIT) && live.is_multiple_of(UNIT) && live <= image.vector_bytes as usize;
+            let alike = extent.places().all(|place| place.count == extent.place.count);
+            (aligned && alike && at + bytes.len() <= file.len()).then_some(Stored { at, live })
         };
-        let stored: Vec<_> = image.extents.iter().map(stored).collect();
+        let mut stored: Vec<_> = image.extents.iter().map(stored).collect();
+        // Bytes that two extents share, which no file has, serve one of them: words are written in place.
+        let mut order: Vec<(usize, usize)> =
+            stored.iter().enumerate().filter_map(|(index, stored)| Some((stored.as_ref()?.at, index))).collect();
+        order.sort_unstable();
+        let mut end = 0;
+        for (at, index) in order {
+            if at < end {
+                stored[index] = None;
+            } else {
+                end = at + image.extents[index].bytes().len();
+            }
+        }
         let copies = image.extents.iter().zip(&stored).filter(|(extent, stored)| stored.is_none() && extent.fill != Fill::Zero);
         let copies = copies.map(|(extent, _)| extent.with(extent.bytes().to_vec())).collect();
         let extents = image.extents.iter().map(|extent| extent.with(&[][..]));
@@ -161,10 +175,7 @@ impl Replay {
             return Err(ReplayError::Chips { found: program.queues.len(), expected: self.places.chips });
         }
         for region in &program.regions {
-            let found = region.runs.iter().map(|run| u64::from(run.count)).sum();
-            if found != region.word_count() {
-                return Err(ReplayError::RegionWords { region: region.name.clone(), needed: region.word_count(), found });
-            }
+            shaped(region)?;
             for (chip, slice, word) in region.words() {
                 self.inside(|| format!("region `{}`", region.name), chip, slice, word)?;
             }
@@ -271,7 +282,9 @@ impl Replay {
     /// Puts the bytes of an extent where its words lie, which are zero so far.
     fn lay_down(&mut self, extent: &Extent<'_>) -> Result<(), ReplayError> {
         for (chip, slice, word, bytes) in extent.words().filter(|(.., bytes)| !bytes.is_empty()) {
-            self.word_mut(chip, slice, word)?[..bytes.len()].copy_from_slice(&bytes);
+            let cells = self.word_mut(chip, slice, word)?;
+            let (found, expected) = (bytes.len() as u32, cells.len());
+            cells.get_mut(..bytes.len()).ok_or(ReplayError::VectorBytes { found, expected })?.copy_from_slice(&bytes);
         }
         Ok(())
     }
@@ -303,13 +316,20 @@ impl Replay {
     }
 }
 
+/// Whether a region's runs hold its words.
+fn shaped(region: &Region) -> Result<(), ReplayError> {
+    let (needed, found) = (region.word_count(), region.runs.iter().map(|run| u64::from(run.count)).sum());
+    if found == needed { Ok(()) } else { Err(ReplayError::RegionWords { region: region.name.clone(), needed, found }) }
+}
+
 fn byte_count(region: &Region) -> usize {
     region.vectors as usize * region.lanes as usize * usize::from(region.format.bytes())
 }
 
 fn find<'p>(program: &'p Program, kind: &'static str, name: &str, fits: impl Fn(&Region) -> bool) -> Result<&'p Region, ReplayError> {
-    program.regions.iter().find(|region| region.name == name && fits(region)).ok_or_else(|| {
+    let found = program.regions.iter().find(|region| region.name == name && fits(region)).ok_or_else(|| {
         let known: Vec<&str> = program.regions.iter().filter(|region| fits(region)).map(|region| region.name.as_str()).collect();
         ReplayError::UnknownRegion { kind, name: name.into(), known: known.join(", ") }
-    })
+    })?;
+    shaped(found).map(|()| found)
 }

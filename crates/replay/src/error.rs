@@ -83,6 +83,14 @@ pub enum ReplayError {
         /// Cycle of its dispatch.
         cycle: u64,
     },
+    /// A program file that is shorter than its outline.
+    #[error("the program file has {found} bytes, its image ends at byte {needed}; open the whole file")]
+    CutFile {
+        /// Where the image's bytes end.
+        needed: u64,
+        /// Bytes of the file.
+        found: usize,
+    },
     /// An earlier run ended in a panic.
     #[error("an earlier run of this engine panicked and left its memory half changed; make a new engine")]
     Broken,

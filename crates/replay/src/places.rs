@@ -91,7 +91,8 @@ pub(crate) struct Places {
     slices: Vec<Vec<Segment>>,
     /// In order of their rooms.
     pub(crate) shorts: Vec<Short>,
-    /// Where the file ends and other words begin: a page further than the file's last byte, so that no word of the file is followed by one of another mapping.
+    /// Where the words of the file end and others begin: at a page after the file's last byte, so that no word of the file
+    /// has a neighbour in another mapping.
     pub(crate) split: u64,
     /// Bytes of all words of the file, with the rooms of short ones: all that an image holds from the start.
     pub(crate) held: u64,
@@ -110,6 +111,10 @@ impl Places {
         let slices_a_side = chip.values().slices_per_side as usize;
         let last = image.extents.iter().flat_map(Extent::places).map(|place| usize::from(place.chip.0)).max().unwrap_or(0);
         let chips = (last + 1).max(usize::from(system.chips()));
+        let bytes = chip.sram_bytes().saturating_mul(chips as u64);
+        if bytes / UNIT as u64 > u64::from(u32::MAX) {
+            return Err(ReplayError::TooLarge { bytes });
+        }
         let mut places = Self {
             lanes,
             words: chip.words_per_slice(),
@@ -134,11 +139,14 @@ impl Places {
             let paired = extent.other().is_some();
             let lanes_of =
                 |stored: Stored, turn: u8| Lanes { at: At::from_bytes(stored.at as u64), live: stored.live, turn: paired.then_some(turn) };
-            let inside = |stored: &Stored| stored.at as u64 + count as u64 * lanes_of(*stored, 0).each() as u64 <= mapped as u64;
-            let Some(stored) = stored.get(index).copied().flatten().filter(inside) else {
+            let Some(stored) = stored.get(index).copied().flatten() else {
                 others.extend(extent.places());
                 continue;
             };
+            let needed = stored.at as u64 + count as u64 * lanes_of(stored, 0).each() as u64;
+            if needed > mapped as u64 {
+                return Err(ReplayError::CutFile { needed, found: mapped });
+            }
             for (turn, place) in (0..).zip(extent.places()) {
                 let first = lanes_of(stored, turn);
                 let at = if first.live == lanes && !paired {
@@ -193,10 +201,14 @@ impl Places {
                 let count = segment.word - next;
                 let at = self.reserve(u64::from(count) * self.lanes as u64);
                 all.push(Segment { word: next, count, at });
+                next = segment.word;
             }
-            next = segment.word + segment.count;
-            if segment.count > 0 {
-                all.push(segment);
+            // A word that two extents name, which no file does, lies where the first one has it.
+            let known = (next - segment.word).min(segment.count);
+            let (word, count, at) = (segment.word + known, segment.count - known, segment.at.plus(known as usize * self.lanes));
+            if count > 0 {
+                all.push(Segment { word, count, at });
+                next = word + count;
             }
         }
         self.slices[slice] = all;

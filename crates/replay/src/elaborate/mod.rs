@@ -335,7 +335,8 @@ impl Elaborator<'_> {
                     _ => return Err("result in a latch"),
                 },
                 Some((Operand::Stream(_), width)) => {
-                    let bytes: Vec<Bytes<Ref>> = streams.by_ref().take(usize::from(width)).map(|&feed| self.bytes(feed)).collect::<Found<_>>()?;
+                    let bytes: Vec<Bytes<Ref>> =
+                        streams.by_ref().take(usize::from(width)).map(|&feed| self.bytes(feed)).collect::<Found<_>>()?;
                     Source::Wide(self.builder.wide(&bytes))
                 }
             };

@@ -77,13 +77,14 @@ fn planes(plan: &Plan<At>, run: &Run<At>) -> usize {
     plan.passes[run.pass as usize].activation.planes()
 }
 
-/// The calls of a plan, those of each task, and how many short words are whole meanwhile: the rows of the calls lie so as long as there are no more.
+/// The calls of a plan, those of each task, and how many extents of short words are whole: the rows of the calls are where
+/// they say as long as there are no more.
 pub(super) fn settled(plan: &Plan<At>, arena: &Arena) -> (Vec<Call>, Vec<Span>, u32) {
     loop {
         make_whole(plan, arena);
         let wholes = arena.wholes();
-        // An extent that becomes whole for one run, or for a plan made at the same time, may leave another run with one plane whole and one short.
-        // Every round makes that run's words whole, and whole words stay so.
+        // An extent that becomes whole for one run, or for a plan made at the same time, may leave another run with one
+        // plane whole and one short. Every round makes that run's words whole, and whole words stay so.
         if let Some((calls, calls_of)) = calls(plan, arena) {
             return (calls, calls_of, wholes);
         }

@@ -224,10 +224,11 @@ impl Job {
         }
     }
 
-    /// At most 64 lanes of passes by columns through the same rows. For fp16 passes these are low and high bytes in turn, for others one row after the other.
+    /// At most 64 lanes of passes by columns through the same rows. For fp16 passes these are low and high bytes in turn.
     pub(super) fn columns(&self, columns: &[Columns], lane: usize, lanes: usize, scratch: &mut Scratch) {
         for columns in columns.chunks(SHARED) {
-            let fp16 = columns.iter().filter_map(|columns| Some((self.plan.passes[columns.pass as usize].dst, self.halves_ready(columns.pass)?)));
+            let fp16 =
+                columns.iter().filter_map(|columns| Some((self.plan.passes[columns.pass as usize].dst, self.halves_ready(columns.pass)?)));
             let (places, all): (SmallVec<[At; SHARED]>, SmallVec<[&Halves; SHARED]>) = fp16.unzip();
             if !all.is_empty() {
                 let rows = &self.plan.operands[columns[0].rows.range()];
