@@ -12,7 +12,8 @@ use crate::arena::Arena;
 use crate::cache::{self, Origin};
 use crate::elaborate::elaborate;
 use crate::error::ReplayError;
-use crate::places::{Places, Stored, UNIT};
+use crate::places::{At, Places, Stored, UNIT};
+use crate::plan::Plan;
 use crate::run::Job;
 use crate::sound::sound;
 use crate::team::{Team, Work};
@@ -166,7 +167,16 @@ impl Replay {
         }
         let plan = elaborate(&self.system, &self.places, &report.flow, self.arena.words_end())?;
         let arena = self.arena.with_work(plan.work)?;
-        Ok(Prepared { run, job: Ok(Arc::new(Job::new(plan, arena, self.team.members()))) })
+        Ok(Prepared { run, job: Ok(self.job(program, plan, arena)) })
+    }
+
+    /// The job of a plan that is [sound](sound) for a program that [fits](Replay::fits).
+    fn job(&self, program: &Program, plan: Plan<At>, arena: Arena) -> Arc<Job> {
+        // The host will fill inputs, and rows are read where they are as long as no more words become whole.
+        for (chip, slice, word) in program.regions.iter().filter(|region| region.kind == RegionKind::Input).flat_map(Region::words) {
+            arena.make_whole(self.places.word(chip, slice, word), self.places.lanes);
+        }
+        Arc::new(Job::new(plan, arena, self.team.members()))
     }
 
     /// Whether chips and regions of a program, whose queues may be left out, fit the machine.
@@ -197,7 +207,7 @@ impl Replay {
         self.fits(program).ok()?;
         let (run, plan) = cache::read(&self.key(origin), program, bytes)?;
         let arena = self.arena.with_work(plan.work).ok()?;
-        sound(&plan, &arena, self.places.lanes).then(|| Prepared { run, job: Ok(Arc::new(Job::new(plan, arena, self.team.members()))) })
+        sound(&plan, &arena, self.places.lanes).then(|| Prepared { run, job: Ok(self.job(program, plan, arena)) })
     }
 
     /// All that the plan of a program depends on, as the key of the checksum of [`Replay::keep`]'s bytes: file, chip, engine, places of words.
