@@ -1,19 +1,32 @@
 //! Both engines side by side: same faults, cycles and every word of SRAM.
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
 use lpu::chip::{Chip, System};
 use lpu::emulator::{Machine, RunError};
-use lpu::isa::{ChipId, Image, Program, RegionKind, SliceId};
+use lpu::isa::{ChipId, Container, Extent, Image, Program, RegionKind, SliceId};
 use lpu::replay::{Origin, Outline, Replay, ReplayError};
 use memmap2::MmapMut;
 
-/// A program on the reference engine and on fast engines of several thread counts. Those of even counts run over a mapping, and their plans are kept
-/// and restored before they run.
+/// How a fast engine holds the image and comes by its plan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Engine {
+    /// Threads that run programs.
+    pub threads: usize,
+    /// Over a mapping of the program file, or over a copy of the image.
+    pub mapped: bool,
+    /// With a plan that was kept and restored, or with a fresh one.
+    pub restored: bool,
+}
+
+/// A program on the reference engine and on several fast engines.
 pub struct Pair {
     system: System,
     program: Program,
     machine: Machine,
     prepared: lpu::emulator::Prepared,
-    fast: Vec<(Replay, lpu::replay::Prepared)>,
+    fast: Vec<(Engine, Replay, lpu::replay::Prepared)>,
 }
 
 impl Pair {
@@ -26,23 +39,35 @@ impl Pair {
         Self::of_system(&System::single(chip), image, program, threads)
     }
 
-    /// Loads a program of a system.
+    /// Loads a program of a system. Engines of even thread counts run over a mapping, with restored plans.
     ///
     /// # Panics
     /// When an engine refuses it.
     #[must_use]
     pub fn of_system(system: &System, image: &Image<'_>, program: &Program, threads: &[usize]) -> Self {
+        let even = |threads: usize| threads.is_multiple_of(2);
+        let engines = threads.iter().map(|&threads| Engine { threads, mapped: even(threads), restored: even(threads) });
+        Self::on(system, image, program, &engines.collect::<Vec<_>>())
+    }
+
+    /// Loads a program of a system on these engines.
+    ///
+    /// # Panics
+    /// When an engine refuses it.
+    #[must_use]
+    pub fn on(system: &System, image: &Image<'_>, program: &Program, engines: &[Engine]) -> Self {
         let machine = Machine::of_system(system, image).expect("the image fits");
         let prepared = machine.prepare(program).expect("the program fits");
-        let fast = threads.iter().map(|&threads| {
-            let replay = if threads.is_multiple_of(2) { mapped(system, image, threads) } else { Replay::new(system, image, threads) };
+        let fast = engines.iter().map(|&engine| {
+            let Engine { threads, mapped, restored } = engine;
+            let replay = if mapped { of_file(system, image, threads) } else { Replay::new(system, image, threads) };
             let replay = replay.expect("the image fits");
             let mut prepared = replay.prepare(image, program).expect("the program fits");
             let origin = Origin { file: [7; 32], program: 0 };
-            if let Some(kept) = replay.keep(&prepared, origin).filter(|_| threads.is_multiple_of(2)) {
+            if let Some(kept) = replay.keep(&prepared, origin).filter(|_| restored) {
                 prepared = replay.restore(program, origin, &kept).expect("what was kept is sound");
             }
-            (replay, prepared)
+            (engine, replay, prepared)
         });
         Self { fast: fast.collect(), system: system.clone(), program: program.clone(), machine, prepared }
     }
@@ -53,7 +78,7 @@ impl Pair {
     /// When an engine refuses it.
     pub fn input(&mut self, name: &str, bytes: &[u8]) {
         self.machine.write_input(&self.program, name, bytes).expect("the input fits");
-        for (replay, _) in &mut self.fast {
+        for (_, replay, _) in &mut self.fast {
             replay.write_input(&self.program, name, bytes).expect("the input fits");
         }
     }
@@ -66,7 +91,7 @@ impl Pair {
         let mut bytes = self.machine.read_word(chip, slice, word).expect("the word is there").to_vec();
         bytes[lane] = byte;
         self.machine.write_word(chip, slice, word, &bytes).expect("the word is there");
-        for (replay, _) in &mut self.fast {
+        for (_, replay, _) in &mut self.fast {
             replay.write_word(chip, slice, word, &bytes).expect("the word is there");
         }
     }
@@ -96,12 +121,11 @@ impl Pair {
     pub fn run(&mut self) -> Result<bool, String> {
         let expected = self.machine.run(&self.prepared, &mut ());
         let mut legal = true;
-        for (replay, prepared) in &mut self.fast {
-            let threads = replay.threads();
+        for (engine, replay, prepared) in &mut self.fast {
             match (&expected, replay.run(prepared)) {
                 (Ok(run), Ok(found)) if run.cycles == found.cycles => {}
                 (Err(RunError::Fault(first)), Err(ReplayError::Fault(found))) if first.key() == found.key() => legal = false,
-                (expected, found) => return Err(format!("{threads} threads: reference {expected:?}, fast {found:?}")),
+                (expected, found) => return Err(format!("{engine:?}: reference {expected:?}, fast {found:?}")),
             }
         }
         if legal { self.compare().map(|()| true) } else { Ok(false) }
@@ -113,14 +137,13 @@ impl Pair {
             for slice in self.system.chip().slices() {
                 for word in 0..self.system.chip().words_per_slice() {
                     let expected = self.machine.read_word(chip, slice, word).map_err(|error| error.to_string())?;
-                    for (replay, _) in &self.fast {
+                    for (engine, replay, _) in &self.fast {
                         let found = replay.read_word(chip, slice, word).map_err(|error| error.to_string())?;
                         if *expected != found[..] {
                             let lane = expected.iter().zip(&found[..]).position(|(one, other)| one != other).unwrap_or(0);
-                            let threads = replay.threads();
                             let (one, other) = (expected[lane], found[lane]);
                             return Err(format!(
-                                "{threads} threads: word {word} of {slice}, lane {lane}: reference {one:#04x}, fast {other:#04x}"
+                                "{engine:?}: word {word} of {slice}, lane {lane}: reference {one:#04x}, fast {other:#04x}"
                             ));
                         }
                     }
@@ -131,18 +154,15 @@ impl Pair {
     }
 }
 
-/// An engine over a mapping that holds the image as a program file does.
-fn mapped(system: &System, image: &Image<'_>, threads: usize) -> Result<Replay, ReplayError> {
-    let mut file = vec![0; 64];
-    let mut starts = Vec::new();
-    for extent in &image.extents {
-        starts.push(file.len());
-        file.extend_from_slice(extent.bytes());
-        file.resize(file.len().next_multiple_of(64), 0);
-    }
-    let extents =
-        image.extents.iter().zip(&starts).map(|(extent, &start)| extent.with(&file[start..start + extent.bytes().len()])).collect();
-    let outline = Outline::new(&Image { vector_bytes: image.vector_bytes, extents }, &file);
+/// An engine over a mapping of the program file that has the image.
+fn of_file(system: &System, image: &Image<'_>, threads: usize) -> Result<Replay, ReplayError> {
+    let last = image.extents.iter().flat_map(Extent::places).map(|place| usize::from(place.chip.0)).max().unwrap_or(0);
+    let program = Program { name: "p".into(), queues: vec![BTreeMap::new(); last + 1], ..Program::default() };
+    let image = Image { vector_bytes: system.chip().lanes() as u32, extents: image.extents.clone() };
+    let container = Container { chip: system.reference(), image, programs: vec![program], host: Cow::default() };
+    let file = container.to_bytes().expect("the image has a file");
+    let parsed = Container::parse(&file).expect("the file is one");
+    let outline = Outline::new(&parsed.image, &file);
     let mut mapping = MmapMut::map_anon(file.len()).expect("there is memory");
     mapping.copy_from_slice(&file);
     Replay::mapped(system, &outline, mapping, threads)

@@ -2,7 +2,9 @@
 
 mod acts;
 pub mod chips;
+pub mod edit;
 pub mod equal;
+pub mod extents;
 pub mod grow;
 pub mod hostile;
 pub mod memory;

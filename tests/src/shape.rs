@@ -66,11 +66,22 @@ pub fn parameters(config: &str) -> u64 {
 /// When that is no chip.
 #[must_use]
 pub fn larger(words_per_bank: u32) -> Chip {
+    changed("tsp-v1-larger", &[("words_per_bank", words_per_bank)])
+}
+
+/// `tsp-v1` with other figures.
+///
+/// # Panics
+/// When that is no chip.
+#[must_use]
+pub fn changed(name: &str, figures: &[(&str, u32)]) -> Chip {
     let text = preset("tsp-v1").expect("the preset is valid").to_toml();
     let lines = text.lines().map(|line| match line.split_once(" = ") {
-        Some(("words_per_bank", _)) => format!("words_per_bank = {words_per_bank}"),
-        Some(("name", _)) => r#"name = "tsp-v1-larger""#.to_owned(),
-        _ => line.to_owned(),
+        Some(("name", _)) => format!("name = \"{name}\""),
+        Some((field, _)) => {
+            figures.iter().find(|(name, _)| *name == field).map_or(line.to_owned(), |(_, value)| format!("{field} = {value}"))
+        }
+        None => line.to_owned(),
     });
     Chip::from_toml(&lines.collect::<Vec<_>>().join("\n")).expect("the description is valid")
 }

@@ -119,8 +119,13 @@ fn kernels_are_equal() {
 
 /// A program in text, for a system, run several times on inputs at random.
 fn equal(system: &str, text: &str) {
+    equal_over(system, "", text);
+}
+
+/// [`equal`] over an image in text.
+fn equal_over(system: &str, image: &str, text: &str) {
     let system = System::preset(system).unwrap();
-    let text = format!(".chip {}\n.program p\n{text}", system.name());
+    let text = format!(".chip {}\n{image}.program p\n{text}", system.name());
     let mut by_name = |_: &str| Some((system.reference(), system.chip().lanes() as u32));
     let (container, _) = assemble(&text, &mut |_| Err("no image file".into()), &mut by_name).unwrap();
     let mut program = container.programs[0].clone();
@@ -245,4 +250,74 @@ fn damaged_programs_fault_alike_or_stay_equal() {
     }
     println!("{legal} legal, {faults} faults");
     assert!(legal >= 50 && faults >= 50, "{legal} legal, {faults} faults");
+}
+
+/// `.queue` blocks of reads that arrive together at a position: slice and word of each, on consecutive streams.
+fn reads(
+    queues: &mut BTreeMap<usize, Vec<(i32, String)>>,
+    arrival: i32,
+    position: i32,
+    first: usize,
+    words: impl Iterator<Item = (usize, usize)>,
+) {
+    for (number, (slice, word)) in words.enumerate() {
+        // Four slices a position; a read takes four cycles to its stream.
+        let at = slice as i32 / 4 + 1;
+        let (direction, hops) = if position > 0 { ('e', position - at) } else { ('w', at - position) };
+        queues.entry(slice).or_default().push((arrival - 4 - hops, format!("read {word}, {direction}{}", first + number)));
+    }
+}
+
+/// The queues of [`reads`] in text.
+fn listed(queues: BTreeMap<usize, Vec<(i32, String)>>) -> String {
+    let queue = |(slice, mut items): (usize, Vec<(i32, String)>)| {
+        items.sort();
+        let lines: String = items.into_iter().map(|(cycle, item)| format!("@{cycle} {item}\n")).collect();
+        format!(".queue mem.e{slice}\n{lines}")
+    };
+    queues.into_iter().map(queue).collect()
+}
+
+/// Results of a pass in cycle 60 on four streams, written near its plane.
+fn results(side: &str, stream: &str) -> String {
+    (0..4).map(|byte| format!(".queue mem.{side}{}\n@78 write 100, {stream}{byte}\n", 20 + byte)).collect()
+}
+
+/// An int8 pass and an fp16 pass whose rows, low and high bytes in turn, are the same words in the same order.
+#[test]
+fn columns_of_two_formats_over_the_same_words_are_equal() {
+    let word = |row: usize| if row < 16 { (row, 0) } else { ((row - 16) ^ 1, 1) };
+    let mut queues = BTreeMap::new();
+    for (half, first) in [(0, 0), (1, 16)] {
+        reads(&mut queues, 40 + half as i32, 8, first, (0..16).map(|row| word(2 * row + half)));
+        reads(&mut queues, 40 + half as i32, -8, first, (0..16).map(|row| word(16 * half + row)));
+    }
+    reads(&mut queues, 60, 8, 0, [(16, 0), (17, 0)].into_iter());
+    reads(&mut queues, 60, -8, 0, [(18, 0)].into_iter());
+    let planes = ".queue mxm.e0.lw\n@40 lw e0, 0, in, bytes\n.queue mxm.e0.iw\n@45 iw 16\n.queue mxm.e0.abc\n@60 abc f16, e0, w0\n\
+        .queue mxm.e1.lw\n@41 lw e16, 0, in, bytes\n.queue mxm.e1.iw\n@45 iw 16\n\
+        .queue mxm.w0.lw\n@40 lw w0, 0, in, bytes\n@41 lw w16, 16, in, bytes\n.queue mxm.w0.iw\n@45 iw 32\n.queue mxm.w0.abc\n@60 abc i8, w0, e0\n";
+    let inputs = ".input rows i8 [32 64] at e0..e15:0, e0..e15:1\n.input x i8 [3 64] at e16..e18:0\n";
+    equal("test-small", &format!("{inputs}{}{planes}{}{}", listed(queues), results("e", "w"), results("w", "e")));
+}
+
+/// Weights that a switch unit makes, over images of 1 to 64 short words: the memory of such rows was never written by a
+/// copy, and yet they are not zero.
+#[test]
+fn weights_made_by_a_switch_are_equal() {
+    for words in 1..=64 {
+        let mut queues = BTreeMap::new();
+        for (word, first) in [(0, 0), (1, 16)] {
+            reads(&mut queues, 30 + word as i32, 7, first, (0..16).map(|slice| (slice, word)));
+        }
+        reads(&mut queues, 60, 8, 0, [(16, 0), (17, 0)].into_iter());
+        let units = ".queue sxm.e0\n@30 transpose e0, e0\n.queue sxm.e1\n@31 transpose e16, e16\n";
+        let planes = ".queue mxm.e0.lw\n@35 lw e0, 0, out, bytes\n.queue mxm.e0.iw\n@40 iw 16\n.queue mxm.e0.abc\n@60 abc f16, e0, w0\n\
+            .queue mxm.e1.lw\n@36 lw e16, 0, out, bytes\n.queue mxm.e1.iw\n@40 iw 16\n";
+        let image = format!(".data w20:0x{words} 16\n.hex {}\n", "01".repeat(16 * words));
+        let inputs = ".input rows i8 [32 64] at e0..e15:0, e0..e15:1\n.const x f16 [1 64] at e16:0, e17:0\n.fill x 1\n";
+        let (queues, results) = (listed(queues), results("e", "w"));
+        // Directives of the image come before those of the program.
+        equal_over("test-small", &image, &format!("{inputs}{queues}{units}{planes}{results}"));
+    }
 }

@@ -68,8 +68,7 @@ fn anonymous(bytes: u64) -> Result<MmapMut, ReplayError> {
 impl Arena {
     /// An arena for these words, which begins with a file.
     pub(crate) fn new(mut file: Option<MmapMut>, places: &Places) -> Result<Self, ReplayError> {
-        let (held, end) = (places.held as usize, places.end as usize);
-        let split = file.as_ref().map_or(0, |file| file.len()).next_multiple_of(4096);
+        let (held, end, split) = (places.held as usize, places.end as usize, places.split as usize);
         let mut rest = anonymous(places.end - split as u64)?;
         let file_base = file.as_mut().map_or(std::ptr::null_mut(), |file| file.as_mut_ptr());
         let bases = [(0, file_base), (split, rest.as_mut_ptr()), (end, std::ptr::null_mut())];
@@ -126,7 +125,9 @@ impl Arena {
     /// Whether so many bytes from an address on lie in one of the mappings.
     pub(crate) fn holds(&self, at: At, bytes: usize) -> bool {
         let (from, [_, rest, work]) = (at.bytes(), self.bases);
-        let end = [rest.0, work.0].into_iter().find(|&end| from < end).unwrap_or(self.end);
+        let file = self.words.file.as_ref().map_or(0, |file| file.len().next_multiple_of(PAGE));
+        let mappings = [0..file, rest.0..work.0, work.0..self.end];
+        let end = mappings.into_iter().find(|mapping| mapping.contains(&from)).map_or(from, |mapping| mapping.end);
         from.checked_add(bytes).is_some_and(|last| last <= end)
     }
 
@@ -207,8 +208,11 @@ impl Arena {
         self.words.wholes.load(Ordering::Acquire)
     }
 
-    /// The bit of [`Words::written`] of a word that no image holds.
+    /// The bit of [`Words::written`] of a word that no image holds; none of an intermediate value.
     fn bit(&self, at: At) -> Option<(&AtomicU64, u64)> {
+        if at.bytes() >= self.bases[2].0 {
+            return None;
+        }
         let grain = at.bytes().checked_sub(self.held)? / self.words.grain;
         self.words.written.get(grain / 64).map(|bits| (bits, 1 << (grain % 64)))
     }

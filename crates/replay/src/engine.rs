@@ -12,7 +12,8 @@ use crate::arena::Arena;
 use crate::cache::{self, Origin};
 use crate::elaborate::elaborate;
 use crate::error::ReplayError;
-use crate::places::{Places, Stored, UNIT};
+use crate::places::{At, Places, Stored, UNIT};
+use crate::plan::Plan;
 use crate::run::Job;
 use crate::sound::sound;
 use crate::team::{Team, Work};
@@ -45,9 +46,23 @@ impl Outline {
         let stored = |extent: &Extent<'_>| {
             let (bytes, live) = (extent.bytes(), extent.live());
             let at = (bytes.as_ptr() as usize).checked_sub(file.as_ptr() as usize).filter(|_| !bytes.is_empty())?;
-            (at.is_multiple_of(UNIT) && live.is_multiple_of(UNIT) && at + bytes.len() <= file.len()).then_some(Stored { at, live })
+            let aligned = at.is_multiple_of(UNIT) && live.is_multiple_of(UNIT) && live <= image.vector_bytes as usize;
+            let alike = extent.places().all(|place| place.count == extent.place.count);
+            (aligned && alike && at + bytes.len() <= file.len()).then_some(Stored { at, live })
         };
-        let stored: Vec<_> = image.extents.iter().map(stored).collect();
+        let mut stored: Vec<_> = image.extents.iter().map(stored).collect();
+        // Bytes that two extents share, which no file has, serve one of them: words are written in place.
+        let mut order: Vec<(usize, usize)> =
+            stored.iter().enumerate().filter_map(|(index, stored)| Some((stored.as_ref()?.at, index))).collect();
+        order.sort_unstable();
+        let mut end = 0;
+        for (at, index) in order {
+            if at < end {
+                stored[index] = None;
+            } else {
+                end = at + image.extents[index].bytes().len();
+            }
+        }
         let copies = image.extents.iter().zip(&stored).filter(|(extent, stored)| stored.is_none() && extent.fill != Fill::Zero);
         let copies = copies.map(|(extent, _)| extent.with(extent.bytes().to_vec())).collect();
         let extents = image.extents.iter().map(|extent| extent.with(&[][..]));
@@ -124,7 +139,7 @@ impl Replay {
     ) -> Result<Self, ReplayError> {
         let places = Places::new(system, image, stored, file.as_ref().map_or(0, |file| file.len()))?;
         let arena = Arena::new(file, &places)?;
-        Ok(Self { system: system.clone(), places, arena, team: Team::new(threads), image: 0..0 })
+        Ok(Self { system: system.clone(), places, arena, team: Team::new(threads)?, image: 0..0 })
     }
 
     /// Maps the image of a mapped file into memory at once. Runs do it too, page by page, and so more slowly.
@@ -150,9 +165,18 @@ impl Replay {
         if let Some(&first) = report.violations.first() {
             return Ok(Prepared { run, job: Err(first) });
         }
-        let plan = elaborate(&self.system, &self.places, &report.flow, self.arena.words_end());
+        let plan = elaborate(&self.system, &self.places, &report.flow, self.arena.words_end())?;
         let arena = self.arena.with_work(plan.work)?;
-        Ok(Prepared { run, job: Ok(Arc::new(Job::new(plan, arena, self.team.members()))) })
+        Ok(Prepared { run, job: Ok(self.job(program, plan, arena)) })
+    }
+
+    /// The job of a plan that is [sound](sound) for a program that [fits](Replay::fits).
+    fn job(&self, program: &Program, plan: Plan<At>, arena: Arena) -> Arc<Job> {
+        // The host will fill inputs, and rows are read where they are as long as no more words become whole.
+        for (chip, slice, word) in program.regions.iter().filter(|region| region.kind == RegionKind::Input).flat_map(Region::words) {
+            arena.make_whole(self.places.word(chip, slice, word), self.places.lanes);
+        }
+        Arc::new(Job::new(plan, arena, self.team.members()))
     }
 
     /// Whether chips and regions of a program, whose queues may be left out, fit the machine.
@@ -161,10 +185,7 @@ impl Replay {
             return Err(ReplayError::Chips { found: program.queues.len(), expected: self.places.chips });
         }
         for region in &program.regions {
-            let found = region.runs.iter().map(|run| u64::from(run.count)).sum();
-            if found != region.word_count() {
-                return Err(ReplayError::RegionWords { region: region.name.clone(), needed: region.word_count(), found });
-            }
+            shaped(region)?;
             for (chip, slice, word) in region.words() {
                 self.inside(|| format!("region `{}`", region.name), chip, slice, word)?;
             }
@@ -186,7 +207,7 @@ impl Replay {
         self.fits(program).ok()?;
         let (run, plan) = cache::read(&self.key(origin), program, bytes)?;
         let arena = self.arena.with_work(plan.work).ok()?;
-        sound(&plan, &arena, self.places.lanes).then(|| Prepared { run, job: Ok(Arc::new(Job::new(plan, arena, self.team.members()))) })
+        sound(&plan, &arena, self.places.lanes).then(|| Prepared { run, job: Ok(self.job(program, plan, arena)) })
     }
 
     /// All that the plan of a program depends on, as the key of the checksum of [`Replay::keep`]'s bytes: file, chip, engine, places of words.
@@ -271,7 +292,9 @@ impl Replay {
     /// Puts the bytes of an extent where its words lie, which are zero so far.
     fn lay_down(&mut self, extent: &Extent<'_>) -> Result<(), ReplayError> {
         for (chip, slice, word, bytes) in extent.words().filter(|(.., bytes)| !bytes.is_empty()) {
-            self.word_mut(chip, slice, word)?[..bytes.len()].copy_from_slice(&bytes);
+            let cells = self.word_mut(chip, slice, word)?;
+            let (found, expected) = (bytes.len() as u32, cells.len());
+            cells.get_mut(..bytes.len()).ok_or(ReplayError::VectorBytes { found, expected })?.copy_from_slice(&bytes);
         }
         Ok(())
     }
@@ -289,16 +312,24 @@ impl Replay {
     ///
     /// # Errors
     /// [`ReplayError::Fault`] with the first fault of a program that is not legal; SRAM stays as it is. [`ReplayError::OtherEngine`] when
-    /// another engine prepared it.
+    /// another engine prepared it; [`ReplayError::Broken`] after a run that panicked.
+    ///
+    /// # Panics
+    /// Where a thread of the engine does, once the others have stopped.
     pub fn run(&mut self, prepared: &Prepared) -> Result<Run, ReplayError> {
         let job = prepared.job.as_ref().map_err(|first| ReplayError::Fault(*first))?;
         if !job.arena.shares(&self.arena) {
             return Err(ReplayError::OtherEngine);
         }
         let job: Arc<dyn Work> = Arc::clone(job) as _;
-        self.team.run(&job);
-        Ok(prepared.run)
+        if self.team.run(&job) { Ok(prepared.run) } else { Err(ReplayError::Broken) }
     }
+}
+
+/// Whether a region's runs hold its words.
+fn shaped(region: &Region) -> Result<(), ReplayError> {
+    let (needed, found) = (region.word_count(), region.runs.iter().map(|run| u64::from(run.count)).sum());
+    if found == needed { Ok(()) } else { Err(ReplayError::RegionWords { region: region.name.clone(), needed, found }) }
 }
 
 fn byte_count(region: &Region) -> usize {
@@ -306,8 +337,9 @@ fn byte_count(region: &Region) -> usize {
 }
 
 fn find<'p>(program: &'p Program, kind: &'static str, name: &str, fits: impl Fn(&Region) -> bool) -> Result<&'p Region, ReplayError> {
-    program.regions.iter().find(|region| region.name == name && fits(region)).ok_or_else(|| {
+    let found = program.regions.iter().find(|region| region.name == name && fits(region)).ok_or_else(|| {
         let known: Vec<&str> = program.regions.iter().filter(|region| fits(region)).map(|region| region.name.as_str()).collect();
         ReplayError::UnknownRegion { kind, name: name.into(), known: known.join(", ") }
-    })
+    })?;
+    shaped(found).map(|()| found)
 }

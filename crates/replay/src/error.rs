@@ -1,7 +1,7 @@
 //! Why a program cannot be replayed.
 
 use lpu_checker::CheckError;
-use lpu_isa::{SliceId, Violation};
+use lpu_isa::{Queue, SliceId, Violation};
 use thiserror::Error;
 
 /// A program, image or input that does not belong to this engine, or a program that is not legal.
@@ -73,6 +73,35 @@ pub enum ReplayError {
     /// A program that was prepared on another engine.
     #[error("the program was prepared on another engine; prepare it on the one that runs it")]
     OtherEngine,
+    /// The dataflow of a program that the checker found legal lacks something.
+    #[error("the checked dataflow has no {what} for {queue} in cycle {cycle}; run the program with --engine reference, and report it")]
+    Dataflow {
+        /// What is missing.
+        what: &'static str,
+        /// The queue of the issue that needs it.
+        queue: Queue,
+        /// Cycle of its dispatch.
+        cycle: u64,
+    },
+    /// A program file that is shorter than its outline.
+    #[error("the program file has {found} bytes, its image ends at byte {needed}; open the whole file")]
+    CutFile {
+        /// Where the image's bytes end.
+        needed: u64,
+        /// Bytes of the file.
+        found: usize,
+    },
+    /// An earlier run ended in a panic.
+    #[error("an earlier run of this engine panicked and left its memory half changed; make a new engine")]
+    Broken,
+    /// The system refused threads.
+    #[error("cannot start {threads} threads: {error}; take fewer")]
+    Threads {
+        /// Threads asked for, the caller's included.
+        threads: usize,
+        /// The system's reason.
+        error: std::io::Error,
+    },
     /// More SRAM and intermediate values than addresses of the plan reach.
     #[error("the image and its intermediate values take {bytes} bytes, more than 64 GiB; use a chip with less SRAM")]
     TooLarge {

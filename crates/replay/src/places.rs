@@ -91,6 +91,9 @@ pub(crate) struct Places {
     slices: Vec<Vec<Segment>>,
     /// In order of their rooms.
     pub(crate) shorts: Vec<Short>,
+    /// Where the words of the file end and others begin: at a page after the file's last byte, so that no word of the file
+    /// has a neighbour in another mapping.
+    pub(crate) split: u64,
     /// Bytes of all words of the file, with the rooms of short ones: all that an image holds from the start.
     pub(crate) held: u64,
     /// Bytes of all words.
@@ -108,6 +111,10 @@ impl Places {
         let slices_a_side = chip.values().slices_per_side as usize;
         let last = image.extents.iter().flat_map(Extent::places).map(|place| usize::from(place.chip.0)).max().unwrap_or(0);
         let chips = (last + 1).max(usize::from(system.chips()));
+        let bytes = chip.sram_bytes().saturating_mul(chips as u64);
+        if bytes / UNIT as u64 > u64::from(u32::MAX) {
+            return Err(ReplayError::TooLarge { bytes });
+        }
         let mut places = Self {
             lanes,
             words: chip.words_per_slice(),
@@ -115,9 +122,11 @@ impl Places {
             chips,
             slices: vec![Vec::new(); chips * 2 * slices_a_side],
             shorts: Vec::new(),
+            split: 0,
             held: 0,
-            end: mapped.next_multiple_of(4096) as u64,
+            end: if mapped > 0 { (mapped + 1).next_multiple_of(4096) as u64 } else { 0 },
         };
+        places.split = places.end;
         let mut others = Vec::new();
         for (index, extent) in image.extents.iter().enumerate() {
             for place in extent.places() {
@@ -130,11 +139,14 @@ impl Places {
             let paired = extent.other().is_some();
             let lanes_of =
                 |stored: Stored, turn: u8| Lanes { at: At::from_bytes(stored.at as u64), live: stored.live, turn: paired.then_some(turn) };
-            let inside = |stored: &Stored| stored.at as u64 + count as u64 * lanes_of(*stored, 0).each() as u64 <= mapped as u64;
-            let Some(stored) = stored.get(index).copied().flatten().filter(inside) else {
+            let Some(stored) = stored.get(index).copied().flatten() else {
                 others.extend(extent.places());
                 continue;
             };
+            let needed = stored.at as u64 + count as u64 * lanes_of(stored, 0).each() as u64;
+            if needed > mapped as u64 {
+                return Err(ReplayError::CutFile { needed, found: mapped });
+            }
             for (turn, place) in (0..).zip(extent.places()) {
                 let first = lanes_of(stored, turn);
                 let at = if first.live == lanes && !paired {
@@ -163,7 +175,7 @@ impl Places {
     /// Only that many bytes, of no chip.
     #[cfg(test)]
     pub(crate) fn bytes(end: u64, lanes: usize) -> Self {
-        Self { lanes, words: 0, slices_a_side: 0, chips: 0, slices: Vec::new(), shorts: Vec::new(), held: 0, end }
+        Self { lanes, words: 0, slices_a_side: 0, chips: 0, slices: Vec::new(), shorts: Vec::new(), split: 0, held: 0, end }
     }
 
     fn put(&mut self, WordRun { chip, slice, word, count, .. }: WordRun, at: At) {
@@ -189,10 +201,14 @@ impl Places {
                 let count = segment.word - next;
                 let at = self.reserve(u64::from(count) * self.lanes as u64);
                 all.push(Segment { word: next, count, at });
+                next = segment.word;
             }
-            next = segment.word + segment.count;
-            if segment.count > 0 {
-                all.push(segment);
+            // A word that two extents name, which no file does, lies where the first one has it.
+            let known = (next - segment.word).min(segment.count);
+            let (word, count, at) = (segment.word + known, segment.count - known, segment.at.plus(known as usize * self.lanes));
+            if count > 0 {
+                all.push(Segment { word, count, at });
+                next = word + count;
             }
         }
         self.slices[slice] = all;

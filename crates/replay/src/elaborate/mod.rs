@@ -14,6 +14,7 @@ use lpu_checker::{Feed, Flow};
 use lpu_chip::{Chip, LinkEnd, System};
 use lpu_isa::{ChipId, Edge, Instruction, Mode, PassFormat, Queue, Source as Operand, Unit};
 
+use crate::error::ReplayError;
 use crate::places::{At, Places};
 use crate::plan::{Bytes, Movement, Plan, Ref, Source};
 use builder::{Builder, Wide};
@@ -62,8 +63,11 @@ struct Elaborator<'a> {
     tie: usize,
 }
 
+/// What an issue needs that the dataflow does not have.
+type Found<T> = Result<T, &'static str>;
+
 /// The plan of a legal program. Its intermediate values lie from `work` on.
-pub(crate) fn elaborate(system: &System, places: &Places, flow: &Flow, work: At) -> Plan<At> {
+pub(crate) fn elaborate(system: &System, places: &Places, flow: &Flow, work: At) -> Result<Plan<At>, ReplayError> {
     let chip = system.chip();
     let hazards = Hazards::new(chip, places, flow);
     let mut elaborator = Elaborator {
@@ -82,13 +86,17 @@ pub(crate) fn elaborate(system: &System, places: &Places, flow: &Flow, work: At)
         sums: HashMap::new(),
         tie: 0,
     };
-    elaborator.run();
-    layout::lay_out(elaborator.builder, work)
+    elaborator.run()?;
+    Ok(layout::lay_out(elaborator.builder, work))
 }
 
 impl Elaborator<'_> {
     /// All issues in order of time; writes and scatters when they land, gathers when they access.
-    fn run(&mut self) {
+    fn run(&mut self) -> Result<(), ReplayError> {
+        let lacks = |index: usize| {
+            let issue = self.flow.issues[index];
+            move |what| ReplayError::Dataflow { what, queue: issue.queue, cycle: issue.cycle }
+        };
         let late = |instruction: &Instruction| {
             matches!(instruction, Instruction::Write { .. } | Instruction::Scatter { .. } | Instruction::Gather { .. })
         };
@@ -106,34 +114,40 @@ impl Elaborator<'_> {
             let issue = &self.flow.issues[index];
             // A gather with an access delay of zero accesses in its own dispatch.
             while let Some((_, _, landed)) = waiting.next_if(|&(time, _, of)| time <= issue.cycle && of as usize <= index) {
-                self.memory(landed as usize);
+                self.memory(landed as usize).map_err(lacks(landed as usize))?;
             }
             if !late(&issue.instruction) {
-                self.dispatch(index);
+                self.dispatch(index).map_err(lacks(index))?;
             }
         }
         for (_, _, landed) in waiting {
-            self.memory(landed as usize);
+            self.memory(landed as usize).map_err(lacks(landed as usize))?;
         }
+        Ok(())
     }
 
-    fn bytes(&self, feed: Feed) -> Bytes<Ref> {
-        match self.fed[feed.producer as usize] {
+    fn bytes(&self, feed: Feed) -> Found<Bytes<Ref>> {
+        Ok(match self.fed[feed.producer as usize] {
             Fed::Wide(slot) => Bytes::Lane(Ref::Slot(slot), feed.byte),
             Fed::Narrow(first) => Bytes::Plane(Ref::Slot(first + u32::from(feed.byte))),
             Fed::One(bytes) => bytes,
             Fed::Each(first) => self.each[first as usize + usize::from(feed.byte)],
-            Fed::Nothing => unreachable!("a legal program's producers come before their consumers"),
-        }
+            Fed::Nothing => return Err("earlier producer"),
+        })
     }
 
-    fn taken(&mut self, index: usize) -> Vec<Bytes<Ref>> {
+    fn taken(&mut self, index: usize) -> Found<Vec<Bytes<Ref>>> {
         let flow = self.flow;
         let take = |&feed: &Feed| {
-            let bytes = self.bytes(feed);
-            self.powered_bytes(index, bytes)
+            let bytes = self.bytes(feed)?;
+            Ok(self.powered_bytes(index, bytes))
         };
         flow.feeds(index).iter().map(take).collect()
+    }
+
+    /// [`Elaborator::taken`] of an issue that takes so many streams.
+    fn all<const COUNT: usize>(&mut self, index: usize) -> Found<[Bytes<Ref>; COUNT]> {
+        self.taken(index)?.try_into().map_err(|_| "producer of every stream")
     }
 
     /// One stream that an issue takes or puts.
@@ -153,14 +167,13 @@ impl Elaborator<'_> {
     }
 
     /// A write, scatter or gather at its access.
-    fn memory(&mut self, index: usize) {
+    fn memory(&mut self, index: usize) -> Found<()> {
         let issue = &self.flow.issues[index];
-        let Some((_, slice, words)) = access(self.chip, issue) else { return };
-        let taken = self.taken(index);
+        let Some((_, slice, words)) = access(self.chip, issue) else { return Ok(()) };
         match issue.instruction {
             Instruction::Write { .. } => {
                 let number = index as u32;
-                let mut src = taken[0];
+                let [mut src] = self.all(index)?;
                 if self.hazards.forwarded.contains(&number) {
                     if let Bytes::Plane(Ref::Word(_)) = src {
                         src = Bytes::Plane(Ref::Slot(self.builder.copy(src)));
@@ -173,16 +186,19 @@ impl Elaborator<'_> {
                 }
             }
             Instruction::Scatter { .. } => {
+                let [src, low, high] = self.all(index)?;
                 let window = self.builder.window(issue.chip, slice, words);
-                self.builder.scatter(taken[0], [taken[1], taken[2]], window);
+                self.builder.scatter(src, [low, high], window);
             }
             Instruction::Gather { .. } => {
+                let map = self.all(index)?;
                 let window = self.builder.window(issue.chip, slice, words);
-                let slot = self.builder.gather([taken[0], taken[1]], window);
+                let slot = self.builder.gather(map, window);
                 self.fed[index] = Fed::One(self.powered_bytes(index, Bytes::Plane(Ref::Slot(slot))));
             }
             _ => {}
         }
+        Ok(())
     }
 
     /// The issues that this one is tied to; issues must be asked in order.
@@ -194,7 +210,7 @@ impl Elaborator<'_> {
         ties[self.tie..].iter().take_while(|tie| tie.0 as usize == index).map(|tie| tie.1).collect()
     }
 
-    fn dispatch(&mut self, index: usize) {
+    fn dispatch(&mut self, index: usize) -> Found<()> {
         let issue = &self.flow.issues[index];
         match issue.instruction {
             Instruction::Nop { .. }
@@ -205,11 +221,11 @@ impl Elaborator<'_> {
             | Instruction::Config { .. }
             | Instruction::Deskew {} => {}
             Instruction::Read { .. } => {
-                let bytes = self.read(index);
+                let bytes = self.read(index)?;
                 self.fed[index] = Fed::One(self.powered_bytes(index, bytes));
             }
             Instruction::Send { .. } => {
-                let mut src = self.taken(index)[0];
+                let [mut src] = self.all(index)?;
                 // The word may change while its value is under way or waits.
                 if let Bytes::Plane(Ref::Word(_)) = src {
                     src = Bytes::Plane(Ref::Slot(self.builder.copy(src)));
@@ -220,41 +236,42 @@ impl Elaborator<'_> {
             }
             Instruction::Receive { .. } => {
                 let waiting = self.link(index).and_then(|near| self.sent.get_mut(&near));
-                let bytes = waiting.and_then(VecDeque::pop_front).expect("a legal program receives what was sent");
+                let bytes = waiting.and_then(VecDeque::pop_front).ok_or("vector sent")?;
                 self.fed[index] = Fed::One(self.powered_bytes(index, bytes));
             }
             Instruction::Lw { row, orientation, format, .. } => {
-                let rows = self.taken(index);
+                let rows = self.taken(index)?;
                 self.planes.load(index as u32, row, orientation, format, rows);
             }
             Instruction::Iw { rows } => {
                 let loads = self.ties(index);
                 let odd = matches!(issue.queue, Queue::Mxm(_, plane, _) if plane % 2 == 1);
-                self.planes.install(&mut self.builder, index as u32, usize::from(rows.0), odd, &loads);
+                self.planes.install(&mut self.builder, index as u32, usize::from(rows.0), odd, &loads)?;
             }
             Instruction::Abc { format, .. } => {
                 let installs = self.ties(index);
-                let taken = self.taken(index);
-                let slot = self.planes.pass(&mut self.builder, format, &installs, &taken);
+                let taken = self.taken(index)?;
+                let slot = self.planes.pass(&mut self.builder, format, &installs, &taken)?;
                 self.fed[index] = Fed::Wide(self.powered(index, slot));
             }
             Instruction::Acc { accumulator, mode, dst } => {
-                let result = self.ties(index)[0] as usize;
+                let result = *self.ties(index).first().ok_or("pass")? as usize;
                 let (Fed::Wide(slot), Instruction::Abc { format, .. }) = (self.fed[result], self.flow.issues[result].instruction) else {
-                    unreachable!("an accumulate takes a pass")
+                    return Err("pass");
                 };
-                self.accumulate(index, (issue.chip, issue.queue, accumulator.0), mode, format, slot, dst.is_some());
+                self.accumulate(index, (issue.chip, issue.queue, accumulator.0), mode, format, slot, dst.is_some())?;
             }
             instruction if issue.queue.unit() == Unit::Vxm => {
-                let slot = self.alu(index, instruction);
+                let slot = self.alu(index, instruction)?;
                 let slot = self.powered(index, slot);
                 if self.hubs.contains(&(index as u32)) {
                     self.builder.slots[slot as usize].hub = true;
                 }
                 self.fed[index] = Fed::Wide(slot);
             }
-            instruction => self.switch(index, instruction),
+            instruction => self.switch(index, instruction)?,
         }
+        Ok(())
     }
 
     /// The end of a link that an issue sends or receives at.
@@ -264,18 +281,18 @@ impl Elaborator<'_> {
         Some(LinkEnd { chip: issue.chip, link })
     }
 
-    fn read(&mut self, index: usize) -> Bytes<Ref> {
+    fn read(&mut self, index: usize) -> Found<Bytes<Ref>> {
         let issue = &self.flow.issues[index];
-        let Some((_, slice, words)) = access(self.chip, issue) else { unreachable!("a read reads memory") };
+        let (_, slice, words) = access(self.chip, issue).ok_or("slice")?;
         let word = Bytes::Plane(Ref::Word(self.builder.places.word(issue.chip, slice, words.start)));
-        match self.hazards.seen.get(&(index as u32)) {
+        Ok(match self.hazards.seen.get(&(index as u32)) {
             None => word,
             Some(Seen::Now) => Bytes::Plane(Ref::Slot(self.builder.copy(word))),
-            Some(Seen::Write(write)) => self.forwarded[write],
-        }
+            Some(Seen::Write(write)) => *self.forwarded.get(write).ok_or("write before it")?,
+        })
     }
 
-    fn accumulate(&mut self, index: usize, key: (ChipId, Queue, u8), mode: Mode, format: PassFormat, slot: u32, shown: bool) {
+    fn accumulate(&mut self, index: usize, key: (ChipId, Queue, u8), mode: Mode, format: PassFormat, slot: u32, shown: bool) -> Found<()> {
         let sum = match mode {
             Mode::Set => {
                 self.sums.insert(key, Sum { format, slots: vec![slot] });
@@ -283,7 +300,7 @@ impl Elaborator<'_> {
             }
             Mode::Add => self.sums.get_mut(&key),
         };
-        let Some(sum) = sum else { unreachable!("a legal program sets before it adds") };
+        let sum = sum.ok_or("result in its accumulator")?;
         if mode == Mode::Add {
             sum.slots.push(slot);
         }
@@ -294,10 +311,11 @@ impl Elaborator<'_> {
             let shown = sum.slots[0];
             self.fed[index] = Fed::Wide(self.powered(index, shown));
         }
+        Ok(())
     }
 
-    fn alu(&mut self, index: usize, instruction: Instruction) -> u32 {
-        let operands = lpu_lanes::sources(&instruction).expect("a vector unit's queue holds ALU operations");
+    fn alu(&mut self, index: usize, instruction: Instruction) -> Found<u32> {
+        let operands = lpu_lanes::sources(&instruction).ok_or("operands of an ALU")?;
         let feeds = self.flow.feeds(index);
         let streams: usize = operands
             .iter()
@@ -305,7 +323,8 @@ impl Elaborator<'_> {
             .filter(|(operand, _)| matches!(operand, Operand::Stream(_)))
             .map(|&(_, width)| usize::from(width))
             .sum();
-        let (mut streams, mut latches) = (feeds[..streams].iter(), feeds[streams..].iter());
+        let (streams, latches) = feeds.split_at_checked(streams).ok_or("producer of every stream")?;
+        let (mut streams, mut latches) = (streams.iter(), latches.iter());
         let mut sources = [Source::None; 3];
         for (source, operand) in sources.iter_mut().zip(operands) {
             *source = match operand {
@@ -313,10 +332,11 @@ impl Elaborator<'_> {
                 Some((Operand::Immediate(value), _)) => Source::Splat(value),
                 Some((Operand::Latch(_), _)) => match latches.next().map(|feed| self.fed[feed.producer as usize]) {
                     Some(Fed::Wide(slot)) => Source::Wide(Wide::Slot(slot)),
-                    _ => unreachable!("a latch holds an ALU's result"),
+                    _ => return Err("result in a latch"),
                 },
                 Some((Operand::Stream(_), width)) => {
-                    let bytes: Vec<Bytes<Ref>> = streams.by_ref().take(usize::from(width)).map(|&feed| self.bytes(feed)).collect();
+                    let bytes: Vec<Bytes<Ref>> =
+                        streams.by_ref().take(usize::from(width)).map(|&feed| self.bytes(feed)).collect::<Found<_>>()?;
                     Source::Wide(self.builder.wide(&bytes))
                 }
             };
@@ -330,12 +350,12 @@ impl Elaborator<'_> {
             | Instruction::Abs { arithmetic, .. } => arithmetic.bytes(),
             _ => 4,
         };
-        self.builder.alu(instruction, sources, significant)
+        Ok(self.builder.alu(instruction, sources, significant))
     }
 
     /// A switch unit's instruction, as a movement of 32-bit lanes where it is one.
-    fn switch(&mut self, index: usize, instruction: Instruction) {
-        let taken = self.taken(index);
+    fn switch(&mut self, index: usize, instruction: Instruction) -> Found<()> {
+        let taken = self.taken(index)?;
         let fed = lanes_fed(&instruction);
         if let Wide::Slot(slot) = self.builder.wide(&taken)
             && taken.len() == usize::from(fed)
@@ -343,18 +363,19 @@ impl Elaborator<'_> {
         {
             let slot = self.builder.movement(slot, movement);
             self.fed[index] = Fed::Wide(self.powered(index, slot));
-            return;
+            return Ok(());
         }
         let slots = self.builder.switch(instruction, &taken, fed);
         if !self.live.contains_key(&(index as u32)) {
-            self.fed[index] = Fed::Narrow(slots[0]);
-            return;
+            self.fed[index] = Fed::Narrow(*slots.first().ok_or("stream that it feeds")?);
+            return Ok(());
         }
         self.fed[index] = Fed::Each(self.each.len() as u32);
         for slot in slots {
             let bytes = self.powered_bytes(index, Bytes::Plane(Ref::Slot(slot)));
             self.each.push(bytes);
         }
+        Ok(())
     }
 }
 

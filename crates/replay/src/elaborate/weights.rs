@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use lpu_checker::Flow;
 use lpu_isa::{Instruction, LoadFormat, Orientation, PassFormat, Row};
 
+use super::Found;
 use super::builder::Builder;
 use crate::plan::{Activation, Bytes, Columns, Half, Ref, Weights};
 
@@ -53,7 +54,7 @@ impl Planes {
         }
     }
 
-    pub(super) fn install(&mut self, builder: &mut Builder<'_>, issue: u32, rows: usize, odd: bool, loads: &[u32]) {
+    pub(super) fn install(&mut self, builder: &mut Builder<'_>, issue: u32, rows: usize, odd: bool, loads: &[u32]) -> Found<()> {
         let uses = self.uses.get(&issue).copied().unwrap_or(0);
         let mut places = vec![None; rows];
         let mut by_input = false;
@@ -67,7 +68,7 @@ impl Planes {
             by_input = found.by_input;
             if uses > 0 {
                 for (row, &bytes) in found.rows.iter().enumerate() {
-                    places[usize::from(found.row.0) + row] = Some((builder.plane(bytes), half));
+                    *places.get_mut(usize::from(found.row.0) + row).ok_or("row that it installs")? = Some((builder.plane(bytes), half));
                 }
             }
             found.uses -= 1;
@@ -76,14 +77,15 @@ impl Planes {
             }
         }
         if uses > 0 {
-            let rows = places.into_iter().map(|place| place.expect("a legal install finds all its rows")).collect();
+            let rows = places.into_iter().collect::<Option<Vec<_>>>().ok_or("load of every row")?;
             self.arrays.insert(issue, Array { weights: Weights { by_input, rows }, number: None, uses });
         }
+        Ok(())
     }
 
     /// A pass through the arrays of one or two installs; gives back the slot of its result.
-    pub(super) fn pass(&mut self, builder: &mut Builder<'_>, format: PassFormat, installs: &[u32], taken: &[Bytes<Ref>]) -> u32 {
-        let slot = self.pass_through(builder, format, installs, taken);
+    pub(super) fn pass(&mut self, builder: &mut Builder<'_>, format: PassFormat, installs: &[u32], taken: &[Bytes<Ref>]) -> Found<u32> {
+        let slot = self.pass_through(builder, format, installs, taken)?;
         for install in installs {
             if let Some(array) = self.arrays.get_mut(install) {
                 array.uses -= 1;
@@ -92,28 +94,32 @@ impl Planes {
                 }
             }
         }
-        slot
+        Ok(slot)
     }
 
-    fn pass_through(&mut self, builder: &mut Builder<'_>, format: PassFormat, installs: &[u32], taken: &[Bytes<Ref>]) -> u32 {
-        let array = |install: usize| &self.arrays[&installs[install.min(installs.len() - 1)]].weights;
-        let (low, high) = (array(0), array(1));
+    fn pass_through(&mut self, builder: &mut Builder<'_>, format: PassFormat, installs: &[u32], taken: &[Bytes<Ref>]) -> Found<u32> {
+        // An int8 pass takes one plane and one stream, an fp16 pass two of each.
+        let both = |list: &[u32]| Some([*list.first()?, *list.last()?]);
+        let installs = both(installs).ok_or("installed weights")?;
+        let (Some(&low_bytes), Some(&high_bytes)) = (taken.first(), taken.last()) else { return Err("activations") };
+        let array = |install: u32| self.arrays.get(&install).map(|array| &array.weights).ok_or("installed weights");
+        let (low, high) = (array(installs[0])?, array(installs[1])?);
         let all = |weights: &Weights<Ref>, half: Half| weights.rows.iter().all(|row| row.1 == half);
         let alike = low.by_input == high.by_input && low.rows.len() == high.rows.len();
         let pairs = || low.rows.iter().zip(&high.rows).map(|(low, high)| (low.0, high.0));
         let activation = match format {
-            PassFormat::I8 if all(low, Half::Whole) => Some(Activation::I8(builder.plane(taken[0]))),
+            PassFormat::I8 if all(low, Half::Whole) => Some(Activation::I8(builder.plane(low_bytes))),
             PassFormat::F16 if alike && all(low, Half::Whole) && all(high, Half::Whole) => {
-                Some(Activation::F16(builder.prepare(taken[0], taken[1], false)))
+                Some(Activation::F16(builder.prepare(low_bytes, high_bytes, false)))
             }
             PassFormat::F16 if alike && all(low, Half::Low) && all(high, Half::High) && pairs().all(|(low, high)| low == high) => {
-                Some(Activation::I8F16(builder.prepare(taken[0], taken[1], true)))
+                Some(Activation::I8F16(builder.prepare(low_bytes, high_bytes, true)))
             }
             _ => None,
         };
         let Some(activation) = activation else {
-            let numbers = [0, 1].map(|install| self.number(builder, installs[install.min(installs.len() - 1)]));
-            return builder.any_pass(format, numbers, taken[0], taken[taken.len() - 1]);
+            let numbers = [self.number(builder, installs[0])?, self.number(builder, installs[1])?];
+            return Ok(builder.any_pass(format, numbers, low_bytes, high_bytes));
         };
         let two = matches!(activation, Activation::F16(_));
         let rows: Vec<(Ref, Ref)> = pairs().collect();
@@ -128,15 +134,15 @@ impl Planes {
             let rows = (0u16..).zip(rows).map(|(output, (low, high))| (low, if two { high } else { low }, output)).collect();
             builder.rows(pass, rows);
         }
-        slot
+        Ok(slot)
     }
 
     /// The number of an array among the plan's weights.
-    fn number(&mut self, builder: &mut Builder<'_>, install: u32) -> u32 {
-        let array = self.arrays.get_mut(&install).expect("the pass still takes it");
-        *array.number.get_or_insert_with(|| {
+    fn number(&mut self, builder: &mut Builder<'_>, install: u32) -> Found<u32> {
+        let array = self.arrays.get_mut(&install).ok_or("installed weights")?;
+        Ok(*array.number.get_or_insert_with(|| {
             builder.plan.weights.push(array.weights.clone());
             builder.plan.weights.len() as u32 - 1
-        })
+        }))
     }
 }

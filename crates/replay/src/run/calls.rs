@@ -77,35 +77,49 @@ fn planes(plan: &Plan<At>, run: &Run<At>) -> usize {
     plan.passes[run.pass as usize].activation.planes()
 }
 
-/// The calls of a plan whose words were [made whole](make_whole), and those of each task.
-pub(super) fn calls(plan: &Plan<At>, arena: &Arena) -> (Vec<Call>, Vec<Span>) {
+/// The calls of a plan, those of each task, and how many extents of short words are whole: the rows of the calls are where
+/// they say as long as there are no more.
+pub(super) fn settled(plan: &Plan<At>, arena: &Arena) -> (Vec<Call>, Vec<Span>, u32) {
+    loop {
+        make_whole(plan, arena);
+        let wholes = arena.wholes();
+        // An extent that becomes whole for one run, or for a plan made at the same time, may leave another run with one
+        // plane whole and one short. Every round makes that run's words whole, and whole words stay so.
+        if let Some((calls, calls_of)) = calls(plan, arena) {
+            return (calls, calls_of, wholes);
+        }
+    }
+}
+
+/// The calls of a plan and those of each task, unless some run's planes lie each in another way.
+fn calls(plan: &Plan<At>, arena: &Arena) -> Option<(Vec<Call>, Vec<Span>)> {
     let (mut calls, mut tasks) = (Vec::new(), Vec::new());
     for task in &plan.tasks {
         let start = calls.len() as u32;
         if let Task::Runs(Span { mut start, end }) = *task {
             while start < end {
-                let call = Call::first(plan, arena, Span { start, end });
+                let call = Call::first(plan, arena, Span { start, end })?;
                 start = call.runs.end;
                 calls.push(call);
             }
         }
         tasks.push(Span { start, end: calls.len() as u32 });
     }
-    (calls, tasks)
+    Some((calls, tasks))
 }
 
 impl Call {
-    /// The first of some runs, as many as can be done together.
-    fn first(plan: &Plan<At>, arena: &Arena, span: Span) -> Self {
+    /// The first of some runs, as many as can be done together, if the planes of the first lie in the same way.
+    fn first(plan: &Plan<At>, arena: &Arena, span: Span) -> Option<Self> {
         let runs = &plan.runs[span.range()];
-        let (first, of) = (&runs[0], |run| Rows::of(plan, arena, run).expect("planes that lie otherwise are whole"));
+        let (first, of) = (runs.first()?, |run| Rows::of(plan, arena, run));
         let place = |run: &Run<At>| (run.low, run.high, run.rows);
         let share = |one: &Run<At>, other: &Run<At>| {
             place(one) == place(other) && [one, other].into_iter().all(|run| !run.same && planes(plan, run) == 2)
         };
         let same = runs.iter().take_while(|run| run.same && run.pass == first.pass).count();
         let shared = runs.iter().take(SHARED).take_while(|run| share(first, run)).count();
-        let (start, mut rows) = (of(first), usize::from(first.rows));
+        let (start, mut rows) = (of(first)?, usize::from(first.rows));
         let (kind, count) = match (same, shared) {
             (1.., _) => (Kind::Equal, same),
             (_, 2..) => (Kind::Shared, shared),
@@ -113,7 +127,7 @@ impl Call {
                 let together = |number: &usize| {
                     let (run, more) = (&runs[*number], rows + usize::from(runs[*number].rows));
                     let alone = runs.get(number + 1).is_none_or(|next| !share(run, next));
-                    let fits = run.pass == first.pass && !run.same && alone && more <= TOGETHER && of(run) == start.after(rows);
+                    let fits = run.pass == first.pass && !run.same && alone && more <= TOGETHER && of(run) == Some(start.after(rows));
                     rows = if fits { more } else { rows };
                     fits
                 };
@@ -122,7 +136,7 @@ impl Call {
         };
         let bytes = |run: &Run<At>| planes(plan, run) * run.stored() * usize::from(start.live);
         let bytes = runs[..count].iter().map(bytes).sum::<usize>() as u32;
-        Self { kind, runs: Span { start: span.start, end: span.start + count as u32 }, rows: rows as u16, planes: start, bytes }
+        Some(Self { kind, runs: Span { start: span.start, end: span.start + count as u32 }, rows: rows as u16, planes: start, bytes })
     }
 
     /// Rows of all runs; of those that share rows, of one.
@@ -132,7 +146,7 @@ impl Call {
 }
 
 /// Gives whole words to all short ones that a plan touches other than as rows of runs.
-pub(super) fn make_whole(plan: &Plan<At>, arena: &Arena) {
+fn make_whole(plan: &Plan<At>, arena: &Arena) {
     let word = |at: At| arena.make_whole(at, plan.lanes);
     for op in &plan.ops {
         let _ = op.map(|at| {

@@ -9,7 +9,7 @@ use super::calls::{Call, Kind, SHARED, TOGETHER};
 use super::fetch::Fetch;
 use super::{ALIKE, Job, LINE, Ready, Scratch, UNKNOWN};
 use crate::places::At;
-use crate::plan::{Activation, Columns, Pass, Run};
+use crate::plan::{Activation, Bytes, Columns, Pass, Run};
 
 fn signed(bytes: &[u8]) -> &[i8] {
     // SAFETY: both have one byte an element, and every byte is a valid `i8`.
@@ -36,27 +36,23 @@ impl Job {
         let sums = &mut scratch.floats[0][..];
         let (steady, epoch) = (&self.steady[task], self.arena.epoch());
         let is_steady = steady.epoch.load(Ordering::Relaxed) == epoch;
-        if is_steady && steady.greatest.load(Ordering::Relaxed) != ALIKE {
-            for number in calls {
-                self.known_halves(&self.calls[number], Some(steady.greatest.load(Ordering::Relaxed)), sums, fetch);
-                fetch.done(number);
-            }
-            return;
-        }
+        let known = Some(steady.greatest.load(Ordering::Relaxed)).filter(|&greatest| is_steady && greatest != ALIKE);
         let mut greatest: Option<u8> = Some(0);
         for number in calls {
             let call = &self.calls[number];
-            let two = self.pass_of(call).activation.planes() == 2;
-            let found = match call.kind {
-                Kind::Equal => self.equal_rows(call, is_steady, fetch),
-                Kind::Rows if two => self.halves(call, sums, fetch),
-                Kind::Rows => self.rows(call, fetch),
-                Kind::Shared => self.several(call, sums, fetch),
+            let pass = self.pass_of(call);
+            let found = match (call.kind, pass.activation) {
+                (Kind::Rows, Activation::F16(prepared)) if known.is_some() => Some(self.known_halves(call, prepared, known, sums, fetch)),
+                (Kind::Rows, Activation::F16(prepared)) => self.halves(call, prepared, sums, fetch),
+                (Kind::Rows, Activation::I8(x)) => self.octet_rows(call, x, fetch),
+                (Kind::Rows, Activation::I8F16(prepared)) => self.digit_rows(call, prepared, fetch),
+                (Kind::Equal, _) => self.equal_rows(call, is_steady, fetch),
+                (Kind::Shared, _) => self.several(call, sums, fetch),
             };
             greatest = greatest.zip(found).map(|(greatest, found)| greatest.max(found));
             fetch.done(number);
         }
-        if let Some(greatest) = greatest {
+        if let Some(greatest) = greatest.filter(|_| known.is_none()) {
             steady.greatest.store(greatest, Ordering::Relaxed);
             steady.epoch.store(epoch, Ordering::Relaxed);
         }
@@ -69,7 +65,7 @@ impl Job {
 
     /// Runs of a pass of fp16 rows. Rows that have not changed since they were read are read up to the last activation other than zero, once it is known
     /// that they are finite. Gives back their greatest byte if they are finite and will stay as they are for an epoch.
-    fn halves(&self, call: &Call, sums: &mut [f32], fetch: &mut Fetch<'_>) -> Option<u8> {
+    fn halves(&self, call: &Call, prepared: u32, sums: &mut [f32], fetch: &mut Fetch<'_>) -> Option<u8> {
         let places = || {
             let places = self.runs_of(call).iter().map(|run| ([run.low, run.high], usize::from(run.rows) * self.plan.lanes));
             places.flat_map(|(places, bytes)| places.map(|at| (at, bytes)))
@@ -79,22 +75,20 @@ impl Job {
         }
         let greatest = &self.greatest[call.runs.start as usize];
         let known = Some(greatest.load(Ordering::Relaxed)).filter(|&most| most != UNKNOWN);
-        let most = self.known_halves(call, known, sums, fetch);
+        let most = self.known_halves(call, prepared, known, sums, fetch);
         greatest.store(most, Ordering::Relaxed);
         (most < Halves::INFINITE && places().all(|(at, bytes)| self.arena.steady(at, bytes))).then_some(most)
     }
 
     /// Runs of a pass of fp16 rows whose greatest byte is known, or will be.
     #[inline]
-    fn known_halves(&self, call: &Call, greatest: Option<u8>, sums: &mut [f32], fetch: &mut Fetch<'_>) -> u8 {
-        let pass = self.pass_of(call);
-        let Activation::F16(prepared) = pass.activation else { unreachable!("these are fp16 passes") };
+    fn known_halves(&self, call: &Call, prepared: u32, greatest: Option<u8>, sums: &mut [f32], fetch: &mut Fetch<'_>) -> u8 {
         let halves = &self.ready(prepared).halves;
         self.note_live(call, halves.live(greatest));
         let sums = &mut sums[..call.rows()];
         let mut room = Vec::new();
         let most = halves.rows(self.halves_of(call, &mut room), greatest, sums, fetch);
-        self.put_together(call, pass.dst, sums);
+        self.put_together(call, self.pass_of(call).dst, sums);
         most
     }
 
@@ -102,11 +96,8 @@ impl Job {
     fn several(&self, call: &Call, sums: &mut [f32], fetch: &mut Fetch<'_>) -> Option<u8> {
         let rows = call.rows();
         let passes = if call.kind == Kind::Shared { self.runs_of(call) } else { &self.runs_of(call)[..1] };
-        let halves = |run: &Run<At>| match self.plan.passes[run.pass as usize].activation {
-            Activation::F16(prepared) => &self.ready(prepared).halves,
-            _ => unreachable!("only fp16 passes are shared"),
-        };
-        let all: SmallVec<[&Halves; SHARED]> = passes.iter().map(halves).collect();
+        // A call shares the rows of passes of two planes alone, and those are fp16.
+        let all: SmallVec<[&Halves; SHARED]> = passes.iter().filter_map(|run| self.halves_ready(run.pass)).collect();
         self.note_live(call, self.plan.lanes);
         let sums = &mut sums[..passes.len() * rows];
         let blank =
@@ -128,28 +119,23 @@ impl Job {
         Octets::new(signed(self.read(x)))
     }
 
-    /// Runs of a pass of int8 rows.
-    fn rows(&self, call: &Call, fetch: &mut Fetch<'_>) -> Option<u8> {
-        let (pass, rows) = (self.pass_of(call), call.rows());
-        let mut room = Vec::new();
-        let weights = signed(self.bytes_of(call, &mut room));
-        match pass.activation {
-            Activation::I8(x) => {
-                let mut sums = [0; TOGETHER];
-                let octets = self.octets(x);
-                self.note_live(call, octets.live());
-                octets.rows(weights, &mut sums[..rows], fetch);
-                self.put_together(call, pass.dst, &sums[..rows]);
-            }
-            Activation::F16(_) => unreachable!("these are int8 rows"),
-            Activation::I8F16(prepared) => {
-                let mut sums = [0.0f32; TOGETHER];
-                let digits = &self.ready(prepared).digits;
-                self.note_live(call, digits.live());
-                digits.rows(weights, &mut sums[..rows], fetch);
-                self.put_together(call, pass.dst, &sums[..rows]);
-            }
-        }
+    /// Runs of a pass of int8 rows and activations.
+    fn octet_rows(&self, call: &Call, x: At, fetch: &mut Fetch<'_>) -> Option<u8> {
+        let (mut room, mut sums) = (Vec::new(), [0; TOGETHER]);
+        let (octets, sums) = (self.octets(x), &mut sums[..call.rows()]);
+        self.note_live(call, octets.live());
+        octets.rows(signed(self.bytes_of(call, &mut room)), sums, fetch);
+        self.put_together(call, self.pass_of(call).dst, sums);
+        None
+    }
+
+    /// Runs of a pass of int8 rows and fp16 activations.
+    fn digit_rows(&self, call: &Call, prepared: u32, fetch: &mut Fetch<'_>) -> Option<u8> {
+        let (mut room, mut sums) = (Vec::new(), [0.0f32; TOGETHER]);
+        let (digits, sums) = (&self.ready(prepared).digits, &mut sums[..call.rows()]);
+        self.note_live(call, digits.live());
+        digits.rows(signed(self.bytes_of(call, &mut room)), sums, fetch);
+        self.put_together(call, self.pass_of(call).dst, sums);
         None
     }
 
@@ -230,58 +216,65 @@ impl Job {
         unsafe { &*self.prepared[prepared as usize].get() }
     }
 
-    /// At most 64 lanes of passes by columns through the same rows.
+    /// The activations of an fp16 pass.
+    fn halves_ready(&self, pass: u32) -> Option<&Halves> {
+        match self.plan.passes[pass as usize].activation {
+            Activation::F16(prepared) => Some(&self.ready(prepared).halves),
+            Activation::I8(_) | Activation::I8F16(_) => None,
+        }
+    }
+
+    /// At most 64 lanes of passes by columns through the same rows. For fp16 passes these are low and high bytes in turn.
     pub(super) fn columns(&self, columns: &[Columns], lane: usize, lanes: usize, scratch: &mut Scratch) {
         for columns in columns.chunks(SHARED) {
-            let halves = |columns: &Columns| match self.plan.passes[columns.pass as usize].activation {
-                Activation::F16(prepared) => Some(&self.ready(prepared).halves),
-                _ => None,
-            };
-            let all: SmallVec<[&Halves; SHARED]> = columns.iter().filter_map(halves).collect();
-            if all.len() < columns.len() {
-                columns.iter().for_each(|columns| self.one_columns(columns, lane, lanes, scratch));
-                continue;
+            let fp16 =
+                columns.iter().filter_map(|columns| Some((self.plan.passes[columns.pass as usize].dst, self.halves_ready(columns.pass)?)));
+            let (places, all): (SmallVec<[At; SHARED]>, SmallVec<[&Halves; SHARED]>) = fp16.unzip();
+            if !all.is_empty() {
+                let rows = &self.plan.operands[columns[0].rows.range()];
+                let part = |row: usize| &self.read(rows[row].of())[lane..lane + lanes];
+                let mut sums = [0.0; 64 * SHARED];
+                let sums = &mut sums[..lanes * all.len()];
+                let blank = |row: usize| self.arena.blank(rows[2 * row].of()) && self.arena.blank(rows[2 * row + 1].of());
+                Halves::columns(&all, rows.len() / 2, |row| (part(2 * row), part(2 * row + 1)), blank, sums);
+                places.into_iter().zip(sums.chunks(lanes)).for_each(|(dst, sums)| self.put_lanes(dst, lane, sums));
             }
-            let rows = &self.plan.operands[columns[0].rows.range()];
-            let part = |row: usize| &self.read(rows[row].of())[lane..lane + lanes];
-            let mut sums = [0.0; 64 * SHARED];
-            let sums = &mut sums[..lanes * all.len()];
-            let blank = |row: usize| self.arena.blank(rows[2 * row].of()) && self.arena.blank(rows[2 * row + 1].of());
-            Halves::columns(&all, rows.len() / 2, |row| (part(2 * row), part(2 * row + 1)), blank, sums);
-            for (columns, sums) in columns.iter().zip(sums.chunks(lanes)) {
-                let dst = self.plan.passes[columns.pass as usize].dst;
-                self.put_lanes(dst, lane, sums);
+            for columns in columns {
+                let Pass { activation, dst } = self.plan.passes[columns.pass as usize];
+                match activation {
+                    Activation::F16(_) => {}
+                    Activation::I8(x) => self.octet_columns(columns, x, dst, lane, lanes),
+                    Activation::I8F16(prepared) => self.digit_columns(columns, prepared, dst, lane, lanes, scratch),
+                }
             }
         }
     }
 
-    fn one_columns(&self, columns: &Columns, lane: usize, lanes: usize, scratch: &mut Scratch) {
-        let pass = self.plan.passes[columns.pass as usize];
-        let rows = &self.plan.operands[columns.rows.range()];
-        let part = |row: usize| &self.read(rows[row].of())[lane..lane + lanes];
-        match pass.activation {
-            Activation::I8(x) => {
-                let mut sums = [0i32; 64];
-                for (row, &x) in signed(self.read(x)).iter().enumerate().take(rows.len()) {
-                    for (sum, &weight) in sums.iter_mut().zip(signed(part(row))) {
-                        *sum = sum.wrapping_add(i32::from(weight) * i32::from(x));
-                    }
-                }
-                sums[..lanes].iter().enumerate().for_each(|(index, &sum)| self.put(pass.dst, lane + index, sum as u32));
+    /// Some lanes of a row.
+    fn part(&self, row: Bytes<At>, lane: usize, lanes: usize) -> &[i8] {
+        signed(&self.read(row.of())[lane..lane + lanes])
+    }
+
+    fn octet_columns(&self, columns: &Columns, x: At, dst: At, lane: usize, lanes: usize) {
+        let mut sums = [0i32; 64];
+        for (&x, &row) in signed(self.read(x)).iter().zip(&self.plan.operands[columns.rows.range()]) {
+            for (sum, &weight) in sums.iter_mut().zip(self.part(row, lane, lanes)) {
+                *sum = sum.wrapping_add(i32::from(weight) * i32::from(x));
             }
-            Activation::F16(_) => unreachable!("fp16 passes are done together"),
-            Activation::I8F16(prepared) => {
-                let weights = &mut scratch.bytes[0][..self.plan.lanes];
-                for index in 0..lanes {
-                    weights.fill(0);
-                    for (row, weight) in weights.iter_mut().enumerate().take(rows.len()) {
-                        *weight = part(row)[index];
-                    }
-                    let mut sum = [0.0];
-                    self.ready(prepared).digits.rows(signed(weights), &mut sum, &mut ());
-                    self.put(pass.dst, lane + index, sum[0].to_bits());
-                }
+        }
+        sums[..lanes].iter().enumerate().for_each(|(index, &sum)| self.put(dst, lane + index, sum as u32));
+    }
+
+    fn digit_columns(&self, columns: &Columns, prepared: u32, dst: At, lane: usize, lanes: usize, scratch: &mut Scratch) {
+        let weights = &mut scratch.bytes[0][..self.plan.lanes];
+        for index in 0..lanes {
+            weights.fill(0);
+            for (weight, &row) in weights.iter_mut().zip(&self.plan.operands[columns.rows.range()]) {
+                *weight = self.part(row, lane, lanes)[index] as u8;
             }
+            let mut sum = [0.0];
+            self.ready(prepared).digits.rows(signed(weights), &mut sum, &mut ());
+            self.put(dst, lane + index, sum[0].to_bits());
         }
     }
 }

@@ -101,9 +101,7 @@ impl Job {
                 _ => {}
             }
         }
-        calls::make_whole(&plan, &arena);
-        let wholes = arena.wholes();
-        let (calls, calls_of) = calls::calls(&plan, &arena);
+        let (calls, calls_of, wholes) = calls::settled(&plan, &arena);
         let shares = Shares::new(&plan, &calls, &calls_of, members);
         let live = plan.passes.iter().map(|_| AtomicU16::new(plan.lanes.div_ceil(LINE) as u16)).collect();
         let greatest = plan.runs.iter().map(|_| AtomicU8::new(UNKNOWN)).collect();
@@ -170,7 +168,9 @@ impl Work for Job {
                 while let Some(task) = self.shares.next(phase, member) {
                     self.task(task, scratch, &mut fetch);
                 }
-                barrier.meet(|| self.shares.renew(phase), || fetch.idle());
+                if !barrier.meet(|| self.shares.renew(phase), || fetch.idle()) {
+                    return;
+                }
             }
         });
     }

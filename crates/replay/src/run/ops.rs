@@ -160,7 +160,7 @@ impl Job {
 
     #[inline(always)]
     fn add(&self, format: PassFormat, terms: &[At], out: &mut [u32]) {
-        let (&first, rest) = terms.split_first().expect("a sum has terms");
+        let Some((&first, rest)) = terms.split_first() else { return out.fill(0) };
         out.copy_from_slice(self.read_wide(first));
         for &term in rest {
             let term = self.read_wide(term);
