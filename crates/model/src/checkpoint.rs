@@ -30,7 +30,8 @@ pub struct Checkpoint {
 
 impl Checkpoint {
     /// Opens a folder with `config.json`, `*.safetensors` and, if it is to take text,
-    /// `tokenizer.json`; the stop ids of a `generation_config.json` are added to the config's. Or opens a GGUF file.
+    /// `tokenizer.json`; the stop ids of a `generation_config.json` are added to the config's. Or opens a GGUF file,
+    /// with the other parts of its model where there are several.
     ///
     /// # Errors
     /// Everything that can be wrong with config and weights; see [`ModelError`]. A damaged
@@ -39,8 +40,7 @@ impl Checkpoint {
         let absolute = folder.canonicalize();
         let absolute = absolute.as_deref().unwrap_or(folder);
         if gguf::is_gguf(folder) {
-            let name = absolute.file_stem().map_or("model".into(), |name| name.to_string_lossy());
-            return Checkpoint::of_gguf(gguf::open(folder)?, &name);
+            return Checkpoint::of_gguf(gguf::open(folder)?, &gguf::model_name(absolute));
         }
         folder::check(folder)?;
         let config = folder::read(folder, "config.json")?.ok_or_else(|| ModelError::NoConfig { folder: folder.to_path_buf() })?;
@@ -82,7 +82,7 @@ impl Checkpoint {
         tokenizer_json: Option<&[u8]>,
     ) -> Result<Checkpoint, ModelError> {
         let files = safetensors.into_iter().map(|(name, bytes)| File { name, bytes: Bytes::Given(bytes), tensors: None });
-        let files = Files { files: files.collect(), index: None };
+        let files = Files { files: files.collect(), ..Files::default() };
         let tokenizer_json = tokenizer_json.map(|json| Ok(json.to_vec()));
         let config = Config::from_json(config_json)?;
         Checkpoint::assemble(config, "model", Some(files), tokenizer_json)
@@ -106,7 +106,7 @@ impl Checkpoint {
         let mut builder = Builder::default();
         config.decoder.build(&config, &mut builder);
         let weights = match files {
-            Some(files) => Weights::bind(builder.weights, config.architecture.row().prefix, files)?,
+            Some(files) => gguf::bind(builder.weights, config.architecture.row().prefix, files)?,
             None => Weights::absent(builder.weights, config.dtype.unwrap_or(Dtype::F32)),
         };
         Ok(Checkpoint {

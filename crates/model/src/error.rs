@@ -4,7 +4,7 @@
 
 use std::path::PathBuf;
 
-use crate::Dtype;
+use crate::{Dtype, GgufError};
 
 /// A checkpoint, a config, a tensor file or a token was refused.
 #[derive(Debug, thiserror::Error)]
@@ -326,7 +326,7 @@ pub enum ModelError {
     },
     /// A tensor has an element type that is not read.
     #[error(
-        "{file}: tensor \"{tensor}\" is of type {found}; only F32, F16 and BF16 (in GGUF files also Q8_0, Q4_0 and Q6_K) are read, convert the checkpoint to one of them"
+        "{file}: tensor \"{tensor}\" is of type {found}; only F32, F16 and BF16 are read, convert the checkpoint to one of them"
     )]
     TensorType {
         /// The tensor file.
@@ -351,21 +351,13 @@ pub enum ModelError {
     },
 
     // GGUF files.
-    /// The file's structure or metadata are damaged, hostile or of another kind.
-    #[error("{file}: {detail}; download the file again, or use another one of the model")]
+    /// The file's structure, its metadata or its tensors are not those of a model that can be run.
+    #[error("{file}: {source}")]
     BadGguf {
         /// The file.
         file: String,
         /// What is wrong.
-        detail: String,
-    },
-    /// The metadata describe no model that can be run. The fields named are those of the `config.json` that the metadata stand for.
-    #[error("{file}: as the metadata stand, {source}")]
-    GgufModel {
-        /// The file.
-        file: String,
-        /// What is wrong.
-        source: Box<ModelError>,
+        source: GgufError,
     },
     /// The tokenizer in the file cannot be taken over.
     #[error("the tokenizer of {model}: {detail}; give token ids with --tokens")]

@@ -4,8 +4,30 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-use super::Fault;
+use super::GgufError;
 use super::reader::{Metadata, Value as Item};
+
+/// Why a tokenizer cannot be taken over, without advice: that is to do without.
+struct Fault(String);
+
+impl From<String> for Fault {
+    fn from(detail: String) -> Fault {
+        Fault(detail)
+    }
+}
+
+impl From<&str> for Fault {
+    fn from(detail: &str) -> Fault {
+        Fault(detail.to_owned())
+    }
+}
+
+impl From<GgufError> for Fault {
+    fn from(error: GgufError) -> Fault {
+        let text = error.to_string();
+        Fault(text.split_once("; ").map_or(text.clone(), |(detail, _)| detail.to_owned()))
+    }
+}
 
 /// The space of SentencePiece.
 const SPACE: &str = "\u{2581}";
@@ -57,8 +79,8 @@ struct Vocabulary<'a> {
 }
 
 /// The tokenizer of a file, if it has one.
-pub(super) fn json(metadata: &Metadata) -> Option<Result<Value, Fault>> {
-    metadata.get("tokenizer.ggml.model").map(|_| convert(metadata))
+pub(super) fn json(metadata: &Metadata) -> Option<Result<Value, String>> {
+    metadata.get("tokenizer.ggml.model").map(|_| convert(metadata).map_err(|Fault(detail)| detail))
 }
 
 fn convert(metadata: &Metadata) -> Result<Value, Fault> {
@@ -68,7 +90,7 @@ fn convert(metadata: &Metadata) -> Result<Value, Fault> {
         metadata.list(&key("tokens"), "a list of texts", text)?.ok_or("the metadata value `tokenizer.ggml.tokens` is missing")?;
     let kinds = metadata.list(&key("token_type"), "a list of whole numbers", whole)?.unwrap_or_else(|| vec![1; tokens.len()]);
     if kinds.len() != tokens.len() {
-        return Err(format!("`tokenizer.ggml.token_type` has {} entries for {} tokens", kinds.len(), tokens.len()));
+        return Err(Fault(format!("`tokenizer.ggml.token_type` has {} entries for {} tokens", kinds.len(), tokens.len())));
     }
     let mut ids = BTreeMap::new();
     for (id, token) in tokens.iter().enumerate() {
@@ -79,7 +101,7 @@ fn convert(metadata: &Metadata) -> Result<Value, Fault> {
     let mut tokenizer = match model {
         "gpt2" => byte_level(metadata, &vocabulary)?,
         "llama" => sentence_piece(metadata, &vocabulary)?,
-        other => return Err(format!("the tokenizer model \"{other}\" is not read; those that are: gpt2, llama")),
+        other => return Err(Fault(format!("the tokenizer model \"{other}\" is not read; those that are: gpt2, llama"))),
     };
     let object = tokenizer.as_object_mut().expect("an object was made");
     object.insert("version".to_owned(), json!("1.0"));
@@ -119,7 +141,8 @@ impl Vocabulary<'_> {
         let key = format!("tokenizer.ggml.{name}_token_id");
         let Some(id) = metadata.whole(&key)? else { return Ok(None) };
         let token = usize::try_from(id).ok().and_then(|id| self.tokens.get(id));
-        token.map(|token| Some((id, *token))).ok_or_else(|| format!("`{key}` is {id} and there are {} tokens", self.tokens.len()))
+        let token = token.ok_or_else(|| format!("`{key}` is {id} and there are {} tokens", self.tokens.len()))?;
+        Ok(Some((id, *token)))
     }
 }
 
@@ -183,7 +206,7 @@ fn sentence_piece(metadata: &Metadata, vocabulary: &Vocabulary) -> Result<Value,
     })?;
     let scores = scores.ok_or("the metadata value `tokenizer.ggml.scores` is missing")?;
     if scores.len() != vocabulary.tokens.len() {
-        return Err(format!("`tokenizer.ggml.scores` has {} entries for {} tokens", scores.len(), vocabulary.tokens.len()));
+        return Err(Fault(format!("`tokenizer.ggml.scores` has {} entries for {} tokens", scores.len(), vocabulary.tokens.len())));
     }
     let unknown = vocabulary.token(metadata, "unknown")?.map(|(_, token)| token);
     let unknown = unknown.or_else(|| vocabulary.kinds.iter().position(|kind| *kind == UNKNOWN).map(|id| vocabulary.tokens[id]));

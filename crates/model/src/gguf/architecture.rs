@@ -1,0 +1,144 @@
+//! The architectures of GGUF files: the family that each one is, where its metadata and tensors differ from a folder's.
+
+use super::GgufError;
+use super::reader::Metadata;
+use crate::Family;
+
+/// A kind of GGUF file. Rows of one name are tried in order; the first whose condition holds is taken.
+pub(super) struct Architecture {
+    /// `general.architecture`, the prefix of its metadata keys.
+    pub(super) name: &'static str,
+    pub(super) family: Family,
+    /// A metadata value (without the prefix) that is above 0 in files of this row.
+    pub(super) when: Option<&'static str>,
+    /// Whether outputs of queries and keys are in pairs.
+    pub(super) paired: bool,
+    /// Key of the norms' epsilon.
+    pub(super) epsilon: &'static str,
+    /// Key of the width of the feed-forward.
+    pub(super) width: &'static str,
+    /// Modules of a layer that have other names than in [`super::names`].
+    pub(super) modules: &'static [(&'static str, &'static str)],
+    /// Config fields of the family's own and their keys.
+    pub(super) fields: &'static [(&'static str, &'static str, Kind)],
+    /// Config fields that files of this kind leave out, since their value is always the same.
+    pub(super) fixed: &'static [(&'static str, bool)],
+}
+
+/// How a metadata value becomes a config field.
+#[derive(Clone, Copy, PartialEq)]
+pub(super) enum Kind {
+    Number,
+    Whole,
+    Flag,
+    /// Positions; 0 means none.
+    Window,
+}
+
+const RMS: &str = "attention.layer_norm_rms_epsilon";
+const LAYER: &str = "attention.layer_norm_epsilon";
+pub(super) const WINDOW: &str = "attention.sliding_window";
+const EXPERTS: &str = "expert_count";
+
+/// An architecture with the names and norms of Llama and nothing of its own.
+const fn plain(name: &'static str, family: Family) -> Architecture {
+    Architecture {
+        name,
+        family,
+        when: None,
+        paired: false,
+        epsilon: RMS,
+        width: "feed_forward_length",
+        modules: &[],
+        fields: &[],
+        fixed: &[],
+    }
+}
+
+/// Names of the norms where a layer has one after each half.
+const AFTER: &[(&str, &str)] = &[("post_attention_layernorm", "post_attention_norm")];
+
+const ALL: &[Architecture] = &[
+    Architecture {
+        when: Some(EXPERTS),
+        paired: true,
+        fields: &[
+            ("num_local_experts", EXPERTS, Kind::Whole),
+            ("num_experts_per_tok", "expert_used_count", Kind::Whole),
+            ("sliding_window", WINDOW, Kind::Window),
+        ],
+        ..plain("llama", Family::Mixtral)
+    },
+    Architecture {
+        when: Some(WINDOW),
+        paired: true,
+        fields: &[("sliding_window", WINDOW, Kind::Window)],
+        ..plain("llama", Family::Mistral)
+    },
+    Architecture { paired: true, ..plain("llama", Family::Llama) },
+    plain("qwen2", Family::Qwen2),
+    plain("qwen3", Family::Qwen3),
+    Architecture {
+        width: "expert_feed_forward_length",
+        fields: &[("num_experts", EXPERTS, Kind::Whole), ("num_experts_per_tok", "expert_used_count", Kind::Whole)],
+        fixed: &[("norm_topk_prob", true)],
+        ..plain("qwen3moe", Family::Qwen3Moe)
+    },
+    Architecture {
+        modules: AFTER,
+        fields: &[
+            ("sliding_window", WINDOW, Kind::Window),
+            ("attn_logit_softcapping", "attn_logit_softcapping", Kind::Number),
+            ("final_logit_softcapping", "final_logit_softcapping", Kind::Number),
+        ],
+        ..plain("gemma2", Family::Gemma2)
+    },
+    Architecture { fields: &[("sliding_window", WINDOW, Kind::Window)], ..plain("phi3", Family::Phi3) },
+    Architecture { epsilon: LAYER, ..plain("gpt2", Family::Gpt2) },
+    Architecture {
+        epsilon: LAYER,
+        fields: &[("use_parallel_residual", "use_parallel_residual", Kind::Flag)],
+        ..plain("gptneox", Family::GptNeoX)
+    },
+    Architecture { modules: AFTER, ..plain("olmo2", Family::Olmo2) },
+    Architecture {
+        paired: true,
+        fields: &[
+            ("attention_multiplier", "attention.scale", Kind::Number),
+            ("embedding_multiplier", "embedding_scale", Kind::Number),
+            ("residual_multiplier", "residual_scale", Kind::Number),
+            ("logits_scaling", "logit_scale", Kind::Number),
+        ],
+        ..plain("granite", Family::Granite)
+    },
+];
+
+impl Architecture {
+    /// The architecture that metadata ask for.
+    pub(super) fn of(metadata: &Metadata) -> Result<&'static Architecture, GgufError> {
+        const KEY: &str = "general.architecture";
+        let found = metadata.text(KEY)?.ok_or_else(|| GgufError::MissingValue { key: KEY.to_owned() })?;
+        for row in ALL.iter().filter(|row| row.name == found) {
+            let holds = match row.when {
+                Some(key) => metadata.whole(&row.key(key))?.is_some_and(|value| value > 0),
+                None => true,
+            };
+            if holds {
+                return Ok(row);
+            }
+        }
+        let mut known: Vec<&str> = ALL.iter().map(|row| row.name).collect();
+        known.dedup();
+        Err(GgufError::Architecture { found: found.to_owned(), known: known.join(", ") })
+    }
+
+    /// A metadata key with the architecture's prefix.
+    pub(super) fn key(&self, name: &str) -> String {
+        format!("{}.{name}", self.name)
+    }
+
+    /// Whether a key is read as a field of the family's own.
+    pub(super) fn reads(&self, key: &str) -> bool {
+        self.fields.iter().any(|(_, own, _)| *own == key)
+    }
+}
