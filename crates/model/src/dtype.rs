@@ -176,3 +176,6 @@ impl fmt::Display for Dtype {
         f.write_str(self.name())
     }
 }
+
+#[cfg(test)]
+mod tests;

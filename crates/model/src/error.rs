@@ -325,9 +325,7 @@ pub enum ModelError {
         fields: &'static str,
     },
     /// A tensor has an element type that is not read.
-    #[error(
-        "{file}: tensor \"{tensor}\" is of type {found}; only F32, F16 and BF16 are read, convert the checkpoint to one of them"
-    )]
+    #[error("{file}: tensor \"{tensor}\" is of type {found}; only F32, F16 and BF16 are read, convert the checkpoint to one of them")]
     TensorType {
         /// The tensor file.
         file: String,

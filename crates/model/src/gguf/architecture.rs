@@ -1,5 +1,7 @@
 //! The architectures of GGUF files: the family that each one is, where its metadata and tensors differ from a folder's.
 
+use serde_json::{Map, Value, json};
+
 use super::GgufError;
 use super::reader::Metadata;
 use crate::Family;
@@ -21,8 +23,8 @@ pub(super) struct Architecture {
     pub(super) modules: &'static [(&'static str, &'static str)],
     /// Config fields of the family's own and their keys.
     pub(super) fields: &'static [(&'static str, &'static str, Kind)],
-    /// Config fields that files of this kind leave out, since their value is always the same.
-    pub(super) fixed: &'static [(&'static str, bool)],
+    /// Adds the config fields that files of this kind leave out, since they follow from others.
+    pub(super) complete: fn(&mut Map<String, Value>),
 }
 
 /// How a metadata value becomes a config field.
@@ -51,7 +53,7 @@ const fn plain(name: &'static str, family: Family) -> Architecture {
         width: "feed_forward_length",
         modules: &[],
         fields: &[],
-        fixed: &[],
+        complete: |_| (),
     }
 }
 
@@ -81,7 +83,7 @@ const ALL: &[Architecture] = &[
     Architecture {
         width: "expert_feed_forward_length",
         fields: &[("num_experts", EXPERTS, Kind::Whole), ("num_experts_per_tok", "expert_used_count", Kind::Whole)],
-        fixed: &[("norm_topk_prob", true)],
+        complete: |config| drop(config.insert("norm_topk_prob".to_owned(), json!(true))),
         ..plain("qwen3moe", Family::Qwen3Moe)
     },
     Architecture {
@@ -91,6 +93,7 @@ const ALL: &[Architecture] = &[
             ("attn_logit_softcapping", "attn_logit_softcapping", Kind::Number),
             ("final_logit_softcapping", "final_logit_softcapping", Kind::Number),
         ],
+        complete: |config| score_scale(config, 46),
         ..plain("gemma2", Family::Gemma2)
     },
     Architecture { fields: &[("sliding_window", WINDOW, Kind::Window)], ..plain("phi3", Family::Phi3) },
@@ -112,6 +115,17 @@ const ALL: &[Architecture] = &[
         ..plain("granite", Family::Granite)
     },
 ];
+
+/// The scale of scores of Gemma, which files leave out: by the size of a head, in the largest model (known by its layers) by the width
+/// over all heads.
+fn score_scale(config: &mut Map<String, Value>, largest: u64) {
+    let size = |name: &str| config.get(name).and_then(Value::as_u64);
+    let scalar = match (size("num_hidden_layers"), size("hidden_size"), size("num_attention_heads")) {
+        (Some(layers), Some(hidden), Some(heads)) if layers == largest && heads > 0 => Some(hidden / heads),
+        _ => size("head_dim"),
+    };
+    config.insert("query_pre_attn_scalar".to_owned(), json!(scalar));
+}
 
 impl Architecture {
     /// The architecture that metadata ask for.

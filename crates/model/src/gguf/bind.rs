@@ -1,6 +1,6 @@
 //! Giving the graph its tensors of a GGUF file: under the file's names, in the layout that converters write, with faults in the file's terms.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::architecture::Architecture;
 use super::config::Keys;
@@ -27,25 +27,31 @@ pub(crate) fn bind(tensors: Vec<Tensor>, prefix: &str, mut files: Files) -> Resu
 impl Naming {
     fn bind(&self, tensors: Vec<Tensor>, mut files: Files) -> Result<Weights, ModelError> {
         let first = files.files.first().map_or_else(String::new, |file| file.name.clone());
-        let mut used = BTreeSet::new();
-        let mut wanted = Vec::new();
-        for tensor in tensors {
-            let tensor = self.architecture.own(tensor);
-            wanted.push(if tensor.shape.len() == 3 { self.experts(tensor, &mut files, &mut used)? } else { tensor });
+        let mut left: BTreeMap<String, usize> = BTreeMap::new();
+        for (number, file) in files.files.iter().enumerate() {
+            left.extend(held(&file.tensors).keys().filter(|name| !Architecture::beside(name)).map(|name| (name.clone(), number)));
         }
-        used.extend(wanted.iter().flat_map(Tensor::stored_names));
-        let names = files.files.iter().flat_map(|file| file.tensors.iter().flatten().map(move |(name, _)| (file, name)));
-        for (file, name) in names {
-            if !used.contains(name) && !Architecture::beside(name) {
-                let source = GgufError::ExtraTensor { tensor: name.clone(), architecture: self.architecture.name.to_owned() };
-                return Err(ModelError::BadGguf { file: file.name.clone(), source });
+        let mut wanted = Vec::with_capacity(tensors.len());
+        for tensor in tensors {
+            let mut tensor = self.architecture.own(tensor);
+            if tensor.shape.len() == 3 {
+                left.remove(&tensor.name);
+                tensor = self.experts(tensor, &mut files)?;
             }
+            for name in tensor.stored_names() {
+                left.remove(&name);
+            }
+            wanted.push(tensor);
+        }
+        if let Some((tensor, number)) = left.pop_first() {
+            let source = GgufError::ExtraTensor { tensor, architecture: self.architecture.name.to_owned() };
+            return Err(ModelError::BadGguf { file: files.files[number].name.clone(), source });
         }
         Weights::bind(wanted, "", files).map_err(|error| self.translate(error, &first))
     }
 
     /// The matrices of experts, which files have in one tensor or, older ones, in one each. Those of one tensor are entered as `NAME[expert]`.
-    fn experts(&self, mut tensor: Tensor, files: &mut Files, used: &mut BTreeSet<String>) -> Result<Tensor, ModelError> {
+    fn experts(&self, mut tensor: Tensor, files: &mut Files) -> Result<Tensor, ModelError> {
         let stacked = tensor.name.clone();
         let Some(file) = files.files.iter_mut().find(|file| held(&file.tensors).contains_key(&stacked)) else {
             // The tensors of single experts have the expert's number for the `_exps` of all.
@@ -66,13 +72,17 @@ impl Naming {
         });
         file.tensors.get_or_insert_default().extend(singles);
         tensor.name = format!("{stacked}[*]");
-        used.insert(stacked);
         Ok(tensor)
     }
 
     fn shape(&self, tensor: &str, got: &[usize], expected: &[usize], fields: &str) -> GgufError {
         let shape = |sizes: &[usize]| sizes.iter().rev().copied().collect();
-        GgufError::TensorShape { tensor: tensor.to_owned(), got: shape(got), expected: shape(expected), fields: self.keys.translate(fields) }
+        GgufError::TensorShape {
+            tensor: tensor.to_owned(),
+            got: shape(got),
+            expected: shape(expected),
+            fields: self.keys.translate(fields),
+        }
     }
 
     /// A fault with a tensor in the file's terms; `first` is the file that has the metadata.

@@ -264,9 +264,7 @@ impl Maker<'_> {
             };
             self.set(field, &key, value);
         }
-        for &(field, value) in self.architecture.fixed {
-            self.set(field, field, json!(value));
-        }
+        (self.architecture.complete)(&mut self.config);
         Ok(())
     }
 

@@ -114,7 +114,9 @@ pub enum GgufError {
         most: u64,
     },
     /// A tensor that does not begin at a multiple of the alignment.
-    #[error("the tensor `{tensor}` begins at byte {offset} of the data, not at a multiple of the alignment {alignment}; the header is damaged")]
+    #[error(
+        "the tensor `{tensor}` begins at byte {offset} of the data, not at a multiple of the alignment {alignment}; the header is damaged"
+    )]
     Misaligned {
         /// The tensor.
         tensor: String,
@@ -206,7 +208,9 @@ pub enum GgufError {
         part: u64,
     },
     /// Parts that hold more or fewer tensors together than they say.
-    #[error("the parts hold {found} tensors and `split.tensors.count` is {expected}; the parts are not of one model, fetch them again together")]
+    #[error(
+        "the parts hold {found} tensors and `split.tensors.count` is {expected}; the parts are not of one model, fetch them again together"
+    )]
     PartTensors {
         /// Tensors of all parts.
         found: u64,
@@ -280,7 +284,9 @@ pub enum GgufError {
         architecture: String,
     },
     /// A tensor of another shape than the metadata give it.
-    #[error("the tensor `{tensor}` has the shape {got:?}, and {expected:?} was expected ({fields}); metadata and tensors are not of one model")]
+    #[error(
+        "the tensor `{tensor}` has the shape {got:?}, and {expected:?} was expected ({fields}); metadata and tensors are not of one model"
+    )]
     TensorShape {
         /// The tensor.
         tensor: String,

@@ -62,9 +62,7 @@ const BESIDE: &[&str] =
 impl Architecture {
     /// The name in a file of a tensor of a folder; `None` if files have none like it.
     fn name_of(&self, folder: &str) -> Option<String> {
-        let find = |list: &[(&'static str, &'static str)], module: &str| {
-            list.iter().find(|(from, _)| *from == module).map(|(_, to)| *to)
-        };
+        let find = |list: &[(&'static str, &'static str)], module: &str| list.iter().find(|(from, _)| *from == module).map(|(_, to)| *to);
         let (path, kind) = folder.rsplit_once('.')?;
         if let Some(module) = find(WHOLE, path) {
             return Some(format!("{module}.{kind}"));

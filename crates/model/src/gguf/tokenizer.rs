@@ -49,24 +49,41 @@ struct Cut {
     whole_words: bool,
 }
 
+/// Words of letters, marks with a mark before them, and digits `digits` at a time.
+macro_rules! words {
+    ($digits:literal) => {
+        concat!(
+            r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}",
+            $digits,
+            r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+        )
+    };
+}
+
+/// The way of GPT-2.
+const PLAIN: Cut = Cut { names: &[], pattern: None, digits: false, nfc: false, whole_words: false };
+
 const CUTS: &[Cut] = &[
-    Cut { names: &["gpt-2", "gpt2", "default", "olmo", "phi-2"], pattern: None, digits: false, nfc: false, whole_words: false },
-    Cut { names: &["smollm", "starcoder", "refact", "command-r"], pattern: None, digits: true, nfc: false, whole_words: false },
+    Cut { names: &["gpt-2", "gpt2", "default", "olmo", "phi-2", "mpt", "jina-es", "jina-de", "jina-code", "gigachat"], ..PLAIN },
+    Cut { names: &["smollm", "starcoder", "refact", "command-r", "codeshell", "exaone"], digits: true, ..PLAIN },
     Cut {
-        names: &["llama-bpe", "llama3", "llama-v3"],
-        pattern: Some(
-            r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
-        ),
-        digits: false,
-        nfc: false,
+        names: &["llama-bpe", "llama3", "llama-v3", "falcon3", "pixtral", "lfm2"],
+        pattern: Some(words!("{1,3}")),
         whole_words: true,
+        ..PLAIN
     },
+    Cut { names: &["dbrx", "smaug-bpe"], pattern: Some(words!("{1,3}")), ..PLAIN },
+    Cut { names: &["qwen2", "deepseek-r1-qwen"], pattern: Some(words!("")), nfc: true, ..PLAIN },
+    Cut { names: &["stablelm2", "megrez"], pattern: Some(words!("")), ..PLAIN },
     Cut {
-        names: &["qwen2", "deepseek-r1-qwen"],
-        pattern: Some(r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"),
-        digits: false,
-        nfc: true,
-        whole_words: false,
+        names: &["tekken"],
+        pattern: Some(concat!(
+            r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+",
+            r"|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*",
+            r"|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+        )),
+        whole_words: true,
+        ..PLAIN
     },
 ];
 
@@ -98,9 +115,13 @@ fn convert(metadata: &Metadata) -> Result<Value, Fault> {
     }
     let vocabulary = Vocabulary { tokens, kinds, ids };
     let model = metadata.text(&key("model"))?.unwrap_or_default();
-    let mut tokenizer = match model {
-        "gpt2" => byte_level(metadata, &vocabulary)?,
-        "llama" => sentence_piece(metadata, &vocabulary)?,
+    // A first token, where the metadata do not say whether there is one, is put by SentencePiece and by the cuts that take whole words.
+    let (mut tokenizer, begins) = match model {
+        "gpt2" => {
+            let cut = cut(metadata)?;
+            (byte_level(metadata, &vocabulary, cut)?, cut.whole_words)
+        }
+        "llama" => (sentence_piece(metadata, &vocabulary)?, true),
         other => return Err(Fault(format!("the tokenizer model \"{other}\" is not read; those that are: gpt2, llama"))),
     };
     let object = tokenizer.as_object_mut().expect("an object was made");
@@ -108,7 +129,7 @@ fn convert(metadata: &Metadata) -> Result<Value, Fault> {
     object.insert("truncation".to_owned(), Value::Null);
     object.insert("padding".to_owned(), Value::Null);
     object.insert("added_tokens".to_owned(), vocabulary.added());
-    object.insert("post_processor".to_owned(), ends(metadata, &vocabulary, model == "llama")?);
+    object.insert("post_processor".to_owned(), ends(metadata, &vocabulary, begins)?);
     Ok(tokenizer)
 }
 
@@ -168,18 +189,22 @@ fn ends(metadata: &Metadata, vocabulary: &Vocabulary, begins: bool) -> Result<Va
     Ok(json!({ "type": "TemplateProcessing", "single": single, "pair": pair, "special_tokens": special }))
 }
 
+/// The way of cutting words that the metadata name.
+fn cut(metadata: &Metadata) -> Result<&'static Cut, Fault> {
+    let name = metadata.text("tokenizer.ggml.pre")?.unwrap_or("default");
+    CUTS.iter().find(|cut| cut.names.contains(&name)).ok_or_else(|| {
+        let names: Vec<&str> = CUTS.iter().flat_map(|cut| cut.names).copied().collect();
+        Fault(format!("the way \"{name}\" of cutting words is not read; those that are: {}", names.join(", ")))
+    })
+}
+
 /// The way of GPT-2: bytes as letters, merges in order.
-fn byte_level(metadata: &Metadata, vocabulary: &Vocabulary) -> Result<Value, Fault> {
+fn byte_level(metadata: &Metadata, vocabulary: &Vocabulary, cut: &Cut) -> Result<Value, Fault> {
     let merges = metadata.list("tokenizer.ggml.merges", "a list of texts", text)?;
     let merges = merges.ok_or("the metadata value `tokenizer.ggml.merges` is missing")?;
     let halves = |merge: &&str| merge.split_once(' ').map(|(left, right)| json!([left, right]));
     let pairs: Option<Vec<Value>> = merges.iter().map(halves).collect();
     let pairs = pairs.ok_or("`tokenizer.ggml.merges` has an entry that is not two texts with a space between")?;
-    let name = metadata.text("tokenizer.ggml.pre")?.unwrap_or("default");
-    let cut = CUTS.iter().find(|cut| cut.names.contains(&name)).ok_or_else(|| {
-        let names: Vec<&str> = CUTS.iter().flat_map(|cut| cut.names).copied().collect();
-        format!("the way \"{name}\" of cutting words is not read; those that are: {}", names.join(", "))
-    })?;
     let mut steps = Vec::new();
     if cut.digits {
         steps.push(json!({ "type": "Digits", "individual_digits": true }));
