@@ -148,7 +148,7 @@ pub(super) fn iq4_xs(raw: &[u8], values: &mut [f32]) {
     let (scale, high, low, numbers) = (half(raw), u16::from_le_bytes([raw[2], raw[3]]), &raw[4..8], &raw[8..]);
     fill(values, |index| {
         let j = index / 32;
-        let part = low[j / 2] >> (4 * (j % 2)) & 15 | (high >> (2 * j) & 3) as u8 * 16;
+        let part = (low[j / 2] >> (4 * (j % 2)) & 15) | ((high >> (2 * j) & 3) as u8) << 4;
         scale * f32::from(part as i8 - 32) * f32::from(TABLE[usize::from(four(numbers, 16, index))])
     });
 }
