@@ -142,12 +142,13 @@ impl Weights {
         let rows = tensor.rows();
         let (expert, row) = (row / rows, row % rows);
         assert!(column < tensor.columns() && expert * rows < tensor.elements(), "row {row}, column {column} of {}", tensor.name);
-        let name = tensor.name.replace('*', &expert.to_string());
+        let whole = tensor.name.strip_suffix(&format!("[{}]", tensor.view.part)).unwrap_or(&tensor.name);
+        let name = whole.replace('*', &expert.to_string());
         let stored = if tensor.shape.len() == 1 { tensor.stored(column) } else { tensor.stored(row) };
         let place = match tensor.shape.len() {
             1 => format!("element {stored}"),
             _ if tensor.view.transposed => format!("row {column}, column {stored}"),
-            3 if name == tensor.name => format!("expert {expert}, row {stored}, column {column}"),
+            3 if name == whole => format!("expert {expert}, row {stored}, column {column}"),
             _ => format!("row {stored}, column {column}"),
         };
         format!("tensor \"{name}\", {place}")

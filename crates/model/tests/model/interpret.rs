@@ -18,10 +18,6 @@ impl<'a> Evaluation<'a> {
         Evaluation { checkpoint, context: 48, keys: BTreeMap::new(), values: BTreeMap::new() }
     }
 
-    pub(crate) fn with_context(self, context: usize) -> Self {
-        Evaluation { context, ..self }
-    }
-
     fn tensor(&self, id: WeightId) -> Vec<f64> {
         let values = self.checkpoint.weights().vector_f32(id);
         values.into_iter().map(f64::from).collect()

@@ -175,7 +175,8 @@ fn every_rotary_row_is_finite() {
         serde_json::json!({ "rope_type": "longrope", "short_factor": factors, "long_factor": factors, "original_max_position_embeddings": 1 }),
     ];
     for rope in ropes {
-        let mut json: serde_json::Value = serde_json::from_slice(&tiny(Dtype::F32).set("head_dim", serde_json::json!(8)).config_json()).unwrap();
+        let mut json: serde_json::Value =
+            serde_json::from_slice(&tiny(Dtype::F32).set("head_dim", serde_json::json!(8)).config_json()).unwrap();
         json["rope_parameters"] = rope;
         let config = Config::from_json(json.to_string().as_bytes()).unwrap();
         for position in [0, 1, 63, 64, 4095, Config::LAST_POSITION] {
