@@ -141,6 +141,16 @@ pub enum ModelError {
         /// Layers of the model.
         layers: usize,
     },
+    /// A list of one entry a layer is too short.
+    #[error("config.json: `{field}` has {found} entries for {layers} layers; give one a layer")]
+    ListLength {
+        /// The list.
+        field: &'static str,
+        /// Entries found.
+        found: usize,
+        /// Layers of the model.
+        layers: usize,
+    },
     /// A layer type is not known.
     #[error("config.json: `layer_types` has \"{found}\"; the supported ones are: full_attention, sliding_attention")]
     UnknownLayerType {
@@ -156,16 +166,28 @@ pub enum ModelError {
         experts: usize,
     },
     /// The rotary type is not known.
-    #[error("config.json: the rotary type \"{found}\" is not supported; the supported ones are: default, linear, llama3")]
+    #[error(
+        "config.json: the rotary type \"{found}\" is not supported; the supported ones are: default, linear, dynamic, yarn, longrope, llama3"
+    )]
     UnknownRope {
         /// The type found.
         found: String,
+    },
+    /// A list of rotary factors has not one for each pair.
+    #[error("config.json: `{field}` has {found} factors for {pairs} pairs of a head that are rotated; give one a pair")]
+    RopeFactors {
+        /// The list.
+        field: &'static str,
+        /// Factors found.
+        found: usize,
+        /// Pairs that are rotated.
+        pairs: usize,
     },
     /// The rotary parameters are one set a kind of layer.
     #[error("config.json: `{field}.{key}` is an object; rotary parameters by kind of layer are not supported, give one set for all layers")]
     NestedRope {
         /// The object of rotary parameters.
-        field: &'static str,
+        field: String,
         /// The key in it.
         key: String,
     },
@@ -178,10 +200,35 @@ pub enum ModelError {
         value: f64,
     },
     /// Tensors are stored in a quantised format.
+    #[error("config.json: `{field}` is set; use the checkpoint in float32, float16 or bfloat16, the compiler quantises by itself")]
+    Quantized {
+        /// The field.
+        field: &'static str,
+    },
+    /// Tensors are stored in the quantised format of MLX.
     #[error(
-        "config.json: `quantization_config` is set; use the checkpoint in float32, float16 or bfloat16, the compiler quantises by itself"
+        "config.json: `{field}` says that this is an MLX checkpoint, quantised to {bits} bits in groups of {group_size}; use the checkpoint that it was made from, in float32, float16 or bfloat16, the compiler quantises by itself"
     )]
-    Quantized,
+    MlxQuantized {
+        /// The field.
+        field: &'static str,
+        /// Elements that share a scale.
+        group_size: usize,
+        /// Bits of an element.
+        bits: usize,
+    },
+    /// A tensor is stored in the quantised format of MLX, with scales and biases beside it.
+    #[error(
+        "{file}: tensor \"{tensor}\" is quantised in the format of MLX (there are \"{scales}\" and its biases); use the checkpoint that it was made from, in float32, float16 or bfloat16, the compiler quantises by itself"
+    )]
+    MlxTensor {
+        /// The tensor file.
+        file: String,
+        /// The tensor.
+        tensor: String,
+        /// The tensor of its scales.
+        scales: String,
+    },
     /// `head_dim` is absent and cannot be derived.
     #[error(
         "config.json: `hidden_size` {hidden} is not a multiple of `num_attention_heads` {heads}; correct one of them or give `head_dim`"

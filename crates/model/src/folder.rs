@@ -9,6 +9,7 @@ use std::path::{Component, Path, PathBuf};
 use memmap2::Mmap;
 
 use crate::ModelError;
+use crate::config::without_mark;
 use crate::gguf::Naming;
 use crate::header::Stored;
 
@@ -64,11 +65,15 @@ pub(crate) fn check(folder: &Path) -> Result<(), ModelError> {
     }
 }
 
-/// Reads a small file of the folder; `None` if it is not there.
+/// Reads a small text file of the folder, less a byte order mark; `None` if it is not there.
 pub(crate) fn read(folder: &Path, name: &str) -> Result<Option<Vec<u8>>, ModelError> {
     let path = folder.join(name);
     match fs::read(&path) {
-        Ok(bytes) => Ok(Some(bytes)),
+        Ok(mut bytes) => {
+            let mark = bytes.len() - without_mark(&bytes).len();
+            bytes.drain(..mark);
+            Ok(Some(bytes))
+        }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(source) => Err(ModelError::Unreadable { path, source }),
     }

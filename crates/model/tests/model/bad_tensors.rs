@@ -159,7 +159,7 @@ proptest! {
         let parts = tiny(Dtype::F32).set(fields[field], value);
         if let Ok(checkpoint) = Checkpoint::from_config(&parts.config_json()) {
             prop_assert!(checkpoint.weights().parameters() > 0);
-            let (cos, sin) = checkpoint.config.rotary_row(7);
+            let (cos, sin) = checkpoint.config.rotary_row(0, 7, 1);
             prop_assert_eq!(cos.len() + sin.len(), checkpoint.config.head_dim);
         }
     }
