@@ -7,6 +7,7 @@ holds them. The small JSON file beside it has the tokens fed and the `config.jso
 """
 
 import json
+import math
 import pathlib
 import sys
 
@@ -32,7 +33,20 @@ FAMILIES = {
     "gptneox": ("gptneox", "GPTNeoX", dict({key: value for key, value in TINY.items() if key != "num_key_value_heads"}, rope_parameters=dict(rope_type="default", rope_theta=10000.0, partial_rotary_factor=0.25), num_attention_heads=2), Kind.IQ4_NL, Kind.IQ4_XS),
     "olmo2": ("olmo2", "Olmo2", TINY, Kind.BF16, Kind.Q3_K),
     "granite": ("granite", "Granite", dict(TINY, attention_multiplier=0.25, embedding_multiplier=2.5, residual_multiplier=0.6, logits_scaling=3.0, attention_bias=True, mlp_bias=True, tie_word_embeddings=True), Kind.Q8_0, Kind.Q2_K),
+    "gemma": ("gemma", "Gemma", dict(TINY, head_dim=16, intermediate_size=64), Kind.Q4_0, None),
+    "gemma3": ("gemma3", "Gemma3", dict(TINY, head_dim=16, num_attention_heads=2, num_key_value_heads=1, intermediate_size=32, num_hidden_layers=6, query_pre_attn_scalar=16, sliding_window=6), Kind.Q4_0, None),
+    "smollm3": ("smollm3", "SmolLM3", dict(TINY, intermediate_size=32, num_hidden_layers=4, pad_token_id=0, rope_parameters=dict(rope_type="default", rope_theta=10000.0)), Kind.Q4_1, None),
+    "qwen2moe": ("qwen2moe", "Qwen2Moe", dict(TINY, num_experts=4, num_experts_per_tok=2, moe_intermediate_size=32, shared_expert_intermediate_size=64), Kind.Q5_1, None),
+    "stablelm": ("stablelm", "StableLm", dict(TINY, num_attention_heads=2, num_key_value_heads=1, intermediate_size=64, use_qkv_bias=True), Kind.Q5_0, None),
+    "stablelm-parallel": ("stablelm", "StableLm", dict(TINY, num_attention_heads=2, num_key_value_heads=1, intermediate_size=64, use_parallel_residual=True, num_hidden_layers=1), Kind.Q5_0, None),
+    "phi2": ("phi2", "Phi", dict(TINY, num_attention_heads=2, num_key_value_heads=2, intermediate_size=128), Kind.Q8_0, None),
+    "command-r": ("command-r", "Cohere", dict(TINY, intermediate_size=64, logit_scale=0.25), Kind.Q8_0, None),
+    "granitemoe": ("granitemoe", "GraniteMoe", dict(TINY, intermediate_size=32, num_local_experts=4, num_experts_per_tok=2, attention_multiplier=0.25, embedding_multiplier=2.5, residual_multiplier=0.6, logits_scaling=3.0, tie_word_embeddings=True), Kind.Q4_0, None),
+    "qwen2-yarn": ("qwen2", "Qwen2", dict(TINY, intermediate_size=32, num_hidden_layers=1, rope_parameters=dict(rope_type="yarn", rope_theta=10000.0, factor=4.0, original_max_position_embeddings=16)), Kind.Q8_0, None),
+    "phi3-longrope": ("phi3", "Phi3", dict(TINY, intermediate_size=32, num_hidden_layers=1, original_max_position_embeddings=8, rope_parameters=dict(rope_type="longrope", rope_theta=10000.0, short_factor=[1.0, 1.25, 1.5, 2.0], long_factor=[1.0, 2.0, 4.0, 8.0], original_max_position_embeddings=8)), Kind.Q8_0, None),
+    "olmo3": ("olmo2", "Olmo3", dict(TINY, intermediate_size=32, num_hidden_layers=4, sliding_window=5), Kind.Q4_1, None),
 }
+CONFIGS = {"Gemma3": "Gemma3TextConfig"}
 # Where a block keeps its fp16 scale and, where it has one, its fp16 minimum.
 SCALES = {
     Kind.Q4_0: (0, None), Kind.Q4_1: (0, 2), Kind.Q5_0: (0, None), Kind.Q5_1: (0, 2), Kind.Q8_0: (0, None), Kind.Q2_K: (80, 82), Kind.Q3_K: (108, None),
@@ -76,6 +90,8 @@ def unpaired(array, heads):
 def layout(architecture, config, name):
     """What a parameter becomes: the names of its tensors, how their arrays are made, and how the parameter is made of them again."""
     same = (lambda array: [array], lambda arrays: arrays[0])
+    # What the newest `transformers` and the converter's names call differently.
+    name = name.replace("block_sparse_moe.experts", "mlp.experts").replace("block_sparse_moe.router.weight", "block_sparse_moe.router.layer.weight")
     if name.endswith("experts.gate_up_proj"):
         halves = [name.replace("gate_up_proj", f"{half}_proj.weight") for half in ("gate", "up")]
         return halves, lambda array: list(numpy.split(array, 2, axis=1)), lambda arrays: numpy.concatenate(arrays, axis=1)
@@ -83,7 +99,7 @@ def layout(architecture, config, name):
         return [name + ".weight"], *same
     module = name.split(".")[-2]
     heads = {"q_proj": getattr(config, "num_attention_heads", 0), "k_proj": getattr(config, "num_key_value_heads", 0)}.get(module)
-    if architecture in ("llama", "granite") and heads:
+    if architecture in ("llama", "granite", "granitemoe", "smollm3") and heads:
         return [name], lambda array: [paired(array, heads)], lambda arrays: unpaired(arrays[0], heads)
     if architecture.startswith("gemma") and name.endswith("norm.weight"):
         return [name], lambda array: [array + 1], lambda arrays: arrays[0] - 1
@@ -106,33 +122,55 @@ def metadata(writer, architecture, config):
     writer.add_block_count(get("num_hidden_layers", "n_layer"))
     writer.add_feed_forward_length(get("intermediate_size", "n_inner") or 4 * hidden)
     writer.add_head_count(heads)
-    if architecture in ("gpt2", "gptneox"):
+    if architecture in ("gpt2", "gptneox", "stablelm", "phi2", "command-r"):
         writer.add_layer_norm_eps(get("layer_norm_eps", "layer_norm_epsilon"))
     else:
-        writer.add_head_count_kv(config.num_key_value_heads)
         writer.add_layer_norm_rms_eps(config.rms_norm_eps)
+    if getattr(config, "num_key_value_heads", None):
+        writer.add_head_count_kv(config.num_key_value_heads)
     head_dim = get("head_dim") or hidden // heads
     if architecture.startswith(("qwen3", "gemma")):
         writer.add_key_length(head_dim)
         writer.add_value_length(head_dim)
     rotary = getattr(config, "rope_parameters", None)
     if rotary:
+        # Layers with a window have parameters of their own in some families; files have those of the others.
+        rotary = rotary.get("full_attention", rotary)
         writer.add_rope_dimension_count(int(head_dim * rotary.get("partial_rotary_factor", 1)))
-        if architecture != "gptneox":
+        if architecture not in ("gptneox", "phi2"):
             writer.add_rope_freq_base(rotary["rope_theta"])
+        kind, original = rotary.get("rope_type"), rotary.get("original_max_position_embeddings")
+        if kind in ("yarn", "longrope"):
+            writer.add_rope_scaling_orig_ctx_len(original)
+        if kind == "yarn":
+            writer.add_rope_scaling_type(gguf.RopeScalingType.YARN)
+            writer.add_rope_scaling_factor(rotary["factor"])
+        if kind == "longrope":
+            scale = config.max_position_embeddings / original
+            writer.add_rope_scaling_attn_factors(math.sqrt(1 + math.log(scale) / math.log(original)))
+            for length in ("long", "short"):
+                writer.add_tensor(f"rope_factors_{length}.weight", numpy.array(rotary[f"{length}_factor"], dtype=numpy.float32))
     if get("num_local_experts", "num_experts"):
         writer.add_expert_count(get("num_local_experts", "num_experts"))
         writer.add_expert_used_count(config.num_experts_per_tok)
-    if architecture == "qwen3moe":
+    if architecture in ("qwen2moe", "qwen3moe"):
         writer.add_expert_feed_forward_length(config.moe_intermediate_size)
-    if get("sliding_window"):
+    if architecture == "qwen2moe":
+        writer.add_expert_shared_feed_forward_length(config.shared_expert_intermediate_size)
+    if getattr(config, "use_parallel_residual", None) is not None and architecture == "stablelm":
+        writer.add_parallel_residual(config.use_parallel_residual)
+    if get("sliding_window") and architecture != "qwen2moe":
         writer.add_sliding_window(config.sliding_window)
     if architecture == "gemma2":
         writer.add_attn_logit_softcapping(config.attn_logit_softcapping)
         writer.add_final_logit_softcapping(config.final_logit_softcapping)
     if architecture == "gptneox":
         writer.add_parallel_residual(config.use_parallel_residual)
-    if architecture == "granite":
+    if architecture == "olmo2" and get("sliding_window"):
+        writer.add_sliding_window_pattern([kind == "sliding_attention" for kind in config.layer_types])
+    if architecture == "command-r":
+        writer.add_logit_scale(config.logit_scale)
+    if architecture in ("granite", "granitemoe"):
         writer.add_attention_scale(config.attention_multiplier)
         writer.add_embedding_scale(config.embedding_multiplier)
         writer.add_residual_scale(config.residual_multiplier)
@@ -146,7 +184,7 @@ def make(name, seed, parts=0):
     generator, random = torch.Generator().manual_seed(4000 + seed), numpy.random.default_rng(seed)
     # Experts of a file of today are in one tensor; those of an older one in one each.
     single = name.endswith("-single")
-    config = getattr(transformers, stem.removesuffix("LMHead") + "Config")(**fields, attn_implementation="eager", experts_implementation="eager")
+    config = getattr(transformers, CONFIGS.get(stem, stem.removesuffix("LMHead") + "Config"))(**fields, attn_implementation="eager", experts_implementation="eager")
     model = getattr(transformers, stem + "Model" if stem.endswith("LMHead") else stem + "ForCausalLM")(config)
     layers = getattr(config, "num_hidden_layers", None) or config.n_layer
     names = gguf.get_tensor_name_map(next(key for key, value in gguf.MODEL_ARCH_NAMES.items() if value == architecture), layers)

@@ -35,12 +35,28 @@ pub(super) enum Kind {
     Flag,
     /// Positions; 0 means none.
     Window,
+    /// One truth value a layer: whether it has a window.
+    Windowed,
+    /// Whether the first layer has the tensor that stands in place of the key.
+    Has,
+    /// Whether it lacks it.
+    Lacks,
 }
 
 const RMS: &str = "attention.layer_norm_rms_epsilon";
 const LAYER: &str = "attention.layer_norm_epsilon";
 pub(super) const WINDOW: &str = "attention.sliding_window";
 const EXPERTS: &str = "expert_count";
+const ACTIVE: &str = "expert_used_count";
+const SHARED: &str = "expert_shared_feed_forward_length";
+const PATTERN: &str = "attention.sliding_window_pattern";
+/// Config fields of Granite.
+const MULTIPLIERS: [(&str, &str, Kind); 4] = [
+    ("attention_multiplier", "attention.scale", Kind::Number),
+    ("embedding_multiplier", "embedding_scale", Kind::Number),
+    ("residual_multiplier", "residual_scale", Kind::Number),
+    ("logits_scaling", "logit_scale", Kind::Number),
+];
 
 /// An architecture with the names and norms of Llama and nothing of its own.
 const fn plain(name: &'static str, family: Family) -> Architecture {
@@ -66,7 +82,7 @@ const ALL: &[Architecture] = &[
         paired: true,
         fields: &[
             ("num_local_experts", EXPERTS, Kind::Whole),
-            ("num_experts_per_tok", "expert_used_count", Kind::Whole),
+            ("num_experts_per_tok", ACTIVE, Kind::Whole),
             ("sliding_window", WINDOW, Kind::Window),
         ],
         ..plain("llama", Family::Mixtral)
@@ -82,7 +98,7 @@ const ALL: &[Architecture] = &[
     plain("qwen3", Family::Qwen3),
     Architecture {
         width: "expert_feed_forward_length",
-        fields: &[("num_experts", EXPERTS, Kind::Whole), ("num_experts_per_tok", "expert_used_count", Kind::Whole)],
+        fields: &[("num_experts", EXPERTS, Kind::Whole), ("num_experts_per_tok", ACTIVE, Kind::Whole)],
         complete: |config| drop(config.insert("norm_topk_prob".to_owned(), json!(true))),
         ..plain("qwen3moe", Family::Qwen3Moe)
     },
@@ -103,16 +119,58 @@ const ALL: &[Architecture] = &[
         fields: &[("use_parallel_residual", "use_parallel_residual", Kind::Flag)],
         ..plain("gptneox", Family::GptNeoX)
     },
+    Architecture {
+        when: Some(WINDOW),
+        modules: AFTER,
+        fields: &[("sliding_window", WINDOW, Kind::Window), ("layer_types", PATTERN, Kind::Windowed)],
+        ..plain("olmo2", Family::Olmo3)
+    },
     Architecture { modules: AFTER, ..plain("olmo2", Family::Olmo2) },
+    Architecture { paired: true, fields: &MULTIPLIERS, ..plain("granite", Family::Granite) },
     Architecture {
         paired: true,
         fields: &[
-            ("attention_multiplier", "attention.scale", Kind::Number),
-            ("embedding_multiplier", "embedding_scale", Kind::Number),
-            ("residual_multiplier", "residual_scale", Kind::Number),
-            ("logits_scaling", "logit_scale", Kind::Number),
+            MULTIPLIERS[0],
+            MULTIPLIERS[1],
+            MULTIPLIERS[2],
+            MULTIPLIERS[3],
+            ("num_local_experts", EXPERTS, Kind::Whole),
+            ("num_experts_per_tok", ACTIVE, Kind::Whole),
         ],
-        ..plain("granite", Family::Granite)
+        ..plain("granitemoe", Family::GraniteMoe)
+    },
+    plain("gemma", Family::Gemma),
+    Architecture {
+        modules: AFTER,
+        fields: &[
+            ("sliding_window", WINDOW, Kind::Window),
+            ("layer_types", PATTERN, Kind::Windowed),
+            ("rope_local_base_freq", "rope.freq_base_swa", Kind::Number),
+            ("final_logit_softcapping", "final_logit_softcapping", Kind::Number),
+        ],
+        complete: |config| score_scale(config, 62),
+        ..plain("gemma3", Family::Gemma3)
+    },
+    Architecture { paired: true, ..plain("smollm3", Family::SmolLm3) },
+    Architecture {
+        width: "expert_feed_forward_length",
+        fields: &[
+            ("num_experts", EXPERTS, Kind::Whole),
+            ("num_experts_per_tok", ACTIVE, Kind::Whole),
+            ("shared_expert_intermediate_size", SHARED, Kind::Whole),
+        ],
+        ..plain("qwen2moe", Family::Qwen2Moe)
+    },
+    Architecture {
+        epsilon: LAYER,
+        fields: &[("use_qkv_bias", "attn_q.bias", Kind::Has), ("use_parallel_residual", "ffn_norm.weight", Kind::Lacks)],
+        ..plain("stablelm", Family::StableLm)
+    },
+    Architecture { epsilon: LAYER, ..plain("phi2", Family::Phi) },
+    Architecture {
+        epsilon: LAYER,
+        fields: &[("logit_scale", "logit_scale", Kind::Number)],
+        ..plain("command-r", Family::Cohere)
     },
 ];
 

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::architecture::{Architecture, Kind, WINDOW};
-use super::reader::Metadata;
+use super::reader::{Metadata, Value as Item};
 use super::{GgufError, Part};
 use crate::family::{Rotary, Row};
 
@@ -255,6 +255,9 @@ impl Maker<'_> {
                 Kind::Number => json!(self.number(name)?),
                 Kind::Whole => json!(self.whole(name)?),
                 Kind::Flag => json!(self.metadata().flag(&key)?),
+                Kind::Has => json!(self.has(&[&format!("blk.0.{name}")])),
+                Kind::Lacks => json!(!self.has(&[&format!("blk.0.{name}")])),
+                Kind::Windowed => json!(self.metadata().list(&key, "a list of truth values", windowed)?),
                 Kind::Window => {
                     // No window is a `null` that is there.
                     let window = self.whole(name)?.filter(|window| *window > 0);
@@ -276,6 +279,15 @@ impl Maker<'_> {
         self.set("eos_token_id", "tokenizer.ggml.eos_token_id", json!(stops));
         self.config.insert("bos_token_id".to_owned(), json!(bos));
         Ok(())
+    }
+}
+
+/// The layer type of a truth value: whether the layer has a window.
+fn windowed(item: &Item) -> Option<&'static str> {
+    match item {
+        Item::Bool(true) => Some("sliding_attention"),
+        Item::Bool(false) => Some("full_attention"),
+        _ => None,
     }
 }
 

@@ -110,7 +110,10 @@ fn assemble(parts: Vec<Part>) -> Result<Parts, ModelError> {
 /// The tensors of a part; with `paired`, the size of a head, outputs of queries and keys are in pairs.
 fn tensors(contents: Contents, paired: Option<usize>) -> BTreeMap<String, Stored> {
     let stored = contents.tensors.into_iter().map(|(name, tensor)| {
-        let shape: Vec<usize> = tensor.shape.iter().rev().copied().collect();
+        let mut shape: Vec<usize> = tensor.shape.iter().rev().copied().collect();
+        if shape.len() == 1 && names::one_row(&name) {
+            shape.insert(0, 1);
+        }
         let order = paired.filter(|_| names::pairable(&name)).map_or(Order::Plain, Order::Paired);
         let stored = Stored { dtype: tensor.dtype, type_name: tensor.type_name, shape, start: tensor.start, order };
         (name, stored)

@@ -12,11 +12,18 @@ const WHOLE: &[(&str, &str)] = &[
     ("model.norm", "output_norm"),
     ("transformer.ln_f", "output_norm"),
     ("gpt_neox.final_layer_norm", "output_norm"),
+    ("model.final_layernorm", "output_norm"),
     ("lm_head", "output"),
 ];
 
 /// What the names of a layer's modules begin with, before its number.
 const LAYERS: &[&str] = &["model.layers.", "transformer.h.", "gpt_neox.layers."];
+
+/// The share of an expert that every token takes, a matrix of one row that files may have as a vector.
+const SHARE: &str = "ffn_gate_inp_shexp";
+
+/// What stands for the part of a fused tensor that files have as one of its own.
+const PART: &str = "{part}";
 
 /// Modules of a layer. Matrices of experts are in one tensor each.
 const LAYER: &[(&str, &str)] = &[
@@ -33,6 +40,7 @@ const LAYER: &[(&str, &str)] = &[
     ("self_attn.o_proj", "attn_output"),
     ("attn.c_proj", "attn_output"),
     ("attention.dense", "attn_output"),
+    ("self_attn.dense", "attn_output"),
     ("post_attention_layernorm", "ffn_norm"),
     ("pre_feedforward_layernorm", "ffn_norm"),
     ("ln_2", "ffn_norm"),
@@ -41,15 +49,24 @@ const LAYER: &[(&str, &str)] = &[
     ("mlp.up_proj", "ffn_up"),
     ("mlp.gate_up_proj", "ffn_up"),
     ("mlp.c_fc", "ffn_up"),
+    ("mlp.fc1", "ffn_up"),
     ("mlp.dense_h_to_4h", "ffn_up"),
     ("mlp.down_proj", "ffn_down"),
     ("mlp.c_proj", "ffn_down"),
+    ("mlp.fc2", "ffn_down"),
     ("mlp.dense_4h_to_h", "ffn_down"),
     ("block_sparse_moe.gate", "ffn_gate_inp"),
     ("mlp.gate", "ffn_gate_inp"),
     ("block_sparse_moe.experts.*.w1", "ffn_gate_exps"),
     ("block_sparse_moe.experts.*.w3", "ffn_up_exps"),
     ("block_sparse_moe.experts.*.w2", "ffn_down_exps"),
+    ("block_sparse_moe.router.layer", "ffn_gate_inp"),
+    ("block_sparse_moe.input_linear", "ffn_{part}_exps"),
+    ("block_sparse_moe.output_linear", "ffn_down_exps"),
+    ("mlp.shared_expert.gate_proj", "ffn_gate_shexp"),
+    ("mlp.shared_expert.up_proj", "ffn_up_shexp"),
+    ("mlp.shared_expert.down_proj", "ffn_down_shexp"),
+    ("mlp.shared_expert_gate", SHARE),
     ("mlp.experts.*.gate_proj", "ffn_gate_exps"),
     ("mlp.experts.*.up_proj", "ffn_up_exps"),
     ("mlp.experts.*.down_proj", "ffn_down_exps"),
@@ -75,13 +92,18 @@ impl Architecture {
     /// A tensor of the graph as it is in a file: under the file's name, matrices `[out, in]`, parts of a fused one after another, norms with
     /// the whole of their weights.
     pub(super) fn own(&self, tensor: Tensor) -> Tensor {
-        let name = self.name_of(&tensor.name).unwrap_or_else(|| tensor.name.clone());
+        let mut name = self.name_of(&tensor.name).unwrap_or_else(|| tensor.name.clone());
         let mut view = tensor.view;
         view.transposed = false;
         view.shift = 0.0;
+        if name.contains(PART) {
+            name = name.replace(PART, &view.part);
+            view.part.clear();
+            view.rows = None;
+        }
         // Parts that alternate by heads in a folder follow one another in a file; others do so in both.
         if let Some(rows) = view.rows
-            && rows.stride != rows.block
+            && rows.stride > rows.block
         {
             let count = tensor.shape[0];
             view.rows = Some(Rows::slice(rows.start / rows.block * count, count, rows.total));
@@ -93,6 +115,11 @@ impl Architecture {
     pub(super) fn beside(name: &str) -> bool {
         BESIDE.iter().any(|end| name.ends_with(end))
     }
+}
+
+/// Whether a tensor is a matrix of one row that files may have as a vector.
+pub(super) fn one_row(name: &str) -> bool {
+    name.rsplit('.').nth(1) == Some(SHARE)
 }
 
 /// Whether outputs of a queries or keys tensor can be in pairs.

@@ -9,7 +9,7 @@ use crate::interpret::Evaluation;
 use lpu_model::{Checkpoint, Family};
 
 /// Files that `make_gguf_families.py` makes, with the family of each.
-const FILES: [(&str, Family); 12] = [
+const FILES: [(&str, Family); 24] = [
     ("mixtral", Family::Mixtral),
     ("mixtral-single", Family::Mixtral),
     ("mistral", Family::Mistral),
@@ -22,6 +22,18 @@ const FILES: [(&str, Family); 12] = [
     ("olmo2", Family::Olmo2),
     ("granite", Family::Granite),
     ("split", Family::Qwen3),
+    ("gemma", Family::Gemma),
+    ("gemma3", Family::Gemma3),
+    ("smollm3", Family::SmolLm3),
+    ("qwen2moe", Family::Qwen2Moe),
+    ("stablelm", Family::StableLm),
+    ("stablelm-parallel", Family::StableLm),
+    ("phi2", Family::Phi),
+    ("command-r", Family::Cohere),
+    ("granitemoe", Family::GraniteMoe),
+    ("olmo3", Family::Olmo3),
+    ("qwen2-yarn", Family::Qwen2),
+    ("phi3-longrope", Family::Phi3),
 ];
 
 fn folder() -> PathBuf {
@@ -74,6 +86,15 @@ fn graphs_are_those_of_the_folders() {
         }
         assert_eq!(checkpoint.config.stop_ids, folder.config.stop_ids);
         assert_eq!(checkpoint.config.bos, folder.config.bos);
+        for table in folder.config.rotary_tables() {
+            // Both sides of the context of the first training, where there is one.
+            for context in [8, 64] {
+                let rows = [&checkpoint, &folder].map(|model| model.config.rotary_row(table, 9, context));
+                let ([one, other], close) = (rows, |a: &f32, b: &f32| (a - b).abs() < 1e-6);
+                let same = |a: &[f32], b: &[f32]| a.len() == b.len() && a.iter().zip(b).all(|(a, b)| close(a, b));
+                assert!(same(&one.0, &other.0) && same(&one.1, &other.1), "{name}: rotary table {table}");
+            }
+        }
     }
 }
 
