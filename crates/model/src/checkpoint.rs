@@ -44,7 +44,13 @@ impl Checkpoint {
             return Checkpoint::of_gguf(gguf::open(folder)?, &gguf::model_name(absolute));
         }
         folder::check(folder)?;
-        let config = folder::read(folder, "config.json")?.ok_or_else(|| ModelError::NoConfig { folder: folder.to_path_buf() })?;
+        let config = folder::read(folder, "config.json")?.ok_or_else(|| {
+            let path = folder.to_path_buf();
+            match folder::first_gguf(folder) {
+                Some(file) => ModelError::GgufFolder { folder: path, file },
+                None => ModelError::NoConfig { folder: path },
+            }
+        })?;
         let mut config = Config::from_json(&config)?;
         if let Some(json) = folder::read(folder, "generation_config.json")? {
             config.add_generation(&json)?;

@@ -29,6 +29,14 @@ pub enum ModelError {
         /// The folder asked for.
         folder: PathBuf,
     },
+    /// The folder has no `config.json` but a GGUF file.
+    #[error("{folder}: there is no config.json, but {file}; give the path of that file")]
+    GgufFolder {
+        /// The folder asked for.
+        folder: PathBuf,
+        /// A GGUF file in it.
+        file: String,
+    },
     /// The folder has weights in another format only.
     #[error("{folder}: the weights are in {found}, which is not read; convert them with `save_pretrained(..., safe_serialization=True)`")]
     OtherFormat {

@@ -104,6 +104,11 @@ pub(crate) fn map_tensor_files(folder: &Path) -> Result<Files, ModelError> {
     })
 }
 
+/// The first GGUF file of a folder.
+pub(crate) fn first_gguf(folder: &Path) -> Option<String> {
+    file_names(folder).ok()?.into_iter().find(|name| name.ends_with(".gguf"))
+}
+
 /// Names of the entries of a folder, in order; names that are not Unicode are left out.
 fn file_names(folder: &Path) -> Result<Vec<String>, ModelError> {
     let unreadable = |source| ModelError::Unreadable { path: folder.to_path_buf(), source };

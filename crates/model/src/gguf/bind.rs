@@ -25,38 +25,36 @@ pub(crate) fn bind(tensors: Vec<Tensor>, prefix: &str, mut files: Files) -> Resu
 }
 
 impl Naming {
-    fn bind(&self, tensors: Vec<Tensor>, mut files: Files) -> Result<Weights, ModelError> {
+    fn bind(&self, mut tensors: Vec<Tensor>, mut files: Files) -> Result<Weights, ModelError> {
         let first = files.files.first().map_or_else(String::new, |file| file.name.clone());
         let mut left: BTreeMap<String, usize> = BTreeMap::new();
         for (number, file) in files.files.iter().enumerate() {
             left.extend(held(&file.tensors).keys().filter(|name| !Architecture::beside(name)).map(|name| (name.clone(), number)));
         }
-        let mut wanted = Vec::with_capacity(tensors.len());
-        for tensor in tensors {
-            let mut tensor = self.architecture.own(tensor);
+        for tensor in &mut tensors {
+            self.architecture.own(tensor);
             if tensor.shape.len() == 3 {
                 left.remove(&tensor.name);
-                tensor = self.experts(tensor, &mut files)?;
+                self.experts(tensor, &mut files)?;
             }
             for name in tensor.stored_names() {
                 left.remove(&name);
             }
-            wanted.push(tensor);
         }
         if let Some((tensor, number)) = left.pop_first() {
             let source = GgufError::ExtraTensor { tensor, architecture: self.architecture.name.to_owned() };
             return Err(ModelError::BadGguf { file: files.files[number].name.clone(), source });
         }
-        Weights::bind(wanted, "", files).map_err(|error| self.translate(error, &first))
+        Weights::bind(tensors, "", files).map_err(|error| self.translate(error, &first))
     }
 
     /// The matrices of experts, which files have in one tensor or, older ones, in one each. Those of one tensor are entered as `NAME[expert]`.
-    fn experts(&self, mut tensor: Tensor, files: &mut Files) -> Result<Tensor, ModelError> {
+    fn experts(&self, tensor: &mut Tensor, files: &mut Files) -> Result<(), ModelError> {
         let stacked = tensor.name.clone();
         let Some(file) = files.files.iter_mut().find(|file| held(&file.tensors).contains_key(&stacked)) else {
             // The tensors of single experts have the expert's number for the `_exps` of all.
             tensor.name = stacked.replacen("_exps.", ".*.", 1);
-            return Ok(tensor);
+            return Ok(());
         };
         let stored = held(&file.tensors)[&stacked].clone();
         let bad = |source: GgufError| ModelError::BadGguf { file: file.name.clone(), source };
@@ -72,7 +70,7 @@ impl Naming {
         });
         file.tensors.get_or_insert_default().extend(singles);
         tensor.name = format!("{stacked}[*]");
-        Ok(tensor)
+        Ok(())
     }
 
     fn shape(&self, tensor: &str, got: &[usize], expected: &[usize], fields: &str) -> GgufError {

@@ -28,6 +28,9 @@ const NEUTRAL: &[(&str, f64, &str)] = &[
     ("nextn_predict_layers", 0.0, "layers that predict further tokens"),
 ];
 
+/// Most rotary factors taken: one for each pair of a head.
+const FACTORS: usize = 1 << 12;
+
 /// A config made from metadata.
 pub(super) struct Made {
     pub(super) config: Value,
@@ -242,7 +245,9 @@ impl Maker<'_> {
         let found = self.parts.iter().find_map(|part| Some((part, part.contents.tensors.get(name)?)));
         let Some((part, tensor)) = found else { return Ok(None) };
         match (tensor.dtype, &tensor.shape[..]) {
-            (Some(dtype), [count]) => Ok(Some((0..*count).map(|index| dtype.element(&part.bytes[tensor.start..], index)).collect())),
+            (Some(dtype), [count]) if *count <= FACTORS => {
+                Ok(Some((0..*count).map(|index| dtype.element(&part.bytes[tensor.start..], index)).collect()))
+            }
             _ => Err(GgufError::Vector { tensor: name.to_owned(), kind: tensor.type_name.clone(), shape: tensor.shape.clone() }),
         }
     }

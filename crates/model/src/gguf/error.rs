@@ -307,8 +307,8 @@ pub enum GgufError {
         /// The types read, separated by commas.
         known: String,
     },
-    /// A number in a tensor of metadata that cannot be one.
-    #[error("the tensor `{tensor}` is {kind} of shape {shape:?}, not a vector of numbers; use another file of the model")]
+    /// A tensor that stands for metadata and cannot.
+    #[error("the tensor `{tensor}` is {kind} of shape {shape:?}, not a short vector of numbers; use another file of the model")]
     Vector {
         /// The tensor.
         tensor: String,

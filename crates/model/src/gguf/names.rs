@@ -89,15 +89,18 @@ impl Architecture {
         Some(format!("blk.{number}.{module}.{kind}"))
     }
 
-    /// A tensor of the graph as it is in a file: under the file's name, matrices `[out, in]`, parts of a fused one after another, norms with
+    /// Makes a tensor of the graph what it is in a file: under the file's name, matrices `[out, in]`, parts of a fused one after another, norms with
     /// the whole of their weights.
-    pub(super) fn own(&self, tensor: Tensor) -> Tensor {
-        let mut name = self.name_of(&tensor.name).unwrap_or_else(|| tensor.name.clone());
-        let mut view = tensor.view;
+    pub(super) fn own(&self, tensor: &mut Tensor) {
+        let view = &mut tensor.view;
         view.transposed = false;
         view.shift = 0.0;
-        if name.contains(PART) {
-            name = name.replace(PART, &view.part);
+        tensor.alias = None;
+        if let Some(name) = self.name_of(&tensor.name) {
+            tensor.name = name;
+        }
+        if tensor.name.contains(PART) {
+            tensor.name = tensor.name.replace(PART, &view.part);
             view.part.clear();
             view.rows = None;
         }
@@ -108,7 +111,6 @@ impl Architecture {
             let count = tensor.shape[0];
             view.rows = Some(Rows::slice(rows.start / rows.block * count, count, rows.total));
         }
-        Tensor { name, alias: None, view, ..tensor }
     }
 
     /// Whether a tensor may be in a file without a place in the graph.

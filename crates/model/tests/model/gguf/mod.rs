@@ -104,7 +104,11 @@ fn a_file_is_known_by_its_first_bytes_and_other_files_are_refused() {
     folder.put("other.bin", "GGUX");
     let error = refused(Checkpoint::open(&folder.path().join("other.bin"))).to_string();
     assert!(error.contains("this is a file, not a folder"), "{error}");
+    let error = refused(Checkpoint::open(folder.path())).to_string();
+    assert!(error.contains("there is no config.json; give a Hugging Face model folder"), "{error}");
     folder.put("other.gguf", "");
+    let error = refused(Checkpoint::open(folder.path())).to_string();
+    assert!(error.ends_with("there is no config.json, but other.gguf; give the path of that file"), "{error}");
     let error = refused(Checkpoint::open(&folder.path().join("other.gguf"))).to_string();
     assert!(error.contains("it ends at byte 0, inside its header: the magic at byte 0 has 4 bytes"), "{error}");
 }
@@ -206,7 +210,8 @@ fn damaged_and_hostile_files() {
             "or the same one",
         ),
         (arch("llama").tensor("rope_freqs.weight", &[4], 16, 0).file(3, 64), "rows of 4 elements and IQ2_XXS has blocks of 256"),
-        (arch("llama").tensor("rope_freqs.weight", &[4], 24, 0).file(3, 64), "`rope_freqs.weight` is I8 of shape [4], not a vector"),
+        (arch("llama").tensor("rope_freqs.weight", &[4], 24, 0).file(3, 64), "`rope_freqs.weight` is I8 of shape [4], not a short vector"),
+        (arch("llama").tensor("rope_freqs.weight", &[4097], 0, 0).file(3, 4 * 4097), "F32 of shape [4097], not a short vector"),
         (arch("llama").value("split.count", 2, &2u16.to_le_bytes()).file(3, 0), "it is part 1 of 2 of a model; give the path"),
         (arch("llama").value("split.count", 2, &2000u16.to_le_bytes()).file(3, 0), "`split.count` is 2000; at most 1024"),
     ];
