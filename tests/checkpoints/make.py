@@ -43,6 +43,20 @@ FAMILIES = {
     "granite": ("Granite", dict(TINY, hidden_size=72, num_attention_heads=6, num_key_value_heads=2, intermediate_size=120, num_hidden_layers=2, attention_multiplier=0.25, embedding_multiplier=2.5, residual_multiplier=0.6, logits_scaling=3.0, attention_bias=True, mlp_bias=True, tie_word_embeddings=True), torch.bfloat16, {"old": True}),
     "mixtral": ("Mixtral", dict(TINY, hidden_size=48, num_attention_heads=4, num_key_value_heads=2, intermediate_size=56, num_hidden_layers=2, num_local_experts=5, num_experts_per_tok=2), torch.float16, {"old": True}),
     "qwen3_moe": ("Qwen3Moe", dict(TINY, hidden_size=48, num_attention_heads=4, num_key_value_heads=2, head_dim=16, intermediate_size=96, moe_intermediate_size=40, num_hidden_layers=2, num_experts=6, num_experts_per_tok=3, norm_topk_prob=False, bos_token_id=1, eos_token_id=2), torch.bfloat16, {}),
+    "gemma": ("Gemma", dict(TINY, hidden_size=72, num_attention_heads=6, num_key_value_heads=1, head_dim=20, intermediate_size=120, num_hidden_layers=2), torch.float16, {"old": True}),
+    "gemma3": ("Gemma3", dict(TINY, hidden_size=48, num_attention_heads=4, num_key_value_heads=2, head_dim=16, intermediate_size=72, num_hidden_layers=4, query_pre_attn_scalar=24, sliding_window=6, sliding_window_pattern=2, layer_types=["sliding_attention", "full_attention", "sliding_attention", "full_attention"], rope_parameters=dict(full_attention=dict(rope_type="linear", rope_theta=1000000.0, factor=8.0), sliding_attention=dict(rope_type="default", rope_theta=10000.0))), torch.float16, {"rotary": "gemma3"}),
+    "smollm3": ("SmolLM3", dict(TINY, hidden_size=72, num_attention_heads=6, num_key_value_heads=2, intermediate_size=120, num_hidden_layers=3, no_rope_layer_interval=2, bos_token_id=1, eos_token_id=2, pad_token_id=0), torch.bfloat16, {}),
+    "qwen2_moe": ("Qwen2Moe", dict(TINY, hidden_size=48, num_attention_heads=4, num_key_value_heads=2, intermediate_size=96, moe_intermediate_size=40, shared_expert_intermediate_size=56, num_hidden_layers=2, num_experts=6, num_experts_per_tok=3, use_sliding_window=True, sliding_window=7, max_window_layers=2), torch.bfloat16, {}),
+    "stablelm": ("StableLm", dict(TINY, hidden_size=80, num_attention_heads=5, num_key_value_heads=5, intermediate_size=136, num_hidden_layers=2, use_qkv_bias=True), torch.float16, {"old": True}),
+    "stablelm_parallel": ("StableLm", dict(TINY, hidden_size=80, num_attention_heads=4, num_key_value_heads=2, intermediate_size=104, num_hidden_layers=2, use_parallel_residual=True, rope_parameters=dict(rope_type="default", rope_theta=10000.0, partial_rotary_factor=0.4)), torch.bfloat16, {}),
+    "phi": ("Phi", dict(TINY, hidden_size=80, num_attention_heads=4, intermediate_size=200, num_hidden_layers=2, rope_parameters=dict(rope_type="default", rope_theta=10000.0, partial_rotary_factor=0.4)), torch.float16, {"old": True}),
+    "cohere": ("Cohere", dict(TINY, hidden_size=72, num_attention_heads=6, num_key_value_heads=2, intermediate_size=120, num_hidden_layers=2, logit_scale=0.25, attention_bias=True, bos_token_id=1, eos_token_id=2), torch.float16, {"old": True}),
+    "granite_moe": ("GraniteMoe", dict(TINY, hidden_size=48, num_attention_heads=4, num_key_value_heads=2, intermediate_size=40, num_hidden_layers=2, num_local_experts=5, num_experts_per_tok=2, attention_multiplier=0.25, embedding_multiplier=2.5, residual_multiplier=0.6, logits_scaling=3.0, tie_word_embeddings=True), torch.bfloat16, {"old": True}),
+    "olmo3": ("Olmo3", dict(TINY, hidden_size=48, num_attention_heads=2, num_key_value_heads=1, intermediate_size=72, num_hidden_layers=4, sliding_window=7, rope_parameters=dict(full_attention=dict(rope_type="yarn", rope_theta=500000.0, factor=4.0, original_max_position_embeddings=128), sliding_attention=dict(rope_type="default", rope_theta=500000.0))), torch.float16, {}),
+    "ministral": ("Ministral", dict(TINY, hidden_size=72, num_attention_heads=6, num_key_value_heads=2, head_dim=16, intermediate_size=104, num_hidden_layers=2, sliding_window=7, layer_types=["sliding_attention", "full_attention"]), torch.bfloat16, {}),
+    # Rotary embeddings whose frequencies follow the context: yarn always, and longrope and dynamic, whose 40 tokens are beyond the first training.
+    "yarn": ("Qwen2", dict(TINY, hidden_size=64, num_attention_heads=4, num_key_value_heads=2, intermediate_size=96, num_hidden_layers=2, bos_token_id=1, eos_token_id=2, rope_parameters=dict(rope_type="yarn", rope_theta=1000.0, factor=4.0, original_max_position_embeddings=128, beta_fast=16.0)), torch.float16, {"old": True}),
+    "longrope": ("Phi3", dict(TINY, hidden_size=64, num_attention_heads=4, num_key_value_heads=2, intermediate_size=96, num_hidden_layers=2, pad_token_id=None, original_max_position_embeddings=32, rope_parameters=dict(rope_type="longrope", rope_theta=1000.0, partial_rotary_factor=0.75, short_factor=[1.0, 1.1, 1.25, 1.5, 1.75, 2.0], long_factor=[1.0, 2.0, 3.5, 5.0, 9.0, 14.0])), torch.bfloat16, {"old": True}),
 }
 # Named in config.json as `save_pretrained` of older versions did.
 OLD_ROTARY = {"GPTNeoX": ("rotary_emb_base", "rotary_pct")}
@@ -92,10 +106,11 @@ def family(name, seed):
     generator = torch.Generator().manual_seed(2000 + seed)
     folder = HERE / name
     shutil.rmtree(folder, ignore_errors=True)
-    config = getattr(transformers, stem.removesuffix("LMHead") + "Config")(**fields, attn_implementation="eager")
+    config_class = {"Gemma3": "Gemma3Text"}.get(stem, stem.removesuffix("LMHead")) + "Config"
+    config = getattr(transformers, config_class)(**fields, attn_implementation="eager")
     model_class = getattr(transformers, stem + "Model" if stem.endswith("LMHead") else stem + "ForCausalLM")
     model = model_class(config)
-    randomise_family(model, generator, 1 if stem == "Gemma2" else 0)
+    randomise_family(model, generator, 1 if stem.startswith("Gemma") else 0)
     model.tie_weights()
     model.to(dtype).save_pretrained(folder)
     (folder / "generation_config.json").unlink(missing_ok=True)
@@ -104,10 +119,16 @@ def family(name, seed):
     if change.get("old"):
         rotary = written.pop("rope_parameters")
         base, share = OLD_ROTARY.get(stem, ("rope_theta", "partial_rotary_factor"))
-        written |= {base: rotary["rope_theta"], "rope_scaling": None, "torch_dtype": written.pop("dtype")}
+        scaling = {key: value for key, value in rotary.items() if key not in ("rope_theta", "partial_rotary_factor")}
+        scaling = None if rotary["rope_type"] == "default" else scaling
+        written |= {base: rotary["rope_theta"], "rope_scaling": scaling, "torch_dtype": written.pop("dtype")}
         if "partial_rotary_factor" in rotary:
             written[share] = rotary["partial_rotary_factor"]
         written.pop("layer_types", None)
+    if change.get("rotary") == "gemma3":
+        rotary = written.pop("rope_parameters")
+        scaling = rotary["full_attention"]
+        written |= {"rope_theta": scaling.pop("rope_theta"), "rope_scaling": scaling, "rope_local_base_freq": rotary["sliding_attention"]["rope_theta"]}
     (folder / "config.json").write_text(json.dumps(written, indent=2, sort_keys=True) + "\n")
     # Loaded from the files as written, so that the reference is of exactly them.
     read = model_class.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()

@@ -6,7 +6,6 @@ Every file is written from a random model; the reference runs on the weights as 
 
 import json
 import pathlib
-import shutil
 
 import gguf
 import numpy
@@ -195,7 +194,6 @@ def make(name, seed):
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    shutil.rmtree(HERE, ignore_errors=True)
-    HERE.mkdir()
+    HERE.mkdir(exist_ok=True)
     for number, name in enumerate(FILES):
         make(name, number)

@@ -13,8 +13,14 @@ const CHECKPOINTS: &[&str] = &["plain", "gqa", "odd", "wide", "wide_head", "deep
 /// One of every family but Llama.
 const FAMILIES: &[&str] = &["mistral", "qwen2", "qwen3", "gemma2", "phi3", "gpt2", "gpt_neox", "olmo2", "granite"];
 
+/// Families near to those.
+const NEAR: &[&str] = &["gemma", "gemma3", "smollm3", "stablelm", "stablelm_parallel", "phi", "cohere", "olmo3", "ministral"];
+
+/// Rotary embeddings that follow the context.
+const ROTARY: &[&str] = &["yarn", "longrope"];
+
 /// Families with experts.
-const EXPERTS: &[&str] = &["mixtral", "qwen3_moe"];
+const EXPERTS: &[&str] = &["mixtral", "qwen3_moe", "qwen2_moe", "granite_moe"];
 
 fn folder(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("checkpoints").join(name)
@@ -97,6 +103,16 @@ fn twelve_tokens_of_every_family_agree_with_the_reference() {
     all(FAMILIES, 12, 0.003);
 }
 
+#[test]
+fn twelve_tokens_of_near_families_agree_with_the_reference() {
+    all(NEAR, 12, 0.003);
+}
+
+#[test]
+fn twelve_tokens_with_other_rotary_embeddings_agree_with_the_reference() {
+    all(ROTARY, 12, 0.003);
+}
+
 /// With int8 weights the choice of experts falls otherwise for some tokens, whose logits then are others: most must be close.
 #[test]
 fn twelve_tokens_through_experts_agree_with_the_reference() {
@@ -116,5 +132,7 @@ fn twelve_tokens_through_experts_agree_with_the_reference() {
 #[ignore = "slow: 1,800 decode steps"]
 fn forty_tokens_agree_with_the_reference() {
     all(CHECKPOINTS, 40, 0.01);
-    all(FAMILIES, 40, 0.003);
+    for names in [FAMILIES, NEAR, ROTARY] {
+        all(names, 40, 0.003);
+    }
 }

@@ -4,7 +4,7 @@ use lpu_isa::Queue;
 use thiserror::Error;
 
 /// Why a model cannot be compiled for a chip; every message says what would help.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[derive(Clone, Debug, PartialEq, Error)]
 #[non_exhaustive]
 pub enum CompileError {
     /// The weights do not fit.
@@ -101,6 +101,22 @@ pub enum CompileError {
         items: usize,
         /// Items that a queue holds.
         depth: u32,
+    },
+    /// A weight is infinite or no number.
+    #[error("{place}: the value is {value}, so every result would be no number; the checkpoint is damaged, use another copy of it")]
+    NotFinite {
+        /// Tensor and place in it.
+        place: String,
+        /// The value.
+        value: f32,
+    },
+    /// A weight is finite, and fp16 has no such number.
+    #[error("{place}: the value is {value}, but the greatest that fp16 holds is 65504; scale the weights of the checkpoint down")]
+    HalfOverflow {
+        /// Tensor and place in it.
+        place: String,
+        /// The value.
+        value: f32,
     },
     /// An operation that the compiler does not lower.
     #[error("node {node}: {what}; compile a part of the graph without it, or a supported family")]

@@ -1,6 +1,6 @@
 //! The plan of a model: every tile of every matrix with its plane and its places, the constants, and the host's inputs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use lpu_chip::Chip;
@@ -72,7 +72,8 @@ pub(crate) struct Attending {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Inputs {
     pub(crate) values: BTreeMap<ValueId, Vec<Parked>>,
-    pub(crate) rotary: Vec<Parked>,
+    /// Cosines and sines by set of rotary frequencies.
+    pub(crate) rotary: BTreeMap<usize, [Parked; 2]>,
     /// By name.
     pub(crate) masks: BTreeMap<String, Vec<Parked>>,
     /// Row addresses of the key-value slices, by side.
@@ -181,7 +182,8 @@ fn needs(
     }
     needs.weight_rows += if needs.entries[0] > 0 { 64 } else { 0 };
     needs.alive += graph.outputs.iter().map(|&value| tiles(value)).sum::<u64>() + 128;
-    needs.inputs = graph.inputs.iter().map(|&value| tiles(value)).sum::<u64>() + 34 + tokens * windows(graph).len() as u64;
+    let others = 2 * rotary_tables(graph).len().saturating_sub(1) as u64;
+    needs.inputs = graph.inputs.iter().map(|&value| tiles(value)).sum::<u64>() + 34 + others + tokens * windows(graph).len() as u64;
     Ok(needs)
 }
 
@@ -200,6 +202,12 @@ fn windows(graph: &Graph) -> Vec<Option<usize>> {
 
 /// ALUs without which not every sum over lanes has a legal start.
 const LEAST_ALUS: u32 = 8;
+
+/// Sets of rotary frequencies that a graph uses.
+fn rotary_tables(graph: &Graph) -> BTreeSet<usize> {
+    let table = |node: &Node| if let Op::Rotary { table, .. } = node.op { Some(table) } else { None };
+    graph.nodes.iter().filter_map(table).collect()
+}
 
 fn value_side(node: usize, group: usize) -> Hemisphere {
     Hemisphere::BOTH[(node + group) % 2]
@@ -263,26 +271,27 @@ pub(crate) fn plan(checkpoint: &Checkpoint, graph: Graph, chip: &Chip, options: 
     plan.units(chip, options.precision);
     plan.experts(checkpoint.weights(), options.precision);
     plan.matrices(checkpoint, &mut slices)?;
+    plan.tables(checkpoint)?;
     for (number, node) in plan.graph.nodes.iter().enumerate() {
         match node.op {
             Op::RmsNorm { weight, .. } => {
-                let weights = checkpoint.weights().vector_f32(weight);
+                let weights = quantize::vector(checkpoint.weights(), weight)?;
                 let vectors = gather(&plan.layouts[&node.output], &weights);
                 let constants = vectors.iter().map(|vector| plan.vectors.weight(vector)).collect();
                 plan.norms.insert(number, constants);
             }
             Op::LayerNorm { weight, bias, .. } => {
                 let mut constants = |tensor| {
-                    let vectors = gather(&plan.layouts[&node.output], &checkpoint.weights().vector_f32(tensor));
-                    vectors.iter().map(|vector| plan.vectors.weight(vector)).collect::<Vec<usize>>()
+                    let vectors = gather(&plan.layouts[&node.output], &quantize::vector(checkpoint.weights(), tensor)?);
+                    Ok::<_, CompileError>(vectors.iter().map(|vector| plan.vectors.weight(vector)).collect::<Vec<usize>>())
                 };
-                plan.norms.insert(number, constants(weight));
+                plan.norms.insert(number, constants(weight)?);
                 if let Some(bias) = bias {
-                    plan.shifts.insert(number, constants(bias));
+                    plan.shifts.insert(number, constants(bias)?);
                 }
             }
             Op::HeadNorm { weight, heads, head_dim, .. } => {
-                let weights = checkpoint.weights().vector_f32(weight);
+                let weights = quantize::vector(checkpoint.weights(), weight)?;
                 let layout = &plan.layouts[&node.output];
                 let repeated: Vec<f32> = (0..heads * head_dim).map(|element| weights[element % head_dim]).collect();
                 let constants = gather(layout, &repeated).iter().map(|vector| plan.vectors.weight(vector)).collect();
@@ -348,9 +357,10 @@ impl Plan {
             self.inputs.values.insert(value, places);
         }
         let (vectors, inputs) = (&mut self.vectors, &mut self.inputs);
-        if self.graph.nodes.iter().any(|node| matches!(node.op, Op::Rotary { .. })) {
-            inputs.rotary = vectors.input("rotary.cos", (Hemisphere::East, 0, 0), Format::F32, 1, lanes);
-            inputs.rotary.extend(vectors.input("rotary.sin", (Hemisphere::East, 1, 0), Format::F32, 1, lanes));
+        for table in rotary_tables(&self.graph) {
+            let [cos, sin] = host::rotary_names(table);
+            let mut one = |name: &str, quad| vectors.input(name, (Hemisphere::East, quad, 0), Format::F32, 1, lanes).swap_remove(0);
+            inputs.rotary.insert(table, [one(&cos, 0), one(&sin, 1)]);
         }
         let windows = windows(&self.graph);
         for (kind, window) in windows.iter().enumerate() {
@@ -541,13 +551,13 @@ impl Plan {
             let outputs = &self.layouts[&node.output].tiles[vector];
             let columns = &self.layouts[&node.inputs[0]].tiles;
             let content = contents[&(number, vector)];
-            let scales = quantize::fill(weights, weight, outputs, columns, content, &output.tiles, experts, slices);
+            let scales = quantize::fill(weights, weight, outputs, columns, content, &output.tiles, experts, slices)?;
             output.scale = (content != Content::Halves).then(|| self.vectors.weight(&scales));
-            output.bias = bias.map(|bias| {
-                let biases = weights.vector_f32(bias);
+            if let Some(bias) = bias {
+                let biases = quantize::vector(weights, bias)?;
                 let lane = |element: &Option<u32>| element.map_or(0.0, |element| biases[element as usize]);
-                self.vectors.weight(&outputs.iter().map(lane).collect::<Vec<_>>())
-            });
+                output.bias = Some(self.vectors.weight(&outputs.iter().map(lane).collect::<Vec<_>>()));
+            }
             self.linears.entry(number).or_default().push(output);
         }
         for (number, node) in self.graph.nodes.iter().enumerate() {
@@ -561,6 +571,18 @@ impl Plan {
             }
         }
         Ok(())
+    }
+
+    /// Checks the tables whose rows the host supplies, unless one of the matrices is the same tensor.
+    fn tables(&self, checkpoint: &Checkpoint) -> Result<(), CompileError> {
+        let weights = checkpoint.weights();
+        let supplied = |name: &str| self.graph.inputs.iter().any(|&value| self.graph.value(value).name == name);
+        let is_matrix =
+            |table: WeightId| self.graph.nodes.iter().any(|node| matches!(node.op, Op::Linear { weight, .. } if weight == table));
+        let embedding = supplied("embedding").then(|| checkpoint.embedding());
+        let positions = checkpoint.positions().filter(|_| supplied("position"));
+        let mut tables = embedding.into_iter().chain(positions).filter(|&table| weights.present() && !is_matrix(table));
+        tables.try_for_each(|table| quantize::table(weights, table))
     }
 
     /// The placement for people: one line a matrix vector, cache entry or region.

@@ -81,6 +81,12 @@ impl ProgramFile {
         &self.chip
     }
 
+    /// The file's name without its extension: the name of the model in it.
+    #[must_use]
+    pub fn name(&self) -> String {
+        self.path.file_stem().map_or_else(|| "model".to_owned(), |name| name.to_string_lossy().into_owned())
+    }
+
     /// BLAKE3 of the file, to cite.
     #[must_use]
     pub fn hash(&self) -> [u8; 32] {

@@ -26,7 +26,6 @@ pub enum PackageError {
 
 #[derive(Serialize, Deserialize)]
 struct Header {
-    name: String,
     precision: String,
     context: usize,
     lower_bounds: Vec<u64>,
@@ -38,7 +37,8 @@ struct Header {
 
 /// What the host needs beside programs and image.
 pub struct Host {
-    /// The model's name.
+    /// The model's name, that of the folder or the file that it comes from; no part of the section, so that the bytes of a program file
+    /// follow from the model alone.
     pub name: String,
     /// Number formats that it was compiled for.
     pub precision: Precision,
@@ -129,7 +129,6 @@ impl Host {
     pub fn to_bytes(&self) -> Vec<u8> {
         let tokenizer = self.tokenizer.as_deref().unwrap_or_default();
         let header = Header {
-            name: self.name.clone(),
             precision: self.precision.name().into(),
             context: self.context,
             lower_bounds: self.lower_bounds.clone(),
@@ -177,7 +176,7 @@ impl Host {
         }
         Ok(Self {
             precision: Precision::parse(&header.precision).ok_or_else(|| damaged("its number format is unknown"))?,
-            name: header.name,
+            name: "model".to_owned(),
             context: header.context,
             lower_bounds: header.lower_bounds,
             oracles: header.oracles,

@@ -141,7 +141,7 @@ impl Session {
     pub fn open(file: ProgramFile, chip: &Chip, engines: &Engines) -> Result<Self, SessionError> {
         made_for(file.chip(), chip)?;
         let (shared, section) = file.host();
-        let host = Host::mapped(&shared, section)?;
+        let host = Host { name: file.name(), ..Host::mapped(&shared, section)? };
         let engine = Engine::open(&System::single(chip), &file, engines)?;
         let buckets = buckets(&host, file.heads())?;
         Ok(Self { host, chip: chip.clone(), buckets, source: Source::File(Box::new(file)), engine, position: 0 })

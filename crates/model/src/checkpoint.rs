@@ -24,13 +24,15 @@ pub struct Checkpoint {
     embedding: WeightId,
     positions: Option<WeightId>,
     tokenizer_json: Option<Result<Vec<u8>, String>>,
+    notes: Vec<String>,
     #[cfg(feature = "tokenizer")]
     tokenizer: OnceLock<Result<Tokenizer, String>>,
 }
 
 impl Checkpoint {
     /// Opens a folder with `config.json`, `*.safetensors` and, if it is to take text,
-    /// `tokenizer.json`; the stop ids of a `generation_config.json` are added to the config's. Or opens a GGUF file.
+    /// `tokenizer.json`; the stop ids of a `generation_config.json` are added to the config's. Or opens a GGUF file,
+    /// with the other parts of its model where there are several.
     ///
     /// # Errors
     /// Everything that can be wrong with config and weights; see [`ModelError`]. A damaged
@@ -39,11 +41,16 @@ impl Checkpoint {
         let absolute = folder.canonicalize();
         let absolute = absolute.as_deref().unwrap_or(folder);
         if gguf::is_gguf(folder) {
-            let name = absolute.file_stem().map_or("model".into(), |name| name.to_string_lossy());
-            return Checkpoint::of_gguf(gguf::open(folder)?, &name);
+            return Checkpoint::of_gguf(gguf::open(folder)?, &gguf::model_name(absolute));
         }
         folder::check(folder)?;
-        let config = folder::read(folder, "config.json")?.ok_or_else(|| ModelError::NoConfig { folder: folder.to_path_buf() })?;
+        let config = folder::read(folder, "config.json")?.ok_or_else(|| {
+            let path = folder.to_path_buf();
+            match folder::first_gguf(folder) {
+                Some(file) => ModelError::GgufFolder { folder: path, file },
+                None => ModelError::NoConfig { folder: path },
+            }
+        })?;
         let mut config = Config::from_json(&config)?;
         if let Some(json) = folder::read(folder, "generation_config.json")? {
             config.add_generation(&json)?;
@@ -52,6 +59,27 @@ impl Checkpoint {
         let tokenizer_json = folder::read(folder, "tokenizer.json")?;
         let name = absolute.file_name().map_or("model".into(), |name| name.to_string_lossy());
         Checkpoint::assemble(config, &name, Some(files), tokenizer_json.map(Ok))
+    }
+
+    /// Opens what the shape of a model is read from: as [`Checkpoint::open`], but a `config.json` by itself or a folder without weights
+    /// will do, with weights of zero.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::open`], but for weights that are not there.
+    pub fn open_shape(path: &Path) -> Result<Checkpoint, ModelError> {
+        let read = |path: &Path| std::fs::read(path).map_err(|source| ModelError::Unreadable { path: path.to_path_buf(), source });
+        if path.is_file() && !gguf::is_gguf(path) {
+            return Checkpoint::from_config(&read(path)?);
+        }
+        match Checkpoint::open(path) {
+            Err(ModelError::NoWeights { folder } | ModelError::OtherFormat { folder, .. }) => {
+                let absolute = folder.canonicalize();
+                let name = absolute.as_deref().unwrap_or(&folder).file_name();
+                let name = name.map_or("model".into(), |name| name.to_string_lossy());
+                Ok(Checkpoint::from_config(&read(&folder.join("config.json"))?)?.with_name(&name))
+            }
+            opened => opened,
+        }
     }
 
     /// Makes a checkpoint from the bytes of a GGUF file; `name` is the model's and that in errors.
@@ -82,7 +110,7 @@ impl Checkpoint {
         tokenizer_json: Option<&[u8]>,
     ) -> Result<Checkpoint, ModelError> {
         let files = safetensors.into_iter().map(|(name, bytes)| File { name, bytes: Bytes::Given(bytes), tensors: None });
-        let files = Files { files: files.collect(), index: None };
+        let files = Files { files: files.collect(), ..Files::default() };
         let tokenizer_json = tokenizer_json.map(|json| Ok(json.to_vec()));
         let config = Config::from_json(config_json)?;
         Checkpoint::assemble(config, "model", Some(files), tokenizer_json)
@@ -98,15 +126,29 @@ impl Checkpoint {
     }
 
     fn assemble(
-        config: Config,
+        mut config: Config,
         name: &str,
         files: Option<Files>,
         tokenizer_json: Option<Result<Vec<u8>, String>>,
     ) -> Result<Checkpoint, ModelError> {
+        let mut notes = Vec::new();
+        if config.tie_embeddings
+            && let Some(files) = &files
+        {
+            let untied = config.untied()?;
+            let head = untied.decoder.head.as_ref().expect("a head of its own");
+            if Weights::differ([&config.decoder.embedding, head], config.architecture.row().prefix, files)? {
+                notes.push(format!(
+                    "config.json says that the head shares the embedding table, but \"{}\" is stored and differs from it: it is used, as transformers does; set \"tie_word_embeddings\": false to say so",
+                    head.name
+                ));
+                config = untied;
+            }
+        }
         let mut builder = Builder::default();
         config.decoder.build(&config, &mut builder);
         let weights = match files {
-            Some(files) => Weights::bind(builder.weights, config.architecture.row().prefix, files)?,
+            Some(files) => gguf::bind(builder.weights, config.architecture.row().prefix, files)?,
             None => Weights::absent(builder.weights, config.dtype.unwrap_or(Dtype::F32)),
         };
         Ok(Checkpoint {
@@ -117,6 +159,7 @@ impl Checkpoint {
             embedding: builder.embedding.expect("every family has an embedding"),
             positions: builder.positions,
             tokenizer_json,
+            notes,
             #[cfg(feature = "tokenizer")]
             tokenizer: OnceLock::new(),
         })
@@ -131,6 +174,11 @@ impl Checkpoint {
     /// Name of the folder; `model` for bytes and `config` for a config alone.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// What a person should know about how the files were read; as a rule nothing.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
     }
 
     /// The whole decode step: from the embedding row of a token to its logits.

@@ -48,8 +48,8 @@ pub struct Config {
     pub norm_eps: f32,
     /// Whether the head uses the embedding table.
     pub tie_embeddings: bool,
-    /// Rotary frequencies.
-    pub rope: Rope,
+    /// Rotary frequencies, by the number that rotations in the graph name: one set, or two where layers with a window have their own.
+    pub ropes: Vec<Rope>,
     /// Positions that the model was made for. It limits nothing here unless positions are learned.
     pub max_positions: usize,
     /// Rows of the table of learned positions, which no position may reach; `None` in a model without one.
@@ -67,9 +67,9 @@ pub struct Config {
 }
 
 impl Config {
-    /// The greatest position that has a rotary row: as an angle in radians, the greatest that
+    /// The greatest position that has a rotary row: its angle, in radians, is at most the greatest that
     /// `lpu_num` takes the sine of.
-    pub const LAST_POSITION: u32 = lpu_num::fp64::ANGLE_LIMIT as u32;
+    pub const LAST_POSITION: u32 = (lpu_num::fp64::ANGLE_LIMIT * crate::rope::LEAST_FACTOR) as u32;
 
     /// Reads the text of a `config.json`.
     ///
@@ -84,13 +84,12 @@ impl Config {
     }
 
     fn from_object(object: Map<String, Value>) -> Result<Config, ModelError> {
-        let fields = Fields::new(&object);
-        let architecture = Family::from_fields(&fields)?;
+        let architecture = Family::from_fields(&Fields::new(&object))?;
         let row = architecture.row();
         let names = &row.names;
-        if fields.get("quantization_config").is_some() {
-            return Err(ModelError::Quantized);
-        }
+        refuse_quantized(&Fields::new(&object))?;
+        let text = text_part(&object, row)?;
+        let fields = Fields::new(text.as_ref().unwrap_or(&object));
 
         let hidden = fields.required_size(names.hidden, SIZE_LIMIT)?;
         let heads = fields.required_size(names.heads, HEAD_LIMIT)?;
@@ -119,12 +118,13 @@ impl Config {
         };
         let max_positions = fields.size(names.positions, POSITION_LIMIT)?.unwrap_or(row.max_positions);
         let learned = row.rotary == Rotary::Absent;
-        let (rope, share) =
-            if learned { (Rope::Default { theta: row.theta }, 0.0) } else { Rope::from_fields(&fields, row, max_positions)? };
+        let (ropes, share) = if learned { (Vec::new(), 0.0) } else { Rope::from_fields(&fields, row, max_positions)? };
         let rotary_dim = (head_dim as f64 * share) as usize;
         if !rotary_dim.is_multiple_of(2) || (rotary_dim == 0 && !learned) {
             return Err(ModelError::OddHeadDim { rotary_dim });
         }
+
+        ropes.iter().try_for_each(|rope| rope.check(rotary_dim))?;
 
         let mut config = Config {
             architecture,
@@ -138,7 +138,7 @@ impl Config {
             rotary_dim,
             norm_eps: norm_eps(&fields, row)?,
             tie_embeddings: fields.flag_or("tie_word_embeddings", row.tied)?,
-            rope,
+            ropes,
             max_positions,
             learned_positions: learned.then_some(max_positions),
             bos: bos(&fields, row)?,
@@ -151,6 +151,10 @@ impl Config {
             source: Map::new(),
         };
         config.decoder = (row.describe)(&fields, &config)?;
+        if config.tie_embeddings {
+            // Of a table that both ends use, some files have the head's copy alone.
+            config.decoder.embedding.alias.get_or_insert_with(|| "lm_head.weight".to_owned());
+        }
         config.source = object;
         config.note_ids();
         Ok(config)
@@ -160,6 +164,13 @@ impl Config {
     fn note_ids(&mut self) {
         self.source.insert("bos_token_id".to_owned(), json!(self.bos));
         self.source.insert("eos_token_id".to_owned(), json!(self.stop_ids));
+    }
+
+    /// This config with a head of its own in place of the embedding table.
+    pub(crate) fn untied(&self) -> Result<Config, ModelError> {
+        let mut object = self.source.clone();
+        object.insert("tie_word_embeddings".to_owned(), json!(false));
+        Config::from_object(object)
     }
 
     /// The sliding windows of the layers, each once; `None` where a layer sees all positions.
@@ -173,6 +184,7 @@ impl Config {
     /// Adds the stop ids of a `generation_config.json`.
     pub(crate) fn add_generation(&mut self, json: &[u8]) -> Result<(), ModelError> {
         let bad = |detail: String| ModelError::BadGenerationConfig { detail };
+        let json = without_mark(json);
         let object: Map<String, Value> = serde_json::from_slice(json).map_err(|error| bad(error.to_string()))?;
         let ids = Fields::new(&object).token_ids("eos_token_id");
         self.stop_ids.extend(ids.map_err(|_| bad("`eos_token_id` is neither a token id nor a list of token ids".to_owned()))?);
@@ -188,19 +200,69 @@ impl Config {
         Value::Object(self.source.clone()).to_string()
     }
 
-    /// Cosines and sines that rotate queries and keys at a position: two vectors of
-    /// `rotary_dim / 2`, for the pairs (i, i + rotary_dim / 2) of every head; empty in a model without rotary embedding.
+    /// Numbers of the sets of [`Config::ropes`] that some layer uses, ascending.
+    pub fn rotary_tables(&self) -> Vec<usize> {
+        let rotated = self.decoder.layers.iter().filter(|layer| layer.attention.rotary_dim > 0);
+        let mut tables: Vec<usize> = rotated.map(|layer| layer.attention.rotary_table).collect();
+        tables.sort_unstable();
+        tables.dedup();
+        tables
+    }
+
+    /// Cosines and sines that rotate queries and keys at a position with a set of [`Config::ropes`], in a program compiled for a
+    /// context: two vectors of `rotary_dim / 2`, for the pairs (i, i + rotary_dim / 2) of every head.
     ///
     /// # Panics
-    /// If the position is above [`Config::LAST_POSITION`].
-    pub fn rotary_row(&self, pos: u32) -> (Vec<f32>, Vec<f32>) {
+    /// If the position is above [`Config::LAST_POSITION`], or there is no such set.
+    pub fn rotary_row(&self, table: usize, pos: u32, context: usize) -> (Vec<f32>, Vec<f32>) {
         assert!(pos <= Config::LAST_POSITION, "position {pos}");
-        self.rope.row(self.rotary_dim, pos)
+        self.ropes[table].row(self.rotary_dim, pos, context)
     }
 }
 
+/// JSON text without the byte order mark that some editors put before UTF-8.
+pub(crate) fn without_mark(json: &[u8]) -> &[u8] {
+    json.strip_prefix(b"\xef\xbb\xbf").unwrap_or(json)
+}
+
+/// Refuses tensors in a quantised format.
+fn refuse_quantized(fields: &Fields) -> Result<(), ModelError> {
+    for key in ["quantization", "quantization_config"] {
+        if fields.get(key).is_none() {
+            continue;
+        }
+        if let Some(object) = fields.object(key)?
+            && let (Some(group_size), Some(bits)) = (object.count("group_size")?, object.count("bits")?)
+            && object.get("quant_method").is_none()
+        {
+            return Err(ModelError::MlxQuantized { field: key, group_size, bits });
+        }
+        return Err(ModelError::Quantized { field: key });
+    }
+    Ok(())
+}
+
+/// The fields of a text model inside a larger one's config, with the ids and types that stand beside it; nothing for a config of its own.
+fn text_part(object: &Map<String, Value>, row: &Row) -> Result<Option<Map<String, Value>>, ModelError> {
+    const BESIDE: [&str; 5] = ["bos_token_id", "eos_token_id", "tie_word_embeddings", "dtype", "torch_dtype"];
+    if row.wrapped.is_empty() || Fields::new(object).object("text_config")?.is_none() {
+        return Ok(None);
+    }
+    let Some(Value::Object(inner)) = object.get("text_config") else { return Ok(None) };
+    let mut text = inner.clone();
+    for key in BESIDE {
+        if let Some(value) = object.get(key) {
+            text.insert(key.to_owned(), value.clone());
+        }
+    }
+    for &(key, size) in row.wrapped {
+        text.entry(key).or_insert(json!(size));
+    }
+    Ok(Some(text))
+}
+
 fn parse_object(json: &[u8]) -> Result<Map<String, Value>, ModelError> {
-    serde_json::from_slice(json).map_err(|error| ModelError::ConfigSyntax { detail: error.to_string() })
+    serde_json::from_slice(without_mark(json)).map_err(|error| ModelError::ConfigSyntax { detail: error.to_string() })
 }
 
 fn kind(value: &Value) -> &'static str {

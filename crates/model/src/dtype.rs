@@ -1,10 +1,16 @@
 //! The element types of stored tensors that this crate reads, and their conversion to float32.
 
+mod blocks;
+
 use std::fmt;
 
 use lpu_num::half::{bf16_to_f32, f16_to_f32};
 
 /// Element type of a stored tensor.
+///
+/// The quantised types are those of GGUF files, under the names that these files are known by. A block of one holds its elements as
+/// small numbers with scales; the expansion of each type is one function of [`blocks`].
+#[allow(non_camel_case_types, reason = "the names that these files are known by")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Dtype {
@@ -14,26 +20,81 @@ pub enum Dtype {
     F16,
     /// The upper half of a binary32, 2 bytes.
     BF16,
-    /// Blocks of 32: an fp16 scale, then 32 signed bytes. Element `i` is `scale * byte_i`.
-    Q8_0,
-    /// Blocks of 32: an fp16 scale, then 16 bytes of two numbers from 0 to 15, elements 0 to 15 in the low halves and 16 to 31 in the
-    /// high ones. An element is `scale * (number - 8)`.
+    /// Blocks of 32: numbers of four bits less 8, one scale.
     Q4_0,
-    /// Blocks of 256: the low four bits of each number, the high two, 16 signed scales of 16 elements each, an fp16 scale. An element
-    /// is `scale * scale_j * (number - 32)`.
-    #[allow(non_camel_case_types, reason = "the name that these files are known by")]
+    /// Blocks of 32: numbers of four bits, one scale, one minimum.
+    Q4_1,
+    /// Blocks of 32: numbers of five bits less 16, one scale.
+    Q5_0,
+    /// Blocks of 32: numbers of five bits, one scale, one minimum.
+    Q5_1,
+    /// Blocks of 32: signed bytes, one scale.
+    Q8_0,
+    /// Blocks of 256: numbers of two bits, a scale and a minimum of four bits for each 16.
+    Q2_K,
+    /// Blocks of 256: numbers of three bits less 4, a scale of six bits for each 16.
+    Q3_K,
+    /// Blocks of 256: numbers of four bits, a scale and a minimum of six bits for each 32.
+    Q4_K,
+    /// Blocks of 256: numbers of five bits, a scale and a minimum of six bits for each 32.
+    Q5_K,
+    /// Blocks of 256: numbers of six bits less 32, a scale of eight bits for each 16.
     Q6_K,
+    /// Blocks of 256: signed bytes, one float32 scale.
+    Q8_K,
+    /// Blocks of 32: places in a table of 16 values, one scale.
+    IQ4_NL,
+    /// Blocks of 256: places in a table of 16 values, a scale of six bits for each 32.
+    IQ4_XS,
+    /// Blocks of 32: floats of four bits, one power of two.
+    MXFP4,
 }
 
+/// A quantised type: what a block holds, and how it becomes float32.
+struct Blocks {
+    dtype: Dtype,
+    name: &'static str,
+    /// Elements of a block.
+    elements: usize,
+    /// Bytes of a block.
+    bytes: usize,
+    /// Expands one block of that many bytes into that many elements.
+    expand: fn(&[u8], &mut [f32]),
+}
+
+/// Most elements of a block.
+const LARGEST: usize = 256;
+
+#[rustfmt::skip]
+const BLOCKS: [Blocks; 14] = [
+    Blocks { dtype: Dtype::Q4_0, name: "Q4_0", elements: 32, bytes: 18, expand: blocks::q4_0 },
+    Blocks { dtype: Dtype::Q4_1, name: "Q4_1", elements: 32, bytes: 20, expand: blocks::q4_1 },
+    Blocks { dtype: Dtype::Q5_0, name: "Q5_0", elements: 32, bytes: 22, expand: blocks::q5_0 },
+    Blocks { dtype: Dtype::Q5_1, name: "Q5_1", elements: 32, bytes: 24, expand: blocks::q5_1 },
+    Blocks { dtype: Dtype::Q8_0, name: "Q8_0", elements: 32, bytes: 34, expand: blocks::q8_0 },
+    Blocks { dtype: Dtype::Q2_K, name: "Q2_K", elements: 256, bytes: 84, expand: blocks::q2_k },
+    Blocks { dtype: Dtype::Q3_K, name: "Q3_K", elements: 256, bytes: 110, expand: blocks::q3_k },
+    Blocks { dtype: Dtype::Q4_K, name: "Q4_K", elements: 256, bytes: 144, expand: blocks::q4_k },
+    Blocks { dtype: Dtype::Q5_K, name: "Q5_K", elements: 256, bytes: 176, expand: blocks::q5_k },
+    Blocks { dtype: Dtype::Q6_K, name: "Q6_K", elements: 256, bytes: 210, expand: blocks::q6_k },
+    Blocks { dtype: Dtype::Q8_K, name: "Q8_K", elements: 256, bytes: 292, expand: blocks::q8_k },
+    Blocks { dtype: Dtype::IQ4_NL, name: "IQ4_NL", elements: 32, bytes: 18, expand: blocks::iq4_nl },
+    Blocks { dtype: Dtype::IQ4_XS, name: "IQ4_XS", elements: 256, bytes: 136, expand: blocks::iq4_xs },
+    Blocks { dtype: Dtype::MXFP4, name: "MXFP4", elements: 32, bytes: 17, expand: blocks::mxfp4 },
+];
+
 impl Dtype {
+    /// What is known of a quantised type; `None` for the floats.
+    fn blocks(self) -> Option<&'static Blocks> {
+        BLOCKS.iter().find(|blocks| blocks.dtype == self)
+    }
+
     /// Elements of a block, which a row holds whole ones of, and its bytes.
     pub fn block(self) -> (usize, usize) {
-        match self {
-            Dtype::F32 => (1, 4),
-            Dtype::F16 | Dtype::BF16 => (1, 2),
-            Dtype::Q8_0 => (32, 34),
-            Dtype::Q4_0 => (32, 18),
-            Dtype::Q6_K => (256, 210),
+        match self.blocks() {
+            Some(blocks) => (blocks.elements, blocks.bytes),
+            None if self == Dtype::F32 => (1, 4),
+            None => (1, 2),
         }
     }
 
@@ -43,15 +104,13 @@ impl Dtype {
         elements / block * bytes
     }
 
-    /// The name that `config.json` uses (`float32`, `float16`, `bfloat16`), or GGUF (`q8_0`, `q4_0`, `q6_k`).
+    /// The name that `config.json` uses (`float32`, `float16`, `bfloat16`), or that GGUF files use (`Q8_0`, `Q4_K`, `IQ4_XS`).
     pub fn name(self) -> &'static str {
-        match self {
-            Dtype::F32 => "float32",
-            Dtype::F16 => "float16",
-            Dtype::BF16 => "bfloat16",
-            Dtype::Q8_0 => "q8_0",
-            Dtype::Q4_0 => "q4_0",
-            Dtype::Q6_K => "q6_k",
+        match (self, self.blocks()) {
+            (_, Some(blocks)) => blocks.name,
+            (Dtype::F16, None) => "float16",
+            (Dtype::BF16, None) => "bfloat16",
+            (_, None) => "float32",
         }
     }
 
@@ -71,7 +130,8 @@ impl Dtype {
         }
     }
 
-    /// Converts little-endian elements to float32; exact for all but the quantised types, whose elements are one product or two.
+    /// Converts little-endian elements to float32: exact for the floats; for a quantised type products and sums in float32, each rounded.
+    /// A scale that is not finite gives elements that are not.
     ///
     /// `bytes` holds exactly `out.len()` elements. It need not be aligned.
     pub(crate) fn read(self, bytes: &[u8], out: &mut [f32]) {
@@ -92,27 +152,10 @@ impl Dtype {
                     *value = bf16_to_f32(u16::from_le_bytes([raw[0], raw[1]]));
                 }
             }
-            Dtype::Q8_0 => {
-                for (values, raw) in out.chunks_exact_mut(32).zip(bytes.chunks_exact(34)) {
-                    let scale = f16_to_f32(u16::from_le_bytes([raw[0], raw[1]]));
-                    for (value, byte) in values.iter_mut().zip(&raw[2..]) {
-                        *value = scale * f32::from(*byte as i8);
-                    }
-                }
-            }
-            Dtype::Q4_0 => {
-                for (values, raw) in out.chunks_exact_mut(32).zip(bytes.chunks_exact(18)) {
-                    let scale = f16_to_f32(u16::from_le_bytes([raw[0], raw[1]]));
-                    let (low, high) = values.split_at_mut(16);
-                    for ((low, high), byte) in low.iter_mut().zip(high).zip(&raw[2..]) {
-                        *low = scale * f32::from((byte & 15) as i8 - 8);
-                        *high = scale * f32::from((byte >> 4) as i8 - 8);
-                    }
-                }
-            }
-            Dtype::Q6_K => {
-                for (values, raw) in out.chunks_exact_mut(256).zip(bytes.chunks_exact(210)) {
-                    q6_k(raw, values);
+            _ => {
+                let blocks = self.blocks().expect("a type that is no float has blocks");
+                for (values, raw) in out.chunks_exact_mut(blocks.elements).zip(bytes.chunks_exact(blocks.bytes)) {
+                    (blocks.expand)(raw, values);
                 }
             }
         }
@@ -122,25 +165,9 @@ impl Dtype {
     pub(crate) fn element(self, bytes: &[u8], index: usize) -> f32 {
         let (block, size) = self.block();
         let start = index / block * size;
-        let mut values = [0.0; 256];
+        let mut values = [0.0; LARGEST];
         self.read(&bytes[start..start + size], &mut values[..block]);
         values[index % block]
-    }
-}
-
-/// One block of [`Dtype::Q6_K`]: two halves of 128 elements; in a half the low bits of elements 0 to 63 are the low halves of 64 bytes,
-/// those of 64 to 127 the high halves, and byte `l` of 32 holds the high bits of the elements `l`, `l + 32`, `l + 64`, `l + 96`.
-fn q6_k(raw: &[u8], values: &mut [f32]) {
-    let (low, rest) = raw.split_at(128);
-    let (high, rest) = rest.split_at(64);
-    let (scales, scale) = rest.split_at(16);
-    let scale = f16_to_f32(u16::from_le_bytes([scale[0], scale[1]]));
-    for (index, value) in values.iter_mut().enumerate() {
-        let (half, place) = (index / 128, index % 128);
-        let four = low[64 * half + place % 64] >> (4 * (place / 64)) & 15;
-        let two = high[32 * half + place % 32] >> (2 * (place / 32)) & 3;
-        let number = (four | two << 4) as i8 - 32;
-        *value = scale * f32::from(scales[index / 16] as i8) * f32::from(number);
     }
 }
 
@@ -149,3 +176,6 @@ impl fmt::Display for Dtype {
         f.write_str(self.name())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,7 +4,7 @@
 
 use std::path::PathBuf;
 
-use crate::Dtype;
+use crate::{Dtype, GgufError};
 
 /// A checkpoint, a config, a tensor file or a token was refused.
 #[derive(Debug, thiserror::Error)]
@@ -28,6 +28,14 @@ pub enum ModelError {
     NoConfig {
         /// The folder asked for.
         folder: PathBuf,
+    },
+    /// The folder has no `config.json` but a GGUF file.
+    #[error("{folder}: there is no config.json, but {file}; give the path of that file")]
+    GgufFolder {
+        /// The folder asked for.
+        folder: PathBuf,
+        /// A GGUF file in it.
+        file: String,
     },
     /// The folder has weights in another format only.
     #[error("{folder}: the weights are in {found}, which is not read; convert them with `save_pretrained(..., safe_serialization=True)`")]
@@ -141,6 +149,16 @@ pub enum ModelError {
         /// Layers of the model.
         layers: usize,
     },
+    /// A list of one entry a layer is too short.
+    #[error("config.json: `{field}` has {found} entries for {layers} layers; give one a layer")]
+    ListLength {
+        /// The list.
+        field: &'static str,
+        /// Entries found.
+        found: usize,
+        /// Layers of the model.
+        layers: usize,
+    },
     /// A layer type is not known.
     #[error("config.json: `layer_types` has \"{found}\"; the supported ones are: full_attention, sliding_attention")]
     UnknownLayerType {
@@ -156,16 +174,28 @@ pub enum ModelError {
         experts: usize,
     },
     /// The rotary type is not known.
-    #[error("config.json: the rotary type \"{found}\" is not supported; the supported ones are: default, linear, llama3")]
+    #[error(
+        "config.json: the rotary type \"{found}\" is not supported; the supported ones are: default, linear, dynamic, yarn, longrope, llama3"
+    )]
     UnknownRope {
         /// The type found.
         found: String,
+    },
+    /// A list of rotary factors has not one for each pair.
+    #[error("config.json: `{field}` has {found} factors for {pairs} pairs of a head that are rotated; give one a pair")]
+    RopeFactors {
+        /// The list.
+        field: &'static str,
+        /// Factors found.
+        found: usize,
+        /// Pairs that are rotated.
+        pairs: usize,
     },
     /// The rotary parameters are one set a kind of layer.
     #[error("config.json: `{field}.{key}` is an object; rotary parameters by kind of layer are not supported, give one set for all layers")]
     NestedRope {
         /// The object of rotary parameters.
-        field: &'static str,
+        field: String,
         /// The key in it.
         key: String,
     },
@@ -178,10 +208,35 @@ pub enum ModelError {
         value: f64,
     },
     /// Tensors are stored in a quantised format.
+    #[error("config.json: `{field}` is set; use the checkpoint in float32, float16 or bfloat16, the compiler quantises by itself")]
+    Quantized {
+        /// The field.
+        field: &'static str,
+    },
+    /// Tensors are stored in the quantised format of MLX.
     #[error(
-        "config.json: `quantization_config` is set; use the checkpoint in float32, float16 or bfloat16, the compiler quantises by itself"
+        "config.json: `{field}` says that this is an MLX checkpoint, quantised to {bits} bits in groups of {group_size}; use the checkpoint that it was made from, in float32, float16 or bfloat16, the compiler quantises by itself"
     )]
-    Quantized,
+    MlxQuantized {
+        /// The field.
+        field: &'static str,
+        /// Elements that share a scale.
+        group_size: usize,
+        /// Bits of an element.
+        bits: usize,
+    },
+    /// A tensor is stored in the quantised format of MLX, with scales and biases beside it.
+    #[error(
+        "{file}: tensor \"{tensor}\" is quantised in the format of MLX (there are \"{scales}\" and its biases); use the checkpoint that it was made from, in float32, float16 or bfloat16, the compiler quantises by itself"
+    )]
+    MlxTensor {
+        /// The tensor file.
+        file: String,
+        /// The tensor.
+        tensor: String,
+        /// The tensor of its scales.
+        scales: String,
+    },
     /// `head_dim` is absent and cannot be derived.
     #[error(
         "config.json: `hidden_size` {hidden} is not a multiple of `num_attention_heads` {heads}; correct one of them or give `head_dim`"
@@ -325,9 +380,7 @@ pub enum ModelError {
         fields: &'static str,
     },
     /// A tensor has an element type that is not read.
-    #[error(
-        "{file}: tensor \"{tensor}\" is of type {found}; only F32, F16 and BF16 (in GGUF files also Q8_0, Q4_0 and Q6_K) are read, convert the checkpoint to one of them"
-    )]
+    #[error("{file}: tensor \"{tensor}\" is of type {found}; only F32, F16 and BF16 are read, convert the checkpoint to one of them")]
     TensorType {
         /// The tensor file.
         file: String,
@@ -351,21 +404,13 @@ pub enum ModelError {
     },
 
     // GGUF files.
-    /// The file's structure or metadata are damaged, hostile or of another kind.
-    #[error("{file}: {detail}; download the file again, or use another one of the model")]
+    /// The file's structure, its metadata or its tensors are not those of a model that can be run.
+    #[error("{file}: {source}")]
     BadGguf {
         /// The file.
         file: String,
         /// What is wrong.
-        detail: String,
-    },
-    /// The metadata describe no model that can be run. The fields named are those of the `config.json` that the metadata stand for.
-    #[error("{file}: as the metadata stand, {source}")]
-    GgufModel {
-        /// The file.
-        file: String,
-        /// What is wrong.
-        source: Box<ModelError>,
+        source: GgufError,
     },
     /// The tokenizer in the file cannot be taken over.
     #[error("the tokenizer of {model}: {detail}; give token ids with --tokens")]

@@ -10,13 +10,13 @@ use crate::ModelError;
 /// A JSON object, and the path that leads to it (empty for the outermost one).
 pub(crate) struct Fields<'a> {
     object: &'a Map<String, Value>,
-    path: &'static str,
+    path: String,
 }
 
 impl<'a> Fields<'a> {
     /// The outermost object.
     pub(crate) fn new(object: &'a Map<String, Value>) -> Self {
-        Fields { object, path: "" }
+        Fields { object, path: String::new() }
     }
 
     /// Whether the field is written, be it as `null`.
@@ -40,19 +40,19 @@ impl<'a> Fields<'a> {
     }
 
     /// Path of this object.
-    pub(crate) fn path(&self) -> &'static str {
-        self.path
+    pub(crate) fn path(&self) -> &str {
+        &self.path
     }
 
     fn wrong(&self, key: &str, value: &Value, expected: &'static str) -> ModelError {
         ModelError::WrongType { field: self.name(key), got: shown(value), expected }
     }
 
-    /// An object in this object; `key` becomes its path.
-    pub(crate) fn object(&self, key: &'static str) -> Result<Option<Fields<'a>>, ModelError> {
+    /// An object in this object.
+    pub(crate) fn object(&self, key: &str) -> Result<Option<Fields<'a>>, ModelError> {
         match self.get(key) {
             None => Ok(None),
-            Some(Value::Object(object)) => Ok(Some(Fields { object, path: key })),
+            Some(Value::Object(object)) => Ok(Some(Fields { object, path: self.name(key) })),
             Some(other) => Err(self.wrong(key, other, "an object")),
         }
     }
@@ -77,6 +77,14 @@ impl<'a> Fields<'a> {
         let Some(value) = self.get(key) else { return Ok(None) };
         let number = value.as_u64().and_then(|number| usize::try_from(number).ok());
         number.map(Some).ok_or_else(|| self.wrong(key, value, "a whole number"))
+    }
+
+    /// A list of whole numbers.
+    pub(crate) fn counts(&self, key: &str) -> Result<Option<Vec<u64>>, ModelError> {
+        let Some(value) = self.get(key) else { return Ok(None) };
+        let number = |item: &Value| item.as_bool().map(u64::from).or_else(|| item.as_u64());
+        let numbers = value.as_array().and_then(|items| items.iter().map(number).collect());
+        numbers.map(Some).ok_or_else(|| self.wrong(key, value, "a list of whole numbers"))
     }
 
     /// Like [`Fields::size`], for a field that has no default.
@@ -144,13 +152,14 @@ impl<'a> Fields<'a> {
         strings.ok_or_else(|| self.wrong(key, value, "a list of strings"))
     }
 
-    /// A list of numbers, each at least 1 and finite in float32.
-    pub(crate) fn factors(&self, key: &str) -> Result<Vec<f64>, ModelError> {
+    /// A list of numbers, each at least `least` and finite in float32.
+    pub(crate) fn factors(&self, key: &str, least: f64) -> Result<Vec<f64>, ModelError> {
         let value = self.get(key).ok_or_else(|| ModelError::MissingField { field: self.name(key) })?;
-        let fits = |factor: &f64| *factor >= 1.0 && (*factor as f32).is_finite();
+        let fits = |factor: &f64| *factor >= least && (*factor as f32).is_finite();
         let number = |item: &Value| item.as_f64().filter(fits);
         let numbers = value.as_array().and_then(|items| items.iter().map(number).collect());
-        numbers.ok_or_else(|| self.wrong(key, value, "a list of numbers of at least 1"))
+        let expected = if least == 1.0 { "a list of numbers of at least 1" } else { "a list of numbers of at least 0.5" };
+        numbers.ok_or_else(|| self.wrong(key, value, expected))
     }
 
     /// One token id or a list of them; absent means none.

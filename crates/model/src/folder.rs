@@ -9,6 +9,8 @@ use std::path::{Component, Path, PathBuf};
 use memmap2::Mmap;
 
 use crate::ModelError;
+use crate::config::without_mark;
+use crate::gguf::Naming;
 use crate::header::Stored;
 
 /// Name of the index of a checkpoint in several files.
@@ -48,6 +50,8 @@ pub(crate) struct Files {
     pub(crate) files: Vec<File>,
     /// Which of `files` the index says to hold each tensor; absent without an index.
     pub(crate) index: Option<BTreeMap<String, usize>>,
+    /// What GGUF files call what they hold; absent for a folder.
+    pub(crate) naming: Option<Naming>,
 }
 
 /// Checks that a model folder is there.
@@ -61,11 +65,15 @@ pub(crate) fn check(folder: &Path) -> Result<(), ModelError> {
     }
 }
 
-/// Reads a small file of the folder; `None` if it is not there.
+/// Reads a small text file of the folder, less a byte order mark; `None` if it is not there.
 pub(crate) fn read(folder: &Path, name: &str) -> Result<Option<Vec<u8>>, ModelError> {
     let path = folder.join(name);
     match fs::read(&path) {
-        Ok(bytes) => Ok(Some(bytes)),
+        Ok(mut bytes) => {
+            let mark = bytes.len() - without_mark(&bytes).len();
+            bytes.drain(..mark);
+            Ok(Some(bytes))
+        }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(source) => Err(ModelError::Unreadable { path, source }),
     }
@@ -94,6 +102,11 @@ pub(crate) fn map_tensor_files(folder: &Path) -> Result<Files, ModelError> {
         Some(found) => ModelError::OtherFormat { folder, found },
         None => ModelError::NoWeights { folder },
     })
+}
+
+/// The first GGUF file of a folder.
+pub(crate) fn first_gguf(folder: &Path) -> Option<String> {
+    file_names(folder).ok()?.into_iter().find(|name| name.ends_with(".gguf"))
 }
 
 /// Names of the entries of a folder, in order; names that are not Unicode are left out.
@@ -133,12 +146,12 @@ fn map_shards(folder: &Path, json: &[u8]) -> Result<Files, ModelError> {
     let index = weight_map.iter().map(|(tensor, shard)| (tensor.clone(), place(shard))).collect();
     let paths = shards.iter().map(|shard| folder.join(shard)).collect();
     let Files { files, .. } = map_all(paths)?;
-    Ok(Files { files, index: Some(index) })
+    Ok(Files { files, index: Some(index), naming: None })
 }
 
 fn map_all(paths: Vec<PathBuf>) -> Result<Files, ModelError> {
     let files: Result<Vec<File>, ModelError> = paths.into_iter().map(map).collect();
-    Ok(Files { files: files?, index: None })
+    Ok(Files { files: files?, index: None, naming: None })
 }
 
 fn map(path: PathBuf) -> Result<File, ModelError> {

@@ -12,8 +12,16 @@ use crate::fields::Fields;
 
 /// Longest context that a config may state, in positions.
 const POSITION_LIMIT: usize = 1 << 31;
+/// Field of the context of the first training.
+const ORIGINAL_MAX: &str = "original_max_position_embeddings";
+/// Least divisor of a frequency of `longrope`; it bounds the angle of a position.
+pub(crate) const LEAST_FACTOR: f64 = 0.5;
 
 /// The rotary frequencies of a model.
+///
+/// The frequencies of [`Rope::Dynamic`] and [`Rope::LongRope`] depend on the length of the sequence. Keys are stored rotated, so one
+/// length decides for a whole program: the context that it is compiled for. (`transformers` takes the length of each forward, so
+/// its logits are the same when the sequence is as long as the context, or both are on one side of the first training's length.)
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Rope {
@@ -36,6 +44,46 @@ pub enum Rope {
         /// One divisor a pair, each at least 1; pairs beyond the last keep their frequency.
         factors: Vec<f64>,
     },
+    /// The default frequencies of a base that grows with a context beyond that of the training.
+    Dynamic {
+        /// The base of a context of at most `max_positions`.
+        theta: f64,
+        /// How fast the base grows.
+        factor: f64,
+        /// Context of the training, in positions.
+        max_positions: usize,
+    },
+    /// Slow pairs divided by a factor, fast ones kept, a ramp between; cosines and sines multiplied.
+    Yarn {
+        /// The base, above 1.
+        theta: f64,
+        /// The divisor of slow pairs.
+        factor: f64,
+        /// Pairs with more turns than this in the context of the first training are fast.
+        beta_fast: f64,
+        /// Pairs with fewer turns than this are slow.
+        beta_slow: f64,
+        /// Whether the ends of the ramp are whole pairs.
+        truncate: bool,
+        /// Context of the first training, in positions.
+        original_max: usize,
+        /// Factor of cosines and sines.
+        attention_factor: f64,
+    },
+    /// Each frequency divided by a factor of its own: of one list up to the context of the first training, of another beyond;
+    /// cosines and sines multiplied.
+    LongRope {
+        /// The base.
+        theta: f64,
+        /// Divisors up to `original_max`, one a pair.
+        short_factors: Vec<f64>,
+        /// Divisors beyond it, one a pair.
+        long_factors: Vec<f64>,
+        /// Context of the first training, in positions.
+        original_max: usize,
+        /// Factor of cosines and sines.
+        attention_factor: f64,
+    },
     /// Long waves divided by a factor, short ones kept, a smooth passage between.
     Llama3 {
         /// The base.
@@ -52,17 +100,25 @@ pub enum Rope {
 }
 
 impl Rope {
-    /// Reads both spellings: `rope_theta` with `rope_scaling`, and `rope_parameters`; with the share of a head that is rotated.
-    pub(crate) fn from_fields(config: &Fields, row: &Row, max_positions: usize) -> Result<(Rope, f64), ModelError> {
+    /// Reads both spellings: `rope_theta` with `rope_scaling`, and `rope_parameters`; with the share of a head that is rotated. The first
+    /// table is that of layers that see all positions; a family whose windowed layers have another one has it second.
+    pub(crate) fn from_fields(config: &Fields, row: &Row, max_positions: usize) -> Result<(Vec<Rope>, f64), ModelError> {
+        const KINDS: [&str; 2] = ["full_attention", "sliding_attention"];
         let empty = Map::new();
         let mut found = None;
         for key in ["rope_scaling", "rope_parameters"] {
             let object = config.object(key)?;
             found = found.or(object.filter(|fields| fields.entries().next().is_some()));
         }
-        let rope = found.unwrap_or(Fields::new(&empty));
-        if let Some((key, _)) = rope.entries().find(|(_, value)| value.is_object()) {
-            return Err(ModelError::NestedRope { field: rope.path(), key: key.clone() });
+        let mut rope = found.unwrap_or(Fields::new(&empty));
+        let mut local = Fields::new(&empty);
+        let nested = rope.entries().find(|(_, value)| value.is_object()).map(|(key, _)| key.clone());
+        if let Some(key) = nested {
+            if row.local_rotary.is_none() || !KINDS.contains(&key.as_str()) {
+                return Err(ModelError::NestedRope { field: rope.path().to_owned(), key });
+            }
+            local = rope.object(KINDS[1])?.unwrap_or(local);
+            rope = rope.object(KINDS[0])?.unwrap_or(Fields::new(&empty));
         }
         let names = &row.names;
         let share = match (rope.number(names.rotary_share)?, rope.number("partial_rotary_factor")?) {
@@ -82,16 +138,75 @@ impl Rope {
             Some(theta) => theta,
             None => config.at_least_one(names.theta)?.unwrap_or(row.theta),
         };
+        let mut ropes = vec![Rope::of_kind(config, &rope, row, theta, max_positions)?];
+        if let Some(default) = &row.local_rotary {
+            let theta = match (local.at_least_one("rope_theta")?, default.name) {
+                (Some(theta), _) => theta,
+                (None, Some(name)) => config.at_least_one(name)?.unwrap_or(default.theta),
+                (None, None) => default.theta,
+            };
+            ropes.push(Rope::of_kind(config, &local, row, theta, max_positions)?);
+        }
+        Ok((ropes, share))
+    }
+
+    fn of_kind(config: &Fields, rope: &Fields, row: &Row, theta: f64, max_positions: usize) -> Result<Rope, ModelError> {
         let kind = match rope.text("rope_type")? {
             Some(kind) => kind,
             None => rope.text("type")?.unwrap_or("default"),
         };
-        let rope = match kind {
+        let original_max = || match config.size(ORIGINAL_MAX, POSITION_LIMIT)? {
+            Some(outer) => Ok(outer),
+            None => Ok::<_, ModelError>(rope.size(ORIGINAL_MAX, POSITION_LIMIT)?.unwrap_or(max_positions)),
+        };
+        let kind = row.rotary_kinds.iter().find(|(name, _)| *name == kind).map_or(kind, |(_, kind)| kind);
+        Ok(match kind {
             "default" => Rope::Default { theta },
             "linear" => Rope::Linear { theta, factor: rope.required_at_least_one("factor")? },
-            "factors" => Rope::Factors { theta, factors: rope.factors("factors")? },
+            "factors" => Rope::Factors { theta, factors: rope.factors("factors", 1.0)? },
+            "dynamic" => Rope::Dynamic { theta, factor: rope.required_at_least_one("factor")?, max_positions },
+            "yarn" => {
+                let original_max = original_max()?;
+                let factor = rope.at_least_one("factor")?.unwrap_or(max_positions as f64 / original_max as f64);
+                if theta as f32 <= 1.0 {
+                    return Err(ModelError::OutOfRange { field: row.names.theta.to_owned(), value: theta, rule: "above 1 with `yarn`" });
+                }
+                let beta = |key: &str, default: f64| match rope.number(key)? {
+                    Some(0.0) | None => Ok(default),
+                    _ => rope.positive(key).map(|beta| beta.unwrap_or(default)),
+                };
+                let scale = |mscale: f64| if factor <= 1.0 { 1.0 } else { 0.1 * mscale * lpu_num::fp64::ln(factor) + 1.0 };
+                let attention_factor = match rope.positive("attention_factor")? {
+                    Some(given) => given,
+                    None => match (rope.number("mscale")?, rope.number("mscale_all_dim")?) {
+                        (Some(mscale), Some(all)) if mscale != 0.0 && all != 0.0 => {
+                            let quotient = scale(mscale) / scale(all);
+                            if !(quotient as f32).is_finite() {
+                                let field = rope.name("mscale_all_dim");
+                                return Err(ModelError::OutOfRange { field, value: all, rule: "such that `mscale` over it is finite" });
+                            }
+                            quotient
+                        }
+                        _ => scale(1.0),
+                    },
+                };
+                let (beta_fast, beta_slow) = (beta("beta_fast", 32.0)?, beta("beta_slow", 1.0)?);
+                let truncate = rope.flag_or("truncate", true)?;
+                Rope::Yarn { theta, factor, beta_fast, beta_slow, truncate, original_max, attention_factor }
+            }
+            "longrope" => {
+                let original_max = original_max()?;
+                let factor = rope.positive("factor")?.unwrap_or(max_positions as f64 / original_max as f64);
+                let attention_factor = match rope.positive("attention_factor")? {
+                    Some(given) => given,
+                    None if factor <= 1.0 || original_max <= 1 => 1.0,
+                    None => (1.0 + lpu_num::fp64::ln(factor) / lpu_num::fp64::ln(original_max as f64)).sqrt(),
+                };
+                let factors = |key| rope.factors(key, LEAST_FACTOR);
+                let (short_factors, long_factors) = (factors("short_factor")?, factors("long_factor")?);
+                Rope::LongRope { theta, short_factors, long_factors, original_max, attention_factor }
+            }
             "llama3" => {
-                const KEY: &str = "original_max_position_embeddings";
                 let low_freq_factor = rope.required_positive("low_freq_factor")?;
                 let high_freq_factor = rope.required_positive("high_freq_factor")?;
                 if high_freq_factor as f32 <= low_freq_factor as f32 {
@@ -101,54 +216,96 @@ impl Rope {
                         rule: "above `low_freq_factor`",
                     });
                 }
-                let original_max = match config.size(KEY, POSITION_LIMIT)? {
-                    Some(outer) => outer,
-                    None => rope.size(KEY, POSITION_LIMIT)?.unwrap_or(max_positions),
-                };
+                let original_max = original_max()?;
                 Rope::Llama3 { theta, factor: rope.required_at_least_one("factor")?, low_freq_factor, high_freq_factor, original_max }
             }
             other => return Err(ModelError::UnknownRope { found: other.to_owned() }),
-        };
-        Ok((rope, share))
+        })
     }
 
-    /// The angle, in radians, by which each pair of a head turns from one position to the next:
+    /// Checks that there is a factor for each of the pairs that `rotary_dim` elements make.
+    pub(crate) fn check(&self, rotary_dim: usize) -> Result<(), ModelError> {
+        let Rope::LongRope { short_factors, long_factors, .. } = self else { return Ok(()) };
+        for (field, factors) in [("short_factor", short_factors), ("long_factor", long_factors)] {
+            if factors.len() != rotary_dim / 2 {
+                return Err(ModelError::RopeFactors { field, found: factors.len(), pairs: rotary_dim / 2 });
+            }
+        }
+        Ok(())
+    }
+
+    /// The angle, in radians, by which each pair of a head turns from one position to the next in a program for a context:
     /// `rotary_dim / 2` values, fastest first. Pair `i` is made of the elements `i` and `i + rotary_dim / 2`.
-    pub fn inv_freq(&self, rotary_dim: usize) -> Vec<f32> {
-        (0..rotary_dim / 2).map(|pair| self.frequency(pair, rotary_dim)).collect()
+    pub fn inv_freq(&self, rotary_dim: usize, context: usize) -> Vec<f32> {
+        (0..rotary_dim / 2).map(|pair| self.frequency(pair, rotary_dim, context)).collect()
     }
 
-    fn frequency(&self, pair: usize, rotary_dim: usize) -> f32 {
+    /// What cosines and sines are multiplied by.
+    pub fn attention_factor(&self) -> f32 {
+        match *self {
+            Rope::Yarn { attention_factor, .. } | Rope::LongRope { attention_factor, .. } => attention_factor as f32,
+            _ => 1.0,
+        }
+    }
+
+    fn frequency(&self, pair: usize, rotary_dim: usize, context: usize) -> f32 {
         let exponent = (2 * pair) as f32 / rotary_dim as f32;
-        let base = |theta: f64| 1.0 / power(theta as f32, exponent);
+        let wave = |theta: f32| power(theta, exponent);
+        let base = |theta: f64| 1.0 / wave(theta as f32);
         match *self {
             Rope::Default { theta } => base(theta),
             Rope::Linear { theta, factor } => base(theta) / factor as f32,
             Rope::Factors { theta, ref factors } => base(theta) / factors.get(pair).map_or(1.0, |factor| *factor as f32),
+            Rope::Dynamic { theta, factor, max_positions } => {
+                if context <= max_positions {
+                    return base(theta);
+                }
+                let longer = context as f32 * factor as f32 / max_positions as f32 - (factor - 1.0) as f32;
+                let growth = power(longer, (rotary_dim as f64 / (rotary_dim as f64 - 2.0)) as f32);
+                1.0 / wave(growth * theta as f32)
+            }
+            Rope::Yarn { theta, factor, beta_fast, beta_slow, truncate, original_max, .. } => {
+                let turns = |turns: f64| {
+                    let waves = lpu_num::fp64::ln(original_max as f64 / (turns * 2.0 * std::f64::consts::PI));
+                    rotary_dim as f64 * waves / (2.0 * lpu_num::fp64::ln(theta))
+                };
+                let (low, high) = (turns(beta_fast), turns(beta_slow));
+                let (low, high) = if truncate { (low.floor(), high.ceil()) } else { (low, high) };
+                let (low, high) = (low.max(0.0), high.min(rotary_dim as f64 - 1.0));
+                let high = if low == high { high + 0.001 } else { high };
+                let ramp = ((pair as f32 - low as f32) / (high - low) as f32).clamp(0.0, 1.0);
+                let (kept, wave) = (1.0 - ramp, wave(theta as f32));
+                1.0 / (factor as f32 * wave) * (1.0 - kept) + 1.0 / wave * kept
+            }
+            Rope::LongRope { theta, ref short_factors, ref long_factors, original_max, .. } => {
+                let factors = if context > original_max { long_factors } else { short_factors };
+                1.0 / (factors.get(pair).map_or(1.0, |factor| *factor as f32) * wave(theta as f32))
+            }
             Rope::Llama3 { theta, factor, low_freq_factor, high_freq_factor, original_max } => {
                 let frequency = base(theta);
-                let context = original_max as f64;
+                let first = original_max as f64;
                 let wave = (1.0 / frequency) * (2.0 * std::f64::consts::PI) as f32;
-                if wave > (context / low_freq_factor) as f32 {
+                if wave > (first / low_freq_factor) as f32 {
                     frequency / factor as f32
-                } else if wave < (context / high_freq_factor) as f32 {
+                } else if wave < (first / high_freq_factor) as f32 {
                     frequency
                 } else {
-                    let smooth = ((1.0 / wave) * context as f32 - low_freq_factor as f32) / (high_freq_factor - low_freq_factor) as f32;
+                    let smooth = ((1.0 / wave) * first as f32 - low_freq_factor as f32) / (high_freq_factor - low_freq_factor) as f32;
                     (1.0 - smooth) * frequency / factor as f32 + smooth * frequency
                 }
             }
         }
     }
 
-    /// Cosines and sines of the angles at a position, `rotary_dim / 2` of each. Base and divisor are
-    /// at least 1, so no frequency is above 1 and no angle above the position.
-    pub(crate) fn row(&self, rotary_dim: usize, position: u32) -> (Vec<f32>, Vec<f32>) {
-        self.inv_freq(rotary_dim)
+    /// Cosines and sines of the angles at a position, `rotary_dim / 2` of each, times [`Rope::attention_factor`]. Bases are at
+    /// least 1 and divisors at least [`LEAST_FACTOR`], so no angle is above the position over that.
+    pub(crate) fn row(&self, rotary_dim: usize, position: u32, context: usize) -> (Vec<f32>, Vec<f32>) {
+        let factor = self.attention_factor();
+        self.inv_freq(rotary_dim, context)
             .into_iter()
             .map(|frequency| {
                 let angle = f64::from(position as f32 * frequency);
-                (lpu_num::fp64::cos(angle) as f32, lpu_num::fp64::sin(angle) as f32)
+                (lpu_num::fp64::cos(angle) as f32 * factor, lpu_num::fp64::sin(angle) as f32 * factor)
             })
             .unzip()
     }

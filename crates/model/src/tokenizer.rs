@@ -20,6 +20,7 @@ impl Tokenizer {
     }
 
     pub(crate) fn load(json: &[u8]) -> Result<Tokenizer, String> {
+        let json = crate::config::without_mark(json);
         // The reader of tokenizers trusts the syntax, so it is checked first.
         serde_json::from_slice::<serde_json::Value>(json).map_err(|error| error.to_string())?;
         guarded(|| {
@@ -49,9 +50,44 @@ impl Tokenizer {
         text.map_err(|detail| ModelError::Tokenizer { action: "decode the ids", detail })
     }
 
+    /// The text that `ids` add to that of a prompt: with the space between the two where the file's decoder leaves out one that
+    /// starts a text, and with a character that the prompt leaves incomplete.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::decode`].
+    pub fn decode_after(&self, prompt: &[u32], ids: &[u32]) -> Result<String, ModelError> {
+        let mut stream = self.stream_after(prompt)?;
+        stream.ids.extend_from_slice(ids);
+        stream.finish()
+    }
+
     /// A decoder for ids that come one at a time.
     pub fn stream(&self) -> TextStream<'_> {
         TextStream { tokenizer: self, ids: Vec::new(), shown: 0 }
+    }
+
+    /// A decoder for ids that come one at a time after those of a prompt, whose text it does not repeat.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::decode`].
+    pub fn stream_after(&self, prompt: &[u32]) -> Result<TextStream<'_>, ModelError> {
+        let incomplete = |ids: &[u32]| Ok::<_, ModelError>(self.decode(ids)?.ends_with(char::REPLACEMENT_CHARACTER));
+        let mut shown = prompt.len();
+        if incomplete(prompt)? {
+            // Bytes that are no text yet are shown with what follows, with the whole run of bytes that they are in.
+            while shown > 0 && (self.ends_in_a_byte(&prompt[..shown]) || incomplete(&prompt[..shown])?) {
+                shown -= 1;
+            }
+        }
+        Ok(TextStream { tokenizer: self, ids: prompt.to_vec(), shown })
+    }
+
+    /// Whether the last id that has text is that of a single byte, as SentencePiece vocabularies have them. A run of such ids is
+    /// decoded as a whole, so its text may change until another id ends it.
+    fn ends_in_a_byte(&self, ids: &[u32]) -> bool {
+        let special = |token: &String| self.inner.get_added_vocabulary().is_special_token(token);
+        let last = ids.iter().rev().filter_map(|&id| self.inner.id_to_token(id)).find(|token| !special(token));
+        last.is_some_and(|token| token.len() == 6 && token.starts_with("<0x") && token.ends_with('>'))
     }
 }
 
@@ -66,24 +102,35 @@ fn guarded<T>(call: impl FnOnce() -> tokenizers::Result<T>) -> Result<T, String>
 
 /// Decodes ids one at a time into pieces of text that are complete characters.
 ///
-/// The pieces, [`TextStream::finish`] included, join to the text of all ids wherever the text of
-/// an id depends on nothing before the id that precedes it.
+/// The pieces, [`TextStream::finish`] included, join to what the ids add to the text of the prompt ([`TextStream::prompt`]),
+/// wherever the text of an id depends on nothing before the id that precedes it.
 pub struct TextStream<'a> {
     tokenizer: &'a Tokenizer,
-    /// The ids of the last piece, for context, and those that are not shown yet.
+    /// The ids of the prompt or of the last piece, for context, and those that are not shown yet.
     ids: Vec<u32>,
-    /// How many of `ids` are of the last piece.
+    /// How many of `ids` are of the prompt or of the last piece.
     shown: usize,
 }
 
 impl TextStream<'_> {
-    /// Takes the next id; returns the text that it completes, or `None` while a character of
-    /// several ids is incomplete or the id has no text.
+    /// Of a stream that has given no piece yet: the text of the prompt, up to its last complete character.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::decode`].
+    pub fn prompt(&self) -> Result<String, ModelError> {
+        self.tokenizer.decode(&self.ids[..self.shown])
+    }
+
+    /// Takes the next id; returns the text that it completes, or `None` while a character or a run of single bytes is
+    /// incomplete or the id has no text.
     ///
     /// # Errors
     /// As [`Tokenizer::decode`].
     pub fn push(&mut self, id: u32) -> Result<Option<String>, ModelError> {
         self.ids.push(id);
+        if self.tokenizer.ends_in_a_byte(&self.ids) {
+            return Ok(None);
+        }
         let text = self.pending()?;
         if text.is_empty() || text.ends_with(char::REPLACEMENT_CHARACTER) {
             return Ok(None);
@@ -93,7 +140,7 @@ impl TextStream<'_> {
         Ok(Some(text))
     }
 
-    /// Ends the stream; returns what is left of it, empty unless the last character is incomplete.
+    /// Ends the stream; returns what is left of it, empty unless the last character or run of single bytes is incomplete.
     ///
     /// # Errors
     /// As [`Tokenizer::decode`].

@@ -2,6 +2,8 @@
 
 mod directory;
 
+use std::ops::Deref;
+
 use rayon::prelude::*;
 
 use crate::decoder::{Tensor, View};
@@ -78,6 +80,24 @@ impl Weights {
         Ok(Weights { files: files.files.into_iter().map(|file| file.bytes).collect(), tensors: bound })
     }
 
+    /// Whether the files have both tables and these differ anywhere.
+    pub(crate) fn differ(tables: [&Tensor; 2], prefix: &str, files: &Files) -> Result<bool, ModelError> {
+        let directory = Directory::read(files, prefix, &tables.map(Tensor::clone))?;
+        let named = |table: &Tensor| Tensor { alias: None, ..table.clone() };
+        if !directory.has(&named(tables[0])) || !directory.has(tables[1]) {
+            return Ok(false);
+        }
+        let [one, other] = [directory.find(named(tables[0]))?, directory.find(tables[1].clone())?];
+        let rows = one.rows();
+        let [mut a, mut b] = [vec![0.0; one.columns()], vec![0.0; one.columns()]];
+        let bytes: Vec<&[u8]> = files.files.iter().map(|file| &*file.bytes).collect();
+        Ok((0..rows).any(|row| {
+            read_row(&bytes, &one, row, &mut a);
+            read_row(&bytes, &other, row, &mut b);
+            a != b
+        }))
+    }
+
     /// Tensors without values: every element reads as zero.
     pub(crate) fn absent(tensors: Vec<Tensor>, dtype: Dtype) -> Weights {
         let bound = |tensor: Tensor| Bound {
@@ -113,6 +133,27 @@ impl Weights {
         &self.tensor(id).name
     }
 
+    /// Where an element is stored, for people: the tensor of the file, with the place in it. `row` is as for [`Weights::row_f32`].
+    ///
+    /// # Panics
+    /// If there is no such element.
+    pub fn place(&self, id: WeightId, row: usize, column: usize) -> String {
+        let tensor = self.tensor(id);
+        let rows = tensor.rows();
+        let (expert, row) = (row / rows, row % rows);
+        assert!(column < tensor.columns() && expert * rows < tensor.elements(), "row {row}, column {column} of {}", tensor.name);
+        let whole = tensor.name.strip_suffix(&format!("[{}]", tensor.view.part)).unwrap_or(&tensor.name);
+        let name = whole.replace('*', &expert.to_string());
+        let stored = if tensor.shape.len() == 1 { tensor.stored(column) } else { tensor.stored(row) };
+        let place = match tensor.shape.len() {
+            1 => format!("element {stored}"),
+            _ if tensor.view.transposed => format!("row {column}, column {stored}"),
+            3 if name == whole => format!("expert {expert}, row {stored}, column {column}"),
+            _ => format!("row {stored}, column {column}"),
+        };
+        format!("tensor \"{name}\", {place}")
+    }
+
     /// Type in which the elements are stored.
     pub fn dtype(&self, id: WeightId) -> Dtype {
         self.tensor(id).dtype
@@ -137,7 +178,7 @@ impl Weights {
             tensor.name,
             tensor.shape
         );
-        self.read_row(tensor, row, out);
+        read_row(&self.files, tensor, row, out);
     }
 
     /// Reads a whole tensor, row after row.
@@ -146,9 +187,9 @@ impl Weights {
         let mut out = vec![0.0; tensor.elements()];
         let columns = tensor.columns();
         if out.len() >= PARALLEL {
-            out.par_chunks_mut(columns).enumerate().for_each(|(row, out)| self.read_row(tensor, row, out));
+            out.par_chunks_mut(columns).enumerate().for_each(|(row, out)| read_row(&self.files, tensor, row, out));
         } else {
-            out.chunks_mut(columns).enumerate().for_each(|(row, out)| self.read_row(tensor, row, out));
+            out.chunks_mut(columns).enumerate().for_each(|(row, out)| read_row(&self.files, tensor, row, out));
         }
         out
     }
@@ -156,36 +197,37 @@ impl Weights {
     fn tensor(&self, id: WeightId) -> &Bound {
         &self.tensors[id.index()]
     }
+}
 
-    fn read_row(&self, tensor: &Bound, row: usize, out: &mut [f32]) {
-        let rows = tensor.rows();
-        let Some(&(file, start)) = tensor.places.get(row / rows) else {
-            out.fill(0.0);
-            return;
-        };
-        let bytes = &self.files[file][start..];
-        let dtype = tensor.dtype;
-        if tensor.shape.len() == 1 {
-            if tensor.plain() {
-                dtype.read(&bytes[..dtype.size(out.len())], out);
-            } else {
-                for (output, value) in out.iter_mut().enumerate() {
-                    *value = dtype.element(bytes, tensor.stored(output));
-                }
+/// Reads a row of a tensor in one of the files.
+fn read_row<B: Deref<Target = [u8]>>(files: &[B], tensor: &Bound, row: usize, out: &mut [f32]) {
+    let rows = tensor.rows();
+    let Some(&(file, start)) = tensor.places.get(row / rows) else {
+        out.fill(0.0);
+        return;
+    };
+    let bytes = &files[file][start..];
+    let dtype = tensor.dtype;
+    if tensor.shape.len() == 1 {
+        if tensor.plain() {
+            dtype.read(&bytes[..dtype.size(out.len())], out);
+        } else {
+            for (output, value) in out.iter_mut().enumerate() {
+                *value = dtype.element(bytes, tensor.stored(output));
+            }
+        }
+    } else {
+        let output = tensor.stored(row % rows);
+        if tensor.view.transposed {
+            for (input, value) in out.iter_mut().enumerate() {
+                *value = dtype.element(bytes, input * tensor.outputs + output);
             }
         } else {
-            let output = tensor.stored(row % rows);
-            if tensor.view.transposed {
-                for (input, value) in out.iter_mut().enumerate() {
-                    *value = dtype.element(bytes, input * tensor.outputs + output);
-                }
-            } else {
-                let size = dtype.size(out.len());
-                dtype.read(&bytes[output * size..(output + 1) * size], out);
-            }
+            let size = dtype.size(out.len());
+            dtype.read(&bytes[output * size..(output + 1) * size], out);
         }
-        if tensor.view.shift != 0.0 {
-            out.iter_mut().for_each(|value| *value += tensor.view.shift);
-        }
+    }
+    if tensor.view.shift != 0.0 {
+        out.iter_mut().for_each(|value| *value += tensor.view.shift);
     }
 }

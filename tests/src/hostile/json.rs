@@ -104,14 +104,15 @@ pub(super) fn read_safetensors(file: &[u8]) {
     }
 }
 
-/// A committed GGUF file with damaged metadata.
+/// A committed GGUF file with damaged metadata and tensor entries: of one matrix each, or of matrices of experts.
 pub(super) fn gguf(u: &mut Unstructured<'_>) -> Result<Vec<u8>> {
-    static GOOD: OnceLock<Vec<u8>> = OnceLock::new();
+    static GOOD: OnceLock<Vec<Vec<u8>>> = OnceLock::new();
     let good = GOOD.get_or_init(|| {
-        let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("checkpoints/gguf/llama-f16.gguf");
-        std::fs::read(path).expect("the file is committed")
+        let read = |name: &str| std::fs::read(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("checkpoints/gguf").join(name));
+        ["llama-f16.gguf", "mixtral.gguf", "granite.gguf"].map(|name| read(name).expect("the file is committed")).to_vec()
     });
-    let end = *u.choose(&[24, 200, 2000, 8000])?;
+    let good = u.choose(good)?;
+    let end = *u.choose(&[24, 200, 1200, 2000, 8000])?;
     let mut file = good[..end].to_vec();
     super::damage(u, &mut file)?;
     if u.ratio(7, 8)? {

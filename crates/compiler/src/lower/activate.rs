@@ -35,15 +35,24 @@ pub(super) fn activated(maker: &mut Maker, activation: Activation, x: Feed) -> M
     match activation {
         Activation::GeluTanh => gelu_tanh(maker, x),
         Activation::Gelu => gelu(maker, x),
+        Activation::Sigmoid => {
+            let below = below_sigmoid(maker, x);
+            Made::Op(Op::Reciprocal, vec![below])
+        }
         _ => silu(maker, x),
     }
 }
 
-/// x / (1 + e^-x).
-fn silu(maker: &mut Maker, x: Feed) -> Made {
+/// 1 + e^-x.
+fn below_sigmoid(maker: &mut Maker, x: Feed) -> Feed {
     let negated = maker.op(Op::Negate, &[x]);
     let power = maker.op(Op::Exp, &[negated]);
-    let sum = maker.op(Op::Add, &[power, Feed::Immediate(1.0)]);
+    maker.op(Op::Add, &[power, Feed::Immediate(1.0)])
+}
+
+/// x / (1 + e^-x).
+fn silu(maker: &mut Maker, x: Feed) -> Made {
+    let sum = below_sigmoid(maker, x);
     let share = maker.op(Op::Reciprocal, &[sum]);
     Made::Op(Op::Mul, vec![share, x])
 }

@@ -61,7 +61,8 @@ pub(crate) struct Lowering<'a> {
     activations: BTreeMap<ValueId, Activation>,
     /// Jobs of each output vector.
     jobs: BTreeMap<(usize, usize), Vec<PartialSum>>,
-    rotary: [Slot; 2],
+    /// Cosines and sines by set of rotary frequencies.
+    rotary: BTreeMap<usize, [Slot; 2]>,
     /// By value of shares.
     routes: BTreeMap<ValueId, Route>,
     /// By name.
@@ -88,13 +89,12 @@ pub(crate) struct Lowered {
 /// the first ones' weights are read like any others. Nobody runs such a schedule; it says what choosing on the chip costs.
 pub(crate) fn lower(plan: &Plan, chip: &Chip, precision: Precision, tokens: usize, oracle: bool) -> Result<Lowered, CompileError> {
     let mut engine = Engine::new(chip, plan.vectors.clone());
-    let rotary: Vec<Slot> = plan.inputs.rotary.iter().map(|place| engine.fixed(place.clone())).collect();
+    let rotary = plan.inputs.rotary.iter().map(|(&table, places)| (table, places.clone().map(|place| engine.fixed(place)))).collect();
     let mut masks: BTreeMap<String, Vec<Slot>> = BTreeMap::new();
     for (name, places) in &plan.inputs.masks {
         let places = places[..places.len().min(tokens.div_ceil(chip.lanes()))].iter();
         masks.insert(name.clone(), places.map(|place| engine.fixed(place.clone())).collect());
     }
-    let nothing = engine.slot();
     let blocks = plan.graph.nodes.chunk_by(|a, b| a.block == b.block).zip(0u64..);
     let blocks = blocks.flat_map(|(nodes, number)| nodes.iter().map(move |_| number)).collect();
     let mut lowering = Lowering {
@@ -107,7 +107,7 @@ pub(crate) fn lower(plan: &Plan, chip: &Chip, precision: Precision, tokens: usiz
         activations: BTreeMap::new(),
         jobs: BTreeMap::new(),
         routes: BTreeMap::new(),
-        rotary: <[Slot; 2]>::try_from(rotary).unwrap_or([nothing; 2]),
+        rotary,
         masks,
         tokens,
         turn: 0,
@@ -124,7 +124,7 @@ pub(crate) fn lower(plan: &Plan, chip: &Chip, precision: Precision, tokens: usiz
         match node.op {
             GraphOp::RmsNorm { eps, .. } => lowering.rms_norm(number, node.inputs[0], eps),
             GraphOp::Linear { .. } | GraphOp::ExpertLinear { .. } => lowering.linear(number, node.inputs[0]),
-            GraphOp::Rotary { .. } => lowering.rotary(number),
+            GraphOp::Rotary { table, .. } => lowering.rotary(number, table),
             GraphOp::Attention { .. } => lowering.attention(number),
             GraphOp::Add => lowering.add(number),
             GraphOp::Gated { .. } => lowering.gated(number),

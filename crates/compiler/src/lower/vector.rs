@@ -328,13 +328,14 @@ impl Lowering<'_> {
         }
     }
 
-    pub(super) fn rotary(&mut self, number: usize) {
+    pub(super) fn rotary(&mut self, number: usize, table: usize) {
+        let turn = self.rotary[&table];
         let node = &self.plan.graph.nodes[number];
         let count = self.tile_count(node.inputs[0]);
         for pair in 0..count / 2 {
             let mut maker = self.maker();
             let [a, b] = [2 * pair, 2 * pair + 1].map(|tile| self.read(&mut maker, node.inputs[0], tile));
-            let [cos, sin] = [maker.input(self.rotary[0]), maker.input(self.rotary[1])];
+            let [cos, sin] = turn.map(|slot| maker.input(slot));
             let (ac, bs) = (maker.op(Op::Mul, &[a, cos]), maker.op(Op::Mul, &[b, sin]));
             let (bc, as_) = (maker.op(Op::Mul, &[b, cos]), maker.op(Op::Mul, &[a, sin]));
             self.deliver(&mut maker, node.output, 2 * pair, Made::Op(Op::Sub, vec![ac, bs]));

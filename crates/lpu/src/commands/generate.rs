@@ -94,7 +94,8 @@ impl Generate {
         let session = &mut prepared.session;
         let stop_ids = session.host().config.stop_ids.clone();
         let mut sampler = Sampler { temperature: self.temperature, chance: ChaCha8Rng::seed_from_u64(self.seed) };
-        let mut stream = tokenizer.as_ref().map(Tokenizer::stream);
+        let after_prompt = |tokenizer| Tokenizer::stream_after(tokenizer, &prepared.prompt);
+        let mut stream = tokenizer.as_ref().map(after_prompt).transpose()?;
         let (mut generated, mut cycles, mut rows) = (Vec::new(), Vec::new(), Vec::new());
         let mut fetched = 0;
         let mut out = std::io::stdout();
@@ -157,7 +158,7 @@ impl Generate {
         let mut latency = latency(session.chip(), &session.programs()?[last], session.host().lower_bounds[last], oracle);
         latency.instructions.fetched = Some(fetched);
         if self.json {
-            let text = tokenizer.map(|tokenizer| tokenizer.decode(&generated)).transpose()?;
+            let text = tokenizer.map(|tokenizer| tokenizer.decode_after(&prepared.prompt, &generated)).transpose()?;
             let host = session.host();
             let (model, chip, hash) = (host.name.as_str(), session.chip().name(), Some(session.program_hash()?));
             let subject = Subject { model, chip, dtype: host.precision, context: host.context, hash };
@@ -215,6 +216,7 @@ impl Generate {
                     Some(path) => Checkpoint::open(path)?,
                     None => files::shipped()?,
                 };
+                super::say_notes(&checkpoint);
                 let json = checkpoint.checked_tokenizer_json();
                 let tokenizer = json.and_then(|json| json.map(Tokenizer::from_json).transpose());
                 let tokenizer = if self.tokens.is_some() { tokenizer.unwrap_or(None) } else { tokenizer? };

@@ -1,7 +1,7 @@
 //! `lpu inspect` and `lpu chips`: what stands at each step.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
@@ -32,7 +32,7 @@ pub(crate) struct Inspect {
     /// What to show
     #[arg(value_enum)]
     step: Step,
-    /// Program file, model folder or .gguf file; nothing for the model that ships
+    /// Program file, model folder (with or without weights), config.json or .gguf file; nothing for the model that ships
     file: Option<PathBuf>,
     /// Only a part: layer:N, attention:N, ffn:N or head
     #[arg(long, value_parser = super::part)]
@@ -44,7 +44,8 @@ pub(crate) struct Inspect {
 impl Inspect {
     pub(crate) fn run(self) -> Outcome {
         let file = self.file.as_deref();
-        let is_program = file.is_some_and(|path| path.is_file() && !Checkpoint::is_gguf(path));
+        let is_config = |path: &Path| path.extension().is_some_and(|extension| extension == "json");
+        let is_program = file.is_some_and(|path| path.is_file() && !Checkpoint::is_gguf(path) && !is_config(path));
         let mut out = std::io::BufWriter::new(std::io::stdout().lock());
         if is_program {
             let container = files::program(file.expect("a program has a path"))?.container;
@@ -62,7 +63,7 @@ impl Inspect {
             return self.model(&checkpoint, &chip, &options, &mut out);
         }
         let checkpoint = match file {
-            Some(path) => Checkpoint::open(path)?,
+            Some(path) => Checkpoint::open_shape(path)?,
             None => files::shipped()?,
         };
         let chip = files::chip(self.target.chip.as_deref().unwrap_or("tsp-v1"))?;

@@ -33,6 +33,13 @@ pub(crate) fn fail(error: &(dyn Error + 'static)) -> ExitCode {
     if error.is::<Usage>() { ExitCode::from(2) } else { ExitCode::FAILURE }
 }
 
+/// Prints what a person should know about how a model was read.
+pub(crate) fn say_notes(checkpoint: &lpu::model::Checkpoint) {
+    for note in checkpoint.notes() {
+        eprintln!("note: {note}");
+    }
+}
+
 /// What a command gives back: its exit status, or one message.
 pub(crate) type Outcome = Result<ExitCode, Box<dyn Error>>;
 

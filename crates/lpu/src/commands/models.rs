@@ -19,7 +19,7 @@ use super::{Outcome, Target, files};
 
 #[derive(Args)]
 pub(crate) struct Compile {
-    /// Folder in Hugging Face form or .gguf file, or a config.json with --timing-only
+    /// Folder in Hugging Face form or .gguf file; with --timing-only also a config.json or a folder without weights
     model: PathBuf,
     /// Program file to write
     #[arg(short, long, required_unless_present = "timing_only")]
@@ -51,11 +51,8 @@ impl Compile {
         if let Some(path) = &self.output {
             files::writable(path)?;
         }
-        let mut checkpoint = if self.timing_only && self.model.is_file() && !Checkpoint::is_gguf(&self.model) {
-            Checkpoint::from_config(&files::read(&self.model)?)?
-        } else {
-            Checkpoint::open(&self.model)?
-        };
+        let mut checkpoint = if self.timing_only { Checkpoint::open_shape(&self.model)? } else { Checkpoint::open(&self.model)? };
+        super::say_notes(&checkpoint);
         if self.timing_only {
             let name = checkpoint.name().to_owned();
             checkpoint = Checkpoint::from_config(checkpoint.config.to_json().as_bytes())?.with_name(&name);

@@ -2,7 +2,7 @@
 
 use super::{Attention, Decoder, FeedForward, HeadNorm, Layer, Norm, Projection};
 use crate::Config;
-use crate::graph::{Block, Builder, Cache, Op, ValueId};
+use crate::graph::{Activation, Block, Builder, Cache, Op, ValueId};
 
 impl Decoder {
     /// Adds the whole decode step to an empty builder.
@@ -23,7 +23,8 @@ impl Decoder {
         }
         let normed = self.norm.build(builder, Block::Head, "norm", stream);
         let weight = self.head.as_ref().map_or(table, |head| builder.weight(head));
-        let mut steps = vec![("logits", Op::Linear { weight, bias: None })];
+        let bias = self.head_bias.as_ref().map(|bias| builder.weight(bias));
+        let mut steps = vec![("logits", Op::Linear { weight, bias })];
         if self.logits_scale != 1.0 {
             steps.push(("scaled", Op::Scale { factor: self.logits_scale }));
         }
@@ -53,9 +54,11 @@ impl Layer {
         let sum = self.residual(builder, block, &self.after_attention, input, attended);
 
         let block = Block::FeedForward(layer);
-        let from = if self.parallel { input } else { sum };
-        let normed = optional(&self.feed_forward_norm, builder, block, "norm", from);
-        let fed = self.feed_forward.build(builder, block, normed);
+        let normed = match (&self.feed_forward_norm, self.parallel) {
+            (None, true) => normed,
+            (norm, parallel) => optional(norm, builder, block, "norm", if parallel { input } else { sum }),
+        };
+        let fed = self.feed_forward.build(builder, block, "", normed);
         self.residual(builder, block, &self.after_feed_forward, sum, fed)
     }
 
@@ -124,7 +127,7 @@ impl Attention {
             k = keys.build(builder, block, "k_norm", k, kv_heads, head_dim);
         }
         if self.rotary_dim > 0 {
-            let rotary = |heads| Op::Rotary { heads, head_dim, rotary_dim: self.rotary_dim };
+            let rotary = |heads| Op::Rotary { heads, head_dim, rotary_dim: self.rotary_dim, table: self.rotary_table };
             q = builder.node(block, "q_rotary", rotary(heads), &[q], heads * head_dim);
             k = builder.node(block, "k_rotary", rotary(kv_heads), &[k], kv_heads * head_dim);
         }
@@ -137,14 +140,15 @@ impl Attention {
 }
 
 impl FeedForward {
-    fn build(&self, builder: &mut Builder, block: Block, input: ValueId) -> ValueId {
+    /// `of` is put before the names of the nodes.
+    fn build(&self, builder: &mut Builder, block: Block, of: &str, input: ValueId) -> ValueId {
         match self {
             FeedForward::Gated { gate, up, down, activation } => {
-                let gate = gate.build(builder, block, "gate", input);
-                let up = up.build(builder, block, "up", input);
+                let gate = gate.build(builder, block, &format!("{of}gate"), input);
+                let up = up.build(builder, block, &format!("{of}up"), input);
                 let width = builder.width(gate);
-                let gated = builder.node(block, "gated", Op::Gated { activation: *activation }, &[gate, up], width);
-                down.build(builder, block, "down", gated)
+                let gated = builder.node(block, &format!("{of}gated"), Op::Gated { activation: *activation }, &[gate, up], width);
+                down.build(builder, block, &format!("{of}down"), gated)
             }
             FeedForward::Plain { up, down, activation } => {
                 let up = up.build(builder, block, "up", input);
@@ -152,7 +156,7 @@ impl FeedForward {
                 let active = builder.node(block, "active", Op::Activate { activation: *activation }, &[up], width);
                 down.build(builder, block, "down", active)
             }
-            FeedForward::Experts { router, gate, up, down, activation, active, normalise } => {
+            FeedForward::Experts { router, gate, up, down, activation, active, normalise, shared } => {
                 let (experts, width) = (router.shape[0], builder.width(input));
                 let weight = builder.weight(router);
                 let scores = builder.node(block, "scores", Op::Linear { weight, bias: None }, &[input], experts);
@@ -174,7 +178,14 @@ impl FeedForward {
                         Some(sum) => builder.node(block, &format!("sum.{choice}"), Op::Add, &[sum, shared], width),
                     });
                 }
-                sum.expect("a token takes at least one expert")
+                let sum = sum.expect("a token takes at least one expert");
+                let Some(shared) = shared else { return sum };
+                let weight = builder.weight(&shared.share);
+                let share = builder.node(block, "always.share", Op::Linear { weight, bias: None }, &[input], width);
+                let expert = shared.expert.build(builder, block, "always.", input);
+                let op = Op::Gated { activation: Activation::Sigmoid };
+                let taken = builder.node(block, "always.taken", op, &[share, expert], width);
+                builder.node(block, "sum.always", Op::Add, &[sum, taken], width)
             }
         }
     }

@@ -25,6 +25,8 @@ pub(crate) struct Decoder {
     pub(crate) norm: Norm,
     /// `[vocab, hidden]`; the embedding's when absent.
     pub(crate) head: Option<Tensor>,
+    /// `[vocab]`.
+    pub(crate) head_bias: Option<Tensor>,
     /// Factor of the logits.
     pub(crate) logits_scale: f32,
     /// `cap tanh(logits / cap)`.
@@ -42,7 +44,8 @@ pub(crate) struct Layer {
     pub(crate) feed_forward: FeedForward,
     /// Between feed-forward and its residual sum.
     pub(crate) after_feed_forward: Option<Norm>,
-    /// Whether the feed-forward reads the layer's input, not the sum after attention.
+    /// Whether the feed-forward reads the layer's input, not the sum after attention; without a norm of its own it reads what
+    /// attention reads.
     pub(crate) parallel: bool,
     /// Factor of what is added to the residual stream.
     pub(crate) residual_scale: f32,
@@ -84,6 +87,8 @@ pub(crate) struct Attention {
     pub(crate) head_norms: Option<[HeadNorm; 2]>,
     /// Elements of a head that are rotated; 0 for a model without rotary embedding.
     pub(crate) rotary_dim: usize,
+    /// Number of the set of [`Config::ropes`] that rotates.
+    pub(crate) rotary_table: usize,
     pub(crate) scale: f32,
     pub(crate) window: Option<usize>,
     pub(crate) softcap: Option<f32>,
@@ -97,8 +102,25 @@ pub(crate) enum FeedForward {
     Gated { gate: Projection, up: Projection, down: Projection, activation: Activation },
     /// `down act(up x)`.
     Plain { up: Projection, down: Projection, activation: Activation },
-    /// The gated form with one matrix an expert, of which a router takes `active`.
-    Experts { router: Tensor, gate: Tensor, up: Tensor, down: Tensor, activation: Activation, active: usize, normalise: bool },
+    /// The gated form with one matrix an expert, of which a router takes `active`, and perhaps one that every token takes.
+    Experts {
+        router: Tensor,
+        gate: Tensor,
+        up: Tensor,
+        down: Tensor,
+        activation: Activation,
+        active: usize,
+        normalise: bool,
+        shared: Option<Box<Shared>>,
+    },
+}
+
+/// An expert that every token takes: `sigmoid(share x) * expert(x)`, added to those that are chosen.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Shared {
+    pub(crate) expert: FeedForward,
+    /// The one stored row of the share, once an output of the expert.
+    pub(crate) share: Tensor,
 }
 
 /// Which projections of a standard layer have biases.
@@ -121,6 +143,7 @@ impl Decoder {
             layers: Vec::new(),
             norm,
             head: None,
+            head_bias: None,
             logits_scale: 1.0,
             logits_cap: None,
         }
@@ -136,6 +159,7 @@ impl Decoder {
             layers,
             norm: Norm::rms(config, "model.norm"),
             head: (!config.tie_embeddings).then(|| table("lm_head.weight")),
+            head_bias: None,
             logits_scale: 1.0,
             logits_cap: None,
         }
@@ -152,6 +176,14 @@ impl Norm {
     pub(crate) fn layer(config: &Config, module: &str) -> Norm {
         let vector = |name: &str| Tensor::vector(&format!("{module}.{name}"), config.hidden, "hidden_size");
         Norm::Layer { weight: vector("weight"), bias: Some(vector("bias")), eps: config.norm_eps }
+    }
+
+    /// This norm without a bias.
+    pub(crate) fn without_bias(mut self) -> Norm {
+        if let Norm::Layer { bias, .. } = &mut self {
+            *bias = None;
+        }
+        self
     }
 
     /// This norm with 1 added to each stored weight.
@@ -208,6 +240,7 @@ impl Layer {
                 o: attention("o", [hidden, queries], OUTPUT, biases.o),
                 head_norms: None,
                 rotary_dim: config.rotary_dim,
+                rotary_table: 0,
                 scale: inverse_root(head_dim as f64),
                 window: None,
                 softcap: None,

@@ -23,6 +23,8 @@ pub(crate) struct View {
     pub(crate) transposed: bool,
     /// The outputs that this tensor takes of the stored one; all when absent.
     pub(crate) rows: Option<Rows>,
+    /// Size of a head whose outputs are stored in pairs, as an interleaved rotation takes them.
+    pub(crate) paired: Option<usize>,
     /// Added to every element.
     pub(crate) shift: f32,
 }
@@ -68,7 +70,17 @@ impl Tensor {
         self
     }
 
-    /// The shape that the stored tensor (of one expert) must have.
+    /// This tensor with another name that some checkpoints use.
+    pub(crate) fn or(self, alias: &str) -> Tensor {
+        Tensor { alias: Some(alias.to_owned()), ..self }
+    }
+
+    /// Experts that are stored in one tensor, one after the other.
+    pub(crate) fn stacked(&self) -> Option<usize> {
+        (self.shape.len() == 3 && !self.name.contains('*')).then(|| self.shape[0])
+    }
+
+    /// The shape that the stored tensor (of one expert, or of all that it holds) must have.
     pub(crate) fn stored_shape(&self) -> Vec<usize> {
         let mut shape = if self.shape.len() == 3 { self.shape[1..].to_vec() } else { self.shape.clone() };
         if let Some(rows) = self.view.rows {
@@ -77,13 +89,13 @@ impl Tensor {
         if self.view.transposed {
             shape.reverse();
         }
-        shape
+        self.stacked().into_iter().chain(shape).collect()
     }
 
     /// The names of the stored tensors, one an expert.
     pub(crate) fn stored_names(&self) -> Vec<String> {
         match self.shape[..] {
-            [experts, _, _] => (0..experts).map(|expert| self.name.replace('*', &expert.to_string())).collect(),
+            [experts, _, _] if self.stacked().is_none() => (0..experts).map(|expert| self.name.replace('*', &expert.to_string())).collect(),
             _ => vec![self.name.clone()],
         }
     }

@@ -21,20 +21,25 @@ pub(super) const ROW: Row = Row {
 };
 
 /// A soft cap: `default` when the field is absent, none when it is `null`.
-fn cap(fields: &Fields, key: &str, default: f32) -> Result<Option<f32>, ModelError> {
+fn cap(fields: &Fields, key: &str, default: Option<f32>) -> Result<Option<f32>, ModelError> {
     if !fields.has(key) {
-        return Ok(Some(default));
+        return Ok(default);
     }
     Ok(fields.positive(key)?.map(|cap| cap as f32))
 }
 
 fn describe(fields: &Fields, config: &Config) -> Result<Decoder, ModelError> {
+    let windowed = windowed_layers(fields, config, |layer| layer % 2 == 0)?;
+    with(fields, config, &windowed, [Some(50.0), Some(30.0)])
+}
+
+/// The description with these layers windowed, and these soft caps of scores and logits when the config gives none.
+pub(super) fn with(fields: &Fields, config: &Config, windowed: &[bool], caps: [Option<f32>; 2]) -> Result<Decoder, ModelError> {
     refuse(fields, &["use_bidirectional_attention"], "attention to later tokens")?;
     let window = window(fields, Some(4096))?;
-    let windowed = windowed_layers(fields, config, |layer| layer % 2 == 0)?;
     let scale = inverse_root(fields.positive("query_pre_attn_scalar")?.unwrap_or(256.0));
-    let softcap = cap(fields, "attn_logit_softcapping", 50.0)?;
-    let logits_cap = cap(fields, "final_logit_softcapping", 30.0)?;
+    let softcap = cap(fields, "attn_logit_softcapping", caps[0])?;
+    let logits_cap = cap(fields, "final_logit_softcapping", caps[1])?;
     let activation = activation(fields, "hidden_activation", Activation::GeluTanh)?;
     let bias = fields.flag("attention_bias")?;
     let biases = Biases { qkv: bias, o: bias, feed_forward: false };

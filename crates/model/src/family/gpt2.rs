@@ -57,6 +57,7 @@ fn describe(fields: &Fields, config: &Config) -> Result<Decoder, ModelError> {
                 o: conv(&at("attn.c_proj"), [hidden, hidden], "", None),
                 head_norms: None,
                 rotary_dim: 0,
+                rotary_table: 0,
                 scale: if by_layer { scale / (number + 1) as f32 } else { scale },
                 window: None,
                 softcap: None,

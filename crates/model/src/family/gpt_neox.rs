@@ -43,6 +43,7 @@ fn describe(fields: &Fields, config: &Config) -> Result<Decoder, ModelError> {
                 o: Projection::new(&at("attention.dense"), [hidden, hidden], OUTPUT, bias),
                 head_norms: None,
                 rotary_dim,
+                rotary_table: 0,
                 scale: inverse_root(head_dim as f64),
                 window: None,
                 softcap: None,

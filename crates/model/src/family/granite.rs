@@ -9,7 +9,7 @@ use crate::{Config, ModelError};
 pub(super) const ROW: Row =
     Row { family: Family::Granite, architectures: &["GraniteForCausalLM", "GraniteModel"], model_type: "granite", describe, ..llama::ROW };
 
-fn describe(fields: &Fields, config: &Config) -> Result<Decoder, ModelError> {
+pub(super) fn describe(fields: &Fields, config: &Config) -> Result<Decoder, ModelError> {
     let factor = |key: &str| Ok::<f32, ModelError>(fields.positive(key)?.unwrap_or(1.0) as f32);
     let scale = factor("attention_multiplier")?;
     let residual_scale = factor("residual_multiplier")?;

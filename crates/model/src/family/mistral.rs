@@ -15,7 +15,7 @@ pub(super) const ROW: Row = Row {
     ..llama::ROW
 };
 
-fn describe(fields: &Fields, config: &Config) -> Result<Decoder, ModelError> {
+pub(super) fn describe(fields: &Fields, config: &Config) -> Result<Decoder, ModelError> {
     let window = window(fields, Some(4096))?;
     let activation = activation(fields, "hidden_act", Activation::Silu)?;
     Ok(Decoder::standard(config, layers(config, Biases::default(), activation, |_, layer| layer.attention.window = window)))

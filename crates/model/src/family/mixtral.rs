@@ -38,6 +38,7 @@ fn describe(fields: &Fields, config: &Config) -> Result<Decoder, ModelError> {
             activation,
             active,
             normalise: true,
+            shared: None,
         };
     });
     Ok(Decoder::standard(config, layers))

@@ -3,18 +3,28 @@
 //! A family is a [`Row`]: its names, its defaults (those of the `transformers` package), and a function that reads what is
 //! its own and describes the decoder. A new family is one file and its line in `ROWS`.
 
+mod cohere;
+mod gemma;
 mod gemma2;
+mod gemma3;
 mod gpt2;
 mod gpt_neox;
 mod granite;
+mod granite_moe;
 mod llama;
+mod ministral;
 mod mistral;
 mod mixtral;
 mod olmo2;
+mod olmo3;
+mod phi;
 mod phi3;
 mod qwen2;
+mod qwen2_moe;
 mod qwen3;
 mod qwen3_moe;
+mod smollm3;
+mod stablelm;
 
 use crate::decoder::{Decoder, Layer};
 use crate::fields::Fields;
@@ -49,6 +59,26 @@ pub enum Family {
     Mixtral,
     /// Qwen3 with experts.
     Qwen3Moe,
+    /// Llama with weights 1 + w of norms, scaled embedding, tanh GELU.
+    Gemma,
+    /// The text model of Gemma 3: Gemma 2 with norms of heads and a rotary base for layers with a window.
+    Gemma3,
+    /// Llama with layers without rotary embedding.
+    SmolLm3,
+    /// Qwen2 with experts, one of which every token takes.
+    Qwen2Moe,
+    /// Llama with layer norms and partial rotary.
+    StableLm,
+    /// Phi-1 to Phi-2: attention and feed-forward side by side after one layer norm, biases everywhere.
+    Phi,
+    /// Attention and feed-forward side by side after one layer norm, interleaved rotary, scaled logits.
+    Cohere,
+    /// Granite with experts.
+    GraniteMoe,
+    /// OLMo 2 with windows in three of four layers.
+    Olmo3,
+    /// Mistral with windows in some layers.
+    Ministral,
 }
 
 /// What there is to know about a family. Defaults are those of the `transformers` package.
@@ -71,6 +101,12 @@ pub(crate) struct Row {
     pub(crate) rotary: Rotary,
     /// Rotary base when a config gives none.
     pub(crate) theta: f64,
+    /// The base of layers with a window, in a family where they have another one.
+    pub(crate) local_rotary: Option<LocalRotary>,
+    /// Names of rotary types that mean another one here.
+    pub(crate) rotary_kinds: &'static [(&'static str, &'static str)],
+    /// Where the family is also the text part of a larger model (`text_config`): the sizes that its config may leave out there.
+    pub(crate) wrapped: &'static [(&'static str, usize)],
     pub(crate) bos: Option<u32>,
     pub(crate) eos: Option<u32>,
     /// Reads what is the family's own. The config has everything but the description.
@@ -104,10 +140,20 @@ pub(crate) enum Rotary {
     Share(f64),
 }
 
+/// The rotary base of layers with a window.
+pub(crate) struct LocalRotary {
+    /// Field that gives it, beside a set of parameters of its own.
+    pub(crate) name: Option<&'static str>,
+    /// The base when a config gives none.
+    pub(crate) theta: f64,
+}
+
 /// Most experts taken.
 const EXPERT_LIMIT: usize = 1 << 12;
+/// Largest width of an expert that every token takes.
+const WIDTH_LIMIT: usize = 1 << 22;
 
-const ROWS: [&Row; 12] = [
+const ROWS: [&Row; 22] = [
     &llama::ROW,
     &mistral::ROW,
     &qwen2::ROW,
@@ -120,6 +166,16 @@ const ROWS: [&Row; 12] = [
     &granite::ROW,
     &mixtral::ROW,
     &qwen3_moe::ROW,
+    &gemma::ROW,
+    &gemma3::ROW,
+    &smollm3::ROW,
+    &qwen2_moe::ROW,
+    &stablelm::ROW,
+    &phi::ROW,
+    &cohere::ROW,
+    &granite_moe::ROW,
+    &olmo3::ROW,
+    &ministral::ROW,
 ];
 
 impl Family {
@@ -201,6 +257,15 @@ fn qwen_windows(fields: &Fields, config: &Config) -> Result<Vec<Option<usize>>, 
     let windowed = windowed_layers(fields, config, |layer| window.is_some() && layer >= from)?;
     let given = windowed.into_iter().map(|windowed| if windowed { window } else { None });
     Ok(given.collect())
+}
+
+/// Refuses a config with experts in some layers only.
+fn expert_layers(fields: &Fields) -> Result<(), ModelError> {
+    refuse(fields, &["mlp_only_layers"], "layers without experts")?;
+    match fields.count("decoder_sparse_step")? {
+        None | Some(1) => Ok(()),
+        _ => Err(ModelError::UnsupportedField { field: fields.name("decoder_sparse_step"), what: "layers without experts" }),
+    }
 }
 
 /// Refuses a field that is set to something other than `false`, nothing or an empty list.

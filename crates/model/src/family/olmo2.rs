@@ -17,7 +17,7 @@ pub(super) const ROW: Row = Row {
     ..llama::ROW
 };
 
-fn describe(fields: &Fields, config: &Config) -> Result<Decoder, ModelError> {
+pub(super) fn describe(fields: &Fields, config: &Config) -> Result<Decoder, ModelError> {
     let activation = activation(fields, "hidden_act", Activation::Silu)?;
     let bias = fields.flag("attention_bias")?;
     let biases = Biases { qkv: bias, o: bias, feed_forward: false };

@@ -14,6 +14,7 @@ pub(super) const ROW: Row = Row {
     norm_eps: 1e-5,
     max_positions: 4096,
     rotary: Rotary::Share(1.0),
+    rotary_kinds: &[("su", "longrope"), ("yarn", "longrope")],
     eos: Some(32_000),
     describe,
     ..llama::ROW

@@ -1,6 +1,6 @@
 //! Qwen3 with experts in every layer.
 
-use super::{Family, Names, Row, activation, layers, llama, refuse, window};
+use super::{Family, Names, Row, activation, expert_layers, layers, llama, window};
 use crate::decoder::{Biases, Decoder, FeedForward, Tensor, check_experts};
 use crate::fields::Fields;
 use crate::graph::Activation;
@@ -21,12 +21,7 @@ pub(super) const ROW: Row = Row {
 
 fn describe(fields: &Fields, config: &Config) -> Result<Decoder, ModelError> {
     let &Config { hidden, intermediate, .. } = config;
-    refuse(fields, &["mlp_only_layers"], "layers without experts")?;
-    if let Some(step) = fields.count("decoder_sparse_step")?
-        && step != 1
-    {
-        return Err(ModelError::UnsupportedField { field: fields.name("decoder_sparse_step"), what: "layers without experts" });
-    }
+    expert_layers(fields)?;
     let window = if fields.flag("use_sliding_window")? { window(fields, Some(4096))? } else { None };
     let activation = activation(fields, "hidden_act", Activation::Silu)?;
     let stored = if fields.get("num_experts").is_some() { "num_experts" } else { "num_local_experts" };
@@ -50,6 +45,7 @@ fn describe(fields: &Fields, config: &Config) -> Result<Decoder, ModelError> {
             down: stack("down", [hidden, intermediate], "num_experts, hidden_size, moe_intermediate_size"),
             activation,
             active,
+            shared: None,
             normalise,
         };
     });

@@ -2,87 +2,323 @@
 
 use serde_json::{Map, Value, json};
 
-use super::Fault;
-use super::reader::{Contents, Metadata};
+use super::architecture::{Architecture, Kind, WINDOW};
+use super::reader::{Metadata, Value as Item};
+use super::{GgufError, Part};
+use crate::family::{Rotary, Row};
 
-/// Architectures taken, and the one of a folder.
-const ARCHITECTURES: &[(&str, &str)] = &[("llama", "LlamaForCausalLM"), ("qwen2", "Qwen2ForCausalLM")];
+/// Metadata values that change the arithmetic, where no architecture reads them, the value that changes nothing, and what others ask for.
+const NEUTRAL: &[(&str, f64, &str)] = &[
+    (WINDOW, 0.0, "a sliding window"),
+    ("attention.scale", 0.0, "another scale of scores"),
+    ("attention.max_alibi_bias", 0.0, "biases of positions"),
+    ("attention.clamp_kqv", 0.0, "clamped queries, keys and values"),
+    ("attn_logit_softcapping", 0.0, "a soft cap of scores"),
+    ("final_logit_softcapping", 0.0, "a soft cap of logits"),
+    ("router_logit_softcapping", 0.0, "a soft cap of the router"),
+    ("embedding_scale", 1.0, "a scaled embedding"),
+    ("residual_scale", 1.0, "scaled residual sums"),
+    ("logit_scale", 1.0, "scaled logits"),
+    ("expert_count", 0.0, "experts"),
+    ("expert_shared_count", 0.0, "shared experts"),
+    ("expert_shared_feed_forward_length", 0.0, "shared experts"),
+    ("expert_gating_func", 1.0, "another function of the router"),
+    ("expert_weights_scale", 1.0, "scaled experts"),
+    ("leading_dense_block_count", 0.0, "layers without experts"),
+    ("nextn_predict_layers", 0.0, "layers that predict further tokens"),
+];
 
-/// The metadata as a config.
-pub(super) fn json(contents: &Contents, bytes: &[u8]) -> Result<Value, Fault> {
-    let metadata = &contents.metadata;
-    let found = metadata.text("general.architecture")?.ok_or("the metadata value `general.architecture` is missing")?;
-    let known = ARCHITECTURES.iter().find(|(name, _)| *name == found);
-    let &(family, architecture) = known.ok_or_else(|| {
-        let names: Vec<&str> = ARCHITECTURES.iter().map(|(name, _)| *name).collect();
-        format!("the architecture \"{found}\" is not read from such a file; those that are: {}", names.join(", "))
-    })?;
-    let key = |name: &str| format!("{family}.{name}");
-    let size = |name: &str| metadata.whole(&key(name));
-    if size("expert_count")?.is_some_and(|experts| experts > 0) {
-        return Err("its experts are not read from such a file; use the folder of the model".to_owned());
-    }
-    let has = |tensor: &str| contents.tensors.contains_key(tensor);
+/// Most rotary factors taken: one for each pair of a head.
+const FACTORS: usize = 1 << 12;
 
-    let mut config = Map::new();
-    let mut set = |name: &str, value: Value| {
-        if !value.is_null() {
-            config.insert(name.to_owned(), value);
-        }
-    };
-    set("architectures", json!([architecture]));
-    set("hidden_size", json!(size("embedding_length")?));
-    set("num_hidden_layers", json!(size("block_count")?));
-    set("intermediate_size", json!(size("feed_forward_length")?));
-    set("num_attention_heads", json!(size("attention.head_count")?));
-    set("num_key_value_heads", json!(size("attention.head_count_kv")?));
-    set("max_position_embeddings", json!(size("context_length")?));
-    set("rms_norm_eps", json!(metadata.number(&key("attention.layer_norm_rms_epsilon"))?));
-    set("vocab_size", json!(contents.tensors.get("token_embd.weight").and_then(|table| table.shape.get(1).copied())));
-    set("tie_word_embeddings", json!(!has("output.weight")));
-    if family == "llama" {
-        set("attention_bias", json!(has("blk.0.attn_q.bias")));
-        set("mlp_bias", json!(has("blk.0.ffn_gate.bias")));
-    }
-
-    let head_dim = size("attention.key_length")?;
-    let dimension = size("rope.dimension_count")?;
-    if let (Some(head_dim), Some(dimension)) = (head_dim, dimension)
-        && head_dim != dimension
-    {
-        return Err(format!("{dimension} elements of a head of {head_dim} are rotated; only whole heads are read from such a file"));
-    }
-    if let (Some(keys), Some(values)) = (head_dim, size("attention.value_length")?)
-        && keys != values
-    {
-        return Err(format!("keys have {keys} elements a head and values {values}; only equal ones are supported"));
-    }
-    set("head_dim", json!(head_dim.or(dimension)));
-    set("rope_parameters", rope(contents, bytes, &key)?);
-
-    let id = |name: &str| metadata.whole(&format!("tokenizer.ggml.{name}_token_id"));
-    let stops: Vec<u64> = [id("eos")?, id("eot")?].into_iter().flatten().collect();
-    config.insert("bos_token_id".to_owned(), json!(id("bos")?));
-    config.insert("eos_token_id".to_owned(), json!(stops));
-    Ok(Value::Object(config))
+/// A config made from metadata.
+pub(super) struct Made {
+    pub(super) config: Value,
+    /// Metadata keys (or tensors) by the config fields that were made from them.
+    pub(super) keys: Keys,
 }
 
-/// The rotary parameters; factors of single frequencies stand in a tensor.
-fn rope(contents: &Contents, bytes: &[u8], key: &dyn Fn(&str) -> String) -> Result<Value, Fault> {
-    let metadata: &Metadata = &contents.metadata;
-    let theta = metadata.number(&key("rope.freq_base"))?.unwrap_or(10_000.0);
-    if let Some(tensor) = contents.tensors.get("rope_freqs.weight") {
-        let (Some(dtype), [count]) = (tensor.dtype, &tensor.shape[..]) else {
-            return Err(format!(
-                "the tensor `rope_freqs.weight` is {} of shape {:?}, not a vector of numbers",
-                tensor.type_name, tensor.shape
-            ));
-        };
-        let factors: Vec<f32> = (0..*count).map(|index| dtype.element(&bytes[tensor.start..], index)).collect();
-        return Ok(json!({ "rope_type": "factors", "rope_theta": theta, "factors": factors }));
+/// What config fields are called in a file.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Keys(Vec<(String, String)>);
+
+impl Keys {
+    /// A message about config fields as one about metadata.
+    pub(super) fn translate(&self, message: &str) -> String {
+        let message = message.strip_prefix("config.json: ").unwrap_or(message);
+        let mut text = String::new();
+        for word in message.split_inclusive(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_' && letter != '.') {
+            let name = word.trim_end_matches(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_');
+            let key = self.0.iter().find(|(field, _)| field == name);
+            text += key.map_or(name, |(_, key)| key);
+            text += &word[name.len()..];
+        }
+        text
     }
-    Ok(match metadata.text(&key("rope.scaling.type"))? {
-        None | Some("none") => json!({ "rope_type": "default", "rope_theta": theta }),
-        Some(kind) => json!({ "rope_type": kind, "rope_theta": theta, "factor": metadata.number(&key("rope.scaling.factor"))? }),
-    })
+}
+
+struct Maker<'a> {
+    parts: &'a [Part],
+    architecture: &'static Architecture,
+    config: Map<String, Value>,
+    keys: Vec<(String, String)>,
+}
+
+/// The metadata as a config.
+pub(super) fn make(parts: &[Part], architecture: &'static Architecture) -> Result<Made, GgufError> {
+    let row = architecture.family.row();
+    let mut maker = Maker { parts, architecture, config: Map::new(), keys: Vec::new() };
+    maker.refuse()?;
+    maker.sizes(row)?;
+    maker.heads(row)?;
+    if row.rotary != Rotary::Absent {
+        maker.rope(row)?;
+    }
+    maker.own()?;
+    maker.tokens()?;
+    Ok(Made { config: Value::Object(maker.config), keys: Keys(maker.keys) })
+}
+
+impl Maker<'_> {
+    fn metadata(&self) -> &Metadata {
+        &self.parts[0].contents.metadata
+    }
+
+    /// Sets a field, made from a key, unless there is nothing to set.
+    fn set(&mut self, field: &str, key: &str, value: Value) {
+        self.keys.push((field.to_owned(), key.to_owned()));
+        if !value.is_null() {
+            self.config.insert(field.to_owned(), value);
+        }
+    }
+
+    fn whole(&self, name: &str) -> Result<Option<u64>, GgufError> {
+        self.metadata().whole_or_equal(&self.architecture.key(name))
+    }
+
+    fn number(&self, name: &str) -> Result<Option<f64>, GgufError> {
+        self.metadata().number(&self.architecture.key(name))
+    }
+
+    fn has(&self, tensors: &[&str]) -> bool {
+        tensors.iter().any(|tensor| self.parts.iter().any(|part| part.contents.tensors.contains_key(*tensor)))
+    }
+
+    /// Refuses what would change the arithmetic and is not read.
+    fn refuse(&self) -> Result<(), GgufError> {
+        for &(name, neutral, what) in NEUTRAL {
+            if self.architecture.reads(name) {
+                continue;
+            }
+            let key = self.architecture.key(name);
+            if let Some(found) = self.metadata().number(&key)?
+                && found != neutral
+            {
+                return Err(GgufError::Unsupported { key, found: found.to_string(), what });
+            }
+        }
+        let key = self.architecture.key("attention.causal");
+        if self.metadata().flag(&key)? == Some(false) {
+            return Err(GgufError::Unsupported { key, found: "false".to_owned(), what: "attention to later tokens" });
+        }
+        Ok(())
+    }
+
+    fn sizes(&mut self, row: &Row) -> Result<(), GgufError> {
+        let (names, kind) = (&row.names, self.architecture);
+        self.set("architectures", "general.architecture", json!([row.architectures[0]]));
+        let mut sizes = vec![
+            (names.hidden, "embedding_length"),
+            (names.layers, "block_count"),
+            (names.heads, "attention.head_count"),
+            (names.intermediate, kind.width),
+            (names.positions, "context_length"),
+        ];
+        sizes.extend(names.kv_heads.map(|name| (name, "attention.head_count_kv")));
+        for (field, name) in sizes {
+            let value = self.whole(name)?;
+            self.set(field, &kind.key(name), json!(value));
+        }
+        let eps = self.number(kind.epsilon)?;
+        self.set(names.norm_eps, &kind.key(kind.epsilon), json!(eps));
+        let table = self.parts.iter().find_map(|part| part.contents.tensors.get("token_embd.weight"));
+        let rows = table.and_then(|table| table.shape.get(1).copied());
+        self.set("vocab_size", "rows of token_embd.weight", json!(rows));
+        let tied = !self.has(&["output.weight"]);
+        self.set("tie_word_embeddings", "output.weight", json!(tied));
+        let biased = self.has(&["blk.0.attn_q.bias", "blk.0.attn_qkv.bias"]);
+        self.set("attention_bias", "blk.0.attn_q.bias", json!(biased));
+        let biased = self.has(&["blk.0.ffn_gate.bias", "blk.0.ffn_up.bias"]);
+        self.set("mlp_bias", "blk.0.ffn_up.bias", json!(biased));
+        Ok(())
+    }
+
+    /// Elements of a head, by default those of the width over all heads.
+    fn heads(&mut self, row: &Row) -> Result<(), GgufError> {
+        const KEYS: &str = "attention.key_length";
+        const VALUES: &str = "attention.value_length";
+        let stated = self.whole(KEYS)?;
+        if let (Some(keys), Some(values)) = (stated, self.whole(VALUES)?)
+            && keys != values
+        {
+            let key = self.architecture.key(VALUES);
+            return Err(GgufError::Unsupported { key, found: values.to_string(), what: "values of another size than keys" });
+        }
+        let rotated = if row.rotary == Rotary::Whole { self.whole("rope.dimension_count")? } else { None };
+        let width = match (self.whole("embedding_length")?, self.whole("attention.head_count")?) {
+            (Some(hidden), Some(heads)) if heads > 0 && hidden % heads == 0 => Some(hidden / heads),
+            _ => None,
+        };
+        let key = self.architecture.key(if stated.is_some() { KEYS } else { "rope.dimension_count" });
+        self.set("head_dim", &key, json!(stated.or(rotated).or(width)));
+        Ok(())
+    }
+
+    /// The rotary parameters; factors of single frequencies are in a tensor.
+    fn rope(&mut self, row: &Row) -> Result<(), GgufError> {
+        const DIMENSIONS: &str = "rope.dimension_count";
+        let head_dim = self.config.get("head_dim").and_then(Value::as_u64);
+        let theta = self.number("rope.freq_base")?.unwrap_or(10_000.0);
+        let mut parameters = Map::from_iter([("rope_theta".to_owned(), json!(theta))]);
+        if let (Some(head_dim), Some(rotated)) = (head_dim, self.whole(DIMENSIONS)?)
+            && head_dim != rotated
+        {
+            let key = self.architecture.key(DIMENSIONS);
+            if !matches!(row.rotary, Rotary::Share(_)) || rotated > head_dim {
+                return Err(GgufError::Unsupported { key, found: rotated.to_string(), what: "heads of which a part is rotated" });
+            }
+            parameters.insert("partial_rotary_factor".to_owned(), json!(share(rotated, head_dim)));
+            self.keys.push((row.names.rotary_share.to_owned(), key));
+        } else if matches!(row.rotary, Rotary::Share(_)) {
+            parameters.insert("partial_rotary_factor".to_owned(), json!(1.0));
+        }
+        let kind = self.metadata().text(&self.architecture.key("rope.scaling.type"))?;
+        let [freqs, short, long] =
+            ["rope_freqs.weight", "rope_factors_short.weight", "rope_factors_long.weight"].map(|tensor| self.vector(tensor));
+        let mut put = |name: &str, value: Value| {
+            if !value.is_null() {
+                parameters.insert(name.to_owned(), value);
+            }
+        };
+        match (kind, freqs?, short?, long?) {
+            (_, Some(factors), ..) => {
+                put("rope_type", json!("factors"));
+                put("factors", json!(factors));
+            }
+            (_, None, Some(short), Some(long)) => {
+                put("rope_type", json!("longrope"));
+                put("short_factor", json!(short));
+                put("long_factor", json!(long));
+                put("attention_factor", json!(self.number("rope.scaling.attn_factor")?));
+            }
+            (None | Some("none"), ..) => {
+                // Files before `rope.scaling.type` have the factor alone.
+                let factor = self.number("rope.scale_linear")?.filter(|factor| *factor != 1.0);
+                put("rope_type", json!(if factor.is_some() { "linear" } else { "default" }));
+                put("factor", json!(factor));
+            }
+            (Some(kind), ..) => {
+                put("rope_type", json!(kind));
+                put("factor", json!(self.number("rope.scaling.factor")?));
+                if kind == "yarn" {
+                    put("beta_fast", json!(self.number("rope.scaling.yarn_beta_fast")?));
+                    put("beta_slow", json!(self.number("rope.scaling.yarn_beta_slow")?));
+                }
+            }
+        }
+        let original = self.whole("rope.scaling.original_context_length")?;
+        put("original_max_position_embeddings", json!(original));
+        for (field, name) in [("rope_theta", "rope.freq_base"), ("factor", "rope.scaling.factor")] {
+            self.keys.push((format!("rope_parameters.{field}"), self.architecture.key(name)));
+        }
+        self.keys.push(("rope_parameters.factors".to_owned(), "rope_freqs.weight".to_owned()));
+        // Some architectures have the field outside.
+        if let Some(original) = original {
+            self.set("original_max_position_embeddings", &self.architecture.key("rope.scaling.original_context_length"), json!(original));
+        }
+        self.set("rope_parameters", &self.architecture.key("rope.scaling.type"), Value::Object(parameters));
+        Ok(())
+    }
+
+    /// The numbers of a tensor that stands for metadata.
+    fn vector(&self, name: &str) -> Result<Option<Vec<f32>>, GgufError> {
+        let found = self.parts.iter().find_map(|part| Some((part, part.contents.tensors.get(name)?)));
+        let Some((part, tensor)) = found else { return Ok(None) };
+        match (tensor.dtype, &tensor.shape[..]) {
+            (Some(dtype), [count]) if *count <= FACTORS => {
+                Ok(Some((0..*count).map(|index| dtype.element(&part.bytes[tensor.start..], index)).collect()))
+            }
+            _ => Err(GgufError::Vector { tensor: name.to_owned(), kind: tensor.type_name.clone(), shape: tensor.shape.clone() }),
+        }
+    }
+
+    /// The family's own fields.
+    fn own(&mut self) -> Result<(), GgufError> {
+        for &(field, name, kind) in self.architecture.fields {
+            let key = self.architecture.key(name);
+            let value = match kind {
+                Kind::Number => json!(self.number(name)?),
+                Kind::Whole => json!(self.whole(name)?),
+                Kind::Flag => json!(self.metadata().flag(&key)?),
+                Kind::Has => json!(self.has(&[&format!("blk.0.{name}")])),
+                Kind::Lacks => json!(!self.has(&[&format!("blk.0.{name}")])),
+                Kind::Windowed => json!(self.metadata().list(&key, "a list of truth values", windowed)?),
+                Kind::Window => {
+                    // No window is a `null` that is there.
+                    let window = self.whole(name)?.filter(|window| *window > 0);
+                    self.config.insert(field.to_owned(), json!(window));
+                    json!(window)
+                }
+            };
+            self.set(field, &key, value);
+        }
+        (self.architecture.complete)(&mut self.config);
+        Ok(())
+    }
+
+    fn tokens(&mut self) -> Result<(), GgufError> {
+        let id = |name: &str| self.metadata().whole(&format!("tokenizer.ggml.{name}_token_id"));
+        let bos = id("bos")?;
+        let stops: Vec<u64> = [id("eos")?, id("eot")?].into_iter().flatten().collect();
+        self.set("bos_token_id", "tokenizer.ggml.bos_token_id", Value::Null);
+        self.set("eos_token_id", "tokenizer.ggml.eos_token_id", json!(stops));
+        self.config.insert("bos_token_id".to_owned(), json!(bos));
+        Ok(())
+    }
+}
+
+/// The layer type of a truth value: whether the layer has a window.
+fn windowed(item: &Item) -> Option<&'static str> {
+    match item {
+        Item::Bool(true) => Some("sliding_attention"),
+        Item::Bool(false) => Some("full_attention"),
+        _ => None,
+    }
+}
+
+/// The share that gives back `part` of `whole` when it is multiplied and cut to a whole number.
+fn share(part: u64, whole: u64) -> f64 {
+    let share = part as f64 / whole as f64;
+    if ((whole as f64 * share) as u64) < part { share.next_up() } else { share }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_give_back_the_parts() {
+        for whole in 1..=512u64 {
+            for part in 1..=whole {
+                assert_eq!((whole as f64 * share(part, whole)) as u64, part, "{part} of {whole}");
+            }
+        }
+    }
+
+    #[test]
+    fn messages_name_what_the_file_names() {
+        let keys = Keys(vec![("hidden_size".into(), "llama.embedding_length".into()), ("a.b".into(), "c.d".into())]);
+        assert_eq!(keys.translate("config.json: `hidden_size` is missing; add it."), "`llama.embedding_length` is missing; add it.");
+        assert_eq!(keys.translate("x_hidden_size, a.b. hidden_size"), "x_hidden_size, c.d. llama.embedding_length");
+    }
 }

@@ -1,20 +1,29 @@
-//! GGUF files: one file with metadata, tokenizer and tensors, read as if it were a model folder.
+//! GGUF files: one file, or several parts, with metadata, tokenizer and tensors, read as if it were a model folder.
 //!
 //! Metadata become a `config.json` ([`config`]) and a `tokenizer.json` ([`tokenizer`]) that go through the same checks as those of a
-//! folder; tensors keep their place in the file and get the names of a folder ([`names`]). What is read of the file's own
-//! structure ([`reader`]) is read with suspicion: no size is believed before the bytes that it needs are known to be there.
+//! folder; tensors keep their place and their names in the file, and what the graph asks for is asked for under these ([`names`],
+//! [`bind`]). What is read of the file's own structure ([`reader`]) is read with suspicion: no size is believed before the bytes that it needs are
+//! known to be there.
 
+mod architecture;
+mod bind;
 mod config;
+mod error;
 mod names;
 mod reader;
+mod split;
 mod tokenizer;
+mod types;
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use crate::folder::{self, Bytes, File, Files};
-use crate::header::Stored;
-use crate::{Config, Dtype, ModelError};
+use crate::header::{Order, Stored};
+use crate::{Config, ModelError};
+use architecture::Architecture;
+pub(crate) use bind::{Naming, bind};
+pub use error::GgufError;
 use reader::Contents;
 
 /// First bytes of every GGUF file.
@@ -28,9 +37,6 @@ pub(crate) struct Parts {
     pub(crate) tokenizer: Option<Result<Vec<u8>, String>>,
 }
 
-/// What is wrong inside a file, before it has a name.
-pub(crate) type Fault = String;
-
 /// Whether a path is that of a GGUF file: by its name, or by its first bytes.
 pub(crate) fn is_gguf(path: &Path) -> bool {
     use std::io::Read;
@@ -43,46 +49,74 @@ pub(crate) fn is_gguf(path: &Path) -> bool {
     path.is_file() && (path.extension().is_some_and(|extension| extension == "gguf") || begins())
 }
 
-/// Opens a file.
+/// The name of the model in a file: its own, without the number of a part.
+pub(crate) fn model_name(path: &Path) -> String {
+    split::stem(path)
+}
+
+/// Opens a file, with the other parts of its model beside it.
 pub(crate) fn open(path: &Path) -> Result<Parts, ModelError> {
     let bytes = folder::map_bytes(path).map_err(|source| ModelError::Unreadable { path: path.to_path_buf(), source })?;
-    parts(&path.display().to_string(), bytes)
+    let part = Part::read(&path.display().to_string(), bytes)?;
+    assemble(split::gather(path, part)?)
 }
 
-/// Reads a file; `name` is for errors.
+/// Reads a file from its bytes; `name` is for errors.
 pub(crate) fn parts(name: &str, bytes: Bytes) -> Result<Parts, ModelError> {
-    let bad = |detail: Fault| ModelError::BadGguf { file: name.to_owned(), detail };
-    let contents = reader::read(&bytes).map_err(bad)?;
-    let json = config::json(&contents, &bytes).map_err(bad)?;
-    let config = Config::from_json(json.to_string().as_bytes())
-        .map_err(|source| ModelError::GgufModel { file: name.to_owned(), source: Box::new(source) })?;
-    let tokenizer = tokenizer::json(&contents.metadata).map(|json| json.map(|json| json.to_string().into_bytes()));
-    let tensors = tensors(contents, &config);
-    let file = File { name: name.to_owned(), bytes, tensors: Some(tensors) };
-    Ok(Parts { config, files: Files { files: vec![file], index: None }, tokenizer })
+    let part = Part::read(name, bytes)?;
+    let alone = match split::place(&part) {
+        Ok(None) => return assemble(vec![part]),
+        Ok(Some((part, count))) => GgufError::PartAlone { part, count },
+        Err(error) => error,
+    };
+    Err(ModelError::BadGguf { file: name.to_owned(), source: alone })
 }
 
-/// The tensors under the names of a folder.
-fn tensors(contents: Contents, config: &Config) -> BTreeMap<String, Stored> {
-    let paired = contents.metadata.text("general.architecture").is_ok_and(|name| name == Some("llama"));
-    let named = contents.tensors.into_iter().map(|(name, tensor)| {
-        let (name, order) = names::folder_name(&name, paired.then_some(config.head_dim));
-        let shape: Vec<usize> = tensor.shape.iter().rev().copied().collect();
+/// One file of a model.
+struct Part {
+    name: String,
+    bytes: Bytes,
+    contents: Contents,
+}
+
+impl Part {
+    fn read(name: &str, bytes: Bytes) -> Result<Part, ModelError> {
+        match reader::read(&bytes) {
+            Ok(contents) => Ok(Part { name: name.to_owned(), bytes, contents }),
+            Err(source) => Err(ModelError::BadGguf { file: name.to_owned(), source }),
+        }
+    }
+}
+
+/// A model from its parts, of which the first has the metadata.
+fn assemble(parts: Vec<Part>) -> Result<Parts, ModelError> {
+    let first = parts[0].name.clone();
+    let bad = |source: GgufError| ModelError::BadGguf { file: first.clone(), source };
+    let metadata = &parts[0].contents.metadata;
+    let architecture = Architecture::of(metadata).map_err(bad)?;
+    let made = config::make(&parts, architecture).map_err(bad)?;
+    let config = Config::from_json(made.config.to_string().as_bytes())
+        .map_err(|error| bad(GgufError::Model { detail: made.keys.translate(&error.to_string()) }))?;
+    let tokenizer = tokenizer::json(metadata).map(|json| json.map(|json| json.to_string().into_bytes()));
+    let paired = architecture.paired.then_some(config.head_dim);
+    let files = parts.into_iter().map(|part| {
+        let tensors = Some(tensors(part.contents, paired));
+        File { name: part.name, bytes: part.bytes, tensors }
+    });
+    let naming = Naming { architecture, keys: made.keys };
+    Ok(Parts { config, files: Files { files: files.collect(), index: None, naming: Some(naming) }, tokenizer })
+}
+
+/// The tensors of a part; with `paired`, the size of a head, outputs of queries and keys are in pairs.
+fn tensors(contents: Contents, paired: Option<usize>) -> BTreeMap<String, Stored> {
+    let stored = contents.tensors.into_iter().map(|(name, tensor)| {
+        let mut shape: Vec<usize> = tensor.shape.iter().rev().copied().collect();
+        if shape.len() == 1 && names::one_row(&name) {
+            shape.insert(0, 1);
+        }
+        let order = paired.filter(|_| names::pairable(&name)).map_or(Order::Plain, Order::Paired);
         let stored = Stored { dtype: tensor.dtype, type_name: tensor.type_name, shape, start: tensor.start, order };
         (name, stored)
     });
-    named.collect()
-}
-
-/// The element type of a number in a file; `None` for one that is not read.
-fn dtype(number: u32) -> Option<Dtype> {
-    Some(match number {
-        0 => Dtype::F32,
-        1 => Dtype::F16,
-        2 => Dtype::Q4_0,
-        8 => Dtype::Q8_0,
-        14 => Dtype::Q6_K,
-        30 => Dtype::BF16,
-        _ => return None,
-    })
+    stored.collect()
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Fault, MAGIC, dtype};
+use super::{GgufError, MAGIC, types};
 use crate::Dtype;
 
 /// Arrays in arrays beyond this are refused.
@@ -11,6 +11,12 @@ const NESTING: usize = 3;
 const ITEMS: u64 = 1 << 23;
 /// Most dimensions of a tensor.
 const DIMENSIONS: u32 = 4;
+/// Most bytes of a text.
+const TEXT: usize = 1 << 24;
+/// The greatest alignment taken.
+const ALIGNMENT: u64 = 1 << 20;
+/// Bytes of the shortest metadata value (an empty key, a type, a byte) and of the shortest tensor entry (an empty name, one dimension).
+const SHORTEST: [u64; 2] = [13, 32];
 
 /// A metadata value. Whole numbers of all widths are one kind.
 #[derive(Clone, Debug, PartialEq)]
@@ -22,11 +28,12 @@ pub(super) enum Value {
     Array(Vec<Value>),
 }
 
-/// A tensor entry; its bytes lie inside the file.
+/// A tensor entry; the bytes of one whose type is known are inside the file.
 #[derive(Clone, Debug)]
 pub(super) struct Entry {
     /// `None` for a type that is not read.
     pub(super) dtype: Option<Dtype>,
+    /// The type's name, or its number.
     pub(super) type_name: String,
     /// Sizes, the one of neighbouring elements first.
     pub(super) shape: Vec<usize>,
@@ -50,115 +57,145 @@ impl Metadata {
         self.0.get(key)
     }
 
-    fn wrong(key: &str, expected: &str) -> Fault {
-        format!("the metadata value `{key}` is not {expected}")
+    fn wrong(key: &str, expected: &'static str) -> GgufError {
+        GgufError::ValueKind { key: key.to_owned(), expected }
     }
 
-    pub(super) fn text(&self, key: &str) -> Result<Option<&str>, Fault> {
-        match self.get(key) {
-            None => Ok(None),
-            Some(Value::Text(text)) => Ok(Some(text)),
-            Some(_) => Err(Self::wrong(key, "a text")),
+    /// A value that `take` takes; `expected` names the kind.
+    fn value<'a, T>(&'a self, key: &str, expected: &'static str, take: impl Fn(&'a Value) -> Option<T>) -> Result<Option<T>, GgufError> {
+        self.get(key).map(|value| take(value).ok_or_else(|| Self::wrong(key, expected))).transpose()
+    }
+
+    pub(super) fn text(&self, key: &str) -> Result<Option<&str>, GgufError> {
+        self.value(key, "a text", |value| if let Value::Text(text) = value { Some(text.as_str()) } else { None })
+    }
+
+    pub(super) fn whole(&self, key: &str) -> Result<Option<u64>, GgufError> {
+        self.value(key, "a whole number of 64 bits", |value| match value {
+            Value::Whole(number) => u64::try_from(*number).ok(),
+            _ => None,
+        })
+    }
+
+    /// A whole number, or a list that has the same one for each layer.
+    pub(super) fn whole_or_equal(&self, key: &str) -> Result<Option<u64>, GgufError> {
+        let Some(Value::Array(items)) = self.get(key) else { return self.whole(key) };
+        let equal = items.windows(2).all(|pair| pair[0] == pair[1]);
+        match items.first() {
+            Some(Value::Whole(number)) if equal => {
+                u64::try_from(*number).map(Some).map_err(|_| Self::wrong(key, "a whole number of 64 bits"))
+            }
+            _ => Err(Self::wrong(key, "a whole number, or the same one for each layer")),
         }
     }
 
-    pub(super) fn whole(&self, key: &str) -> Result<Option<u64>, Fault> {
-        match self.get(key) {
-            None => Ok(None),
-            Some(Value::Whole(number)) => u64::try_from(*number).map(Some).map_err(|_| Self::wrong(key, "a whole number of 64 bits")),
-            Some(_) => Err(Self::wrong(key, "a whole number")),
-        }
+    pub(super) fn number(&self, key: &str) -> Result<Option<f64>, GgufError> {
+        self.value(key, "a number", |value| match value {
+            Value::Number(number) => Some(*number),
+            Value::Whole(number) => Some(*number as f64),
+            _ => None,
+        })
     }
 
-    pub(super) fn number(&self, key: &str) -> Result<Option<f64>, Fault> {
-        match self.get(key) {
-            None => Ok(None),
-            Some(Value::Number(number)) => Ok(Some(*number)),
-            Some(Value::Whole(number)) => Ok(Some(*number as f64)),
-            Some(_) => Err(Self::wrong(key, "a number")),
-        }
-    }
-
-    pub(super) fn flag(&self, key: &str) -> Result<Option<bool>, Fault> {
-        match self.get(key) {
-            None => Ok(None),
-            Some(Value::Bool(flag)) => Ok(Some(*flag)),
-            Some(_) => Err(Self::wrong(key, "true or false")),
-        }
+    pub(super) fn flag(&self, key: &str) -> Result<Option<bool>, GgufError> {
+        self.value(key, "true or false", |value| if let Value::Bool(flag) = value { Some(*flag) } else { None })
     }
 
     /// A list whose items `item` takes; `what` names them.
-    pub(super) fn list<'a, T>(&'a self, key: &str, what: &str, item: impl Fn(&'a Value) -> Option<T>) -> Result<Option<Vec<T>>, Fault> {
-        match self.get(key) {
-            None => Ok(None),
-            Some(Value::Array(items)) => items.iter().map(item).collect::<Option<_>>().map(Some).ok_or_else(|| Self::wrong(key, what)),
-            Some(_) => Err(Self::wrong(key, what)),
-        }
+    pub(super) fn list<'a, T>(
+        &'a self,
+        key: &str,
+        what: &'static str,
+        item: impl Fn(&'a Value) -> Option<T>,
+    ) -> Result<Option<Vec<T>>, GgufError> {
+        self.value(key, what, |value| if let Value::Array(items) = value { items.iter().map(&item).collect() } else { None })
     }
 }
 
 /// Reads the structure of a file.
-pub(super) fn read(bytes: &[u8]) -> Result<Contents, Fault> {
+pub(super) fn read(bytes: &[u8]) -> Result<Contents, GgufError> {
     let mut cursor = Cursor { bytes, at: 0, items: 0 };
-    if cursor.take(4)? != MAGIC {
-        return Err("it does not begin with `GGUF`".to_owned());
+    if cursor.take("the magic", 4)? != MAGIC {
+        return Err(GgufError::Magic);
     }
-    let version = cursor.u32()?;
+    let version = cursor.u32("the version")?;
+    if matches!(version.swap_bytes(), 1..=3) {
+        return Err(GgufError::ByteOrder);
+    }
     if version != 2 && version != 3 {
-        return Err(format!("it is of version {version}, or of another byte order; versions 2 and 3 in little-endian order are read"));
+        return Err(GgufError::Version { version });
     }
-    let tensor_count = cursor.u64()?;
-    let value_count = cursor.u64()?;
+    let tensor_count = cursor.u64("the number of tensors")?;
+    let value_count = cursor.u64("the number of metadata values")?;
+    cursor.check_count("metadata values", value_count, SHORTEST[0])?;
+    cursor.check_count("tensors", tensor_count, SHORTEST[1])?;
     let mut metadata = Metadata::default();
     for _ in 0..value_count {
-        let key = cursor.text()?;
-        let kind = cursor.u32()?;
+        let key = cursor.text("a metadata key")?;
+        let kind = cursor.u32("the type of a metadata value")?;
         let value = cursor.value(kind, 0)?;
         if metadata.0.insert(key.clone(), value).is_some() {
-            return Err(format!("the metadata value `{key}` stands twice"));
+            return Err(GgufError::ValueTwice { key });
         }
     }
+    cursor.check_count("tensors", tensor_count, SHORTEST[1])?;
     let mut entries = Vec::new();
     for _ in 0..tensor_count {
         entries.push(cursor.entry()?);
     }
-    let alignment = metadata.whole("general.alignment")?.unwrap_or(32);
-    let alignment = usize::try_from(alignment).ok().filter(|size| size.is_power_of_two() && *size <= 1 << 20);
-    let alignment = alignment.ok_or("`general.alignment` is not a power of two up to 1048576")?;
-    let data = cursor.at.next_multiple_of(alignment);
-    let mut tensors = BTreeMap::new();
-    for (name, mut entry, offset) in entries {
-        entry.start = place(&name, &entry, offset, data, bytes.len())?;
-        if tensors.insert(name.clone(), entry).is_some() {
-            return Err(format!("the tensor `{name}` stands twice"));
-        }
+    let found = metadata.whole("general.alignment")?.unwrap_or(32);
+    if !found.is_power_of_two() || found > ALIGNMENT {
+        return Err(GgufError::Alignment { found, most: ALIGNMENT });
     }
+    let tensors = place(entries, cursor.at, found as usize, bytes.len())?;
     Ok(Contents { metadata, tensors })
 }
 
-/// First byte of a tensor in the file; its bytes are all there.
-fn place(name: &str, entry: &Entry, offset: u64, data: usize, length: usize) -> Result<usize, Fault> {
-    let start = usize::try_from(offset).ok().and_then(|offset| offset.checked_add(data));
-    let start = start
-        .filter(|start| *start <= length)
-        .ok_or_else(|| format!("the tensor `{name}` starts at byte {offset} of the data, beyond the file"))?;
-    let Some(dtype) = entry.dtype else { return Ok(start) };
-    let (block, size) = dtype.block();
-    let columns = entry.shape.first().copied().unwrap_or(1);
-    if columns % block != 0 {
-        return Err(format!("the tensor `{name}` has rows of {columns} elements in blocks of {block}"));
+/// An entry before it has its place: its name, its offset in the data, and its bytes, unknown for a type that is.
+struct Placed {
+    name: String,
+    entry: Entry,
+    offset: u64,
+    length: usize,
+}
+
+/// Gives every tensor its first byte in the file: none begins off the alignment, overlaps another or ends beyond the file.
+fn place(entries: Vec<Placed>, header: usize, alignment: usize, length: usize) -> Result<BTreeMap<String, Entry>, GgufError> {
+    let data = header.next_multiple_of(alignment);
+    let mut spans: Vec<(usize, usize, usize)> = Vec::with_capacity(entries.len());
+    for (number, Placed { name, entry, offset, length }) in entries.iter().enumerate() {
+        let shape = || GgufError::Shape { tensor: name.clone(), shape: entry.shape.iter().map(|size| *size as u64).collect() };
+        if !offset.is_multiple_of(alignment as u64) {
+            return Err(GgufError::Misaligned { tensor: name.clone(), offset: *offset, alignment });
+        }
+        let start = usize::try_from(*offset).ok().and_then(|offset| offset.checked_add(data)).ok_or_else(shape)?;
+        spans.push((start, start.checked_add(*length).ok_or_else(shape)?, number));
     }
-    let elements = entry.shape.iter().try_fold(1usize, |product, size| product.checked_mul(*size));
-    let needed = elements.and_then(|elements| (elements / block).checked_mul(size));
-    match needed {
-        Some(needed) if needed <= length - start => Ok(start),
-        _ => Err(format!(
-            "the tensor `{name}` of shape {:?} needs {} bytes and the file has {} left",
-            entry.shape,
-            needed.map_or("more than 2^64".to_owned(), |needed| needed.to_string()),
-            length - start
-        )),
+    spans.sort_unstable();
+    if let Some((_, _, first)) = spans.iter().find(|(_, end, _)| *end > length) {
+        let needed = spans.iter().map(|(_, end, _)| *end).max().unwrap_or_default();
+        return Err(GgufError::Truncated { length, needed, tensor: entries[*first].name.clone() });
     }
+    // The tensor that reaches furthest so far.
+    let mut before: Option<(usize, usize, usize)> = None;
+    for span in spans.iter().filter(|(start, end, _)| start < end) {
+        if let Some((_, end, first)) = before
+            && span.0 < end
+        {
+            let name = |number: usize| entries[number].name.clone();
+            return Err(GgufError::Overlap { first: name(first), second: name(span.2), at: span.0 });
+        }
+        before = Some(*span);
+    }
+    let mut starts = vec![0; entries.len()];
+    spans.iter().for_each(|(start, _, number)| starts[*number] = *start);
+    let mut tensors = BTreeMap::new();
+    for (Placed { name, entry, .. }, start) in entries.into_iter().zip(starts) {
+        if tensors.insert(name.clone(), Entry { start, ..entry }).is_some() {
+            return Err(GgufError::TensorTwice { tensor: name });
+        }
+    }
+    Ok(tensors)
 }
 
 struct Cursor<'a> {
@@ -169,62 +206,69 @@ struct Cursor<'a> {
 }
 
 impl<'a> Cursor<'a> {
-    fn take(&mut self, count: u64) -> Result<&'a [u8], Fault> {
+    /// Refuses a count of things of which each has at least `shortest` bytes.
+    fn check_count(&self, what: &'static str, count: u64, shortest: u64) -> Result<(), GgufError> {
+        let most = (self.bytes.len() - self.at) as u64 / shortest;
+        if count > most { Err(GgufError::Count { what, count, most }) } else { Ok(()) }
+    }
+
+    fn take(&mut self, what: &'static str, count: u64) -> Result<&'a [u8], GgufError> {
         let left = self.bytes.len() - self.at;
         match usize::try_from(count) {
             Ok(count) if count <= left => {
                 self.at += count;
                 Ok(&self.bytes[self.at - count..self.at])
             }
-            _ => Err(format!("it ends too early: {count} bytes are needed at byte {} and {left} are left", self.at)),
+            _ => Err(GgufError::Header { what, at: self.at, needed: count, length: self.bytes.len() }),
         }
     }
 
-    fn array<const N: usize>(&mut self) -> Result<[u8; N], Fault> {
-        Ok(self.take(N as u64)?.try_into().expect("as many as were asked for"))
+    fn array<const N: usize>(&mut self, what: &'static str) -> Result<[u8; N], GgufError> {
+        Ok(self.take(what, N as u64)?.try_into().expect("as many as were asked for"))
     }
 
-    fn u32(&mut self) -> Result<u32, Fault> {
-        Ok(u32::from_le_bytes(self.array()?))
+    fn u32(&mut self, what: &'static str) -> Result<u32, GgufError> {
+        Ok(u32::from_le_bytes(self.array(what)?))
     }
 
-    fn u64(&mut self) -> Result<u64, Fault> {
-        Ok(u64::from_le_bytes(self.array()?))
+    fn u64(&mut self, what: &'static str) -> Result<u64, GgufError> {
+        Ok(u64::from_le_bytes(self.array(what)?))
     }
 
-    fn text(&mut self) -> Result<String, Fault> {
-        let length = self.u64()?;
+    fn text(&mut self, what: &'static str) -> Result<String, GgufError> {
+        let length = self.u64(what)?;
         let at = self.at;
-        let bytes = self.take(length)?;
-        // Tokens of some vocabularies are cut inside a character.
-        if bytes.len() > 1 << 24 {
-            return Err(format!("the text at byte {at} has {length} bytes, more than 16 MiB"));
+        let bytes = self.take(what, length)?;
+        if bytes.len() > TEXT {
+            return Err(GgufError::LongText { at, length: bytes.len(), most: TEXT });
         }
+        // Tokens of some vocabularies are cut inside a character.
         Ok(String::from_utf8_lossy(bytes).into_owned())
     }
 
-    fn value(&mut self, kind: u32, depth: usize) -> Result<Value, Fault> {
+    fn value(&mut self, kind: u32, depth: usize) -> Result<Value, GgufError> {
+        const WHAT: &str = "a metadata value";
         let at = self.at;
         Ok(match kind {
-            0 => Value::Whole(u8::from_le_bytes(self.array()?).into()),
-            1 => Value::Whole(i8::from_le_bytes(self.array()?).into()),
-            2 => Value::Whole(u16::from_le_bytes(self.array()?).into()),
-            3 => Value::Whole(i16::from_le_bytes(self.array()?).into()),
-            4 => Value::Whole(self.u32()?.into()),
-            5 => Value::Whole(i32::from_le_bytes(self.array()?).into()),
-            6 => Value::Number(f32::from_le_bytes(self.array()?).into()),
-            7 => Value::Bool(self.array::<1>()? != [0]),
-            8 => Value::Text(self.text()?),
+            0 => Value::Whole(u8::from_le_bytes(self.array(WHAT)?).into()),
+            1 => Value::Whole(i8::from_le_bytes(self.array(WHAT)?).into()),
+            2 => Value::Whole(u16::from_le_bytes(self.array(WHAT)?).into()),
+            3 => Value::Whole(i16::from_le_bytes(self.array(WHAT)?).into()),
+            4 => Value::Whole(self.u32(WHAT)?.into()),
+            5 => Value::Whole(i32::from_le_bytes(self.array(WHAT)?).into()),
+            6 => Value::Number(f32::from_le_bytes(self.array(WHAT)?).into()),
+            7 => Value::Bool(self.array::<1>(WHAT)? != [0]),
+            8 => Value::Text(self.text(WHAT)?),
             9 if depth < NESTING => {
-                let kind = self.u32()?;
-                let count = self.u64()?;
+                let kind = self.u32("the type of a list")?;
+                let count = self.u64("the number of items of a list")?;
                 // No item is smaller than a byte, so a count beyond the bytes left is refused before anything is kept.
                 if count > (self.bytes.len() - self.at) as u64 {
-                    return Err(format!("the list at byte {at} has {count} items, more than the file has bytes left"));
+                    return Err(GgufError::LongList { at, count });
                 }
                 self.items += count;
                 if self.items > ITEMS {
-                    return Err(format!("the lists up to byte {at} have more than {ITEMS} items"));
+                    return Err(GgufError::Items { at, most: ITEMS });
                 }
                 let mut items = Vec::new();
                 for _ in 0..count {
@@ -232,30 +276,42 @@ impl<'a> Cursor<'a> {
                 }
                 Value::Array(items)
             }
-            9 => return Err(format!("the list at byte {at} lies in more than {NESTING} others")),
-            10 => Value::Whole(self.u64()?.into()),
-            11 => Value::Whole(i64::from_le_bytes(self.array()?).into()),
-            12 => Value::Number(f64::from_le_bytes(self.array()?)),
-            other => return Err(format!("the metadata value at byte {at} is of the unknown type {other}")),
+            9 => return Err(GgufError::Nested { at, depth }),
+            10 => Value::Whole(self.u64(WHAT)?.into()),
+            11 => Value::Whole(i64::from_le_bytes(self.array(WHAT)?).into()),
+            12 => Value::Number(f64::from_le_bytes(self.array(WHAT)?)),
+            number => return Err(GgufError::ValueType { at, number }),
         })
     }
 
-    /// A tensor's name, its entry (without place) and its offset in the data.
-    fn entry(&mut self) -> Result<(String, Entry, u64), Fault> {
-        let name = self.text()?;
-        let dimensions = self.u32()?;
+    fn entry(&mut self) -> Result<Placed, GgufError> {
+        let name = self.text("the name of a tensor")?;
+        let dimensions = self.u32("the number of dimensions of a tensor")?;
         if dimensions == 0 || dimensions > DIMENSIONS {
-            return Err(format!("the tensor `{name}` has {dimensions} dimensions; 1 to {DIMENSIONS} are possible"));
+            return Err(GgufError::Dimensions { tensor: name, dimensions, most: DIMENSIONS });
         }
-        let mut shape = Vec::new();
+        let mut sizes = Vec::new();
         for _ in 0..dimensions {
-            let size = self.u64()?;
-            shape.push(usize::try_from(size).map_err(|_| format!("the tensor `{name}` has a size of {size}"))?);
+            sizes.push(self.u64("the shape of a tensor")?);
         }
-        let kind = self.u32()?;
-        let offset = self.u64()?;
-        let dtype = dtype(kind);
-        let type_name = dtype.map_or(format!("number {kind}"), |dtype| dtype.name().to_owned());
-        Ok((name, Entry { dtype, type_name, shape, start: 0 }, offset))
+        let number = self.u32("the type of a tensor")?;
+        let offset = self.u64("the place of a tensor")?;
+        let kind = types::find(number);
+        // Within 63 bits, so that a shape is not too large only because of another size of 0.
+        let elements = sizes.iter().try_fold(1u64, |product, size| product.checked_mul(*size)).filter(|count| *count < 1 << 63);
+        let shape: Option<Vec<usize>> = sizes.iter().map(|size| usize::try_from(*size).ok()).collect();
+        let (block, size) = kind.map_or((1, 0), |kind| kind.block);
+        let length = elements.and_then(|elements| usize::try_from(elements).ok()?.div_ceil(block).checked_mul(size));
+        let (Some(shape), Some(length)) = (shape, length.filter(|length| *length < 1 << 62)) else {
+            return Err(GgufError::Shape { tensor: name, shape: sizes });
+        };
+        if let Some(kind) = kind
+            && !sizes[0].is_multiple_of(block as u64)
+        {
+            return Err(GgufError::Blocks { tensor: name, columns: sizes[0], kind: kind.name, block });
+        }
+        let type_name = kind.map_or(format!("number {number}"), |kind| kind.name.to_owned());
+        let entry = Entry { dtype: kind.and_then(|kind| kind.dtype), type_name, shape, start: 0 };
+        Ok(Placed { name, entry, offset, length })
     }
 }

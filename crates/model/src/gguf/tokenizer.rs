@@ -4,8 +4,30 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-use super::Fault;
+use super::GgufError;
 use super::reader::{Metadata, Value as Item};
+
+/// Why a tokenizer cannot be taken over, without advice: that is to do without.
+struct Fault(String);
+
+impl From<String> for Fault {
+    fn from(detail: String) -> Fault {
+        Fault(detail)
+    }
+}
+
+impl From<&str> for Fault {
+    fn from(detail: &str) -> Fault {
+        Fault(detail.to_owned())
+    }
+}
+
+impl From<GgufError> for Fault {
+    fn from(error: GgufError) -> Fault {
+        let text = error.to_string();
+        Fault(text.split_once("; ").map_or(text.clone(), |(detail, _)| detail.to_owned()))
+    }
+}
 
 /// The space of SentencePiece.
 const SPACE: &str = "\u{2581}";
@@ -27,24 +49,41 @@ struct Cut {
     whole_words: bool,
 }
 
+/// Words of letters, marks with a mark before them, and digits `digits` at a time.
+macro_rules! words {
+    ($digits:literal) => {
+        concat!(
+            r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}",
+            $digits,
+            r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+        )
+    };
+}
+
+/// The way of GPT-2.
+const PLAIN: Cut = Cut { names: &[], pattern: None, digits: false, nfc: false, whole_words: false };
+
 const CUTS: &[Cut] = &[
-    Cut { names: &["gpt-2", "gpt2", "default", "olmo", "phi-2"], pattern: None, digits: false, nfc: false, whole_words: false },
-    Cut { names: &["smollm", "starcoder", "refact", "command-r"], pattern: None, digits: true, nfc: false, whole_words: false },
+    Cut { names: &["gpt-2", "gpt2", "default", "olmo", "phi-2", "mpt", "jina-es", "jina-de", "jina-code", "gigachat"], ..PLAIN },
+    Cut { names: &["smollm", "starcoder", "refact", "command-r", "codeshell", "exaone"], digits: true, ..PLAIN },
     Cut {
-        names: &["llama-bpe", "llama3", "llama-v3"],
-        pattern: Some(
-            r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
-        ),
-        digits: false,
-        nfc: false,
+        names: &["llama-bpe", "llama3", "llama-v3", "falcon3", "pixtral", "lfm2"],
+        pattern: Some(words!("{1,3}")),
         whole_words: true,
+        ..PLAIN
     },
+    Cut { names: &["dbrx", "smaug-bpe"], pattern: Some(words!("{1,3}")), ..PLAIN },
+    Cut { names: &["qwen2", "deepseek-r1-qwen"], pattern: Some(words!("")), nfc: true, ..PLAIN },
+    Cut { names: &["stablelm2", "megrez"], pattern: Some(words!("")), ..PLAIN },
     Cut {
-        names: &["qwen2", "deepseek-r1-qwen"],
-        pattern: Some(r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"),
-        digits: false,
-        nfc: true,
-        whole_words: false,
+        names: &["tekken"],
+        pattern: Some(concat!(
+            r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+",
+            r"|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*",
+            r"|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+        )),
+        whole_words: true,
+        ..PLAIN
     },
 ];
 
@@ -57,8 +96,8 @@ struct Vocabulary<'a> {
 }
 
 /// The tokenizer of a file, if it has one.
-pub(super) fn json(metadata: &Metadata) -> Option<Result<Value, Fault>> {
-    metadata.get("tokenizer.ggml.model").map(|_| convert(metadata))
+pub(super) fn json(metadata: &Metadata) -> Option<Result<Value, String>> {
+    metadata.get("tokenizer.ggml.model").map(|_| convert(metadata).map_err(|Fault(detail)| detail))
 }
 
 fn convert(metadata: &Metadata) -> Result<Value, Fault> {
@@ -68,7 +107,7 @@ fn convert(metadata: &Metadata) -> Result<Value, Fault> {
         metadata.list(&key("tokens"), "a list of texts", text)?.ok_or("the metadata value `tokenizer.ggml.tokens` is missing")?;
     let kinds = metadata.list(&key("token_type"), "a list of whole numbers", whole)?.unwrap_or_else(|| vec![1; tokens.len()]);
     if kinds.len() != tokens.len() {
-        return Err(format!("`tokenizer.ggml.token_type` has {} entries for {} tokens", kinds.len(), tokens.len()));
+        return Err(Fault(format!("`tokenizer.ggml.token_type` has {} entries for {} tokens", kinds.len(), tokens.len())));
     }
     let mut ids = BTreeMap::new();
     for (id, token) in tokens.iter().enumerate() {
@@ -76,17 +115,21 @@ fn convert(metadata: &Metadata) -> Result<Value, Fault> {
     }
     let vocabulary = Vocabulary { tokens, kinds, ids };
     let model = metadata.text(&key("model"))?.unwrap_or_default();
-    let mut tokenizer = match model {
-        "gpt2" => byte_level(metadata, &vocabulary)?,
-        "llama" => sentence_piece(metadata, &vocabulary)?,
-        other => return Err(format!("the tokenizer model \"{other}\" is not read; those that are: gpt2, llama")),
+    // A first token, where the metadata do not say whether there is one, is put by SentencePiece and by the cuts that take whole words.
+    let (mut tokenizer, begins) = match model {
+        "gpt2" => {
+            let cut = cut(metadata)?;
+            (byte_level(metadata, &vocabulary, cut)?, cut.whole_words)
+        }
+        "llama" => (sentence_piece(metadata, &vocabulary)?, true),
+        other => return Err(Fault(format!("the tokenizer model \"{other}\" is not read; those that are: gpt2, llama"))),
     };
     let object = tokenizer.as_object_mut().expect("an object was made");
     object.insert("version".to_owned(), json!("1.0"));
     object.insert("truncation".to_owned(), Value::Null);
     object.insert("padding".to_owned(), Value::Null);
     object.insert("added_tokens".to_owned(), vocabulary.added());
-    object.insert("post_processor".to_owned(), ends(metadata, &vocabulary, model == "llama")?);
+    object.insert("post_processor".to_owned(), ends(metadata, &vocabulary, begins)?);
     Ok(tokenizer)
 }
 
@@ -119,7 +162,8 @@ impl Vocabulary<'_> {
         let key = format!("tokenizer.ggml.{name}_token_id");
         let Some(id) = metadata.whole(&key)? else { return Ok(None) };
         let token = usize::try_from(id).ok().and_then(|id| self.tokens.get(id));
-        token.map(|token| Some((id, *token))).ok_or_else(|| format!("`{key}` is {id} and there are {} tokens", self.tokens.len()))
+        let token = token.ok_or_else(|| format!("`{key}` is {id} and there are {} tokens", self.tokens.len()))?;
+        Ok(Some((id, *token)))
     }
 }
 
@@ -145,18 +189,22 @@ fn ends(metadata: &Metadata, vocabulary: &Vocabulary, begins: bool) -> Result<Va
     Ok(json!({ "type": "TemplateProcessing", "single": single, "pair": pair, "special_tokens": special }))
 }
 
+/// The way of cutting words that the metadata name.
+fn cut(metadata: &Metadata) -> Result<&'static Cut, Fault> {
+    let name = metadata.text("tokenizer.ggml.pre")?.unwrap_or("default");
+    CUTS.iter().find(|cut| cut.names.contains(&name)).ok_or_else(|| {
+        let names: Vec<&str> = CUTS.iter().flat_map(|cut| cut.names).copied().collect();
+        Fault(format!("the way \"{name}\" of cutting words is not read; those that are: {}", names.join(", ")))
+    })
+}
+
 /// The way of GPT-2: bytes as letters, merges in order.
-fn byte_level(metadata: &Metadata, vocabulary: &Vocabulary) -> Result<Value, Fault> {
+fn byte_level(metadata: &Metadata, vocabulary: &Vocabulary, cut: &Cut) -> Result<Value, Fault> {
     let merges = metadata.list("tokenizer.ggml.merges", "a list of texts", text)?;
     let merges = merges.ok_or("the metadata value `tokenizer.ggml.merges` is missing")?;
     let halves = |merge: &&str| merge.split_once(' ').map(|(left, right)| json!([left, right]));
     let pairs: Option<Vec<Value>> = merges.iter().map(halves).collect();
     let pairs = pairs.ok_or("`tokenizer.ggml.merges` has an entry that is not two texts with a space between")?;
-    let name = metadata.text("tokenizer.ggml.pre")?.unwrap_or("default");
-    let cut = CUTS.iter().find(|cut| cut.names.contains(&name)).ok_or_else(|| {
-        let names: Vec<&str> = CUTS.iter().flat_map(|cut| cut.names).copied().collect();
-        format!("the way \"{name}\" of cutting words is not read; those that are: {}", names.join(", "))
-    })?;
     let mut steps = Vec::new();
     if cut.digits {
         steps.push(json!({ "type": "Digits", "individual_digits": true }));
@@ -183,7 +231,7 @@ fn sentence_piece(metadata: &Metadata, vocabulary: &Vocabulary) -> Result<Value,
     })?;
     let scores = scores.ok_or("the metadata value `tokenizer.ggml.scores` is missing")?;
     if scores.len() != vocabulary.tokens.len() {
-        return Err(format!("`tokenizer.ggml.scores` has {} entries for {} tokens", scores.len(), vocabulary.tokens.len()));
+        return Err(Fault(format!("`tokenizer.ggml.scores` has {} entries for {} tokens", scores.len(), vocabulary.tokens.len())));
     }
     let unknown = vocabulary.token(metadata, "unknown")?.map(|(_, token)| token);
     let unknown = unknown.or_else(|| vocabulary.kinds.iter().position(|kind| *kind == UNKNOWN).map(|id| vocabulary.tokens[id]));

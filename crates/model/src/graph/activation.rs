@@ -12,6 +12,8 @@ pub enum Activation {
     Gelu,
     /// `x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) / 2`.
     GeluTanh,
+    /// `1 / (1 + exp(-x))`.
+    Sigmoid,
 }
 
 /// Names in `config.json`.
@@ -46,6 +48,7 @@ impl fmt::Display for Activation {
             Activation::Silu => "silu",
             Activation::Gelu => "gelu",
             Activation::GeluTanh => "gelu_tanh",
+            Activation::Sigmoid => "sigmoid",
         })
     }
 }

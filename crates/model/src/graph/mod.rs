@@ -132,6 +132,8 @@ pub enum Op {
         head_dim: usize,
         /// Elements of a head that are rotated, even, at most `head_dim`.
         rotary_dim: usize,
+        /// Number of the set of frequencies, of [`crate::Config::ropes`].
+        table: usize,
     },
     /// Inputs q, k, v. Appends k and v to the cache, then for each query head
     /// `y = sum over p of softmax(cap(scale q . K_p)) V_p` over the positions p so far, this one

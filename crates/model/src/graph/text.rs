@@ -67,9 +67,10 @@ fn operation(op: &Op, inputs: &str, weights: &Weights) -> String {
         Op::HeadNorm { weight, heads, head_dim, eps } => {
             format!("head_norm({inputs}) weight={} heads={heads} head_dim={head_dim} eps={eps:e}", tensor(weight))
         }
-        Op::Rotary { heads, head_dim, rotary_dim } => {
+        Op::Rotary { heads, head_dim, rotary_dim, table } => {
             let part = if rotary_dim == head_dim { String::new() } else { format!(" rotary_dim={rotary_dim}") };
-            format!("rotary({inputs}) heads={heads} head_dim={head_dim}{part}")
+            let table = if table == 0 { String::new() } else { format!(" table={table}") };
+            format!("rotary({inputs}) heads={heads} head_dim={head_dim}{part}{table}")
         }
         Op::Attention { cache, heads, kv_heads, head_dim, scale, window, softcap } => {
             let window = window.map_or(String::new(), |window| format!(" window={window}"));

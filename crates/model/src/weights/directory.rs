@@ -6,7 +6,7 @@ use super::Bound;
 use crate::ModelError;
 use crate::decoder::Tensor;
 use crate::folder::{File, Files};
-use crate::header::{self, Stored};
+use crate::header::{self, Order, Stored};
 
 /// What all files of a checkpoint hold.
 pub(super) struct Directory<'a> {
@@ -14,6 +14,12 @@ pub(super) struct Directory<'a> {
     tensors: BTreeMap<String, (usize, Stored)>,
     /// Prefix to be left out of names; empty unless the checkpoint is of the bare model.
     lacking: &'a str,
+}
+
+/// The name of a tensor of the text part of a larger model, as the text model alone has it.
+fn text_name(name: String) -> String {
+    let bare = name.strip_prefix("model.language_model.").map(|rest| format!("model.{rest}"));
+    bare.or_else(|| name.strip_prefix("language_model.").map(str::to_owned)).unwrap_or(name)
 }
 
 impl<'a> Directory<'a> {
@@ -25,11 +31,11 @@ impl<'a> Directory<'a> {
                 None => header::read(&file.name, &file.bytes)?,
             };
             for (name, stored) in held {
-                if let Some(index) = &files.index
-                    && index.get(&name) != Some(&number)
-                {
+                let at = |index: &BTreeMap<String, usize>| index.get(&name) == Some(&number);
+                if files.index.as_ref().is_some_and(|index| !at(index)) {
                     continue;
                 }
+                let name = text_name(name);
                 if let Some((first, _)) = tensors.get(&name) {
                     return Err(ModelError::TensorTwice {
                         tensor: name,
@@ -51,6 +57,11 @@ impl<'a> Directory<'a> {
         found.map(|(name, held)| (name.as_str(), held))
     }
 
+    /// Whether there is a tensor of this name, or of its alias.
+    pub(super) fn has(&self, tensor: &Tensor) -> bool {
+        self.get(&tensor.name).is_some() || tensor.alias.as_deref().is_some_and(|alias| self.get(alias).is_some())
+    }
+
     pub(super) fn find(&self, tensor: Tensor) -> Result<Bound, ModelError> {
         let expected = tensor.stored_shape();
         let mut bound: Option<Bound> = None;
@@ -60,6 +71,13 @@ impl<'a> Directory<'a> {
                 return Err(self.missing(name));
             };
             let file = || self.files[*number].name.clone();
+            if let Some(stem) = found.strip_suffix(".weight") {
+                let beside = |kind: &str| self.tensors.contains_key(&format!("{stem}.{kind}"));
+                if beside("scales") && beside("biases") {
+                    let scales = format!("{stem}.scales");
+                    return Err(ModelError::MlxTensor { file: file(), tensor: found.to_owned(), scales });
+                }
+            }
             if stored.shape != expected {
                 return Err(ModelError::WrongShape {
                     file: file(),
@@ -73,17 +91,19 @@ impl<'a> Directory<'a> {
                 return Err(ModelError::TensorType { file: file(), tensor: name, found: stored.type_name.clone() });
             };
             let place = (*number, stored.start);
+            let others = tensor.stacked().map_or(0, |experts| experts - 1);
             match &mut bound {
                 None => {
-                    let shown = if tensor.shape.len() == 3 { &tensor.name } else { found };
+                    let shown = if tensor.name.contains('*') { &tensor.name } else { found };
+                    let one = dtype.size(expected.iter().skip(usize::from(others > 0)).product());
                     bound = Some(Bound {
                         name: tensor.shown(shown),
                         shape: tensor.shape.clone(),
                         view: tensor.view.clone(),
                         outputs: tensor.view.rows.map_or(tensor.shape[tensor.shape.len().saturating_sub(2)], |rows| rows.total),
                         dtype,
-                        order: stored.order,
-                        places: vec![place],
+                        order: tensor.view.paired.map_or(stored.order, Order::Paired),
+                        places: (0..=others).map(|expert| (place.0, place.1 + expert * one)).collect(),
                     });
                 }
                 Some(bound) if bound.dtype != dtype => {

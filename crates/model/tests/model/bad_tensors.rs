@@ -92,7 +92,7 @@ fn files_of_another_model() {
              config.json gives [24, 12] (num_attention_heads * head_dim, hidden_size)",
         ),
         (typed(q, safetensors::Dtype::F32, vec![], 4), "has the shape [], but config.json gives [24, 12]"),
-        (typed(q, safetensors::Dtype::I8, vec![24, 12], 24 * 12), "is of type I8; only F32, F16 and BF16 (in GGUF files"),
+        (typed(q, safetensors::Dtype::I8, vec![24, 12], 24 * 12), "is of type I8; only F32, F16 and BF16 are read"),
         (
             tiny(Dtype::F32).without("lm_head.weight"),
             "\"lm_head.weight\" is missing (searched: tiny.safetensors); set \"tie_word_embeddings\": true",
@@ -159,7 +159,7 @@ proptest! {
         let parts = tiny(Dtype::F32).set(fields[field], value);
         if let Ok(checkpoint) = Checkpoint::from_config(&parts.config_json()) {
             prop_assert!(checkpoint.weights().parameters() > 0);
-            let (cos, sin) = checkpoint.config.rotary_row(7);
+            let (cos, sin) = checkpoint.config.rotary_row(0, 7, 1);
             prop_assert_eq!(cos.len() + sin.len(), checkpoint.config.head_dim);
         }
     }

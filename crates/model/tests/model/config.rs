@@ -29,7 +29,7 @@ fn every_field_is_read() {
     assert_eq!((config.bos, config.stop_ids), (Some(1), vec![2, 9]));
     assert_eq!(config.dtype, Some(Dtype::F32));
     let rope = Rope::Llama3 { theta: 100.0, factor: 4.0, low_freq_factor: 1.0, high_freq_factor: 4.0, original_max: 32 };
-    assert_eq!(config.rope, rope);
+    assert_eq!(config.ropes, [rope]);
 }
 
 #[test]
@@ -40,7 +40,7 @@ fn absent_fields_have_the_defaults_of_transformers() {
     assert_eq!((config.kv_heads, config.head_dim), (4, 6));
     assert_eq!((config.norm_eps, config.max_positions), (1e-6, 2048));
     assert!(!config.tie_embeddings);
-    assert_eq!(config.rope, Rope::Default { theta: 10_000.0 });
+    assert_eq!(config.ropes, [Rope::Default { theta: 10_000.0 }]);
     assert_eq!((config.bos, config.stop_ids), (Some(1), vec![2]));
     assert_eq!(config.dtype, None);
 }
@@ -70,7 +70,7 @@ fn both_spellings_of_the_rotary_parameters_are_read() {
             "original_max_position_embeddings": 32 })
     };
     let linear = Rope::Linear { theta: 100.0, factor: 2.5 };
-    let new = read(&tiny(Dtype::F32)).unwrap().rope;
+    let new = read(&tiny(Dtype::F32)).unwrap().ropes.remove(0);
     let old = tiny(Dtype::F32).unset("rope_parameters").set("rope_theta", json!(100.0));
     let cases = [
         (Value::Null, Rope::Default { theta: 100.0 }),
@@ -85,7 +85,7 @@ fn both_spellings_of_the_rotary_parameters_are_read() {
     for field in ["rope_scaling", "rope_parameters"] {
         for (value, rope) in &cases {
             let config = read(&old.clone().set(field, value.clone())).unwrap();
-            assert_eq!(config.rope, *rope, "{field} {value}");
+            assert_eq!(config.ropes, [rope.clone()], "{field} {value}");
         }
     }
 }
@@ -95,7 +95,7 @@ fn the_context_of_llama3_defaults_to_the_config_s() {
     let mut parts = tiny(Dtype::F32);
     let rope = parts.config["rope_parameters"].as_object_mut().unwrap();
     rope.remove("original_max_position_embeddings");
-    let context = |parts: &Parts| match read(parts).unwrap().rope {
+    let context = |parts: &Parts| match read(parts).unwrap().ropes.remove(0) {
         Rope::Llama3 { original_max, .. } => original_max,
         other => panic!("{other:?}"),
     };
@@ -185,7 +185,7 @@ fn impossible_configs_are_refused_with_the_field_s_name() {
         ("eos_token_id", json!([1, "2"]), "`eos_token_id` is [1,\"2\"]"),
         ("quantization_config", json!({"bits": 4}), "`quantization_config` is set"),
         ("partial_rotary_factor", json!(0.5), "`partial_rotary_factor` is 0.5"),
-        ("rope_scaling", json!({"type": "yarn"}), "rotary type \"yarn\" is not supported"),
+        ("rope_scaling", json!({"type": "proportional"}), "rotary type \"proportional\" is not supported"),
         ("rope_scaling", json!({"type": "linear"}), "`rope_scaling.factor` is missing"),
         ("rope_scaling", json!({"type": "linear", "factor": 0.5}), "`rope_scaling.factor` is 0.5, but must be at least 1"),
         ("rope_scaling", json!("linear"), "`rope_scaling` is \"linear\", not an object"),

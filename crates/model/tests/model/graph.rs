@@ -2,7 +2,7 @@
 
 use crate::support::{Parts, tiny};
 use lpu_model::{Block, Dtype, Graph, Op};
-use serde_json::json;
+use serde_json::{Value, json};
 
 fn graph(parts: &Parts) -> Graph {
     parts.open().unwrap().graph()
@@ -38,16 +38,40 @@ fn values_are_made_before_they_are_used_and_named_once() {
     }
 }
 
+/// The tensors of the embedding and of the head, and how many notes there are.
+fn ends(parts: &Parts) -> (String, String, usize) {
+    let checkpoint = parts.open().unwrap();
+    let graph = checkpoint.graph();
+    let Op::Linear { weight, bias: None } = graph.nodes.last().unwrap().op else {
+        panic!("the last node is the head");
+    };
+    let name = |id| checkpoint.weights().name(id).to_owned();
+    (name(checkpoint.embedding()), name(weight), checkpoint.notes().len())
+}
+
+/// As `transformers` does it: a stored head that differs is used, and said to be; of two equal ones, or where one is missing, there is one.
 #[test]
-fn a_tied_head_uses_the_embedding_even_beside_a_head_of_its_own() {
-    for parts in [tiny(Dtype::F32), tiny(Dtype::F32).without("lm_head.weight")] {
-        let checkpoint = parts.set("tie_word_embeddings", json!(true)).open().unwrap();
-        let graph = checkpoint.graph();
-        let Op::Linear { weight, bias } = graph.nodes.last().unwrap().op else {
-            panic!("the last node is the head");
-        };
-        assert_eq!((weight, bias), (checkpoint.embedding(), None));
-    }
+fn a_tied_head_uses_the_embedding_unless_another_one_is_stored() {
+    const TABLE: &str = "model.embed_tokens.weight";
+    const HEAD: &str = "lm_head.weight";
+    let tied = |tie: Value| tiny(Dtype::F32).set("tie_word_embeddings", tie);
+    let both = tied(json!(true));
+    let mut equal = both.clone();
+    equal.tensors.insert(HEAD.to_owned(), equal.tensors[TABLE].clone());
+    let mut one_bit = equal.clone();
+    *one_bit.tensors.get_mut(HEAD).unwrap().2.last_mut().unwrap() ^= 1;
+    let expected = |embedding: &str, head: &str, notes| (embedding.to_owned(), head.to_owned(), notes);
+    assert_eq!(ends(&both), expected(TABLE, HEAD, 1));
+    assert_eq!(ends(&one_bit), expected(TABLE, HEAD, 1));
+    assert_eq!(ends(&equal), expected(TABLE, TABLE, 0));
+    assert_eq!(ends(&tied(json!(true)).without(HEAD)), expected(TABLE, TABLE, 0));
+    assert_eq!(ends(&tied(json!(true)).without(TABLE)), expected(HEAD, HEAD, 0));
+    // The default of the family, here that ends are two.
+    assert_eq!(ends(&tied(Value::Null)), expected(TABLE, HEAD, 0));
+    let note = &both.open().unwrap().notes()[0].clone();
+    assert!(note.contains("\"lm_head.weight\" is stored and differs"), "{note}");
+    let untied = both.open().unwrap().config;
+    assert!(!untied.tie_embeddings && !untied.to_json().contains("\"tie_word_embeddings\":true"));
 }
 
 #[test]

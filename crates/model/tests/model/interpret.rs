@@ -7,13 +7,15 @@ use lpu_model::{Activation, Checkpoint, Graph, Op, WeightId};
 /// Evaluates parts of a model; the caches are kept by layer.
 pub(crate) struct Evaluation<'a> {
     checkpoint: &'a Checkpoint,
+    /// Decides about rotary frequencies that depend on a length; at first beyond that of the first training in `longrope`.
+    context: usize,
     keys: BTreeMap<usize, Vec<Vec<f64>>>,
     values: BTreeMap<usize, Vec<Vec<f64>>>,
 }
 
 impl<'a> Evaluation<'a> {
     pub(crate) fn new(checkpoint: &'a Checkpoint) -> Self {
-        Evaluation { checkpoint, keys: BTreeMap::new(), values: BTreeMap::new() }
+        Evaluation { checkpoint, context: 48, keys: BTreeMap::new(), values: BTreeMap::new() }
     }
 
     fn tensor(&self, id: WeightId) -> Vec<f64> {
@@ -68,8 +70,8 @@ impl<'a> Evaluation<'a> {
                 let bias = bias.map_or(vec![0.0; rows], |bias| self.tensor(bias));
                 self.product(weight, 0, rows, x).iter().zip(bias).map(|(y, b)| y + b).collect()
             }
-            Op::Rotary { heads, head_dim, rotary_dim } => {
-                let (cos, sin) = self.checkpoint.config.rotary_row(position);
+            Op::Rotary { heads, head_dim, rotary_dim, table } => {
+                let (cos, sin) = self.checkpoint.config.rotary_row(table, position, self.context);
                 let half = rotary_dim / 2;
                 let mut out = x.to_vec();
                 for head in 0..heads {
@@ -172,6 +174,7 @@ fn active(activation: Activation, x: f64) -> f64 {
             let inner = (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x * x * x);
             x * (1.0 + inner.tanh()) / 2.0
         }
+        Activation::Sigmoid => 1.0 / (1.0 + (-x).exp()),
         other => panic!("{other} is not evaluated here"),
     }
 }

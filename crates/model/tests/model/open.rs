@@ -3,7 +3,7 @@
 use std::fs;
 
 use crate::support::{Folder, Parts, element, refused, stored, tiny};
-use lpu_model::{Checkpoint, Dtype, ModelError};
+use lpu_model::{Checkpoint, Config, Dtype, ModelError};
 use serde_json::json;
 
 fn index(parts: &Parts, shard: impl Fn(&str) -> String) -> String {
@@ -216,4 +216,56 @@ fn bad_indexes() {
         let error = refused(Checkpoint::open(folder.path()));
         assert!(matches!(error, ModelError::BadIndex { .. }), "{json}: {error}");
     }
+}
+
+/// Some editors put a mark before UTF-8 text.
+#[test]
+fn a_byte_order_mark_is_read_over() {
+    let marked = |text: Vec<u8>| [b"\xef\xbb\xbf".to_vec(), text].concat();
+    let (parts, folder) = (tiny(Dtype::F32), Folder::new());
+    parts.write(folder.path());
+    let plain = Checkpoint::open(folder.path()).unwrap();
+    folder.put("config.json", marked(parts.config_json()));
+    folder.put("generation_config.json", marked(b"{\"eos_token_id\": [7]}".to_vec()));
+    folder.put("tokenizer.json", marked(b"{}".to_vec()));
+    let found = Checkpoint::open(folder.path()).unwrap();
+    assert_eq!((found.graph(), &found.config.stop_ids[..]), (plain.graph(), &[2, 7, 9][..]));
+    assert_eq!(found.tokenizer_json(), Some(&b"{}"[..]));
+    assert_eq!(Config::from_json(&marked(parts.config_json())).unwrap(), plain.config);
+    let index = json!({"weight_map": parts.tensors.keys().map(|name| (name.clone(), json!("part.safetensors"))).collect::<serde_json::Map<_, _>>()});
+    std::fs::rename(folder.path().join("model.safetensors"), folder.path().join("part.safetensors")).unwrap();
+    folder.put("model.safetensors.index.json", marked(index.to_string().into_bytes()));
+    Checkpoint::open(folder.path()).unwrap();
+}
+
+#[test]
+fn tensors_of_mlx_are_named_as_such() {
+    let mut parts = tiny(Dtype::F32);
+    for kind in ["scales", "biases"] {
+        parts.tensors.insert(format!("model.layers.1.mlp.up_proj.{kind}"), stored(Dtype::F32, vec![2], &[1.0, 1.0]));
+    }
+    let error = refused(parts.open()).to_string();
+    assert!(error.contains("tensor \"model.layers.1.mlp.up_proj.weight\" is quantised in the format of MLX"), "{error}");
+    // A quantised tensor has another shape and type; its scales say why.
+    parts.tensors.insert("model.layers.1.mlp.up_proj.weight".into(), stored(Dtype::F32, vec![10, 2], &[0.0; 20]));
+    let error = refused(parts.open());
+    assert!(matches!(error, ModelError::MlxTensor { .. }), "{error}");
+}
+
+/// Without weights the shape of a model is there all the same.
+#[test]
+fn a_shape_is_read_from_a_config_alone_or_a_folder_without_weights() {
+    let (parts, folder) = (tiny(Dtype::F32), Folder::new());
+    folder.put("config.json", parts.config_json());
+    refused(Checkpoint::open(folder.path()));
+    for path in [folder.path().to_owned(), folder.path().join("config.json")] {
+        let checkpoint = Checkpoint::open_shape(&path).unwrap();
+        assert!(!checkpoint.weights().present());
+        assert_eq!(checkpoint.graph(), parts.open().unwrap().graph());
+    }
+    parts.write(folder.path());
+    assert!(Checkpoint::open_shape(folder.path()).unwrap().weights().present());
+    folder.put("model.safetensors", b"short");
+    refused(Checkpoint::open_shape(folder.path()));
+    refused(Checkpoint::open_shape(&folder.path().join("nothing")));
 }

@@ -22,7 +22,7 @@ fn close(found: &[f32], expected: &[f32]) {
 
 fn config(rope: Rope, head_dim: usize) -> Config {
     let mut config = Config::from_json(&tiny(Dtype::F32).config_json()).unwrap();
-    config.rope = rope;
+    config.ropes = vec![rope];
     config.rotary_dim = head_dim;
     config
 }
@@ -40,16 +40,16 @@ fn frequencies_of_llama3() {
         6.647869668086059e-06,
         1.289173155782919e-06,
     ];
-    close(&LLAMA3.inv_freq(16), &expected);
+    close(&LLAMA3.inv_freq(16, 1), &expected);
 }
 
 #[test]
 fn frequencies_of_linear_and_default() {
     let theta = 10_000.0;
     let expected = [1.0, 0.10000000149011612, 0.009999999776482582, 0.0010000000474974513];
-    close(&Rope::Default { theta }.inv_freq(8), &expected);
+    close(&Rope::Default { theta }.inv_freq(8, 1), &expected);
     let expected = [0.25, 0.02500000037252903, 0.0024999999441206455, 0.0002500000118743628];
-    close(&Rope::Linear { theta, factor: 4.0 }.inv_freq(8), &expected);
+    close(&Rope::Linear { theta, factor: 4.0 }.inv_freq(8, 1), &expected);
 }
 
 #[test]
@@ -118,7 +118,7 @@ fn rows_of_llama3() {
         ),
     ];
     for (position, cos, sin) in cases {
-        let row = config.rotary_row(position);
+        let row = config.rotary_row(0, position, 1);
         close(&row.0, &cos);
         close(&row.1, &sin);
     }
@@ -127,10 +127,63 @@ fn rows_of_llama3() {
 #[test]
 fn rows_of_default() {
     let config = config(Rope::Default { theta: 10_000.0 }, 8);
-    assert_eq!(config.rotary_row(0), (vec![1.0; 4], vec![0.0; 4]));
-    let (cos, sin) = config.rotary_row(2047);
+    assert_eq!(config.rotary_row(0, 0, 1), (vec![1.0; 4], vec![0.0; 4]));
+    let (cos, sin) = config.rotary_row(0, 2047, 1);
     close(&cos, &[0.24971525371074677, -0.8792673349380493, -0.0496266707777977, -0.4584086835384369]);
     close(&sin, &[-0.968319296836853, -0.47632861137390137, 0.9987678527832031, 0.8887414932250977]);
-    let (cos, sin) = config.rotary_row(Config::LAST_POSITION);
+    let (cos, sin) = config.rotary_row(0, Config::LAST_POSITION, 1);
     assert!(cos.iter().chain(&sin).all(|value| value.abs() <= 1.0));
+}
+
+/// What `rotary.py` printed: `yarn`, `dynamic` and `longrope` at contexts below and beyond the first training's.
+#[test]
+fn rows_that_follow_the_context_are_those_of_transformers() {
+    #[derive(serde::Deserialize)]
+    struct Case {
+        family: String,
+        fields: serde_json::Map<String, serde_json::Value>,
+        context: usize,
+        rows: Vec<(u32, Vec<f32>, Vec<f32>)>,
+    }
+    let cases: Vec<Case> = serde_json::from_str(include_str!("rotary.json")).unwrap();
+    assert!(cases.len() >= 30);
+    for Case { family, fields, context, rows } in cases {
+        let mut json = serde_json::json!({ "model_type": family, "vocab_size": 9, "intermediate_size": 9, "num_hidden_layers": 1 });
+        json.as_object_mut().unwrap().extend(fields);
+        let config = Config::from_json(json.to_string().as_bytes()).unwrap();
+        for (position, cos, sin) in rows {
+            let found = config.rotary_row(0, position, context);
+            // A frequency is at most 1 and within a unit in the last place, and so is a sine.
+            let allowed = f64::from(f32::EPSILON) * (2.0 + f64::from(position)) * f64::from(config.ropes[0].attention_factor());
+            for (found, expected) in found.0.iter().chain(&found.1).zip(cos.iter().chain(&sin)) {
+                let apart = (f64::from(*found) - f64::from(*expected)).abs();
+                assert!(apart <= allowed, "{json} context {context} position {position}: {found} is not {expected}");
+            }
+            assert_eq!(found.0.len() + found.1.len(), cos.len() + sin.len());
+        }
+    }
+}
+
+/// Below the first training's context the frequencies are one set, beyond it others, and every angle stays one that has a sine.
+#[test]
+fn every_rotary_row_is_finite() {
+    let factors = serde_json::json!([0.5, 1.0, 1.5, 2.0]);
+    let ropes = [
+        serde_json::json!({ "rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 64, "beta_fast": 1.0, "beta_slow": 32.0 }),
+        serde_json::json!({ "rope_type": "yarn", "factor": 1.0, "original_max_position_embeddings": 1 }),
+        serde_json::json!({ "rope_type": "dynamic", "factor": 8.0 }),
+        serde_json::json!({ "rope_type": "longrope", "short_factor": factors, "long_factor": factors, "original_max_position_embeddings": 1 }),
+    ];
+    for rope in ropes {
+        let mut json: serde_json::Value =
+            serde_json::from_slice(&tiny(Dtype::F32).set("head_dim", serde_json::json!(8)).config_json()).unwrap();
+        json["rope_parameters"] = rope;
+        let config = Config::from_json(json.to_string().as_bytes()).unwrap();
+        for position in [0, 1, 63, 64, 4095, Config::LAST_POSITION] {
+            for context in [1, 64, 65, 1 << 19, usize::MAX] {
+                let (cos, sin) = config.rotary_row(0, position, context);
+                assert!(cos.iter().chain(&sin).all(|value| value.is_finite()), "{json} {position} {context}");
+            }
+        }
+    }
 }
