@@ -2,7 +2,8 @@
 
 use std::borrow::Cow;
 use std::error::Error;
-use std::fs::{self, File};
+use std::fs;
+use std::io::Read;
 use std::path::Path;
 
 use lpu::chip::{Chip, PRESETS, System, preset};
@@ -10,35 +11,32 @@ use lpu::isa::asm::{SourceMap, assemble};
 use lpu::isa::{ChipRef, Container, Violation};
 use lpu::model::Checkpoint;
 
+use super::Usage;
 use super::listing::Listing;
 
 pub(crate) const SHIPPED: &str = "stories";
 
-/// Reads a file; the message names it.
+/// Reads a file, or standard input where the path is `-`; the message names it.
 pub(crate) fn read(path: &Path) -> Result<Vec<u8>, String> {
+    if is_stream(path) {
+        let mut bytes = Vec::new();
+        let read = std::io::stdin().lock().read_to_end(&mut bytes);
+        return read.map(|_| bytes).map_err(|error| format!("cannot read standard input: {error}; give the path of a file"));
+    }
     fs::read(path).map_err(|error| format!("cannot read {}: {error}; give the path of an existing file", path.display()))
 }
 
-/// Writes a file; the message names it.
-pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<(), String> {
-    fs::write(path, bytes).map_err(|error| format!("cannot write {}: {error}; choose another place", path.display()))
+/// Whether a path means standard input or output.
+pub(crate) fn is_stream(path: &Path) -> bool {
+    path == Path::new(lpu::STDOUT)
 }
 
-/// Creates a file; the message names it.
-pub(crate) fn create(path: &Path) -> Result<File, String> {
-    File::create(path).map_err(|error| format!("cannot write {}: {error}; choose another place", path.display()))
-}
-
-/// Refuses a place that cannot be written before work goes into what should stand there.
-pub(crate) fn writable(path: &Path) -> Result<(), String> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    if path.is_dir() || path.file_name().is_none() {
-        return Err(format!("cannot write {}: it is a folder; give the path of a file", path.display()));
+/// Refuses standard output for data that a report in JSON would mix with.
+pub(crate) fn unmixed(path: Option<&Path>, option: &str, json: bool) -> Result<(), Usage> {
+    if json && path.is_some_and(is_stream) {
+        return Err(Usage(format!("{option} - and --json both write standard output; give {option} the path of a file")));
     }
-    if folder.is_dir() {
-        return Ok(());
-    }
-    Err(format!("cannot write {}: there is no folder {}; make it or choose another place", path.display(), folder.display()))
+    Ok(())
 }
 
 /// A preset, or a description from a file.
@@ -83,6 +81,21 @@ pub(crate) fn shipped() -> Result<Checkpoint, Box<dyn Error>> {
     let tokenizer = include_bytes!("../../../../examples/model/tokenizer.json");
     let files = vec![("model.safetensors".to_owned(), Cow::Borrowed(weights))];
     Ok(Checkpoint::from_parts(config, files, Some(tokenizer))?.with_name(SHIPPED))
+}
+
+/// Refuses standard input for a model.
+pub(crate) fn unpiped(model: &Path) -> Result<(), Usage> {
+    match is_stream(model) {
+        true => Err(Usage("a model is not read from standard input; give the path of its folder or file".into())),
+        false => Ok(()),
+    }
+}
+
+/// The model at a path, or the one that ships.
+pub(crate) fn checkpoint(path: Option<&Path>) -> Result<Checkpoint, Box<dyn Error>> {
+    let Some(path) = path else { return shipped() };
+    unpiped(path)?;
+    Ok(Checkpoint::open(path)?)
 }
 
 /// The prompt of the model that ships.
@@ -136,7 +149,7 @@ impl Loaded {
 /// Reads a `.lpb`, or assembles anything else.
 pub(crate) fn program(path: &Path) -> Result<Loaded, Box<dyn Error>> {
     let bytes = read(path)?;
-    if is_compiled(path) {
+    if is_compiled(path) || is_stream(path) && bytes.starts_with(b"\x89LPB") {
         let container = Container::parse(&bytes).map_err(|error| format!("{}: {error}", path.display()))?;
         return Ok(Loaded { container: owned(container), map: None, text: String::new() });
     }

@@ -23,7 +23,8 @@ pub(crate) struct Usage(pub(crate) String);
 
 /// Prints why a command failed. A reader that went away, as `head` does, is no failure.
 pub(crate) fn fail(error: &(dyn Error + 'static)) -> ExitCode {
-    if error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe) {
+    let mut causes = std::iter::successors(Some(error), |&error| error.source());
+    if causes.any(|error| error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)) {
         return ExitCode::SUCCESS;
     }
     match error.downcast_ref::<listing::Listing>() {
