@@ -22,7 +22,9 @@ mod tile;
 mod vectors;
 
 use lpu_chip::Chip;
-use lpu_isa::{Image, Instruction, Program, Region, compress};
+use std::collections::BTreeMap;
+
+use lpu_isa::{Image, Instruction, Item, Program, Queue, Region, compress};
 use lpu_model::{Checkpoint, Graph};
 
 pub use bound::{Bound, bound};
@@ -154,7 +156,14 @@ pub fn compile_graph(checkpoint: &Checkpoint, graph: Graph, chip: &Chip, options
         compiled.oracles.push(oracle);
         let lowered = lower::lower(&plan, chip, options.precision, tokens, false)?;
         let cycles = cycles(chip, lowered.issues.values().flatten());
-        let queues = lowered.issues.into_iter().map(|(queue, issues)| (queue, compress(&issues))).collect();
+        let queues: BTreeMap<Queue, Vec<Item>> = lowered.issues.into_iter().map(|(queue, issues)| (queue, compress(&issues))).collect();
+        let fullest = queues.iter().map(|(&queue, items)| (items.len(), queue)).max();
+        if let Some((items, queue)) = fullest
+            && items > chip.values().queue_depth as usize
+        {
+            let (chip, depth) = (chip.name().to_owned(), chip.values().queue_depth);
+            return Err(CompileError::QueueTooShallow { chip, context: tokens, queue, items, depth });
+        }
         let mut regions = lowered.regions;
         regions.extend(slices.regions());
         let words: u64 = regions.iter().map(Region::word_count).sum();

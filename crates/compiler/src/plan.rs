@@ -14,7 +14,7 @@ use crate::layout::{Heads, Layout, layouts};
 use crate::planes::{Content, Part, PlaneSet};
 use crate::quantize;
 use crate::rows::{CacheShape, Experts, Rows, WeightSlices};
-use crate::vectors::{Parked, VECTOR_SLICES, Vectors, index};
+use crate::vectors::{Parked, Vectors, index};
 use crate::{Options, Precision};
 
 /// The tiles that make one output vector.
@@ -189,14 +189,12 @@ fn value_side(node: usize, group: usize) -> Hemisphere {
 /// Decides where everything lies; the weight slices hold the bytes.
 pub(crate) fn plan(checkpoint: &Checkpoint, graph: Graph, chip: &Chip, options: &Options) -> Result<(Plan, WeightSlices), CompileError> {
     let values = chip.values();
-    for (what, found, needed) in [
-        ("MEM slices a hemisphere", values.slices_per_side, u32::from(VECTOR_SLICES) + 32),
-        ("streams a direction", values.streams, 32),
-        ("ALUs", values.alus, 16),
-        ("planes a hemisphere", values.planes_per_side, 2),
+    for (field, value, needed, why) in [
+        ("streams", values.streams, 32, "a load takes sixteen, and what passes the other way as many"),
+        ("alus", values.alus, 16, "sums over lanes are trees of as many"),
     ] {
-        if found < needed {
-            return Err(CompileError::ChipTooSmall { chip: chip.name().to_owned(), what, found, needed });
+        if value < needed {
+            return Err(CompileError::ChipTooSmall { chip: chip.name().to_owned(), field, value, needed, why });
         }
     }
     if options.context == 0 {

@@ -144,7 +144,8 @@ impl<'a> Scheduler<'a> {
         None
     }
 
-    fn route_group(&mut self, value: &Parked, quad: u8, to: i32, at: u64) -> Option<Stream> {
+    /// Takes a group of streams that carries a stored vector from the slices of a quad to position `to`, where all bytes arrive in cycle `at`.
+    pub(crate) fn route_group(&mut self, value: &Parked, quad: u8, to: i32, at: u64) -> Option<Stream> {
         let from = self.chip.slice_position(value.slice(quad, 0));
         let direction = if to > from { Direction::East } else { Direction::West };
         let groups = self.chip.streams() / value.bytes;
