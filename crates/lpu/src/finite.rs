@@ -63,9 +63,9 @@ impl fmt::Display for Origin {
     }
 }
 
-/// Watches a run for its first number that is not finite.
-#[derive(Default)]
-pub(crate) struct Watch(pub(crate) Option<Origin>);
+/// Watches runs of the reference engine for the first number that is not finite.
+#[derive(Clone, Debug, Default)]
+pub struct FirstNotFinite(pub Option<Origin>);
 
 /// How the 32 bits of operands and of a result are read.
 type Readers = (fn(u32) -> f32, fn(u32) -> f32);
@@ -95,7 +95,7 @@ fn readers(instruction: &Instruction) -> Option<Readers> {
     }
 }
 
-impl Observer for Watch {
+impl Observer for FirstNotFinite {
     const COMPUTES: bool = true;
 
     fn compute(&mut self, cycle: u64, chip: ChipId, queue: Queue, _: u32, by: &Instruction, from: &[&[u32]], result: &[u32]) {

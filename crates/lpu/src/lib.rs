@@ -26,7 +26,7 @@ mod usage;
 
 pub use engine::{Engine, EngineError, Engines, Ran, keep_plans};
 pub use file::{OpenError, ProgramFile};
-pub use finite::{Kind, NotFinite, Origin};
+pub use finite::{FirstNotFinite, Kind, NotFinite, Origin};
 pub use lpu_checker as checker;
 pub use lpu_chip as chip;
 pub use lpu_compiler as compiler;

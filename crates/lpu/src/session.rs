@@ -9,7 +9,7 @@ use thiserror::Error;
 
 use crate::engine::{Engine, EngineError, Engines, Ran};
 use crate::file::{OpenError, ProgramFile};
-use crate::finite::{NotFinite, Origin, Watch};
+use crate::finite::{FirstNotFinite, NotFinite, Origin};
 use crate::package::{Host, PackageError};
 
 /// Why a session cannot start or go on.
@@ -278,7 +278,7 @@ impl Session {
 
     /// What made the first number of the last run that is not finite, by running it again on the reference engine.
     fn origin(&self, bucket: usize, inputs: &[(String, Vec<u8>)]) -> Result<Option<Origin>, SessionError> {
-        let mut watch = Watch::default();
+        let mut watch = FirstNotFinite::default();
         let program = &self.programs()?[bucket];
         match &self.source {
             Source::Memory(image, _) => self.engine.run_again(image, program, inputs, &mut watch)?,

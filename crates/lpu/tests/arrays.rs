@@ -203,7 +203,9 @@ fn headers_are_refused_by_what_is_wrong_with_them() {
     }
     let mut long = b"\x93NUMPY\x02\x00".to_vec();
     long.extend(u32::MAX.to_le_bytes());
-    for (bytes, expected) in [(&b"PK\x03\x04"[..], "no .npy file"), (&b"\x93NUMPY\x09\x00"[..], "version 9.0"), (&long[..], "4294967295 bytes")] {
+    for (bytes, expected) in
+        [(&b"PK\x03\x04"[..], "no .npy file"), (&b"\x93NUMPY\x09\x00"[..], "version 9.0"), (&long[..], "4294967295 bytes")]
+    {
         let refused = region_bytes(bytes, &region(Format::F32, 2, 3)).unwrap_err().to_string();
         assert!(refused.contains(expected), "{refused}");
     }

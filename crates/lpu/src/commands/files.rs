@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::error::Error;
+use std::ffi::OsStr;
 use std::fs;
 use std::io::Read;
 use std::path::Path;
@@ -40,27 +41,33 @@ pub(crate) fn unmixed(path: Option<&Path>, option: &str, json: bool) -> Result<(
 }
 
 /// A preset, or a description from a file.
-pub(crate) fn chip(name: &str) -> Result<Chip, Box<dyn Error>> {
-    if PRESETS.contains(&name) || !name.ends_with(".toml") {
-        return Ok(preset(name)?);
+pub(crate) fn chip(name: impl AsRef<OsStr>) -> Result<Chip, Box<dyn Error>> {
+    match described(name.as_ref())? {
+        Some(text) => Ok(Chip::from_toml(&text)?),
+        None => Ok(preset(&name.as_ref().to_string_lossy())?),
     }
-    let text = String::from_utf8(read(Path::new(name))?).map_err(|_| format!("{name} is not text; give a .toml description"))?;
-    Ok(Chip::from_toml(&text)?)
+}
+
+/// The text of a description; nothing for the name of a preset.
+fn described(name: &OsStr) -> Result<Option<String>, String> {
+    let path = Path::new(name);
+    if path.extension().is_none_or(|extension| extension != "toml") {
+        return Ok(None);
+    }
+    String::from_utf8(read(path)?).map(Some).map_err(|_| format!("{} is not text; give a .toml description", path.display()))
 }
 
 /// A preset, or a description from a file, of a system or of one chip.
-pub(crate) fn system(name: &str) -> Result<System, Box<dyn Error>> {
-    if !name.ends_with(".toml") {
-        return Ok(System::preset(name)?);
-    }
-    let text = String::from_utf8(read(Path::new(name))?).map_err(|_| format!("{name} is not text; give a .toml description"))?;
+pub(crate) fn system(name: impl AsRef<OsStr>) -> Result<System, Box<dyn Error>> {
+    let name = name.as_ref();
+    let Some(text) = described(name)? else { return Ok(System::preset(&name.to_string_lossy())?) };
     if !text.lines().any(|line| line.trim_start().starts_with("chips")) {
         return Ok(System::single(&Chip::from_toml(&text)?));
     }
     let folder = Path::new(name).parent().unwrap_or(Path::new("")).to_path_buf();
     let mut failed = None;
     let mut by_name = |name: &str| {
-        let found = if name.ends_with(".toml") { chip(&folder.join(name).display().to_string()) } else { chip(name) };
+        let found = if name.ends_with(".toml") { chip(folder.join(name)) } else { chip(name) };
         found.map_err(|error| {
             let message = error.to_string();
             failed = Some(message.clone());
@@ -158,7 +165,7 @@ pub(crate) fn program(path: &Path) -> Result<Loaded, Box<dyn Error>> {
     let mut beside = |name: &str| fs::read(folder.join(name)).map(Cow::Owned).map_err(|error| error.to_string());
     let mut unusable = None;
     let mut by_name = |name: &str| {
-        let name = if name.ends_with(".toml") { folder.join(name).display().to_string() } else { name.to_owned() };
+        let name = if name.ends_with(".toml") { folder.join(name) } else { name.into() };
         let found = system(&name).map_err(|error| unusable = Some(error.to_string())).ok()?;
         Some((found.reference(), found.chip().lanes() as u32))
     };
@@ -184,23 +191,23 @@ pub(crate) fn program(path: &Path) -> Result<Loaded, Box<dyn Error>> {
 }
 
 /// The chip that a container was made for.
-pub(crate) fn chip_of(container: &Container<'_>, name: Option<&str>) -> Result<Chip, Box<dyn Error>> {
+pub(crate) fn chip_of(container: &Container<'_>, name: Option<&OsStr>) -> Result<Chip, Box<dyn Error>> {
     Ok(system_of(container, name)?.chip().clone())
 }
 
 /// The chip that something was made for.
-pub(crate) fn chip_for(made: &ChipRef, name: Option<&str>) -> Result<Chip, Box<dyn Error>> {
+pub(crate) fn chip_for(made: &ChipRef, name: Option<&OsStr>) -> Result<Chip, Box<dyn Error>> {
     Ok(system_for(made, name)?.chip().clone())
 }
 
 /// The system that a container was made for; one chip is a system of one.
-pub(crate) fn system_of(container: &Container<'_>, name: Option<&str>) -> Result<System, Box<dyn Error>> {
+pub(crate) fn system_of(container: &Container<'_>, name: Option<&OsStr>) -> Result<System, Box<dyn Error>> {
     system_for(&container.chip, name)
 }
 
 /// The system that something was made for.
-pub(crate) fn system_for(made: &ChipRef, name: Option<&str>) -> Result<System, Box<dyn Error>> {
-    let system = system(name.unwrap_or(&made.name))?;
+pub(crate) fn system_for(made: &ChipRef, name: Option<&OsStr>) -> Result<System, Box<dyn Error>> {
+    let system = system(name.unwrap_or(OsStr::new(&made.name)))?;
     if system.reference().fingerprint != made.fingerprint {
         let message = format!(
             "the program was made for a chip `{}` with other figures than `{}`; give the description that it was made for with --chip",

@@ -16,6 +16,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use serde_json::json;
 
+use super::request::Request;
 use super::{How, Outcome, Target, Usage, files};
 
 #[derive(Args)]
@@ -227,14 +228,10 @@ impl Generate {
                 super::agrees(&self.target, host)?;
                 let tokenizer = host.tokenizer.as_deref().map(Tokenizer::from_json).transpose()?;
                 let (prompt, text) = self.prompt(tokenizer.as_ref(), false)?;
-                let fed = self.fed(prompt.len());
-                if fed > host.context {
-                    let context = host.context;
-                    return Err(format!(
-                        "{} prompt tokens and {} generated feed {fed}, more than the context of {context} that the file was compiled for; lower --max-tokens or compile again with --context {fed}",
-                        prompt.len(), self.max_tokens
-                    ).into());
-                }
+                let request = self.request(&prompt);
+                let options = Options { precision: host.precision, context: host.context };
+                request.within_positions(&host.config)?;
+                request.within(&host.config, &chip, &options, " that the file was compiled for", "compile again with")?;
                 Prepared { session, prompt, text, tokenizer }
             }
             path => {
@@ -243,30 +240,16 @@ impl Generate {
                 let tokenizer = json.and_then(|json| json.map(Tokenizer::from_json).transpose());
                 let tokenizer = if self.tokens.is_some() { tokenizer.unwrap_or(None) } else { tokenizer? };
                 let (prompt, text) = self.prompt(tokenizer.as_ref(), path.is_none())?;
-                let context = self.target.context.unwrap_or_else(|| bucket_of(self.fed(prompt.len())));
-                let fed = self.fed(prompt.len());
-                if fed > context {
-                    return Err(format!(
-                        "{} prompt tokens and {} generated feed {fed}, more than the context of {context}; lower --max-tokens or give --context {fed}",
-                        prompt.len(), self.max_tokens
-                    ).into());
-                }
-                let chip = files::chip(self.target.chip.as_deref().unwrap_or("tsp-v1"))?;
+                let request = self.request(&prompt);
+                request.within_positions(&checkpoint.config)?;
+                let context = self.target.context.unwrap_or_else(|| bucket_of(request.fed()));
+                let chip = self.target.chip()?;
                 let options = Options { precision: self.target.dtype.unwrap_or_default(), context };
-                Prepared { session: Session::compile_for(checkpoint, &chip, &options, &engines)?, prompt, text, tokenizer }
+                request.within(&checkpoint.config, &chip, &options, "", "give")?;
+                let session = Session::compile_for(checkpoint, &chip, &options, &engines).map_err(|error| request.refit(error))?;
+                Prepared { session, prompt, text, tokenizer }
             }
         };
-        let fed = self.fed(prepared.prompt.len());
-        if let Some(positions) = prepared.session.host().config.learned_positions
-            && fed > positions
-        {
-            return Err(format!(
-                "{} prompt tokens and {} generated feed {fed}, more than the {positions} positions that the model has learned; lower --max-tokens",
-                prepared.prompt.len(),
-                self.max_tokens
-            )
-            .into());
-        }
         spinner.finish_and_clear();
         Ok(prepared)
     }
@@ -288,9 +271,8 @@ impl Generate {
         Ok((ids, Some(prompt.to_owned())))
     }
 
-    /// Fed tokens are the prompt and all generated but the last.
-    fn fed(&self, prompt: usize) -> usize {
-        prompt + self.max_tokens - 1
+    fn request(&self, prompt: &[u32]) -> Request {
+        Request { prompt: prompt.len(), generated: self.max_tokens }
     }
 }
 

@@ -1,5 +1,6 @@
 //! `lpu inspect` and `lpu chips`: what stands at each step.
 
+use std::ffi::OsString;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -62,7 +63,7 @@ impl Inspect {
             return self.model(&checkpoint, &chip, &options, &mut out);
         }
         let checkpoint = files::checkpoint(file)?;
-        let chip = files::chip(self.target.chip.as_deref().unwrap_or("tsp-v1"))?;
+        let chip = self.target.chip()?;
         let options = Options { precision: self.target.dtype.unwrap_or_default(), context: self.target.context.unwrap_or(256) };
         self.model(&checkpoint, &chip, &options, &mut out)
     }
@@ -143,7 +144,7 @@ fn show(step: Step, programs: &[Program], chip: &Chip, out: &mut impl Write) -> 
 #[derive(Args)]
 pub(crate) struct Chips {
     /// Preset or .toml description
-    name: Option<String>,
+    name: Option<OsString>,
 }
 
 impl Chips {

@@ -1,5 +1,6 @@
 //! Commands over program files: `asm`, `disasm`, `check`, `run`.
 
+use std::ffi::OsString;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -62,7 +63,7 @@ pub(crate) struct Check {
     file: PathBuf,
     /// Chip preset or description, when the program names a custom one
     #[arg(long)]
-    chip: Option<String>,
+    chip: Option<OsString>,
 }
 
 impl Check {
@@ -96,7 +97,7 @@ pub(crate) struct Run {
     output: Vec<(String, PathBuf)>,
     /// Chip preset or description, when the program names a custom one
     #[arg(long)]
-    chip: Option<String>,
+    chip: Option<OsString>,
     #[command(flatten)]
     how: How,
     /// Write every dispatch, stream write and bank access, one JSON object a line

@@ -8,11 +8,14 @@ mod inspect;
 mod kernels;
 mod listing;
 mod models;
+mod request;
 
 use std::error::Error;
+use std::ffi::{OsStr, OsString};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use lpu::chip::Chip;
 use lpu::compiler::Part;
 use lpu::{Engines, Precision};
 
@@ -114,13 +117,20 @@ impl How {
 pub(crate) struct Target {
     /// Chip preset or the path of a .toml description [default: tsp-v1]
     #[arg(long)]
-    pub(crate) chip: Option<String>,
+    pub(crate) chip: Option<OsString>,
     /// Number formats: f16, w8a8 or w8a16 [default: w8a16]
     #[arg(long, value_parser = precision)]
     pub(crate) dtype: Option<Precision>,
     /// Tokens of context [default: compile 256, generate what the request feeds, rounded up]
     #[arg(long, value_parser = tokens)]
     pub(crate) context: Option<usize>,
+}
+
+impl Target {
+    /// The chip to compile for.
+    pub(crate) fn chip(&self) -> Result<Chip, Box<dyn Error>> {
+        files::chip(self.chip.as_deref().unwrap_or(OsStr::new("tsp-v1")))
+    }
 }
 
 /// Refuses options that contradict what a compiled file was made for.

@@ -63,7 +63,7 @@ impl Compile {
             let name = checkpoint.name().to_owned();
             checkpoint = Checkpoint::from_config(checkpoint.config.to_json().as_bytes())?.with_name(&name);
         }
-        let chip = files::chip(self.target.chip.as_deref().unwrap_or("tsp-v1"))?;
+        let chip = self.target.chip()?;
         let options = Options { precision: self.target.dtype.unwrap_or_default(), context: self.target.context.unwrap_or(256) };
         let whole = checkpoint.graph();
         let graph = match self.part {
