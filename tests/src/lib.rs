@@ -1,6 +1,7 @@
 //! What several cross-crate tests share.
 
 mod acts;
+pub mod chips;
 pub mod equal;
 pub mod grow;
 pub mod hostile;

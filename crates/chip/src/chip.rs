@@ -68,6 +68,21 @@ impl Chip {
         Ok(Self { name, values, figures, fingerprint: *hasher.finalize().as_bytes() })
     }
 
+    /// The same chip with other values of some figures, tagged assumed.
+    ///
+    /// # Errors
+    /// [`ChipError`] names the field that is unknown, out of range or contradictory.
+    pub fn with(&self, changes: &[(&str, u32)]) -> Result<Self, ChipError> {
+        let mut table: toml::Table = toml::from_str(&self.to_toml()).map_err(|error| ChipError::Syntax { message: error.to_string() })?;
+        for &(field, value) in changes {
+            if !FIELDS.iter().any(|known| known.name == field) {
+                return Err(ChipError::UnknownField { field: field.to_owned() });
+            }
+            table.insert(field.to_owned(), toml::Value::Integer(i64::from(value)));
+        }
+        Self::from_toml(&table.to_string())
+    }
+
     /// The description's name.
     #[must_use]
     pub fn name(&self) -> &str {

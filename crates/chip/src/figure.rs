@@ -45,17 +45,26 @@ pub struct Figure {
     pub source: String,
 }
 
-/// A field that every description must have.
-pub(crate) struct Field {
-    pub(crate) name: &'static str,
-    pub(crate) unit: &'static str,
-    pub(crate) least: u32,
-    pub(crate) most: u32,
+/// A field that every description must have, and what a description may say there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Field {
+    /// The field's name.
+    pub name: &'static str,
+    /// The unit of its values.
+    pub unit: &'static str,
+    /// Least admissible value.
+    pub least: u32,
+    /// Largest admissible value.
+    pub most: u32,
+    /// What the figure is.
+    pub meaning: &'static str,
 }
 
 macro_rules! fields {
     ($($name:ident $unit:literal $least:literal $most:literal $doc:literal;)*) => {
-        pub(crate) const FIELDS: &[Field] = &[$(Field { name: stringify!($name), unit: $unit, least: $least, most: $most }),*];
+        /// All fields, in the order of a description.
+        pub const FIELDS: &[Field] =
+            &[$(Field { name: stringify!($name), unit: $unit, least: $least, most: $most, meaning: $doc }),*];
 
         /// The values of a description, by field.
         #[derive(Clone, Debug, Default, PartialEq, Eq)]

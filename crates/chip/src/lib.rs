@@ -8,7 +8,7 @@ mod range;
 mod system;
 
 pub use chip::Chip;
-pub use figure::{ChipError, Figure, Figures, Tag};
+pub use figure::{ChipError, FIELDS, Field, Figure, Figures, Tag};
 pub use preset::{PRESETS, preset};
 pub use range::out_of_range;
 pub use system::{LinkEnd, SYSTEMS, System};

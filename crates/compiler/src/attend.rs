@@ -1,6 +1,7 @@
 //! The blocks of attention: appending this token's rows, scores of queries against all rows, and mixing values by weight.
 
-use lpu_isa::{DelayClass, Hemisphere, Instruction, Orientation, Stream, WindowBits, Word};
+use lpu_isa::{DelayClass, Hemisphere, Instruction, Orientation, SliceId, WindowBits, Word};
+use smallvec::SmallVec;
 
 use crate::chain::Chain;
 use crate::engine::{Delay, Engine, Task};
@@ -53,31 +54,33 @@ impl Engine<'_> {
         let from = row.ready + self.scheduler.delay(DelayClass::MemRead);
         let mut readable = 0;
         for (token, address) in append.addresses.iter().enumerate() {
-            let landed = self.scheduler.place(task.what, from, |scheduler, at| {
-                let mut landed = 0;
-                let mut fetched: Option<(i32, Stream, Stream)> = None;
-                for (byte, part) in append.entry.iter().enumerate() {
-                    let (slice, word) = part[token];
-                    let position = scheduler.chip.slice_position(slice);
-                    let at = at + u64::from(position.unsigned_abs());
-                    let (src, map) = match fetched {
-                        Some((found, src, map)) if found == position => (src, map),
-                        _ => {
-                            let map = scheduler.fetch(address, position, at)?;
-                            (scheduler.fetch(&row, position, at)?, map)
+            let [low, high] = append.entry.map(|part| part[token].0);
+            // A slice takes one row a cycle, so bytes that share one are written one after the other.
+            let blocks: &[&[u8]] = if low == high { &[&[0], &[1]] } else { &[&[0, 1]] };
+            for &bytes in blocks {
+                let landed = self.scheduler.place(task.what, from, |scheduler, at| {
+                    let places = bytes.iter().map(|&byte| (byte, append.entry[usize::from(byte)][token]));
+                    let places = places.map(|(byte, (slice, word))| (byte, slice, word, scheduler.chip.slice_position(slice)));
+                    let places: SmallVec<[(u8, SliceId, u32, i32); 2]> = places.collect();
+                    // What flows to the farther slice passes the nearer one.
+                    let farthest = places.iter().map(|place| place.3).max_by_key(|position| position.unsigned_abs())?;
+                    let passing = |position: i32| at + u64::from(position.unsigned_abs());
+                    let map = scheduler.fetch(address, farthest, passing(farthest))?;
+                    let src = scheduler.fetch(&row, farthest, passing(farthest))?;
+                    let mut landed = 0;
+                    for (byte, slice, word, position) in places {
+                        let issue = passing(position);
+                        if !scheduler.tables.write(slice, issue, issue + delay, word) {
+                            return None;
                         }
-                    };
-                    fetched = Some((position, src, map));
-                    if !scheduler.tables.write(slice, at, at + delay, word) {
-                        return None;
+                        let scatter = Instruction::Scatter { src: src.plus(byte), map, base: Word(word), bits: append.window };
+                        scheduler.emit(slice.queue(), issue, scatter);
+                        landed = landed.max(issue + delay);
                     }
-                    let scatter = Instruction::Scatter { src: src.plus(byte as u8), map, base: Word(word), bits: append.window };
-                    scheduler.emit(slice.queue(), at, scatter);
-                    landed = landed.max(at + delay);
-                }
-                Some(landed)
-            })?;
-            readable = readable.max(landed + 1);
+                    Some(landed)
+                })?;
+                readable = readable.max(landed + 1);
+            }
         }
         self.made(task.outputs[0].slot, readable, None);
         Ok((Cause::Ports, 0))

@@ -8,11 +8,11 @@ use lpu_chip::Chip;
 use lpu_isa::{DelayClass, Hemisphere, Instruction, Queue};
 
 use crate::attend::{Append, Mix, Scores};
-use crate::chain::Chain;
+use crate::chain::{Carried, Chain, Split};
 use crate::error::CompileError;
 use crate::planes::{PlaneSet, Planes};
 use crate::record::{Cause, Record};
-use crate::scheduler::{SEARCH, Scheduler};
+use crate::scheduler::Scheduler;
 use crate::tile::{Job, Tile};
 use crate::vectors::{Parked, Vectors};
 
@@ -22,8 +22,10 @@ pub(crate) type Issues = BTreeMap<Queue, Vec<(u64, Instruction)>>;
 /// What held a task up once its inputs were there, and for how many cycles.
 pub(crate) type Delay = (Cause, u64);
 
-/// Ways in which a chain is tried before giving up.
+/// Ways in which a chain is tried before it is split in two.
 const ROUNDS: u64 = 8;
+/// Starts at which each way is tried.
+const STARTS: u64 = 128;
 
 /// A vector that one task makes and others read, or a mere moment (rows appended) that others wait for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -313,7 +315,8 @@ impl<'a> Engine<'a> {
         let cause = if lost == 0 { Cause::Inputs } else { cause };
         let (start, end) = self.scheduler.span(from).unwrap_or((ready, ready));
         debug_assert_eq!(record, self.records.len());
-        self.records.push(Record { node: task.node, what: task.what, ready, start, end, waited, cause, lost });
+        let computed = self.scheduler.computed(from);
+        self.records.push(Record { node: task.node, what: task.what, ready, start, end, waited, cause, lost, computed });
         for &input in &task.inputs {
             self.drop_reader(input, end);
         }
@@ -344,8 +347,7 @@ impl<'a> Engine<'a> {
             for place in &skipped {
                 self.vectors.give_back(place);
             }
-            let within = if round + 1 == ROUNDS { SEARCH } else { 128 };
-            let found = self.scheduler.place_within(from, within, |scheduler, start| {
+            let found = self.scheduler.place_within(from, STARTS, |scheduler, start| {
                 let mut outputs = outputs.clone();
                 chain.attempt(scheduler, start, &operands, &[], &mut outputs).map(|()| (start - from, outputs))
             });
@@ -359,7 +361,33 @@ impl<'a> Engine<'a> {
                 self.vectors.give_back(place);
             }
         }
-        Err(CompileError::NoPlace { what: task.what.to_owned(), searched: SEARCH })
+        self.put_split(task, chain)
+    }
+
+    /// Places the first part of a chain, and makes a task of the second.
+    fn put_split(&mut self, task: &Task, chain: &Chain) -> Result<Delay, CompileError> {
+        let none = || CompileError::NoPlace { what: task.what.to_owned(), searched: ROUNDS * STARTS };
+        let Split { first, second, outputs, inputs, .. } = chain.split().ok_or_else(none)?;
+        let [firsts, seconds] = outputs;
+        let firsts: Vec<Out> = firsts
+            .into_iter()
+            .enumerate()
+            .map(|(output, whole)| match whole {
+                Some(whole) => task.outputs[whole],
+                None => Out { slot: self.slot(), bytes: 4, side: Hemisphere::BOTH[output % 2] },
+            })
+            .collect();
+        let seconds = seconds.into_iter().flatten().map(|whole| task.outputs[whole]).collect();
+        let inputs = inputs.into_iter().map(|input| match input {
+            Carried::Input(index) => task.inputs[index],
+            Carried::Output(index) => firsts[index].slot,
+        });
+        let (node, what, rank) = (task.node, task.what, task.rank);
+        let rest = Task { node, what, rank, inputs: inputs.collect(), outputs: seconds, work: Work::Chain(second) };
+        // Its readers are known before anything it reads is made.
+        self.task(rest);
+        let first_task = Task { node, what, rank, inputs: task.inputs.clone(), outputs: firsts, work: Work::Chain(first.clone()) };
+        self.put_chain(&first_task, &first)
     }
 
     /// Everything issued, by queue; the vector slices with their outputs named; a record a task.

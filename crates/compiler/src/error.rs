@@ -1,5 +1,6 @@
 //! Why a model cannot be compiled for a chip.
 
+use lpu_isa::Queue;
 use thiserror::Error;
 
 /// Why a model cannot be compiled for a chip; every message says what would help.
@@ -7,7 +8,7 @@ use thiserror::Error;
 #[non_exhaustive]
 pub enum CompileError {
     /// The weights do not fit.
-    #[error("weights in {format} take {needed} bytes of the weight slices in {chip}, which hold {available}; {advice}")]
+    #[error("weights in {format} take {needed} bytes of the weight slices in {chip}, where {available} are free; {advice}")]
     WeightsTooLarge {
         /// The chip's name.
         chip: String,
@@ -15,14 +16,15 @@ pub enum CompileError {
         format: &'static str,
         /// Bytes needed, padding included.
         needed: u64,
-        /// Bytes there are.
+        /// Bytes free.
         available: u64,
-        /// What would fit.
+        /// What fits: it was compiled.
         advice: String,
     },
     /// The key-value cache does not fit beside the weights.
     #[error(
-        "a context of {context} tokens takes {needed} bytes of key-value memory, {available} are left beside the weights; a context of {fits} would fit"
+        "a context of {context} tokens takes {needed} bytes of key-value memory, {available} are left beside the weights; {}",
+        fits.map_or_else(|| "no context fits: use a chip with more words a bank".into(), |fits| format!("a context of {fits} fits"))
     )]
     ContextTooLarge {
         /// The context asked for.
@@ -31,8 +33,8 @@ pub enum CompileError {
         needed: u64,
         /// Bytes left.
         available: u64,
-        /// The largest context that fits.
-        fits: usize,
+        /// A context that fits: it was compiled.
+        fits: Option<usize>,
     },
     /// A context of no tokens.
     #[error("a context of 0 tokens holds nothing; ask for at least 1")]
@@ -57,17 +59,49 @@ pub enum CompileError {
         /// Lanes of a vector.
         lanes: usize,
     },
-    /// The chip lacks something that every schedule needs.
-    #[error("chip {chip} has {found} {what}, schedules need at least {needed}; describe a larger chip")]
+    /// A figure of the chip is below what every schedule needs.
+    #[error("chip {chip}: `{field}` is {value}, and schedules need at least {needed}: {why}; describe a larger chip")]
     ChipTooSmall {
         /// The chip's name.
         chip: String,
-        /// What there is too little of.
-        what: &'static str,
-        /// How many there are.
-        found: u32,
-        /// How many are needed.
+        /// The figure.
+        field: &'static str,
+        /// Its value.
+        value: u32,
+        /// The least value that serves.
         needed: u32,
+        /// Why.
+        why: &'static str,
+    },
+    /// A figure of the chip is above what a schedule can use.
+    #[error("chip {chip}: `{field}` is {value}, and schedules can use at most {most}: {why}; describe another chip")]
+    ChipTooLarge {
+        /// The chip's name.
+        chip: String,
+        /// The figure.
+        field: &'static str,
+        /// Its value.
+        value: u32,
+        /// The largest value that serves.
+        most: u32,
+        /// Why.
+        why: &'static str,
+    },
+    /// A queue of the program does not fit the chip's queues.
+    #[error(
+        "the program for {context} tokens has {items} items in queue {queue}, and `queue_depth` of chip {chip} is {depth}; give it at least {items}"
+    )]
+    QueueTooShallow {
+        /// The chip's name.
+        chip: String,
+        /// Tokens that the program holds.
+        context: usize,
+        /// The fullest queue.
+        queue: Queue,
+        /// Its items.
+        items: usize,
+        /// Items that a queue holds.
+        depth: u32,
     },
     /// An operation that the compiler does not lower.
     #[error("node {node}: {what}; compile a part of the graph without it, or a supported family")]

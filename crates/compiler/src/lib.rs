@@ -7,6 +7,7 @@ mod bound;
 mod chain;
 mod engine;
 mod error;
+mod fits;
 pub mod host;
 mod layout;
 mod lower;
@@ -22,7 +23,9 @@ mod tile;
 mod vectors;
 
 use lpu_chip::Chip;
-use lpu_isa::{Image, Instruction, Program, Region, compress};
+use std::collections::BTreeMap;
+
+use lpu_isa::{Image, Instruction, Item, Program, Queue, Region, compress};
 use lpu_model::{Checkpoint, Graph};
 
 pub use bound::{Bound, bound};
@@ -137,6 +140,11 @@ pub fn compile(checkpoint: &Checkpoint, chip: &Chip, options: &Options) -> Resul
 /// # Errors
 /// [`CompileError`] says what does not fit and what would.
 pub fn compile_graph(checkpoint: &Checkpoint, graph: Graph, chip: &Chip, options: &Options) -> Result<Compiled, CompileError> {
+    attempt(checkpoint, graph.clone(), chip, options).map_err(|error| fits::advised(error, checkpoint, &graph, chip, *options))
+}
+
+/// [`compile_graph`] whose errors advise nothing.
+fn attempt(checkpoint: &Checkpoint, graph: Graph, chip: &Chip, options: &Options) -> Result<Compiled, CompileError> {
     let (plan, slices) = plan::plan(checkpoint, graph, chip, options)?;
     let mut compiled = Compiled {
         image: Image { vector_bytes: chip.lanes() as u32, extents: plan.vectors.extents() },
@@ -154,7 +162,14 @@ pub fn compile_graph(checkpoint: &Checkpoint, graph: Graph, chip: &Chip, options
         compiled.oracles.push(oracle);
         let lowered = lower::lower(&plan, chip, options.precision, tokens, false)?;
         let cycles = cycles(chip, lowered.issues.values().flatten());
-        let queues = lowered.issues.into_iter().map(|(queue, issues)| (queue, compress(&issues))).collect();
+        let queues: BTreeMap<Queue, Vec<Item>> = lowered.issues.into_iter().map(|(queue, issues)| (queue, compress(&issues))).collect();
+        let fullest = queues.iter().map(|(&queue, items)| (items.len(), queue)).max();
+        if let Some((items, queue)) = fullest
+            && items > chip.values().queue_depth as usize
+        {
+            let (chip, depth) = (chip.name().to_owned(), chip.values().queue_depth);
+            return Err(CompileError::QueueTooShallow { chip, context: tokens, queue, items, depth });
+        }
         let mut regions = lowered.regions;
         regions.extend(slices.regions());
         let words: u64 = regions.iter().map(Region::word_count).sum();

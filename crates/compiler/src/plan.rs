@@ -14,7 +14,7 @@ use crate::layout::{Heads, Layout, layouts};
 use crate::planes::{Content, Part, PlaneSet};
 use crate::quantize;
 use crate::rows::{CacheShape, Experts, Rows, WeightSlices};
-use crate::vectors::{Parked, VECTOR_SLICES, Vectors, index};
+use crate::vectors::{Parked, Vectors, index};
 use crate::{Options, Precision};
 
 /// The tiles that make one output vector.
@@ -189,14 +189,12 @@ fn value_side(node: usize, group: usize) -> Hemisphere {
 /// Decides where everything lies; the weight slices hold the bytes.
 pub(crate) fn plan(checkpoint: &Checkpoint, graph: Graph, chip: &Chip, options: &Options) -> Result<(Plan, WeightSlices), CompileError> {
     let values = chip.values();
-    for (what, found, needed) in [
-        ("MEM slices a hemisphere", values.slices_per_side, u32::from(VECTOR_SLICES) + 32),
-        ("streams a direction", values.streams, 32),
-        ("ALUs", values.alus, 16),
-        ("planes a hemisphere", values.planes_per_side, 2),
+    for (field, value, needed, why) in [
+        ("streams", values.streams, 32, "a load takes sixteen, and what passes the other way as many"),
+        ("alus", values.alus, 16, "sums over lanes are trees of as many"),
     ] {
-        if found < needed {
-            return Err(CompileError::ChipTooSmall { chip: chip.name().to_owned(), what, found, needed });
+        if value < needed {
+            return Err(CompileError::ChipTooSmall { chip: chip.name().to_owned(), field, value, needed, why });
         }
     }
     if options.context == 0 {
@@ -205,26 +203,11 @@ pub(crate) fn plan(checkpoint: &Checkpoint, graph: Graph, chip: &Chip, options: 
     let lanes = chip.lanes();
     let context = options.context.div_ceil(16) * 16;
     let layouts = layouts(&graph, lanes)?;
-    let divide = |context: usize| -> Result<(Needs, u64, WeightSlices), CompileError> {
-        let needs = needs(&graph, &layouts, lanes, context, options.precision, checkpoint.weights())?;
-        let area =
-            ((needs.constants / 4 + needs.inputs + needs.alive) / u64::from(values.banks) + 32).min(u64::from(values.words_per_bank));
-        let real = checkpoint.weights().present();
-        let cache = CacheShape { entries: needs.entries, context };
-        let slices = WeightSlices::new(chip, cache, needs.weight_rows, area as u32, options.precision.name(), real, needs.experts)?;
-        Ok((needs, area, slices))
-    };
-    let (needs, area, mut slices) = divide(context).map_err(|error| match error {
-        CompileError::ContextTooLarge { context, needed, available, .. } => {
-            let (mut fits, mut most) = (0, context / 16);
-            while most - fits > 1 {
-                let middle = fits.midpoint(most);
-                if divide(16 * middle).is_ok() { fits = middle } else { most = middle }
-            }
-            CompileError::ContextTooLarge { context, needed, available, fits: 16 * fits }
-        }
-        error => error,
-    })?;
+    let needs = needs(&graph, &layouts, lanes, context, options.precision, checkpoint.weights())?;
+    let area = ((needs.constants / 4 + needs.inputs + needs.alive) / u64::from(values.banks) + 32).min(u64::from(values.words_per_bank));
+    let real = checkpoint.weights().present();
+    let cache = CacheShape { entries: needs.entries, context };
+    let mut slices = WeightSlices::new(chip, cache, needs.weight_rows, area as u32, options.precision.name(), real, needs.experts)?;
     let whole = if slices.takes_vector_slices() { area as u32 } else { values.words_per_bank };
     let mut plan = Plan {
         layouts,

@@ -78,8 +78,8 @@ struct PlaneState {
     buffer_free: u64,
     /// First cycle after the last pass through the installed tile.
     passes_end: u64,
-    /// Accumulators that hold sums to come back to.
-    open: u16,
+    /// Accumulators that hold sums to come back to, one bit each.
+    open: [u64; 4],
 }
 
 /// All planes of a chip.
@@ -123,18 +123,18 @@ impl Planes {
         set.planes().map(|plane| self.states[first + usize::from(plane)].buffer_free).max().unwrap_or(0)
     }
 
-    /// Takes an accumulator of a plane while fewer than `most` are taken.
+    /// Takes an accumulator of a plane other than the last `spare`.
     pub(crate) fn open(&mut self, side: Hemisphere, plane: u16, spare: u16) -> Option<u8> {
         let most = self.accumulators.saturating_sub(spare);
         let state = self.state(side, plane);
-        let free = (0..most).find(|accumulator| state.open & 1 << accumulator == 0)?;
-        state.open |= 1 << free;
+        let free = (0..most).find(|&accumulator| state.open[usize::from(accumulator / 64)] >> (accumulator % 64) & 1 == 0)?;
+        state.open[usize::from(free / 64)] |= 1 << (free % 64);
         Some(free as u8)
     }
 
     /// Gives an accumulator back.
     pub(crate) fn close(&mut self, side: Hemisphere, plane: u16, accumulator: u8) {
-        self.state(side, plane).open &= !(1 << accumulator);
+        self.state(side, plane).open[usize::from(accumulator / 64)] &= !(1 << (accumulator % 64));
     }
 
     /// Loads and installs a tile as early as buffers, arrays, streams and memory allow. Returns the first cycle in which a pass
@@ -245,8 +245,11 @@ fn gathered(
     let distance = |position: i32| u64::from(position.unsigned_abs());
     let (read, gather) = (scheduler.delay(DelayClass::MemRead), scheduler.delay(DelayClass::MemGather));
     let access = u64::from(chip.values().mem_gather_access);
-    let source = map.slice(map.quads[0], 0);
+    // Both bytes pass the position of the inner one of their slices in one cycle.
+    let slices = [0, 1].map(|byte| map.slice(map.quads[0], byte));
+    let [source, other] = if slices[0].index < slices[1].index { slices } else { [slices[1], slices[0]] };
     let outer = chip.slice_position(source);
+    let apart = distance(chip.slice_position(other)) - distance(outer);
     // Every map flows as far as any load may want it.
     let inner = chip.slice_position(SliceId { side: set.side, index: VECTOR_SLICES });
     let places = || parts.iter().flat_map(|part| part.places.iter().map(|&(slice, _)| chip.slice_position(slice)));
@@ -258,11 +261,16 @@ fn gathered(
         let (step, offset, _) = steps(set.content, number as u16);
         (offset..part.rows).step_by(step).count() as u64
     };
-    let most = parts.iter().enumerate().map(|(number, part)| loads(number, part)).max().unwrap_or(0);
+    // Parts whose rows lie in the same slices are loaded one after the other.
+    let shared =
+        parts.iter().skip(1).any(|part| part.places.iter().any(|(slice, _)| parts[0].places.iter().any(|(other, _)| slice == other)));
+    let start =
+        |number: usize| if shared { parts.iter().enumerate().take(number).map(|(before, part)| loads(before, part)).sum() } else { 0 };
+    let most = parts.iter().enumerate().map(|(number, part)| start(number) + loads(number, part)).max().unwrap_or(0);
     // A row that is loaded in cycle c is asked for where it lies when the map passes that was put on its stream in cycle
     // c - lead + 2 distance.
     let lead = distance(edge) + gather + distance(outer);
-    let from = from.max(map.ready + read + lead - 2 * distance(nearest));
+    let from = from.max(map.ready + read + apart + lead - 2 * distance(nearest));
     scheduler.place("a load of an expert's weights", from, |scheduler, at| {
         let first = at - lead + 2 * distance(nearest);
         let last = at + most.saturating_sub(1) - lead + 2 * farthest;
@@ -274,14 +282,15 @@ fn gathered(
                 streams.push(stream);
                 continue;
             }
-            let stream = scheduler.route(2, cycle, outer, inner)?;
+            let stream = scheduler.route_group(map, map.quads[0], inner, cycle + distance(outer) - distance(inner))?;
             fresh.insert(key, stream);
             for byte in 0..2 {
                 let slice = map.slice(map.quads[0], byte);
-                if !scheduler.tables.read(slice, cycle - read, map.word) {
+                let fed = cycle + distance(outer) - distance(chip.slice_position(slice));
+                if !scheduler.tables.read(slice, fed - read, map.word) {
                     return None;
                 }
-                scheduler.emit(slice.queue(), cycle - read, Instruction::Read { word: Word(map.word), dst: stream.plus(byte) });
+                scheduler.emit(slice.queue(), fed - read, Instruction::Read { word: Word(map.word), dst: stream.plus(byte) });
             }
             streams.push(stream);
         }
@@ -292,7 +301,7 @@ fn gathered(
             let (step, offset, format) = steps(set.content, number as u16);
             let mut end = at;
             for (index, row) in (offset..part.rows).step_by(step).enumerate() {
-                let at = at + index as u64;
+                let at = at + start(number) + index as u64;
                 for (place, &(slice, word)) in part.places.iter().enumerate() {
                     let position = chip.slice_position(slice);
                     let fed = at - u64::from(position.abs_diff(edge));

@@ -61,6 +61,7 @@ pub(crate) struct WeightSlices {
     words: u32,
     bank_words: u32,
     slices_a_side: u16,
+    shares: [Shares; 2],
     areas: BTreeMap<SliceId, Vec<Area>>,
     placed: Vec<Placed>,
     /// Numbers of tiles by their first places.
@@ -96,7 +97,7 @@ fn cache_words(entries: u32, context: usize, bank_words: u32) -> (u32, u8, u64) 
 }
 
 impl WeightSlices {
-    /// Empty slices; a context that does not fit is refused without saying which would. `rows` are the weight rows to come, `vector_area` the words a bank that the slices next to the VXM keep for
+    /// Empty slices; a context that does not fit is refused without advice, which comes later. `rows` are the weight rows to come, `vector_area` the words a bank that the slices next to the VXM keep for
     /// vectors; these slices take weights only when the others cannot hold them all.
     pub(crate) fn new(
         chip: &Chip,
@@ -108,8 +109,31 @@ impl WeightSlices {
         experts: bool,
     ) -> Result<Self, CompileError> {
         let values = chip.values();
-        // The outermost slices hold the choices of experts, which flow inwards from there.
-        let slices_a_side = if experts { values.slices_per_side - 4 } else { values.slices_per_side };
+        // The outermost quad holds the choices of experts, which flow inwards from there.
+        let outermost = outermost_quad(values.slices_per_side);
+        let slices_a_side = if experts { 4 * u32::from(outermost) } else { values.slices_per_side };
+        let least = u32::from(VECTOR_SLICES) + 16;
+        if slices_a_side < least {
+            return Err(CompileError::ChipTooSmall {
+                chip: chip.name().to_owned(),
+                field: "slices_per_side",
+                value: values.slices_per_side,
+                needed: if experts { least + 4 } else { least },
+                why: "eight slices next to the VXM hold vectors, sixteen others the rows of a load, and four the choices of experts if there are any",
+            });
+        }
+        let shares = Hemisphere::BOTH.map(|side| Shares::new(chip, side, slices_a_side as u16, outermost));
+        let needed = [(cache.entries != [0; 2], &shares[0].cached), (experts, &shares[0].gathered)];
+        if needed.iter().any(|(needed, slices)| *needed && slices[0].len() < 16) {
+            return Err(CompileError::ChipTooLarge {
+                chip: chip.name().to_owned(),
+                field: "slices_per_position",
+                value: values.slices_per_position,
+                most: 16,
+                why: "key-value rows and experts take sixteen slices at positions that differ from those of the vectors that select them",
+            });
+        }
+        let cache_sets = if shares[0].cached[0] == shares[0].cached[1] { 1 } else { 2 };
         let (words, bank_words) = (chip.words_per_slice(), values.words_per_bank);
         let word_bytes = chip.lanes() as u64;
         let far = u64::from(slices_a_side - u32::from(VECTOR_SLICES));
@@ -117,35 +141,34 @@ impl WeightSlices {
         let available = 2 * (far * u64::from(words) + near) * word_bytes;
         let needed = rows * word_bytes;
         if needed > available {
-            let advice = if format == "f16" {
-                format!("the formats w8a8 and w8a16 take about {} bytes", needed / 2)
-            } else {
-                format!("cut the model over {} chips or describe a larger one", needed.div_ceil(available))
-            };
+            let advice = String::new();
             return Err(CompileError::WeightsTooLarge { chip: chip.name().to_owned(), format, needed, available, advice });
         }
-        let most = cache.entries[0].max(cache.entries[1]);
+        // Where both bytes of a row lie in the same slices, each takes an entry of its own.
+        let most = cache.entries[0].max(cache.entries[1]) * (3 - cache_sets);
+        let cached_slices = 2 * 16 * u64::from(cache_sets);
         let (entry, window_bits, used) = cache_words(most, cache.context, bank_words);
         // A share holds 16 slices with key-value rows; every tile takes 16 slices of a share, so rows spread evenly to within a tile.
         let slack = 2 * chip.lanes() as u64 / 16;
-        let left = ((available - needed) / word_bytes / 64).saturating_sub(slack).min(u64::from(words));
+        let left = ((available - needed) / word_bytes / cached_slices).saturating_sub(slack).min(u64::from(words));
         if used > left || window_bits > 16 {
-            let bytes = |words: u64| words.saturating_mul(64 * word_bytes);
+            let bytes = |words: u64| words.saturating_mul(cached_slices * word_bytes);
             return Err(CompileError::ContextTooLarge {
                 context: cache.context,
                 // An entry that no bank holds still has its number of words.
                 needed: bytes(if used == u64::MAX { u64::from(most) * u64::from(entry) } else { used }),
                 available: bytes(left),
-                fits: 0,
+                fits: None,
             });
         }
         let limit = words - used as u32;
-        let tight = rows + 64 * used + 64 * slack > 2 * far * u64::from(words);
+        let tight = rows + cached_slices * (used + slack) > 2 * far * u64::from(words);
         let mut slices = Self {
             lanes: chip.lanes(),
             words,
             bank_words,
             slices_a_side: slices_a_side as u16,
+            shares,
             areas: BTreeMap::new(),
             placed: Vec::new(),
             by_place: BTreeMap::new(),
@@ -163,7 +186,7 @@ impl WeightSlices {
         for side in Hemisphere::BOTH {
             let cached: Vec<SliceId> = match cache.entries[index(side)] {
                 0 => Vec::new(),
-                _ => [0, 1].into_iter().flat_map(|odd| slices.cache_slices(side, odd)).collect(),
+                _ => slices.shares[index(side)].cached.concat(),
             };
             for number in 0..slices.slices_a_side {
                 let slice = SliceId { side, index: number };
@@ -191,22 +214,13 @@ impl WeightSlices {
         self.window_bits
     }
 
-    /// The slices of a plane's share: every second one, so that both planes of a pair reach all positions.
-    fn share(&self, side: Hemisphere, odd: u16) -> impl Iterator<Item = SliceId> + use<> {
-        (0..self.slices_a_side).filter(move |index| index % 2 == odd % 2).map(move |index| SliceId { side, index })
-    }
-
-    fn cache_slices(&self, side: Hemisphere, odd: u16) -> impl Iterator<Item = SliceId> + use<> {
-        self.share(side, odd).filter(|slice| slice.index >= VECTOR_SLICES).take(16)
-    }
-
     fn left(&self, slice: SliceId, words: u32) -> u32 {
         self.areas[&slice].iter().map(|area| area.end - area.next).filter(|&left| left >= words).sum()
     }
 
     /// Words left in a plane's share.
     pub(crate) fn room(&self, side: Hemisphere, plane: u16) -> u64 {
-        self.share(side, plane).map(|slice| u64::from(self.left(slice, 1))).sum()
+        self.shares[index(side)].of(plane).iter().map(|&slice| u64::from(self.left(slice, 1))).sum()
     }
 
     /// Places for `rows` rows of so many lanes in the share of a plane, the emptiest slices first. `busy` says that the tile is loaded while many
@@ -219,7 +233,8 @@ impl WeightSlices {
             _ if slice.index < VECTOR_SLICES => left.saturating_sub(near).max(1),
             _ => left,
         };
-        let mut slices: Vec<(u32, SliceId)> = self.share(side, plane).map(|slice| (worth(self.left(slice, count), slice), slice)).collect();
+        let mut slices: Vec<(u32, SliceId)> =
+            self.shares[index(side)].of(plane).iter().map(|&slice| (worth(self.left(slice, count), slice), slice)).collect();
         slices.sort_unstable_by_key(|&(worth, slice)| (std::cmp::Reverse(worth), slice));
         slices.truncate(16);
         if slices.len() < 16 || slices[15].0 == 0 {
@@ -230,7 +245,7 @@ impl WeightSlices {
                 format: self.format,
                 needed: bytes(rows as u64),
                 available: bytes(room),
-                advice: "what is left is in too few slices for one more tile; a shorter context leaves more room".into(),
+                advice: String::new(),
             });
         }
         slices.sort_unstable_by_key(|&(_, slice)| slice);
@@ -260,8 +275,8 @@ impl WeightSlices {
             };
             (start + span <= area.end && span <= bank_words).then_some(start)
         };
-        let far = self.share(side, plane).filter(|slice| slice.index >= VECTOR_SLICES);
-        let fitting = far.filter_map(|slice| Some((self.areas[&slice].iter().find_map(start)?, slice)));
+        let far = self.shares[index(side)].gathered[usize::from(plane % 2)].iter();
+        let fitting = far.filter_map(|&slice| Some((self.areas[&slice].iter().find_map(start)?, slice)));
         let mut slices: Vec<(u32, SliceId)> = fitting.collect();
         slices.sort_unstable();
         slices.truncate(16);
@@ -271,8 +286,7 @@ impl WeightSlices {
                 format: self.format,
                 needed: u64::from(taken) * 16 * self.lanes as u64,
                 available: slices.len() as u64 * u64::from(span) * self.lanes as u64,
-                advice: "all experts' rows of a tile lie in one bank of sixteen slices, which is not to be had; describe a larger chip"
-                    .into(),
+                advice: String::new(),
             });
         }
         slices.sort_unstable_by_key(|&(_, slice)| slice);
@@ -293,13 +307,61 @@ impl WeightSlices {
     pub(crate) fn cache_entry(&mut self, side: Hemisphere) -> [Rows; 2] {
         let pad = (1u32 << self.window_bits) - self.entry;
         let a_bank = (self.bank_words - pad) / self.entry;
-        let entry = self.entries[index(side)];
+        let number = self.entries[index(side)];
         self.entries[index(side)] += 1;
-        let bank_end = self.words - entry / a_bank * self.bank_words;
-        let word = bank_end - pad - (entry % a_bank + 1) * self.entry;
-        [0, 1].map(|odd| {
-            let mut slices = self.cache_slices(side, odd);
-            std::array::from_fn(|_| (slices.next().expect("a share has at least 16 slices"), word))
-        })
+        let [low, high] = &self.shares[index(side)].cached;
+        let place = |slices: &[SliceId], number: u32| {
+            let bank_end = self.words - number / a_bank * self.bank_words;
+            let word = bank_end - pad - (number % a_bank + 1) * self.entry;
+            std::array::from_fn(|row| (slices[row], word))
+        };
+        let shared = low == high;
+        [place(low, if shared { 2 * number } else { number }), place(high, if shared { 2 * number + 1 } else { number })]
+    }
+}
+
+/// Number of the outermost quad of slices that a vector can be addressed in.
+pub(crate) fn outermost_quad(slices_per_side: u32) -> u8 {
+    (slices_per_side / 4).saturating_sub(1).min(63) as u8
+}
+
+/// The slices of a side that serve even planes (and low bytes) and those that serve odd planes (and high bytes): every second one each, so that both
+/// reach all positions, or the same ones where every second one would be fewer than the sixteen of a load.
+type Halved = [Vec<SliceId>; 2];
+
+/// What each slice of a side is for.
+struct Shares {
+    /// Weights.
+    weights: Halved,
+    /// Key-value rows, sixteen slices each, at positions beyond those of the slices next to the VXM: rows and addresses flow outwards from there.
+    cached: Halved,
+    /// Rows of experts, at positions inside that of the outermost quad: choices flow inwards from there.
+    gathered: Halved,
+}
+
+impl Shares {
+    fn new(chip: &Chip, side: Hemisphere, slices_a_side: u16, outermost: u8) -> Self {
+        let position = |index: u16| chip.slice_position(SliceId { side, index }).abs();
+        let halved = |inside: &dyn Fn(u16) -> bool| -> Halved {
+            let far: Vec<u16> = (VECTOR_SLICES..slices_a_side).filter(|&index| inside(index)).collect();
+            let split = [0, 1].map(|odd| far.iter().copied().filter(|index| index % 2 == odd).collect::<Vec<u16>>());
+            let split = if split.iter().all(|half| half.len() >= 16) { split } else { [far.clone(), far] };
+            split.map(|half| half.into_iter().map(|index| SliceId { side, index }).collect())
+        };
+        let mut cached = halved(&|index| position(index) > position(VECTOR_SLICES - 1));
+        cached.iter_mut().for_each(|half| half.truncate(16));
+        let gathered = halved(&|index| position(index) < position(4 * u16::from(outermost)));
+        let mut weights = halved(&|_| true);
+        let same = weights[0] == weights[1];
+        for (odd, half) in (0..).zip(&mut weights) {
+            let near = (0..VECTOR_SLICES).filter(|index| same || index % 2 == odd);
+            half.splice(0..0, near.map(|index| SliceId { side, index }));
+        }
+        Self { weights, cached, gathered }
+    }
+
+    /// The slices that take weights for a plane.
+    fn of(&self, plane: u16) -> &[SliceId] {
+        &self.weights[usize::from(plane % 2)]
     }
 }

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use lpu_chip::Chip;
-use lpu_isa::{DelayClass, Direction, Instruction, Queue, SliceId, Stream, Word};
+use lpu_isa::{DelayClass, Direction, Instruction, Queue, SliceId, Stream, Unit, Word};
 
 use crate::error::CompileError;
 use crate::tables::Tables;
@@ -60,6 +60,15 @@ impl<'a> Scheduler<'a> {
     pub(crate) fn span(&self, from: usize) -> Option<(u64, u64)> {
         let cycles = || self.issued[from..].iter().map(|&(_, cycle, _)| cycle);
         Some((cycles().min()?, cycles().max()?))
+    }
+
+    /// Queue and cycle of the instructions from number `from` on that compute numbers.
+    pub(crate) fn computed(&self, from: usize) -> Vec<(Queue, u64)> {
+        let computes = |instruction: &Instruction| match instruction {
+            Instruction::Abc { .. } | Instruction::Acc { .. } => true,
+            other => other.row().unit == Unit::Vxm,
+        };
+        self.issued[from..].iter().filter(|(_, _, issued)| computes(issued)).map(|&(queue, cycle, _)| (queue, cycle)).collect()
     }
 
     /// Adds an instruction whose reservations hold.
@@ -135,7 +144,8 @@ impl<'a> Scheduler<'a> {
         None
     }
 
-    fn route_group(&mut self, value: &Parked, quad: u8, to: i32, at: u64) -> Option<Stream> {
+    /// Takes a group of streams that carries a stored vector from the slices of a quad to position `to`, where all bytes arrive in cycle `at`.
+    pub(crate) fn route_group(&mut self, value: &Parked, quad: u8, to: i32, at: u64) -> Option<Stream> {
         let from = self.chip.slice_position(value.slice(quad, 0));
         let direction = if to > from { Direction::East } else { Direction::West };
         let groups = self.chip.streams() / value.bytes;

@@ -31,19 +31,38 @@ impl Cycles {
 }
 
 enum Undo {
-    Segment { stream: usize, diagonal: usize, mask: u64 },
-    Memory { slice: usize, cycle: usize, bits: u16 },
-    Queue { queue: usize, cycle: usize },
-    Latch { alu: usize, from: usize, to: usize },
+    /// One 64-bit chunk of the positions of a diagonal.
+    Segment {
+        stream: usize,
+        chunk: usize,
+        mask: u64,
+    },
+    Memory {
+        slice: usize,
+        cycle: usize,
+        bits: u16,
+    },
+    Queue {
+        queue: usize,
+        cycle: usize,
+    },
+    Latch {
+        alu: usize,
+        from: usize,
+        to: usize,
+    },
 }
 
 /// All reservations of one chip.
 pub(crate) struct Tables {
     edge: i32,
+    /// 64-bit chunks that hold one bit a position.
+    chunks: usize,
     streams_a_direction: usize,
     slices_a_side: usize,
     words_per_bank: u32,
     queues: Vec<Queue>,
+    /// By stream: one bit a position of each diagonal.
     segments: Vec<Vec<u64>>,
     memory: Vec<Vec<u16>>,
     issues: Vec<Cycles>,
@@ -58,8 +77,10 @@ pub(crate) struct Mark(usize);
 impl Tables {
     pub(crate) fn new(chip: &Chip) -> Self {
         let queues = chip.queues();
+        let edge = chip.mxm_position(Hemisphere::East);
         Self {
-            edge: chip.mxm_position(Hemisphere::East),
+            edge,
+            chunks: (2 * edge as usize + 1).div_ceil(64),
             streams_a_direction: usize::from(chip.streams()),
             slices_a_side: chip.values().slices_per_side as usize,
             words_per_bank: chip.values().words_per_bank,
@@ -80,7 +101,7 @@ impl Tables {
     pub(crate) fn undo(&mut self, mark: Mark) {
         for entry in self.log.drain(mark.0..).rev() {
             match entry {
-                Undo::Segment { stream, diagonal, mask } => self.segments[stream][diagonal] &= !mask,
+                Undo::Segment { stream, chunk, mask } => self.segments[stream][chunk] &= !mask,
                 Undo::Memory { slice, cycle, bits } => self.memory[slice][cycle] &= !bits,
                 Undo::Queue { queue, cycle } => self.issues[queue].set(cycle, cycle, false),
                 Undo::Latch { alu, from, to } => self.latches[alu].set(from, to, false),
@@ -102,18 +123,28 @@ impl Tables {
         };
         let index = index + usize::from(stream.number());
         let diagonal = (cycle as i64 + i64::from(shift) + i64::from(self.edge)) as usize;
-        let width = high - low + 1;
-        debug_assert!(width > 0, "a stream flows from {from} to {to}");
-        let mask = ((1u64 << width) - 1) << (low + self.edge);
-        let column = &mut self.segments[index];
-        if column.len() <= diagonal {
-            column.resize((diagonal + 1).next_power_of_two(), 0);
-        }
-        if column[diagonal] & mask != 0 {
+        // A value cannot be taken at the position that feeds it.
+        if high < low {
             return false;
         }
-        column[diagonal] |= mask;
-        self.log.push(Undo::Segment { stream: index, diagonal, mask });
+        let (low, high) = ((low + self.edge) as usize, (high + self.edge) as usize);
+        let column = &mut self.segments[index];
+        if column.len() < (diagonal + 1) * self.chunks {
+            column.resize((diagonal + 1).next_power_of_two() * self.chunks, 0);
+        }
+        let mask = |chunk: usize| {
+            let (first, last) = (low.max(64 * chunk), high.min(64 * chunk + 63));
+            (u64::MAX >> (63 - (last - first))) << (first % 64)
+        };
+        let start = diagonal * self.chunks;
+        let touched = low / 64..=high / 64;
+        if touched.clone().any(|chunk| column[start + chunk] & mask(chunk) != 0) {
+            return false;
+        }
+        for chunk in touched {
+            column[start + chunk] |= mask(chunk);
+            self.log.push(Undo::Segment { stream: index, chunk: start + chunk, mask: mask(chunk) });
+        }
         true
     }
 

@@ -6,6 +6,7 @@ use lpu_chip::Chip;
 use lpu_isa::{ChipId, Extent, Fill, Format, Hemisphere, Region, RegionKind, SliceId, Stream, WordRun};
 
 use crate::error::CompileError;
+use crate::rows::outermost_quad;
 
 /// Slices of a side next to the VXM that hold vectors: two quads.
 pub(crate) const VECTOR_SLICES: u16 = 8;
@@ -112,7 +113,7 @@ impl Vectors {
             banks: values.banks,
             bank_words: values.words_per_bank,
             area,
-            last_quad: (values.slices_per_side / 4 - 1).min(63) as u8,
+            last_quad: outermost_quad(values.slices_per_side),
             ..Self::default()
         }
     }

@@ -79,8 +79,16 @@ impl WeightSlices {
 
     fn cache_runs(&self) -> Vec<WordRun> {
         let sides = Hemisphere::BOTH.into_iter().filter(|&side| self.wanted[index(side)] > 0);
-        let slices = sides.flat_map(|side| [0, 1].into_iter().flat_map(move |odd| self.cache_slices(side, odd)));
-        slices.map(|slice| WordRun { chip: ChipId(0), slice, word: self.limit, count: self.words - self.limit, stride: 1 }).collect()
+        let mut slices: Vec<SliceId> = Vec::new();
+        for slice in sides.flat_map(|side| self.shares[index(side)].cached.iter().flatten()) {
+            if !slices.contains(slice) {
+                slices.push(*slice);
+            }
+        }
+        slices
+            .into_iter()
+            .map(|slice| WordRun { chip: ChipId(0), slice, word: self.limit, count: self.words - self.limit, stride: 1 })
+            .collect()
     }
 
     /// Words of weight slices that no tile has.

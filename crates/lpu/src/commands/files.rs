@@ -2,7 +2,9 @@
 
 use std::borrow::Cow;
 use std::error::Error;
-use std::fs::{self, File};
+use std::ffi::OsStr;
+use std::fs;
+use std::io::Read;
 use std::path::Path;
 
 use lpu::chip::{Chip, PRESETS, System, preset};
@@ -10,59 +12,62 @@ use lpu::isa::asm::{SourceMap, assemble};
 use lpu::isa::{ChipRef, Container, Violation};
 use lpu::model::Checkpoint;
 
+use super::Usage;
 use super::listing::Listing;
 
 pub(crate) const SHIPPED: &str = "stories";
 
-/// Reads a file; the message names it.
+/// Reads a file, or standard input where the path is `-`; the message names it.
 pub(crate) fn read(path: &Path) -> Result<Vec<u8>, String> {
+    if is_stream(path) {
+        let mut bytes = Vec::new();
+        let read = std::io::stdin().lock().read_to_end(&mut bytes);
+        return read.map(|_| bytes).map_err(|error| format!("cannot read standard input: {error}; give the path of a file"));
+    }
     fs::read(path).map_err(|error| format!("cannot read {}: {error}; give the path of an existing file", path.display()))
 }
 
-/// Writes a file; the message names it.
-pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<(), String> {
-    fs::write(path, bytes).map_err(|error| format!("cannot write {}: {error}; choose another place", path.display()))
+/// Whether a path means standard input or output.
+pub(crate) fn is_stream(path: &Path) -> bool {
+    path == Path::new(lpu::STDOUT)
 }
 
-/// Creates a file; the message names it.
-pub(crate) fn create(path: &Path) -> Result<File, String> {
-    File::create(path).map_err(|error| format!("cannot write {}: {error}; choose another place", path.display()))
-}
-
-/// Refuses a place that cannot be written before work goes into what should stand there.
-pub(crate) fn writable(path: &Path) -> Result<(), String> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    if path.is_dir() || path.file_name().is_none() {
-        return Err(format!("cannot write {}: it is a folder; give the path of a file", path.display()));
+/// Refuses standard output for data that a report in JSON would mix with.
+pub(crate) fn unmixed(path: Option<&Path>, option: &str, json: bool) -> Result<(), Usage> {
+    if json && path.is_some_and(is_stream) {
+        return Err(Usage(format!("{option} - and --json both write standard output; give {option} the path of a file")));
     }
-    if folder.is_dir() {
-        return Ok(());
-    }
-    Err(format!("cannot write {}: there is no folder {}; make it or choose another place", path.display(), folder.display()))
+    Ok(())
 }
 
 /// A preset, or a description from a file.
-pub(crate) fn chip(name: &str) -> Result<Chip, Box<dyn Error>> {
-    if PRESETS.contains(&name) || !name.ends_with(".toml") {
-        return Ok(preset(name)?);
+pub(crate) fn chip(name: impl AsRef<OsStr>) -> Result<Chip, Box<dyn Error>> {
+    match described(name.as_ref())? {
+        Some(text) => Ok(Chip::from_toml(&text)?),
+        None => Ok(preset(&name.as_ref().to_string_lossy())?),
     }
-    let text = String::from_utf8(read(Path::new(name))?).map_err(|_| format!("{name} is not text; give a .toml description"))?;
-    Ok(Chip::from_toml(&text)?)
+}
+
+/// The text of a description; nothing for the name of a preset.
+fn described(name: &OsStr) -> Result<Option<String>, String> {
+    let path = Path::new(name);
+    if path.extension().is_none_or(|extension| extension != "toml") {
+        return Ok(None);
+    }
+    String::from_utf8(read(path)?).map(Some).map_err(|_| format!("{} is not text; give a .toml description", path.display()))
 }
 
 /// A preset, or a description from a file, of a system or of one chip.
-pub(crate) fn system(name: &str) -> Result<System, Box<dyn Error>> {
-    if !name.ends_with(".toml") {
-        return Ok(System::preset(name)?);
-    }
-    let text = String::from_utf8(read(Path::new(name))?).map_err(|_| format!("{name} is not text; give a .toml description"))?;
+pub(crate) fn system(name: impl AsRef<OsStr>) -> Result<System, Box<dyn Error>> {
+    let name = name.as_ref();
+    let Some(text) = described(name)? else { return Ok(System::preset(&name.to_string_lossy())?) };
     if !text.lines().any(|line| line.trim_start().starts_with("chips")) {
         return Ok(System::single(&Chip::from_toml(&text)?));
     }
     let folder = Path::new(name).parent().unwrap_or(Path::new("")).to_path_buf();
     let mut failed = None;
     let mut by_name = |name: &str| {
-        let found = if name.ends_with(".toml") { chip(&folder.join(name).display().to_string()) } else { chip(name) };
+        let found = if name.ends_with(".toml") { chip(folder.join(name)) } else { chip(name) };
         found.map_err(|error| {
             let message = error.to_string();
             failed = Some(message.clone());
@@ -83,6 +88,21 @@ pub(crate) fn shipped() -> Result<Checkpoint, Box<dyn Error>> {
     let tokenizer = include_bytes!("../../../../examples/model/tokenizer.json");
     let files = vec![("model.safetensors".to_owned(), Cow::Borrowed(weights))];
     Ok(Checkpoint::from_parts(config, files, Some(tokenizer))?.with_name(SHIPPED))
+}
+
+/// Refuses standard input for a model.
+pub(crate) fn unpiped(model: &Path) -> Result<(), Usage> {
+    match is_stream(model) {
+        true => Err(Usage("a model is not read from standard input; give the path of its folder or file".into())),
+        false => Ok(()),
+    }
+}
+
+/// The model at a path, or the one that ships.
+pub(crate) fn checkpoint(path: Option<&Path>) -> Result<Checkpoint, Box<dyn Error>> {
+    let Some(path) = path else { return shipped() };
+    unpiped(path)?;
+    Ok(Checkpoint::open(path)?)
 }
 
 /// The prompt of the model that ships.
@@ -136,7 +156,7 @@ impl Loaded {
 /// Reads a `.lpb`, or assembles anything else.
 pub(crate) fn program(path: &Path) -> Result<Loaded, Box<dyn Error>> {
     let bytes = read(path)?;
-    if is_compiled(path) {
+    if is_compiled(path) || is_stream(path) && bytes.starts_with(b"\x89LPB") {
         let container = Container::parse(&bytes).map_err(|error| format!("{}: {error}", path.display()))?;
         return Ok(Loaded { container: owned(container), map: None, text: String::new() });
     }
@@ -145,7 +165,7 @@ pub(crate) fn program(path: &Path) -> Result<Loaded, Box<dyn Error>> {
     let mut beside = |name: &str| fs::read(folder.join(name)).map(Cow::Owned).map_err(|error| error.to_string());
     let mut unusable = None;
     let mut by_name = |name: &str| {
-        let name = if name.ends_with(".toml") { folder.join(name).display().to_string() } else { name.to_owned() };
+        let name = if name.ends_with(".toml") { folder.join(name) } else { name.into() };
         let found = system(&name).map_err(|error| unusable = Some(error.to_string())).ok()?;
         Some((found.reference(), found.chip().lanes() as u32))
     };
@@ -171,23 +191,23 @@ pub(crate) fn program(path: &Path) -> Result<Loaded, Box<dyn Error>> {
 }
 
 /// The chip that a container was made for.
-pub(crate) fn chip_of(container: &Container<'_>, name: Option<&str>) -> Result<Chip, Box<dyn Error>> {
+pub(crate) fn chip_of(container: &Container<'_>, name: Option<&OsStr>) -> Result<Chip, Box<dyn Error>> {
     Ok(system_of(container, name)?.chip().clone())
 }
 
 /// The chip that something was made for.
-pub(crate) fn chip_for(made: &ChipRef, name: Option<&str>) -> Result<Chip, Box<dyn Error>> {
+pub(crate) fn chip_for(made: &ChipRef, name: Option<&OsStr>) -> Result<Chip, Box<dyn Error>> {
     Ok(system_for(made, name)?.chip().clone())
 }
 
 /// The system that a container was made for; one chip is a system of one.
-pub(crate) fn system_of(container: &Container<'_>, name: Option<&str>) -> Result<System, Box<dyn Error>> {
+pub(crate) fn system_of(container: &Container<'_>, name: Option<&OsStr>) -> Result<System, Box<dyn Error>> {
     system_for(&container.chip, name)
 }
 
 /// The system that something was made for.
-pub(crate) fn system_for(made: &ChipRef, name: Option<&str>) -> Result<System, Box<dyn Error>> {
-    let system = system(name.unwrap_or(&made.name))?;
+pub(crate) fn system_for(made: &ChipRef, name: Option<&OsStr>) -> Result<System, Box<dyn Error>> {
+    let system = system(name.unwrap_or(OsStr::new(&made.name)))?;
     if system.reference().fingerprint != made.fingerprint {
         let message = format!(
             "the program was made for a chip `{}` with other figures than `{}`; give the description that it was made for with --chip",

@@ -1,5 +1,6 @@
 //! `lpu inspect` and `lpu chips`: what stands at each step.
 
+use std::ffi::OsString;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -44,7 +45,7 @@ pub(crate) struct Inspect {
 impl Inspect {
     pub(crate) fn run(self) -> Outcome {
         let file = self.file.as_deref();
-        let is_program = file.is_some_and(|path| path.is_file() && !Checkpoint::is_gguf(path));
+        let is_program = file.is_some_and(|path| files::is_stream(path) || path.is_file() && !Checkpoint::is_gguf(path));
         let mut out = std::io::BufWriter::new(std::io::stdout().lock());
         if is_program {
             let container = files::program(file.expect("a program has a path"))?.container;
@@ -61,11 +62,8 @@ impl Inspect {
             let options = Options { precision: host.precision, context: host.context };
             return self.model(&checkpoint, &chip, &options, &mut out);
         }
-        let checkpoint = match file {
-            Some(path) => Checkpoint::open(path)?,
-            None => files::shipped()?,
-        };
-        let chip = files::chip(self.target.chip.as_deref().unwrap_or("tsp-v1"))?;
+        let checkpoint = files::checkpoint(file)?;
+        let chip = self.target.chip()?;
         let options = Options { precision: self.target.dtype.unwrap_or_default(), context: self.target.context.unwrap_or(256) };
         self.model(&checkpoint, &chip, &options, &mut out)
     }
@@ -146,7 +144,7 @@ fn show(step: Step, programs: &[Program], chip: &Chip, out: &mut impl Write) -> 
 #[derive(Args)]
 pub(crate) struct Chips {
     /// Preset or .toml description
-    name: Option<String>,
+    name: Option<OsString>,
 }
 
 impl Chips {

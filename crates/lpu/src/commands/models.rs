@@ -10,7 +10,7 @@ use lpu::chip::{Chip, System};
 use lpu::compiler::{Bound, Part, compile_graph};
 use lpu::isa::{Container, Program};
 use lpu::model::Checkpoint;
-use lpu::{Host, Options};
+use lpu::{Host, Options, Output};
 use serde_json::json;
 
 use super::generate::{Subject, latency, object, peak_rss};
@@ -47,19 +47,23 @@ pub(crate) fn used_bytes(program: &Program, chip: &Chip) -> u64 {
 impl Compile {
     pub(crate) fn run(self) -> Outcome {
         let begin = Instant::now();
+        let piped = self.output.as_deref().is_some_and(files::is_stream);
+        files::unmixed(self.output.as_deref(), "--output", self.json)?;
         if let Some(path) = &self.output {
-            files::writable(path)?;
+            Output::probe(path)?;
         }
-        let mut checkpoint = if self.timing_only && self.model.is_file() && !Checkpoint::is_gguf(&self.model) {
+        let is_config = files::is_stream(&self.model) || self.model.exists() && !self.model.is_dir() && !Checkpoint::is_gguf(&self.model);
+        let mut checkpoint = if self.timing_only && is_config {
             Checkpoint::from_config(&files::read(&self.model)?)?
         } else {
+            files::unpiped(&self.model)?;
             Checkpoint::open(&self.model)?
         };
         if self.timing_only {
             let name = checkpoint.name().to_owned();
             checkpoint = Checkpoint::from_config(checkpoint.config.to_json().as_bytes())?.with_name(&name);
         }
-        let chip = files::chip(self.target.chip.as_deref().unwrap_or("tsp-v1"))?;
+        let chip = self.target.chip()?;
         let options = Options { precision: self.target.dtype.unwrap_or_default(), context: self.target.context.unwrap_or(256) };
         let whole = checkpoint.graph();
         let graph = match self.part {
@@ -81,9 +85,9 @@ impl Compile {
             let bytes = Container { chip: chip.reference(), image, programs, host: host.into() }.to_bytes()?;
             // The checksum ends the file.
             hash = bytes.last_chunk::<32>().copied();
-            files::write(path, &bytes)?;
+            lpu::write_file(path, &bytes)?;
             drop(bytes);
-            if !self.no_cache {
+            if !self.no_cache && !piped {
                 lpu::keep_plans(&System::single(&chip), path)?;
             }
         }
@@ -108,7 +112,8 @@ impl Compile {
             writeln!(std::io::stdout(), "{object}")?;
             return Ok(ExitCode::SUCCESS);
         }
-        let mut out = std::io::stdout();
+        // The report goes where the program file does not.
+        let mut out: Box<dyn Write> = if piped { Box::new(std::io::stderr()) } else { Box::new(std::io::stdout()) };
         write!(out, "{}", latency.table())?;
         if last > 0 {
             let buckets = compiled_buckets(&options, &cycles);
