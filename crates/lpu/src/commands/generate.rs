@@ -297,7 +297,7 @@ pub(crate) fn latency(chip: &Chip, program: &Program, lower_bound: u64, oracle: 
         clock_mhz: chip.values().clock_mhz,
         utilization: Utilization::new(&counts(chip, program), &units(chip), program.cycles),
         sram: (super::models::used_bytes(program, chip), chip.sram_bytes()),
-        instructions: Instructions { preloaded: program.items() as u64, fetched: None },
+        instructions: Instructions { preloaded: program.instructions() as u64, fetched: None },
     }
 }
 

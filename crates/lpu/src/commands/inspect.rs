@@ -48,8 +48,9 @@ impl Inspect {
         let is_program = file.is_some_and(|path| files::is_stream(path) || path.is_file() && !Checkpoint::is_gguf(path));
         let mut out = std::io::BufWriter::new(std::io::stdout().lock());
         if is_program {
-            let container = files::program(file.expect("a program has a path"))?.container;
-            let chip = files::chip_of(&container, self.target.chip.as_deref())?;
+            let loaded = files::program(file.expect("a program has a path"), self.target.chip.as_deref())?;
+            let chip = loaded.system(self.target.chip.as_deref())?.chip().clone();
+            let container = loaded.container;
             if self.target.dtype.is_some() || self.target.context.is_some() {
                 agrees(&self.target, &Host::parse(&container.host)?)?;
             }
@@ -164,11 +165,8 @@ impl Chips {
             }
             Some(name) => {
                 let system = files::system(&name)?;
-                let mut out = std::io::stdout().lock();
-                write!(out, "{}", system.chip().to_toml())?;
-                for (one, other) in system.links() {
-                    writeln!(out, "# link {one} - {other}")?;
-                }
+                let fingerprint = files::hex(&system.reference().fingerprint);
+                write!(std::io::stdout(), "# fingerprint {fingerprint}\n{}", system.to_toml())?;
             }
         }
         Ok(ExitCode::SUCCESS)

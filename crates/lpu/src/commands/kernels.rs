@@ -16,16 +16,19 @@ use super::{How, Outcome, Usage, files};
 
 #[derive(Args)]
 pub(crate) struct Asm {
-    /// Program text (.lpu)
+    /// Program text (.lpu); `-` for standard input
     file: PathBuf,
-    /// Program file to write (.lpb)
+    /// Program file to write (.lpb); `-` for standard output
     #[arg(short, long)]
     output: PathBuf,
+    /// Chip preset or description, when the program names a custom one
+    #[arg(long)]
+    chip: Option<OsString>,
 }
 
 impl Asm {
     pub(crate) fn run(self) -> Outcome {
-        let loaded = files::program(&self.file)?;
+        let loaded = files::program(&self.file, self.chip.as_deref())?;
         lpu::write_file(&self.output, &loaded.container.to_bytes()?)?;
         Ok(ExitCode::SUCCESS)
     }
@@ -33,20 +36,24 @@ impl Asm {
 
 #[derive(Args)]
 pub(crate) struct Disasm {
-    /// Program file (.lpb)
+    /// Program file (.lpb); `-` for standard input
     file: PathBuf,
-    /// Text file to write; a large image goes beside it
+    /// Text file to write; a large image goes beside it, or stands in the text on standard output [default: -]
     #[arg(short, long)]
     output: Option<PathBuf>,
+    /// Chip preset or description, when the program names a custom one
+    #[arg(long)]
+    chip: Option<OsString>,
 }
 
 impl Disasm {
     pub(crate) fn run(self) -> Outcome {
-        let loaded = files::program(&self.file)?;
-        let image = self.output.as_ref().map(|path| path.with_extension("image"));
+        let loaded = files::program(&self.file, self.chip.as_deref())?;
+        let output = self.output.filter(|path| !files::is_stream(path));
+        let image = output.as_ref().map(|path| path.with_extension("image"));
         let name = image.as_ref().and_then(|path| path.file_name()).map(|name| name.to_string_lossy().into_owned());
         let (text, bytes) = disassemble(&loaded.container, name.as_deref());
-        match self.output {
+        match output {
             Some(path) => lpu::write_file(&path, text.as_bytes())?,
             None => std::io::stdout().write_all(text.as_bytes())?,
         }
@@ -59,7 +66,7 @@ impl Disasm {
 
 #[derive(Args)]
 pub(crate) struct Check {
-    /// Program, text or binary
+    /// Program, text or binary; `-` for standard input
     file: PathBuf,
     /// Chip preset or description, when the program names a custom one
     #[arg(long)]
@@ -68,8 +75,8 @@ pub(crate) struct Check {
 
 impl Check {
     pub(crate) fn run(self) -> Outcome {
-        let loaded = files::program(&self.file)?;
-        let system = files::system_of(&loaded.container, self.chip.as_deref())?;
+        let loaded = files::program(&self.file, self.chip.as_deref())?;
+        let system = loaded.system(self.chip.as_deref())?;
         let mut out = BufWriter::new(std::io::stdout().lock());
         let mut broken = 0;
         for (index, program) in loaded.container.programs.iter().enumerate() {
@@ -77,7 +84,7 @@ impl Check {
             write!(out, "{}", loaded.listed(&self.file, index, &report.violations))?;
             broken += report.violations.len();
             if report.violations.is_empty() {
-                writeln!(out, "{} `{}`: legal, {} cycles", self.file.display(), program.name, report.cycles)?;
+                writeln!(out, "{} `{}`: legal, {} cycles", files::shown(&self.file), program.name, report.cycles)?;
             }
         }
         out.flush()?;
@@ -87,7 +94,7 @@ impl Check {
 
 #[derive(Args)]
 pub(crate) struct Run {
-    /// Program, text or binary
+    /// Program, text or binary; `-` for standard input
     file: PathBuf,
     /// Fill an input region: NAME=FILE.npy
     #[arg(long, value_name = "NAME=FILE.npy", value_parser = named_file)]
@@ -169,8 +176,8 @@ fn region<'p>(program: &'p Program, name: &str) -> Result<&'p Region, String> {
 impl Run {
     pub(crate) fn run(self) -> Outcome {
         let engines = self.how.engines(self.trace.is_some())?;
-        let given = Given::open(&self.file)?;
-        let system = files::system_for(given.chip(), self.chip.as_deref())?;
+        let given = Given::open(&self.file, self.chip.as_deref())?;
+        let system = given.system(self.chip.as_deref())?;
         let chip = system.chip();
         let program = given.program().ok_or("the file holds no program")?;
         let mut engine = given.engine(&system, &engines)?;
@@ -215,7 +222,7 @@ impl Run {
         }
         let microseconds = ran.cycles as f64 / f64::from(chip.values().clock_mhz);
         if self.json {
-            let instructions = json!({"preloaded": given.items()?, "fetched": ran.fetched});
+            let instructions = json!({"preloaded": given.instructions()?, "fetched": ran.fetched});
             let object = json!({
                 "program": program.name, "chip": system.name(), "engine": engine.name(), "cycles": ran.cycles, "us": microseconds,
                 "instructions": instructions
@@ -224,7 +231,7 @@ impl Run {
         } else {
             let clock = chip.values().clock_mhz;
             writeln!(std::io::stdout(), "{} cycles, {microseconds:.3} microseconds at {clock} MHz", ran.cycles)?;
-            writeln!(std::io::stdout(), "{} instructions preloaded, {} fetched from memory", given.items()?, ran.fetched)?;
+            writeln!(std::io::stdout(), "{} instructions preloaded, {} fetched from memory", given.instructions()?, ran.fetched)?;
         }
         Ok(ExitCode::SUCCESS)
     }
