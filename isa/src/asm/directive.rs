@@ -39,6 +39,9 @@ pub(crate) const USAGE: &[(&str, &str)] = &[
     (".block", ".block REGION [CHIP/]QUEUE"),
 ];
 
+/// What a run of a range counts where lines are repeated.
+const RUN_BYTES: u64 = 20;
+
 /// The written form of a region.
 pub(crate) const REGION_USAGE: &str = ".KIND NAME FORMAT [VECTORS, LANES] at RUNS, ..";
 
@@ -345,6 +348,8 @@ fn more_runs(text: &mut Text<'_>, mut arguments: Arguments<'_, '_>) -> Result<()
     };
     while !arguments.is_empty() {
         match arguments.runs() {
+            // Runs that are written once are bounded by the text.
+            Ok(runs) if arguments.span.context != 0 && !text.room.take((runs.len() as u64 - 1) * RUN_BYTES) => break,
             Ok(runs) => region.region.runs.extend(runs),
             Err(error) => {
                 region.unsure = true;
