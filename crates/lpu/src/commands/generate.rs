@@ -86,7 +86,7 @@ impl Generate {
     pub(crate) fn run(self) -> Outcome {
         self.logits.as_deref().map(Output::probe).transpose()?;
         files::unmixed(self.logits.as_deref(), "--logits", self.json)?;
-        let piped = self.logits.as_deref().is_some_and(files::is_stream);
+        let piped = self.logits.as_deref().is_some_and(lpu::is_stdout);
         let begin = Instant::now();
         let mut prepared = self.session()?;
         let compile_seconds = begin.elapsed().as_secs_f64();
