@@ -7,7 +7,7 @@ use std::fs;
 use std::io::Read;
 use std::path::Path;
 
-use lpu::chip::{Chip, PRESETS, System, preset};
+use lpu::chip::{Chip, System, preset};
 use lpu::isa::asm::{SourceMap, assemble};
 use lpu::isa::{ChipRef, Container, Violation};
 use lpu::model::Checkpoint;

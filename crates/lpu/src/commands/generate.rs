@@ -230,7 +230,7 @@ impl Generate {
                 let (prompt, text) = self.prompt(tokenizer.as_ref(), false)?;
                 let request = self.request(&prompt);
                 let options = Options { precision: host.precision, context: host.context };
-                request.within_positions(&host.config)?;
+                request.within_positions(&host.config, Some(host.context))?;
                 request.within(&host.config, &chip, &options, " that the file was compiled for", "compile again with")?;
                 Prepared { session, prompt, text, tokenizer }
             }
@@ -241,7 +241,7 @@ impl Generate {
                 let tokenizer = if self.tokens.is_some() { tokenizer.unwrap_or(None) } else { tokenizer? };
                 let (prompt, text) = self.prompt(tokenizer.as_ref(), path.is_none())?;
                 let request = self.request(&prompt);
-                request.within_positions(&checkpoint.config)?;
+                request.within_positions(&checkpoint.config, self.target.context)?;
                 let context = self.target.context.unwrap_or_else(|| bucket_of(request.fed()));
                 let chip = self.target.chip()?;
                 let options = Options { precision: self.target.dtype.unwrap_or_default(), context };
