@@ -71,11 +71,10 @@ impl Trial<'_> {
         }
         let whole = self.graph.blocks().contains(&Block::Head);
         let layer = Part::Layer(0).of(self.graph).ok().filter(|_| whole);
-        match layer.is_some_and(|layer| self.compiles(&layer, self.options)) {
-            true => {
-                "the model does not fit one chip, and nothing runs it on several yet; its parts compile one by one, such as layer:0".into()
-            }
-            false => "describe a chip with more words a bank".into(),
-        }
+        let help = match layer.is_some_and(|layer| self.compiles(&layer, self.options)) {
+            true => "its parts compile one by one, such as layer:0",
+            false => "describe a chip with more words a bank",
+        };
+        format!("it does not fit one chip, and nothing runs it on several yet: {help}")
     }
 }

@@ -329,7 +329,7 @@ impl<'a> Stepper<'a> {
                     && let Some(sum) = self.states[chip].planes[plane].accumulator(index)
                 {
                     let queue = self.prepared.queues[usize::from(step.queue)];
-                    observer.compute(step.cycle, ChipId(step.chip), queue, step.item, &step.instruction, &[&added], &sum.value);
+                    observer.compute(step.cycle, ChipId(step.chip), queue, &step.instruction, &[&added], &sum.value);
                 }
                 if let Some(first) = dst {
                     let value = self.states[chip].planes[plane].accumulator(index).map(|held| held.value.clone());

@@ -98,7 +98,7 @@ fn readers(instruction: &Instruction) -> Option<Readers> {
 impl Observer for FirstNotFinite {
     const COMPUTES: bool = true;
 
-    fn compute(&mut self, cycle: u64, chip: ChipId, queue: Queue, _: u32, by: &Instruction, from: &[&[u32]], result: &[u32]) {
+    fn compute(&mut self, cycle: u64, chip: ChipId, queue: Queue, by: &Instruction, from: &[&[u32]], result: &[u32]) {
         if self.0.is_some() {
             return;
         }

@@ -37,7 +37,7 @@ pub use lpu_model as model;
 pub use lpu_num as num;
 pub use lpu_replay as replay;
 pub use lpu_report as report;
-pub use output::{Output, OutputError, STDOUT, write_file};
+pub use output::{Output, OutputError, STDOUT, is_stdout, write_file};
 pub use package::{Host, PackageError};
 pub use session::{Session, SessionError, Token};
 pub use usage::{counts, units};

@@ -91,6 +91,12 @@ enum Place {
     File(PathBuf, Option<Permissions>),
 }
 
+/// Whether an output of this path goes to standard output.
+#[must_use]
+pub fn is_stdout(path: &Path) -> bool {
+    [STDOUT, "/dev/stdout"].map(Path::new).contains(&path)
+}
+
 /// Symbolic links that are followed at most, as on Linux.
 const LINKS: usize = 40;
 
@@ -99,7 +105,7 @@ fn place(path: &Path) -> Result<Place, OutputError> {
     let refused = |source| OutputError::Write { path: path.to_owned(), source };
     let mut target = path.to_owned();
     for _ in 0..LINKS {
-        if [STDOUT, "/dev/stdout"].map(Path::new).contains(&&*target) {
+        if is_stdout(&target) {
             return Ok(Place::Stdout);
         }
         let Ok(to) = fs::read_link(&target) else { break };

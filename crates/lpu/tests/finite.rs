@@ -49,8 +49,9 @@ fn changed(name: &str, mut change: impl FnMut(&str, &mut [f32])) -> PathBuf {
 fn overflowing(layer: usize) -> PathBuf {
     changed(&format!("overflow{layer}"), |name, values| {
         let factor = match name.strip_prefix(&format!("model.layers.{layer}.mlp.")) {
-            Some("up_proj.weight") => 262_144.0,
-            Some("down_proj.weight") => 1.0 / 262_144.0,
+            Some("up_proj.weight") => 65_536.0,
+            Some("gate_proj.weight") => 16.0,
+            Some("down_proj.weight") => 1.0 / 1_048_576.0,
             _ => 1.0,
         };
         values.iter_mut().for_each(|value| *value *= factor);

@@ -178,6 +178,10 @@ fn a_dash_is_standard_input_and_output_or_refused() {
     let piped_file = lpu(&["compile", &model, "-o", "-", "--context", "16"]);
     assert!(String::from_utf8_lossy(&piped_file.stderr).contains("cycles"), "the report goes to standard error");
     assert!(ok(piped_file) == fs::read(&file).unwrap());
+    for device in ["/dev/stdout", "/dev/null"].into_iter().filter(|device| Path::new(device).exists()) {
+        let written = ok(lpu(&["compile", &model, "-o", device, "--context", "16"]));
+        assert!(device == "/dev/null" || written == fs::read(&file).unwrap());
+    }
     let feed = ["--tokens", "5,6", "--max-tokens", "2", "--ignore-eos", "--logits"];
     let logits = folder.join("l.npy").display().to_string();
     ok(lpu(&[&["generate", &file], &feed[..], &[&logits]].concat()));

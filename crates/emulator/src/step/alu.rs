@@ -20,7 +20,7 @@ impl Stepper<'_> {
         self.cut(step, &mut out);
         if O::COMPUTES {
             let from = values.each_ref().map(Vec::as_slice);
-            observer.compute(step.cycle, ChipId(step.chip), queue, step.item, &step.instruction, &from, &out);
+            observer.compute(step.cycle, ChipId(step.chip), queue, &step.instruction, &from, &out);
         }
         self.plan(step, delay, Effect::Latch { alu: usize::from(alu), value: out });
     }

@@ -47,7 +47,7 @@ impl Stepper<'_> {
             let widen = &self.machine.widen;
             let number = |lane: usize| widen[usize::from(activation[lane]) | usize::from(activation[lanes + lane]) << 8].to_bits();
             let from: Vec<u32> = (0..lanes).map(number).collect();
-            observer.compute(step.cycle, ChipId(chip), queue, step.item, &step.instruction, &[&from], &value);
+            observer.compute(step.cycle, ChipId(chip), queue, &step.instruction, &[&from], &value);
         }
         self.spare.push(activation);
         if let Some(offset) = missing {

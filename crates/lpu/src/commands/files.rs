@@ -27,15 +27,15 @@ pub(crate) fn read(path: &Path) -> Result<Vec<u8>, String> {
     fs::read(path).map_err(|error| format!("cannot read {}: {error}; give the path of an existing file", path.display()))
 }
 
-/// Whether a path means standard input or output.
+/// Whether a path means standard input.
 pub(crate) fn is_stream(path: &Path) -> bool {
     path == Path::new(lpu::STDOUT)
 }
 
 /// Refuses standard output for data that a report in JSON would mix with.
 pub(crate) fn unmixed(path: Option<&Path>, option: &str, json: bool) -> Result<(), Usage> {
-    if json && path.is_some_and(is_stream) {
-        return Err(Usage(format!("{option} - and --json both write standard output; give {option} the path of a file")));
+    if json && path.is_some_and(lpu::is_stdout) {
+        return Err(Usage(format!("{option} and --json both write standard output; give {option} the path of a file")));
     }
     Ok(())
 }

@@ -86,7 +86,7 @@ impl Generate {
     pub(crate) fn run(self) -> Outcome {
         self.logits.as_deref().map(Output::probe).transpose()?;
         files::unmixed(self.logits.as_deref(), "--logits", self.json)?;
-        let piped = self.logits.as_deref().is_some_and(files::is_stream);
+        let piped = self.logits.as_deref().is_some_and(lpu::is_stdout);
         let begin = Instant::now();
         let mut prepared = self.session()?;
         let compile_seconds = begin.elapsed().as_secs_f64();
@@ -230,7 +230,7 @@ impl Generate {
                 let (prompt, text) = self.prompt(tokenizer.as_ref(), false)?;
                 let request = self.request(&prompt);
                 let options = Options { precision: host.precision, context: host.context };
-                request.within_positions(&host.config)?;
+                request.within_positions(&host.config, Some(host.context))?;
                 request.within(&host.config, &chip, &options, " that the file was compiled for", "compile again with")?;
                 Prepared { session, prompt, text, tokenizer }
             }
@@ -241,7 +241,7 @@ impl Generate {
                 let tokenizer = if self.tokens.is_some() { tokenizer.unwrap_or(None) } else { tokenizer? };
                 let (prompt, text) = self.prompt(tokenizer.as_ref(), path.is_none())?;
                 let request = self.request(&prompt);
-                request.within_positions(&checkpoint.config)?;
+                request.within_positions(&checkpoint.config, self.target.context)?;
                 let context = self.target.context.unwrap_or_else(|| bucket_of(request.fed()));
                 let chip = self.target.chip()?;
                 let options = Options { precision: self.target.dtype.unwrap_or_default(), context };

@@ -49,7 +49,7 @@ pub(crate) struct Disasm {
 impl Disasm {
     pub(crate) fn run(self) -> Outcome {
         let loaded = files::program(&self.file, self.chip.as_deref())?;
-        let output = self.output.filter(|path| !files::is_stream(path));
+        let output = self.output.filter(|path| !lpu::is_stdout(path));
         let image = output.as_ref().map(|path| path.with_extension("image"));
         let name = image.as_ref().and_then(|path| path.file_name()).map(|name| name.to_string_lossy().into_owned());
         let (text, bytes) = disassemble(&loaded.container, name.as_deref());

@@ -47,7 +47,7 @@ pub(crate) fn used_bytes(program: &Program, chip: &Chip) -> u64 {
 impl Compile {
     pub(crate) fn run(self) -> Outcome {
         let begin = Instant::now();
-        let piped = self.output.as_deref().is_some_and(files::is_stream);
+        let piped = self.output.as_deref().is_some_and(lpu::is_stdout);
         files::unmixed(self.output.as_deref(), "--output", self.json)?;
         if let Some(path) = &self.output {
             Output::probe(path)?;
@@ -87,7 +87,7 @@ impl Compile {
             hash = bytes.last_chunk::<32>().copied();
             lpu::write_file(path, &bytes)?;
             drop(bytes);
-            if !self.no_cache && !piped {
+            if !self.no_cache && !piped && path.is_file() {
                 lpu::keep_plans(&System::single(&chip), path)?;
             }
         }

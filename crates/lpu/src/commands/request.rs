@@ -30,11 +30,11 @@ impl Request {
         format!("{} prompt tokens and {} generated feed {}", self.prompt, self.generated, self.fed())
     }
 
-    /// Refuses more tokens than the model has learned positions.
-    pub(crate) fn within_positions(self, config: &Config) -> Result<(), String> {
+    /// Refuses more tokens than the model has learned positions; `context` is one that was asked for.
+    pub(crate) fn within_positions(self, config: &Config, context: Option<usize>) -> Result<(), String> {
         match config.learned_positions.filter(|&positions| self.fed() > positions) {
             Some(positions) => {
-                let (text, shorter) = (self.text(), self.shorter(positions));
+                let (text, shorter) = (self.text(), self.shorter(context.map_or(positions, |context| context.min(positions))));
                 Err(format!("{text}, more than the {positions} positions that the model has learned; {shorter}"))
             }
             None => Ok(()),
