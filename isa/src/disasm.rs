@@ -5,7 +5,7 @@ mod code;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use crate::asm::FURTHEST;
+use crate::asm::{FOLDED, FURTHEST};
 use crate::image::Fill;
 use crate::operand::Kind;
 use crate::program::{ChipId, Container, Program, Region, SliceId, WordRun};
@@ -121,12 +121,22 @@ fn program(program: &Program, code: &mut Code<'_>, text: &mut String) {
         region(each, text);
         code.comment(each, text);
     }
+    // Chips that have been written, for queues that are the same on several.
+    let mut written: BTreeMap<Queue, usize> = BTreeMap::new();
     for (chip, queues) in program.queues.iter().enumerate() {
         let names = Names::new(program, ChipId(chip as u16));
         for (queue, items) in queues {
+            if written.get(queue).is_some_and(|&next| chip < next) {
+                continue;
+            }
+            let same = |other: &BTreeMap<Queue, Vec<Item>>| other.get(queue) == Some(items);
+            let next = chip + program.queues[chip..].iter().take(usize::from(FOLDED)).take_while(|other| same(other)).count();
+            written.insert(*queue, next);
             text.push_str("\n.queue ");
-            if chip != 0 {
-                put(text, format_args!("{chip}/"));
+            match (chip, next - 1) {
+                (0, 0) => {}
+                (first, last) if first == last => put(text, format_args!("{first}/")),
+                (first, last) => put(text, format_args!("{first}..{last}/")),
             }
             put(text, format_args!("{queue}\n"));
             instructions(*queue, items, &names, text);

@@ -69,6 +69,31 @@ impl Kind {
     }
 }
 
+impl Kind {
+    /// Whether the operand is written as a number.
+    #[must_use]
+    pub const fn is_number(self) -> bool {
+        match self {
+            Kind::Word | Kind::WindowBits | Kind::Row | Kind::Count | Kind::Stride | Kind::Accumulator | Kind::Shift | Kind::Superlanes => {
+                true
+            }
+            Kind::Stream
+            | Kind::Target
+            | Kind::Source
+            | Kind::Format
+            | Kind::Arithmetic
+            | Kind::Number
+            | Kind::Orientation
+            | Kind::LoadFormat
+            | Kind::PassFormat
+            | Kind::Mode
+            | Kind::GroupWidth
+            | Kind::Edge
+            | Kind::BlockSide => false,
+        }
+    }
+}
+
 /// A typed operand, held in the low [`Kind::width`] bits of a `u64`.
 pub trait Operand: Copy {
     /// What the operand is.

@@ -7,6 +7,7 @@ use std::fmt;
 use crate::image::Image;
 use crate::operand::Format;
 use crate::queue::{Hemisphere, Item, Queue};
+use crate::table::Instruction;
 
 /// The largest word address that the format can express (24 bits).
 pub const MAX_WORD: u32 = 0xff_ffff;
@@ -159,6 +160,13 @@ impl Program {
     #[must_use]
     pub fn region(&self, name: &str) -> Option<&Region> {
         self.regions.iter().find(|region| region.name == name)
+    }
+
+    /// Number of instructions in all queues; waiting (`nop`) is none.
+    #[must_use]
+    pub fn instructions(&self) -> usize {
+        let items = self.queues.iter().flat_map(BTreeMap::values).flatten();
+        items.filter(|item| !matches!(item.instruction, Instruction::Nop { .. })).count()
     }
 
     /// Number of items in all queues.

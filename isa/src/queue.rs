@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::table::Instruction;
+use crate::table::{Instruction, TableRow};
 
 /// Kind of functional unit that a queue feeds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -119,7 +119,12 @@ impl Queue {
     /// Whether the queue can hold the instruction: the unit fits, and on a plane also the port.
     #[must_use]
     pub fn accepts(self, instruction: &Instruction) -> bool {
-        let row = instruction.row();
+        self.holds(instruction.row())
+    }
+
+    /// Whether the queue can hold instructions of a row of the table.
+    #[must_use]
+    pub fn holds(self, row: &TableRow) -> bool {
         match self {
             _ if row.unit == Unit::Icu => true,
             Queue::Mxm(_, _, port) => row.unit == Unit::Mxm && row.mnemonic == port.name(),

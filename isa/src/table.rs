@@ -279,7 +279,7 @@ instructions! {
         "1 / a in every lane, binary32.";
 
     Mxm Published MxmLoad 0x40 "lw" Lw { src: Stream, row: Row, orientation: Orientation, format: LoadFormat } strides Row,
-        "Takes the 16 streams from `src` as rows `row` to `row + 15` of the plane's weight buffer; `widen` converts int8 exactly to fp16 and fills these rows of both planes of the pair, low bytes in the even, high bytes in the odd plane.";
+        "Takes the 16 streams from `src` as rows `row` to `row + 15` of the plane's weight buffer; `widen` converts int8 exactly to fp16 and fills these rows of both planes of the pair, low bytes in the even, high bytes in the odd plane. With `out` a row holds the weights of one output, with `in` those of one input.";
     Mxm Published MxmInstall 0x41 "iw" Iw { rows: Row },
         "Installs the buffer's rows 0 to `rows - 1` into the array, all other weights zero, and empties the buffer; the buffer is sampled at dispatch.";
     Mxm Published MxmPass 0x42 "abc" Abc { format: PassFormat, src: Stream, dst: Target },

@@ -116,7 +116,7 @@ fn messages() {
         (".cycles 5 6", "line 3, column 11: `.cycles` takes nothing here, found `6`; write `.cycles NUMBER`"),
         (
             ".queue mem.z0",
-            "line 3, column 8: a queue such as mem.e0, vxm.3, mxm.w1.lw, sxm.e2 or 1/mem.w0 is expected, found `mem.z0`; write `.queue [CHIP/]QUEUE`",
+            "line 3, column 8: a queue such as mem.e0, vxm.3, mxm.w1.lw, sxm.e2, 1/mem.w0 or 0..7/mem.e4 is expected, found `mem.z0`; write `.queue [CHIP[..CHIP]/]QUEUE`",
         ),
         (".quue mem.e0", "line 3, column 1: unknown directive `.quue`; did you mean `.queue`?"),
         ("read 1, e0", "line 3, column 1: an instruction stands outside a queue; start a queue with `.queue mem.e0` first"),
@@ -177,12 +177,12 @@ fn messages() {
         (".zero 1/e0:4", "line 3, column 1: 1/e0:4 is on chip 1, but there are 1 chips; correct the chip or give the program more chips"),
         (
             ".const k i8 [2, 2] at e3..e1:0",
-            "line 3, column 23: runs of words such as e0:5, 1/w3:16x4+2 or e0..e3:5, of at most 64 slices of one side is expected, found `e3..e1:0`; write `.KIND NAME FORMAT [VECTORS, LANES] at RUNS, ..`",
+            "line 3, column 23: runs of words such as e0:5, 1/w3:16x4+2, e0..e3:5 or 0..7/e0..e3:5, of at most 64 slices of one side is expected, found `e3..e1:0`; write `.KIND NAME FORMAT [VECTORS, LANES] at RUNS, ..`",
         ),
         (".state k i8 [64, 16] at e0..e63:0", ""),
         (
             ".state k i8 [65, 16] at e0..e64:0",
-            "line 3, column 25: runs of words such as e0:5, 1/w3:16x4+2 or e0..e3:5, of at most 64 slices of one side is expected, found `e0..e64:0`; write `.KIND NAME FORMAT [VECTORS, LANES] at RUNS, ..`",
+            "line 3, column 25: runs of words such as e0:5, 1/w3:16x4+2, e0..e3:5 or 0..7/e0..e3:5, of at most 64 slices of one side is expected, found `e0..e64:0`; write `.KIND NAME FORMAT [VECTORS, LANES] at RUNS, ..`",
         ),
         (".block k mem.e0", "line 3, column 8: this program has no region `k`; declare it first"),
         (
@@ -357,7 +357,7 @@ fn symbols_that_mean_nothing() {
         ),
         (
             ".equ n 300\n.queue vxm.0\nadd f32, _, a0 + n, e0",
-            "line 5, column 13: operand 3 of `add` is a stream such as e4, an ALU latch such as a3, or an immediate such as #0.5, #i7 or #x3f800000, found `a0 + n`; write `add arithmetic, dst, a, b`",
+            "line 5, column 13: operand 3 of `add` is a stream such as e4, an ALU latch such as a3, or an immediate such as #0.5, #i7 or #x3f800000, found `a0 + n`, which is `a300`; write `add arithmetic, dst, a, b`",
         ),
         (
             ".equ n 99999999\n.queue mem.e0\nread n, e0",
@@ -372,9 +372,36 @@ fn symbols_that_mean_nothing() {
             "line 4, column 6: `9n` cannot be the name of a symbol; use letters, digits and `_`, and no operand such as e0, a3 or f32",
         ),
         (".equ n 7\n.equ n 8", "line 4, column 6: a second `n`; the first is in line 3; rename one"),
+        (".equ n m", "line 3, column 8: there is no symbol `m`; give it above its use, with `.equ` or as a label"),
         (
-            ".equ n m",
-            "line 3, column 8: a number, an operand, or a sum or product of numbers and constants is expected, found `m`; write `.equ NAME VALUE`",
+            ".equ n 7 7",
+            "line 3, column 8: a number, an operand, or a sum or product of numbers and constants is expected, found `7`; write `.equ NAME VALUE`",
+        ),
+        (
+            ".queue mem.e0\n@nope read 0, e0",
+            "line 4, column 1: there is no symbol `nope`; give it above its use, with `.equ` or as a label",
+        ),
+        (".queue mem.e0\nread nope, e0", "line 4, column 6: there is no symbol `nope`; give it above its use, with `.equ` or as a label"),
+        (".queue mem.e0\nread 0, nope+1", "line 4, column 9: there is no symbol `nope`; give it above its use, with `.equ` or as a label"),
+        (
+            ".const k i8 [1, 2] at e1:4\n.queue vxm.0\n@k nop 1",
+            "line 5, column 1: `k` is a region, whose words have addresses in the queues of its slices alone; use a number, a constant or a label",
+        ),
+        (
+            ".queue mem.e0\nread 0, e0\n@0 write 1, e0",
+            "line 5, column 1: cycle 0 is past: the queue has reached cycle 1; write `&` in place of `@0` to issue with the instruction before, or give a cycle of 1 or later, or move earlier instructions",
+        ),
+        (
+            ".queue mem.e0\nread 0, e0\n@0 read 1, e0",
+            "line 5, column 1: cycle 0 is past: the queue has reached cycle 1; give a cycle of 1 or later, or move earlier instructions",
+        ),
+        (
+            ".queue c2c.0\nsend e0\n& receive e1",
+            "line 5, column 3: this does not pair with the instruction before it; leave out `&`: queue c2c.0 issues one instruction a cycle, memory slices alone issue two",
+        ),
+        (
+            ".queue mem.e0\nlw e0, 0, out, bites",
+            "line 4, column 1: `lw` does not belong in queue mem.e0 of chip 0; put it in a queue of unit mxm that holds `lw`",
         ),
         (
             ".equ n",

@@ -135,6 +135,41 @@ fn short_files_give_short_texts() {
     }
 }
 
+/// Short texts that repeat what takes most memory a byte: none gets further than the bound on what repetition brings.
+#[test]
+fn repetition_takes_bounded_memory() {
+    let head = ".chip small\n.program p\n.state x i8 [1 1] at e0:9\n";
+    let target = TARGETS.iter().find(|target| target.name == "lpu").unwrap();
+    for body in [
+        ".at e0..e63:0",
+        ".at e0..e63:0 e0..e63:0 e0..e63:0 e0..e63:0",
+        ".queue mem.e0\n.rept 99999\n@{262140*i} nop 1\n.endr",
+        ".zero e0:{i}",
+        ".data e0:{i} 1\n.hex 00",
+        ".state r{i} i8 [1 1] at e0:{i}",
+        ".program p{i}",
+        ".queue vxm.{i}\nnop 1",
+        ".queue mem.e0\nl{i}: nop 1",
+        ".equ x{i} 1",
+        "",
+        ".rept 9",
+        ".include c.inc",
+        ".fill x 1",
+        ".values x 0..{i}",
+        ".queue 0..{i}/mem.e0\nread 0, e0",
+        "raed",
+        "{",
+        ".code c{i} i8 [2 16] at e1:{i}\n.block c{i} vxm.0\nexp _, a0",
+    ] {
+        for ends in ["\n.endr\n", "\n.endr\n.endr\n"] {
+            let text = format!("{head}.rept 1000000000, i\n{body}{ends}");
+            let most = most_allocated(target, text.as_bytes());
+            println!("{body:?}: {most}");
+            assert!(most <= target.fixed + target.each * text.len(), "{body:?} took {most}");
+        }
+    }
+}
+
 /// Texts of a megabyte, each of one kind of line that looks something up among all lines before it.
 #[test]
 fn long_texts_take_no_time_that_matters() {

@@ -79,6 +79,18 @@ fn gemv_takes_103_cycles() {
     }
 }
 
+/// Two tiles of a matrix, whose sums meet in an accumulator.
+#[test]
+fn gemv_of_two_tiles_takes_125_cycles() {
+    let bytes = |seed, count| noise(seed, count).into_iter().map(|value| (value * 127.0) as i8 as u8).collect::<Vec<u8>>();
+    let (x, weights) = (bytes(11, 2 * LANES), bytes(12, 2 * LANES * LANES));
+    let found = run("gemv.lpu", 125, &[("x", x.clone()), ("weights", weights.clone())], "y");
+    for (row, cell) in found.chunks_exact(4).enumerate() {
+        let products = weights[2 * row * LANES..][..2 * LANES].iter().zip(&x).map(|(&w, &x)| i32::from(w as i8) * i32::from(x as i8));
+        assert_eq!(i32::from_le_bytes(cell.try_into().unwrap()), products.sum::<i32>(), "row {row}");
+    }
+}
+
 #[test]
 fn rms_norm_takes_348_cycles() {
     let (x, gain) = (noise(5, LANES), noise(6, LANES));

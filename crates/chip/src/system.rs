@@ -59,19 +59,33 @@ impl System {
         Self::from_toml(text, &mut preset)
     }
 
-    /// Reads a description: `name`, `chip` (a name that `chips_by_name` knows), `chips`, and `links`, either `"all"` (each chip to each other,
-    /// link j of chip i to chip j below i and to chip j + 1 from i on) or a list such as `["0.0 - 1.0"]` of `chip.link` ends.
+    /// Reads a description of a system, as [`System::from_toml`], or of one chip, as [`Chip::from_toml`]: one that has a `chip` is a system's.
+    ///
+    /// # Errors
+    /// [`ChipError`] names the field or link that is wrong.
+    pub fn read(text: &str, chips_by_name: &mut dyn FnMut(&str) -> Result<Chip, ChipError>) -> Result<Self, ChipError> {
+        let system = toml::from_str::<toml::Table>(text).is_ok_and(|table| table.contains_key("chip") || table.contains_key("chips"));
+        if system { Self::from_toml(text, chips_by_name) } else { Ok(Self::single(&Chip::from_toml(text)?)) }
+    }
+
+    /// Reads a description: `name`, `chip` (a name that `chips_by_name` knows, or a table that describes the chip), `chips`, and `links`, either
+    /// `"all"` (each chip to each other, link j of chip i to chip j below i and to chip j + 1 from i on) or a list such as `["0.0 - 1.0"]` of
+    /// `chip.link` ends.
     ///
     /// # Errors
     /// [`ChipError`] names the field or link that is wrong.
     pub fn from_toml(text: &str, chips_by_name: &mut dyn FnMut(&str) -> Result<Chip, ChipError>) -> Result<Self, ChipError> {
         let syntax = |message: String| ChipError::Syntax { message };
         let mut table: toml::Table = toml::from_str(text).map_err(|error| syntax(error.to_string()))?;
-        let mut text_field = |name: &str| match table.remove(name) {
-            Some(toml::Value::String(value)) if !value.is_empty() => Ok(value),
-            _ => Err(syntax(format!("`{name}` of a system must be a text"))),
+        let name = match table.remove("name") {
+            Some(toml::Value::String(name)) if !name.is_empty() => name,
+            _ => return Err(syntax("`name` of a system must be a text".into())),
         };
-        let (name, chip) = (text_field("name")?, chips_by_name(&text_field("chip")?)?);
+        let chip = match table.remove("chip") {
+            Some(toml::Value::String(chip)) if !chip.is_empty() => chips_by_name(&chip)?,
+            Some(toml::Value::Table(chip)) => Chip::from_toml(&chip.to_string())?,
+            _ => return Err(syntax("`chip` of a system must be a text or a table".into())),
+        };
         let range = |value: String| ChipError::Range { field: "chips", value, least: 1, most: 1024 };
         let count = table.remove("chips").ok_or(ChipError::Missing { field: "chips", least: 1, most: 1024 })?;
         let chips = count.as_integer().and_then(|count| u16::try_from(count).ok()).filter(|count| (1..=1024).contains(count));
@@ -165,6 +179,25 @@ impl System {
         ChipRef { name: self.name.clone(), fingerprint: self.fingerprint }
     }
 
+    /// The description as TOML that [`System::read`] reads back, whatever chips have names.
+    #[must_use]
+    pub fn to_toml(&self) -> String {
+        if *self == Self::single(&self.chip) {
+            return self.chip.to_toml();
+        }
+        let links = self.links();
+        let mut all = every_pair(self.chips);
+        all.sort_unstable();
+        let links = if !all.is_empty() && links == all {
+            "\"all\"".to_owned()
+        } else {
+            let links: Vec<String> = links.iter().map(|(one, other)| format!("\"{one} - {other}\"")).collect();
+            format!("[{}]", links.join(", "))
+        };
+        let name = toml::Value::from(self.name.as_str());
+        format!("name = {name}\nchips = {}\nlinks = {links}\n\n[chip]\n{}", self.chips, self.chip.to_toml())
+    }
+
     /// The first operand of an instruction that names something the system does not have.
     #[must_use]
     pub fn out_of_range(&self, chip: ChipId, queue: Queue, instruction: &Instruction) -> Option<Fault> {
@@ -225,6 +258,20 @@ mod tests {
         let single = System::preset("tsp-v1").unwrap();
         assert_eq!(single.reference(), single.chip().reference());
         assert_ne!(single.reference().fingerprint, node.reference().fingerprint);
+    }
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        let none = &mut |name: &str| Err(ChipError::UnknownPreset { name: name.into(), known: String::new() });
+        let of = |chips: u16, links: &str| {
+            System::from_toml(&format!("name = 'x\"\\\\'\nchip = 'test-small'\nchips = {chips}\nlinks = {links}"), &mut preset).unwrap()
+        };
+        let mut systems: Vec<System> = [SYSTEMS, PRESETS].concat().into_iter().map(|name| System::preset(name).unwrap()).collect();
+        systems.extend([of(1, "[]"), of(3, "[]"), of(3, "['0.0 - 1.3', '2.7 - 0.2']"), of(9, "'all'"), of(2, "['1.0 - 0.0']")]);
+        for system in systems {
+            let text = system.to_toml();
+            assert_eq!(System::read(&text, none), Ok(system), "{text}");
+        }
     }
 
     #[test]

@@ -315,7 +315,8 @@ impl<'a> Engine<'a> {
         let cause = if lost == 0 { Cause::Inputs } else { cause };
         let (start, end) = self.scheduler.span(from).unwrap_or((ready, ready));
         debug_assert_eq!(record, self.records.len());
-        self.records.push(Record { node: task.node, what: task.what, ready, start, end, waited, cause, lost });
+        let computed = self.scheduler.computed(from);
+        self.records.push(Record { node: task.node, what: task.what, ready, start, end, waited, cause, lost, computed });
         for &input in &task.inputs {
             self.drop_reader(input, end);
         }

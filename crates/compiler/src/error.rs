@@ -8,7 +8,7 @@ use thiserror::Error;
 #[non_exhaustive]
 pub enum CompileError {
     /// The weights do not fit.
-    #[error("weights in {format} take {needed} bytes of the weight slices in {chip}, which hold {available}; {advice}")]
+    #[error("weights in {format} take {needed} bytes of the weight slices in {chip}, where {available} are free; {advice}")]
     WeightsTooLarge {
         /// The chip's name.
         chip: String,
@@ -16,14 +16,15 @@ pub enum CompileError {
         format: &'static str,
         /// Bytes needed, padding included.
         needed: u64,
-        /// Bytes there are.
+        /// Bytes free.
         available: u64,
-        /// What would fit.
+        /// What fits: it was compiled.
         advice: String,
     },
     /// The key-value cache does not fit beside the weights.
     #[error(
-        "a context of {context} tokens takes {needed} bytes of key-value memory, {available} are left beside the weights; a context of {fits} would fit"
+        "a context of {context} tokens takes {needed} bytes of key-value memory, {available} are left beside the weights; {}",
+        fits.map_or_else(|| "no context fits: use a chip with more words a bank".into(), |fits| format!("a context of {fits} fits"))
     )]
     ContextTooLarge {
         /// The context asked for.
@@ -32,8 +33,8 @@ pub enum CompileError {
         needed: u64,
         /// Bytes left.
         available: u64,
-        /// The largest context that fits.
-        fits: usize,
+        /// A context that fits: it was compiled.
+        fits: Option<usize>,
     },
     /// A context of no tokens.
     #[error("a context of 0 tokens holds nothing; ask for at least 1")]

@@ -7,6 +7,7 @@ mod bound;
 mod chain;
 mod engine;
 mod error;
+mod fits;
 pub mod host;
 mod layout;
 mod lower;
@@ -139,6 +140,11 @@ pub fn compile(checkpoint: &Checkpoint, chip: &Chip, options: &Options) -> Resul
 /// # Errors
 /// [`CompileError`] says what does not fit and what would.
 pub fn compile_graph(checkpoint: &Checkpoint, graph: Graph, chip: &Chip, options: &Options) -> Result<Compiled, CompileError> {
+    attempt(checkpoint, graph.clone(), chip, options).map_err(|error| fits::advised(error, checkpoint, &graph, chip, *options))
+}
+
+/// [`compile_graph`] whose errors advise nothing.
+fn attempt(checkpoint: &Checkpoint, graph: Graph, chip: &Chip, options: &Options) -> Result<Compiled, CompileError> {
     let (plan, slices) = plan::plan(checkpoint, graph, chip, options)?;
     let mut compiled = Compiled {
         image: Image { vector_bytes: chip.lanes() as u32, extents: plan.vectors.extents() },

@@ -226,26 +226,11 @@ pub(crate) fn plan(checkpoint: &Checkpoint, graph: Graph, chip: &Chip, options: 
     let lanes = chip.lanes();
     let context = options.context.div_ceil(16) * 16;
     let layouts = layouts(&graph, lanes)?;
-    let divide = |context: usize| -> Result<(Needs, u64, WeightSlices), CompileError> {
-        let needs = needs(&graph, &layouts, lanes, context, options.precision, checkpoint.weights())?;
-        let area =
-            ((needs.constants / 4 + needs.inputs + needs.alive) / u64::from(values.banks) + 32).min(u64::from(values.words_per_bank));
-        let real = checkpoint.weights().present();
-        let cache = CacheShape { entries: needs.entries, context };
-        let slices = WeightSlices::new(chip, cache, needs.weight_rows, area as u32, options.precision.name(), real, needs.experts)?;
-        Ok((needs, area, slices))
-    };
-    let (needs, area, mut slices) = divide(context).map_err(|error| match error {
-        CompileError::ContextTooLarge { context, needed, available, .. } => {
-            let (mut fits, mut most) = (0, context / 16);
-            while most - fits > 1 {
-                let middle = fits.midpoint(most);
-                if divide(16 * middle).is_ok() { fits = middle } else { most = middle }
-            }
-            CompileError::ContextTooLarge { context, needed, available, fits: 16 * fits }
-        }
-        error => error,
-    })?;
+    let needs = needs(&graph, &layouts, lanes, context, options.precision, checkpoint.weights())?;
+    let area = ((needs.constants / 4 + needs.inputs + needs.alive) / u64::from(values.banks) + 32).min(u64::from(values.words_per_bank));
+    let real = checkpoint.weights().present();
+    let cache = CacheShape { entries: needs.entries, context };
+    let mut slices = WeightSlices::new(chip, cache, needs.weight_rows, area as u32, options.precision.name(), real, needs.experts)?;
     let whole = if slices.takes_vector_slices() { area as u32 } else { values.words_per_bank };
     let mut plan = Plan {
         layouts,

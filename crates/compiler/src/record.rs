@@ -1,5 +1,6 @@
 //! What the scheduler decided, a record a task, and from these a line an operation: for people who ask where the time went.
 
+use lpu_isa::Queue;
 use lpu_model::Graph;
 
 /// Why a task did not start earlier.
@@ -44,6 +45,8 @@ pub struct Record {
     pub cause: Cause,
     /// Cycles that this cost, where it was not the inputs.
     pub lost: u64,
+    /// Queue and cycle of its operations of ALUs, passes and accumulations.
+    pub computed: Vec<(Queue, u64)>,
 }
 
 /// When an operation of the graph ran and why not earlier.

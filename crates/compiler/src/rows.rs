@@ -102,7 +102,7 @@ fn cache_words(entries: u32, context: usize, bank_words: u32) -> (u32, u8, u64) 
 }
 
 impl WeightSlices {
-    /// Empty slices; a context that does not fit is refused without saying which would. `rows` are the weight rows to come, `vector_area` the words a bank that the slices next to the VXM keep for
+    /// Empty slices; a context that does not fit is refused without advice, which comes later. `rows` are the weight rows to come, `vector_area` the words a bank that the slices next to the VXM keep for
     /// vectors; these slices take weights only when the others cannot hold them all.
     pub(crate) fn new(
         chip: &Chip,
@@ -152,11 +152,7 @@ impl WeightSlices {
         let available = 2 * (far * u64::from(words) + near) * word_bytes;
         let needed = rows * word_bytes;
         if needed > available {
-            let advice = if format == "f16" {
-                format!("the formats w8a8 and w8a16 take about {} bytes", needed / 2)
-            } else {
-                format!("cut the model over {} chips or describe a larger one", needed.div_ceil(available))
-            };
+            let advice = String::new();
             return Err(CompileError::WeightsTooLarge { chip: chip.name().to_owned(), format, needed, available, advice });
         }
         // Where both bytes of a row lie in the same slices, each takes an entry of its own.
@@ -173,7 +169,7 @@ impl WeightSlices {
                 // An entry that no bank holds still has its number of words.
                 needed: bytes(if used == u64::MAX { u64::from(most) * u64::from(entry) } else { used }),
                 available: bytes(left),
-                fits: 0,
+                fits: None,
             });
         }
         let limit = words - used as u32;
@@ -287,7 +283,7 @@ impl WeightSlices {
                 format: self.format,
                 needed: bytes(rows as u64),
                 available: bytes(room),
-                advice: "what is left is in too few slices for one more tile; a shorter context leaves more room".into(),
+                advice: String::new(),
             });
         }
         slices.sort_unstable();
@@ -328,8 +324,7 @@ impl WeightSlices {
                 format: self.format,
                 needed: u64::from(taken) * 16 * self.lanes as u64,
                 available: slices.len() as u64 * u64::from(span) * self.lanes as u64,
-                advice: "all experts' rows of a tile lie in one bank of sixteen slices, which is not to be had; describe a larger chip"
-                    .into(),
+                advice: String::new(),
             });
         }
         slices.sort_unstable_by_key(|&(_, slice)| slice);

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use lpu_chip::Chip;
-use lpu_isa::{DelayClass, Direction, Instruction, Queue, SliceId, Stream, Word};
+use lpu_isa::{DelayClass, Direction, Instruction, Queue, SliceId, Stream, Unit, Word};
 
 use crate::error::CompileError;
 use crate::tables::Tables;
@@ -63,6 +63,15 @@ impl<'a> Scheduler<'a> {
     pub(crate) fn span(&self, from: usize) -> Option<(u64, u64)> {
         let cycles = || self.issued[from..].iter().map(|&(_, cycle, _)| cycle);
         Some((cycles().min()?, cycles().max()?))
+    }
+
+    /// Queue and cycle of the instructions from number `from` on that compute numbers.
+    pub(crate) fn computed(&self, from: usize) -> Vec<(Queue, u64)> {
+        let computes = |instruction: &Instruction| match instruction {
+            Instruction::Abc { .. } | Instruction::Acc { .. } => true,
+            other => other.row().unit == Unit::Vxm,
+        };
+        self.issued[from..].iter().filter(|(_, _, issued)| computes(issued)).map(|&(queue, cycle, _)| (queue, cycle)).collect()
     }
 
     /// Adds an instruction whose reservations hold.

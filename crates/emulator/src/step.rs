@@ -8,7 +8,7 @@ mod pass;
 
 use std::collections::VecDeque;
 
-use lpu_isa::{ChipId, Fault, Instruction, LoadFormat, Queue, Site, SliceId, Stream, Violation};
+use lpu_isa::{ChipId, Fault, Instruction, LoadFormat, PassFormat, Queue, Site, SliceId, Stream, Violation};
 
 use crate::machine::Machine;
 use crate::observer::Observer;
@@ -320,9 +320,16 @@ impl<'a> Stepper<'a> {
             Effect::Accumulate { plane, held } => {
                 let Instruction::Acc { accumulator, mode, dst } = step.instruction else { unreachable!("only acc accumulates") };
                 let index = usize::from(accumulator.0);
+                let added = (O::COMPUTES && held.format == PassFormat::F16).then(|| held.value.clone());
                 let missing = self.states[chip].planes[plane].accumulate(index, mode, held).err();
                 if let Some(what) = missing {
                     self.fault(step, Fault::AccumulatorMisuse { what });
+                }
+                if let Some(added) = added
+                    && let Some(sum) = self.states[chip].planes[plane].accumulator(index)
+                {
+                    let queue = self.prepared.queues[usize::from(step.queue)];
+                    observer.compute(step.cycle, ChipId(step.chip), queue, &step.instruction, &[&added], &sum.value);
                 }
                 if let Some(first) = dst {
                     let value = self.states[chip].planes[plane].accumulator(index).map(|held| held.value.clone());

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use lpu_chip::System;
 use lpu_emulator::{Machine, MachineError, Observer, RunError};
-use lpu_isa::{ChipId, Image, Program, SliceId, Violation};
+use lpu_isa::{ChipId, Image, Program, Region, RegionKind, SliceId, Violation};
 use lpu_replay::{Origin, Replay, ReplayError};
 use thiserror::Error;
 
@@ -288,6 +288,33 @@ impl Engine {
             }
             _ => Err(EngineError::NotStepping),
         }
+    }
+
+    /// Runs a program once more on a reference machine of its own, from what SRAM keeps from run to run, and shows it to an observer. For a
+    /// compiled model that is the run that was last, since a token's rows are written before they are read.
+    pub(crate) fn run_again<O: Observer>(
+        &self,
+        image: &Image<'_>,
+        program: &Program,
+        inputs: &[(String, Vec<u8>)],
+        observer: &mut O,
+    ) -> Result<(), EngineError> {
+        let mut machine = Machine::of_system(&self.system, image)?;
+        let prepared = machine.prepare(program)?;
+        let kept = program.regions.iter().filter(|region| region.kind == RegionKind::State);
+        for (chip, slice, word) in kept.flat_map(Region::words) {
+            let bytes = match (&self.fast, &self.reference) {
+                (Some((replay, _)), _) => replay.read_word(chip, slice, word)?.into_owned(),
+                (None, Some((machine, _))) => machine.read_word(chip, slice, word)?,
+                (None, None) => continue,
+            };
+            machine.write_word(chip, slice, word, &bytes)?;
+        }
+        for (region, bytes) in inputs {
+            machine.write_input(program, region, bytes)?;
+        }
+        machine.run(&prepared, observer)?;
+        Ok(())
     }
 
     /// Every word of SRAM in both engines.

@@ -16,6 +16,9 @@
 pub mod conformance;
 mod engine;
 mod file;
+mod finite;
+pub mod npy;
+mod output;
 mod package;
 mod plans;
 mod proof;
@@ -24,6 +27,7 @@ mod usage;
 
 pub use engine::{Engine, EngineError, Engines, Ran, keep_plans};
 pub use file::{OpenError, ProgramFile};
+pub use finite::{FirstNotFinite, Kind, NotFinite, Origin};
 pub use lpu_checker as checker;
 pub use lpu_chip as chip;
 pub use lpu_compiler as compiler;
@@ -34,6 +38,7 @@ pub use lpu_model as model;
 pub use lpu_num as num;
 pub use lpu_replay as replay;
 pub use lpu_report as report;
+pub use output::{Output, OutputError, STDOUT, is_stdout, write_file};
 pub use package::{Host, PackageError};
 pub use proof::{ProofError, compile, compile_graph};
 pub use session::{Session, SessionError, Token};

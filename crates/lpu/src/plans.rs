@@ -2,7 +2,8 @@
 //! here fails.
 
 use std::path::{Path, PathBuf};
-use std::{fs, process};
+
+use crate::output::write_file;
 
 /// The file that may hold the plan of program number `program` of the program file at `path`.
 pub(crate) fn beside(path: &Path, program: usize) -> PathBuf {
@@ -11,11 +12,7 @@ pub(crate) fn beside(path: &Path, program: usize) -> PathBuf {
     beside.into()
 }
 
-/// Keeps a plan, whole or not at all, whoever else does so.
+/// Keeps a plan, whole or not at all.
 pub(crate) fn keep(path: &Path, bytes: &[u8]) {
-    let mut part = path.as_os_str().to_owned();
-    part.push(format!(".{}", process::id()));
-    if fs::write(&part, bytes).and_then(|()| fs::rename(&part, path)).is_err() {
-        let _ = fs::remove_file(&part);
-    }
+    let _ = write_file(path, bytes);
 }

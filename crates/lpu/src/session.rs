@@ -9,6 +9,7 @@ use thiserror::Error;
 
 use crate::engine::{Engine, EngineError, Engines, Ran};
 use crate::file::{OpenError, ProgramFile};
+use crate::finite::{FirstNotFinite, NotFinite, Origin};
 use crate::package::{Host, PackageError};
 use crate::proof::{ProofError, compile};
 
@@ -56,6 +57,9 @@ pub enum SessionError {
         /// Positions that the model has learned.
         positions: usize,
     },
+    /// See [`NotFinite`]; the position stays free for another token.
+    #[error(transparent)]
+    NotFinite(Box<NotFinite>),
     /// No such token.
     #[error("token id {token} is out of range; give ids from 0 to {last}")]
     NoToken {
@@ -141,7 +145,8 @@ impl Session {
     pub fn open(file: ProgramFile, chip: &Chip, engines: &Engines) -> Result<Self, SessionError> {
         made_for(file.chip(), chip)?;
         let (shared, section) = file.host();
-        let host = Host { name: file.name(), ..Host::mapped(&shared, section)? };
+        let mut host = Host::mapped(&shared, section)?;
+        host.name = file.name();
         let engine = Engine::open(&System::single(chip), &file, engines)?;
         let buckets = buckets(&host, file.heads())?;
         Ok(Self { host, chip: chip.clone(), buckets, source: Source::File(Box::new(file)), engine, position: 0 })
@@ -229,7 +234,7 @@ impl Session {
     /// Feeds a token and runs the decode step.
     ///
     /// # Errors
-    /// [`SessionError`] when there is no such token, no room, or a fault.
+    /// [`SessionError`] when there is no such token, no room, a fault, or a logit that is not finite.
     pub fn feed(&mut self, token: u32) -> Result<Token, SessionError> {
         self.step(token, Engine::run)
     }
@@ -260,13 +265,42 @@ impl Session {
             let row = self.host.position_row(self.position).ok_or(SessionError::NoPosition { positions })?;
             inputs.push(host::position(self.chip.lanes(), &row));
         }
-        for (region, bytes) in inputs {
-            self.engine.write_input(program, &region, &bytes)?;
+        for (region, bytes) in &inputs {
+            self.engine.write_input(program, region, bytes)?;
         }
         let Ran { cycles, fetched } = run(&mut self.engine, bucket)?;
-        self.position += 1;
         let logits = host::logits(&self.engine.read_region(program, "logits")?, vocab);
+        if let Some(id) = logits.iter().position(|logit| !logit.is_finite()) {
+            let (position, value, origin) = (self.position, logits[id], self.origin(bucket, &inputs)?);
+            return Err(SessionError::NotFinite(Box::new(NotFinite { position, token, id, value, origin })));
+        }
+        self.position += 1;
         Ok(Token { logits, cycles, fetched })
+    }
+
+    /// What made the first number of the last run that is not finite, by running it again on the reference engine.
+    fn origin(&self, bucket: usize, inputs: &[(String, Vec<u8>)]) -> Result<Option<Origin>, SessionError> {
+        let mut watch = FirstNotFinite::default();
+        let program = &self.programs()?[bucket];
+        match &self.source {
+            Source::Memory(image, _) => self.engine.run_again(image, program, inputs, &mut watch)?,
+            Source::File(file) => self.engine.run_again(&file.image()?, program, inputs, &mut watch)?,
+        }
+        let operation = |origin: &Origin| self.operation(bucket, program, origin);
+        Ok(watch.0.map(|origin| Origin { operation: operation(&origin), ..origin }))
+    }
+
+    /// Name of the graph's node that an instruction belongs to: its schedule follows from config, chip and options alone.
+    fn operation(&self, bucket: usize, program: &Program, origin: &Origin) -> Option<String> {
+        let checkpoint = Checkpoint::from_config(self.host.config.to_json().as_bytes()).ok()?;
+        let options = Options { precision: self.host.precision, context: self.host.context };
+        let compiled = compile(&checkpoint, &self.chip, &options).ok()?;
+        if compiled.programs.get(bucket)?.queues != program.queues {
+            return None;
+        }
+        let issued = (origin.queue, origin.cycle);
+        let record = compiled.records[bucket].iter().find(|record| record.computed.contains(&issued))?;
+        Some(checkpoint.graph().nodes.get(record.node)?.name.clone())
     }
 }
 

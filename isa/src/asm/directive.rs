@@ -1,10 +1,10 @@
 //! Directive lines: everything that starts with a dot.
 
-use super::element;
+use super::element::{self, Range};
 use super::error::{AsmError, Span, suggestion};
 use super::lex::{Line, Word};
-use super::state::{Arguments, Content, ExtentText, Open, ProgramText, QueueText, RegionText, Text, Values, is_operand};
-use super::symbol::{Names, Value};
+use super::state::{Arguments, Content, ExtentText, Open, ProgramText, QueueText, RegionText, Room, Text, Values, is_operand};
+use super::symbol::{Scope, Trouble, Value};
 use super::{LoadChip, LoadFile};
 use crate::container::{check_name, check_program_head};
 use crate::operand::Format;
@@ -12,10 +12,17 @@ use crate::program::{ChipId, ChipRef, Region, RegionKind};
 use crate::queue::Queue;
 use crate::text::place;
 
+/// Those that the lines' order follows from.
+pub(super) const INCLUDE: (&str, &str) = (".include", ".include FILE");
+pub(super) const REPT: (&str, &str) = (".rept", ".rept COUNT [NAME]");
+
 /// Directives other than the kinds of region, with their written form.
 pub(crate) const USAGE: &[(&str, &str)] = &[
     (".chip", ".chip NAME [LANES FINGERPRINT]"),
     (".equ", ".equ NAME VALUE"),
+    INCLUDE,
+    REPT,
+    (".endr", ".endr"),
     (".image", ".image \"FILE\""),
     (".zero", ".zero RUN"),
     (".data", ".data RUN [RUN] [LANES]"),
@@ -26,11 +33,14 @@ pub(crate) const USAGE: &[(&str, &str)] = &[
     (".cycles", ".cycles NUMBER"),
     (".chips", ".chips NUMBER"),
     (".at", ".at RUNS, .."),
-    (".values", ".values REGION VALUE .."),
+    (".values", ".values REGION VALUE|FIRST..LAST[+STEP] .."),
     (".fill", ".fill REGION VALUE"),
-    (".queue", ".queue [CHIP/]QUEUE"),
+    (".queue", ".queue [CHIP[..CHIP]/]QUEUE"),
     (".block", ".block REGION [CHIP/]QUEUE"),
 ];
+
+/// What a run of a range counts where lines are repeated.
+const RUN_BYTES: u64 = 20;
 
 /// The written form of a region.
 pub(crate) const REGION_USAGE: &str = ".KIND NAME FORMAT [VECTORS, LANES] at RUNS, ..";
@@ -41,9 +51,16 @@ fn region_kind(directive: &str) -> Option<RegionKind> {
 
 /// Takes one directive line.
 pub(super) fn line<'a>(text: &mut Text<'a>, line: &Line<'_>, load: LoadFile<'_, 'a>, chip: LoadChip<'_>) -> Result<(), AsmError> {
+    // Arguments name constants and labels while the line changes other parts of the text.
     let constants = std::mem::take(&mut text.constants);
-    let given = known_constants(text, line, &constants, load, chip);
+    let program = text.programs.len().checked_sub(1);
+    let labels = program.map(|program| std::mem::take(&mut text.programs[program].labels));
+    let scope = Scope { constants: &constants, labels: labels.as_ref(), regions: None, slice: None };
+    let given = known_names(text, line, scope, load, chip);
     text.constants = constants;
+    if let (Some(program), Some(labels)) = (program, labels) {
+        text.programs[program].labels = labels;
+    }
     match given? {
         Some((name, span, value)) => text.give(&name, span, value, false),
         None => Ok(()),
@@ -53,16 +70,16 @@ pub(super) fn line<'a>(text: &mut Text<'a>, line: &Line<'_>, load: LoadFile<'_, 
 /// A name with its place and value.
 type Given = (String, Span, Value);
 
-/// Takes a line whose numbers may be constants; gives back the constant that it defines, if it does.
-fn known_constants<'a>(
+/// Takes a line whose numbers may be constants and labels; gives back the constant that it defines, if it does.
+fn known_names<'a>(
     text: &mut Text<'a>,
     line: &Line<'_>,
-    constants: &Names,
+    scope: Scope<'_>,
     load: LoadFile<'_, 'a>,
     chip: LoadChip<'_>,
 ) -> Result<Option<Given>, AsmError> {
     let words = line.words()?;
-    let Some((first, rest)) = words.split_first() else { return Ok(None) };
+    let Some(first) = words.first() else { return Ok(None) };
     let directive = first.text.as_ref();
     let kind = region_kind(directive);
     let usage = USAGE.iter().find(|(name, _)| *name == directive).map(|(_, usage)| *usage).or(kind.map(|_| REGION_USAGE));
@@ -72,7 +89,7 @@ fn known_constants<'a>(
         let help = suggestion(directive, known, "the directives are listed in docs/program-format.md");
         return Err(AsmError::new(first.span, format!("unknown directive `{directive}`"), help));
     };
-    let arguments = Arguments { directive, span: first.span, usage, words: rest.iter(), constants };
+    let arguments = Arguments::of(&words, (directive, usage), scope);
     if let Some(kind) = kind {
         return region(text, kind, arguments).map(|()| None);
     }
@@ -84,7 +101,7 @@ fn known_constants<'a>(
         ".host" => host(text, arguments),
         ".hex" => hex(text, arguments),
         ".program" => program(text, arguments),
-        ".queue" => queue(text, arguments),
+        ".queue" => queue(text, arguments, line.text.len()),
         ".block" => block(text, arguments),
         ".at" => more_runs(text, arguments),
         ".cycles" | ".chips" => number_line(text, arguments),
@@ -102,7 +119,10 @@ fn equ(mut arguments: Arguments<'_, '_>) -> Result<Given, AsmError> {
     if is_operand(&value) && !value.starts_with('-') {
         return Ok((name.text.to_string(), name.span, Value::Operand(value)));
     }
-    let value = arguments.scope().value(&value).map_err(|trouble| arguments.trouble(first, trouble, expected))?;
+    let value = arguments.scope.value(&value).map_err(|trouble| match trouble {
+        Trouble::Form => arguments.mistake(first, expected),
+        trouble => trouble.at(first.span),
+    })?;
     Ok((name.text.to_string(), name.span, value))
 }
 
@@ -244,11 +264,16 @@ fn number_line(text: &mut Text<'_>, mut arguments: Arguments<'_, '_>) -> Result<
     if again { Err(twice(span, directive)) } else { arguments.finish() }
 }
 
-fn queue(text: &mut Text<'_>, mut arguments: Arguments<'_, '_>) -> Result<(), AsmError> {
+fn queue(text: &mut Text<'_>, mut arguments: Arguments<'_, '_>, bytes: usize) -> Result<(), AsmError> {
     current(text, &arguments)?;
     text.open = Open::Nothing;
-    let (chip, queue) = queue_name(&mut arguments)?;
-    text.open = Open::Queue(chip, queue);
+    let expected = "a queue such as mem.e0, vxm.3, mxm.w1.lw, sxm.e2, 1/mem.w0 or 0..7/mem.e4";
+    let word = arguments.next(expected)?;
+    let parsed = place::chips(&word.text).and_then(|(first, last, rest)| Some((first, last, rest.parse::<Queue>().ok()?)));
+    let (first, last, queue) = parsed.ok_or_else(|| arguments.mistake(word, expected))?;
+    if text.room.take(u64::from(last.0 - first.0) * bytes as u64) {
+        text.open = Open::Queue(first, last, queue);
+    }
     arguments.finish()
 }
 
@@ -303,7 +328,7 @@ fn region(text: &mut Text<'_>, kind: RegionKind, mut arguments: Arguments<'_, '_
     let region = Region { name: name.text.to_string(), kind, format, vectors, lanes, runs: Vec::new() };
     let again = !program.add(RegionText { region, span: arguments.span, values: Values::None, values_span: arguments.span, unsure: false });
     text.open = Open::Region;
-    let constant = arguments.constants.get(name.text.as_ref());
+    let constant = arguments.scope.constants.get(name.text.as_ref());
     more_runs(text, arguments)?;
     if let Some(first) = constant {
         let message = format!("region `{}` has the name of the constant in line {}", name.text, first.span.line);
@@ -323,6 +348,8 @@ fn more_runs(text: &mut Text<'_>, mut arguments: Arguments<'_, '_>) -> Result<()
     };
     while !arguments.is_empty() {
         match arguments.runs() {
+            // Runs that are written once are bounded by the text.
+            Ok(runs) if arguments.span.context != 0 && !text.room.take((runs.len() as u64 - 1) * RUN_BYTES) => break,
             Ok(runs) => region.region.runs.extend(runs),
             Err(error) => {
                 region.unsure = true;
@@ -333,15 +360,22 @@ fn more_runs(text: &mut Text<'_>, mut arguments: Arguments<'_, '_>) -> Result<()
     Ok(())
 }
 
-fn values(text: &mut Text<'_>, mut arguments: Arguments<'_, '_>) -> Result<(), AsmError> {
+fn values(text: &mut Text<'_>, arguments: Arguments<'_, '_>) -> Result<(), AsmError> {
+    let mut room = std::mem::take(&mut text.room);
+    let taken = values_within(text, arguments, &mut room);
+    text.room = room;
+    taken
+}
+
+fn values_within(text: &mut Text<'_>, mut arguments: Arguments<'_, '_>, room: &mut Room) -> Result<(), AsmError> {
     let program = current(text, &arguments)?;
     let name = arguments.next("the name of a region")?;
     let index = region_index(program, name)?;
     let region = &mut program.regions[index];
     let format = region.region.format;
-    let constants = arguments.scope();
+    let scope = arguments.scope;
     let value = |word: &Word<'_>| {
-        let constant = || match constants.value(&word.text).ok()? {
+        let constant = || match scope.value(&word.text).ok()? {
             Value::Number(number) => element::parse(format, &number.to_string()).ok(),
             Value::Operand(operand) => element::parse(format, operand.strip_prefix('#')?).ok(),
         };
@@ -365,9 +399,31 @@ fn values(text: &mut Text<'_>, mut arguments: Arguments<'_, '_>) -> Result<(), A
     };
     let mut first = Ok(());
     for word in arguments.words {
-        let parsed = value(word);
+        let taken = match element::range(scope, &word.text) {
+            None => {
+                let parsed = value(word);
+                each.push(*parsed.as_ref().unwrap_or(&0));
+                parsed.map(|_| ())
+            }
+            Some(Ok(range)) => elements(format, &range, room, each).map_err(|(message, help)| AsmError::new(word.span, message, help)),
+            Some(Err((message, help))) => {
+                region.unsure = true;
+                return Err(AsmError::new(word.span, message, help));
+            }
+        };
+        first = first.and(taken);
+    }
+    first
+}
+
+/// Appends the elements of a range, each of which counts as a byte that the text brings.
+fn elements(format: Format, range: &Range, room: &mut Room, each: &mut Vec<u32>) -> Result<(), (String, String)> {
+    let mut first = Ok(());
+    let numbers = range.numbers().take_while(|_| room.take(1));
+    for number in numbers {
+        let parsed = element::parse(format, &number.to_string());
         each.push(*parsed.as_ref().unwrap_or(&0));
-        first = first.and(parsed.map(|_| ()));
+        first = first.and(parsed.map(|_| ()).map_err(|help| (format!("{number} is no element"), help)));
     }
     first
 }

@@ -1,6 +1,7 @@
 //! Element values of `.values` and `.fill`: decimal text to the bits of a number format, rounded to nearest, ties
 //! to even.
 
+use super::symbol::{Scope, Value};
 use crate::operand::Format;
 use crate::text::immediate::hexadecimal;
 
@@ -30,6 +31,45 @@ pub(super) fn parse(format: Format, text: &str) -> Result<u32, String> {
         Format::Bf16 => round(float(text)?, 8, 7).ok_or_else(|| TOO_LARGE.to_owned()),
     }
 }
+
+/// Numbers from the first towards the last, a step apart.
+pub(super) struct Range {
+    first: i64,
+    /// The step with its sign.
+    step: i64,
+    pub(super) count: u64,
+}
+
+impl Range {
+    pub(super) fn numbers(&self) -> impl Iterator<Item = i64> + '_ {
+        (0..self.count).map(|index| self.first + index as i64 * self.step)
+    }
+}
+
+/// `FIRST..LAST` or `FIRST..LAST+STEP`, counting up or down; nothing where this is no range. The numbers are written out, or constants.
+pub(super) fn range(scope: Scope<'_>, text: &str) -> Option<Result<Range, (String, String)>> {
+    let (first, rest) = text.split_once("..")?;
+    let (last, step) = rest.split_once('+').unwrap_or((rest, "1"));
+    let number = |text: &str| match text.parse().map_or_else(|_| scope.value(text), |number| Ok(Value::Number(number))) {
+        Ok(Value::Number(number)) if (-LARGEST..=LARGEST).contains(&number) => Ok(number),
+        _ => Err((format!("`{text}` is no number of a range"), "write a range as 0..319, 15..0 or 0..30+2".to_owned())),
+    };
+    let range = || {
+        let (first, last, step) = (number(first)?, number(last)?, number(step)?);
+        if step < 1 {
+            return Err((
+                format!("a range in steps of {step}"),
+                "give a step of at least 1; a range whose last number is smaller counts down".into(),
+            ));
+        }
+        let count = first.abs_diff(last) / step.unsigned_abs() + 1;
+        Ok(Range { first, step: if last < first { -step } else { step }, count })
+    };
+    Some(range())
+}
+
+/// The greatest magnitude of a range's numbers: that of the largest elements.
+const LARGEST: i64 = 1 << 32;
 
 const NOT_A_NUMBER: &str = "an element is a decimal number, or bits such as x3c00";
 const TOO_LARGE: &str = "the number is beyond the format; write infinities and NaNs as bits such as x7c00";

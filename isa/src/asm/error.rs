@@ -1,20 +1,26 @@
 //! Errors of the assembler: where, what, and what to do about it.
 
 use std::fmt;
+use std::sync::Arc;
 
+use super::source::Source;
 use crate::container::ContentError;
 
-/// A piece of one source line.
+/// A piece of one line of a file. Spans are in the order in which their lines are assembled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Span {
-    /// Line, from 1.
+    /// Number of the line among all that were assembled.
+    pub(super) order: u32,
+    /// Line of its file, from 1.
     pub line: u32,
     /// Column of the first character, from 1, in characters.
     pub column: u32,
-    /// Offset of the first byte in the source.
+    /// Offset of the first byte in its file.
     pub start: usize,
     /// Length in bytes.
     pub length: usize,
+    /// The expansion that the line belongs to.
+    pub(super) context: u32,
 }
 
 /// One mistake in a source text.
@@ -22,6 +28,10 @@ pub struct Span {
 pub struct AsmError {
     /// Where it is.
     pub span: Span,
+    /// The included file that it is in; none for the text itself.
+    pub file: Option<Arc<Source>>,
+    /// How the line came to be assembled, from the inside: iterations and inclusions.
+    pub trail: Vec<String>,
     /// What is wrong.
     pub message: String,
     /// What to do next.
@@ -30,13 +40,17 @@ pub struct AsmError {
 
 impl fmt::Display for AsmError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "line {}, column {}: {}; {}", self.span.line, self.span.column, self.message, self.help)
+        if let Some(file) = &self.file {
+            write!(f, "{}, ", file.name)?;
+        }
+        write!(f, "line {}, column {}: {}; {}", self.span.line, self.span.column, self.message, self.help)?;
+        self.trail.iter().try_for_each(|step| write!(f, "; {step}"))
     }
 }
 
 impl AsmError {
     pub(super) fn new(span: Span, message: impl Into<String>, help: impl Into<String>) -> Self {
-        Self { span, message: message.into(), help: help.into() }
+        Self { span, file: None, trail: Vec::new(), message: message.into(), help: help.into() }
     }
 
     /// A mistake in the content: its message ends with what to do, behind a semicolon.

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use super::error::{AsmError, Span};
-use super::source_map::{ProgramLines, SourceMap};
+use super::source_map::ProgramLines;
 use super::state::{Content, ExtentText, ProgramText, QueueText, RegionText, Text, Values};
 use crate::container::{ContentError, check_extent, check_pair, check_region, extent_overlaps};
 use crate::fetch::blocks;
@@ -20,10 +20,10 @@ const GENERATED_EACH: u64 = 64;
 /// What an empty set of queues counts.
 const CHIP_BYTES: u64 = 24;
 
-const START: Span = Span { line: 1, column: 1, start: 0, length: 0 };
+const START: Span = Span { order: 1, line: 1, column: 1, start: 0, length: 0, context: 0 };
 
 /// Builds the container; nothing when there are errors.
-pub(super) fn finish<'a>(text: Text<'a>, source_bytes: usize, errors: &mut Vec<AsmError>) -> Option<(Container<'a>, SourceMap)> {
+pub(super) fn finish<'a>(text: Text<'a>, source_bytes: u64, errors: &mut Vec<AsmError>) -> Option<(Container<'a>, Vec<ProgramLines>)> {
     let Text { chip, file, extents: stated, host, programs: texts, .. } = text;
     if chip.is_none() {
         errors.push(AsmError::new(START, "the text names no chip", "start it with `.chip tsp-v1` or another chip"));
@@ -39,7 +39,7 @@ pub(super) fn finish<'a>(text: Text<'a>, source_bytes: usize, errors: &mut Vec<A
             extents.push((Extent { place: text.place, fill }, text.span));
         }
     }
-    let most = GENERATED + GENERATED_EACH * source_bytes as u64;
+    let most = GENERATED + GENERATED_EACH * source_bytes;
     let (mut left, mut affordable) = (most, true);
     for program in &texts {
         let chips = chip_count(program);
@@ -70,7 +70,7 @@ pub(super) fn finish<'a>(text: Text<'a>, source_bytes: usize, errors: &mut Vec<A
     let extents = extents.into_iter().map(|(extent, _)| extent).collect();
     let container = Container { chip, image: Image { vector_bytes: lanes, extents }, programs, host };
     match container.validate() {
-        Ok(()) => Some((container, SourceMap { programs: lines })),
+        Ok(()) => Some((container, lines)),
         Err(error) => {
             errors.push(AsmError::content(START, &error));
             None
@@ -255,7 +255,7 @@ fn extent<'a>((place, bytes): (WordRun, Vec<u8>)) -> Extent<'a> {
 fn program(text: ProgramText, errors: &mut Vec<AsmError>) -> (Program, ProgramLines) {
     let chips = chip_count(&text);
     let mut queues = vec![BTreeMap::new(); chips];
-    let mut lines = ProgramLines { line: text.span.line, cycles_stated: text.cycles.is_some(), queues: BTreeMap::new() };
+    let mut lines = ProgramLines { origin: text.span.into(), cycles_stated: text.cycles.is_some(), queues: BTreeMap::new() };
     for ((chip, name), queue) in text.queues {
         if queue.items.is_empty() {
             continue;

@@ -25,42 +25,76 @@ struct Parsed {
 /// Takes one instruction line into the open queue.
 pub(super) fn line(text: &mut Text<'_>, line: &Line<'_>, errors: &mut Vec<AsmError>) {
     let open = match text.open {
-        Open::Queue(chip, name) => Some((chip, name, None)),
-        Open::Code(chip, name, number) => Some((chip, name, Some(number))),
+        Open::Queue(first, last, name) => Some((first, last, name, None)),
+        Open::Code(chip, name, number) => Some((chip, chip, name, Some(number))),
         _ => None,
     };
-    let (Some((chip, name, code)), Some(program)) = (open, text.programs.last()) else {
+    let (Some((first, last, name, code)), false) = (open, text.programs.is_empty()) else {
         let comment = line.text.trim().starts_with(['#', '/']);
         let help = if comment { "a comment starts with `;`" } else { "start a queue with `.queue mem.e0` first" };
         errors.push(AsmError::new(line.span(line.text.trim()), "an instruction stands outside a queue", help));
         return;
     };
-    let before = errors.len();
     let (label, rest) = label(line.text.trim());
     if label.is_some() && rest.is_empty() {
         let message = "a label stands in front of an instruction, in its line";
         errors.push(AsmError::new(line.span(line.text.trim()), message, "write it as `start: @5 read 0, e0`"));
         return;
     }
+    if !text.room.take(u64::from(last.0 - first.0) * (line.text.len() as u64 + 1)) {
+        return;
+    }
+    let before = errors.len();
+    let mut issued = None;
+    for number in first.0..=last.0 {
+        let known = errors.len();
+        let cycle = on_chip(text, line, rest, (ChipId(number), name, code), errors);
+        if known > before {
+            // What is wrong on one chip is not said again for the next.
+            errors.truncate(known);
+        } else if number != first.0 {
+            errors[before..].iter_mut().for_each(|error| error.message += &format!(" (on chip {number})"));
+        }
+        let agreed: u64 = *issued.get_or_insert(cycle);
+        if let Some(label) = label.filter(|_| agreed != cycle && errors.len() == before) {
+            let message = format!("`{label}` is cycle {agreed} on chip {} and cycle {cycle} on chip {number}", first.0);
+            errors.push(AsmError::new(
+                line.span(label),
+                message,
+                "bring the queues to the same cycle with `@` first, or label a line of one chip",
+            ));
+        }
+    }
+    if let (Some(label), Some(cycle)) = (label, issued) {
+        errors.extend(text.give(label, line.span(label), Value::Number(cycle as i64), true).err());
+    }
+}
+
+/// Takes an instruction into a queue of one chip, or into instructions in memory for it, and gives back the cycle in which it first issues.
+fn on_chip(
+    text: &mut Text<'_>,
+    line: &Line<'_>,
+    rest: &str,
+    (chip, name, code): (ChipId, Queue, Option<usize>),
+    errors: &mut Vec<AsmError>,
+) -> u64 {
+    let before = errors.len();
     let slice = match name {
-        Queue::Mem(side, index) => Some(SliceId { side, index }),
+        Queue::Mem(side, index) => Some((chip, SliceId { side, index })),
         _ => None,
     };
-    let scope = Scope { constants: &text.constants, program: Some(program), slice: slice.map(|slice| (chip, slice)) };
-    let parsed = parse_line(line, rest, scope, errors);
-    let Some(program) = text.programs.last_mut() else { return };
+    let parsed = parse_line(line, rest, (chip, name), Scope { regions: text.programs.last(), slice, ..text.scope() }, errors);
+    let Some(program) = text.programs.last_mut() else { return 0 };
     let queue = match code {
         None => program.queues.entry((chip, name)).or_default(),
         Some(number) => &mut program.code[number].1,
     };
     let first = match parsed.item {
-        Some((item, mnemonic)) => place(chip, name, queue, item, mnemonic, parsed.at, errors),
+        Some((item, mnemonic)) => place((chip, name), queue, item, mnemonic, parsed.at, errors),
         None => parsed.at.map_or(queue.clock.now(), |(cycle, _)| cycle),
     };
     queue.unsure = errors.len() > before;
-    if let Some(label) = label {
-        errors.extend(text.give(label, line.span(label), Value::Number(first as i64), true).err());
-    }
+    first
 }
 
 /// The label in front of an instruction, and the rest of the line.
@@ -71,7 +105,7 @@ fn label(text: &str) -> (Option<&str>, &str) {
     }
 }
 
-fn parse_line(line: &Line<'_>, mut rest: &str, scope: Scope<'_>, errors: &mut Vec<AsmError>) -> Parsed {
+fn parse_line(line: &Line<'_>, mut rest: &str, of: (ChipId, Queue), scope: Scope<'_>, errors: &mut Vec<AsmError>) -> Parsed {
     let paired = rest.strip_prefix('&').map(|after| rest = after.trim_start()).is_some();
     let mut at = None;
     if let Some(after) = rest.strip_prefix('@') {
@@ -80,10 +114,9 @@ fn parse_line(line: &Line<'_>, mut rest: &str, scope: Scope<'_>, errors: &mut Ve
         let given = if paired {
             Err(("a paired instruction issues with the one before it".to_owned(), "leave out `@`".to_owned()))
         } else {
-            number(&after[..length]).map_or_else(|| scope.number(&after[..length]), Ok).map_err(|trouble| match trouble {
-                Trouble::Form => ("`@` takes a cycle number".into(), "write it as `@120 ` or `@start+5 `, in front of the mnemonic".into()),
-                Trouble::Because(message, help) => (message, help),
-            })
+            let form = || ("`@` takes a cycle number".into(), "write it as `@120 ` or `@start+5 `, in front of the mnemonic".into());
+            let given = number(&after[..length]).map_or_else(|| scope.number(&after[..length]), Ok);
+            given.map_err(|trouble| trouble.reason().unwrap_or_else(form))
         };
         let cycle = match given {
             Ok(cycle) => cycle,
@@ -107,6 +140,10 @@ fn parse_line(line: &Line<'_>, mut rest: &str, scope: Scope<'_>, errors: &mut Ve
         errors.push(AsmError::new(span, format!("unknown mnemonic `{mnemonic}`"), help));
         return Parsed { at, item: None };
     };
+    if !of.1.holds(row) {
+        errors.push(misplaced(of, row, span));
+        return Parsed { at, item: None };
+    }
     let instruction =
         operand_bits(row, operands.trim(), line, span, scope, errors).and_then(|bits| Instruction::from_bits(row.opcode, &bits));
     Parsed { at, item: instruction.map(|instruction| (Item { instruction, paired }, span)) }
@@ -160,8 +197,11 @@ fn symbolic(kind: Kind, text: &str, scope: Scope<'_>) -> Result<u64, Unfit> {
     let written = match scope.value(text) {
         Ok(Value::Number(value)) => value.to_string(),
         Ok(Value::Operand(operand)) => operand,
-        Err(Trouble::Form) => return Err(Unfit::Operand(format!("`{text}`"), detail)),
-        Err(Trouble::Because(message, help)) => return Err(Unfit::Symbol(message, help)),
+        Err(Trouble::Unknown(name)) if name == text && !kind.is_number() => return Err(Unfit::Operand(format!("`{text}`"), detail)),
+        Err(trouble) => {
+            let otherwise = || Unfit::Operand(format!("`{text}`"), detail);
+            return Err(trouble.reason().map_or_else(otherwise, |(message, help)| Unfit::Symbol(message, help)));
+        }
     };
     let found = if written == text { format!("`{text}`") } else { format!("`{text}`, which is `{written}`") };
     parse(kind, &written).map_err(|detail| Unfit::Operand(found, detail))
@@ -175,21 +215,25 @@ pub(crate) fn usage(row: &TableRow) -> String {
 
 /// Appends an item, with the wait before it, and gives back the cycle in which it first issues.
 fn place(
-    chip: ChipId,
-    name: Queue,
+    (chip, name): (ChipId, Queue),
     queue: &mut QueueText,
     item: Item,
     mnemonic: Span,
     at: Option<(u64, Span)>,
     errors: &mut Vec<AsmError>,
 ) -> u64 {
-    let line = mnemonic.line;
     let before = errors.len();
     if let Some((cycle, span)) = at {
         let now = queue.clock.now();
         if cycle < now {
             let message = format!("cycle {cycle} is past: the queue has reached cycle {now}");
-            errors.push(AsmError::new(span, message, format!("give a cycle of {now} or later, or move earlier instructions")));
+            let pairs = validate_item(name, queue.items.last(), queue.items.len(), &Item { paired: true, ..item }).is_ok();
+            let beside = if pairs && cycle + 1 == now {
+                format!("write `&` in place of `@{cycle}` to issue with the instruction before, or ")
+            } else {
+                String::new()
+            };
+            errors.push(AsmError::new(span, message, format!("{beside}give a cycle of {now} or later, or move earlier instructions")));
         } else if cycle - now > FURTHEST {
             errors.push(AsmError::new(
                 span,
@@ -200,14 +244,14 @@ fn place(
             for item in wait(cycle - now) {
                 queue.clock.step(&item);
                 queue.items.push(item);
-                queue.lines.push(line);
+                queue.lines.push(mnemonic.into());
             }
         }
     }
     if let Err(error) = validate_item(name, queue.items.last(), queue.items.len(), &item) {
         let depends = matches!(error, QueueError::BadPair { .. } | QueueError::NothingToRepeat { .. });
         if !(depends && queue.unsure) {
-            errors.push(explain(chip, name, &error, mnemonic));
+            errors.push(explain((chip, name), &item, &error, mnemonic));
         }
     }
     let slots = queue.clock.step(&item);
@@ -216,7 +260,7 @@ fn place(
         errors.push(AsmError::new(span, message, "leave out `@`: a repeat issues relative to the instruction before it"));
     }
     queue.items.push(item);
-    queue.lines.push(line);
+    queue.lines.push(mnemonic.into());
     if queue.clock.now() > MAX_CYCLES && !queue.too_long {
         queue.too_long = true;
         errors.push(AsmError::new(mnemonic, format!("the queue runs past cycle {MAX_CYCLES}"), "shorten it"));
@@ -224,20 +268,26 @@ fn place(
     slots.first
 }
 
-fn explain(chip: ChipId, name: Queue, error: &QueueError, span: Span) -> AsmError {
+/// The mistake of an instruction in a queue that cannot hold it.
+fn misplaced((chip, name): (ChipId, Queue), row: &TableRow, span: Span) -> AsmError {
+    let message = format!("`{}` does not belong in queue {name} of chip {}", row.mnemonic, chip.0);
+    AsmError::new(span, message, format!("put it in a queue of unit {} that holds `{}`", row.unit.name(), row.mnemonic))
+}
+
+fn explain(of: (ChipId, Queue), item: &Item, error: &QueueError, span: Span) -> AsmError {
     match error {
-        QueueError::WrongUnit { mnemonic, .. } => {
-            let unit = TableRow::by_mnemonic(mnemonic).map_or("", |row| row.unit.name());
-            let message = format!("`{mnemonic}` does not belong in queue {name} of chip {}", chip.0);
-            AsmError::new(span, message, format!("put it in a queue of unit {unit} that holds `{mnemonic}`"))
-        }
+        QueueError::WrongUnit { .. } => misplaced(of, item.instruction.row(), span),
         QueueError::Malformed { malformed, .. } => AsmError::new(span, malformed.to_string(), "choose operands that fit one another"),
         QueueError::NothingToRepeat { .. } => {
             AsmError::new(span, "there is nothing to repeat", "put it right behind an unpaired instruction that is no nop and no repeat")
         }
         QueueError::BadPair { .. } => {
             let message = "this does not pair with the instruction before it";
-            AsmError::new(span, message, "pair one read or gather with one write or scatter of a memory slice")
+            let help = match of.1 {
+                Queue::Mem(..) => "pair one read or gather with one write or scatter of a memory slice".to_owned(),
+                other => format!("leave out `&`: queue {other} issues one instruction a cycle, memory slices alone issue two"),
+            };
+            AsmError::new(span, message, help)
         }
     }
 }

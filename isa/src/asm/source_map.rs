@@ -1,7 +1,10 @@
 //! From items back to source lines.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use super::error::Span;
+use super::source::{Source, Sources};
 use crate::program::ChipId;
 use crate::queue::Queue;
 
@@ -9,28 +12,74 @@ use crate::queue::Queue;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SourceMap {
     pub(super) programs: Vec<ProgramLines>,
+    pub(super) sources: Sources,
+}
+
+/// A line, and the expansion that it belongs to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Origin {
+    pub(super) line: u32,
+    pub(super) context: u32,
+}
+
+impl From<Span> for Origin {
+    fn from(span: Span) -> Self {
+        Self { line: span.line, context: span.context }
+    }
 }
 
 /// The lines of one program.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct ProgramLines {
-    pub(super) line: u32,
+    pub(super) origin: Origin,
     pub(super) cycles_stated: bool,
-    pub(super) queues: BTreeMap<(ChipId, Queue), Vec<u32>>,
+    pub(super) queues: BTreeMap<(ChipId, Queue), Vec<Origin>>,
+}
+
+/// A source line, in the text or in a file that it includes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The included file; none for the text itself.
+    pub file: Option<Arc<Source>>,
+    /// The line of the file, from 1.
+    pub line: u32,
+    /// How the line came to be assembled, from the inside: iterations and inclusions.
+    pub trail: Vec<String>,
 }
 
 impl SourceMap {
-    /// The line of an item; the programs are numbered in order. A `nop` inserted for `@` has the line of the
-    /// instruction behind it, a fetched item that of its instruction where the queue has one `.block`.
+    fn origin(&self, program: usize, chip: ChipId, queue: Queue, item: u32) -> Option<Origin> {
+        self.programs.get(program)?.queues.get(&(chip, queue))?.get(item as usize).copied()
+    }
+
+    fn resolved(&self, origin: Origin) -> Place {
+        let file = self.sources.file(self.sources.file_of(origin.context)).cloned();
+        Place { file, line: origin.line, trail: self.sources.trail(origin.context) }
+    }
+
+    /// The line of an item in its own file; the programs are numbered in order. A `nop` inserted for `@` has the line of the
+    /// instruction after it, a fetched item that of its instruction where the queue has one `.block`.
     #[must_use]
     pub fn line(&self, program: usize, chip: ChipId, queue: Queue, item: u32) -> Option<u32> {
-        self.programs.get(program)?.queues.get(&(chip, queue))?.get(item as usize).copied()
+        self.origin(program, chip, queue, item).map(|origin| origin.line)
+    }
+
+    /// Where an item comes from, as [`SourceMap::line`], with its file, iterations and inclusions.
+    #[must_use]
+    pub fn place(&self, program: usize, chip: ChipId, queue: Queue, item: u32) -> Option<Place> {
+        self.origin(program, chip, queue, item).map(|origin| self.resolved(origin))
     }
 
     /// The line on which a program starts.
     #[must_use]
     pub fn program_line(&self, program: usize) -> Option<u32> {
-        self.programs.get(program).map(|program| program.line)
+        self.programs.get(program).map(|program| program.origin.line)
+    }
+
+    /// Where a program starts.
+    #[must_use]
+    pub fn program_place(&self, program: usize) -> Option<Place> {
+        self.programs.get(program).map(|program| self.resolved(program.origin))
     }
 
     /// Whether the text states the program's cycles; if not they are 0 in the container, and the caller derives them.

@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 use super::error::{AsmError, Span};
 use super::lex::Word;
+use super::source_map::Origin;
 use super::symbol::{Named, Names, Scope, Trouble, Value, is_name};
 use crate::program::{ChipId, ChipRef, Region, WordRun};
 use crate::queue::{Item, Queue};
@@ -52,7 +53,7 @@ pub(super) struct RegionText {
 #[derive(Default)]
 pub(super) struct QueueText {
     pub(super) items: Vec<Item>,
-    pub(super) lines: Vec<u32>,
+    pub(super) lines: Vec<Origin>,
     pub(super) clock: Clock,
     /// The line before had a mistake: what depends on it is not judged.
     pub(super) unsure: bool,
@@ -87,7 +88,8 @@ pub(super) enum Open {
     Extent,
     Host,
     Region,
-    Queue(ChipId, Queue),
+    /// One queue of each chip from the first to the last.
+    Queue(ChipId, ChipId, Queue),
     /// Instructions in memory for a queue, and which series of the last program.
     Code(ChipId, Queue, usize),
 }
@@ -104,6 +106,43 @@ pub(super) struct Text<'a> {
     pub(super) program_names: BTreeSet<String>,
     pub(super) constants: Names,
     pub(super) open: Open,
+    pub(super) room: Room,
+    /// Constants that the iterations at hand have given, from the outermost on.
+    iterations: Vec<Vec<String>>,
+}
+
+/// Bytes that a text may still bring beside its own.
+#[derive(Default)]
+pub(super) struct Room {
+    left: u64,
+    exceeded: bool,
+    told: bool,
+}
+
+impl Room {
+    pub(super) fn add(&mut self, bytes: u64) {
+        self.left = self.left.saturating_add(bytes);
+    }
+
+    /// Takes so many bytes; false where they are not left.
+    pub(super) fn take(&mut self, bytes: u64) -> bool {
+        match self.left.checked_sub(bytes).filter(|_| !self.exceeded) {
+            Some(left) => self.left = left,
+            None => self.exceeded = true,
+        }
+        !self.exceeded
+    }
+
+    pub(super) fn exceeded(&self) -> bool {
+        self.exceeded
+    }
+
+    /// Whether more was asked for than was left; said once.
+    pub(super) fn tell(&mut self) -> bool {
+        let tell = self.exceeded && !self.told;
+        self.told |= tell;
+        tell
+    }
 }
 
 impl ProgramText {
@@ -136,7 +175,38 @@ impl ProgramText {
     }
 }
 
-impl Text<'_> {
+impl<'a> Text<'a> {
+    pub(super) fn new() -> Self {
+        Self {
+            chip: None,
+            file: None,
+            extents: Vec::new(),
+            host: None,
+            programs: Vec::new(),
+            program_names: BTreeSet::new(),
+            constants: Names::new(),
+            open: Open::Nothing,
+            room: Room::default(),
+            iterations: Vec::new(),
+        }
+    }
+
+    /// What names mean in a directive and in braces: constants, and labels of the last program.
+    pub(super) fn scope(&self) -> Scope<'_> {
+        Scope { constants: &self.constants, labels: self.programs.last().map(|program| &program.labels), regions: None, slice: None }
+    }
+
+    /// Starts an iteration: constants that are given from now on end with it.
+    pub(super) fn begin_iteration(&mut self) {
+        self.iterations.push(Vec::new());
+    }
+
+    pub(super) fn end_iteration(&mut self) {
+        for name in self.iterations.pop().unwrap_or_default() {
+            self.constants.remove(&name);
+        }
+    }
+
     /// Gives a name to a constant of the text, or to a label of the last program.
     pub(super) fn give(&mut self, name: &str, span: Span, value: Value, label: bool) -> Result<(), AsmError> {
         if !is_name(name) || is_operand(name) {
@@ -146,7 +216,12 @@ impl Text<'_> {
         self.free(name, span)?;
         let names = match self.programs.last_mut() {
             Some(program) if label => &mut program.labels,
-            _ => &mut self.constants,
+            _ => {
+                if let Some(given) = self.iterations.last_mut() {
+                    given.push(name.to_owned());
+                }
+                &mut self.constants
+            }
         };
         names.insert(name.to_owned(), Named { value, span });
         Ok(())
@@ -170,10 +245,18 @@ pub(super) struct Arguments<'w, 's> {
     pub(super) span: Span,
     pub(super) usage: &'static str,
     pub(super) words: std::slice::Iter<'w, Word<'s>>,
-    pub(super) constants: &'w Names,
+    /// What names mean; addresses mean nothing in a directive.
+    pub(super) scope: Scope<'w>,
 }
 
 impl<'w, 's> Arguments<'w, 's> {
+    /// The words behind the first, which is the directive of this name and written form.
+    pub(super) fn of(words: &'w [Word<'s>], (directive, usage): (&'w str, &'static str), scope: Scope<'w>) -> Self {
+        let start = Span { order: 0, line: 0, column: 0, start: 0, length: 0, context: 0 };
+        let span = words.first().map_or(start, |word| word.span);
+        Self { directive, span, usage, words: words.get(1..).unwrap_or_default().iter(), scope }
+    }
+
     pub(super) fn mistake(&self, word: &Word<'_>, expected: &str) -> AsmError {
         AsmError::new(word.span, format!("{expected} is expected, found `{}`", word.text), format!("write `{}`", self.usage))
     }
@@ -192,21 +275,17 @@ impl<'w, 's> Arguments<'w, 's> {
         if let Some(value) = number(&word.text) {
             return Ok(value);
         }
-        match self.scope().number(&word.text) {
+        match self.scope.number(&word.text) {
             Ok(value) => number(&value.to_string()).ok_or_else(|| self.mistake(word, expected)),
             Err(trouble) => Err(self.trouble(word, trouble, expected)),
         }
     }
 
-    /// Constants; labels and addresses mean nothing in a directive.
-    pub(super) fn scope(&self) -> Scope<'w> {
-        Scope { constants: self.constants, program: None, slice: None }
-    }
-
     pub(super) fn trouble(&self, word: &Word<'_>, trouble: Trouble, expected: &str) -> AsmError {
         match trouble {
             Trouble::Form => self.mistake(word, expected),
-            Trouble::Because(message, help) => AsmError::new(word.span, message, help),
+            Trouble::Unknown(name) if name == word.text => self.mistake(word, expected),
+            trouble => trouble.at(word.span),
         }
     }
 
@@ -232,7 +311,7 @@ impl<'w, 's> Arguments<'w, 's> {
             if !(rest.is_empty() || rest.starts_with('+') || counts) {
                 continue;
             }
-            if let Some(Value::Number(value)) = self.constants.get(&words[..end]).map(|named| &named.value) {
+            if let Some(Value::Number(value)) = self.scope.constants.get(&words[..end]).map(|named| &named.value) {
                 return Cow::Owned(format!("{slice}:{value}{rest}"));
             }
         }

@@ -5,9 +5,9 @@
 
 use std::collections::BTreeMap;
 
-use super::error::{Span, suggestion};
-use super::state::ProgramText;
-use crate::program::{ChipId, Region, SliceId};
+use super::error::{AsmError, Span, suggestion};
+use super::state::{ProgramText, is_operand};
+use crate::program::{ChipId, Region, SliceId, WordRun};
 use crate::text::operand::number;
 
 /// What a name stands for.
@@ -32,19 +32,43 @@ pub(super) type Names = BTreeMap<String, Named>;
 #[derive(Clone, Copy)]
 pub(super) struct Scope<'t> {
     pub(super) constants: &'t Names,
-    /// The program, for its labels.
-    pub(super) program: Option<&'t ProgramText>,
-    /// The slice in which the words of the program's regions are looked for.
+    /// Labels of the program.
+    pub(super) labels: Option<&'t Names>,
+    /// The program whose regions can be named.
+    pub(super) regions: Option<&'t ProgramText>,
+    /// The slice in which the words of the regions are looked for.
     pub(super) slice: Option<(ChipId, SliceId)>,
 }
 
 /// Why an expression has no value.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Trouble {
-    /// It is no expression of known form; whoever asked knows better what should stand there.
+    /// It is no expression of known form; the caller knows better what is expected.
     Form,
+    /// A name that means nothing, and is like no name that does.
+    Unknown(String),
     /// What is wrong, and what to do.
     Because(String, String),
+}
+
+impl Trouble {
+    /// What is wrong and what to do; nothing where the form is.
+    pub(super) fn reason(self) -> Option<(String, String)> {
+        match self {
+            Trouble::Form => None,
+            Trouble::Unknown(name) => {
+                Some((format!("there is no symbol `{name}`"), "give it above its use, with `.equ` or as a label".to_owned()))
+            }
+            Trouble::Because(message, help) => Some((message, help)),
+        }
+    }
+
+    /// The mistake at a place where an expression is expected.
+    pub(super) fn at(self, span: Span) -> AsmError {
+        let (message, help) =
+            self.reason().unwrap_or_else(|| ("an expression is expected".into(), "write a sum of numbers and symbols".into()));
+        AsmError::new(span, message, help)
+    }
 }
 
 /// A part of an expression that was read so far.
@@ -93,19 +117,21 @@ impl<'t> Scope<'t> {
     fn word(&self, region: &Region, offset: i64) -> Result<u32, Trouble> {
         let Some((chip, slice)) = self.slice else { return Err(Trouble::Form) };
         let name = &region.name;
+        let place = if chip.0 == 0 { slice.to_string() } else { format!("{}/{slice}", chip.0) };
         let runs = region.runs.iter().filter(|run| (run.chip, run.slice) == (chip, slice));
         let words: u64 = runs.clone().map(|run| u64::from(run.count)).sum();
         if words == 0 {
-            let mut places: Vec<String> = region.runs.iter().take(8).map(|run| run.slice.to_string()).collect();
+            let written = |run: &WordRun| if run.chip == chip { run.slice.to_string() } else { format!("{}/{}", run.chip.0, run.slice) };
+            let mut places: Vec<String> = region.runs.iter().take(8).map(written).collect();
             places.dedup();
             let places = places.join(", ");
             return Err(because(
-                format!("region `{name}` has no word in slice {slice}"),
+                format!("region `{name}` has no word in slice {place}"),
                 &format!("use it in a slice of its own: {places}"),
             ));
         }
         let mut left = u64::try_from(offset).ok().filter(|&offset| offset < words).ok_or_else(|| {
-            let message = format!("region `{name}` has {words} words in slice {slice}, there is no word {offset}");
+            let message = format!("region `{name}` has {words} words in slice {place}, there is no word {offset}");
             because(message, &format!("words of a region count from 0 to {}", words - 1))
         })?;
         for run in runs {
@@ -118,20 +144,38 @@ impl<'t> Scope<'t> {
     }
 
     fn name(&self, name: &str) -> Result<Part<'t>, Trouble> {
-        let named = self.program.and_then(|program| program.labels.get(name)).or_else(|| self.constants.get(name));
+        let named = self.labels.and_then(|labels| labels.get(name)).or_else(|| self.constants.get(name));
         if let Some(named) = named {
             return Ok(Part::Value(named.value.clone()));
         }
-        let memory = self.program.filter(|_| self.slice.is_some());
-        if let Some(found) = memory.and_then(|program| program.region(name)) {
-            return Ok(Part::Word(&found.region, 0));
+        if let Some(found) = self.regions.and_then(|program| program.region(name)) {
+            return match self.slice {
+                Some(_) => Ok(Part::Word(&found.region, 0)),
+                None => Err(because(
+                    format!("`{name}` is a region, whose words have addresses in the queues of its slices alone"),
+                    "use a number, a constant or a label",
+                )),
+            };
         }
-        let labels = self.program.iter().flat_map(|program| program.labels.keys());
-        let regions = memory.iter().flat_map(|program| program.region_names.keys());
+        if is_operand(name) {
+            return Ok(Part::Value(Value::Operand(name.to_owned())));
+        }
+        let labels = self.labels.iter().flat_map(|labels| labels.keys());
+        let regions = self.regions.filter(|_| self.slice.is_some());
+        let regions = regions.iter().flat_map(|program| program.region_names.keys());
         let known = self.constants.keys().chain(labels).chain(regions).map(String::as_str);
         match suggestion(name, known, "") {
-            help if help.is_empty() => Err(Trouble::Form),
+            help if help.is_empty() => Err(Trouble::Unknown(name.to_owned())),
             help => Err(because(format!("there is no symbol `{name}`"), &help)),
+        }
+    }
+
+    /// A name, or the name in front of the first `/`, which then divides; and the length of what was taken.
+    fn longest_name(&self, text: &str) -> Result<(Part<'t>, usize), Trouble> {
+        let whole = self.name(text);
+        match text.find('/') {
+            Some(cut) if whole.is_err() => Ok((self.name(&text[..cut])?, cut)),
+            _ => Ok((whole?, text.len())),
         }
     }
 }
@@ -173,12 +217,19 @@ impl<'t> Reader<'_, 't> {
 
     fn product(&mut self) -> Result<Part<'t>, Trouble> {
         let mut total = self.term()?;
-        while self.take('*') {
+        while let Some(sign) = ['*', '/', '%'].into_iter().find(|sign| self.take(*sign)) {
             let next = self.term()?;
             let (Part::Value(Value::Number(a)), Part::Value(Value::Number(b))) = (&total, &next) else {
-                return Err(because("only numbers can be multiplied".into(), "leave addresses and operands out of products"));
+                return Err(because("only numbers can be multiplied and divided".into(), "leave addresses and operands out of products"));
             };
-            total = Part::Value(Value::Number(a.checked_mul(*b).ok_or_else(too_large)?));
+            if sign != '*' && *b < 1 {
+                return Err(because(format!("{a} cannot be divided by {b}"), "divide by a number of at least 1"));
+            }
+            total = Part::Value(Value::Number(match sign {
+                '*' => a.checked_mul(*b).ok_or_else(too_large)?,
+                '/' => a.div_euclid(*b),
+                _ => a.rem_euclid(*b),
+            }));
         }
         Ok(total)
     }
@@ -195,17 +246,17 @@ impl<'t> Reader<'_, 't> {
             self.depth -= 1;
             return if open && !self.take(')') { Err(Trouble::Form) } else { Ok(inner) };
         }
-        let length = self.rest.bytes().position(|byte| !in_name(byte)).unwrap_or(self.rest.len());
-        let (term, rest) = self.rest.split_at(length);
-        self.rest = rest.trim_start();
-        match term.bytes().next() {
-            None => Err(Trouble::Form),
-            Some(b'0'..=b'9') => {
-                let value = number::<i64>(term).ok_or(Trouble::Form)?;
-                Ok(Part::Value(Value::Number(value)))
-            }
-            Some(_) => self.scope.name(term),
-        }
+        let digits = self.rest.starts_with(|letter: char| letter.is_ascii_digit());
+        let in_term = |byte: u8| if digits { byte.is_ascii_digit() } else { in_name(byte) };
+        let length = self.rest.bytes().position(|byte| !in_term(byte)).unwrap_or(self.rest.len());
+        let term = &self.rest[..length];
+        let (part, length) = match term.bytes().next() {
+            None => return Err(Trouble::Form),
+            Some(b'0'..=b'9') => (Part::Value(Value::Number(number::<i64>(term).ok_or(Trouble::Form)?)), length),
+            Some(_) => self.scope.longest_name(term)?,
+        };
+        self.rest = self.rest[length..].trim_start();
+        Ok(part)
     }
 }
 
@@ -243,7 +294,7 @@ mod tests {
     use crate::queue::Hemisphere;
 
     fn value(text: &str) -> Result<String, String> {
-        let span = Span { line: 1, column: 1, start: 0, length: 0 };
+        let span = Span { order: 1, line: 1, column: 1, start: 0, length: 0, context: 0 };
         let named = |value| Named { value, span };
         let constants: Names = [("four", Value::Number(4)), ("x_bus", Value::Operand("w4".into())), ("eps", Value::Operand("#0.5".into()))]
             .into_iter()
@@ -261,12 +312,12 @@ mod tests {
         let mut program = ProgramText::new("p", span);
         program.add(region("kv.a", vec![run(1, 10, 2, 3), run(2, 9, 1, 1), run(1, 50, 1, 1)]));
         program.add(region("far", vec![run(7, 0, 1, 1)]));
-        let scope = Scope { constants: &constants, program: Some(&program), slice: Some((ChipId(0), slice(1))) };
+        program.add(region("kv/a", vec![run(1, 70, 1, 1)]));
+        let scope = Scope { constants: &constants, labels: None, regions: Some(&program), slice: Some((ChipId(0), slice(1))) };
         match scope.value(text) {
             Ok(Value::Number(number)) => Ok(number.to_string()),
             Ok(Value::Operand(operand)) => Ok(operand),
-            Err(Trouble::Form) => Err("form".into()),
-            Err(Trouble::Because(message, help)) => Err(format!("{message}; {help}")),
+            Err(trouble) => Err(trouble.reason().map_or("form".into(), |(message, help)| format!("{message}; {help}"))),
         }
     }
 
@@ -280,6 +331,12 @@ mod tests {
             ("x_bus + four - 1", "w7"),
             ("-four + 1", "-3"),
             ("eps", "#0.5"),
+            ("e3 + four", "e7"),
+            ("9/four", "2"),
+            ("four/2*3 + 9 % four", "7"),
+            ("-9 / four", "-3"),
+            ("(0-9) % four", "3"),
+            ("kv/a", "70"),
             ("kv.a", "10"),
             ("kv.a + 1", "13"),
             ("kv.a+2", "50"),
@@ -290,11 +347,15 @@ mod tests {
             ("", "form"),
             ("four four", "form"),
             ("(4", "form"),
-            ("nothing_like_it", "form"),
+            ("nothing_like_it", "there is no symbol `nothing_like_it`; give it above its use, with `.equ` or as a label"),
+            ("nope/2", "there is no symbol `nope`; give it above its use, with `.equ` or as a label"),
+            ("four/0", "4 cannot be divided by 0; divide by a number of at least 1"),
+            ("four % -2", "4 cannot be divided by -2; divide by a number of at least 1"),
+            ("out + 1", "nothing can be added to the operand `out`; only streams and latches have numbers"),
             ("fuor", "there is no symbol `fuor`; did you mean `four`?"),
             ("kv.a + 3", "region `kv.a` has 3 words in slice e1, there is no word 3; words of a region count from 0 to 2"),
             ("far", "region `far` has no word in slice e1; use it in a slice of its own: e7"),
-            ("four * kv.a", "only numbers can be multiplied; leave addresses and operands out of products"),
+            ("four * kv.a", "only numbers can be multiplied and divided; leave addresses and operands out of products"),
             ("four + kv.a", "only a number can be added or taken away; write the address or operand first, then the number"),
             ("eps + 1", "nothing can be added to the operand `#0.5`; only streams and latches have numbers"),
             ("9223372036854775807 + 1", "the number is too large; numbers have 64 bits"),

@@ -43,6 +43,14 @@ pub(crate) fn chip(text: &str) -> Option<(ChipId, &str)> {
     }
 }
 
+/// Prefix of one chip or of several in a row, the first and the last, and rest.
+pub(crate) fn chips(text: &str) -> Option<(ChipId, ChipId, &str)> {
+    let range = text.split_once('/').and_then(|(chips, rest)| Some((chips.split_once("..")?, rest)));
+    let Some(((first, last), rest)) = range else { return chip(text).map(|(chip, rest)| (chip, chip, rest)) };
+    let (first, last) = (number(first)?, number(last)?);
+    (first <= last).then_some((ChipId(first), ChipId(last), rest))
+}
+
 fn sided(text: &str) -> Option<(Hemisphere, u16)> {
     let side = Hemisphere::BOTH.into_iter().find(|side| text.starts_with(side.letter()))?;
     Some((side, number(&text[1..])?))
@@ -65,41 +73,59 @@ fn run(text: &str) -> Option<WordRun> {
     Some(WordRun { chip, slice: SliceId { side, index }, word: number(word)?, count, stride })
 }
 
-const RUNS: NotWritten = NotWritten { expected: "runs of words such as e0:5, 1/w3:16x4+2 or e0..e3:5, of at most 64 slices of one side" };
+const RUNS: NotWritten =
+    NotWritten { expected: "runs of words such as e0:5, 1/w3:16x4+2, e0..e3:5 or 0..7/e0..e3:5, of at most 64 slices of one side" };
 
-/// The most slices of one written range (assumed); keeps a short text from becoming many runs.
-const WIDEST: u16 = 64;
+/// The most slices that a written range has on all its chips (assumed); keeps a short text from becoming many runs.
+const WIDEST: usize = 64;
 
-/// Reads a run, or the same run in each of several slices: `e0..e3:5`.
+/// Reads a run, or the same run in each of several slices, on each of several chips: `e0..e3:5`, `0..7/e0:5`.
 pub(crate) fn runs(text: &str) -> Result<Vec<WordRun>, NotWritten> {
     range(text).ok_or(RUNS)
 }
 
 fn range(text: &str) -> Option<Vec<WordRun>> {
+    let (first_chip, last_chip, text) = chips(text)?;
     let (slices, words) = text.split_once(':')?;
-    let Some((first, last)) = slices.split_once("..") else { return Some(vec![run(text)?]) };
-    let first = run(&format!("{first}:{words}"))?;
+    let (first, last) = slices.split_once("..").unwrap_or((slices, slices));
+    let first = run(&format!("{}/{first}:{words}", first_chip.0))?;
     let (side, last) = sided(last)?;
-    let above = last.checked_sub(first.slice.index).filter(|above| *above < WIDEST && side == first.slice.side)?;
-    Some((0..=above).map(|above| WordRun { slice: SliceId { side, index: first.slice.index + above }, ..first }).collect())
+    let slices = usize::from(last.checked_sub(first.slice.index).filter(|_| side == first.slice.side)?) + 1;
+    let count = slices * (usize::from(last_chip.0 - first_chip.0) + 1);
+    (count <= WIDEST).then(|| (0..count).map_while(|above| moved(first, above / slices, above % slices)).collect())
+}
+
+/// The same run so many chips and slices on.
+fn moved(run: WordRun, chips: usize, slices: usize) -> Option<WordRun> {
+    let chip = ChipId(run.chip.0.checked_add(u16::try_from(chips).ok()?)?);
+    let index = run.slice.index.checked_add(u16::try_from(slices).ok()?)?;
+    Some(WordRun { chip, slice: SliceId { index, ..run.slice }, ..run })
 }
 
 /// Appends the first runs of a list in their shortest form, and says how many these are.
 pub(crate) fn print_runs(runs: &[WordRun], out: &mut String) -> usize {
     use std::fmt::Write;
-    let Some(first) = runs.first() else { return 0 };
-    let same = |above: u16, run: &WordRun| {
-        let index = first.slice.index.checked_add(above);
-        index.is_some_and(|index| *run == WordRun { slice: SliceId { index, ..first.slice }, ..*first })
+    let Some(&first) = runs.first() else { return 0 };
+    let follows = |index: usize, slices: usize| runs.get(index).copied() == moved(first, index / slices, index % slices);
+    let slices = (1..WIDEST).take_while(|&index| runs.get(index).is_some() && follows(index, usize::MAX)).count() + 1;
+    let whole = |chip: &usize| {
+        let mut of_chip = *chip * slices..(*chip + 1) * slices;
+        of_chip.end <= runs.len().min(WIDEST) && of_chip.all(|index| follows(index, slices))
     };
-    let count = (0..WIDEST).zip(runs).take_while(|(above, run)| same(*above, run)).count();
-    let text = first.to_string();
+    let chips = (1..).take_while(whole).count() + 1;
+    let last = runs[chips * slices - 1];
+    let prefix = match (first.chip.0, last.chip.0) {
+        (0, 0) => String::new(),
+        (first, last) if first == last => format!("{first}/"),
+        (first, last) => format!("{first}..{last}/"),
+    };
+    let text = WordRun { chip: ChipId(0), ..first }.to_string();
     let written = match text.split_once(':') {
-        Some((slice, words)) if count > 1 => write!(out, "{slice}..{}:{words}", runs[count - 1].slice),
-        _ => write!(out, "{text}"),
+        Some((slice, words)) if slices > 1 => write!(out, "{prefix}{slice}..{}:{words}", last.slice),
+        _ => write!(out, "{prefix}{text}"),
     };
     written.expect("a String takes all text");
-    count
+    chips * slices
 }
 
 impl FromStr for Queue {

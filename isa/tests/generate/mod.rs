@@ -112,8 +112,18 @@ fn region(random: &mut Random, index: usize, lanes: u32, chips: u64) -> Region {
         let count = 1 + random.below(u64::from(left)) as u32;
         let stride = 1 + random.below(3) as u32;
         let word = random.below(1 << 23) as u32;
-        runs.push(WordRun { chip: ChipId(random.below(chips) as u16), slice: slice(random), word, count, stride });
+        let mut run = WordRun { chip: ChipId(random.below(chips) as u16), slice: slice(random), word, count, stride };
+        runs.push(run);
         left -= count;
+        // The same words of further slices and chips, as ranges are written.
+        while left >= count && random.chance(2) {
+            match (run.slice.index < 3, u64::from(run.chip.0) + 1 < chips) {
+                (false, true) => (run.chip.0, run.slice.index) = (run.chip.0 + 1, runs[runs.len() - 1].slice.index.saturating_sub(1)),
+                _ => run.slice.index = (run.slice.index + 1) % 8,
+            }
+            runs.push(run);
+            left -= count;
+        }
     }
     let name = format!("{}{index}", name(random));
     let lanes = 1 + random.below(u64::from(lanes)) as u32;
@@ -123,12 +133,20 @@ fn region(random: &mut Random, index: usize, lanes: u32, chips: u64) -> Region {
 fn program(random: &mut Random, index: usize, lanes: u32, size: u64) -> Program {
     let chips = 1 + random.below(3);
     let regions = (0..random.below(4) as usize).map(|index| region(random, index, lanes, chips)).collect();
-    let queues = (0..chips)
+    let mut queues: Vec<BTreeMap<Queue, Vec<Item>>> = (0..chips)
         .map(|_| {
             let names: Vec<Queue> = (0..random.below(5)).map(|_| queue(random)).collect();
             names.into_iter().map(|name| (name, items(random, name, size))).collect::<BTreeMap<_, _>>()
         })
         .collect();
+    // Queues that are the same on several chips, as one line opens them.
+    for chip in 1..queues.len() {
+        for (queue, items) in queues[chip - 1].clone() {
+            if random.chance(2) {
+                queues[chip].insert(queue, items);
+            }
+        }
+    }
     Program { name: format!("{}{index}", name(random)), cycles: random.below(1 << 40), regions, queues }
 }
 

@@ -191,7 +191,9 @@ pub(super) fn system(u: &mut Unstructured<'_>) -> Result<Vec<u8>> {
 
 pub(super) fn read_system(file: &[u8]) {
     let Ok(text) = std::str::from_utf8(file) else { return };
-    if let Ok(system) = System::from_toml(text, &mut preset) {
+    if let Ok(system) = System::read(text, &mut preset) {
         assert!(!system.name().is_empty() && system.chip().sram_bytes() > 0);
+        let again = System::read(&system.to_toml(), &mut |name| preset(&format!("no {name}")));
+        assert!(again.is_ok_and(|again| again == system), "an accepted system is read back from what it writes");
     }
 }

@@ -22,6 +22,30 @@ const WORDS: &[&str] = &[
     ".fill",
     ".queue",
     ".block",
+    ".rept",
+    ".endr",
+    ".include",
+    "\n.endr\n",
+    "\n.rept 3 i\n",
+    ".include a.inc\n",
+    "a.inc",
+    "c.inc",
+    "i",
+    "{i}",
+    "{base*i/3%2}",
+    "e{i}:{base}x3",
+    "{9223372036854775807+i}",
+    "i/0",
+    "0..7/mem.e4",
+    "0..65534/mem.e{i}",
+    "3..1/vxm.0",
+    "0..7/e0..e3:5",
+    "0..65535/e0..e65535:0",
+    "0..15",
+    "-3..9223372036854775807+2",
+    "15..-4294967296",
+    "l{i}:",
+    "18446744073709551615",
     ".input",
     ".output",
     ".const",
@@ -80,6 +104,13 @@ const WORDS: &[&str] = &[
     "00ff",
 ];
 
+/// Files that texts include: each other, nothing that ends, lines of their own.
+const FILES: &[(&str, &str)] = &[
+    ("a.inc", ".rept 2, k\n.include b.inc\n.endr\n"),
+    ("b.inc", "nop {k+1}\n.include c.inc\n.include a.inc\n.include no.inc\n"),
+    ("c.inc", ".rept 99\nread 0, e0\n&write 1, e0\n.endr\n.rept 4\n"),
+];
+
 pub(super) fn make(u: &mut Unstructured<'_>) -> Result<Vec<u8>> {
     let mut text = if u.arbitrary()? {
         let container = super::lpb::container(u)?;
@@ -104,13 +135,18 @@ pub(super) fn make(u: &mut Unstructured<'_>) -> Result<Vec<u8>> {
 pub(super) fn read(file: &[u8]) {
     let Ok(text) = std::str::from_utf8(file) else { return };
     let image = [0; 256];
-    let mut load = |name: &str| if name == "i.bin" { Ok(Cow::Borrowed(&image[..])) } else { Err("no such file".to_owned()) };
+    let mut load = |name: &str| match name {
+        "i.bin" => Ok(Cow::Borrowed(&image[..])),
+        "no.inc" => Ok(Cow::Borrowed(&b"\xff\xfe"[..])),
+        _ => FILES.iter().find(|(file, _)| *file == name).map(|(_, text)| Cow::Borrowed(text.as_bytes())).ok_or("no such file".to_owned()),
+    };
     let mut chip = |name: &str| (name == "small").then(|| (ChipRef { name: name.into(), fingerprint: [7; 32] }, 16));
     match assemble(text, &mut load, &mut chip) {
         Ok((container, _)) => assert!(container.validate().is_ok(), "what is assembled has a binary form"),
         Err(errors) => {
             assert!(!errors.is_empty());
             for error in errors {
+                let text = error.file.as_ref().map_or(text, |file| &file.text);
                 assert!(text.get(error.span.start..error.span.start + error.span.length).is_some(), "{error}");
                 assert!(!error.message.is_empty() && !error.help.is_empty());
             }

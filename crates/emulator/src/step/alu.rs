@@ -1,12 +1,13 @@
 //! Dispatch of ALU operations: operands in, one operation a lane, result to latch and streams.
 
-use lpu_isa::{Fault, Flow, Queue, Source};
+use lpu_isa::{ChipId, Fault, Flow, Queue, Source};
 use lpu_lanes::{operate, sources};
 
 use super::{Effect, Step, Stepper};
+use crate::observer::Observer;
 
 impl Stepper<'_> {
-    pub(super) fn operate(&mut self, step: Step, queue: Queue, delay: u64) {
+    pub(super) fn operate<O: Observer>(&mut self, step: Step, queue: Queue, delay: u64, observer: &mut O) {
         let sources = sources(&step.instruction).expect("dispatch sends only ALU operations here");
         let values = sources.map(|source| source.map(|(source, width)| self.source(step, source, width)).unwrap_or_default());
         let mut out = vec![0u32; self.lanes];
@@ -17,6 +18,10 @@ impl Stepper<'_> {
         }
         let Queue::Vxm(alu) = queue else { unreachable!("validated") };
         self.cut(step, &mut out);
+        if O::COMPUTES {
+            let from = values.each_ref().map(Vec::as_slice);
+            observer.compute(step.cycle, ChipId(step.chip), queue, &step.instruction, &from, &out);
+        }
         self.plan(step, delay, Effect::Latch { alu: usize::from(alu), value: out });
     }
 

@@ -103,7 +103,7 @@ impl Stepper<'_> {
                 }
                 self.plan(step, delay, Effect::Array { plane, array: sampled.array });
             }
-            Instruction::Abc { format, src, dst } => self.pass(step, queue, format, src, dst, delay),
+            Instruction::Abc { format, src, dst } => self.pass(step, queue, (format, src, dst), delay, observer),
             Instruction::Acc { .. } => {
                 let Queue::Mxm(side, plane, _) = queue else { unreachable!("validated") };
                 let plane = self.plane(side, plane);
@@ -151,7 +151,7 @@ impl Stepper<'_> {
             | Instruction::Exp { .. }
             | Instruction::Tanh { .. }
             | Instruction::Rsqrt { .. }
-            | Instruction::Reciprocal { .. } => self.operate(step, queue, delay),
+            | Instruction::Reciprocal { .. } => self.operate(step, queue, delay, observer),
         }
     }
 }

@@ -1,12 +1,20 @@
 //! Dispatch of passes through planes.
 
-use lpu_isa::{Fault, PassFormat, Queue, Stream, Target};
+use lpu_isa::{ChipId, Fault, PassFormat, Queue, Stream, Target};
 
 use super::{Effect, Step, Stepper};
+use crate::observer::Observer;
 use crate::planes::Held;
 
 impl Stepper<'_> {
-    pub(super) fn pass(&mut self, step: Step, queue: Queue, format: PassFormat, src: Stream, dst: Target, delay: u64) {
+    pub(super) fn pass<O: Observer>(
+        &mut self,
+        step: Step,
+        queue: Queue,
+        (format, src, dst): (PassFormat, Stream, Target),
+        delay: u64,
+        observer: &mut O,
+    ) {
         let chip = step.chip;
         let Queue::Mxm(side, number, _) = queue else { unreachable!("validated") };
         let position = self.machine.chip().position(queue);
@@ -34,8 +42,14 @@ impl Stepper<'_> {
                 low[0].pass_f16(high[0].array.as_ref(), &numbers, lanes, widen)
             }
         };
-        self.spare.push(activation);
         self.cut(step, &mut value);
+        if O::COMPUTES && format == PassFormat::F16 {
+            let widen = &self.machine.widen;
+            let number = |lane: usize| widen[usize::from(activation[lane]) | usize::from(activation[lanes + lane]) << 8].to_bits();
+            let from: Vec<u32> = (0..lanes).map(number).collect();
+            observer.compute(step.cycle, ChipId(chip), queue, &step.instruction, &[&from], &value);
+        }
+        self.spare.push(activation);
         if let Some(offset) = missing {
             self.fault(step, Fault::WeightsMissing { plane: number + offset as u16 });
         }

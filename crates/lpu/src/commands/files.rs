@@ -2,74 +2,76 @@
 
 use std::borrow::Cow;
 use std::error::Error;
-use std::fs::{self, File};
+use std::ffi::OsStr;
+use std::fs;
+use std::io::Read;
 use std::path::Path;
 
-use lpu::chip::{Chip, PRESETS, System, preset};
-use lpu::isa::asm::{SourceMap, assemble};
+use lpu::chip::{Chip, System, preset};
+use lpu::isa::asm::{Place, SourceMap, assemble};
 use lpu::isa::{ChipRef, Container, Violation};
 use lpu::model::Checkpoint;
 
+use super::Usage;
 use super::listing::Listing;
 
 pub(crate) const SHIPPED: &str = "stories";
 
-/// Reads a file; the message names it.
+/// Reads a file, or standard input where the path is `-`; the message names it.
 pub(crate) fn read(path: &Path) -> Result<Vec<u8>, String> {
+    if is_stream(path) {
+        let mut bytes = Vec::new();
+        let read = std::io::stdin().lock().read_to_end(&mut bytes);
+        return read.map(|_| bytes).map_err(|error| format!("cannot read standard input: {error}; give the path of a file"));
+    }
     fs::read(path).map_err(|error| format!("cannot read {}: {error}; give the path of an existing file", path.display()))
 }
 
-/// Writes a file; the message names it.
-pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<(), String> {
-    fs::write(path, bytes).map_err(|error| format!("cannot write {}: {error}; choose another place", path.display()))
+/// Whether a path means standard input.
+pub(crate) fn is_stream(path: &Path) -> bool {
+    path == Path::new(lpu::STDOUT)
 }
 
-/// Creates a file; the message names it.
-pub(crate) fn create(path: &Path) -> Result<File, String> {
-    File::create(path).map_err(|error| format!("cannot write {}: {error}; choose another place", path.display()))
-}
-
-/// Refuses a place that cannot be written before work goes into what should stand there.
-pub(crate) fn writable(path: &Path) -> Result<(), String> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    if path.is_dir() || path.file_name().is_none() {
-        return Err(format!("cannot write {}: it is a folder; give the path of a file", path.display()));
+/// Refuses standard output for data that a report in JSON would mix with.
+pub(crate) fn unmixed(path: Option<&Path>, option: &str, json: bool) -> Result<(), Usage> {
+    if json && path.is_some_and(lpu::is_stdout) {
+        return Err(Usage(format!("{option} and --json both write standard output; give {option} the path of a file")));
     }
-    if folder.is_dir() {
-        return Ok(());
-    }
-    Err(format!("cannot write {}: there is no folder {}; make it or choose another place", path.display(), folder.display()))
+    Ok(())
 }
 
 /// A preset, or a description from a file.
-pub(crate) fn chip(name: &str) -> Result<Chip, Box<dyn Error>> {
-    if PRESETS.contains(&name) || !name.ends_with(".toml") {
-        return Ok(preset(name)?);
+pub(crate) fn chip(name: impl AsRef<OsStr>) -> Result<Chip, Box<dyn Error>> {
+    match described(name.as_ref())? {
+        Some(text) => Ok(Chip::from_toml(&text)?),
+        None => Ok(preset(&name.as_ref().to_string_lossy())?),
     }
-    let text = String::from_utf8(read(Path::new(name))?).map_err(|_| format!("{name} is not text; give a .toml description"))?;
-    Ok(Chip::from_toml(&text)?)
+}
+
+/// The text of a description; nothing for the name of a preset.
+fn described(name: &OsStr) -> Result<Option<String>, String> {
+    let path = Path::new(name);
+    if path.extension().is_none_or(|extension| extension != "toml") {
+        return Ok(None);
+    }
+    String::from_utf8(read(path)?).map(Some).map_err(|_| format!("{} is not text; give a .toml description", path.display()))
 }
 
 /// A preset, or a description from a file, of a system or of one chip.
-pub(crate) fn system(name: &str) -> Result<System, Box<dyn Error>> {
-    if !name.ends_with(".toml") {
-        return Ok(System::preset(name)?);
-    }
-    let text = String::from_utf8(read(Path::new(name))?).map_err(|_| format!("{name} is not text; give a .toml description"))?;
-    if !text.lines().any(|line| line.trim_start().starts_with("chips")) {
-        return Ok(System::single(&Chip::from_toml(&text)?));
-    }
+pub(crate) fn system(name: impl AsRef<OsStr>) -> Result<System, Box<dyn Error>> {
+    let name = name.as_ref();
+    let Some(text) = described(name)? else { return Ok(System::preset(&name.to_string_lossy())?) };
     let folder = Path::new(name).parent().unwrap_or(Path::new("")).to_path_buf();
     let mut failed = None;
     let mut by_name = |name: &str| {
-        let found = if name.ends_with(".toml") { chip(&folder.join(name).display().to_string()) } else { chip(name) };
+        let found = if name.ends_with(".toml") { chip(folder.join(name)) } else { chip(name) };
         found.map_err(|error| {
             let message = error.to_string();
             failed = Some(message.clone());
             lpu::chip::ChipError::Syntax { message }
         })
     };
-    let found = System::from_toml(&text, &mut by_name);
+    let found = System::read(&text, &mut by_name);
     match failed {
         Some(message) => Err(message.into()),
         None => Ok(found?),
@@ -83,6 +85,21 @@ pub(crate) fn shipped() -> Result<Checkpoint, Box<dyn Error>> {
     let tokenizer = include_bytes!("../../../../examples/model/tokenizer.json");
     let files = vec![("model.safetensors".to_owned(), Cow::Borrowed(weights))];
     Ok(Checkpoint::from_parts(config, files, Some(tokenizer))?.with_name(SHIPPED))
+}
+
+/// Refuses standard input for a model.
+pub(crate) fn unpiped(model: &Path) -> Result<(), Usage> {
+    match is_stream(model) {
+        true => Err(Usage("a model is not read from standard input; give the path of its folder or file".into())),
+        false => Ok(()),
+    }
+}
+
+/// The model at a path, or the one that ships.
+pub(crate) fn checkpoint(path: Option<&Path>) -> Result<Checkpoint, Box<dyn Error>> {
+    let Some(path) = path else { return shipped() };
+    unpiped(path)?;
+    Ok(Checkpoint::open(path)?)
 }
 
 /// The prompt of the model that ships.
@@ -107,47 +124,71 @@ pub(crate) struct Loaded {
     pub(crate) map: Option<SourceMap>,
     /// The text; empty for a `.lpb`.
     text: String,
+    /// The system that the text names, or that was given with it; nothing for a `.lpb`.
+    system: Option<System>,
 }
 
 impl Loaded {
+    /// The system that the program was made for; `chip` is a description of it, where one is given.
+    pub(crate) fn system(&self, chip: Option<&OsStr>) -> Result<System, Box<dyn Error>> {
+        self.system.clone().map_or_else(|| system_for(&self.container.chip, chip), Ok)
+    }
+
     /// The violations of program number `program`, each with its file, and for text with its line.
     pub(crate) fn listed<'v>(&self, path: &Path, program: usize, violations: impl IntoIterator<Item = &'v Violation>) -> String {
         let lines: Vec<&str> = self.text.lines().collect();
         let mut text = String::new();
         for violation in violations {
-            let number = self.line(program, violation);
-            let place = number.map_or_else(|| path.display().to_string(), |number| format!("{}:{number}", path.display()));
-            text += &format!("{place}: {violation}\n");
-            if let Some(line) = number.and_then(|number| lines.get(number as usize - 1)) {
-                text += &format!("    {}\n", line.trim());
+            let Some(place) = self.place(program, violation) else {
+                text += &format!("{}: {violation}\n", shown(path));
+                continue;
+            };
+            let index = place.line as usize - 1;
+            let (file, line) = match &place.file {
+                Some(file) => (path.with_file_name(&file.name).display().to_string(), file.text.lines().nth(index)),
+                None => (shown(path), lines.get(index).copied()),
+            };
+            text += &format!("{file}:{}: {violation}\n", place.line);
+            for shown in line.map(str::trim).into_iter().chain(place.trail.iter().map(String::as_str)) {
+                text += &format!("    {shown}\n");
             }
         }
         text
     }
 
-    fn line(&self, program: usize, violation: &Violation) -> Option<u32> {
+    fn place(&self, program: usize, violation: &Violation) -> Option<Place> {
         self.map.as_ref().and_then(|map| match &violation.site {
-            Some(site) => map.line(program, violation.chip, site.queue, site.item),
-            None => map.program_line(program),
+            Some(site) => map.place(program, violation.chip, site.queue, site.item),
+            None => map.program_place(program),
         })
     }
 }
 
-/// Reads a `.lpb`, or assembles anything else.
-pub(crate) fn program(path: &Path) -> Result<Loaded, Box<dyn Error>> {
+/// Reads a `.lpb`, or assembles anything else. The chip is the one that the program names; `chip` is its description, where it is no preset.
+pub(crate) fn program(path: &Path, chip: Option<&OsStr>) -> Result<Loaded, Box<dyn Error>> {
     let bytes = read(path)?;
-    if is_compiled(path) {
-        let container = Container::parse(&bytes).map_err(|error| format!("{}: {error}", path.display()))?;
-        return Ok(Loaded { container: owned(container), map: None, text: String::new() });
+    if is_compiled(path) || bytes.starts_with(b"\x89LPB") {
+        let container = Container::parse(&bytes).map_err(|error| format!("{}: {error}", shown(path)))?;
+        if chip.is_some() {
+            system_for(&container.chip, chip)?;
+        }
+        return Ok(Loaded { container: owned(container), map: None, text: String::new(), system: None });
     }
-    let text = String::from_utf8(bytes).map_err(|_| format!("{} is not text; program files end in .lpb", path.display()))?;
+    let text = String::from_utf8(bytes).map_err(|_| format!("{} is neither text nor a program file; give one of these", shown(path)))?;
+    let given = chip.map(system).transpose()?;
     let folder = path.parent().unwrap_or(Path::new(""));
-    let mut beside = |name: &str| fs::read(folder.join(name)).map(Cow::Owned).map_err(|error| error.to_string());
-    let mut unusable = None;
+    let mut beside = |name: &str| regular(&folder.join(name)).map(Cow::Owned);
+    let (mut named, mut unusable) = (None, None);
     let mut by_name = |name: &str| {
-        let name = if name.ends_with(".toml") { folder.join(name).display().to_string() } else { name.to_owned() };
-        let found = system(&name).map_err(|error| unusable = Some(error.to_string())).ok()?;
-        Some((found.reference(), found.chip().lanes() as u32))
+        let found = match &given {
+            Some(given) if given.name() == name => Ok(given.clone()),
+            _ if name.ends_with(".toml") => system(folder.join(name)),
+            _ => system(name),
+        };
+        let found = found.map_err(|error| unusable = Some(error.to_string())).ok()?;
+        let known = (found.reference(), found.chip().lanes() as u32);
+        named = Some(found);
+        Some(known)
     };
     let (mut container, map) = match assemble(&text, &mut beside, &mut by_name) {
         Ok(assembled) => assembled,
@@ -161,40 +202,70 @@ pub(crate) fn program(path: &Path) -> Result<Loaded, Box<dyn Error>> {
             return Err(Listing::new(path, &text, &mistakes).into());
         }
     };
-    let system = system_of(&container, None)?;
+    let system = match (given, named) {
+        (Some(given), _) => made_for(&container.chip, given)?,
+        (None, Some(named)) => named,
+        (None, None) => system_for(&container.chip, None)?,
+    };
     for (index, program) in container.programs.iter_mut().enumerate() {
         if !map.cycles_stated(index) {
             program.cycles = lpu::checker::cycles(&system, &container.image, program)?;
         }
     }
-    Ok(Loaded { container, map: Some(map), text })
+    Ok(Loaded { container, map: Some(map), text, system: Some(system) })
 }
 
-/// The chip that a container was made for.
-pub(crate) fn chip_of(container: &Container<'_>, name: Option<&str>) -> Result<Chip, Box<dyn Error>> {
-    Ok(system_of(container, name)?.chip().clone())
+/// A path as messages name it.
+pub(crate) fn shown(path: &Path) -> String {
+    if is_stream(path) { "<stdin>".to_owned() } else { path.display().to_string() }
+}
+
+/// The bytes of a file that a text names. One that is no regular file might never end.
+fn regular(path: &Path) -> Result<Vec<u8>, String> {
+    let found = fs::metadata(path).map_err(|error| error.to_string())?;
+    if !found.is_file() {
+        return Err("it is no regular file".to_owned());
+    }
+    fs::read(path).map_err(|error| error.to_string())
 }
 
 /// The chip that something was made for.
-pub(crate) fn chip_for(made: &ChipRef, name: Option<&str>) -> Result<Chip, Box<dyn Error>> {
+pub(crate) fn chip_for(made: &ChipRef, name: Option<&OsStr>) -> Result<Chip, Box<dyn Error>> {
     Ok(system_for(made, name)?.chip().clone())
 }
 
-/// The system that a container was made for; one chip is a system of one.
-pub(crate) fn system_of(container: &Container<'_>, name: Option<&str>) -> Result<System, Box<dyn Error>> {
-    system_for(&container.chip, name)
+/// The system that something was made for: that of a description, where one is given, or the preset of its name.
+pub(crate) fn system_for(made: &ChipRef, name: Option<&OsStr>) -> Result<System, Box<dyn Error>> {
+    match name {
+        Some(name) => Ok(made_for(made, system(name)?)?),
+        None => match System::preset(&made.name) {
+            Ok(system) => Ok(made_for(made, system)?),
+            Err(_) => {
+                let (name, fingerprint) = (&made.name, hex(&made.fingerprint));
+                let message =
+                    format!("the program was made for chip `{name}` of fingerprint {fingerprint}, which is no preset; {WITH_CHIP}");
+                Err(message.into())
+            }
+        },
+    }
 }
 
-/// The system that something was made for.
-pub(crate) fn system_for(made: &ChipRef, name: Option<&str>) -> Result<System, Box<dyn Error>> {
-    let system = system(name.unwrap_or(&made.name))?;
-    if system.reference().fingerprint != made.fingerprint {
-        let message = format!(
-            "the program was made for a chip `{}` with other figures than `{}`; give the description that it was made for with --chip",
-            made.name,
-            system.name()
-        );
-        return Err(message.into());
+const WITH_CHIP: &str = "give the description that it was made for with --chip FILE.toml; `lpu chips FILE.toml` prints a fingerprint";
+
+/// The system, if what was made is for it.
+fn made_for(made: &ChipRef, system: System) -> Result<System, String> {
+    let given = system.reference();
+    if given.fingerprint == made.fingerprint {
+        return Ok(system);
     }
-    Ok(system)
+    let (one, other) = (hex(&made.fingerprint), hex(&given.fingerprint));
+    Err(format!(
+        "the program was made for chip `{}` of fingerprint {one}, but `{}` has fingerprint {other}; {WITH_CHIP}",
+        made.name, given.name
+    ))
+}
+
+/// Bytes in hexadecimal digits.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -1,6 +1,6 @@
 //! `lpu generate`: tokens from a model, and what they cost.
 
-use std::io::{BufWriter, IsTerminal, Write};
+use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -9,14 +9,14 @@ use clap::Args;
 use indicatif::ProgressBar;
 use lpu::chip::Chip;
 use lpu::isa::Program;
-use lpu::model::{Checkpoint, Tokenizer};
+use lpu::model::Tokenizer;
 use lpu::report::{Instructions, Latency, Utilization};
-use lpu::{Options, Precision, ProgramFile, Session, counts, units};
-use npyz::WriterBuilder;
+use lpu::{Engines, Options, Output, Precision, ProgramFile, Session, SessionError, counts, npy, units};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use serde_json::json;
 
+use super::request::Request;
 use super::{How, Outcome, Target, Usage, files};
 
 #[derive(Args)]
@@ -84,9 +84,9 @@ impl Sampler {
 
 impl Generate {
     pub(crate) fn run(self) -> Outcome {
-        if let Some(path) = &self.logits {
-            files::writable(path)?;
-        }
+        self.logits.as_deref().map(Output::probe).transpose()?;
+        files::unmixed(self.logits.as_deref(), "--logits", self.json)?;
+        let piped = self.logits.as_deref().is_some_and(lpu::is_stdout);
         let begin = Instant::now();
         let mut prepared = self.session()?;
         let compile_seconds = begin.elapsed().as_secs_f64();
@@ -98,7 +98,8 @@ impl Generate {
         let mut stream = tokenizer.as_ref().map(after_prompt).transpose()?;
         let (mut generated, mut cycles, mut rows) = (Vec::new(), Vec::new(), Vec::new());
         let mut fetched = 0;
-        let mut out = std::io::stdout();
+        // Text and report go where the logits do not.
+        let mut out: Box<dyn Write> = if piped { Box::new(std::io::stderr()) } else { Box::new(std::io::stdout()) };
         let mut say = |text: &str| -> std::io::Result<()> {
             if self.json {
                 return Ok(());
@@ -113,13 +114,21 @@ impl Generate {
         let mut pending: Vec<u32> = prepared.prompt.iter().rev().copied().collect();
         let mut digest = blake3::Hasher::new();
         while let Some(token) = pending.pop() {
-            let result = session.feed(token)?;
+            let result = match session.feed(token) {
+                Err(SessionError::NotFinite(error)) => {
+                    say("\n")?;
+                    let mut fed = prepared.prompt.clone();
+                    fed.extend(&generated);
+                    return Err(format!("{error}; {}", self.remedy(session, &fed)).into());
+                }
+                result => result?,
+            };
             cycles.push(result.cycles);
             fetched = result.fetched;
             let row: Vec<u8> = result.logits.iter().flat_map(|logit| logit.to_le_bytes()).collect();
             digest.update(&row);
             if self.logits.is_some() {
-                rows.extend_from_slice(&result.logits);
+                rows.extend(row);
             }
             if !pending.is_empty() {
                 continue;
@@ -147,11 +156,10 @@ impl Generate {
         let seconds = decoding.elapsed().as_secs_f64();
         say("\n\n")?;
         if let Some(path) = &self.logits {
-            let shape = [cycles.len() as u64, session.host().config.vocab as u64];
-            let file = files::create(path)?;
-            let mut writer = npyz::WriteOptions::new().default_dtype().shape(&shape).writer(BufWriter::new(file)).begin_nd()?;
-            writer.extend(rows)?;
-            writer.finish()?;
+            let mut output = Output::create(path)?;
+            let shape = [cycles.len(), session.host().config.vocab];
+            npy::write(&mut output, "f4", &shape, &rows).map_err(|error| output.failed(error))?;
+            output.finish()?;
         }
         let last = session.bucket(session.position().saturating_sub(1));
         let oracle = session.host().oracles.get(last).copied().flatten();
@@ -176,9 +184,29 @@ impl Generate {
             });
             writeln!(std::io::stdout(), "{object}")?;
         } else {
-            write!(std::io::stdout(), "{}", latency.table())?;
+            write!(out, "{}", latency.table())?;
         }
         Ok(ExitCode::SUCCESS)
+    }
+
+    /// What helps where these tokens gave a logit that is not finite: another number format in which they give none, found by trying.
+    fn remedy(&self, failed: &Session, fed: &[u32]) -> String {
+        if self.model.as_deref().is_some_and(files::is_compiled) {
+            return "run `lpu generate` on the folder or .gguf file of the model, which tries the other number formats".into();
+        }
+        let host = failed.host();
+        let works = |&precision: &Precision| {
+            let options = Options { precision, context: host.context };
+            let Ok(checkpoint) = files::checkpoint(self.model.as_deref()) else { return false };
+            let session =
+                Session::compile_for(checkpoint, failed.chip(), &options, &Engines { threads: self.how.threads, ..Engines::default() });
+            session.is_ok_and(|mut session| fed.iter().all(|&token| session.feed(token).is_ok()))
+        };
+        let others = [Precision::W8A16, Precision::F16, Precision::W8A8].into_iter().filter(|&other| other != host.precision);
+        match { others }.find(works) {
+            Some(other) => format!("with --dtype {} the tokens fed so far give finite logits: use that", other.name()),
+            None => "other number formats do not help: check the weights of the model".into(),
+        }
     }
 
     /// Compiles or loads the model and encodes the prompt.
@@ -201,50 +229,29 @@ impl Generate {
                 super::agrees(&self.target, host)?;
                 let tokenizer = host.tokenizer.as_deref().map(Tokenizer::from_json).transpose()?;
                 let (prompt, text) = self.prompt(tokenizer.as_ref(), false)?;
-                let fed = self.fed(prompt.len());
-                if fed > host.context {
-                    let context = host.context;
-                    return Err(format!(
-                        "{} prompt tokens and {} generated feed {fed}, more than the context of {context} that the file was compiled for; lower --max-tokens or compile again with --context {fed}",
-                        prompt.len(), self.max_tokens
-                    ).into());
-                }
+                let request = self.request(&prompt);
+                let options = Options { precision: host.precision, context: host.context };
+                request.within_positions(&host.config, Some(host.context))?;
+                request.within(&host.config, &chip, &options, " that the file was compiled for", "compile again with")?;
                 Prepared { session, prompt, text, tokenizer }
             }
             path => {
-                let checkpoint = match path {
-                    Some(path) => Checkpoint::open(path)?,
-                    None => files::shipped()?,
-                };
+                let checkpoint = files::checkpoint(path.as_deref())?;
                 super::say_notes(&checkpoint);
                 let json = checkpoint.checked_tokenizer_json();
                 let tokenizer = json.and_then(|json| json.map(Tokenizer::from_json).transpose());
                 let tokenizer = if self.tokens.is_some() { tokenizer.unwrap_or(None) } else { tokenizer? };
                 let (prompt, text) = self.prompt(tokenizer.as_ref(), path.is_none())?;
-                let context = self.target.context.unwrap_or_else(|| bucket_of(self.fed(prompt.len())));
-                let fed = self.fed(prompt.len());
-                if fed > context {
-                    return Err(format!(
-                        "{} prompt tokens and {} generated feed {fed}, more than the context of {context}; lower --max-tokens or give --context {fed}",
-                        prompt.len(), self.max_tokens
-                    ).into());
-                }
-                let chip = files::chip(self.target.chip.as_deref().unwrap_or("tsp-v1"))?;
+                let request = self.request(&prompt);
+                request.within_positions(&checkpoint.config, self.target.context)?;
+                let context = self.target.context.unwrap_or_else(|| bucket_of(request.fed()));
+                let chip = self.target.chip()?;
                 let options = Options { precision: self.target.dtype.unwrap_or_default(), context };
-                Prepared { session: Session::compile_for(checkpoint, &chip, &options, &engines)?, prompt, text, tokenizer }
+                request.within(&checkpoint.config, &chip, &options, "", "give")?;
+                let session = Session::compile_for(checkpoint, &chip, &options, &engines).map_err(|error| request.refit(error))?;
+                Prepared { session, prompt, text, tokenizer }
             }
         };
-        let fed = self.fed(prepared.prompt.len());
-        if let Some(positions) = prepared.session.host().config.learned_positions
-            && fed > positions
-        {
-            return Err(format!(
-                "{} prompt tokens and {} generated feed {fed}, more than the {positions} positions that the model has learned; lower --max-tokens",
-                prepared.prompt.len(),
-                self.max_tokens
-            )
-            .into());
-        }
         spinner.finish_and_clear();
         Ok(prepared)
     }
@@ -266,9 +273,8 @@ impl Generate {
         Ok((ids, Some(prompt.to_owned())))
     }
 
-    /// Fed tokens are the prompt and all generated but the last.
-    fn fed(&self, prompt: usize) -> usize {
-        prompt + self.max_tokens - 1
+    fn request(&self, prompt: &[u32]) -> Request {
+        Request { prompt: prompt.len(), generated: self.max_tokens }
     }
 }
 
@@ -293,7 +299,7 @@ pub(crate) fn latency(chip: &Chip, program: &Program, lower_bound: u64, oracle: 
         clock_mhz: chip.values().clock_mhz,
         utilization: Utilization::new(&counts(chip, program), &units(chip), program.cycles),
         sram: (super::models::used_bytes(program, chip), chip.sram_bytes()),
-        instructions: Instructions { preloaded: program.items() as u64, fetched: None },
+        instructions: Instructions { preloaded: program.instructions() as u64, fetched: None },
     }
 }
 

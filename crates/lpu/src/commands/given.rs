@@ -1,10 +1,11 @@
 //! The program that `run` is given: assembled from text, or mapped from a program file.
 
 use std::error::Error;
+use std::ffi::OsStr;
 use std::path::Path;
 
 use lpu::chip::System;
-use lpu::isa::{ChipRef, Program, Violation};
+use lpu::isa::{Program, Violation};
 use lpu::{Engine, EngineError, Engines, OpenError, ProgramFile};
 
 use super::files::{self, Loaded};
@@ -15,15 +16,16 @@ pub(crate) enum Given {
 }
 
 impl Given {
-    pub(crate) fn open(path: &Path) -> Result<Self, Box<dyn Error>> {
-        Ok(if files::is_compiled(path) { Self::File(ProgramFile::open(path)?) } else { Self::Text(files::program(path)?) })
+    /// Opens a program; `chip` is a description of the chip that it was made for, where one is given.
+    pub(crate) fn open(path: &Path, chip: Option<&OsStr>) -> Result<Self, Box<dyn Error>> {
+        Ok(if files::is_compiled(path) { Self::File(ProgramFile::open(path)?) } else { Self::Text(files::program(path, chip)?) })
     }
 
-    /// The chip that it was made for.
-    pub(crate) fn chip(&self) -> &ChipRef {
+    /// The system that it was made for.
+    pub(crate) fn system(&self, chip: Option<&OsStr>) -> Result<System, Box<dyn Error>> {
         match self {
-            Self::Text(loaded) => &loaded.container.chip,
-            Self::File(file) => file.chip(),
+            Self::Text(loaded) => loaded.system(chip),
+            Self::File(file) => files::system_for(file.chip(), chip),
         }
     }
 
@@ -35,13 +37,13 @@ impl Given {
         }
     }
 
-    /// Items in the queues of the first program.
-    pub(crate) fn items(&self) -> Result<usize, OpenError> {
+    /// Instructions in the queues of the first program.
+    pub(crate) fn instructions(&self) -> Result<usize, OpenError> {
         let programs = match self {
             Self::Text(loaded) => &loaded.container.programs,
             Self::File(file) => file.programs()?,
         };
-        Ok(programs.first().map_or(0, Program::items))
+        Ok(programs.first().map_or(0, Program::instructions))
     }
 
     /// An engine on which the first program is ready.
@@ -59,7 +61,7 @@ impl Given {
     pub(crate) fn listed(&self, path: &Path, violation: &Violation) -> String {
         match self {
             Self::Text(loaded) => loaded.listed(path, 0, [violation]),
-            Self::File(_) => format!("{}: {violation}\n", path.display()),
+            Self::File(_) => format!("{}: {violation}\n", files::shown(path)),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! `lpu inspect` and `lpu chips`: what stands at each step.
 
+use std::ffi::OsString;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -45,11 +46,13 @@ impl Inspect {
     pub(crate) fn run(self) -> Outcome {
         let file = self.file.as_deref();
         let is_config = |path: &Path| path.extension().is_some_and(|extension| extension == "json");
-        let is_program = file.is_some_and(|path| path.is_file() && !Checkpoint::is_gguf(path) && !is_config(path));
+        let is_file = |path: &Path| path.is_file() && !Checkpoint::is_gguf(path) && !is_config(path);
+        let is_program = file.is_some_and(|path| files::is_stream(path) || is_file(path));
         let mut out = std::io::BufWriter::new(std::io::stdout().lock());
         if is_program {
-            let container = files::program(file.expect("a program has a path"))?.container;
-            let chip = files::chip_of(&container, self.target.chip.as_deref())?;
+            let loaded = files::program(file.expect("a program has a path"), self.target.chip.as_deref())?;
+            let chip = loaded.system(self.target.chip.as_deref())?.chip().clone();
+            let container = loaded.container;
             if self.target.dtype.is_some() || self.target.context.is_some() {
                 agrees(&self.target, &Host::parse(&container.host)?)?;
             }
@@ -66,7 +69,7 @@ impl Inspect {
             Some(path) => Checkpoint::open_shape(path)?,
             None => files::shipped()?,
         };
-        let chip = files::chip(self.target.chip.as_deref().unwrap_or("tsp-v1"))?;
+        let chip = self.target.chip()?;
         let options = Options { precision: self.target.dtype.unwrap_or_default(), context: self.target.context.unwrap_or(256) };
         self.model(&checkpoint, &chip, &options, &mut out)
     }
@@ -147,7 +150,7 @@ fn show(step: Step, programs: &[Program], chip: &Chip, out: &mut impl Write) -> 
 #[derive(Args)]
 pub(crate) struct Chips {
     /// Preset or .toml description
-    name: Option<String>,
+    name: Option<OsString>,
 }
 
 impl Chips {
@@ -167,11 +170,8 @@ impl Chips {
             }
             Some(name) => {
                 let system = files::system(&name)?;
-                let mut out = std::io::stdout().lock();
-                write!(out, "{}", system.chip().to_toml())?;
-                for (one, other) in system.links() {
-                    writeln!(out, "# link {one} - {other}")?;
-                }
+                let fingerprint = files::hex(&system.reference().fingerprint);
+                write!(std::io::stdout(), "# fingerprint {fingerprint}\n{}", system.to_toml())?;
             }
         }
         Ok(ExitCode::SUCCESS)

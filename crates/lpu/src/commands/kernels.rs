@@ -1,15 +1,14 @@
 //! Commands over program files: `asm`, `disasm`, `check`, `run`.
 
-use std::fs::File;
+use std::ffi::OsString;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
-use lpu::EngineError;
 use lpu::emulator::Observer;
-use lpu::isa::{ChipId, Format, Instruction, Program, Queue, Region, RegionKind, SliceId, Stream, disassemble};
-use npyz::WriterBuilder;
+use lpu::isa::{ChipId, Instruction, Program, Queue, Region, RegionKind, SliceId, Stream, disassemble};
+use lpu::{EngineError, Output, OutputError, npy};
 use serde_json::json;
 
 use super::given::Given;
@@ -17,42 +16,49 @@ use super::{How, Outcome, Usage, files};
 
 #[derive(Args)]
 pub(crate) struct Asm {
-    /// Program text (.lpu)
+    /// Program text (.lpu); `-` for standard input
     file: PathBuf,
-    /// Program file to write (.lpb)
+    /// Program file to write (.lpb); `-` for standard output
     #[arg(short, long)]
     output: PathBuf,
+    /// Chip preset or description, when the program names a custom one
+    #[arg(long)]
+    chip: Option<OsString>,
 }
 
 impl Asm {
     pub(crate) fn run(self) -> Outcome {
-        let loaded = files::program(&self.file)?;
-        files::write(&self.output, &loaded.container.to_bytes()?)?;
+        let loaded = files::program(&self.file, self.chip.as_deref())?;
+        lpu::write_file(&self.output, &loaded.container.to_bytes()?)?;
         Ok(ExitCode::SUCCESS)
     }
 }
 
 #[derive(Args)]
 pub(crate) struct Disasm {
-    /// Program file (.lpb)
+    /// Program file (.lpb); `-` for standard input
     file: PathBuf,
-    /// Text file to write; a large image goes beside it
+    /// Text file to write; a large image goes beside it, or stands in the text on standard output [default: -]
     #[arg(short, long)]
     output: Option<PathBuf>,
+    /// Chip preset or description, when the program names a custom one
+    #[arg(long)]
+    chip: Option<OsString>,
 }
 
 impl Disasm {
     pub(crate) fn run(self) -> Outcome {
-        let loaded = files::program(&self.file)?;
-        let image = self.output.as_ref().map(|path| path.with_extension("image"));
+        let loaded = files::program(&self.file, self.chip.as_deref())?;
+        let output = self.output.filter(|path| !lpu::is_stdout(path));
+        let image = output.as_ref().map(|path| path.with_extension("image"));
         let name = image.as_ref().and_then(|path| path.file_name()).map(|name| name.to_string_lossy().into_owned());
         let (text, bytes) = disassemble(&loaded.container, name.as_deref());
-        match self.output {
-            Some(path) => files::write(&path, text.as_bytes())?,
+        match output {
+            Some(path) => lpu::write_file(&path, text.as_bytes())?,
             None => std::io::stdout().write_all(text.as_bytes())?,
         }
         if let (Some(path), Some(bytes)) = (image, bytes) {
-            files::write(&path, &bytes)?;
+            lpu::write_file(&path, &bytes)?;
         }
         Ok(ExitCode::SUCCESS)
     }
@@ -60,17 +66,17 @@ impl Disasm {
 
 #[derive(Args)]
 pub(crate) struct Check {
-    /// Program, text or binary
+    /// Program, text or binary; `-` for standard input
     file: PathBuf,
     /// Chip preset or description, when the program names a custom one
     #[arg(long)]
-    chip: Option<String>,
+    chip: Option<OsString>,
 }
 
 impl Check {
     pub(crate) fn run(self) -> Outcome {
-        let loaded = files::program(&self.file)?;
-        let system = files::system_of(&loaded.container, self.chip.as_deref())?;
+        let loaded = files::program(&self.file, self.chip.as_deref())?;
+        let system = loaded.system(self.chip.as_deref())?;
         let mut out = BufWriter::new(std::io::stdout().lock());
         let mut broken = 0;
         for (index, program) in loaded.container.programs.iter().enumerate() {
@@ -78,7 +84,7 @@ impl Check {
             write!(out, "{}", loaded.listed(&self.file, index, &report.violations))?;
             broken += report.violations.len();
             if report.violations.is_empty() {
-                writeln!(out, "{} `{}`: legal, {} cycles", self.file.display(), program.name, report.cycles)?;
+                writeln!(out, "{} `{}`: legal, {} cycles", files::shown(&self.file), program.name, report.cycles)?;
             }
         }
         out.flush()?;
@@ -88,7 +94,7 @@ impl Check {
 
 #[derive(Args)]
 pub(crate) struct Run {
-    /// Program, text or binary
+    /// Program, text or binary; `-` for standard input
     file: PathBuf,
     /// Fill an input region: NAME=FILE.npy
     #[arg(long, value_name = "NAME=FILE.npy", value_parser = named_file)]
@@ -98,7 +104,7 @@ pub(crate) struct Run {
     output: Vec<(String, PathBuf)>,
     /// Chip preset or description, when the program names a custom one
     #[arg(long)]
-    chip: Option<String>,
+    chip: Option<OsString>,
     #[command(flatten)]
     how: How,
     /// Write every dispatch, stream write and bank access, one JSON object a line
@@ -111,7 +117,7 @@ pub(crate) struct Run {
 
 /// One JSON object a line, and the first error of writing them.
 struct Trace {
-    file: BufWriter<File>,
+    file: Output,
     outcome: std::io::Result<()>,
 }
 
@@ -122,8 +128,11 @@ impl Trace {
         }
     }
 
-    fn finish(mut self) -> std::io::Result<()> {
-        self.outcome.and_then(|()| self.file.flush())
+    fn finish(self) -> Result<(), OutputError> {
+        match self.outcome {
+            Ok(()) => self.file.finish(),
+            Err(error) => Err(self.file.failed(error)),
+        }
     }
 }
 
@@ -149,51 +158,14 @@ fn named_file(argument: &str) -> Result<(String, PathBuf), String> {
     Ok((name.to_owned(), file.into()))
 }
 
-/// The elements of an array file as little-endian bytes of a region's format.
 fn read_array(path: &Path, region: &Region) -> Result<Vec<u8>, Box<dyn std::error::Error>> {
-    let bytes = files::read(path)?;
-    let wrong = |error: std::io::Error| format!("{}: {error}; give an .npy array of {}", path.display(), region.format);
-    let open = || npyz::NpyFile::new(&bytes[..]).map_err(wrong);
-    let shape = open()?.shape().to_vec();
-    let elements: u64 = shape.iter().product();
-    if elements != u64::from(region.vectors) * u64::from(region.lanes) {
-        let (vectors, lanes) = (region.vectors, region.lanes);
-        let (path, name) = (path.display(), &region.name);
-        return Err(format!("{path}: the array is {shape:?}, region `{name}` takes [{vectors}, {lanes}]; give as many elements").into());
-    }
-    Ok(match region.format {
-        Format::F32 => open()?.into_vec::<f32>().map_err(wrong)?.into_iter().flat_map(f32::to_le_bytes).collect(),
-        Format::I32 => open()?.into_vec::<i32>().map_err(wrong)?.into_iter().flat_map(i32::to_le_bytes).collect(),
-        Format::I16 => open()?.into_vec::<i16>().map_err(wrong)?.into_iter().flat_map(i16::to_le_bytes).collect(),
-        Format::I8 => open()?.into_vec::<i8>().map_err(wrong)?.into_iter().flat_map(i8::to_le_bytes).collect(),
-        Format::F16 | Format::Bf16 => {
-            let narrow = if region.format == Format::F16 { lpu::num::half::f32_to_f16 } else { lpu::num::half::f32_to_bf16 };
-            open()?.into_vec::<f32>().map_err(wrong)?.into_iter().flat_map(|value| narrow(value).to_le_bytes()).collect()
-        }
-    })
+    npy::region_bytes(&files::read(path)?, region).map_err(|error| format!("{}: {error}", path.display()).into())
 }
 
-fn write_array(path: &Path, region: &Region, bytes: &[u8]) -> Result<(), Box<dyn std::error::Error>> {
-    let shape = [u64::from(region.vectors), u64::from(region.lanes)];
-    let file = BufWriter::new(files::create(path)?);
-    macro_rules! put {
-        ($type:ty, $values:expr) => {{
-            let mut writer = npyz::WriteOptions::<$type>::new().default_dtype().shape(&shape).writer(file).begin_nd()?;
-            writer.extend($values)?;
-            writer.finish()?;
-        }};
-    }
-    let words = bytes.chunks_exact(4).map(|cell| u32::from_le_bytes([cell[0], cell[1], cell[2], cell[3]]));
-    let halves = bytes.chunks_exact(2).map(|cell| u16::from_le_bytes([cell[0], cell[1]]));
-    match region.format {
-        Format::F32 => put!(f32, words.map(f32::from_bits)),
-        Format::I32 => put!(i32, words.map(|word| word as i32)),
-        Format::I16 => put!(i16, halves.map(|half| half as i16)),
-        Format::F16 => put!(f32, halves.map(lpu::num::half::f16_to_f32)),
-        Format::Bf16 => put!(f32, halves.map(lpu::num::half::bf16_to_f32)),
-        Format::I8 => put!(i8, bytes.iter().map(|&byte| byte as i8)),
-    }
-    Ok(())
+fn write_array(path: &Path, region: &Region, bytes: &[u8]) -> Result<(), OutputError> {
+    let mut output = Output::create(path)?;
+    npy::write_region(&mut output, region, bytes).map_err(|error| output.failed(error))?;
+    output.finish()
 }
 
 fn region<'p>(program: &'p Program, name: &str) -> Result<&'p Region, String> {
@@ -204,16 +176,17 @@ fn region<'p>(program: &'p Program, name: &str) -> Result<&'p Region, String> {
 impl Run {
     pub(crate) fn run(self) -> Outcome {
         let engines = self.how.engines(self.trace.is_some())?;
-        let given = Given::open(&self.file)?;
-        let system = files::system_for(given.chip(), self.chip.as_deref())?;
+        let given = Given::open(&self.file, self.chip.as_deref())?;
+        let system = given.system(self.chip.as_deref())?;
         let chip = system.chip();
         let program = given.program().ok_or("the file holds no program")?;
         let mut engine = given.engine(&system, &engines)?;
         let mut named = Vec::new();
         for (name, path) in &self.output {
             region(program, name)?;
-            files::writable(path)?;
+            Output::probe(path)?;
         }
+        self.trace.as_deref().map(Output::probe).transpose()?;
         for (name, path) in &self.input {
             if named.contains(&name.as_str()) {
                 return Err(Usage(format!("--input {name} is given twice; leave out one of them")).into());
@@ -230,9 +203,9 @@ impl Run {
         }
         let run = match &self.trace {
             Some(path) => {
-                let mut trace = Trace { file: BufWriter::new(files::create(path)?), outcome: Ok(()) };
+                let mut trace = Trace { file: Output::create(path)?, outcome: Ok(()) };
                 let run = engine.run_observed(0, &mut trace);
-                trace.finish().map_err(|error| format!("cannot write {}: {error}; choose another place", path.display()))?;
+                trace.finish()?;
                 run
             }
             None => engine.run(0),
@@ -249,7 +222,7 @@ impl Run {
         }
         let microseconds = ran.cycles as f64 / f64::from(chip.values().clock_mhz);
         if self.json {
-            let instructions = json!({"preloaded": given.items()?, "fetched": ran.fetched});
+            let instructions = json!({"preloaded": given.instructions()?, "fetched": ran.fetched});
             let object = json!({
                 "program": program.name, "chip": system.name(), "engine": engine.name(), "cycles": ran.cycles, "us": microseconds,
                 "instructions": instructions
@@ -258,7 +231,7 @@ impl Run {
         } else {
             let clock = chip.values().clock_mhz;
             writeln!(std::io::stdout(), "{} cycles, {microseconds:.3} microseconds at {clock} MHz", ran.cycles)?;
-            writeln!(std::io::stdout(), "{} instructions preloaded, {} fetched from memory", given.items()?, ran.fetched)?;
+            writeln!(std::io::stdout(), "{} instructions preloaded, {} fetched from memory", given.instructions()?, ran.fetched)?;
         }
         Ok(ExitCode::SUCCESS)
     }

@@ -8,11 +8,14 @@ mod inspect;
 mod kernels;
 mod listing;
 mod models;
+mod request;
 
 use std::error::Error;
+use std::ffi::{OsStr, OsString};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use lpu::chip::Chip;
 use lpu::compiler::Part;
 use lpu::{Engines, Precision};
 
@@ -23,7 +26,8 @@ pub(crate) struct Usage(pub(crate) String);
 
 /// Prints why a command failed. A reader that went away, as `head` does, is no failure.
 pub(crate) fn fail(error: &(dyn Error + 'static)) -> ExitCode {
-    if error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe) {
+    let mut causes = std::iter::successors(Some(error), |&error| error.source());
+    if causes.any(|error| error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)) {
         return ExitCode::SUCCESS;
     }
     match error.downcast_ref::<listing::Listing>() {
@@ -120,13 +124,20 @@ impl How {
 pub(crate) struct Target {
     /// Chip preset or the path of a .toml description [default: tsp-v1]
     #[arg(long)]
-    pub(crate) chip: Option<String>,
+    pub(crate) chip: Option<OsString>,
     /// Number formats: f16, w8a8 or w8a16 [default: w8a16]
     #[arg(long, value_parser = precision)]
     pub(crate) dtype: Option<Precision>,
     /// Tokens of context [default: compile 256, generate what the request feeds, rounded up]
     #[arg(long, value_parser = tokens)]
     pub(crate) context: Option<usize>,
+}
+
+impl Target {
+    /// The chip to compile for.
+    pub(crate) fn chip(&self) -> Result<Chip, Box<dyn Error>> {
+        files::chip(self.chip.as_deref().unwrap_or(OsStr::new("tsp-v1")))
+    }
 }
 
 /// Refuses options that contradict what a compiled file was made for.

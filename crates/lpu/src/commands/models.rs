@@ -11,7 +11,7 @@ use lpu::compile_graph;
 use lpu::compiler::{Bound, Part};
 use lpu::isa::{Container, Program};
 use lpu::model::Checkpoint;
-use lpu::{Host, Options};
+use lpu::{Host, Options, Output};
 use serde_json::json;
 
 use super::generate::{Subject, latency, object, peak_rss};
@@ -48,16 +48,22 @@ pub(crate) fn used_bytes(program: &Program, chip: &Chip) -> u64 {
 impl Compile {
     pub(crate) fn run(self) -> Outcome {
         let begin = Instant::now();
+        let piped = self.output.as_deref().is_some_and(lpu::is_stdout);
+        files::unmixed(self.output.as_deref(), "--output", self.json)?;
         if let Some(path) = &self.output {
-            files::writable(path)?;
+            Output::probe(path)?;
         }
-        let mut checkpoint = if self.timing_only { Checkpoint::open_shape(&self.model)? } else { Checkpoint::open(&self.model)? };
+        let mut checkpoint = match (self.timing_only, files::is_stream(&self.model)) {
+            (true, true) => Checkpoint::from_config(&files::read(&self.model)?)?,
+            (true, false) => Checkpoint::open_shape(&self.model)?,
+            (false, _) => files::checkpoint(Some(&self.model))?,
+        };
         super::say_notes(&checkpoint);
         if self.timing_only {
             let name = checkpoint.name().to_owned();
             checkpoint = Checkpoint::from_config(checkpoint.config.to_json().as_bytes())?.with_name(&name);
         }
-        let chip = files::chip(self.target.chip.as_deref().unwrap_or("tsp-v1"))?;
+        let chip = self.target.chip()?;
         let options = Options { precision: self.target.dtype.unwrap_or_default(), context: self.target.context.unwrap_or(256) };
         let whole = checkpoint.graph();
         let graph = match self.part {
@@ -79,9 +85,9 @@ impl Compile {
             let bytes = Container { chip: chip.reference(), image, programs, host: host.into() }.to_bytes()?;
             // The checksum ends the file.
             hash = bytes.last_chunk::<32>().copied();
-            files::write(path, &bytes)?;
+            lpu::write_file(path, &bytes)?;
             drop(bytes);
-            if !self.no_cache {
+            if !self.no_cache && !piped && path.is_file() {
                 lpu::keep_plans(&System::single(&chip), path)?;
             }
         }
@@ -106,7 +112,8 @@ impl Compile {
             writeln!(std::io::stdout(), "{object}")?;
             return Ok(ExitCode::SUCCESS);
         }
-        let mut out = std::io::stdout();
+        // The report goes where the program file does not.
+        let mut out: Box<dyn Write> = if piped { Box::new(std::io::stderr()) } else { Box::new(std::io::stdout()) };
         write!(out, "{}", latency.table())?;
         if last > 0 {
             let buckets = compiled_buckets(&options, &cycles);
