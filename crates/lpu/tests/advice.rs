@@ -40,7 +40,7 @@ fn works(arguments: &[&str], advised_by: &str) {
 /// The word after a text in a message, without punctuation.
 fn after<'m>(message: &'m str, text: &str) -> &'m str {
     let (_, rest) = message.split_once(text).unwrap_or_else(|| panic!("no `{text}` in {message}"));
-    rest.trim_start().split([' ', ';', ':', '\n']).next().unwrap().trim_end_matches(',')
+    rest.trim_start().split([' ', ';', '\n']).next().unwrap().trim_end_matches([',', ':'])
 }
 
 /// Arguments with some options replaced, or added at the end.
