@@ -4,7 +4,9 @@ use lpu_chip::Chip;
 use lpu_model::{Block, Checkpoint, Graph};
 
 use crate::error::CompileError;
-use crate::{Options, Part, Precision, attempt, plan};
+use crate::plan::Plan;
+use crate::rows::WeightSlices;
+use crate::{Options, Part, Precision, attempt, lower, plan};
 
 /// A model that does not fit, without its weights where its graph follows from its config alone.
 struct Trial<'a> {
@@ -31,10 +33,11 @@ pub(crate) fn advised(error: CompileError, checkpoint: &Checkpoint, graph: &Grap
     }
 }
 
-/// The largest of `1..below` that fits, if none that fits comes after one that does not; else one that fits.
-fn last(below: usize, fits: impl Fn(usize) -> bool) -> Option<usize> {
+/// The largest of `1..below` that fits, to within a share of `1 / part` of it, if none that fits comes after one that does not; else one that
+/// fits.
+fn last(below: usize, part: usize, fits: impl Fn(usize) -> bool) -> Option<usize> {
     let (mut found, mut end) = (0, below);
-    while end.saturating_sub(found) > 1 {
+    while end.saturating_sub(found) > 1 + found / part {
         let middle = found.midpoint(end);
         if fits(middle) { found = middle } else { end = middle }
     }
@@ -50,14 +53,17 @@ impl Trial<'_> {
         attempt(self.checkpoint(), graph.clone(), self.chip, &options).is_ok()
     }
 
-    /// A shorter context that fits: about the longest whose rows have places, unless its schedule has none.
+    /// A shorter context that fits: the longest whose rows have places, or if that has no schedule, about the longest that has one.
     fn context(&self) -> Option<usize> {
         let options = |rows: usize| Options { context: 16 * rows, ..self.options };
-        let planned = |rows: usize| plan::plan(self.checkpoint(), self.graph.clone(), self.chip, &options(rows)).is_ok();
-        let compiled = |rows: usize| self.compiles(self.graph, options(rows));
-        let most = last(self.options.context.div_ceil(16), planned)?;
-        let rows = if compiled(most) { Some(most) } else { last(most, compiled) };
-        rows.map(|rows| 16 * rows)
+        let plan = |rows: usize| plan::plan(self.checkpoint(), self.graph.clone(), self.chip, &options(rows)).ok();
+        // The longest bucket is the hardest.
+        let longest = |(plan, _): (Plan, WeightSlices)| lower::lower(&plan, self.chip, self.options.precision, plan.context, false).is_ok();
+        let lowered = |rows: usize| plan(rows).is_some_and(longest);
+        let most = last(self.options.context.div_ceil(16), usize::MAX, |rows| plan(rows).is_some())?;
+        let rows = if lowered(most) { most } else { last(most, 16, lowered)? };
+        let shorter = std::iter::successors(Some(rows), |rows| Some(rows / 2).filter(|&rows| rows > 0));
+        shorter.map(|rows| 16 * rows).find(|&context| self.compiles(self.graph, Options { context, ..self.options }))
     }
 
     fn weights(&self) -> String {

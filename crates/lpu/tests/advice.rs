@@ -40,7 +40,7 @@ fn works(arguments: &[&str], advised_by: &str) {
 /// The word after a text in a message, without punctuation.
 fn after<'m>(message: &'m str, text: &str) -> &'m str {
     let (_, rest) = message.split_once(text).unwrap_or_else(|| panic!("no `{text}` in {message}"));
-    rest.trim_start().split([' ', ';', ':', '\n']).next().unwrap().trim_end_matches(',')
+    rest.trim_start().split([' ', ';', '\n']).next().unwrap().trim_end_matches([',', ':'])
 }
 
 /// Arguments with some options replaced, or added at the end.
@@ -200,9 +200,9 @@ fn shape(name: &str) -> Checkpoint {
 #[test]
 fn what_a_compiler_says_would_fit_compiles() {
     let (mut contexts, mut formats, mut parts) = (0, 0, 0);
-    for model in ["plain", "gqa", "gpt2", "mixtral"] {
+    for model in ["plain", "gqa", "gpt2", "deep"] {
         let checkpoint = shape(model);
-        for words in [16, 32, 64, 160] {
+        for words in [16, 24, 32, 64, 160] {
             let chip = small(words);
             for precision in [Precision::F16, Precision::W8A16, Precision::W8A8] {
                 for context in [16, 512, 16_384, 4_000_000_000] {
@@ -233,5 +233,23 @@ fn what_a_compiler_says_would_fit_compiles() {
         }
     }
     println!("{contexts} contexts, {formats} formats, {parts} parts");
-    assert!(contexts > 10 && formats > 0 && parts > 0, "{contexts} contexts, {formats} formats, {parts} parts");
+    assert!(contexts > 10 && formats > 0, "{contexts} contexts, {formats} formats, {parts} parts");
+}
+
+#[test]
+fn a_model_that_no_chip_holds_is_told_what_does_compile() {
+    let config = r#"{"architectures":["LlamaForCausalLM"],"model_type":"llama","hidden_size":576,"intermediate_size":1536,
+        "num_hidden_layers":30,"num_attention_heads":9,"num_key_value_heads":3,"vocab_size":49152,"tie_word_embeddings":true}"#;
+    let file = scratch("no-chip").join("config.json");
+    fs::write(&file, config).unwrap();
+    let request = ["compile", file.to_str().unwrap(), "--timing-only", "--dtype", "f16", "--context", "2048"];
+    let message = refused(&request, 1);
+    assert!(message.contains("does not fit one chip"), "{message}");
+    works(&with(&request, &[("--part", after(&message, "such as"))]), &message);
+    // In another format the weights fit, and so does a shorter context.
+    let message = refused(&with(&request, &[("--dtype", "w8a16")]), 1);
+    let context = message.trim().strip_suffix(" fits").unwrap().rsplit(' ').next().unwrap();
+    works(&with(&request, &[("--dtype", "w8a16"), ("--context", context)]), &message);
+    let longer = (context.parse::<usize>().unwrap() + 256).to_string();
+    refused(&with(&request, &[("--dtype", "w8a16"), ("--context", &longer)]), 1);
 }
