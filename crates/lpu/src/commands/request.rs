@@ -3,7 +3,7 @@
 use lpu::chip::Chip;
 use lpu::compiler::{CompileError, compile};
 use lpu::model::{Checkpoint, Config};
-use lpu::{Options, SessionError};
+use lpu::{Options, ProofError, SessionError};
 
 /// Tokens of a prompt, and the most that are generated.
 #[derive(Clone, Copy)]
@@ -58,7 +58,7 @@ impl Request {
     /// What a request that does not fit beside the weights can ask for instead.
     pub(crate) fn refit(self, error: SessionError) -> Box<dyn std::error::Error> {
         match &error {
-            SessionError::Compile(CompileError::ContextTooLarge { fits: Some(fits), .. }) if self.prompt <= *fits => {
+            SessionError::Compile(ProofError::Compile(CompileError::ContextTooLarge { fits: Some(fits), .. })) if self.prompt <= *fits => {
                 let generated = self.generated.min(fits - self.prompt + 1);
                 format!("{error}: give --context {fits} --max-tokens {generated}").into()
             }
