@@ -5,9 +5,10 @@ use std::error::Error;
 use std::fs::{self, File};
 use std::path::Path;
 
+use lpu::checker::Warning;
 use lpu::chip::{Chip, PRESETS, System, preset};
 use lpu::isa::asm::{SourceMap, assemble};
-use lpu::isa::{ChipRef, Container, Violation};
+use lpu::isa::{ChipId, ChipRef, Container, Queue, Violation};
 use lpu::model::Checkpoint;
 
 use super::listing::Listing;
@@ -115,21 +116,45 @@ impl Loaded {
         let lines: Vec<&str> = self.text.lines().collect();
         let mut text = String::new();
         for violation in violations {
-            let number = self.line(program, violation);
-            let place = number.map_or_else(|| path.display().to_string(), |number| format!("{}:{number}", path.display()));
-            text += &format!("{place}: {violation}\n");
-            if let Some(line) = number.and_then(|number| lines.get(number as usize - 1)) {
-                text += &format!("    {}\n", line.trim());
+            let number = self.line(program, violation.site.map(|site| (violation.chip, site.queue, site.item)));
+            entry(&mut text, &lines, path, number, violation);
+            if let Some(other) = violation.fault.producer()
+                && let Some(number) = self.line(program, Some((other.chip, other.queue, other.item)))
+                && let Some(line) = lines.get(number as usize - 1)
+            {
+                let chip = if violation.chips > 1 { format!("chip {}, ", other.chip.0) } else { String::new() };
+                text += &format!("    {chip}{} in cycle {}, line {number}: {}\n", other.queue, other.cycle, line.trim());
             }
         }
         text
     }
 
-    fn line(&self, program: usize, violation: &Violation) -> Option<u32> {
-        self.map.as_ref().and_then(|map| match &violation.site {
-            Some(site) => map.line(program, violation.chip, site.queue, site.item),
+    /// The warnings of program number `program`, as [`Loaded::listed`] has violations.
+    pub(crate) fn warned(&self, path: &Path, program: usize, warnings: &[Warning]) -> String {
+        let lines: Vec<&str> = self.text.lines().collect();
+        let mut text = String::new();
+        for warning in warnings {
+            let number = self.line(program, warning.at().map(|at| (at.chip, at.site.queue, at.site.item)));
+            entry(&mut text, &lines, path, number, &format_args!("warning: {warning}"));
+        }
+        text
+    }
+
+    /// The source line of an item, or of the program as a whole.
+    fn line(&self, program: usize, item: Option<(ChipId, Queue, u32)>) -> Option<u32> {
+        self.map.as_ref().and_then(|map| match item {
+            Some((chip, queue, item)) => map.line(program, chip, queue, item),
             None => map.program_line(program),
         })
+    }
+}
+
+/// One message with its place, and the source line where there is one.
+fn entry(text: &mut String, lines: &[&str], path: &Path, number: Option<u32>, message: &dyn std::fmt::Display) {
+    let place = number.map_or_else(|| path.display().to_string(), |number| format!("{}:{number}", path.display()));
+    *text += &format!("{place}: {message}\n");
+    if let Some(line) = number.and_then(|number| lines.get(number as usize - 1)) {
+        *text += &format!("    {}\n", line.trim());
     }
 }
 
