@@ -87,13 +87,13 @@ fn grown_and_composed_programs_are_at_most_busy_all_the_time() {
     let single = System::preset("test-small").unwrap();
     let pair = System::preset("test-pair").unwrap();
     let (mut passing, mut sending) = (0, 0);
-    for seed in 0..40 {
+    for seed in 0..20 {
         let (image, program) = grow(single.chip(), seed, 40);
         passing += u32::from(hold(&single, &image, &program, true, &format!("grown {seed}")).mxm_pass > 0.0);
         let scene = compose(&pair, seed, 6);
         sending += u32::from(hold(&pair, &scene.image, &scene.program, true, &format!("composed {seed}")).links > Some(0.0));
     }
-    assert!(passing > 5 && sending > 5, "{passing} programs pass activations, {sending} send");
+    assert!(passing > 2 && sending > 2, "{passing} programs pass activations, {sending} send");
 }
 
 /// Checkpoints of `tests/checkpoints`, of every shape of operation that the compiler lowers.
