@@ -1,6 +1,6 @@
 //! What is legal and probably a mistake: outputs that no instruction writes, values that no instruction takes, immediates of another kind.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use lpu_chip::System;
@@ -141,10 +141,10 @@ impl Report {
             let warning = fed.map(|fed| Warning::ValueUnread { at: at(issue), stream: fed.first, width: fed.width, unread, issues });
             found.extend(warning.map(|warning| (first, warning)));
         }
-        let mut seen = BTreeMap::new();
+        let mut seen = BTreeSet::new();
         for (index, issue) in self.flow.issues.iter().enumerate().filter(|(_, issue)| matches!(issue.queue, Queue::Vxm(_))) {
             for (operand, bits) in float_immediates(&issue.instruction) {
-                if seen.insert((issue.chip, issue.queue, issue.item, operand), ()).is_none() {
+                if seen.insert((issue.chip, issue.queue, issue.item, operand)) {
                     found.push((index, Warning::FloatImmediate { at: at(issue), operand, bits }));
                 }
             }
