@@ -122,10 +122,13 @@ fn probable_mistakes_are_warned_of() {
     }
 }
 
+/// A value put on a stream: cycle on the register, position, producer.
+type Put = (u64, i32, Producer);
+
 /// Values put on the streams of a program, by a plain list.
 struct Puts<'a> {
     chip: &'a Chip,
-    puts: BTreeMap<(u16, Stream), Vec<(u64, i32, Producer)>>,
+    puts: BTreeMap<(u16, Stream), Vec<Put>>,
 }
 
 impl<'a> Puts<'a> {
@@ -143,7 +146,7 @@ impl<'a> Puts<'a> {
         Self { chip, puts }
     }
 
-    fn all(&self, chip: u16, stream: Stream) -> &[(u64, i32, Producer)] {
+    fn all(&self, chip: u16, stream: Stream) -> &[Put] {
         self.puts.get(&(chip, stream)).map_or(&[], Vec::as_slice)
     }
 
@@ -154,7 +157,7 @@ impl<'a> Puts<'a> {
 
     /// The producer of the value at a position in a cycle: the nearest upstream from which it arrives just then.
     fn at(&self, chip: u16, stream: Stream, position: i32, cycle: i64) -> Option<Producer> {
-        let arrives = |&&(landed, from, _): &&(u64, i32, Producer)| {
+        let arrives = |&&(landed, from, _): &&Put| {
             let hops = Self::hops(stream, from, position);
             hops > 0 && landed as i64 + hops == cycle
         };

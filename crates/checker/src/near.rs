@@ -50,7 +50,7 @@ pub(crate) fn value(chip: &Chip, issues: &Issues, puts: &Lines, issue: &Issue, s
 }
 
 /// Puts of the stream before and after the wanted diagonal, the nearest first.
-fn around<'p>(puts: &'p Lines, read: Read) -> (impl Iterator<Item = &'p Put> + Clone, impl Iterator<Item = &'p Put> + Clone) {
+fn around(puts: &Lines, read: Read) -> (impl Iterator<Item = &Put> + Clone, impl Iterator<Item = &Put> + Clone) {
     let line = puts.puts(read.chip, read.stream);
     let middle = line.partition_point(|put| put.0 < read.diagonal());
     (line[..middle].iter().rev().take(REACH), line[middle..].iter().take(REACH))
