@@ -5,6 +5,7 @@ use std::fmt;
 
 use thiserror::Error;
 
+use crate::near::{Arrival, Landing, Near, Producer, advice};
 use crate::operand::Stream;
 use crate::program::{ChipId, SliceId};
 use crate::queue::Queue;
@@ -52,18 +53,22 @@ pub enum Fault {
         bank: u32,
     },
     /// See [`Rule::RegisterEmpty`]; of a stream.
-    #[error("nobody fed stream {stream} at position {position}")]
+    #[error("stream {stream} carries no value at position {position}{}", advice(near))]
     RegisterEmpty {
         /// The first empty stream of those read.
         stream: Stream,
         /// Position of the register.
         position: i32,
+        /// The value that misses it least, where that is known.
+        near: Option<Near>,
     },
     /// See [`Rule::RegisterEmpty`]; of an ALU latch.
-    #[error("no result of ALU {alu} has landed")]
+    #[error("no result of ALU {alu} has landed{}", advice(lands))]
     LatchEmpty {
         /// The ALU.
         alu: u16,
+        /// The ALU's first result, where that is known.
+        lands: Option<Landing>,
     },
     /// See [`Rule::WordUninitialised`].
     #[error("word {word} of slice {slice} is not initialised")]
@@ -82,12 +87,16 @@ pub enum Fault {
         word: u32,
     },
     /// See [`Rule::TwoProducers`].
-    #[error("two values meet on stream {stream} at position {position}")]
+    #[error(
+        "its value meets that of {other} on stream {stream} at position {position} in this cycle; move one of them by a cycle, or to another stream"
+    )]
     TwoProducers {
         /// The stream.
         stream: Stream,
         /// Position of the register.
         position: i32,
+        /// The producer before it, in order of queues.
+        other: Producer,
     },
     /// See [`Rule::AluBookedTwice`].
     #[error("two results of ALU {alu} land in this cycle")]
@@ -146,10 +155,12 @@ pub enum Fault {
         since: u64,
     },
     /// See [`Rule::ReceiveEarly`].
-    #[error("no vector waits at link {link}; receive it when it has arrived")]
+    #[error("no vector has arrived at link {link} that is not taken yet{}", advice(next))]
     ReceiveEarly {
         /// The link.
         link: u16,
+        /// The next vector that arrives there, where that is known.
+        next: Option<Arrival>,
     },
     /// See [`Rule::LinkBusy`].
     #[error("link {link} is busy until cycle {until}")]
@@ -176,6 +187,18 @@ pub enum Fault {
 }
 
 impl Fault {
+    /// The other instruction that the fault names, if it names one.
+    #[must_use]
+    pub fn producer(&self) -> Option<Producer> {
+        match self {
+            Fault::RegisterEmpty { near, .. } => near.and_then(|near| near.producer()),
+            Fault::LatchEmpty { lands, .. } => lands.map(|lands| lands.from),
+            Fault::TwoProducers { other, .. } => Some(*other),
+            Fault::ReceiveEarly { next, .. } => next.map(|next| next.from),
+            _ => None,
+        }
+    }
+
     /// The broken rule.
     #[must_use]
     pub const fn rule(&self) -> Rule {
@@ -222,6 +245,8 @@ pub struct Violation {
     pub cycle: u64,
     /// The chip.
     pub chip: ChipId,
+    /// Chips of the system; where there are several, the message names the chip.
+    pub chips: u16,
     /// The queue and item; none for the program as a whole.
     pub site: Option<Site>,
     /// What is wrong.
@@ -240,6 +265,9 @@ impl Violation {
 impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "cycle {}", self.cycle)?;
+        if self.chips > 1 {
+            write!(f, ", chip {}", self.chip.0)?;
+        }
         if let Some(Site { queue, item, instruction }) = self.site {
             write!(f, ", {queue} item {item} ({})", instruction.row().mnemonic)?;
         }

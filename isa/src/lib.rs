@@ -12,6 +12,7 @@ pub mod disasm;
 pub mod fault;
 mod fetch;
 pub mod image;
+mod near;
 pub mod operand;
 pub mod program;
 pub mod queue;
@@ -28,6 +29,7 @@ pub use disasm::{disassemble, item_text};
 pub use fault::{Fault, Site, Violation};
 pub use fetch::{block_items, blocks};
 pub use image::{ByPlace, Extent, Fill, Image};
+pub use near::{Arrival, Landing, Near, Producer};
 pub use operand::{
     Accumulator, Arithmetic, BlockSide, Count, Direction, Edge, Format, GroupWidth, Kind, LoadFormat, Mode, Number, Operand, Orientation,
     PassFormat, Row, Shift, Source, Stream, Stride, Superlanes, Target, WindowBits, Word,

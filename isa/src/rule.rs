@@ -42,8 +42,8 @@ rules! {
     2 QueueOverflow "queue-overflow", "A queue holds more instructions than its depth.";
     3 PortConflict "port-conflict", "Two reads or two writes access one slice in one cycle.";
     4 BankConflict "bank-conflict", "A read and a write access one bank in one cycle.";
-    5 RegisterEmpty "register-empty", "A unit reads a stream register or an ALU latch that nobody fed.";
-    6 WordUninitialised "word-uninitialised", "A read or gather touches a word that nobody initialised.";
+    5 RegisterEmpty "register-empty", "A unit reads a stream register or an ALU latch that no producer fed.";
+    6 WordUninitialised "word-uninitialised", "A read or gather touches a word that is not initialised.";
     7 ProtectedWrite "protected-write", "A write or scatter touches a word of a const or code region.";
     8 TwoProducers "two-producers", "Two values are put on one stream register in one cycle.";
     9 AluBookedTwice "alu-booked-twice", "Two results of one ALU land in one cycle.";

@@ -35,6 +35,7 @@ fn run(name: &str, cycles: u64, inputs: &[(&str, Vec<u8>)], output: &str) -> Vec
     let program: &Program = &container.programs[0];
     let report = lpu::checker::check_system(&system, &container.image, program).unwrap();
     assert_eq!(report.violations.first().map(ToString::to_string), None, "{name}");
+    assert_eq!(report.warnings(&system, program), [], "{name}");
     let mut machine = emulator::Machine::of_system(&system, &container.image).unwrap();
     for (region, bytes) in inputs {
         machine.write_input(program, region, bytes).unwrap();

@@ -6,7 +6,9 @@ use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap};
 
 use lpu_chip::{Chip, System};
-use lpu_isa::{ChipId, Cursor, DelayClass, Fault, Image, Instruction, Item, Program, Queue, Site, Unit, Violation, block_items, validate};
+use lpu_isa::{
+    ChipId, Cursor, DelayClass, Fault, Image, Instruction, Item, Producer, Program, Queue, Site, Unit, Violation, block_items, validate,
+};
 
 use crate::code::Code;
 use crate::{CheckError, MOST_ISSUES};
@@ -29,7 +31,12 @@ pub struct Issue {
 impl Issue {
     pub(crate) fn violation(&self, cycle: u64, fault: Fault) -> Violation {
         let site = Some(Site { queue: self.queue, item: self.item, instruction: self.instruction });
-        Violation { cycle, chip: self.chip, site, fault }
+        Violation { cycle, chip: self.chip, chips: 1, site, fault }
+    }
+
+    /// The issue as faults name it.
+    pub(crate) fn producer(&self) -> Producer {
+        Producer { chip: self.chip, queue: self.queue, item: self.item, cycle: self.cycle }
     }
 
     /// What orders two instructions of one queue: the later one is to blame.
@@ -213,6 +220,14 @@ fn counted(before: u64, items: &[Item]) -> Result<u64, CheckError> {
 #[must_use]
 pub fn derived_cycles(chip: &Chip, program: &Program) -> u64 {
     cycles(&System::single(chip), &Image::default(), program).unwrap_or(0)
+}
+
+/// All issues of a program within the chip's ranges, with their cycles, in order of cycle, chip, queue, item.
+///
+/// # Errors
+/// [`CheckError`] when queues have no meaning.
+pub fn issues(system: &System, image: &Image<'_>, program: &Program) -> Result<Vec<Issue>, CheckError> {
+    Ok(Issues::new(system, image, program)?.list)
 }
 
 /// Cycles of a run.

@@ -8,8 +8,10 @@ mod flow;
 mod issues;
 mod links;
 mod memory;
+mod near;
 mod planes;
 mod streams;
+mod warnings;
 
 use lpu_chip::{Chip, System};
 use lpu_isa::{ChipId, Fault, Image, Program, QueueError, SliceId, Violation};
@@ -17,7 +19,8 @@ use thiserror::Error;
 
 pub use flow::{Feed, Flow};
 use issues::Issues;
-pub use issues::{Issue, cycles, derived_cycles};
+pub use issues::{Issue, cycles, derived_cycles, issues};
+pub use warnings::{At, Warning};
 
 /// The most issues that are checked (assumed): some gigabytes. Keeps a short file of repeats from taking all memory.
 pub const MOST_ISSUES: u64 = 1 << 26;
@@ -100,8 +103,9 @@ pub fn check_system(system: &System, image: &Image<'_>, program: &Program) -> Re
     let Issues { list, cycles, end, fetched, .. } = issues;
     if cycles != program.cycles {
         let fault = Fault::CyclesMismatch { stated: program.cycles, derived: cycles };
-        violations.push(Violation { cycle: end, chip: ChipId(0), site: None, fault });
+        violations.push(Violation { cycle: end, chip: ChipId(0), chips: 1, site: None, fault });
     }
+    violations.iter_mut().for_each(|violation| violation.chips = system.chips());
     violations.sort_by_key(Violation::key);
     Ok(Report { violations, cycles, fetched, flow: Flow { issues: list, starts, feeds, ties } })
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use lpu_chip::{LinkEnd, System};
-use lpu_isa::{Fault, Instruction, Queue, Violation};
+use lpu_isa::{Arrival, Fault, Instruction, Queue, Violation};
 
 use crate::issues::Issues;
 
@@ -31,11 +31,16 @@ pub(crate) fn check(system: &System, issues: &Issues, violations: &mut Vec<Viola
     }
     for (end, receives) in &receives {
         let sends = system.peer(*end).and_then(|peer| sends.get(&peer)).map_or(&[][..], Vec::as_slice);
-        let mut arrivals = sends.iter().map(|&send| issues.list[send].cycle + u64::from(values.c2c_link)).peekable();
+        let arrival = |&send: &usize| {
+            let sent = &issues.list[send];
+            Arrival { cycle: sent.cycle + u64::from(values.c2c_link), from: sent.producer() }
+        };
+        let mut arrivals = sends.iter().map(arrival).peekable();
         for &index in receives {
             let issue = &issues.list[index];
-            if arrivals.next_if(|&arrival| arrival <= issue.cycle).is_none() {
-                violations.push(issue.violation(issue.cycle, Fault::ReceiveEarly { link: end.link }));
+            if arrivals.next_if(|arrival| arrival.cycle <= issue.cycle).is_none() {
+                let next = arrivals.peek().copied();
+                violations.push(issue.violation(issue.cycle, Fault::ReceiveEarly { link: end.link, next }));
             }
         }
     }

@@ -1,24 +1,28 @@
-//! Streams and latches: who feeds whom, registers that nobody fed, two producers on one register, ALUs booked twice.
+//! Streams and latches: the producer of each value taken, empty registers, two producers on one register, ALUs booked twice.
 
 use std::collections::BTreeMap;
 
 use lpu_chip::Chip;
-use lpu_isa::{ChipId, Direction, Fault, Flow, Instruction, Operand, Queue, Source, Stream, Unit, Violation};
+use lpu_isa::{ChipId, Direction, Fault, Flow, Instruction, Landing, Operand, Queue, Source, Stream, Unit, Violation};
 
 use crate::flow::Feed;
 use crate::issues::{Issue, Issues};
+use crate::near;
+
+/// Empty registers for which the nearest value is looked for, in order of cycles; those after them are given without.
+const MOST_ADVISED: usize = 1000;
 
 /// A value put on a stream: diagonal, cycle on the register, issue, place in the issue's group.
-type Put = (i64, u64, u32, u8);
+pub(crate) type Put = (i64, u64, u32, u8);
 
 /// What is put on the streams of each chip that puts something: by the number of the stream's code, in order of diagonal and cycle.
 #[derive(Default)]
-struct Lines(BTreeMap<ChipId, Vec<Line>>);
+pub(crate) struct Lines(BTreeMap<ChipId, Vec<Line>>);
 
 #[derive(Clone, Default)]
 struct Line {
     puts: Vec<Put>,
-    /// Where the last producer was found: the next one stands nearby, as consumers come in order of time.
+    /// Where the last producer was found: the next one is close to it, as consumers come in order of time.
     near: usize,
 }
 
@@ -26,6 +30,11 @@ impl Lines {
     fn line(&mut self, chip: ChipId, stream: Stream) -> &mut Line {
         let lines = self.0.entry(chip).or_insert_with(|| vec![Line::default(); 256]);
         &mut lines[stream.to_bits() as usize]
+    }
+
+    /// What is put on a stream of a chip, in order of diagonal and cycle.
+    pub(crate) fn puts(&self, chip: ChipId, stream: Stream) -> &[Put] {
+        self.0.get(&chip).map_or(&[], |lines| &lines[stream.to_bits() as usize].puts)
     }
 }
 
@@ -105,6 +114,7 @@ pub(crate) fn check(chip: &Chip, issues: &Issues, violations: &mut Vec<Violation
     }
     let mut starts = Vec::with_capacity(issues.list.len() + 1);
     let mut feeds = Vec::new();
+    let mut advised = 0..MOST_ADVISED;
     for issue in &issues.list {
         starts.push(feeds.len() as u32);
         let position = chip.position(issue.queue);
@@ -119,7 +129,8 @@ pub(crate) fn check(chip: &Chip, issues: &Issues, violations: &mut Vec<Violation
                 }
             }
             if let Some(stream) = empty {
-                violations.push(issue.violation(issue.cycle, Fault::RegisterEmpty { stream, position }));
+                let near = advised.next().and_then(|_| near::value(chip, issues, &puts, issue, stream, position));
+                violations.push(issue.violation(issue.cycle, Fault::RegisterEmpty { stream, position, near }));
             }
         }
         if issue.queue.unit() != Unit::Vxm {
@@ -129,7 +140,10 @@ pub(crate) fn check(chip: &Chip, issues: &Issues, violations: &mut Vec<Violation
             let line = landings.get(&(issue.chip, alu)).map_or(&[][..], |line| &line[..]);
             match line[..line.partition_point(|&(landed, _)| landed <= issue.cycle)].last() {
                 Some(&(_, index)) => feeds.push(Feed { producer: index as u32, byte: 0 }),
-                None => violations.push(issue.violation(issue.cycle, Fault::LatchEmpty { alu })),
+                None => {
+                    let landing = |&(cycle, index): &(u64, usize)| Landing { cycle, from: issues.list[index].producer() };
+                    violations.push(issue.violation(issue.cycle, Fault::LatchEmpty { alu, lands: line.first().map(landing) }));
+                }
             }
         }
     }
@@ -148,7 +162,7 @@ fn producer(puts: &mut Lines, issue: &Issue, stream: Stream, position: i32) -> O
 }
 
 fn producers(chip: &Chip, issues: &Issues, puts: &mut Lines, violations: &mut Vec<Violation>) {
-    let mut clashes: BTreeMap<(u64, usize), (Stream, i32)> = BTreeMap::new();
+    let mut clashes: BTreeMap<(u64, usize), (Stream, i32, u32)> = BTreeMap::new();
     let lines = puts.0.values_mut().flat_map(|lines| (0u64..).zip(lines));
     for (stream, Line { puts, .. }) in lines.filter(|(_, line)| !line.puts.is_empty()) {
         let Some(stream) = Stream::from_bits(stream) else { continue };
@@ -158,13 +172,15 @@ fn producers(chip: &Chip, issues: &Issues, puts: &mut Lines, violations: &mut Ve
                 let issue = &issues.list[index as usize];
                 (issue.queue, issue.item, issue.cycle)
             });
-            for &(_, cycle, index, _) in &together[1..] {
+            for pair in together.windows(2) {
+                let (other, (_, cycle, index, _)) = (pair[0].2, pair[1]);
                 let index = index as usize;
-                clashes.entry((cycle, index)).or_insert((stream, chip.position(issues.list[index].queue)));
+                clashes.entry((cycle, index)).or_insert((stream, chip.position(issues.list[index].queue), other));
             }
         }
     }
-    for ((cycle, index), (stream, position)) in clashes {
-        violations.push(issues.list[index].violation(cycle, Fault::TwoProducers { stream, position }));
+    for ((cycle, index), (stream, position, other)) in clashes {
+        let other = issues.list[other as usize].producer();
+        violations.push(issues.list[index].violation(cycle, Fault::TwoProducers { stream, position, other }));
     }
 }

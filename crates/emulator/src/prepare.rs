@@ -22,6 +22,8 @@ pub(crate) enum Fixed {
 #[derive(Clone, Debug)]
 pub struct Prepared {
     pub(crate) stated: u64,
+    /// Chips of the system.
+    pub(crate) chips: u16,
     /// Queues that the chip has, in order: chip, number in `queues`, items.
     pub(crate) lines: Vec<(u16, u16, Vec<Item>)>,
     /// All queues of a chip in order; lines name them by number.
@@ -46,6 +48,7 @@ impl Prepared {
         queues.dedup();
         let mut prepared = Self {
             stated: program.cycles,
+            chips: system.chips(),
             lines: Vec::new(),
             queues,
             unfit: Vec::new(),
@@ -71,9 +74,11 @@ impl Prepared {
 
     fn queue(&mut self, chip: &Chip, number: u16, queue: Queue, items: &[Item]) {
         let index = self.queues.binary_search(&queue).expect("all queues are listed") as u16;
+        let chips = self.chips;
         let violation = |item: usize, fault| Violation {
             cycle: 0,
             chip: ChipId(number),
+            chips,
             site: Some(Site { queue, item: item as u32, instruction: items[item].instruction }),
             fault,
         };

@@ -8,7 +8,7 @@ mod pass;
 
 use std::collections::VecDeque;
 
-use lpu_isa::{ChipId, Fault, Instruction, LoadFormat, PassFormat, Queue, Site, SliceId, Stream, Violation};
+use lpu_isa::{ChipId, Fault, Instruction, LoadFormat, PassFormat, Producer, Queue, Site, SliceId, Stream, Violation};
 
 use crate::machine::Machine;
 use crate::observer::Observer;
@@ -166,7 +166,13 @@ impl<'a> Stepper<'a> {
         let derived = if self.control.dispatched { self.last + self.machine.chip().superlanes() as u64 } else { 0 };
         if derived != prepared.stated {
             let fault = Fault::CyclesMismatch { stated: prepared.stated, derived };
-            self.violations.push(Violation { cycle: self.control.end.max(derived), chip: ChipId(0), site: None, fault });
+            self.violations.push(Violation {
+                cycle: self.control.end.max(derived),
+                chip: ChipId(0),
+                chips: prepared.chips,
+                site: None,
+                fault,
+            });
         }
         self.violations.extend(self.control.stuck(prepared, self.control.end.max(derived)));
         derived
@@ -187,7 +193,14 @@ impl<'a> Stepper<'a> {
         let Step { chip, queue, item, instruction, .. } = step;
         let queue = self.prepared.queues[usize::from(queue)];
         let site = Some(Site { queue, item, instruction });
-        self.violations.push(Violation { cycle: self.cycle, chip: ChipId(chip), site, fault });
+        let chips = self.prepared.chips;
+        self.violations.push(Violation { cycle: self.cycle, chip: ChipId(chip), chips, site, fault });
+    }
+
+    /// A step as faults name it.
+    fn producer(&self, step: Step) -> Producer {
+        let queue = self.prepared.queues[usize::from(step.queue)];
+        Producer { chip: ChipId(step.chip), queue, item: step.item, cycle: step.cycle }
     }
 
     /// Plans an effect `delay` cycles ahead. The effects of the current cycle were taken, so index 0 is the next cycle.
@@ -238,7 +251,7 @@ impl<'a> Stepper<'a> {
             }
         }
         if let Some(stream) = empty {
-            self.fault(step, Fault::RegisterEmpty { stream, position });
+            self.fault(step, Fault::RegisterEmpty { stream, position, near: None });
         }
         self.power(step, &mut bytes);
         bytes
@@ -396,17 +409,18 @@ impl<'a> Stepper<'a> {
             let name = self.prepared.queues[usize::from(queue)];
             let position = self.machine.chip().position(name);
             let code = self.reads_code(step, name);
+            let from = self.producer(step);
             let mut clash = None;
             for (index, cells) in value.chunks_exact(self.lanes).enumerate() {
                 let stream = first.plus(index as u8);
                 observer.stream_write(self.cycle, ChipId(chip), name, stream, position, cells);
                 let streams = &mut self.states[usize::from(chip)].streams;
-                if streams.put(stream, position, self.cycle, code, cells) {
-                    clash.get_or_insert(stream);
+                if let Some(other) = streams.put(stream, position, self.cycle, code, from, cells) {
+                    clash.get_or_insert((stream, other));
                 }
             }
-            if let Some(stream) = clash {
-                self.fault(step, Fault::TwoProducers { stream, position });
+            if let Some((stream, other)) = clash {
+                self.fault(step, Fault::TwoProducers { stream, position, other });
             }
             self.spare.push(value);
         }

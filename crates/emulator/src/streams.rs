@@ -1,13 +1,14 @@
 //! Stream registers. A value keeps its diagonal while it flows, so it is stored once, under its diagonal, and never moved.
 
 use lpu_chip::Chip;
-use lpu_isa::{Direction, Hemisphere, Stream};
+use lpu_isa::{Direction, Hemisphere, Producer, Stream};
 
 #[derive(Clone, Copy, Debug)]
 struct Tag {
     diagonal: i64,
     cycle: u64,
     code: bool,
+    from: Option<Producer>,
 }
 
 /// The stream registers of one chip.
@@ -25,7 +26,7 @@ impl Streams {
         let positions = 2 * chip.mxm_position(Hemisphere::East) as usize + 2;
         let ring = positions.next_power_of_two();
         let slots = ring * 2 * usize::from(chip.streams());
-        let empty = Tag { diagonal: i64::MIN, cycle: 0, code: false };
+        let empty = Tag { diagonal: i64::MIN, cycle: 0, code: false, from: None };
         Self {
             lanes: chip.lanes(),
             a_direction: usize::from(chip.streams()),
@@ -44,7 +45,7 @@ impl Streams {
         (column * (self.mask + 1) + (diagonal as usize & self.mask), diagonal)
     }
 
-    /// The value arriving at a register, if somebody fed it.
+    /// The value arriving at a register, if a producer fed it.
     pub(crate) fn get(&self, stream: Stream, position: i32, cycle: u64) -> Option<&[u8]> {
         let (slot, diagonal) = self.slot(stream, position, cycle);
         (self.tags[slot].diagonal == diagonal).then(|| &self.values[slot * self.lanes..(slot + 1) * self.lanes])
@@ -56,12 +57,12 @@ impl Streams {
         self.tags[slot].diagonal == diagonal && self.tags[slot].code
     }
 
-    /// Puts a value on a register; says whether somebody else did so in this cycle.
-    pub(crate) fn put(&mut self, stream: Stream, position: i32, cycle: u64, code: bool, value: &[u8]) -> bool {
+    /// Puts a value on a register; gives back the producer that did so before it in this cycle.
+    pub(crate) fn put(&mut self, stream: Stream, position: i32, cycle: u64, code: bool, from: Producer, value: &[u8]) -> Option<Producer> {
         let (slot, diagonal) = self.slot(stream, position, cycle);
         let before = self.tags[slot];
-        self.tags[slot] = Tag { diagonal, cycle, code };
+        self.tags[slot] = Tag { diagonal, cycle, code, from: Some(from) };
         self.values[slot * self.lanes..(slot + 1) * self.lanes].copy_from_slice(value);
-        before.diagonal == diagonal && before.cycle == cycle
+        before.from.filter(|_| before.diagonal == diagonal && before.cycle == cycle)
     }
 }

@@ -208,10 +208,20 @@ impl Session {
         }
     }
 
+    /// The image that SRAM starts from; its bytes stay where they are.
+    ///
+    /// # Errors
+    /// [`SessionError::Open`] when the file has changed since it was opened.
+    pub fn image(&self) -> Result<Image<'_>, SessionError> {
+        match &self.source {
+            Source::Memory(image, _) => Ok(borrowed(image)),
+            Source::File(file) => Ok(file.image()?),
+        }
+    }
+
     fn content<'a>(&'a self, image: &'a Image<'static>, programs: &[Program]) -> Container<'a> {
-        let image =
-            Image { vector_bytes: image.vector_bytes, extents: image.extents.iter().map(|extent| extent.with(extent.bytes())).collect() };
-        Container { chip: self.chip.reference(), image, programs: programs.to_vec(), host: self.host.to_bytes().into() }
+        let (image, programs) = (borrowed(image), programs.to_vec());
+        Container { chip: self.chip.reference(), image, programs, host: self.host.to_bytes().into() }
     }
 
     /// BLAKE3 of the program file, to cite.
@@ -302,6 +312,11 @@ impl Session {
         let record = compiled.records[bucket].iter().find(|record| record.computed.contains(&issued))?;
         Some(checkpoint.graph().nodes.get(record.node)?.name.clone())
     }
+}
+
+/// An image over the bytes of another.
+fn borrowed<'a>(image: &'a Image<'static>) -> Image<'a> {
+    Image { vector_bytes: image.vector_bytes, extents: image.extents.iter().map(|extent| extent.with(extent.bytes())).collect() }
 }
 
 /// Tokens that each program holds: they follow from the context.

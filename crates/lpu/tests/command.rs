@@ -75,7 +75,7 @@ fn what_choosing_experts_on_the_chip_costs_is_reported_by_folder_and_file() {
     let model = root("tests/checkpoints/mixtral");
     let compiled = json(&lpu(&["compile", &model, "-o", &file, "--context", "16", "--json"]));
     let loaded = json(&lpu(&["generate", &file, "--tokens", "5,6", "--max-tokens", "3", "--json"]));
-    let (cycles, oracle) = (&compiled["cycles"]["per_token"][0], &compiled["cycles"]["oracle"]);
+    let (cycles, oracle) = (&compiled["cycles"]["per_token"][0]["cycles"], &compiled["cycles"]["per_token"][0]["oracle"]);
     assert!(oracle.as_u64().unwrap() > 0 && oracle.as_u64() <= cycles.as_u64(), "{oracle} {cycles}");
     assert_eq!((oracle, cycles), (&loaded["cycles"]["oracle"], &loaded["cycles"]["per_token"][0]));
     let table = String::from_utf8(lpu(&["compile", &model, "--timing-only", "--context", "16"]).stdout).unwrap();
@@ -293,20 +293,23 @@ fn broken_rules_come_with_cycle_unit_and_source_line() {
     let file = folder.join("late.lpu").display().to_string();
     let text = fs::read_to_string(root("examples/kernels/vector-add.lpu")).unwrap();
     fs::write(&file, text.replace("@sum+vxm_to_write write c, c_bus\n", "@sum+6 write c, c_bus\n").replace(".cycles 32\n", "")).unwrap();
-    let expected = format!(
-        "{file}:42: cycle 11, mem.e0 item 2 (write): register-empty: nobody fed stream e4 at position 1\n    store: @sum+6 write c, c_bus\n"
-    );
+    let expected = format!("{file}:42: cycle 11, mem.e0 item 2 (write): register-empty: stream e4 carries no value at position 1");
+    let near =
+        "; e4 carries a value here in cycle 10, 1 cycle earlier, fed by what vxm.0 issues in cycle 5; take it then, or feed it to match";
+    let line = "    store: @sum+6 write c, c_bus\n";
+    let other = "    vxm.0 in cycle 5, line 39: sum: @load+read_to_vxm add f32, c_bus, a_bus, b_bus\n";
     let check = lpu(&["check", &file]);
     assert_eq!(check.status.code(), Some(1));
     let listed = String::from_utf8_lossy(&check.stdout);
-    assert!(listed.starts_with(&expected), "{listed}");
+    assert!(listed.starts_with(&format!("{expected}{near}\n{line}{other}")), "{listed}");
     assert_eq!(listed.matches("register-empty").count(), 4, "{listed}");
     let ramp = root("examples/kernels/ramp.npy");
     for engine in ["reference", "fast"] {
         let run = lpu(&["run", &file, "--engine", engine, "--input", &format!("a={ramp}"), "--input", &format!("b={ramp}")]);
         assert_eq!(run.status.code(), Some(1));
         let message = String::from_utf8_lossy(&run.stderr);
-        assert!(message.starts_with(&format!("error: {expected}")) && message.contains("lpu check"), "{message}");
+        assert!(message.starts_with(&format!("error: {expected}")) && message.contains(line), "{message}");
+        assert!(message.contains("lpu check") && (engine == "reference" || message.contains(near)), "{message}");
     }
 }
 
@@ -328,4 +331,44 @@ fn every_engine_runs_every_vector() {
     for line in text.lines() {
         assert!(line.ends_with(" met, 0 not met, 0 not run"), "{text}");
     }
+}
+
+#[test]
+fn compile_says_what_each_bucket_costs_and_a_part_makes_no_tokens() {
+    let model = root("tests/checkpoints/plain");
+    let of = |arguments: &[&str]| json(&lpu(&[&["compile", &model, "--timing-only", "--context", "600", "--json"], arguments].concat()));
+    for (arguments, part) in [(&[][..], false), (&["--part", "layer:0"], true)] {
+        let found = of(arguments);
+        let list = |key: &str| found[key].as_array().unwrap().clone();
+        let per_token = found["cycles"]["per_token"].as_array().unwrap();
+        let contexts: Vec<u64> = per_token.iter().map(|entry| entry["context"].as_u64().unwrap()).collect();
+        assert_eq!(contexts, [256, 512, 608]);
+        assert_eq!((list("latency").len(), list("utilization").len()), (3, 3));
+        for ((entry, latency), utilization) in per_token.iter().zip(list("latency")).zip(list("utilization")) {
+            let (cycles, bound) = (entry["cycles"].as_f64().unwrap(), entry["lower_bound"].as_f64().unwrap());
+            assert_eq!(entry["ratio"].as_f64(), Some(cycles / bound));
+            assert_eq!(latency["us_per_token"].as_f64(), Some(cycles / 900.0));
+            assert_eq!(latency["tokens_per_second"].is_null(), part, "{latency}");
+            for (kind, share) in utilization.as_object().unwrap() {
+                assert!((0.0..=1.0).contains(&share.as_f64().unwrap()), "{kind}: {share}");
+            }
+        }
+        let table = lpu(&[&["compile", &model, "--timing-only", "--context", "600"], arguments].concat());
+        let table = String::from_utf8(table.stdout).unwrap();
+        assert_eq!(table.contains("tokens a second"), !part, "{table}");
+    }
+}
+
+#[test]
+fn warnings_come_with_source_lines_and_status_0() {
+    let file = scratch("warned").join("k.lpu").display().to_string();
+    fs::write(&file, ".chip tsp-v1\n.zero e0:0\n.program p\n.output y i8 [1 16] at e1:0\n.queue mem.e0\nread 0, w0\n").unwrap();
+    let check = lpu(&["check", &file]);
+    let listed = String::from_utf8_lossy(&check.stdout);
+    assert_eq!(check.status.code(), Some(0), "{listed}");
+    let lines: Vec<&str> = listed.lines().collect();
+    assert!(lines[0].starts_with(&format!("{file}:6: warning: cycle 0, mem.e0 item 0 (read): value-unread: ")), "{listed}");
+    assert_eq!(lines[1], "    read 0, w0");
+    assert!(lines[2].starts_with(&format!("{file}:3: warning: output-unwritten: no instruction writes 1 of the 1 words")), "{listed}");
+    assert!(lines.last().unwrap().ends_with("`p`: legal, 24 cycles, 2 warnings"), "{listed}");
 }

@@ -4,28 +4,39 @@ use std::fmt;
 
 use serde::Serialize;
 
-/// How busy units are, each 0 to 1: dispatches (for planes, loads and passes) over what the units could dispatch.
+/// How busy units are: of the cycles of all units of a kind, the share in which they are busy, 0 to 1. `docs/reports.md` defines each.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct Utilization {
-    /// Planes loading weights or passing activations.
+    /// Planes loading weights or passing activations, or both at once.
     pub mxm: f64,
-    /// ALUs.
+    /// Planes loading weights.
+    pub mxm_load: f64,
+    /// Planes passing activations.
+    pub mxm_pass: f64,
+    /// ALUs dispatching.
     pub vxm: f64,
-    /// Switch units.
+    /// Switch units dispatching.
     pub sxm: f64,
     /// Read ports of memory slices.
     pub mem_read: f64,
     /// Write ports of memory slices.
     pub mem_write: f64,
-    /// Values put on streams, over streams and cycles.
+    /// Streams on which some unit puts a value.
     pub streams: f64,
+    /// Links sending, each direction by itself; none where there are no links.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub links: Option<f64>,
 }
 
-/// Counts of a program from which utilization follows.
+/// Busy cycles of a program's units, summed over all units of a kind and all chips.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Plane cycles spent loading or passing.
-    pub plane_cycles: u64,
+    /// Planes loading or passing; a cycle with both counts once.
+    pub plane_busy: u64,
+    /// Planes loading.
+    pub plane_loads: u64,
+    /// Planes passing.
+    pub plane_passes: u64,
     /// ALU dispatches.
     pub alu_issues: u64,
     /// Switch dispatches.
@@ -34,11 +45,13 @@ pub struct Counts {
     pub reads: u64,
     /// Writes and scatters.
     pub writes: u64,
-    /// Values put on streams.
-    pub stream_values: u64,
+    /// Streams on which some unit puts a value.
+    pub stream_cycles: u64,
+    /// Directions of links that carry a vector away from its sender.
+    pub link_cycles: u64,
 }
 
-/// How many units of each kind a system has.
+/// How many units of each kind a system has, over all its chips.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Units {
     /// Planes.
@@ -51,30 +64,37 @@ pub struct Units {
     pub slices: u64,
     /// Streams of both directions.
     pub streams: u64,
+    /// Connected links, each direction by itself.
+    pub links: u64,
 }
 
 impl Utilization {
     /// The utilization of a program of `cycles` cycles.
     #[must_use]
     pub fn new(counts: &Counts, units: &Units, cycles: u64) -> Self {
-        let share = |count: u64, units: u64| if cycles == 0 || units == 0 { 0.0 } else { count as f64 / (units * cycles) as f64 };
+        let share = |count: u64, units: u64| if cycles == 0 || units == 0 { 0.0 } else { count as f64 / (units as f64 * cycles as f64) };
         Self {
-            mxm: share(counts.plane_cycles, units.planes),
+            mxm: share(counts.plane_busy, units.planes),
+            mxm_load: share(counts.plane_loads, units.planes),
+            mxm_pass: share(counts.plane_passes, units.planes),
             vxm: share(counts.alu_issues, units.alus),
             sxm: share(counts.switch_issues, units.switches),
             mem_read: share(counts.reads, units.slices),
             mem_write: share(counts.writes, units.slices),
-            streams: share(counts.stream_values, units.streams),
+            streams: share(counts.stream_cycles, units.streams),
+            links: (units.links > 0).then(|| share(counts.link_cycles, units.links)),
         }
     }
 }
 
-/// What one token costs.
+/// What one token costs, in a whole decode step or in a part of it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Latency {
+    /// Whether this is a part of a decode step, which makes no tokens.
+    pub part: bool,
     /// Cycles of a token.
     pub cycles: u64,
-    /// Cycles that no schedule can beat.
+    /// Cycles that no schedule is shorter than, as far as the bound knows.
     pub lower_bound: u64,
     /// Cycles if the choice of experts were known beforehand, in a model with experts.
     pub oracle: Option<u64>,
@@ -86,6 +106,8 @@ pub struct Latency {
     pub sram: (u64, u64),
     /// Where the instructions came from.
     pub instructions: Instructions,
+    /// Tokens that the emulator fed in a second of the host's time; none where it ran nothing.
+    pub host_tokens_per_second: Option<f64>,
 }
 
 /// How instructions come to their queues, in items.
@@ -104,10 +126,10 @@ impl Latency {
         self.cycles as f64 / f64::from(self.clock_mhz)
     }
 
-    /// Tokens a second at the chip's clock, host transfer apart.
+    /// Tokens a second at the chip's clock, host transfer apart; none for a part of a decode step or a program of no cycles.
     #[must_use]
-    pub fn tokens_per_second(&self) -> f64 {
-        if self.cycles == 0 { 0.0 } else { 1e6 / self.microseconds() }
+    pub fn tokens_per_second(&self) -> Option<f64> {
+        (!self.part && self.cycles > 0).then(|| 1e6 / self.microseconds())
     }
 
     /// Cycles over the lower bound.
@@ -124,28 +146,29 @@ impl Latency {
         let mut rows = vec![
             ("cycles a token", self.cycles.to_string()),
             ("microseconds a token", format!("{:.2} at {} MHz", self.microseconds(), self.clock_mhz)),
-            ("tokens a second", format!("{:.0}", self.tokens_per_second())),
-            ("lower bound", format!("{} cycles, ratio {:.2}", self.lower_bound, self.ratio())),
-            (
-                "utilization",
-                format!(
-                    "mxm {}, vxm {}, sxm {}, mem read {}, mem write {}, streams {}",
-                    percent(u.mxm),
-                    percent(u.vxm),
-                    percent(u.sxm),
-                    percent(u.mem_read),
-                    percent(u.mem_write),
-                    percent(u.streams)
-                ),
-            ),
-            ("SRAM", format!("{:.1} of {:.1} MiB", self.sram.0 as f64 / 1048576.0, self.sram.1 as f64 / 1048576.0)),
-            ("instructions", self.instructions.to_string()),
         ];
+        rows.extend(self.tokens_per_second().map(|tokens| ("tokens a second", format!("{tokens:.0}"))));
+        rows.push(("lower bound", format!("{} cycles, ratio {:.2}", self.lower_bound, self.ratio())));
         if let Some(oracle) = self.oracle {
             let cost = 100.0 * (self.cycles as f64 / oracle.max(1) as f64 - 1.0);
             let text = format!("{oracle} cycles if the choice of experts were known beforehand; choosing on the chip costs {cost:.1} %");
-            rows.insert(4, ("oracle", text));
+            rows.push(("oracle", text));
         }
+        let kinds = [
+            ("vxm", Some(u.vxm)),
+            ("sxm", Some(u.sxm)),
+            ("mem read", Some(u.mem_read)),
+            ("mem write", Some(u.mem_write)),
+            ("streams", Some(u.streams)),
+            ("links", u.links),
+        ];
+        let planes = format!("mxm {} (load {}, pass {})", percent(u.mxm), percent(u.mxm_load), percent(u.mxm_pass));
+        let others = kinds.into_iter().filter_map(|(kind, share)| Some(format!(", {kind} {}", percent(share?))));
+        rows.push(("utilization", planes + &others.collect::<String>()));
+        rows.push(("SRAM", format!("{:.1} of {:.1} MiB", self.sram.0 as f64 / 1048576.0, self.sram.1 as f64 / 1048576.0)));
+        rows.push(("instructions", self.instructions.to_string()));
+        let speed = |tokens: f64| ("emulation on the host", format!("{tokens:.3} tokens a second of wall time, not the chip's"));
+        rows.extend(self.host_tokens_per_second.map(speed));
         rows.iter().map(|(name, value)| format!("{name:<22}{value}\n")).collect()
     }
 }
@@ -163,17 +186,40 @@ mod tests {
 
     #[test]
     fn shares_are_counts_over_capacity() {
-        let counts = Counts { plane_cycles: 40, alu_issues: 8, switch_issues: 0, reads: 5, writes: 1, stream_values: 64 };
-        let units = Units { planes: 4, alus: 16, switches: 16, slices: 10, streams: 64 };
+        let counts = Counts {
+            plane_busy: 40,
+            plane_loads: 30,
+            plane_passes: 20,
+            alu_issues: 8,
+            switch_issues: 0,
+            reads: 5,
+            writes: 1,
+            stream_cycles: 64,
+            link_cycles: 5,
+        };
+        let units = Units { planes: 4, alus: 16, switches: 16, slices: 10, streams: 64, links: 2 };
         let found = Utilization::new(&counts, &units, 10);
-        let expected = Utilization { mxm: 1.0, vxm: 0.05, sxm: 0.0, mem_read: 0.05, mem_write: 0.01, streams: 0.1 };
+        let expected = Utilization {
+            mxm: 1.0,
+            mxm_load: 0.75,
+            mxm_pass: 0.5,
+            vxm: 0.05,
+            sxm: 0.0,
+            mem_read: 0.05,
+            mem_write: 0.01,
+            streams: 0.1,
+            links: Some(0.25),
+        };
         assert_eq!(found, expected);
-        assert_eq!(Utilization::new(&counts, &units, 0), Utilization::default());
+        let single = Units { links: 0, ..units };
+        assert_eq!(Utilization::new(&counts, &single, 10), Utilization { links: None, ..expected });
+        assert_eq!(Utilization::new(&counts, &single, 0), Utilization::default());
     }
 
     #[test]
     fn latency_follows_from_cycles_and_clock() {
         let latency = Latency {
+            part: false,
             cycles: 9000,
             lower_bound: 3000,
             oracle: Some(8000),
@@ -181,13 +227,19 @@ mod tests {
             utilization: Utilization::default(),
             sram: (1 << 20, 2 << 20),
             instructions: Instructions { preloaded: 70, fetched: Some(6) },
+            host_tokens_per_second: Some(2.5),
         };
         assert_eq!(latency.microseconds(), 10.0);
-        assert_eq!(latency.tokens_per_second(), 100_000.0);
+        assert_eq!(latency.tokens_per_second(), Some(100_000.0));
         assert_eq!(latency.ratio(), 3.0);
         assert!(latency.table().contains("1.0 of 2.0 MiB"));
         assert!(latency.table().contains("70 preloaded, 6 fetched from memory\n"));
         assert_eq!(Instructions { preloaded: 70, fetched: None }.to_string(), "70 preloaded");
         assert!(latency.table().contains("8000 cycles if the choice of experts were known beforehand; choosing on the chip costs 12.5 %"));
+        assert!(latency.table().contains("\ntokens a second       100000\n") && !latency.table().contains("links"));
+        assert!(latency.table().ends_with("\nemulation on the host 2.500 tokens a second of wall time, not the chip's\n"));
+        let part = Latency { part: true, host_tokens_per_second: None, ..latency };
+        assert_eq!(part.tokens_per_second(), None);
+        assert!(!part.table().contains("a second"), "{}", part.table());
     }
 }

@@ -37,7 +37,7 @@ impl Stepper<'_> {
             Source::Latch(alu) => match &self.states[usize::from(step.chip)].latches[usize::from(alu)] {
                 Some(value) => value.clone(),
                 None => {
-                    self.fault(step, Fault::LatchEmpty { alu: u16::from(alu) });
+                    self.fault(step, Fault::LatchEmpty { alu: u16::from(alu), lands: None });
                     vec![0; self.lanes]
                 }
             },

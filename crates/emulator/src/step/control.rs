@@ -136,6 +136,7 @@ impl<'a> Control<'a> {
         let violation = |(line, sync): (&Line<'_>, Issue)| Violation {
             cycle: end,
             chip: ChipId(line.chip),
+            chips: prepared.chips,
             site: Some(Site { queue: prepared.queues[usize::from(line.queue)], item: sync.item, instruction: sync.instruction }),
             fault: Fault::BarrierMissing { since: sync.cycle },
         };
@@ -172,7 +173,7 @@ impl Stepper<'_> {
             }
         }
         if let Some(stream) = empty {
-            return self.fault(step, Fault::RegisterEmpty { stream, position });
+            return self.fault(step, Fault::RegisterEmpty { stream, position, near: None });
         }
         if let Some(stream) = other {
             return self.fault(step, Fault::FetchNotCode { stream, position });

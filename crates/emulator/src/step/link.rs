@@ -3,15 +3,15 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use lpu_chip::LinkEnd;
-use lpu_isa::{ChipId, Fault, Queue, Stream};
+use lpu_isa::{Arrival, ChipId, Fault, Queue, Stream};
 
 use super::{Step, Stepper};
 
 /// All links of a system, by the end that receives or sends.
 #[derive(Default)]
 pub(super) struct Links {
-    /// Vectors on their way to an end or waiting there, with the cycle of their arrival.
-    arriving: BTreeMap<LinkEnd, VecDeque<(u64, Vec<u8>)>>,
+    /// Vectors on their way to an end or waiting there, with their arrivals.
+    arriving: BTreeMap<LinkEnd, VecDeque<(Arrival, Vec<u8>)>>,
     busy_until: BTreeMap<LinkEnd, u64>,
 }
 
@@ -31,17 +31,19 @@ impl Stepper<'_> {
         }
         let far = self.machine.system.peer(near).expect("a send on an unconnected link is out of range");
         self.last = self.last.max(self.cycle + delay);
-        self.links.arriving.entry(far).or_default().push_back((self.cycle + delay, value));
+        let arrival = Arrival { cycle: self.cycle + delay, from: self.producer(step) };
+        self.links.arriving.entry(far).or_default().push_back((arrival, value));
     }
 
     pub(super) fn receive(&mut self, step: Step, queue: Queue, dst: Stream, delay: u64) {
         let near = end(&step, queue);
         let waiting = self.links.arriving.entry(near).or_default();
-        let arrived = waiting.front().is_some_and(|(arrival, _)| *arrival <= self.cycle);
+        let next = waiting.front().map(|(arrival, _)| *arrival);
+        let arrived = next.is_some_and(|next| next.cycle <= self.cycle);
         let value = match arrived.then(|| waiting.pop_front()).flatten() {
             Some((_, value)) => value,
             None => {
-                self.fault(step, Fault::ReceiveEarly { link: near.link });
+                self.fault(step, Fault::ReceiveEarly { link: near.link, next });
                 vec![0; self.lanes]
             }
         };

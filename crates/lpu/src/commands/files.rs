@@ -7,9 +7,10 @@ use std::fs;
 use std::io::Read;
 use std::path::Path;
 
+use lpu::checker::Warning;
 use lpu::chip::{Chip, System, preset};
 use lpu::isa::asm::{Place, SourceMap, assemble};
-use lpu::isa::{ChipRef, Container, Violation};
+use lpu::isa::{ChipId, ChipRef, Container, Queue, Violation};
 use lpu::model::Checkpoint;
 
 use super::Usage;
@@ -139,28 +140,59 @@ impl Loaded {
         let lines: Vec<&str> = self.text.lines().collect();
         let mut text = String::new();
         for violation in violations {
-            let Some(place) = self.place(program, violation) else {
-                text += &format!("{}: {violation}\n", shown(path));
-                continue;
-            };
-            let index = place.line as usize - 1;
-            let (file, line) = match &place.file {
-                Some(file) => (path.with_file_name(&file.name).display().to_string(), file.text.lines().nth(index)),
-                None => (shown(path), lines.get(index).copied()),
-            };
-            text += &format!("{file}:{}: {violation}\n", place.line);
-            for shown in line.map(str::trim).into_iter().chain(place.trail.iter().map(String::as_str)) {
-                text += &format!("    {shown}\n");
+            let place = self.place(program, violation.site.map(|site| (violation.chip, site.queue, site.item)));
+            entry(&mut text, &lines, path, place.as_ref(), violation);
+            if let Some(other) = violation.fault.producer()
+                && let Some(place) = self.place(program, Some((other.chip, other.queue, other.item)))
+                && let (file, Some(line)) = source(&lines, path, &place)
+            {
+                let chip = if violation.chips > 1 { format!("chip {}, ", other.chip.0) } else { String::new() };
+                let file = if place.file.is_some() { format!("{file} ") } else { String::new() };
+                text += &format!("    {chip}{} in cycle {}, {file}line {}: {}\n", other.queue, other.cycle, place.line, line.trim());
             }
         }
         text
     }
 
-    fn place(&self, program: usize, violation: &Violation) -> Option<Place> {
-        self.map.as_ref().and_then(|map| match &violation.site {
-            Some(site) => map.place(program, violation.chip, site.queue, site.item),
+    /// The warnings of program number `program`, as [`Loaded::listed`] has violations.
+    pub(crate) fn warned(&self, path: &Path, program: usize, warnings: &[Warning]) -> String {
+        let lines: Vec<&str> = self.text.lines().collect();
+        let mut text = String::new();
+        for warning in warnings {
+            let place = self.place(program, warning.at().map(|at| (at.chip, at.site.queue, at.site.item)));
+            entry(&mut text, &lines, path, place.as_ref(), &format_args!("warning: {warning}"));
+        }
+        text
+    }
+
+    /// The source of an item, or of the program as a whole.
+    fn place(&self, program: usize, item: Option<(ChipId, Queue, u32)>) -> Option<Place> {
+        self.map.as_ref().and_then(|map| match item {
+            Some((chip, queue, item)) => map.place(program, chip, queue, item),
             None => map.program_place(program),
         })
+    }
+}
+
+/// The file of a place, which is `path` or what that includes, and the text of its line.
+fn source<'a>(lines: &[&'a str], path: &Path, place: &'a Place) -> (String, Option<&'a str>) {
+    let index = place.line as usize - 1;
+    match &place.file {
+        Some(file) => (path.with_file_name(&file.name).display().to_string(), file.text.lines().nth(index)),
+        None => (shown(path), lines.get(index).copied()),
+    }
+}
+
+/// One message with its place, the source line where there is one, and the repetitions that it is in.
+fn entry(text: &mut String, lines: &[&str], path: &Path, place: Option<&Place>, message: &dyn std::fmt::Display) {
+    let Some(place) = place else {
+        *text += &format!("{}: {message}\n", shown(path));
+        return;
+    };
+    let (file, line) = source(lines, path, place);
+    *text += &format!("{file}:{}: {message}\n", place.line);
+    for shown in line.map(str::trim).into_iter().chain(place.trail.iter().map(String::as_str)) {
+        *text += &format!("    {shown}\n");
     }
 }
 

@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use indicatif::ProgressBar;
-use lpu::chip::Chip;
-use lpu::isa::Program;
+use lpu::checker::{CheckError, issues};
+use lpu::chip::System;
+use lpu::isa::{Image, Program};
 use lpu::model::Tokenizer;
 use lpu::report::{Instructions, Latency, Utilization};
 use lpu::{Engines, Options, Output, Precision, ProgramFile, Session, SessionError, counts, npy, units};
@@ -163,14 +164,17 @@ impl Generate {
         }
         let last = session.bucket(session.position().saturating_sub(1));
         let oracle = session.host().oracles.get(last).copied().flatten();
-        let mut latency = latency(session.chip(), &session.programs()?[last], session.host().lower_bounds[last], oracle);
+        let (system, bound) = (System::single(session.chip()), session.host().lower_bounds[last]);
+        let mut latency = latency(&system, &session.image()?, &session.programs()?[last], bound, oracle)?;
         latency.instructions.fetched = Some(fetched);
+        let speed = cycles.len() as f64 / seconds;
+        latency.host_tokens_per_second = Some(speed);
         if self.json {
             let text = tokenizer.map(|tokenizer| tokenizer.decode_after(&prepared.prompt, &generated)).transpose()?;
             let host = session.host();
             let (model, chip, hash) = (host.name.as_str(), session.chip().name(), Some(session.program_hash()?));
             let subject = Subject { model, chip, dtype: host.precision, context: host.context, hash };
-            let mut object = object(&subject, &latency, &cycles);
+            let mut object = object(&subject, &latency, json!(cycles));
             object["engine"] = json!(session.engine().name());
             object["prompt_tokens"] = json!(prepared.prompt);
             object["tokens"] = json!(generated);
@@ -178,7 +182,7 @@ impl Generate {
             object["hash"]["outputs"] = json!(digest.finalize().to_hex().as_str());
             object["host"] = json!({
                 "compile_seconds": compile_seconds,
-                "tokens_per_second": cycles.len() as f64 / seconds,
+                "tokens_per_second": speed,
                 "peak_rss_bytes": peak_rss(),
                 "threads": session.engine().threads(),
             });
@@ -290,17 +294,27 @@ struct Prepared {
     tokenizer: Option<Tokenizer>,
 }
 
-/// The latency of a program on a chip.
-pub(crate) fn latency(chip: &Chip, program: &Program, lower_bound: u64, oracle: Option<u64>) -> Latency {
-    Latency {
-        cycles: program.cycles,
+/// The latency of a program on a system.
+pub(crate) fn latency(
+    system: &System,
+    image: &Image<'_>,
+    program: &Program,
+    lower_bound: u64,
+    oracle: Option<u64>,
+) -> Result<Latency, CheckError> {
+    let (chip, cycles) = (system.chip(), program.cycles);
+    let counts = counts(system, &issues(system, image, program)?, cycles);
+    Ok(Latency {
+        part: false,
+        cycles,
         lower_bound,
         oracle,
         clock_mhz: chip.values().clock_mhz,
-        utilization: Utilization::new(&counts(chip, program), &units(chip), program.cycles),
-        sram: (super::models::used_bytes(program, chip), chip.sram_bytes()),
+        utilization: Utilization::new(&counts, &units(system), cycles),
+        sram: (super::models::used_bytes(program, chip), u64::from(system.chips()) * chip.sram_bytes()),
         instructions: Instructions { preloaded: program.instructions() as u64, fetched: None },
-    }
+        host_tokens_per_second: None,
+    })
 }
 
 /// What was compiled, for reports.
@@ -313,16 +327,21 @@ pub(crate) struct Subject<'a> {
     pub(crate) hash: Option<[u8; 32]>,
 }
 
+/// Latency as JSON has it.
+pub(crate) fn latency_object(latency: &Latency) -> serde_json::Value {
+    json!({ "us_per_token": latency.microseconds(), "tokens_per_second": latency.tokens_per_second() })
+}
+
 /// The keys that `generate` and `compile` share.
-pub(crate) fn object(subject: &Subject<'_>, latency: &Latency, cycles: &[u64]) -> serde_json::Value {
+pub(crate) fn object(subject: &Subject<'_>, latency: &Latency, per_token: serde_json::Value) -> serde_json::Value {
     let hash = subject.hash.map(|hash| hash.iter().map(|byte| format!("{byte:02x}")).collect::<String>());
     let mut object = json!({
         "model": subject.model,
         "chip": subject.chip,
         "dtype": subject.dtype.name(),
         "context": subject.context,
-        "cycles": { "per_token": cycles, "lower_bound": latency.lower_bound, "ratio": latency.ratio() },
-        "latency": { "us_per_token": latency.microseconds(), "tokens_per_second": latency.tokens_per_second() },
+        "cycles": { "per_token": per_token, "lower_bound": latency.lower_bound, "ratio": latency.ratio() },
+        "latency": latency_object(latency),
         "utilization": latency.utilization,
         "instructions": latency.instructions,
         "sram": { "used_bytes": latency.sram.0, "total_bytes": latency.sram.1 },

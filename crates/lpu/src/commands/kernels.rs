@@ -84,7 +84,14 @@ impl Check {
             write!(out, "{}", loaded.listed(&self.file, index, &report.violations))?;
             broken += report.violations.len();
             if report.violations.is_empty() {
-                writeln!(out, "{} `{}`: legal, {} cycles", files::shown(&self.file), program.name, report.cycles)?;
+                let warnings = report.warnings(&system, program);
+                write!(out, "{}", loaded.warned(&self.file, index, &warnings))?;
+                let count = match warnings.len() {
+                    0 => String::new(),
+                    1 => ", 1 warning".to_owned(),
+                    count => format!(", {count} warnings"),
+                };
+                writeln!(out, "{} `{}`: legal, {} cycles{count}", files::shown(&self.file), program.name, report.cycles)?;
             }
         }
         out.flush()?;

@@ -6,15 +6,17 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::Args;
+use lpu::checker::CheckError;
 use lpu::chip::{Chip, System};
 use lpu::compile_graph;
 use lpu::compiler::{Bound, Part};
 use lpu::isa::{Container, Program};
 use lpu::model::Checkpoint;
+use lpu::report::Latency;
 use lpu::{Host, Options, Output};
 use serde_json::json;
 
-use super::generate::{Subject, latency, object, peak_rss};
+use super::generate::{Subject, latency, latency_object, object, peak_rss};
 use super::{Outcome, Target, files};
 
 #[derive(Args)]
@@ -73,8 +75,13 @@ impl Compile {
         let compiled = compile_graph(&checkpoint, graph, &chip, &options)?;
         let bounds: Vec<u64> = compiled.bounds.iter().map(Bound::cycles).collect();
         let cycles: Vec<u64> = compiled.programs.iter().map(|program| program.cycles).collect();
-        let last = cycles.len() - 1;
-        let latency = latency(&chip, &compiled.programs[last], bounds[last], compiled.oracles[last]);
+        let system = System::single(&chip);
+        let of_program = |(index, program): (usize, &Program)| {
+            let found = latency(&system, &compiled.image, program, bounds[index], compiled.oracles[index])?;
+            Ok(Latency { part: self.part.is_some(), ..found })
+        };
+        let latencies: Vec<Latency> = compiled.programs.iter().enumerate().map(of_program).collect::<Result<_, CheckError>>()?;
+        let latency = latencies.last().ok_or("no program was compiled; give a context of at least 1")?;
         let mut hash = None;
         if let Some(path) = &self.output {
             let host = match self.part {
@@ -88,7 +95,7 @@ impl Compile {
             lpu::write_file(path, &bytes)?;
             drop(bytes);
             if !self.no_cache && !piped && path.is_file() {
-                lpu::keep_plans(&System::single(&chip), path)?;
+                lpu::keep_plans(&system, path)?;
             }
         }
         let model = match self.part {
@@ -97,7 +104,11 @@ impl Compile {
         };
         if self.json {
             let subject = Subject { model: &model, chip: chip.name(), dtype: options.precision, context: options.context, hash };
-            let mut object = object(&subject, &latency, &cycles);
+            let buckets = lpu::compiler::buckets(options.context);
+            let per_token: Vec<_> = buckets.iter().zip(&latencies).map(bucket_object).collect();
+            let mut object = object(&subject, latency, json!(per_token));
+            object["latency"] = latencies.iter().map(latency_object).collect();
+            object["utilization"] = latencies.iter().map(|latency| json!(latency.utilization)).collect();
             object["engine"] = json!(null);
             object["prompt_tokens"] = json!([]);
             object["tokens"] = json!([]);
@@ -115,12 +126,23 @@ impl Compile {
         // The report goes where the program file does not.
         let mut out: Box<dyn Write> = if piped { Box::new(std::io::stderr()) } else { Box::new(std::io::stdout()) };
         write!(out, "{}", latency.table())?;
-        if last > 0 {
+        if cycles.len() > 1 {
             let buckets = compiled_buckets(&options, &cycles);
             writeln!(out, "by context            {buckets}")?;
         }
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// Cycles a token of one context bucket, for scripts.
+fn bucket_object((context, latency): (&usize, &Latency)) -> serde_json::Value {
+    let mut object = json!({
+        "context": context, "cycles": latency.cycles, "lower_bound": latency.lower_bound, "ratio": latency.ratio()
+    });
+    if let Some(oracle) = latency.oracle {
+        object["oracle"] = json!(oracle);
+    }
+    object
 }
 
 /// Cycles a token of every context bucket, for people.
