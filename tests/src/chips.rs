@@ -151,7 +151,7 @@ impl Case {
         let mut machine = Machine::new(chip, &compiled.image).map_err(|error| text(&error))?;
         let prepared = machine.prepare(program).map_err(|error| text(&error))?;
         let mut fast = Replay::new(&System::single(chip), &compiled.image, 2).map_err(|error| text(&error))?;
-        let mut plan = fast.prepare(&compiled.image, program).map_err(|error| text(&error))?;
+        let plan = fast.prepare(&compiled.image, program).map_err(|error| text(&error))?;
         let mut embedding = vec![0.0; config.hidden];
         for (position, &token) in self.tokens[..count].iter().enumerate() {
             let model = |error: lpu::model::ModelError| error.to_string();
@@ -165,7 +165,7 @@ impl Case {
                 fast.write_input(program, &region, &bytes).map_err(|error| text(&error))?;
             }
             let run = machine.run(&prepared, &mut ()).map_err(|error| text(&error))?;
-            let replayed = fast.run(&mut plan).map_err(|error| text(&error))?;
+            let replayed = fast.run(&plan).map_err(|error| text(&error))?;
             let bytes = machine.read_region(program, "logits").map_err(|error| text(&error))?;
             if run.cycles != program.cycles || replayed.cycles != run.cycles {
                 return Err(format!("{} cycles stated, {} and {} measured", program.cycles, run.cycles, replayed.cycles));

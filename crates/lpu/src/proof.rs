@@ -74,7 +74,7 @@ pub fn compile_graph(checkpoint: &Checkpoint, graph: Graph, chip: &Chip, options
         }
         let report = check(chip, &compiled.image, program).map_err(|error| ProofError::Unchecked { context: context(), error })?;
         if let Some(first) = report.violations.first() {
-            let (count, first) = (report.violations.len(), Box::new(first.clone()));
+            let (count, first) = (report.violations.len(), Box::new(*first));
             return Err(ProofError::Illegal { context: context(), count, first });
         }
         proven.push(program);
