@@ -186,9 +186,13 @@ impl System {
             return self.chip.to_toml();
         }
         let links = self.links();
-        let mut all = every_pair(self.chips);
-        all.sort_unstable();
-        let links = if !all.is_empty() && links == all {
+        let all = || {
+            let mut all = every_pair(self.chips);
+            all.sort_unstable();
+            all
+        };
+        let pairs = usize::from(self.chips) * (usize::from(self.chips) - 1) / 2;
+        let links = if pairs > 0 && links.len() == pairs && links == all() {
             "\"all\"".to_owned()
         } else {
             let links: Vec<String> = links.iter().map(|(one, other)| format!("\"{one} - {other}\"")).collect();

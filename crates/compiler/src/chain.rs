@@ -67,9 +67,6 @@ impl Op {
     }
 }
 
-/// ALUs that a tree over shifted values leaves for what is sent to be shifted, and for results that wait.
-const RESERVE: usize = 4;
-
 /// A node of a chain.
 pub(crate) type Node = usize;
 
@@ -133,9 +130,15 @@ pub(crate) struct Chain {
     offsets: Vec<u64>,
     /// Cycles between operations that take operands from memory, and between results that leave for one side.
     spacing: u64,
+    /// Whether ALUs are taken in order of time rather than node by node: so all of them can be, but neighbours use other ones.
+    in_time: bool,
+    /// Whether an operation comes too late for what passes on a stream, so that the chain cannot be placed.
+    missed: bool,
     delays: [u64; 4],
     to_switch: u64,
     switch_units: usize,
+    /// Distances that a side shifts by in one cycle of the sum or maximum over lanes that is added.
+    shifts: usize,
     alus: usize,
     superlanes: usize,
     lanes_a_superlane: usize,
@@ -172,11 +175,14 @@ impl Chain {
             timing: Timing::default(),
             offsets: Vec::new(),
             spacing: 1,
+            in_time: false,
+            missed: false,
             delays: [DelayClass::VxmSimple, DelayClass::VxmSpecial, DelayClass::SxmLocal, DelayClass::SxmAcross]
                 .map(|class| u64::from(chip.delay(class))),
             to_switch: u64::from(chip.sxm_position(Hemisphere::East).unsigned_abs()),
             // Shifted results of four streams each leave a side together.
             switch_units: (values.sxm_per_side.min(values.streams / 4)) as usize,
+            shifts: 1,
             alus: values.alus as usize,
             superlanes: values.superlanes as usize,
             lanes_a_superlane: values.lanes_per_superlane as usize,
@@ -207,6 +213,7 @@ impl Chain {
         let mut chain =
             Self { nodes: Vec::with_capacity(self.nodes.len()), timing: Timing::default(), offsets: self.offsets.clone(), ..*self };
         chain.spacing = spacing;
+        chain.in_time = true;
         for kind in &self.nodes {
             chain.push(kind.clone());
         }
@@ -331,7 +338,7 @@ impl Chain {
             }
             split.second.push(kind);
         }
-        Some(split)
+        (!split.first.missed && !split.second.missed).then_some(split)
     }
 
     /// Adds an operation whose result stays in a latch.
@@ -384,9 +391,9 @@ impl Chain {
                     match *source {
                         Feed::Node(node) => match self.nodes[node] {
                             Kind::Alu { .. } => timing.last[node] = timing.last[node].max(time),
-                            Kind::Shift { .. } => assert_eq!(timing.done[node], time, "a shifted value does not wait"),
+                            Kind::Shift { .. } => self.missed |= timing.done[node] != time,
                         },
-                        Feed::Arrival(_) => assert_eq!(time, 0, "an arriving value does not wait"),
+                        Feed::Arrival(_) => self.missed |= time != 0,
                         Feed::Value(_) | Feed::Immediate(_) => {}
                     }
                 }
@@ -406,8 +413,22 @@ impl Chain {
 
     /// Combines all lanes of the result of `op` on `sources` by `combine`; every lane of the node returned holds the total.
     /// First the lanes of each superlane, then the superlanes: each time all distances are shifted at once and
-    /// a tree of ALUs combines them.
+    /// a tree of ALUs combines them. As many distances in a cycle as the switch units and the ALUs' latches allow.
     pub(crate) fn reduce(&mut self, combine: Op, op: Op, sources: &[Feed]) -> Node {
+        let mut shifts = self.switch_units;
+        loop {
+            let mut chain = Self { shifts, ..self.clone() };
+            let total = chain.reduced(combine, op, sources);
+            // Latches are taken node by node, not in order of time, so not all of them can be.
+            if shifts == 1 || chain.pressure() <= self.alus * 3 / 4 {
+                *self = chain;
+                return total;
+            }
+            shifts -= 1;
+        }
+    }
+
+    fn reduced(&mut self, combine: Op, op: Op, sources: &[Feed]) -> Node {
         let lanes = self.all_distances(op, sources, false, self.lanes_a_superlane);
         let (left, right) = self.tree(combine, lanes);
         if self.superlanes == 1 {
@@ -418,19 +439,20 @@ impl Chain {
         self.op(combine, &[left, right])
     }
 
-    /// The most operations that one cycle of a tree over `count` shifted values has, when each side shifts by `units` distances a cycle: values that arrive
-    /// together are combined at once, and their sums a simple operation later.
-    fn busiest(&self, count: usize, units: usize) -> usize {
-        let mut cycles: BTreeMap<u64, usize> = BTreeMap::new();
-        for (cycle, first) in (0..count).step_by(2 * units).enumerate() {
-            let (mut values, mut cycle) = ((count - first).min(2 * units), cycle as u64);
-            while values > 1 {
-                *cycles.entry(cycle).or_default() += values / 2;
-                values = values.div_ceil(2);
-                cycle += self.delays[0];
+    /// The most latches that hold something in one cycle.
+    fn pressure(&self) -> usize {
+        let mut changes: BTreeMap<u64, isize> = BTreeMap::new();
+        for ((kind, &done), &last) in self.nodes.iter().zip(&self.timing.done).zip(&self.timing.last) {
+            if let Kind::Alu { .. } = kind {
+                *changes.entry(done).or_default() += 1;
+                *changes.entry(last + 1).or_default() -= 1;
             }
         }
-        cycles.into_values().max().unwrap_or(0)
+        let held = changes.into_values().scan(0isize, |held, change| {
+            *held += change;
+            Some(*held)
+        });
+        held.max().unwrap_or(0).unsigned_abs()
     }
 
     /// The result of `op` on `sources`, shifted by all distances from 0 to `count - 1`: the unshifted one takes the same way, so that no
@@ -439,7 +461,6 @@ impl Chain {
         let mut found = Vec::new();
         let mut by = 0;
         let mut behind = None;
-        let units = (1..=self.switch_units).rev().find(|&units| self.busiest(count, units) + RESERVE <= self.alus).unwrap_or(1);
         while by < count {
             for side in Hemisphere::BOTH {
                 if by == count {
@@ -447,7 +468,7 @@ impl Chain {
                 }
                 let sent = self.alu(op, sources, Sink::Switch(side), behind);
                 behind = Some((sent, 0));
-                for _ in 0..units.min(count - by) {
+                for _ in 0..self.shifts.min(count - by) {
                     found.push(self.shift(sent, side, across, by as i16));
                     by += 1;
                 }
@@ -499,7 +520,14 @@ impl Chain {
         let mut alus: Vec<u16> = vec![0; self.nodes.len()];
         let mut streams: Vec<Option<Stream>> = vec![None; self.nodes.len()];
         let mut fetched: SmallVec<[(usize, Stream); 3]> = SmallVec::new();
-        for (node, kind) in self.nodes.iter().enumerate() {
+        if self.missed {
+            return None;
+        }
+        let mut order: Vec<Node> = (0..self.nodes.len()).collect();
+        if self.in_time {
+            order.sort_by_key(|&node| self.timing.times[node]);
+        }
+        for (node, kind) in order.into_iter().map(|node| (node, &self.nodes[node])) {
             let time = start + self.timing.times[node];
             let done = start + self.timing.done[node];
             match kind {

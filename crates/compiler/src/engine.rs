@@ -336,7 +336,7 @@ impl<'a> Engine<'a> {
         // A rigid chain can stand in its own way: what it reads and writes may meet in a bank whatever its start. Other places for its
         // results, and then more cycles between its accesses, resolve that.
         for round in 0..ROUNDS {
-            let spaced = if round < 4 { None } else { Some(chain.spaced(round - 2)) };
+            let spaced = if round < 4 { None } else { Some(chain.spaced(round - 3)) };
             let chain = spaced.as_ref().unwrap_or(chain);
             let at_vxm = |(index, input): (usize, &Parked)| self.at_vxm(input).saturating_sub(chain.first_use(index));
             let from = inputs.iter().enumerate().map(at_vxm).max().unwrap_or(0).max(self.scheduler.delay(DelayClass::MemRead) + 4);

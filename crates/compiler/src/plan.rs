@@ -200,8 +200,11 @@ fn windows(graph: &Graph) -> Vec<Option<usize>> {
     windows
 }
 
-/// ALUs without which not every sum over lanes has a legal start.
+/// ALUs without which not every sum over lanes has a legal start, and superlanes for which each ALU serves (both found by trying).
 const LEAST_ALUS: u32 = 8;
+const SUPERLANES_AN_ALU: u32 = 5;
+/// Superlanes up to which sums over lanes have a legal start (found by trying).
+const MOST_SUPERLANES: u32 = 128;
 
 /// Sets of rotary frequencies that a graph uses.
 fn rotary_tables(graph: &Graph) -> BTreeSet<usize> {
@@ -216,9 +219,14 @@ fn value_side(node: usize, group: usize) -> Hemisphere {
 /// Decides where everything lies; the weight slices hold the bytes.
 pub(crate) fn plan(checkpoint: &Checkpoint, graph: Graph, chip: &Chip, options: &Options) -> Result<(Plan, WeightSlices), CompileError> {
     let values = chip.values();
-    if values.alus < LEAST_ALUS {
-        let (chip, why) = (chip.name().to_owned(), "sums over lanes are trees of additions");
-        return Err(CompileError::ChipTooSmall { chip, field: "alus", value: values.alus, needed: LEAST_ALUS, why });
+    let alus = LEAST_ALUS.max(values.superlanes.div_ceil(SUPERLANES_AN_ALU));
+    if values.alus < alus {
+        let (chip, why) = (chip.name().to_owned(), "sums over lanes keep the sums of superlanes in their latches");
+        return Err(CompileError::ChipTooSmall { chip, field: "alus", value: values.alus, needed: alus, why });
+    }
+    if values.superlanes > MOST_SUPERLANES {
+        let (chip, why) = (chip.name().to_owned(), "sums over the lanes of more find no legal start");
+        return Err(CompileError::ChipTooLarge { chip, field: "superlanes", value: values.superlanes, most: MOST_SUPERLANES, why });
     }
     if options.context == 0 {
         return Err(CompileError::EmptyContext);

@@ -52,7 +52,7 @@ fn a_gguf_file_runs_and_compiles_like_a_folder() {
     let loaded = json(&lpu(&[&["generate", &file], &feed[..]].concat()));
     assert_eq!((&direct["tokens"], &direct["text"], &direct["hash"]), (&loaded["tokens"], &loaded["text"], &loaded["hash"]));
     let graph = String::from_utf8(lpu(&["inspect", "graph", &model]).stdout).unwrap();
-    assert!(graph.contains("linear(head.norm) weight=lm_head.weight [290 x 256]"), "{graph}");
+    assert!(graph.contains("linear(head.norm) weight=output.weight [290 x 256]"), "{graph}");
 }
 
 #[test]

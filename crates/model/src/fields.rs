@@ -39,11 +39,6 @@ impl<'a> Fields<'a> {
         if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
     }
 
-    /// Path of this object.
-    pub(crate) fn path(&self) -> &str {
-        &self.path
-    }
-
     fn wrong(&self, key: &str, value: &Value, expected: &'static str) -> ModelError {
         ModelError::WrongType { field: self.name(key), got: shown(value), expected }
     }

@@ -108,15 +108,16 @@ impl Rope {
         let mut found = None;
         for key in ["rope_scaling", "rope_parameters"] {
             let object = config.object(key)?;
+            let entries = object.iter().flat_map(Fields::entries);
+            let other = |name: &str| row.local_rotary.is_none() || !KINDS.contains(&name);
+            if let Some((name, _)) = { entries }.find(|(name, value)| value.is_object() && other(name)) {
+                return Err(ModelError::NestedRope { field: key.to_owned(), key: name.clone() });
+            }
             found = found.or(object.filter(|fields| fields.entries().next().is_some()));
         }
         let mut rope = found.unwrap_or(Fields::new(&empty));
         let mut local = Fields::new(&empty);
-        let nested = rope.entries().find(|(_, value)| value.is_object()).map(|(key, _)| key.clone());
-        if let Some(key) = nested {
-            if row.local_rotary.is_none() || !KINDS.contains(&key.as_str()) {
-                return Err(ModelError::NestedRope { field: rope.path().to_owned(), key });
-            }
+        if rope.entries().any(|(_, value)| value.is_object()) {
             local = rope.object(KINDS[1])?.unwrap_or(local);
             rope = rope.object(KINDS[0])?.unwrap_or(Fields::new(&empty));
         }

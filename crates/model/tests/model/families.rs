@@ -189,7 +189,9 @@ fn what_a_family_does_not_have_is_refused_with_the_field_s_name() {
         ("qwen3_moe", "decoder_sparse_step", json!(2), "`decoder_sparse_step` asks for layers without experts"),
     ];
     for (name, field, value, words) in cases {
-        let error = refused(Config::from_json(&changed(name, field, value.clone()))).to_string();
+        let read = Config::from_json(&changed(name, field, value.clone()));
+        assert!(read.is_err(), "{name} {field} = {value} is accepted");
+        let error = refused(read).to_string();
         assert!(error.contains(words), "{name} {field} = {value}: {error}");
         assert!(error.starts_with("config.json: "), "{error}");
     }
