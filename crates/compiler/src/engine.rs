@@ -55,6 +55,15 @@ pub(crate) enum Work {
     Mix(Mix),
 }
 
+/// What came of trying a chain in one way.
+enum Round {
+    Done(Delay),
+    /// It could start after everything that is taken.
+    Later,
+    /// It stands in its own way.
+    Never,
+}
+
 /// One placeable piece of work.
 #[derive(Clone, Debug)]
 pub(crate) struct Task {
@@ -331,37 +340,56 @@ impl<'a> Engine<'a> {
     }
 
     fn put_chain(&mut self, task: &Task, chain: &Chain) -> Result<Delay, CompileError> {
-        let inputs: Vec<Parked> = task.inputs.iter().map(|&input| self.place(input)).collect();
-        let operands: Vec<&Parked> = inputs.iter().collect();
         // A rigid chain can stand in its own way: what it reads and writes may meet in a bank whatever its start. Other places for its
         // results, and then more cycles between its accesses, resolve that.
+        let mut later = None;
         for round in 0..ROUNDS {
-            let spaced = if round < 4 { None } else { Some(chain.spaced(round - 3)) };
-            let chain = spaced.as_ref().unwrap_or(chain);
-            let at_vxm = |(index, input): (usize, &Parked)| self.at_vxm(input).saturating_sub(chain.first_use(index));
-            let from = inputs.iter().enumerate().map(at_vxm).max().unwrap_or(0).max(self.scheduler.delay(DelayClass::MemRead) + 4);
-            // Words are taken from the banks in turn, so one left out on a side moves all results there to the other bank.
-            let sides = Hemisphere::BOTH.into_iter().enumerate().filter(|(bit, _)| round >> bit & 1 == 1);
-            let skipped: Vec<Parked> = sides.filter_map(|(_, side)| self.vectors.scratch(4, side).ok()).collect();
-            let outputs: Vec<Parked> = task.outputs.iter().map(|out| self.scratch(out)).collect::<Result<_, _>>()?;
-            for place in &skipped {
-                self.vectors.give_back(place);
-            }
-            let found = self.scheduler.place_within(from, STARTS, |scheduler, start| {
-                let mut outputs = outputs.clone();
-                chain.attempt(scheduler, start, &operands, &[], &mut outputs).map(|()| (start - from, outputs))
-            });
-            if let Some((late, places)) = found {
-                for (out, place) in task.outputs.iter().zip(places) {
-                    self.made(out.slot, place.ready, Some(place));
-                }
-                return Ok((Cause::Ports, late));
-            }
-            for place in &outputs {
-                self.vectors.give_back(place);
+            match self.put_round(task, chain, round, false)? {
+                Round::Done(delay) => return Ok(delay),
+                Round::Later => later = later.or(Some(round)),
+                Round::Never => {}
             }
         }
+        if let Some(round) = later
+            && let Round::Done(delay) = self.put_round(task, chain, round, true)?
+        {
+            return Ok(delay);
+        }
         self.put_split(task, chain)
+    }
+
+    /// Tries a chain in one way: at the first starts, or with `whole` at all of them.
+    fn put_round(&mut self, task: &Task, chain: &Chain, round: u64, whole: bool) -> Result<Round, CompileError> {
+        let inputs: Vec<Parked> = task.inputs.iter().map(|&input| self.place(input)).collect();
+        let operands: Vec<&Parked> = inputs.iter().collect();
+        let spaced = if round < 4 { None } else { Some(chain.spaced(round - 3)) };
+        let chain = spaced.as_ref().unwrap_or(chain);
+        let at_vxm = |(index, input): (usize, &Parked)| self.at_vxm(input).saturating_sub(chain.first_use(index));
+        let from = inputs.iter().enumerate().map(at_vxm).max().unwrap_or(0).max(self.scheduler.delay(DelayClass::MemRead) + 4);
+        // Words are taken from the banks in turn, so one left out on a side moves all results there to the other bank.
+        let sides = Hemisphere::BOTH.into_iter().enumerate().filter(|(bit, _)| round >> bit & 1 == 1);
+        let skipped: Vec<Parked> = sides.filter_map(|(_, side)| self.vectors.scratch(4, side).ok()).collect();
+        let outputs: Vec<Parked> = task.outputs.iter().map(|out| self.scratch(out)).collect::<Result<_, _>>()?;
+        for place in &skipped {
+            self.vectors.give_back(place);
+        }
+        let attempt = |scheduler: &mut Scheduler<'_>, start: u64| {
+            let mut outputs = outputs.clone();
+            chain.attempt(scheduler, start, &operands, &[], &mut outputs).map(|()| (start - from, outputs))
+        };
+        let end = self.scheduler.end(from);
+        let found = self.scheduler.place_within(from, if whole { end - from } else { STARTS }, attempt);
+        if let Some((late, places)) = found {
+            for (out, place) in task.outputs.iter().zip(places) {
+                self.made(out.slot, place.ready, Some(place));
+            }
+            return Ok(Round::Done((Cause::Ports, late)));
+        }
+        let later = self.scheduler.would(end, attempt);
+        for place in &outputs {
+            self.vectors.give_back(place);
+        }
+        Ok(if later { Round::Later } else { Round::Never })
     }
 
     /// Places the first part of a chain, and makes a task of the second.

@@ -28,8 +28,25 @@ impl<'a> Scheduler<'a> {
 
     /// Places a block at the earliest start from `from` on at which `attempt` succeeds.
     pub(crate) fn place<R>(&mut self, what: &str, from: u64, attempt: impl FnMut(&mut Self, u64) -> Option<R>) -> Result<R, CompileError> {
-        let searched = self.tables.horizon().saturating_sub(from) + BEYOND;
+        let searched = self.end(from) - from;
         self.place_within(from, searched, attempt).ok_or_else(|| CompileError::NoPlace { what: what.to_owned(), searched })
+    }
+
+    /// A start after everything that is taken, for a block that starts at `from` at the earliest.
+    pub(crate) fn end(&self, from: u64) -> u64 {
+        self.tables.horizon().max(from) + BEYOND
+    }
+
+    /// Whether `attempt` would succeed at a start; nothing is taken.
+    pub(crate) fn would<R>(&mut self, start: u64, mut attempt: impl FnMut(&mut Self, u64) -> Option<R>) -> bool {
+        let (issued, horizon) = (self.issued.len(), self.tables.horizon());
+        self.tables.commit();
+        let mark = self.tables.mark();
+        let would = attempt(self, start).is_some();
+        self.tables.undo(mark);
+        self.tables.recede(horizon);
+        self.issued.truncate(issued);
+        would
     }
 
     /// Places a block at the earliest of `within` starts from `from` on at which `attempt` succeeds.

@@ -11,14 +11,18 @@ use lpu::{Engine, EngineError, Engines, OpenError, ProgramFile};
 use super::files::{self, Loaded};
 
 pub(crate) enum Given {
-    Text(Loaded),
-    File(ProgramFile),
+    Text(Box<Loaded>),
+    File(Box<ProgramFile>),
 }
 
 impl Given {
     /// Opens a program; `chip` is a description of the chip that it was made for, where one is given.
     pub(crate) fn open(path: &Path, chip: Option<&OsStr>) -> Result<Self, Box<dyn Error>> {
-        Ok(if files::is_compiled(path) { Self::File(ProgramFile::open(path)?) } else { Self::Text(files::program(path, chip)?) })
+        Ok(if files::is_compiled(path) {
+            Self::File(Box::new(ProgramFile::open(path)?))
+        } else {
+            Self::Text(Box::new(files::program(path, chip)?))
+        })
     }
 
     /// The system that it was made for.

@@ -85,7 +85,7 @@ fn both_spellings_of_the_rotary_parameters_are_read() {
     for field in ["rope_scaling", "rope_parameters"] {
         for (value, rope) in &cases {
             let config = read(&old.clone().set(field, value.clone())).unwrap();
-            assert_eq!(config.ropes, [rope.clone()], "{field} {value}");
+            assert_eq!(config.ropes.as_slice(), std::slice::from_ref(rope), "{field} {value}");
         }
     }
 }
