@@ -62,6 +62,18 @@ mod tests {
         assert!(cycles < 40, "{cycles}");
     }
 
+    /// `docs/chips.md` has every figure with its unit, its range and its meaning.
+    #[test]
+    fn the_page_of_chips_has_every_figure() {
+        let page = include_str!("../../../docs/chips.md");
+        for field in crate::FIELDS {
+            let row = format!("| `{}` | {} | {} to {} | ", field.name, field.unit, field.least, field.most);
+            let meaning = field.meaning.trim_end_matches('.');
+            let found = page.lines().find_map(|line| line.strip_prefix(&row));
+            assert!(found.is_some_and(|rest| rest.starts_with(meaning)), "{row}{meaning}");
+        }
+    }
+
     #[test]
     fn nonsense_is_refused_by_field() {
         let good = preset("test-small").unwrap().to_toml();
