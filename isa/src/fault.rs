@@ -268,8 +268,8 @@ impl fmt::Display for Violation {
         if self.chips > 1 {
             write!(f, ", chip {}", self.chip.0)?;
         }
-        if let Some(Site { queue, item, instruction }) = self.site {
-            write!(f, ", {queue} item {item} ({})", instruction.row().mnemonic)?;
+        if let Some(Site { queue, instruction, .. }) = self.site {
+            write!(f, ", {queue} ({})", instruction.row().mnemonic)?;
         }
         write!(f, ": {}: {}", self.fault.rule(), self.fault)
     }

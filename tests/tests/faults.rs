@@ -29,7 +29,7 @@ fn faults_say_what_was_missed() {
     let link = System::preset("test-pair").unwrap().chip().values().c2c_link;
     let arrives =
         format!("the next arrives in cycle {}, sent by what c2c.0 issues in cycle 3 on chip 0; receive it then or later", 3 + link);
-    let late = "cycle 7, mem.w0 item 1 (write): register-empty: stream w0 carries no value at position -1; w0 carries a value here in cycle 6, \
+    let late = "cycle 7, mem.w0 (write): register-empty: stream w0 carries no value at position -1; w0 carries a value here in cycle 6, \
                 1 cycle earlier, fed by what mem.e0 issues in cycle 0; take it then, or feed it to match";
     let cases = [
         ("tsp-v1", ".queue mem.e0\n@0 read 0, w0\n.queue mem.w0\n@7 write 0, w0\n", Rule::RegisterEmpty, late),
@@ -62,16 +62,16 @@ fn faults_say_what_was_missed() {
             "tsp-v1",
             ".queue mem.e0\n@0 read 0, w0\n.queue mem.e1\n@0 read 0, w0\n",
             Rule::TwoProducers,
-            "cycle 4, mem.e1 item 0 (read): two-producers: its value meets that of what mem.e0 issues in cycle 0 on stream w0 at position 1",
+            "cycle 4, mem.e1 (read): two-producers: its value meets that of what mem.e0 issues in cycle 0 on stream w0 at position 1",
         ),
         ("test-pair", ".queue c2c.0\n@3 send e0\n.queue 1/c2c.1\n@10 receive w0\n", Rule::ReceiveEarly, &arrives),
         (
             "test-pair",
             ".queue 1/c2c.1\n@10 receive w0\n",
             Rule::ReceiveEarly,
-            "cycle 10, chip 1, c2c.1 item 1 (receive): receive-before-arrival",
+            "cycle 10, chip 1, c2c.1 (receive): receive-before-arrival",
         ),
-        ("test-pair", ".queue mem.w0\n@5 write 0, e0\n", Rule::RegisterEmpty, "cycle 5, chip 0, mem.w0 item 1 (write)"),
+        ("test-pair", ".queue mem.w0\n@5 write 0, e0\n", Rule::RegisterEmpty, "cycle 5, chip 0, mem.w0 (write)"),
     ];
     for (name, text, rule, expected) in cases {
         let (_, report) = report(&System::preset(name).unwrap(), text);
@@ -90,12 +90,12 @@ fn probable_mistakes_are_warned_of() {
         (
             "tsp-v1",
             ".queue mem.e0\n@0 read 0, w0\n".into(),
-            &["cycle 0, mem.e0 item 0 (read): value-unread: no instruction takes what it puts on w0; the value leaves the chip unread"],
+            &["cycle 0, mem.e0 (read): value-unread: no instruction takes what it puts on w0; the value leaves the chip unread"],
         ),
         (
             "test-pair",
             ".queue 1/vxm.0\n@0 negate f32, e4, #1.0\n".into(),
-            &["cycle 0, chip 1, vxm.0 item 0 (negate): value-unread: no instruction takes what it puts on e4 to e7"],
+            &["cycle 0, chip 1, vxm.0 (negate): value-unread: no instruction takes what it puts on e4 to e7"],
         ),
         ("tsp-v1", ".queue vxm.0\n@0 negate f32, e4, #1.0\n.queue mem.e0\n@5 write 0, e5\n".into(), &[]),
         ("tsp-v1", format!("{output}{taken}"), &["output-unwritten: no instruction writes 1 of the 2 words of output `y`"]),

@@ -90,7 +90,7 @@ impl fmt::Display for Warning {
             if chips > 1 {
                 write!(f, "chip {}, ", chip.0)?;
             }
-            write!(f, "{} item {} ({}): ", site.queue, site.item, site.instruction.row().mnemonic)?;
+            write!(f, "{} ({}): ", site.queue, site.instruction.row().mnemonic)?;
         }
         write!(f, "{}: ", self.name())?;
         match self {

@@ -95,7 +95,7 @@ pub enum CompileError {
         /// The chip's name.
         chip: String,
         /// Tokens that the program holds.
-        context: usize,
+        context: String,
         /// The fullest queue.
         queue: Queue,
         /// Its items.

@@ -163,13 +163,6 @@ fn attempt(checkpoint: &Checkpoint, graph: Graph, chip: &Chip, options: &Options
         let lowered = lower::lower(&plan, chip, options.precision, tokens, false)?;
         let cycles = cycles(chip, lowered.issues.values().flatten());
         let queues: BTreeMap<Queue, Vec<Item>> = lowered.issues.into_iter().map(|(queue, issues)| (queue, compress(&issues))).collect();
-        let fullest = queues.iter().map(|(&queue, items)| (items.len(), queue)).max();
-        if let Some((items, queue)) = fullest
-            && items > chip.values().queue_depth as usize
-        {
-            let (chip, depth) = (chip.name().to_owned(), chip.values().queue_depth);
-            return Err(CompileError::QueueTooShallow { chip, context: tokens, queue, items, depth });
-        }
         let mut regions = lowered.regions;
         regions.extend(slices.regions());
         let words: u64 = regions.iter().map(Region::word_count).sum();
@@ -180,7 +173,14 @@ fn attempt(checkpoint: &Checkpoint, graph: Graph, chip: &Chip, options: &Options
     }
     compiled.image.extents.extend(slices.extents());
     compiled.take_shorter();
-    Ok(compiled)
+    let depth = chip.values().queue_depth;
+    match compiled.fullest() {
+        Some((items, context, queue)) if items > depth as usize => {
+            let (chip, context) = (chip.name().to_owned(), context.to_owned());
+            Err(CompileError::QueueTooShallow { chip, context, queue, items, depth })
+        }
+        _ => Ok(compiled),
+    }
 }
 
 impl Compiled {
@@ -191,9 +191,16 @@ impl Compiled {
             if self.programs[longer].cycles < self.programs[bucket].cycles {
                 self.programs[bucket] = Program { name: self.programs[bucket].name.clone(), ..self.programs[longer].clone() };
                 self.records[bucket] = self.records[longer].clone();
-                self.oracles[bucket] = self.oracles[longer];
+                self.oracles[bucket] = self.oracles[bucket].min(self.oracles[longer]);
             }
         }
+    }
+
+    /// Items of the fullest queue of all programs, with the program's name.
+    fn fullest(&self) -> Option<(usize, &str, Queue)> {
+        let queues = |program: &'_ Program| program.queues.iter().flatten().map(|(&queue, items)| (items.len(), queue)).max();
+        let found = self.programs.iter().filter_map(|program| queues(program).map(|(items, queue)| (items, program.name.as_str(), queue)));
+        found.max_by_key(|&(items, ..)| items)
     }
 }
 

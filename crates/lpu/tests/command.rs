@@ -293,7 +293,7 @@ fn broken_rules_come_with_cycle_unit_and_source_line() {
     let file = folder.join("late.lpu").display().to_string();
     let text = fs::read_to_string(root("examples/kernels/vector-add.lpu")).unwrap();
     fs::write(&file, text.replace("@sum+vxm_to_write write c, c_bus\n", "@sum+6 write c, c_bus\n").replace(".cycles 32\n", "")).unwrap();
-    let expected = format!("{file}:42: cycle 11, mem.e0 item 2 (write): register-empty: stream e4 carries no value at position 1");
+    let expected = format!("{file}:42: cycle 11, mem.e0 (write): register-empty: stream e4 carries no value at position 1");
     let near =
         "; e4 carries a value here in cycle 10, 1 cycle earlier, fed by what vxm.0 issues in cycle 5; take it then, or feed it to match";
     let line = "    store: @sum+6 write c, c_bus\n";
@@ -367,7 +367,7 @@ fn warnings_come_with_source_lines_and_status_0() {
     let listed = String::from_utf8_lossy(&check.stdout);
     assert_eq!(check.status.code(), Some(0), "{listed}");
     let lines: Vec<&str> = listed.lines().collect();
-    assert!(lines[0].starts_with(&format!("{file}:6: warning: cycle 0, mem.e0 item 0 (read): value-unread: ")), "{listed}");
+    assert!(lines[0].starts_with(&format!("{file}:6: warning: cycle 0, mem.e0 (read): value-unread: ")), "{listed}");
     assert_eq!(lines[1], "    read 0, w0");
     assert!(lines[2].starts_with(&format!("{file}:3: warning: output-unwritten: no instruction writes 1 of the 1 words")), "{listed}");
     assert!(lines.last().unwrap().ends_with("`p`: legal, 24 cycles, 2 warnings"), "{listed}");

@@ -188,7 +188,7 @@ fn mistakes_in_included_files_and_iterations_say_where_they_are() {
     fs::write(folder.join("lib/one.inc"), ".queue mem.e{i}\nread {i}, e{i}\n").unwrap();
     let output = lpu(&folder, &["check", "k.lpu"], b"");
     let listed = String::from_utf8(output.stdout).unwrap();
-    let expected = "lib/one.inc:2: cycle 0, mem.e1 item 0 (read): word-uninitialised";
+    let expected = "lib/one.inc:2: cycle 0, mem.e1 (read): word-uninitialised";
     assert!(listed.starts_with(expected) && listed.contains("    read {i}, e{i}\n    included from line 2"), "{listed}");
     fs::write(folder.join("k.lpu"), ".chip test-small\n.include /dev/zero\n.include nothing\n.include .\n").unwrap();
     let message = refused(&folder, &["check", "k.lpu"]);
