@@ -65,12 +65,7 @@ fn faults_say_what_was_missed() {
             "cycle 4, mem.e1 (read): two-producers: its value meets that of what mem.e0 issues in cycle 0 on stream w0 at position 1",
         ),
         ("test-pair", ".queue c2c.0\n@3 send e0\n.queue 1/c2c.1\n@10 receive w0\n", Rule::ReceiveEarly, &arrives),
-        (
-            "test-pair",
-            ".queue 1/c2c.1\n@10 receive w0\n",
-            Rule::ReceiveEarly,
-            "cycle 10, chip 1, c2c.1 (receive): receive-before-arrival",
-        ),
+        ("test-pair", ".queue 1/c2c.1\n@10 receive w0\n", Rule::ReceiveEarly, "cycle 10, chip 1, c2c.1 (receive): receive-before-arrival"),
         ("test-pair", ".queue mem.w0\n@5 write 0, e0\n", Rule::RegisterEmpty, "cycle 5, chip 0, mem.w0 (write)"),
     ];
     for (name, text, rule, expected) in cases {

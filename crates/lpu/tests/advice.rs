@@ -1,5 +1,7 @@
 //! Advice is tried: each case provokes an error, takes the command or the number that its message advises, and follows it.
 
+mod common;
+
 use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, Output};
@@ -9,20 +11,7 @@ use lpu::compiler::{CompileError, Part, compile, compile_graph};
 use lpu::model::Checkpoint;
 use lpu::{Options, Precision};
 
-fn root(path: &str) -> String {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..").join(path).display().to_string()
-}
-
-fn lpu(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_lpu")).args(arguments).output().unwrap()
-}
-
-fn scratch(name: &str) -> PathBuf {
-    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
-    let _ = fs::remove_dir_all(&folder);
-    fs::create_dir_all(&folder).unwrap();
-    folder
-}
+use common::{lpu, root, scratch};
 
 /// The message of a command that is refused.
 fn refused(arguments: &[&str], status: i32) -> String {

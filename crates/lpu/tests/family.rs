@@ -1,36 +1,19 @@
 //! Models as the command reads them: names, notes, folders without weights, and text after a prompt.
 
+mod common;
+
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::path::Path;
 
 use serde_json::{Value, json};
 
-fn root(path: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..").join(path)
-}
-
-fn lpu(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_lpu")).args(arguments).output().unwrap()
-}
-
-fn scratch(name: &str) -> PathBuf {
-    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
-    let _ = fs::remove_dir_all(&folder);
-    fs::create_dir_all(&folder).unwrap();
-    folder
-}
-
-fn parsed(output: &Output) -> Value {
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    serde_json::from_slice(&output.stdout).unwrap()
-}
+use common::{lpu, root, scratch};
 
 /// A copy of a test checkpoint under another name.
 fn copied(model: &str, to: &Path) -> String {
     fs::create_dir_all(to).unwrap();
     for file in ["config.json", "model.safetensors"] {
-        fs::copy(root("tests/checkpoints").join(model).join(file), to.join(file)).unwrap();
+        fs::copy(Path::new(&root("tests/checkpoints")).join(model).join(file), to.join(file)).unwrap();
     }
     to.display().to_string()
 }
@@ -44,14 +27,14 @@ fn the_hash_of_a_program_does_not_depend_on_names() {
     let feed = ["--tokens", "5", "--max-tokens", "1", "--ignore-eos", "--context", "16", "--json"];
     let mut hashes = Vec::new();
     for (folder, file, name) in [(&one, &file, "one"), (&other, &second, "another name")] {
-        let direct = parsed(&lpu(&[&["generate", folder], &feed[..]].concat()));
+        let direct = common::json(&lpu(&[&["generate", folder], &feed[..]].concat()));
         assert_eq!(direct["model"], name);
-        let compiled = parsed(&lpu(&["compile", folder, "-o", file, "--context", "16", "--json"]));
+        let compiled = common::json(&lpu(&["compile", folder, "-o", file, "--context", "16", "--json"]));
         assert_eq!(compiled["model"], name);
         hashes.extend([direct["hash"]["program"].clone(), compiled["hash"]["program"].clone()]);
     }
     assert_eq!(fs::read(&file).unwrap(), fs::read(&second).unwrap());
-    let loaded = parsed(&lpu(&[&["generate", &file], &feed[..]].concat()));
+    let loaded = common::json(&lpu(&[&["generate", &file], &feed[..]].concat()));
     assert_eq!(loaded["model"], "a");
     hashes.push(loaded["hash"]["program"].clone());
     assert!(hashes[0].is_string() && hashes.iter().all(|hash| *hash == hashes[0]), "{hashes:?}");
@@ -65,7 +48,7 @@ fn shapes_need_no_weights() {
     fs::create_dir_all(&folder).unwrap();
     fs::copy(Path::new(&whole).join("config.json"), folder.join("config.json")).unwrap();
     let (bare, config) = (folder.display().to_string(), folder.join("config.json").display().to_string());
-    let cycles = |model: &str| parsed(&lpu(&["compile", model, "--timing-only", "--context", "16", "--json"]))["cycles"].clone();
+    let cycles = |model: &str| common::json(&lpu(&["compile", model, "--timing-only", "--context", "16", "--json"]))["cycles"].clone();
     assert_eq!((cycles(&bare), cycles(&config)), (cycles(&whole), cycles(&whole)));
     for step in ["graph", "placement", "schedule", "dispatches", "sram"] {
         let shown = |model: &str| {
@@ -91,7 +74,7 @@ fn a_stored_head_of_a_tied_model_is_noted() {
     config["tie_word_embeddings"] = json!(true);
     fs::write(&path, config.to_string()).unwrap();
     let noted = generate();
-    assert_eq!(parsed(&plain)["hash"]["outputs"], parsed(&noted)["hash"]["outputs"]);
+    assert_eq!(common::json(&plain)["hash"]["outputs"], common::json(&noted)["hash"]["outputs"]);
     assert_eq!(String::from_utf8_lossy(&plain.stderr), "");
     assert!(String::from_utf8_lossy(&noted.stderr).starts_with("note: config.json says that the head shares the embedding table, but "));
 }
@@ -109,7 +92,7 @@ fn the_continuation_begins_with_its_space() {
     });
     fs::write(place.join("m/tokenizer.json"), tokenizer.to_string()).unwrap();
     let feed = ["--prompt", "w7 w8", "--max-tokens", "4", "--ignore-eos", "--context", "16"];
-    let found = parsed(&lpu(&[&["generate", &model, "--json"], &feed[..]].concat()));
+    let found = common::json(&lpu(&[&["generate", &model, "--json"], &feed[..]].concat()));
     assert_eq!(found["prompt_tokens"], json!([7, 8]));
     let expected: String = found["tokens"].as_array().unwrap().iter().map(|id| format!(" w{id}")).collect();
     assert_eq!(found["text"], json!(expected));

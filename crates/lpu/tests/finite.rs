@@ -1,22 +1,18 @@
 //! Logits that are not finite are refused, with the instruction that made the first number that is not.
 
+mod common;
+
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Output;
 
 use lpu::isa::{Format, Instruction};
 use lpu::model::Checkpoint;
 use lpu::{Engines, FirstNotFinite, Kind, NotFinite, Options, Precision, ProgramFile, Session, SessionError, chip};
 
+use common::{lpu, root};
+
 const FORMATS: [Precision; 3] = [Precision::F16, Precision::W8A16, Precision::W8A8];
-
-fn root(path: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..").join(path)
-}
-
-fn lpu(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_lpu")).args(arguments).output().unwrap()
-}
 
 fn message(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
@@ -27,7 +23,7 @@ fn changed(name: &str, mut change: impl FnMut(&str, &mut [f32])) -> PathBuf {
     let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
     let _ = fs::remove_dir_all(&folder);
     fs::create_dir_all(&folder).unwrap();
-    let from = root("tests/checkpoints/plain");
+    let from = PathBuf::from(root("tests/checkpoints/plain"));
     fs::copy(from.join("config.json"), folder.join("config.json")).unwrap();
     let mut bytes = fs::read(from.join("model.safetensors")).unwrap();
     let length = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
@@ -155,7 +151,7 @@ fn generate_ends_with_the_place_and_a_remedy_that_works() {
 fn runs_whose_logits_are_finite_make_nothing_else() {
     for model in ["plain", "gqa", "gpt2", "mixtral", "gemma2"] {
         for precision in FORMATS {
-            let mut session = session(&root("tests/checkpoints").join(model), precision, &Engines::REFERENCE);
+            let mut session = session(&PathBuf::from(root("tests/checkpoints")).join(model), precision, &Engines::REFERENCE);
             let mut first = FirstNotFinite::default();
             for token in [5, 6] {
                 session.feed_observed(token, &mut first).unwrap();
