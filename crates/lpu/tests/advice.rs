@@ -3,8 +3,6 @@
 mod common;
 
 use std::fs;
-use std::path::PathBuf;
-use std::process::{Command, Output};
 
 use lpu::chip::{Chip, preset};
 use lpu::compiler::{CompileError, Part, compile, compile_graph};
