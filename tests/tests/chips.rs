@@ -63,10 +63,10 @@ fn any_description_is_served_or_refused_by_name() {
 }
 
 #[test]
-#[ignore = "slow: two thousand chips"]
-fn two_thousand_chips_are_served_or_refused_by_name() {
-    hold(3, 1200, true);
-    hold(4, 800, false);
+#[ignore = "slow: a thousand chips"]
+fn a_thousand_chips_are_served_or_refused_by_name() {
+    hold(3, 600, true);
+    hold(4, 400, false);
 }
 
 /// One figure after another, from its least to its largest value.
