@@ -206,7 +206,11 @@ pub(crate) fn program(path: &Path, chip: Option<&OsStr>) -> Result<Loaded, Box<d
         }
         return Ok(Loaded { container: owned(container), map: None, text: String::new(), system: None });
     }
-    let text = String::from_utf8(bytes).map_err(|_| format!("{} is neither text nor a program file; give one of these", shown(path)))?;
+    let mut text =
+        String::from_utf8(bytes).map_err(|_| format!("{} is neither text nor a program file; give one of these", shown(path)))?;
+    if text.starts_with('\u{feff}') {
+        text.remove(0);
+    }
     let given = chip.map(system).transpose()?;
     let folder = path.parent().unwrap_or(Path::new(""));
     let mut beside = |name: &str| regular(&folder.join(name)).map(Cow::Owned);

@@ -12,6 +12,7 @@ mod request;
 
 use std::error::Error;
 use std::ffi::{OsStr, OsString};
+use std::io::Write;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -31,8 +32,8 @@ pub(crate) fn fail(error: &(dyn Error + 'static)) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     match error.downcast_ref::<listing::Listing>() {
-        Some(listing) => eprintln!("{listing}"),
-        None => eprintln!("error: {error}"),
+        Some(listing) => tell(listing),
+        None => tell(&format_args!("error: {error}")),
     }
     if error.is::<Usage>() { ExitCode::from(2) } else { ExitCode::FAILURE }
 }
@@ -40,8 +41,13 @@ pub(crate) fn fail(error: &(dyn Error + 'static)) -> ExitCode {
 /// Prints what a person should know about how a model was read.
 pub(crate) fn say_notes(checkpoint: &lpu::model::Checkpoint) {
     for note in checkpoint.notes() {
-        eprintln!("note: {note}");
+        tell(&format_args!("note: {note}"));
     }
+}
+
+/// Writes a line to standard error, which may have no reader.
+fn tell(message: &dyn std::fmt::Display) {
+    drop(writeln!(std::io::stderr(), "{message}"));
 }
 
 /// What a command gives back: its exit status, or one message.
