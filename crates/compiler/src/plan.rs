@@ -225,7 +225,7 @@ pub(crate) fn plan(checkpoint: &Checkpoint, graph: Graph, chip: &Chip, options: 
         return Err(CompileError::ChipTooSmall { chip, field: "alus", value: values.alus, needed: alus, why });
     }
     if values.superlanes > MOST_SUPERLANES {
-        let (chip, why) = (chip.name().to_owned(), "sums over the lanes of more find no legal start");
+        let (chip, why) = (chip.name().to_owned(), "sums over the lanes of more have no schedule");
         return Err(CompileError::ChipTooLarge { chip, field: "superlanes", value: values.superlanes, most: MOST_SUPERLANES, why });
     }
     if options.context == 0 {
