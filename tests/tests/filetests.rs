@@ -23,7 +23,8 @@ fn stages(input: &str) -> String {
     let table: toml::Table = toml::from_str(input).expect("a file test is TOML");
     let text = |key: &str| table[key].as_str().unwrap_or_else(|| panic!("`{key}` is a text"));
     let figures = table.get("figures").and_then(toml::Value::as_table).cloned().unwrap_or_default();
-    let figures: Vec<(&str, u32)> = figures.iter().map(|(name, value)| (name.as_str(), value.as_integer().expect("a figure") as u32)).collect();
+    let figures: Vec<(&str, u32)> =
+        figures.iter().map(|(name, value)| (name.as_str(), value.as_integer().expect("a figure") as u32)).collect();
     let chip = preset(text("chip")).expect("a preset").with(&figures).expect("the description is allowed");
     let config = serde_json::to_vec(&table["config"]).expect("a config is JSON");
     let checkpoint = Checkpoint::from_config(&config).expect("the config is read");
