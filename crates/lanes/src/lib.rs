@@ -5,4 +5,4 @@ mod sxm;
 mod vxm;
 
 pub use sxm::switch;
-pub use vxm::{Sources, bare, operate, sources};
+pub use vxm::{Sources, bare, operate, overflows, sources};

@@ -86,6 +86,41 @@ pub fn operate(instruction: &Instruction, [a, b, c]: [&[u32]; 3], out: &mut [u32
     }
 }
 
+/// Whether a result of an ALU operation, whose first source is `a`, is beyond the range of its format or hides a number that is: a
+/// conversion makes an infinity of a finite number, or an integer of an infinity or NaN; `tanh` or `rsqrt` takes an infinity, of which both make a
+/// finite number.
+#[must_use]
+#[inline(always)]
+pub fn overflows(instruction: &Instruction, a: &[u32], out: &[u32]) -> bool {
+    match *instruction {
+        Instruction::Convert { from, to, .. } => match (exponent(from), exponent(to)) {
+            (Some(from), Some(to)) => some(a, out, |a, out| (out & to == to) & (a & from != from)),
+            (None, Some(to)) => some(a, out, |_, out| out & to == to),
+            (Some(from), None) => some(a, out, |a, _| a & from == from),
+            (None, None) => false,
+        },
+        Instruction::Tanh { .. } | Instruction::Rsqrt { .. } => some(a, out, |a, _| a & 0x7FFF_FFFF == 0x7F80_0000),
+        _ => false,
+    }
+}
+
+/// The bits of a float's exponent, which are all set in infinities and NaNs alone.
+#[inline(always)]
+fn exponent(format: Format) -> Option<u32> {
+    match format {
+        Format::I8 | Format::I16 | Format::I32 => None,
+        Format::F16 => Some(0x7C00),
+        Format::Bf16 => Some(0x7F80),
+        Format::F32 => Some(0x7F80_0000),
+    }
+}
+
+/// Whether some lane passes a test, without a branch a lane.
+#[inline(always)]
+fn some(a: &[u32], out: &[u32], test: impl Fn(u32, u32) -> bool) -> bool {
+    a.iter().zip(out).fold(false, |found, (&a, &out)| found | test(a, out))
+}
+
 #[inline(always)]
 fn float(op: impl Fn(f32, f32) -> f32) -> impl Fn(u32, u32) -> u32 {
     move |a, b| op(f32::from_bits(a), f32::from_bits(b)).to_bits()

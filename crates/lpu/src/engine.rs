@@ -9,6 +9,7 @@ use lpu_replay::{Origin, Replay, ReplayError};
 use thiserror::Error;
 
 use crate::file::{OpenError, ProgramFile};
+use crate::finite::Watched;
 use crate::plans;
 
 /// How to run.
@@ -107,6 +108,8 @@ pub struct Ran {
     pub cycles: u64,
     /// Items that came to their queues by instruction fetch.
     pub fetched: u64,
+    /// Whether some ALU operation [overflows](lpu_lanes::overflows).
+    pub overflow: bool,
 }
 
 /// Programs are prepared when they first run: a model has one a context bucket.
@@ -259,20 +262,18 @@ impl Engine {
         let fast = self.fast.as_mut().map(|(replay, prepared)| {
             let prepared = prepared[index].as_ref().ok_or(EngineError::NotReady)?;
             let run = replay.run(prepared)?;
-            Ok::<_, EngineError>(Ran { cycles: run.cycles, fetched: run.fetched })
+            Ok::<_, EngineError>(Ran { cycles: run.cycles, fetched: run.fetched, overflow: run.overflow })
         });
-        let reference = self.reference.as_mut().map(|(machine, prepared)| {
-            let run = machine.run(&prepared[index], &mut ())?;
-            Ok::<_, EngineError>(Ran { cycles: run.cycles, fetched: run.fetched })
-        });
+        let reference = self.reference.as_mut().map(|reference| watched(reference, index, &mut ()));
         match (fast, reference) {
-            (Some(Ok(one)), Some(Ok(other))) if one == other => self.compare().map(|()| one),
+            // The fast engine leaves out what nobody takes, which may overflow too.
+            (Some(Ok(one)), Some(Ok(other))) if (Ran { overflow: other.overflow, ..one }) == other => self.compare().map(|()| other),
             (Some(Err(EngineError::Fault(one))), Some(Err(EngineError::Fault(other)))) if one.key() == other.key() => {
                 Err(EngineError::Fault(one))
             }
             (Some(one), Some(other)) => Err(EngineError::Differ(format!("fast {one:?}, reference {other:?}"))),
             (Some(one), None) | (None, Some(one)) => one,
-            (None, None) => Ok(Ran { cycles: 0, fetched: 0 }),
+            (None, None) => Ok(Ran { cycles: 0, fetched: 0, overflow: false }),
         }
     }
 
@@ -282,10 +283,7 @@ impl Engine {
     /// As [`Engine::run`]; [`EngineError::NotStepping`] unless the reference engine runs alone.
     pub fn run_observed<O: Observer>(&mut self, index: usize, observer: &mut O) -> Result<Ran, EngineError> {
         match (&self.fast, &mut self.reference) {
-            (None, Some((machine, prepared))) => {
-                let run = machine.run(&prepared[index], observer)?;
-                Ok(Ran { cycles: run.cycles, fetched: run.fetched })
-            }
+            (None, Some(reference)) => watched(reference, index, observer),
             _ => Err(EngineError::NotStepping),
         }
     }
@@ -329,6 +327,13 @@ impl Engine {
         }
         Ok(())
     }
+}
+
+/// Runs a program on the reference engine, for an observer and to see whether an operation overflows.
+fn watched<O: Observer>((machine, prepared): &mut Reference, index: usize, observer: &mut O) -> Result<Ran, EngineError> {
+    let mut watched = Watched { observer, overflow: false };
+    let run = machine.run(&prepared[index], &mut watched)?;
+    Ok(Ran { cycles: run.cycles, fetched: run.fetched, overflow: watched.overflow })
 }
 
 fn same_word(replay: &Replay, machine: &Machine, chip: ChipId, slice: SliceId, word: u32) -> Result<(), EngineError> {

@@ -3,24 +3,33 @@
 use std::fmt;
 
 use lpu_emulator::Observer;
-use lpu_isa::{Arithmetic, ChipId, Format, Instruction, Item, Queue, item_text};
+use lpu_isa::{Arithmetic, ChipId, Format, Instruction, Item, Queue, SliceId, Stream, item_text};
 use lpu_num::half::{bf16_to_f32, f16_to_f32};
 use thiserror::Error;
 
-/// A logit that is not finite. It means nothing, whatever its sign: no model has infinite logits by right.
+/// A token that leads to a number that is not finite: a logit, which means nothing then whatever its sign, for no model has infinite logits by
+/// right; or a number before it that later operations, `tanh` say, make finite again.
 #[derive(Clone, Debug, PartialEq, Error)]
-#[error("logit {id} of token {token} at position {position} is {value}{}", origin.as_ref().map_or_else(String::new, |origin| format!("; {origin}")))]
 pub struct NotFinite {
     /// Position of the token, from 0.
     pub position: usize,
     /// The token.
     pub token: u32,
-    /// The first id of the vocabulary whose logit is not finite.
-    pub id: usize,
-    /// That logit.
-    pub value: f32,
+    /// The first id of the vocabulary whose logit is not finite, with that logit; nothing where all logits are finite.
+    pub logit: Option<(usize, f32)>,
     /// What made the first number of the run that is not finite; nothing where the run took it from rows of earlier tokens.
     pub origin: Option<Origin>,
+}
+
+impl fmt::Display for NotFinite {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { position, token, logit, origin } = self;
+        match logit {
+            Some((id, value)) => write!(formatter, "logit {id} of token {token} at position {position} is {value}")?,
+            None => write!(formatter, "token {token} at position {position} leads to a number that is not finite, which its logits hide")?,
+        }
+        origin.as_ref().map_or(Ok(()), |origin| write!(formatter, "; {origin}"))
+    }
 }
 
 /// What an instruction made.
@@ -121,6 +130,35 @@ impl Observer for FirstNotFinite {
             };
             self.0 = Some(Origin { cycle, chip, queue, lane, instruction: *by, kind, operation: None });
             return;
+        }
+    }
+}
+
+/// Passes a run on to an observer, and sees whether some ALU operation [overflows](lpu_lanes::overflows).
+pub(crate) struct Watched<'a, O> {
+    pub(crate) observer: &'a mut O,
+    pub(crate) overflow: bool,
+}
+
+impl<O: Observer> Observer for Watched<'_, O> {
+    const COMPUTES: bool = true;
+
+    fn dispatch(&mut self, cycle: u64, chip: ChipId, queue: Queue, item: u32, instruction: &Instruction) {
+        self.observer.dispatch(cycle, chip, queue, item, instruction);
+    }
+
+    fn stream_write(&mut self, cycle: u64, chip: ChipId, queue: Queue, stream: Stream, position: i32, value: &[u8]) {
+        self.observer.stream_write(cycle, chip, queue, stream, position, value);
+    }
+
+    fn bank_access(&mut self, cycle: u64, chip: ChipId, slice: SliceId, bank: u32, word: u32, write: bool) {
+        self.observer.bank_access(cycle, chip, slice, bank, word, write);
+    }
+
+    fn compute(&mut self, cycle: u64, chip: ChipId, queue: Queue, by: &Instruction, from: &[&[u32]], result: &[u32]) {
+        self.overflow |= from.first().is_some_and(|a| lpu_lanes::overflows(by, a, result));
+        if O::COMPUTES {
+            self.observer.compute(cycle, chip, queue, by, from, result);
         }
     }
 }

@@ -244,7 +244,7 @@ impl Session {
     /// Feeds a token and runs the decode step.
     ///
     /// # Errors
-    /// [`SessionError`] when there is no such token, no room, a fault, or a logit that is not finite.
+    /// [`SessionError`] when there is no such token, no room, a fault, or a number that is not finite.
     pub fn feed(&mut self, token: u32) -> Result<Token, SessionError> {
         self.step(token, Engine::run)
     }
@@ -278,11 +278,14 @@ impl Session {
         for (region, bytes) in &inputs {
             self.engine.write_input(program, region, bytes)?;
         }
-        let Ran { cycles, fetched } = run(&mut self.engine, bucket)?;
+        let Ran { cycles, fetched, overflow } = run(&mut self.engine, bucket)?;
         let logits = host::logits(&self.engine.read_region(program, "logits")?, vocab);
-        if let Some(id) = logits.iter().position(|logit| !logit.is_finite()) {
-            let (position, value, origin) = (self.position, logits[id], self.origin(bucket, &inputs)?);
-            return Err(SessionError::NotFinite(Box::new(NotFinite { position, token, id, value, origin })));
+        let logit = logits.iter().copied().enumerate().find(|(_, logit)| !logit.is_finite());
+        if overflow || logit.is_some() {
+            let (position, origin) = (self.position, self.origin(bucket, &inputs)?);
+            if logit.is_some() || origin.is_some() {
+                return Err(SessionError::NotFinite(Box::new(NotFinite { position, token, logit, origin })));
+            }
         }
         self.position += 1;
         Ok(Token { logits, cycles, fetched })

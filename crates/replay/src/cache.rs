@@ -46,7 +46,7 @@ pub(crate) fn read(key: &[u8; 32], program: &Program, bytes: &[u8]) -> Option<(R
         return None;
     }
     let ((cycles, fetched, plan), rest) = postcard::take_from_bytes::<(u64, u64, Plan<At>)>(content).ok()?;
-    (rest.is_empty() && cycles == program.cycles).then_some((Run { cycles, fetched }, plan))
+    (rest.is_empty() && cycles == program.cycles).then_some((Run { cycles, fetched, overflow: false }, plan))
 }
 
 /// Instructions as their codec has them.

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use lpu_chip::System;
 use lpu_isa::{ChipId, Extent, Fill, Image, Program, Region, RegionKind, SliceId, Violation};
@@ -99,6 +100,8 @@ pub struct Run {
     pub cycles: u64,
     /// Items that came to their queues by instruction fetch; the others were preloaded.
     pub fetched: u64,
+    /// Whether some ALU operation [overflows](lpu_lanes::overflows); false until the program has run.
+    pub overflow: bool,
 }
 
 impl Replay {
@@ -161,7 +164,7 @@ impl Replay {
     pub fn prepare(&self, image: &Image<'_>, program: &Program) -> Result<Prepared, ReplayError> {
         self.fits(program)?;
         let report = lpu_checker::check_system(&self.system, image, program)?;
-        let run = Run { cycles: report.cycles, fetched: report.fetched };
+        let run = Run { cycles: report.cycles, fetched: report.fetched, overflow: false };
         if let Some(&first) = report.violations.first() {
             return Ok(Prepared { run, job: Err(first) });
         }
@@ -321,8 +324,12 @@ impl Replay {
         if !job.arena.shares(&self.arena) {
             return Err(ReplayError::OtherEngine);
         }
-        let job: Arc<dyn Work> = Arc::clone(job) as _;
-        if self.team.run(&job) { Ok(prepared.run) } else { Err(ReplayError::Broken) }
+        job.overflow.store(false, Ordering::Relaxed);
+        let work: Arc<dyn Work> = Arc::clone(job) as _;
+        if !self.team.run(&work) {
+            return Err(ReplayError::Broken);
+        }
+        Ok(Run { overflow: job.overflow.load(Ordering::Relaxed), ..prepared.run })
     }
 }
 

@@ -208,7 +208,7 @@ impl Generate {
         };
         let others = [Precision::W8A16, Precision::F16, Precision::W8A8].into_iter().filter(|&other| other != host.precision);
         match { others }.find(works) {
-            Some(other) => format!("with --dtype {} the tokens fed so far give finite logits: use that", other.name()),
+            Some(other) => format!("with --dtype {} the tokens fed so far give finite numbers: use that", other.name()),
             None => "other number formats do not help: check the weights of the model".into(),
         }
     }

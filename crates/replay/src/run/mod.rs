@@ -11,7 +11,7 @@ mod ops;
 mod shares;
 
 use std::cell::{RefCell, UnsafeCell};
-use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU32};
 
 use lpu_num::dot::{Digits, Halves};
 
@@ -71,6 +71,8 @@ pub(crate) struct Job {
     /// By task.
     steady: Vec<Steady>,
     prepared: Vec<UnsafeCell<Ready>>,
+    /// Whether some operation of the run [overflows](lpu_lanes::overflows).
+    pub(crate) overflow: AtomicBool,
 }
 
 /// Of a task whose runs are all in the file, of finite fp16 weights each read by one pass or of one row, while the arena's epoch is this one.
@@ -107,7 +109,7 @@ impl Job {
         let greatest = plan.runs.iter().map(|_| AtomicU8::new(UNKNOWN)).collect();
         let steady = plan.tasks.iter().map(|_| Steady { epoch: AtomicU32::new(u32::MAX), greatest: AtomicU8::new(UNKNOWN) }).collect();
         let prepared = (0..plan.prepared).map(|_| UnsafeCell::new(Ready::default())).collect();
-        Self { plan, arena, shares, calls, wholes, calls_of, live, greatest, steady, prepared }
+        Self { plan, arena, shares, calls, wholes, calls_of, live, greatest, steady, prepared, overflow: AtomicBool::new(false) }
     }
 
     /// Operations in order, in the host's widest vectors: the same code, compiled for each.

@@ -1,5 +1,7 @@
 //! Operations: one vector in, one vector out.
 
+use std::sync::atomic::Ordering;
+
 use lpu_isa::{Format, Instruction, PassFormat};
 use lpu_num::{fp32, vectors};
 
@@ -97,6 +99,9 @@ impl Job {
                     Instruction::Convert { from: Format::F32, to: Format::F16, .. } => vectors::to_f16(sources[0], out),
                     Instruction::Convert { from: Format::F32, to: Format::I8, .. } => vectors::to_i8(sources[0], out),
                     _ => lpu_lanes::operate(&instruction, sources, out),
+                }
+                if lpu_lanes::overflows(&instruction, sources[0], out) {
+                    self.overflow.store(true, Ordering::Relaxed);
                 }
             }
             Op::Copy { dst, src } => self.copy(src, self.write(dst)),
