@@ -7,7 +7,7 @@ use thiserror::Error;
 
 use crate::near::{Arrival, Landing, Near, Producer, advice};
 use crate::operand::Stream;
-use crate::program::{ChipId, SliceId};
+use crate::program::{ChipId, SliceId, WordRun};
 use crate::queue::Queue;
 use crate::rule::Rule;
 use crate::table::Instruction;
@@ -25,6 +25,16 @@ pub enum Fault {
         value: i64,
         /// How many there are, or the largest magnitude.
         limit: i64,
+    },
+    /// See [`Rule::RangeOverflow`]; of a chip that the system does not have.
+    #[error("{held} needs chip {}, but the system has {chips}; use a system of more chips, or keep to chips below {chips}", chip.0)]
+    ChipAbsent {
+        /// What is on it.
+        held: Held,
+        /// The chip.
+        chip: ChipId,
+        /// Chips of the system.
+        chips: u16,
     },
     /// See [`Rule::QueueOverflow`].
     #[error("{items} instructions in a queue of depth {depth}")]
@@ -203,7 +213,7 @@ impl Fault {
     #[must_use]
     pub const fn rule(&self) -> Rule {
         match self {
-            Fault::RangeOverflow { .. } => Rule::RangeOverflow,
+            Fault::RangeOverflow { .. } | Fault::ChipAbsent { .. } => Rule::RangeOverflow,
             Fault::QueueOverflow { .. } => Rule::QueueOverflow,
             Fault::PortConflict { .. } => Rule::PortConflict,
             Fault::BankConflict { .. } => Rule::BankConflict,
@@ -223,6 +233,30 @@ impl Fault {
             Fault::LinkBusy { .. } => Rule::LinkBusy,
             Fault::FetchNotCode { .. } => Rule::FetchNotCode,
             Fault::FetchInvalid { .. } => Rule::FetchInvalid,
+        }
+    }
+}
+
+/// What a program or an image has on a chip.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Held {
+    /// A queue.
+    Queue,
+    /// A run of a region.
+    Region(WordRun),
+    /// A place of an extent of the image.
+    Extent(WordRun),
+    /// Nothing but the number of chips that a program states.
+    Program,
+}
+
+impl fmt::Display for Held {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Held::Queue => f.write_str("the queue"),
+            Held::Region(run) => write!(f, "the region at {run}"),
+            Held::Extent(place) => write!(f, "the image at {place}"),
+            Held::Program => f.write_str("the program"),
         }
     }
 }

@@ -26,7 +26,7 @@ pub use asm::{AsmError, SourceMap, Span, assemble};
 pub use codec::{decode_queue, encode_queue};
 pub use container::{ContentError, Encoded, FormatError, Frame};
 pub use disasm::{disassemble, item_text};
-pub use fault::{Fault, Site, Violation};
+pub use fault::{Fault, Held, Site, Violation};
 pub use fetch::{block_items, blocks};
 pub use image::{ByPlace, Extent, Fill, Image};
 pub use near::{Arrival, Landing, Near, Producer};

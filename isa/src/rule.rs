@@ -38,7 +38,7 @@ macro_rules! rules {
 }
 
 rules! {
-    1 RangeOverflow "range-overflow", "An operand names a word, stream, lane, row, ALU, accumulator or queue that the chip does not have.";
+    1 RangeOverflow "range-overflow", "An operand names a word, stream, lane, row, ALU, accumulator or queue that the chip does not have, or the program a chip that the system does not have.";
     2 QueueOverflow "queue-overflow", "A queue holds more instructions than its depth.";
     3 PortConflict "port-conflict", "Two reads or two writes access one slice in one cycle.";
     4 BankConflict "bank-conflict", "A read and a write access one bank in one cycle.";

@@ -12,7 +12,7 @@ pub struct Feed {
 }
 
 /// Who feeds whom. Issues are named by their place in [`Flow::issues`].
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Flow {
     /// All issues within the chip's ranges, in order of cycle, chip, queue, item.
     pub issues: Vec<Issue>,

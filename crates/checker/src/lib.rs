@@ -67,6 +67,13 @@ pub struct Report {
     pub flow: Flow,
 }
 
+impl Report {
+    /// Of a program that needs chips which the system does not have: only that is said, of its image first.
+    fn made_for_another(violations: Vec<Violation>) -> Self {
+        Self { violations, cycles: 0, fetched: 0, flow: Flow::default() }
+    }
+}
+
 /// Checks one program over its image, on one chip.
 ///
 /// # Errors
@@ -81,6 +88,10 @@ pub fn check(chip: &Chip, image: &Image<'_>, program: &Program) -> Result<Report
 /// [`CheckError`] when queues have no meaning or regions do not fit the chips.
 pub fn check_system(system: &System, image: &Image<'_>, program: &Program) -> Result<Report, CheckError> {
     let chip = system.chip();
+    let absent = [system.absent_of_image(image), system.absent_of_program(program)].concat();
+    if !absent.is_empty() {
+        return Ok(Report::made_for_another(absent));
+    }
     let issues = Issues::new(system, image, program)?;
     let mut violations = issues.unfit.clone();
     let ((starts, feeds, on_streams), rest) = std::thread::scope(|scope| {

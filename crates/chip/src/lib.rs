@@ -1,6 +1,7 @@
 //! Chip and system descriptions: geometry, delays and clock, each figure with its tag and source. The only home of
 //! delay numbers.
 
+mod absent;
 mod chip;
 mod figure;
 mod preset;

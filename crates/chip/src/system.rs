@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use lpu_isa::{ChipId, ChipRef, Fault, Instruction, Queue, Unit};
+use lpu_isa::{ChipId, ChipRef, Fault, Held, Instruction, Queue, Unit};
 
 use crate::chip::Chip;
 use crate::figure::ChipError;
@@ -205,6 +205,9 @@ impl System {
     /// The first operand of an instruction that names something the system does not have.
     #[must_use]
     pub fn out_of_range(&self, chip: ChipId, queue: Queue, instruction: &Instruction) -> Option<Fault> {
+        if let Some(fault) = self.absent(Held::Queue, chip) {
+            return Some(fault);
+        }
         let connected = match queue {
             Queue::C2c(link) if instruction.row().unit == Unit::C2c && !matches!(instruction, Instruction::Deskew {}) => {
                 self.peer(LinkEnd { chip, link }).is_some()

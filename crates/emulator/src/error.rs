@@ -58,14 +58,9 @@ pub enum MachineError {
     /// A queue whose items have no meaning.
     #[error(transparent)]
     Queue(#[from] QueueError),
-    /// The program is for more chips than the image names.
-    #[error("the program has {found} chips, this machine {expected}; build the machine for as many")]
-    Chips {
-        /// Chips of the program.
-        found: usize,
-        /// Chips of the machine.
-        expected: usize,
-    },
+    /// The program or the image needs a chip that the system does not have.
+    #[error("{0}")]
+    ChipAbsent(Violation),
 }
 
 /// Why a run ended early.

@@ -1,7 +1,7 @@
 //! The machine as its users see it: SRAM that outlives runs, regions in and out, runs.
 
 use lpu_chip::{Chip, System};
-use lpu_isa::{ChipId, Extent, Image, Program, Region, RegionKind, SliceId, Violation};
+use lpu_isa::{ChipId, Image, Program, Region, RegionKind, SliceId, Violation};
 
 use crate::error::{MachineError, RunError};
 use crate::observer::Observer;
@@ -58,9 +58,10 @@ impl Machine {
         if !image.extents.is_empty() && image.vector_bytes as usize != self.chip().lanes() {
             return Err(MachineError::VectorBytes { found: image.vector_bytes, expected: self.chip().lanes() });
         }
-        let last = image.extents.iter().flat_map(Extent::places).map(|place| usize::from(place.chip.0)).max().unwrap_or(0);
-        let count = (last + 1).max(usize::from(self.system.chips()));
-        self.chips = (0..count).map(|_| Sram::new(self.chip())).collect();
+        if let Some(&first) = self.system.absent_of_image(image).first() {
+            return Err(MachineError::ChipAbsent(first));
+        }
+        self.chips = (0..self.system.chips()).map(|_| Sram::new(self.chip())).collect();
         for extent in &image.extents {
             for place in extent.places() {
                 let end = place.word.saturating_add(place.count.max(1) - 1);

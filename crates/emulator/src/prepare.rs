@@ -39,8 +39,8 @@ pub struct Prepared {
 impl Prepared {
     pub(crate) fn new(system: &System, chips: &[Sram], program: &Program) -> Result<Self, MachineError> {
         let chip = system.chip();
-        if program.queues.len() > chips.len() {
-            return Err(MachineError::Chips { found: program.queues.len(), expected: chips.len() });
+        if let Some(&first) = system.absent_of_program(program).first() {
+            return Err(MachineError::ChipAbsent(first));
         }
         let mut queues = chip.queues();
         queues.extend(program.queues.iter().flat_map(|queues| queues.keys().copied()));

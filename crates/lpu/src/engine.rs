@@ -62,7 +62,7 @@ impl Engines {
 pub enum EngineError {
     /// See [`MachineError`].
     #[error(transparent)]
-    Machine(#[from] MachineError),
+    Machine(MachineError),
     /// See [`ReplayError`].
     #[error(transparent)]
     Replay(ReplayError),
@@ -86,8 +86,17 @@ pub enum EngineError {
 impl From<ReplayError> for EngineError {
     fn from(error: ReplayError) -> Self {
         match error {
-            ReplayError::Fault(first) => Self::Fault(first),
+            ReplayError::Fault(first) | ReplayError::ChipAbsent(first) => Self::Fault(first),
             error => Self::Replay(error),
+        }
+    }
+}
+
+impl From<MachineError> for EngineError {
+    fn from(error: MachineError) -> Self {
+        match error {
+            MachineError::ChipAbsent(first) => Self::Fault(first),
+            error => Self::Machine(error),
         }
     }
 }

@@ -184,8 +184,8 @@ impl Replay {
 
     /// Whether chips and regions of a program, whose queues may be left out, fit the machine.
     fn fits(&self, program: &Program) -> Result<(), ReplayError> {
-        if program.queues.len() > self.places.chips {
-            return Err(ReplayError::Chips { found: program.queues.len(), expected: self.places.chips });
+        if let Some(&first) = self.system.absent_of_program(program).first() {
+            return Err(ReplayError::ChipAbsent(first));
         }
         for region in &program.regions {
             shaped(region)?;

@@ -3,7 +3,7 @@
 //! it, before the others.
 
 use lpu_chip::System;
-use lpu_isa::{ChipId, Extent, Hemisphere, Image, SliceId, WordRun};
+use lpu_isa::{ChipId, Hemisphere, Image, SliceId, WordRun};
 use serde::{Deserialize, Serialize};
 
 use crate::error::ReplayError;
@@ -109,8 +109,10 @@ impl Places {
         }
         let lanes = chip.lanes();
         let slices_a_side = chip.values().slices_per_side as usize;
-        let last = image.extents.iter().flat_map(Extent::places).map(|place| usize::from(place.chip.0)).max().unwrap_or(0);
-        let chips = (last + 1).max(usize::from(system.chips()));
+        if let Some(&first) = system.absent_of_image(image).first() {
+            return Err(ReplayError::ChipAbsent(first));
+        }
+        let chips = usize::from(system.chips());
         let bytes = chip.sram_bytes().saturating_mul(chips as u64);
         if bytes / UNIT as u64 > u64::from(u32::MAX) {
             return Err(ReplayError::TooLarge { bytes });

@@ -196,6 +196,7 @@ impl<'a, 'l> Expansion<'a, 'l> {
         }
         let bytes = (self.load)(name)?.into_owned();
         let text = String::from_utf8(bytes).map_err(|error| format!("byte {} is no UTF-8", error.utf8_error().valid_up_to()))?;
+        let text = text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text);
         Ok(Source { name: name.to_owned(), text })
     }
 

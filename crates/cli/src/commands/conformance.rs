@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 use lpu::conformance::{Vectors, coverage, engines, run};
 
+use super::verdict::Verdict;
 use super::{Outcome, Usage};
 
 #[derive(Args)]
@@ -56,7 +57,7 @@ impl Run {
             return Err(Usage(format!("no engine `{}`; use {} or all", self.engine, known.join(", "))).into());
         }
         let vectors = Vectors::open(&self.place.folder)?;
-        let mut out = std::io::stdout().lock();
+        let mut out = Verdict::stdout();
         let mut failed = 0;
         for engine in all.iter().filter(|engine| self.engine == "all" || self.engine == engine.name()) {
             let tally = run(&vectors, engine.as_ref());
@@ -70,6 +71,7 @@ impl Run {
             writeln!(out, "{:<10}{met} met, {broken} not met, {refused} not run", engine.name())?;
             failed += broken;
         }
+        out.flush()?;
         Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 }
@@ -78,7 +80,7 @@ impl Place {
     fn coverage(self) -> Outcome {
         let vectors = Vectors::open(&self.folder)?;
         let covered = coverage(&vectors);
-        let mut out = std::io::stdout().lock();
+        let mut out = Verdict::stdout();
         let few = |names: &[String]| {
             let shown = names.iter().take(4).map(String::as_str).collect::<Vec<_>>().join(", ");
             if names.len() > 4 { format!("{shown}, ..") } else { shown }
@@ -93,6 +95,7 @@ impl Place {
         for (rule, names) in &covered.rules {
             writeln!(out, "{:<24}{:>4}  {}", rule.name(), names.len(), few(names))?;
         }
+        out.flush()?;
         Ok(if covered.whole() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 }

@@ -135,6 +135,16 @@ impl Loaded {
         self.system.clone().map_or_else(|| system_for(&self.container.chip, chip), Ok)
     }
 
+    /// Refuses programs that need chips which their system does not have. `chip` as in [`Loaded::system`]; a system that is not known refuses nothing.
+    pub(crate) fn on_chips(&self, path: &Path, chip: Option<&OsStr>) -> Result<(), String> {
+        let Ok(system) = self.system(chip) else { return Ok(()) };
+        let mut text = self.listed(path, 0, &system.absent_of_image(&self.container.image));
+        for (index, program) in self.container.programs.iter().enumerate() {
+            text += &self.listed(path, index, &system.absent_of_program(program));
+        }
+        if text.is_empty() { Ok(()) } else { Err(text.trim_end().to_owned()) }
+    }
+
     /// The violations of program number `program`, each with its file, and for text with its line.
     pub(crate) fn listed<'v>(&self, path: &Path, program: usize, violations: impl IntoIterator<Item = &'v Violation>) -> String {
         let lines: Vec<&str> = self.text.lines().collect();

@@ -51,6 +51,7 @@ impl Inspect {
         let mut out = std::io::BufWriter::new(std::io::stdout().lock());
         if is_program {
             let loaded = files::program(file.expect("a program has a path"), self.target.chip.as_deref())?;
+            loaded.on_chips(file.expect("a program has a path"), self.target.chip.as_deref())?;
             let chip = loaded.system(self.target.chip.as_deref())?.chip().clone();
             let container = loaded.container;
             if self.target.dtype.is_some() || self.target.context.is_some() {

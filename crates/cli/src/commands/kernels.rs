@@ -1,7 +1,7 @@
 //! Commands over program files: `asm`, `disasm`, `check`, `run`.
 
 use std::ffi::OsString;
-use std::io::{BufWriter, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -12,6 +12,7 @@ use lpu::{EngineError, Output, OutputError, npy};
 use serde_json::json;
 
 use super::given::Given;
+use super::verdict::Verdict;
 use super::{How, Outcome, Usage, files};
 
 #[derive(Args)]
@@ -29,6 +30,7 @@ pub(crate) struct Asm {
 impl Asm {
     pub(crate) fn run(self) -> Outcome {
         let loaded = files::program(&self.file, self.chip.as_deref())?;
+        loaded.on_chips(&self.file, self.chip.as_deref())?;
         lpu::write_file(&self.output, &loaded.container.to_bytes()?)?;
         Ok(ExitCode::SUCCESS)
     }
@@ -49,6 +51,7 @@ pub(crate) struct Disasm {
 impl Disasm {
     pub(crate) fn run(self) -> Outcome {
         let loaded = files::program(&self.file, self.chip.as_deref())?;
+        loaded.on_chips(&self.file, self.chip.as_deref())?;
         let output = self.output.filter(|path| !lpu::is_stdout(path));
         let image = output.as_ref().map(|path| path.with_extension("image"));
         let name = image.as_ref().and_then(|path| path.file_name()).map(|name| name.to_string_lossy().into_owned());
@@ -77,7 +80,7 @@ impl Check {
     pub(crate) fn run(self) -> Outcome {
         let loaded = files::program(&self.file, self.chip.as_deref())?;
         let system = loaded.system(self.chip.as_deref())?;
-        let mut out = BufWriter::new(std::io::stdout().lock());
+        let mut out = Verdict::stdout();
         let mut broken = 0;
         for (index, program) in loaded.container.programs.iter().enumerate() {
             let report = lpu::checker::check_system(&system, &loaded.container.image, program)?;
@@ -187,7 +190,14 @@ impl Run {
         let system = given.system(self.chip.as_deref())?;
         let chip = system.chip();
         let program = given.program().ok_or("the file holds no program")?;
-        let mut engine = given.engine(&system, &engines)?;
+        let explained = |error: EngineError| match &error {
+            EngineError::Fault(violation) => {
+                let file = self.file.display();
+                format!("{}`lpu check {file}` lists every broken rule", given.listed(&self.file, violation))
+            }
+            _ => error.to_string(),
+        };
+        let mut engine = given.engine(&system, &engines).map_err(explained)?;
         let mut named = Vec::new();
         for (name, path) in &self.output {
             region(program, name)?;
@@ -208,22 +218,17 @@ impl Run {
                 format!("input `{name}` ([{vectors}, {lanes}] of {}) is not given; add --input {name}=FILE.npy", missing.format).into()
             );
         }
-        let run = match &self.trace {
+        let ran = match &self.trace {
             Some(path) => {
                 let mut trace = Trace { file: Output::create(path)?, outcome: Ok(()) };
-                let run = engine.run_observed(0, &mut trace);
-                trace.finish()?;
-                run
+                let ran = engine.run_observed(0, &mut trace).map_err(explained);
+                let finished = trace.finish();
+                let ran = ran?;
+                finished?;
+                ran
             }
-            None => engine.run(0),
+            None => engine.run(0).map_err(explained)?,
         };
-        let ran = run.map_err(|error| match &error {
-            EngineError::Fault(violation) => {
-                let file = self.file.display();
-                format!("{}`lpu check {file}` lists every broken rule", given.listed(&self.file, violation))
-            }
-            _ => error.to_string(),
-        })?;
         for (name, path) in &self.output {
             write_array(path, region(program, name)?, &engine.read_region(program, name)?)?;
         }

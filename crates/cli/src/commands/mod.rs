@@ -9,6 +9,7 @@ mod kernels;
 mod listing;
 mod models;
 mod request;
+mod verdict;
 
 use std::error::Error;
 use std::ffi::{OsStr, OsString};

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use lpu_chip::System;
-use lpu_emulator::{Machine, Observer, RunError};
+use lpu_emulator::{Machine, MachineError, Observer, RunError};
 use lpu_isa::{ChipId, Container, Queue, SliceId, Stream};
 use lpu_replay::{Replay, ReplayError};
 use serde_json::{Value, json};
@@ -96,10 +96,12 @@ impl Engine for Reference {
         let refused = |error: &dyn std::fmt::Display| Outcome::Refused(error.to_string());
         let mut machine = match Machine::of_system(system, &container.image) {
             Ok(machine) => machine,
+            Err(MachineError::ChipAbsent(first)) => return Outcome::Fault(Site::of(&first)),
             Err(error) => return refused(&error),
         };
         let prepared = match machine.prepare(&container.programs[0]) {
             Ok(prepared) => prepared,
+            Err(MachineError::ChipAbsent(first)) => return Outcome::Fault(Site::of(&first)),
             Err(error) => return refused(&error),
         };
         let mut watch = Watch::default();
@@ -124,11 +126,12 @@ impl Engine for Fast {
         let program = &container.programs[0];
         let mut replay = match Replay::new(system, &container.image, 1) {
             Ok(replay) => replay,
+            Err(ReplayError::ChipAbsent(first)) => return Outcome::Fault(Site::of(&first)),
             Err(error) => return refused(&error),
         };
         let prepared = match replay.prepare(&container.image, program) {
             Ok(prepared) => prepared,
-            Err(ReplayError::Fault(first)) => return Outcome::Fault(Site::of(&first)),
+            Err(ReplayError::Fault(first) | ReplayError::ChipAbsent(first)) => return Outcome::Fault(Site::of(&first)),
             Err(error) => return refused(&error),
         };
         match replay.run(&prepared) {
