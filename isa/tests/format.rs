@@ -66,7 +66,7 @@ fn by_hand() -> Vec<u8> {
     tables.extend([(items.len() as u64).to_le_bytes().to_vec(), items]);
     let tables = tables.concat();
 
-    let mut file = vec![0x89, b'L', b'P', b'B', 0x0d, 0x0a, 0x1a, 0x0a, 3, 0, 0, 0, 4, 0, 0, 0];
+    let mut file = vec![0x89, b'L', b'P', b'B', 0x0d, 0x0a, 0x1a, 0x0a, 4, 0, 0, 0, 4, 0, 0, 0];
     file.extend([7; 32]);
     let length_at = file.len();
     file.extend([0; 8]);
@@ -170,11 +170,11 @@ fn every_value_in_a_record_of_an_extent_is_refused_or_canonical() {
 
 #[test]
 fn a_file_of_another_version_says_what_to_do() {
-    for version in [1, 2, 4] {
+    for version in [1, 2, 3, 5] {
         let mut bytes = by_hand();
         bytes[8] = version;
         let error = Container::parse(&bytes).unwrap_err();
-        assert_eq!(error, FormatError::Version { found: version.into(), supported: 3 });
+        assert_eq!(error, FormatError::Version { found: version.into(), supported: 4 });
         assert!(error.to_string().ends_with("; compile or assemble it again with this program"), "{error}");
     }
 }

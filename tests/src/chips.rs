@@ -6,8 +6,9 @@ use std::path::PathBuf;
 use lpu::chip::{Chip, FIELDS, System, preset};
 use lpu::emulator::Machine;
 use lpu::model::Checkpoint;
+use lpu::ports::read;
 use lpu::replay::Replay;
-use lpu::{Options, Precision, compiler};
+use lpu::{Options, Precision, Step, compiler};
 
 use crate::grow::Dice;
 
@@ -152,14 +153,9 @@ impl Case {
         let prepared = machine.prepare(program).map_err(|error| text(&error))?;
         let mut fast = Replay::new(&System::single(chip), &compiled.image, 2).map_err(|error| text(&error))?;
         let plan = fast.prepare(&compiled.image, program).map_err(|error| text(&error))?;
-        let mut embedding = vec![0.0; config.hidden];
         for (position, &token) in self.tokens[..count].iter().enumerate() {
-            let model = |error: lpu::model::ModelError| error.to_string();
-            self.checkpoint.embedding_row(token, &mut embedding).map_err(model)?;
-            let mut inputs = compiler::host::inputs(config, chip.lanes(), context, position, &embedding);
-            if self.checkpoint.position_row(position as u32, &mut embedding).map_err(model)? {
-                inputs.push(compiler::host::position(chip.lanes(), &embedding));
-            }
+            let step = Step::of(&self.checkpoint, context, position, token).map_err(|error| text(&error))?;
+            let inputs = step.inputs(&compiled.interface, program).map_err(|error| text(&error))?;
             for (region, bytes) in inputs {
                 machine.write_input(program, &region, &bytes).map_err(|error| text(&error))?;
                 fast.write_input(program, &region, &bytes).map_err(|error| text(&error))?;
@@ -173,7 +169,7 @@ impl Case {
             if fast.read_region(program, "logits").map_err(|error| text(&error))? != bytes {
                 return Err("the engines' logits differ".into());
             }
-            let found = compiler::host::logits(&bytes, config.vocab);
+            let found = read(&compiled.interface.outputs[0].lanes, &bytes);
             let expected = &self.logits[position * config.vocab..(position + 1) * config.vocab];
             let norm = |values: &mut dyn Iterator<Item = f32>| values.map(|value| f64::from(value).powi(2)).sum::<f64>().sqrt();
             let error =

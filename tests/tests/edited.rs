@@ -6,10 +6,9 @@ use std::path::Path;
 use std::sync::Mutex;
 
 use lpu::chip::{Chip, System};
-use lpu::compiler::host;
 use lpu::isa::{Container, RegionKind};
 use lpu::model::Checkpoint;
-use lpu::{Options, Precision, compiler};
+use lpu::{Options, Precision, Step, compiler};
 use lpu_tests::edit::{Base, Edited};
 use lpu_tests::equal::{Engine, Pair};
 use lpu_tests::grow::Dice;
@@ -32,15 +31,15 @@ fn file(name: &str, precision: Precision, superlanes: u32) -> File {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("checkpoints").join(name);
     let checkpoint = Checkpoint::open(&folder).unwrap();
     let compiled = compiler::compile(&checkpoint, &chip, &Options { precision, context: CONTEXT }).unwrap();
+    let tokens = (0..2).map(|position| {
+        let step = Step::of(&checkpoint, CONTEXT, position, 5 + 7 * position as u32).unwrap();
+        step.inputs(&compiled.interface, &compiled.programs[0]).unwrap()
+    });
+    let tokens: Vec<_> = tokens.collect();
     let container = Container { chip: chip.reference(), image: compiled.image, programs: compiled.programs, host: Vec::new().into() };
     let bytes = container.to_bytes().unwrap();
     let parsed = Container::parse(&bytes).unwrap();
-    let tokens = (0..2).map(|position| {
-        let mut row = vec![0.0; checkpoint.config.hidden];
-        checkpoint.embedding_row(5 + 7 * position as u32, &mut row).unwrap();
-        host::inputs(&checkpoint.config, chip.lanes(), CONTEXT, position, &row)
-    });
-    let (tokens, base) = (tokens.collect(), Base::new(&parsed.image, &parsed.programs[0]));
+    let base = Base::new(&parsed.image, &parsed.programs[0]);
     File { name: format!("{name} {} of {superlanes} superlanes", precision.name()), chip, base, tokens }
 }
 

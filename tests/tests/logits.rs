@@ -3,8 +3,9 @@
 use std::fs;
 use std::path::PathBuf;
 
+use lpu::{Step, ports};
 use lpu_chip::preset;
-use lpu_compiler::{Options, Precision, compile, host};
+use lpu_compiler::{Options, Precision, compile};
 use lpu_emulator::Machine;
 use lpu_model::Checkpoint;
 
@@ -57,20 +58,15 @@ fn errors(name: &str, precision: Precision, count: usize) -> Vec<f64> {
     let prepared = machine.prepare(program).unwrap();
     let (tokens, logits) = reference(name);
     let vocab = checkpoint.config.vocab;
-    let mut embedding = vec![0.0; checkpoint.config.hidden];
     let mut errors = Vec::new();
     for (position, &token) in tokens[..count].iter().enumerate() {
-        checkpoint.embedding_row(token, &mut embedding).unwrap();
-        for (region, bytes) in host::inputs(&checkpoint.config, chip.lanes(), 48, position, &embedding) {
-            machine.write_input(program, &region, &bytes).unwrap();
-        }
-        if checkpoint.position_row(position as u32, &mut embedding).unwrap() {
-            let (region, bytes) = host::position(chip.lanes(), &embedding);
+        let step = Step::of(&checkpoint, 48, position, token).unwrap();
+        for (region, bytes) in step.inputs(&compiled.interface, program).unwrap() {
             machine.write_input(program, &region, &bytes).unwrap();
         }
         let run = machine.run(&prepared, &mut ()).unwrap();
         assert_eq!(run.cycles, program.cycles);
-        let found = host::logits(&machine.read_region(program, "logits").unwrap(), vocab);
+        let found = ports::read(&compiled.interface.outputs[0].lanes, &machine.read_region(program, "logits").unwrap());
         let expected = &logits[position * vocab..(position + 1) * vocab];
         let error = norm(found.iter().zip(expected).map(|(found, expected)| found - expected));
         let relative = error / norm(expected.iter().copied());

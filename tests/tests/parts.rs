@@ -1,20 +1,13 @@
 //! Parts of a graph compiled by themselves, and programs of several contexts over one placement.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use lpu::compiler::{self, Part, host};
-use lpu::emulator::Machine;
-use lpu::isa::RegionKind;
+use lpu::compiler::{self, Part};
 use lpu::model::Checkpoint;
-use lpu::{Options, Precision, Session, chip};
+use lpu::{Engines, Options, Precision, Session, Stage, Step, chip};
 
 fn checkpoint(name: &str) -> Checkpoint {
     Checkpoint::open(&PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("checkpoints").join(name)).unwrap()
-}
-
-fn floats(bytes: &[u8]) -> Vec<f32> {
-    bytes.chunks_exact(4).map(|value| f32::from_le_bytes([value[0], value[1], value[2], value[3]])).collect()
 }
 
 /// Feeding each part the outputs of the parts before it, by name, gives the logits of the whole.
@@ -25,10 +18,8 @@ fn parts_one_after_another_give_what_the_whole_gives() {
     for precision in [Precision::F16, Precision::W8A16] {
         let options = Options { precision, context: 16 };
         let mut session = Session::compile(self::checkpoint("gqa"), &tsp, &options).unwrap();
-        let mut row = vec![0.0; checkpoint.config.hidden];
-        checkpoint.embedding_row(7, &mut row).unwrap();
-        let mut values: BTreeMap<String, Vec<u8>> =
-            host::inputs(&checkpoint.config, tsp.lanes(), options.context, 0, &row).into_iter().collect();
+        let mut step = Step::of(&checkpoint, options.context, 0, 7).unwrap();
+        let mut logits = Vec::new();
         let graph = checkpoint.graph();
         let layers = checkpoint.config.layers;
         let parts = (0..layers).flat_map(|layer| match layer {
@@ -36,22 +27,17 @@ fn parts_one_after_another_give_what_the_whole_gives() {
             _ => vec![Part::Layer(layer)],
         });
         for part in parts.chain([Part::Head]) {
-            let compiled = compiler::compile_graph(&checkpoint, part.of(&graph).unwrap(), &tsp, &options).unwrap();
-            let program = &compiled.programs[0];
-            let mut machine = Machine::new(&tsp, &compiled.image).unwrap();
-            for region in program.regions.iter().filter(|region| region.kind == RegionKind::Input) {
-                machine.write_input(program, &region.name, &values[&region.name]).unwrap();
-            }
-            let prepared = machine.prepare(program).unwrap();
-            assert_eq!(machine.run(&prepared, &mut ()).unwrap().cycles, program.cycles, "{part}");
-            for region in program.regions.iter().filter(|region| region.kind == RegionKind::Output) {
-                values.insert(region.name.clone(), machine.read_region(program, &region.name).unwrap());
-            }
+            let compiled = lpu::compile_graph(&checkpoint, part.of(&graph).unwrap(), &tsp, &options).unwrap();
+            let cycles = compiled.programs[0].cycles;
+            let mut stage = Stage::of(compiled, &tsp, &Engines { verify: true, ..Engines::default() }).unwrap();
+            let run = stage.run(&step).unwrap();
+            assert_eq!(run.cycles, cycles, "{part}");
+            step.activations.extend(stage.named(&run));
+            logits = run.outputs.into_iter().next_back().unwrap();
         }
         let whole = session.feed(7).unwrap().logits;
-        let found = floats(&values["logits"]);
         let norm = |values: &mut dyn Iterator<Item = f32>| values.map(|value| f64::from(value).powi(2)).sum::<f64>().sqrt();
-        let error = norm(&mut whole.iter().zip(&found).map(|(whole, found)| whole - found)) / norm(&mut whole.iter().copied());
+        let error = norm(&mut whole.iter().zip(&logits).map(|(whole, found)| whole - found)) / norm(&mut whole.iter().copied());
         assert!(error < 1e-3, "{}: {error}", precision.name());
     }
 }

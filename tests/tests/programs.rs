@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use lpu::isa::{Container, Instruction, Item, Program, Queue, Rule, Unit, assemble, disassemble};
 use lpu::model::Checkpoint;
-use lpu::{Options, Precision, Session, chip, compiler, emulator};
+use lpu::{Options, Precision, Session, Step, chip, compiler, emulator};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
@@ -111,16 +111,15 @@ fn an_edited_count_is_refused_by_engine_and_checker() {
     let report = lpu::checker::check(&tsp, &compiled.image, &program).unwrap();
     assert_eq!(report.violations[0].fault.rule(), Rule::CyclesMismatch);
     let mut machine = emulator::Machine::new(&tsp, &compiled.image).unwrap();
-    feed(&checkpoint("plain"), &tsp, &mut machine, &program, 0);
+    feed(&compiled, &checkpoint("plain"), &mut machine, &program, 0);
     let prepared = machine.prepare(&program).unwrap();
     let emulator::RunError::Fault(first) = machine.run(&prepared, &mut ()).unwrap_err() else { panic!("another error") };
     assert_eq!(first.key(), report.violations[0].key());
 }
 
-fn feed(checkpoint: &Checkpoint, tsp: &chip::Chip, machine: &mut emulator::Machine, program: &Program, position: usize) {
-    let mut row = vec![0.0; checkpoint.config.hidden];
-    checkpoint.embedding_row(5 + position as u32, &mut row).unwrap();
-    for (region, bytes) in compiler::host::inputs(&checkpoint.config, tsp.lanes(), CONTEXT, position, &row) {
+fn feed(compiled: &compiler::Compiled, checkpoint: &Checkpoint, machine: &mut emulator::Machine, program: &Program, position: usize) {
+    let step = Step::of(checkpoint, CONTEXT, position, 5 + position as u32).unwrap();
+    for (region, bytes) in step.inputs(&compiled.interface, program).unwrap() {
         machine.write_input(program, &region, &bytes).unwrap();
     }
 }
@@ -161,7 +160,7 @@ fn most_edits_change_the_logits_or_fault_and_both_proofs_agree() {
         let mut machine = emulator::Machine::new(&tsp, &compiled.image).unwrap();
         let prepared = machine.prepare(program).unwrap();
         for position in 0..2 {
-            feed(&checkpoint, &tsp, &mut machine, program, position);
+            feed(&compiled, &checkpoint, &mut machine, program, position);
             machine.run(&prepared, &mut ())?;
         }
         Ok::<_, emulator::RunError>(machine.read_region(program, "logits").unwrap())

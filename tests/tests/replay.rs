@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use lpu::chip::System;
 use lpu::isa::{Extent, Fill, TABLE, Unit, WordRun, assemble, expand};
 use lpu::model::Checkpoint;
-use lpu::{Options, Precision, chip, compiler};
+use lpu::{Options, Precision, Step, chip, compiler};
 use lpu_tests::equal::Pair;
 use lpu_tests::grow::{Dice, damage, grow, power};
 use lpu_tests::scenes::compose;
@@ -26,13 +26,8 @@ fn compiled_decode_steps_are_equal() {
             let compiled = compiler::compile(&checkpoint, &tsp, &Options { precision, context: CONTEXT }).unwrap();
             let mut pair = Pair::new(&tsp, &compiled.image, &compiled.programs[0], &[1, 2, 3]);
             for position in 0..2 {
-                let mut row = vec![0.0; checkpoint.config.hidden];
-                checkpoint.embedding_row(5 + 7 * position as u32, &mut row).unwrap();
-                for (region, bytes) in compiler::host::inputs(&checkpoint.config, tsp.lanes(), CONTEXT, position, &row) {
-                    pair.input(&region, &bytes);
-                }
-                if checkpoint.position_row(position as u32, &mut row).unwrap() {
-                    let (region, bytes) = compiler::host::position(tsp.lanes(), &row);
+                let step = Step::of(&checkpoint, CONTEXT, position, 5 + 7 * position as u32).unwrap();
+                for (region, bytes) in step.inputs(&compiled.interface, &compiled.programs[0]).unwrap() {
                     pair.input(&region, &bytes);
                 }
                 assert_eq!(pair.run(), Ok(true), "{name} {} token {position}", precision.name());
@@ -48,9 +43,7 @@ fn weights_that_change_between_runs_are_equal() {
     let checkpoint = Checkpoint::open(&folder("plain")).unwrap();
     let compiled = compiler::compile(&checkpoint, &tsp, &Options { precision: Precision::F16, context: CONTEXT }).unwrap();
     let mut pair = Pair::new(&tsp, &compiled.image, &compiled.programs[0], &[1, 2]);
-    let mut row = vec![0.0; checkpoint.config.hidden];
-    checkpoint.embedding_row(5, &mut row).unwrap();
-    let inputs = compiler::host::inputs(&checkpoint.config, tsp.lanes(), CONTEXT, 0, &row);
+    let inputs = Step::of(&checkpoint, CONTEXT, 0, 5).unwrap().inputs(&compiled.interface, &compiled.programs[0]).unwrap();
     let run = |pair: &mut Pair| {
         inputs.iter().for_each(|(region, bytes)| pair.input(region, bytes));
         assert_eq!(pair.run(), Ok(true));

@@ -1,6 +1,6 @@
 //! From a decode graph to a program: placement of every weight and vector, a cycle for every instruction.
 //!
-//! [`compile`] does it all; the parts are [`bound`] (what no schedule can beat) and [`host`] (what the host supplies a token).
+//! [`compile`] does it all; its parts are [`bound`] (what no schedule can beat) and [`Interface`] (what the host supplies and reads a token).
 
 mod attend;
 mod bound;
@@ -8,7 +8,7 @@ mod chain;
 mod engine;
 mod error;
 mod fits;
-pub mod host;
+mod interface;
 mod layout;
 mod lower;
 mod part;
@@ -30,6 +30,7 @@ use lpu_model::{Checkpoint, Graph};
 
 pub use bound::{Bound, bound};
 pub use error::CompileError;
+pub use interface::{Bucket, Interface, Lanes, Port, PortKind, RotaryPart, Side};
 pub use layout::Layout;
 pub use part::Part;
 pub use record::{Cause, Operation, Record, operations};
@@ -81,6 +82,8 @@ pub struct Compiled {
     pub image: Image<'static>,
     /// One program a context bucket, ascending, named by its context.
     pub programs: Vec<Program>,
+    /// What the programs ask of their host and give back.
+    pub interface: Interface,
     /// For each program, what no schedule of this graph on this chip can beat.
     pub bounds: Vec<Bound>,
     /// For each program of a model with experts: cycles that it would take if the choice of experts were known beforehand, so that
@@ -95,7 +98,7 @@ pub struct Compiled {
 /// Tokens of the shortest context bucket (assumed: shorter ones save few cycles).
 const SHORTEST_BUCKET: usize = 256;
 
-/// The context buckets that programs are made for: doubling up to a context, which is rounded up to whole rows of key-value slices.
+/// The context buckets that programs are compiled for: doubling up to a context, which is rounded up to whole rows of key-value slices.
 /// All share one placement, so a longer context goes on with the next program where the last one stopped.
 #[must_use]
 pub fn buckets(context: usize) -> Vec<usize> {
@@ -149,6 +152,7 @@ fn attempt(checkpoint: &Checkpoint, graph: Graph, chip: &Chip, options: &Options
     let mut compiled = Compiled {
         image: Image { vector_bytes: chip.lanes() as u32, extents: plan.vectors.extents() },
         programs: Vec::new(),
+        interface: Interface::of(&plan, chip.lanes(), &buckets(plan.context)),
         bounds: Vec::new(),
         oracles: Vec::new(),
         placement: Placement { lines: plan.lines(), used_bytes: 0 },

@@ -9,11 +9,11 @@ use lpu_model::{Block, Checkpoint, Graph, Node, Op, ValueId, WeightId, Weights};
 use smallvec::SmallVec;
 
 use crate::error::CompileError;
-use crate::host;
+use crate::interface::{RotaryPart, address_name, mask_name, region_name, rotary_name};
 use crate::layout::{Heads, Layout, layouts};
 use crate::planes::{Content, Part, PlaneSet};
 use crate::quantize;
-use crate::rows::{CacheShape, Experts, Rows, WeightSlices};
+use crate::rows::{CacheShape, Experts, ROW_SLICES, Rows, WeightSlices};
 use crate::vectors::{Parked, Vectors, index};
 use crate::{Options, Precision};
 
@@ -104,11 +104,6 @@ pub(crate) struct Plan {
     pub(crate) window: WindowBits,
     /// The context rounded up to whole rows of key-value slices.
     pub(crate) context: usize,
-}
-
-/// Name of the region that an input or output value of a graph lies in.
-pub(crate) fn region_name(name: &str) -> &str {
-    name.strip_prefix("head.").unwrap_or(name)
 }
 
 /// What has to be placed, counted before anything is.
@@ -299,7 +294,7 @@ pub(crate) fn plan(checkpoint: &Checkpoint, graph: Graph, chip: &Chip, options: 
             }
             Op::Attention { scale, window, .. } => {
                 let heads = Heads::of(&plan.graph, node, lanes)?.expect("an attention has heads");
-                let mask = host::mask_name(window);
+                let mask = mask_name(window);
                 let attending = attending(number, heads, scale, &mut plan.vectors, &mut slices);
                 plan.attentions.insert(number, Attending { mask, ..attending });
             }
@@ -340,6 +335,17 @@ fn attending(number: usize, heads: Heads, scale: f32, vectors: &mut Vectors, sli
 }
 
 impl Plan {
+    /// The windows of the graph's attentions, each once.
+    pub(crate) fn windows(&self) -> Vec<Option<usize>> {
+        windows(&self.graph)
+    }
+
+    /// Lanes of half a head whose halves are rotated against each other; 0 where nothing is rotated.
+    pub(crate) fn half_head(&self) -> usize {
+        let half = |node: &Node| if let Op::Rotary { head_dim, .. } = node.op { Some(head_dim.div_ceil(2)) } else { None };
+        self.graph.nodes.iter().find_map(half).unwrap_or(0)
+    }
+
     fn inputs(&mut self, lanes: usize) {
         // Inputs that are read together stand in different slices.
         let quads = [(Hemisphere::East, 0, 0), (Hemisphere::West, 0, 0), (Hemisphere::East, 1, 0), (Hemisphere::West, 1, 0)];
@@ -351,22 +357,21 @@ impl Plan {
         }
         let (vectors, inputs) = (&mut self.vectors, &mut self.inputs);
         for table in rotary_tables(&self.graph) {
-            let [cos, sin] = host::rotary_names(table);
-            let mut one = |name: &str, quad| vectors.input(name, (Hemisphere::East, quad, 0), Format::F32, 1, lanes).swap_remove(0);
-            inputs.rotary.insert(table, [one(&cos, 0), one(&sin, 1)]);
+            let mut one = |part, quad| {
+                let name = rotary_name(table, part);
+                vectors.input(&name, (Hemisphere::East, quad, 0), Format::F32, 1, lanes).swap_remove(0)
+            };
+            inputs.rotary.insert(table, [one(RotaryPart::Cos, 0), one(RotaryPart::Sin, 1)]);
         }
         let windows = windows(&self.graph);
         for (kind, window) in windows.iter().enumerate() {
             let count = self.context.div_ceil(lanes);
-            let name = host::mask_name(*window);
+            let name = mask_name(*window);
             let masks = vectors.masks(&name, (kind, windows.len()), count, lanes);
             inputs.masks.insert(name, masks);
         }
         if !inputs.masks.is_empty() {
-            inputs.addresses = [
-                vectors.input("kv_address.e", (Hemisphere::East, 0, 2), Format::I16, 16, 1),
-                vectors.input("kv_address.w", (Hemisphere::West, 0, 2), Format::I16, 16, 1),
-            ];
+            inputs.addresses = Hemisphere::BOTH.map(|side| vectors.input(&address_name(side), (side, 0, 2), Format::I16, ROW_SLICES, 1));
         }
     }
 

@@ -11,8 +11,11 @@ use crate::error::CompileError;
 use crate::vectors::{VECTOR_SLICES, index};
 use image::Placed;
 
+/// Slices that hold the rows of a tile in turn.
+pub(crate) const ROW_SLICES: usize = 16;
+
 /// Sixteen places for rows: row `r` lies in place `r % 16`, `r / 16` words after its first word.
-pub(crate) type Rows = [(SliceId, u32); 16];
+pub(crate) type Rows = [(SliceId, u32); ROW_SLICES];
 
 /// Words of one slice in one bank that weights may take.
 #[derive(Clone, Debug)]

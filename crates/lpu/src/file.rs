@@ -12,6 +12,7 @@ use memmap2::UncheckedAdvice;
 use memmap2::{Mmap, MmapMut, MmapOptions};
 use thiserror::Error;
 
+use crate::package::{Package, PackageError};
 use crate::plans;
 
 /// A program file that cannot be opened.
@@ -123,9 +124,12 @@ impl ProgramFile {
         Frame::new(&self.mapped).and_then(|frame| what(&frame)).map_err(|error| OpenError::Format { path: self.path.clone(), error })
     }
 
-    /// The host section, mapped.
-    pub(crate) fn host(&self) -> (Arc<Mmap>, Range<usize>) {
-        (Arc::clone(&self.mapped), self.host.clone())
+    /// The host section, whose tables of rows stay in the file.
+    ///
+    /// # Errors
+    /// [`PackageError`] when it is empty or damaged.
+    pub fn package(&self) -> Result<Package, PackageError> {
+        Package::mapped(&self.mapped, self.host.clone())
     }
 
     /// What the image holds and where.

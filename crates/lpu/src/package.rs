@@ -1,9 +1,9 @@
-//! The host section of a compiled model: what the host needs to feed tokens and to read text.
+//! The host section of a program file: the interface of its programs, and of a whole model what its host needs to feed tokens and to read text.
 
 use std::ops::Range;
 use std::sync::Arc;
 
-use lpu_compiler::Precision;
+use lpu_compiler::{Bound, Compiled, Interface, Options, PortKind, Precision};
 use lpu_model::{Checkpoint, Config, ModelError};
 use memmap2::Mmap;
 use serde::{Deserialize, Serialize};
@@ -16,6 +16,9 @@ pub enum PackageError {
     /// The file holds no model.
     #[error("the file holds no model, only a program; run it with `lpu run`")]
     NoModel,
+    /// The file holds a part of a model.
+    #[error("the file holds a part of a model, which takes activations and no tokens; run it with `lpu run`")]
+    OnlyPart,
     /// The section does not parse.
     #[error("the host section is damaged: {0}; compile the model again")]
     Damaged(String),
@@ -26,16 +29,29 @@ pub enum PackageError {
 
 #[derive(Serialize, Deserialize)]
 struct Header {
+    interface: Interface,
+    model: Option<ModelHeader>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct ModelHeader {
     precision: String,
     context: usize,
     lower_bounds: Vec<u64>,
-    #[serde(default)]
     oracles: Vec<Option<u64>>,
     config: String,
     tokenizer_bytes: usize,
 }
 
-/// What the host needs beside programs and image.
+/// The host section: what programs ask of their host, and the host's side of a whole model.
+pub struct Package {
+    /// What the programs ask of their host and give back.
+    pub interface: Interface,
+    /// The host's side of a whole model; nothing for a part of one.
+    pub host: Option<Host>,
+}
+
+/// What the host of a whole model needs beside programs, image and interface.
 pub struct Host {
     /// The model's name, that of the folder or the file that it comes from; no part of the section, so that the bytes of a program file
     /// follow from the model alone.
@@ -72,17 +88,11 @@ impl Rows {
 }
 
 impl Host {
-    /// The host section of a checkpoint.
+    /// The host's side of a checkpoint compiled with these options.
     ///
     /// # Errors
     /// [`ModelError`] when a row cannot be read.
-    pub fn new(
-        checkpoint: &Checkpoint,
-        precision: Precision,
-        context: usize,
-        lower_bounds: Vec<u64>,
-        oracles: Vec<Option<u64>>,
-    ) -> Result<Self, ModelError> {
+    pub fn new(checkpoint: &Checkpoint, options: &Options, compiled: &Compiled) -> Result<Self, ModelError> {
         let config = checkpoint.config.clone();
         let mut rows = Vec::with_capacity((config.vocab + config.learned_positions.unwrap_or(0)) * config.hidden * 4);
         let mut row = vec![0.0f32; config.hidden];
@@ -94,9 +104,16 @@ impl Host {
             checkpoint.position_row(position, &mut row)?;
             rows.extend(row.iter().flat_map(|value| value.to_le_bytes()));
         }
-        let tokenizer = checkpoint.tokenizer_json().map(<[u8]>::to_vec);
-        let rows = Rows::Owned(rows);
-        Ok(Self { name: checkpoint.name().to_owned(), precision, context, lower_bounds, oracles, config, tokenizer, rows })
+        Ok(Self {
+            name: checkpoint.name().to_owned(),
+            precision: options.precision,
+            context: options.context,
+            lower_bounds: compiled.bounds.iter().map(Bound::cycles).collect(),
+            oracles: compiled.oracles.clone(),
+            config,
+            tokenizer: checkpoint.tokenizer_json().map(<[u8]>::to_vec),
+            rows: Rows::Owned(rows),
+        })
     }
 
     /// The raw embedding row of a token; nothing where there is no such token.
@@ -123,25 +140,13 @@ impl Host {
         let bytes = self.rows.bytes().get(start..start.checked_add(width)?)?;
         Some(bytes.chunks_exact(4).map(|value| f32::from_le_bytes([value[0], value[1], value[2], value[3]])).collect())
     }
+}
 
+impl Package {
     /// The section as bytes.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
-        let tokenizer = self.tokenizer.as_deref().unwrap_or_default();
-        let header = Header {
-            precision: self.precision.name().into(),
-            context: self.context,
-            lower_bounds: self.lower_bounds.clone(),
-            oracles: self.oracles.clone(),
-            config: self.config.to_json(),
-            tokenizer_bytes: tokenizer.len(),
-        };
-        let header = serde_json::to_vec(&header).expect("a header of texts and numbers serialises");
-        let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
-        bytes.extend(header);
-        bytes.extend(tokenizer);
-        bytes.extend(self.rows.bytes());
-        bytes
+        write(&self.interface, self.host.as_ref())
     }
 
     /// Reads a section.
@@ -158,6 +163,14 @@ impl Host {
         Self::read(&file[section], |rows| Rows::Mapped(Arc::clone(file), end - rows.len()..end))
     }
 
+    /// Interface and host's side of a whole model.
+    ///
+    /// # Errors
+    /// [`PackageError::OnlyPart`] where there is no model.
+    pub fn model(self) -> Result<(Interface, Host), PackageError> {
+        Ok((self.interface, self.host.ok_or(PackageError::OnlyPart)?))
+    }
+
     fn read(bytes: &[u8], keep: impl FnOnce(&[u8]) -> Rows) -> Result<Self, PackageError> {
         if bytes.is_empty() {
             return Err(PackageError::NoModel);
@@ -166,7 +179,17 @@ impl Host {
         let (length, rest) = bytes.split_first_chunk::<8>().ok_or_else(|| damaged("it ends inside its length"))?;
         let length = usize::try_from(u64::from_le_bytes(*length)).map_err(|_| damaged("its length is absurd"))?;
         let (header, rest) = rest.split_at_checked(length).ok_or_else(|| damaged("its header is longer than the section"))?;
-        let header: Header = serde_json::from_slice(header).map_err(|error| PackageError::Damaged(error.to_string()))?;
+        let Header { interface, model } = serde_json::from_slice(header).map_err(|error| PackageError::Damaged(error.to_string()))?;
+        let ascending = interface.buckets.windows(2).all(|pair| pair[0].tokens < pair[1].tokens);
+        if interface.buckets.is_empty() || !ascending {
+            return Err(damaged("its context buckets do not ascend"));
+        }
+        let Some(header) = model else {
+            return match rest {
+                [] => Ok(Self { interface, host: None }),
+                _ => Err(damaged("bytes follow the header of a part")),
+            };
+        };
         let (tokenizer, rows) =
             rest.split_at_checked(header.tokenizer_bytes).ok_or_else(|| damaged("its tokenizer is longer than the section"))?;
         let config = Config::from_json(header.config.as_bytes())?;
@@ -174,7 +197,17 @@ impl Host {
         if rows.len() as u128 != count * config.hidden as u128 * 4 {
             return Err(damaged("its tables of rows do not match its config"));
         }
-        Ok(Self {
+        if header.lower_bounds.len() != interface.buckets.len() || header.oracles.len() != interface.buckets.len() {
+            return Err(damaged("it does not have a lower bound for each context bucket"));
+        }
+        let gives_logits = match &interface.outputs[..] {
+            [port] => matches!(port.kind, PortKind::Logits { .. }) && port.lanes.elements() == config.vocab,
+            _ => false,
+        };
+        if !gives_logits {
+            return Err(damaged("its programs do not give the logits of its config"));
+        }
+        let host = Host {
             precision: Precision::parse(&header.precision).ok_or_else(|| damaged("its number format is unknown"))?,
             name: "model".to_owned(),
             context: header.context,
@@ -183,6 +216,26 @@ impl Host {
             config,
             tokenizer: (!tokenizer.is_empty()).then(|| tokenizer.to_vec()),
             rows: keep(rows),
-        })
+        };
+        Ok(Self { interface, host: Some(host) })
     }
+}
+
+/// A host section: length of the header, header, tokenizer, tables of rows.
+pub(crate) fn write(interface: &Interface, host: Option<&Host>) -> Vec<u8> {
+    let tokenizer = host.and_then(|host| host.tokenizer.as_deref()).unwrap_or_default();
+    let model = host.map(|host| ModelHeader {
+        precision: host.precision.name().into(),
+        context: host.context,
+        lower_bounds: host.lower_bounds.clone(),
+        oracles: host.oracles.clone(),
+        config: host.config.to_json(),
+        tokenizer_bytes: tokenizer.len(),
+    });
+    let header = serde_json::to_vec(&Header { interface: interface.clone(), model }).expect("a header of texts and numbers serialises");
+    let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
+    bytes.extend(header);
+    bytes.extend(tokenizer);
+    bytes.extend(host.map(|host| host.rows.bytes()).unwrap_or_default());
+    bytes
 }

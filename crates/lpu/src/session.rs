@@ -1,17 +1,19 @@
-//! A session: a compiled model on a machine, fed token by token.
+//! A session: a compiled model on a machine, fed token by token. It is a stage all of whose ports the host fills.
 
-use lpu_chip::{Chip, System};
-use lpu_compiler::{Bound, Compiled, Options, host};
+use lpu_chip::Chip;
+use lpu_compiler::Options;
 use lpu_emulator::Observer;
-use lpu_isa::{ChipRef, Container, ContentError, Image, Program};
+use lpu_isa::{Container, ContentError, Image, Program};
 use lpu_model::{Checkpoint, ModelError};
 use thiserror::Error;
 
 use crate::engine::{Engine, EngineError, Engines, Ran};
 use crate::file::{OpenError, ProgramFile};
 use crate::finite::{FirstNotFinite, NotFinite, Origin};
-use crate::package::{Host, PackageError};
+use crate::package::{self, Host, Package, PackageError};
+use crate::ports::{PortError, Step};
 use crate::proof::{ProofError, compile};
+use crate::stage::Stage;
 
 /// Why a session cannot start or go on.
 #[derive(Debug, Error)]
@@ -35,6 +37,9 @@ pub enum SessionError {
     /// See [`PackageError`].
     #[error(transparent)]
     Package(#[from] PackageError),
+    /// See [`PortError`].
+    #[error(transparent)]
+    Port(#[from] PortError),
     /// The file was compiled for another chip.
     #[error(
         "the file was compiled for a chip `{file}` whose figures differ from those of `{given}`; give the description that it was compiled for, or compile again"
@@ -84,28 +89,8 @@ pub struct Token {
 /// A compiled model on a machine.
 pub struct Session {
     host: Host,
-    chip: Chip,
-    /// Tokens that each program holds.
-    buckets: Vec<usize>,
-    source: Source,
-    engine: Engine,
+    stage: Stage,
     position: usize,
-}
-
-/// Where image and programs are.
-enum Source {
-    Memory(Image<'static>, Vec<Program>),
-    File(Box<ProgramFile>),
-}
-
-impl Source {
-    /// The programs; those of a file without their queues.
-    fn heads(&self) -> &[Program] {
-        match self {
-            Source::Memory(_, programs) => programs,
-            Source::File(file) => file.heads(),
-        }
-    }
 }
 
 impl Session {
@@ -122,10 +107,9 @@ impl Session {
     /// # Errors
     /// As [`Session::compile`].
     pub fn compile_for(checkpoint: Checkpoint, chip: &Chip, options: &Options, engines: &Engines) -> Result<Self, SessionError> {
-        let Compiled { image, programs, bounds, oracles, .. } = compile(&checkpoint, chip, options)?;
-        let bounds = bounds.iter().map(Bound::cycles).collect();
-        let host = Host::new(&checkpoint, options.precision, options.context, bounds, oracles)?;
-        Self::new(host, chip, image, programs, engines)
+        let compiled = compile(&checkpoint, chip, options)?;
+        let host = Host::new(&checkpoint, options, &compiled)?;
+        Ok(Self { host, stage: Stage::of(compiled, chip, engines)?, position: 0 })
     }
 
     /// Loads a compiled model from memory.
@@ -133,9 +117,10 @@ impl Session {
     /// # Errors
     /// [`SessionError`] when the container holds no model, or one for another chip.
     pub fn load(container: Container<'static>, chip: &Chip, engines: &Engines) -> Result<Self, SessionError> {
-        made_for(&container.chip, chip)?;
-        let host = Host::parse(&container.host)?;
-        Self::new(host, chip, container.image, container.programs, engines)
+        crate::stage::made_for(&container.chip, chip)?;
+        let (interface, host) = Package::parse(&container.host)?.model()?;
+        let stage = Stage::new(chip, container.image, container.programs, interface, engines)?;
+        Ok(Self { host, stage, position: 0 })
     }
 
     /// Opens a compiled model in a mapped file, whose weights the fast engine uses in place.
@@ -143,28 +128,24 @@ impl Session {
     /// # Errors
     /// As [`Session::load`].
     pub fn open(file: ProgramFile, chip: &Chip, engines: &Engines) -> Result<Self, SessionError> {
-        made_for(file.chip(), chip)?;
-        let (shared, section) = file.host();
-        let mut host = Host::mapped(&shared, section)?;
+        let (interface, mut host) = file.package()?.model()?;
         host.name = file.name();
-        let engine = Engine::open(&System::single(chip), &file, engines)?;
-        let buckets = buckets(&host, file.heads())?;
-        Ok(Self { host, chip: chip.clone(), buckets, source: Source::File(Box::new(file)), engine, position: 0 })
+        Ok(Self { host, stage: Stage::open(file, chip, interface, engines)?, position: 0 })
     }
 
-    fn new(host: Host, chip: &Chip, image: Image<'static>, programs: Vec<Program>, engines: &Engines) -> Result<Self, SessionError> {
-        let engine = Engine::new(&System::single(chip), &image, &programs, engines)?;
-        let buckets = buckets(&host, &programs)?;
-        Ok(Self { host, chip: chip.clone(), buckets, source: Source::Memory(image, programs), engine, position: 0 })
+    /// The model's programs on their machine.
+    #[must_use]
+    pub fn stage(&self) -> &Stage {
+        &self.stage
     }
 
     /// The engine that runs the model.
     #[must_use]
     pub fn engine(&self) -> &Engine {
-        &self.engine
+        self.stage.engine()
     }
 
-    /// The host section: config, tokenizer, number formats.
+    /// The host's side of the model: config, tokenizer, number formats.
     #[must_use]
     pub fn host(&self) -> &Host {
         &self.host
@@ -173,7 +154,7 @@ impl Session {
     /// The chip.
     #[must_use]
     pub fn chip(&self) -> &Chip {
-        &self.chip
+        self.stage.chip()
     }
 
     /// The programs, one a context bucket, ascending; those of a file are decoded when first asked for.
@@ -181,30 +162,31 @@ impl Session {
     /// # Errors
     /// [`SessionError::Open`] when a queue in the file is damaged.
     pub fn programs(&self) -> Result<&[Program], SessionError> {
-        match &self.source {
-            Source::Memory(_, programs) => Ok(programs),
-            Source::File(file) => Ok(file.programs()?),
-        }
+        Ok(self.stage.programs()?)
     }
 
-    /// Number of the program that the token at a position runs: that of the shortest bucket that holds it.
+    /// Index of the shortest context bucket that holds a position, or of the last one.
     #[must_use]
     pub fn bucket(&self, position: usize) -> usize {
-        self.buckets.iter().position(|&tokens| position < tokens).unwrap_or(self.buckets.len() - 1)
+        let interface = self.stage.interface();
+        interface.bucket(position).unwrap_or(interface.buckets.len() - 1)
     }
 
     /// Stated cycles of the program that the next token runs, or of the last one when the context is full.
     #[must_use]
     pub fn stated_cycles(&self) -> u64 {
-        self.source.heads()[self.bucket(self.position)].cycles
+        let bucket = self.stage.interface().buckets[self.bucket(self.position)];
+        self.stage.heads()[bucket.program].cycles
     }
 
     /// The whole as a file's content; nothing for a session over a file, which is there already.
-    #[must_use]
+    ///
+    /// # Errors
+    /// [`SessionError::Open`] as [`Session::image`].
     pub fn container(&self) -> Option<Container<'_>> {
-        match &self.source {
-            Source::Memory(image, programs) => Some(self.content(image, programs)),
-            Source::File(_) => None,
+        match self.stage.file() {
+            Some(_) => None,
+            None => self.content().ok(),
         }
     }
 
@@ -213,15 +195,13 @@ impl Session {
     /// # Errors
     /// [`SessionError::Open`] when the file has changed since it was opened.
     pub fn image(&self) -> Result<Image<'_>, SessionError> {
-        match &self.source {
-            Source::Memory(image, _) => Ok(borrowed(image)),
-            Source::File(file) => Ok(file.image()?),
-        }
+        Ok(self.stage.image()?)
     }
 
-    fn content<'a>(&'a self, image: &'a Image<'static>, programs: &[Program]) -> Container<'a> {
-        let (image, programs) = (borrowed(image), programs.to_vec());
-        Container { chip: self.chip.reference(), image, programs, host: self.host.to_bytes().into() }
+    fn content(&self) -> Result<Container<'_>, SessionError> {
+        let host = package::write(self.stage.interface(), Some(&self.host));
+        let (image, programs) = (self.image()?, self.programs()?.to_vec());
+        Ok(Container { chip: self.chip().reference(), image, programs, host: host.into() })
     }
 
     /// BLAKE3 of the program file, to cite.
@@ -229,9 +209,9 @@ impl Session {
     /// # Errors
     /// [`SessionError::Content`] when the model has no file form.
     pub fn program_hash(&self) -> Result<[u8; 32], SessionError> {
-        match &self.source {
-            Source::Memory(image, programs) => Ok(self.content(image, programs).program_hash()?),
-            Source::File(file) => Ok(file.hash()),
+        match self.stage.file() {
+            Some(file) => Ok(file.hash()),
+            None => Ok(self.content()?.program_hash()?),
         }
     }
 
@@ -239,6 +219,11 @@ impl Session {
     #[must_use]
     pub fn position(&self) -> usize {
         self.position
+    }
+
+    /// Forgets all tokens from a position on; the next token is fed there. Later rows of the cache are hidden by masks until they are written again.
+    pub fn truncate(&mut self, position: usize) {
+        self.position = self.position.min(position);
     }
 
     /// Feeds a token and runs the decode step.
@@ -258,47 +243,37 @@ impl Session {
     }
 
     fn step(&mut self, token: u32, run: impl FnOnce(&mut Engine, usize) -> Result<Ran, EngineError>) -> Result<Token, SessionError> {
-        let context = self.host.context;
-        if self.position >= context {
+        let Self { host, stage, position } = self;
+        let context = host.context;
+        if *position >= context {
             return Err(SessionError::ContextFull { context });
         }
-        let vocab = self.host.config.vocab;
-        let row = self.host.embedding_row(token).ok_or(SessionError::NoToken { token, last: vocab - 1 })?;
-        let bucket = self.bucket(self.position);
-        match &self.source {
-            Source::Memory(image, programs) => self.engine.ready(bucket, image, &programs[bucket])?,
-            Source::File(file) => self.engine.ready_in(bucket, file)?,
-        }
-        let program = &self.source.heads()[bucket];
-        let mut inputs = host::inputs(&self.host.config, self.chip.lanes(), context, self.position, &row);
-        if let Some(positions) = self.host.config.learned_positions {
-            let row = self.host.position_row(self.position).ok_or(SessionError::NoPosition { positions })?;
-            inputs.push(host::position(self.chip.lanes(), &row));
-        }
-        for (region, bytes) in &inputs {
-            self.engine.write_input(program, region, bytes)?;
-        }
-        let Ran { cycles, fetched, overflow } = run(&mut self.engine, bucket)?;
-        let logits = host::logits(&self.engine.read_region(program, "logits")?, vocab);
+        let embedding = host.embedding_row(token).ok_or(SessionError::NoToken { token, last: host.config.vocab - 1 })?;
+        let learned = match host.config.learned_positions {
+            Some(positions) => Some(host.position_row(*position).ok_or(SessionError::NoPosition { positions })?),
+            None => None,
+        };
+        let step = Step { embedding: Some(embedding), learned, ..Step::at(&host.config, context, *position) };
+        let mut ran = stage.run_by(&step, run)?;
+        let logits = ran.outputs.pop().unwrap_or_default();
         let logit = logits.iter().copied().enumerate().find(|(_, logit)| !logit.is_finite());
-        if overflow || logit.is_some() {
-            let (position, origin) = (self.position, self.origin(bucket, &inputs)?);
+        if ran.overflow || logit.is_some() {
+            let (position, origin) = (self.position, self.origin(&step)?);
             if logit.is_some() || origin.is_some() {
                 return Err(SessionError::NotFinite(Box::new(NotFinite { position, token, logit, origin })));
             }
         }
         self.position += 1;
-        Ok(Token { logits, cycles, fetched })
+        Ok(Token { logits, cycles: ran.cycles, fetched: ran.fetched })
     }
 
     /// What made the first number of the last run that is not finite, by running it again on the reference engine.
-    fn origin(&self, bucket: usize, inputs: &[(String, Vec<u8>)]) -> Result<Option<Origin>, SessionError> {
+    fn origin(&self, step: &Step) -> Result<Option<Origin>, SessionError> {
+        let bucket = self.bucket(step.position);
+        let index = self.stage.interface().buckets[bucket].program;
         let mut watch = FirstNotFinite::default();
-        let program = &self.programs()?[bucket];
-        match &self.source {
-            Source::Memory(image, _) => self.engine.run_again(image, program, inputs, &mut watch)?,
-            Source::File(file) => self.engine.run_again(&file.image()?, program, inputs, &mut watch)?,
-        }
+        let program = &self.programs()?[index];
+        self.engine().run_again(&self.image()?, program, &self.stage.inputs(index, step)?, &mut watch)?;
         let operation = |origin: &Origin| self.operation(bucket, program, origin);
         Ok(watch.0.map(|origin| Origin { operation: operation(&origin), ..origin }))
     }
@@ -307,7 +282,7 @@ impl Session {
     fn operation(&self, bucket: usize, program: &Program, origin: &Origin) -> Option<String> {
         let checkpoint = Checkpoint::from_config(self.host.config.to_json().as_bytes()).ok()?;
         let options = Options { precision: self.host.precision, context: self.host.context };
-        let compiled = compile(&checkpoint, &self.chip, &options).ok()?;
+        let compiled = compile(&checkpoint, self.chip(), &options).ok()?;
         if compiled.programs.get(bucket)?.queues != program.queues {
             return None;
         }
@@ -315,27 +290,4 @@ impl Session {
         let record = compiled.records[bucket].iter().find(|record| record.computed.contains(&issued))?;
         Some(checkpoint.graph().nodes.get(record.node)?.name.clone())
     }
-}
-
-/// An image over the bytes of another.
-fn borrowed<'a>(image: &'a Image<'static>) -> Image<'a> {
-    Image { vector_bytes: image.vector_bytes, extents: image.extents.iter().map(|extent| extent.with(extent.bytes())).collect() }
-}
-
-/// Tokens that each program holds: they follow from the context.
-fn buckets(host: &Host, programs: &[Program]) -> Result<Vec<usize>, PackageError> {
-    let buckets = lpu_compiler::buckets(host.context);
-    let named = buckets.iter().map(usize::to_string);
-    if !programs.iter().map(|program| program.name.clone()).eq(named) || host.lower_bounds.len() != programs.len() {
-        let context = host.context;
-        return Err(PackageError::Damaged(format!("its programs are not those of a context of {context} tokens")));
-    }
-    Ok(buckets)
-}
-
-fn made_for(file: &ChipRef, chip: &Chip) -> Result<(), SessionError> {
-    if file.fingerprint == chip.fingerprint() {
-        return Ok(());
-    }
-    Err(SessionError::OtherChip { file: file.name.clone(), given: chip.name().to_owned() })
 }

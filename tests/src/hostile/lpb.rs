@@ -4,7 +4,8 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use arbitrary::{Arbitrary, Result, Unstructured};
-use lpu::Host;
+use lpu::Package;
+use lpu::ports::validate;
 use lpu_isa::timeline::validate_item;
 use lpu_isa::{
     ChipId, ChipRef, Container, Extent, Fill, Format, Hemisphere, Image, Instruction, Item, PlanePort, Program, Queue, Region, RegionKind,
@@ -41,7 +42,12 @@ pub(super) fn read_as_text(file: &[u8]) {
 }
 
 pub(super) fn read_host(section: &[u8]) {
-    if let Ok(host) = Host::parse(section) {
+    let Ok(Package { interface, host }) = Package::parse(section) else { return };
+    for port in interface.inputs.iter().chain(&interface.outputs) {
+        // What an engine would be asked for is held to the regions of the programs, of which there are none here.
+        assert!(validate(&interface, &[]).is_err() && port.lanes.element(port.lanes.count()).is_none());
+    }
+    if let Some(host) = host {
         assert!(host.embedding_row(0).is_some() && host.embedding_row(u32::MAX).is_none());
     }
 }
@@ -80,19 +86,44 @@ pub(super) fn container(u: &mut Unstructured<'_>) -> Result<Container<'static>> 
 /// The host section of a model, with lengths that may lie.
 pub(super) fn host(u: &mut Unstructured<'_>) -> Result<Vec<u8>> {
     let config = super::json::config_text(u)?;
-    let header = serde_json::json!({
-        "name": "m",
+    let model = serde_json::json!({
         "precision": u.choose(&["f16", "w8a8", "w8a16", "f7"])?,
         "context": number(u)?,
         "lower_bounds": [number(u)?],
+        "oracles": [null],
         "config": config,
         "tokenizer_bytes": number(u)?,
+    });
+    let header = serde_json::json!({
+        "interface": {
+            "buckets": [{ "program": number(u)?, "tokens": number(u)? }],
+            "inputs": [port(u)?, port(u)?],
+            "outputs": [port(u)?],
+        },
+        "model": if u.ratio(7, 8)? { model } else { serde_json::Value::Null },
     });
     let header = header.to_string();
     let length = if u.ratio(3, 4)? { header.len() as u64 } else { u64::from(number(u)?) << 33 };
     let mut section = [&length.to_le_bytes(), header.as_bytes(), &vec![0; u.int_in_range(0..=1 << 17)?]].concat();
     super::damage(u, &mut section)?;
     Ok(section)
+}
+
+/// A port of any kind, whose lanes may be too many.
+fn port(u: &mut Unstructured<'_>) -> Result<serde_json::Value> {
+    let kind = match u.int_in_range(0..=5)? {
+        0 => serde_json::json!("embedding"),
+        1 => serde_json::json!({ "rotary": { "table": number(u)?, "part": "cos" } }),
+        2 => serde_json::json!({ "mask": { "window": number(u)? } }),
+        3 => serde_json::json!({ "kv_address": { "side": "east", "slices": number(u)?, "spare": number(u)? } }),
+        4 => serde_json::json!({ "activation": { "value": "x" } }),
+        _ => serde_json::json!({ "logits": { "first": number(u)? } }),
+    };
+    let lanes = match u.ratio(1, 2)? {
+        true => serde_json::json!({ "repeated": { "elements": number(u)?, "times": number(u)? } }),
+        false => serde_json::json!({ "listed": [number(u)?, null] }),
+    };
+    Ok(serde_json::json!({ "region": "r0", "chip": 0, "row": 0, "lanes": lanes, "kind": kind }))
 }
 
 /// Small numbers, and those at the edges of their types.

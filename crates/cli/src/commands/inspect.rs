@@ -10,7 +10,7 @@ use lpu::chip::{Chip, PRESETS, SYSTEMS, System};
 use lpu::compiler::{Operation, Part, Record};
 use lpu::isa::{Program, expand, item_text};
 use lpu::model::{Checkpoint, Graph};
-use lpu::{Host, Options, compiler};
+use lpu::{Options, Package, compiler};
 
 use super::{Outcome, Target, agrees, files};
 
@@ -55,13 +55,13 @@ impl Inspect {
             let chip = loaded.system(self.target.chip.as_deref())?.chip().clone();
             let container = loaded.container;
             if self.target.dtype.is_some() || self.target.context.is_some() {
-                agrees(&self.target, &Host::parse(&container.host)?)?;
+                agrees(&self.target, &Package::parse(&container.host)?.model()?.1)?;
             }
             if matches!(self.step, Step::Dispatches | Step::Sram) {
                 return show(self.step, &container.programs, &chip, &mut out);
             }
             // The rest follows from the config that the file carries.
-            let host = Host::parse(&container.host)?;
+            let (_, host) = Package::parse(&container.host)?.model()?;
             let checkpoint = Checkpoint::from_config(host.config.to_json().as_bytes())?.with_name(&host.name);
             let options = Options { precision: host.precision, context: host.context };
             return self.model(&checkpoint, &chip, &options, &mut out);

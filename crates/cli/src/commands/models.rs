@@ -9,11 +9,11 @@ use clap::Args;
 use lpu::checker::CheckError;
 use lpu::chip::{Chip, System};
 use lpu::compile_graph;
-use lpu::compiler::{Bound, Part};
+use lpu::compiler::{Bound, Compiled, Part};
 use lpu::isa::{Container, Program};
 use lpu::model::Checkpoint;
 use lpu::report::Latency;
-use lpu::{Host, Options, Output};
+use lpu::{Host, Options, Output, Package};
 use serde_json::json;
 
 use super::generate::{Subject, latency, latency_object, object, peak_rss};
@@ -85,10 +85,11 @@ impl Compile {
         let mut hash = None;
         if let Some(path) = &self.output {
             let host = match self.part {
-                Some(_) => Vec::new(),
-                None => Host::new(&checkpoint, options.precision, options.context, bounds, compiled.oracles)?.to_bytes(),
+                Some(_) => None,
+                None => Some(Host::new(&checkpoint, &options, &compiled)?),
             };
-            let (image, programs) = (compiled.image, compiled.programs);
+            let Compiled { image, programs, interface, .. } = compiled;
+            let host = Package { interface, host }.to_bytes();
             let bytes = Container { chip: chip.reference(), image, programs, host: host.into() }.to_bytes()?;
             // The checksum ends the file.
             hash = bytes.last_chunk::<32>().copied();

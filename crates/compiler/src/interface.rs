@@ -1,0 +1,257 @@
+//! The contract between compiler, program file and host: which regions a program's host fills for a token and reads after it, with what, and
+//! in which lanes. The compiler writes it, a file carries it, and the host fills ports by it without a lane rule of its own.
+//!
+//! The module knows no engine and no file. Every program of a placement has the same ports; the programs differ in the tokens they hold.
+
+use std::collections::BTreeMap;
+
+use lpu_isa::Hemisphere;
+use lpu_model::ValueId;
+use serde::{Deserialize, Serialize};
+
+use crate::layout::Layout;
+use crate::plan::Plan;
+use crate::rows::ROW_SLICES;
+
+/// What the programs of one placement ask of their host and give back.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Interface {
+    /// Context buckets, ascending by tokens.
+    pub buckets: Vec<Bucket>,
+    /// Regions that the host fills before every run.
+    pub inputs: Vec<Port>,
+    /// Regions that the host reads after every run.
+    pub outputs: Vec<Port>,
+}
+
+/// A program and the tokens that it attends to at most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bucket {
+    /// Index among the programs.
+    pub program: usize,
+    /// Tokens of context, this one included.
+    pub tokens: usize,
+}
+
+/// A region of every program and its content.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Port {
+    /// Name of the region.
+    pub region: String,
+    /// Number of the chip that has it.
+    pub chip: u16,
+    /// Row of the value, 0 to its rows less one.
+    pub row: u32,
+    /// The element in each lane.
+    pub lanes: Lanes,
+    /// What the elements are.
+    pub kind: PortKind,
+}
+
+/// Which element is in which lane of a region's vectors, lanes numbered through from the first vector to the last.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Lanes {
+    /// Elements in order, all of them `times` times; lanes after these have none.
+    Repeated {
+        /// Elements.
+        elements: usize,
+        /// Repetitions, at least 1.
+        times: usize,
+    },
+    /// The element of each lane; lanes after the list have none.
+    Listed(Vec<Option<u32>>),
+}
+
+impl Lanes {
+    /// The lanes of a layout over vectors of `lanes` lanes.
+    fn of(layout: &Layout, lanes: usize) -> Self {
+        let mut listed: Vec<Option<u32>> = Vec::new();
+        for tile in &layout.tiles {
+            listed.resize(listed.len().next_multiple_of(lanes), None);
+            listed.extend(tile);
+        }
+        let plain = listed.iter().zip(0..).all(|(&element, lane)| element == Some(lane));
+        if plain { Self::Repeated { elements: listed.len(), times: 1 } } else { Self::Listed(listed) }
+    }
+
+    /// Elements: one more than the last that some lane has.
+    #[must_use]
+    pub fn elements(&self) -> usize {
+        match self {
+            Self::Repeated { elements, .. } => *elements,
+            Self::Listed(lanes) => lanes.iter().flatten().max().map_or(0, |&last| last as usize + 1),
+        }
+    }
+
+    /// Lanes up to the last that has an element.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        match self {
+            Self::Repeated { elements, times } => elements.saturating_mul(*times),
+            Self::Listed(lanes) => lanes.len(),
+        }
+    }
+
+    /// The element of a lane.
+    #[must_use]
+    pub fn element(&self, lane: usize) -> Option<usize> {
+        match self {
+            Self::Repeated { elements, .. } => (lane < self.count()).then(|| lane % elements),
+            Self::Listed(lanes) => lanes.get(lane).copied().flatten().map(|element| element as usize),
+        }
+    }
+}
+
+/// What the elements of a port are. fp32 where nothing else is said.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PortKind {
+    /// The raw embedding row of the token.
+    Embedding,
+    /// The row of the token's learned position.
+    Position,
+    /// Cosines or sines of the token's position; elements after those of the model's row rotate by nothing.
+    Rotary {
+        /// Number of the model's set of rotary frequencies.
+        table: usize,
+        /// Which of the two.
+        part: RotaryPart,
+    },
+    /// By token of the context: 0 where it is attended to, minus infinity where not, as in lanes without a token.
+    Mask {
+        /// Tokens that are seen at most, the last one included; all where there is none.
+        window: Option<usize>,
+    },
+    /// Addresses (int16) of the key-value rows that the token is written to, one a slice: token `t` goes to row `t / slices` of slice
+    /// `t % slices`, and the other slices write their spare row.
+    KvAddress {
+        /// The side of the slices.
+        side: Side,
+        /// Slices that tokens go to in turn.
+        slices: usize,
+        /// The spare row.
+        spare: u16,
+    },
+    /// A value of the graph, for parts of one.
+    Activation {
+        /// The value's name.
+        value: String,
+    },
+    /// Logits of the vocabulary.
+    Logits {
+        /// Token id of the first element.
+        first: u32,
+    },
+}
+
+/// A half of a rotation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RotaryPart {
+    /// Cosines.
+    Cos,
+    /// Sines.
+    Sin,
+}
+
+/// A hemisphere by its name in files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Side {
+    /// The east.
+    East,
+    /// The west.
+    West,
+}
+
+impl From<Hemisphere> for Side {
+    fn from(side: Hemisphere) -> Self {
+        match side {
+            Hemisphere::East => Self::East,
+            Hemisphere::West => Self::West,
+        }
+    }
+}
+
+/// Name of the region of an input or output value of a graph.
+pub(crate) fn region_name(value: &str) -> &str {
+    value.strip_prefix("head.").unwrap_or(value)
+}
+
+/// Name of the region of a half of a set of rotary frequencies.
+pub(crate) fn rotary_name(table: usize, part: RotaryPart) -> String {
+    let set = if table == 0 { String::new() } else { format!("{table}.") };
+    let part = match part {
+        RotaryPart::Cos => "cos",
+        RotaryPart::Sin => "sin",
+    };
+    format!("rotary.{set}{part}")
+}
+
+/// Name of the region of the mask of a window.
+pub(crate) fn mask_name(window: Option<usize>) -> String {
+    window.map_or_else(|| "mask".into(), |window| format!("mask.{window}"))
+}
+
+/// Name of the region of a side's key-value addresses.
+pub(crate) fn address_name(side: Hemisphere) -> String {
+    format!("kv_address.{}", side.letter())
+}
+
+impl Interface {
+    /// The interface of a plan, whose programs hold these tokens.
+    pub(crate) fn of(plan: &Plan, lanes: usize, buckets: &[usize]) -> Self {
+        let port = |region: String, lanes: Lanes, kind: PortKind| Port { region, chip: 0, row: 0, lanes, kind };
+        let of_value = |&value: &ValueId| {
+            let name = &plan.graph.value(value).name;
+            let kind = match name.as_str() {
+                "embedding" => PortKind::Embedding,
+                "position" => PortKind::Position,
+                "head.logits" => PortKind::Logits { first: 0 },
+                _ => PortKind::Activation { value: name.clone() },
+            };
+            port(region_name(name).to_owned(), Lanes::of(&plan.layouts[&value], lanes), kind)
+        };
+        let mut inputs: Vec<Port> = plan.graph.inputs.iter().map(of_value).collect();
+        let half = plan.half_head();
+        for &table in plan.inputs.rotary.keys() {
+            for part in [RotaryPart::Cos, RotaryPart::Sin] {
+                let repeated = Lanes::Repeated { elements: half, times: lanes / half.max(1) };
+                inputs.push(port(rotary_name(table, part), repeated, PortKind::Rotary { table, part }));
+            }
+        }
+        let tokens = Lanes::Repeated { elements: plan.context, times: 1 };
+        for window in plan.windows() {
+            inputs.push(port(mask_name(window), tokens.clone(), PortKind::Mask { window }));
+        }
+        for side in Hemisphere::BOTH {
+            if !plan.inputs.masks.is_empty() {
+                let (slices, spare) = (ROW_SLICES, (plan.context / ROW_SLICES) as u16);
+                let addresses = Lanes::Repeated { elements: slices, times: 1 };
+                inputs.push(port(address_name(side), addresses, PortKind::KvAddress { side: side.into(), slices, spare }));
+            }
+        }
+        let outputs = plan.graph.outputs.iter().map(of_value).collect();
+        let buckets = buckets.iter().enumerate().map(|(program, &tokens)| Bucket { program, tokens }).collect();
+        Self { buckets, inputs, outputs }
+    }
+
+    /// Index among the buckets of the shortest that holds a position; nothing where the position is after the context.
+    #[must_use]
+    pub fn bucket(&self, position: usize) -> Option<usize> {
+        self.buckets.iter().position(|bucket| position < bucket.tokens)
+    }
+
+    /// Tokens of the longest bucket.
+    #[must_use]
+    pub fn context(&self) -> usize {
+        self.buckets.last().map_or(0, |bucket| bucket.tokens)
+    }
+
+    /// The input ports by region.
+    #[must_use]
+    pub fn inputs_by_region(&self) -> BTreeMap<&str, &Port> {
+        self.inputs.iter().map(|port| (port.region.as_str(), port)).collect()
+    }
+}

@@ -1,0 +1,207 @@
+//! Programs over one placement on a machine, run by their ports: a whole model or a part of one. A stage knows no tokens and no vocabulary; its
+//! host does ([`crate::Session`]).
+
+use std::collections::BTreeMap;
+
+use lpu_chip::{Chip, System};
+use lpu_compiler::{Compiled, Interface, PortKind};
+use lpu_isa::{ChipRef, Image, Program};
+
+use crate::engine::{Engine, EngineError, Engines, Ran};
+use crate::file::{OpenError, ProgramFile};
+use crate::ports::{self, PortError, Step};
+use crate::session::SessionError;
+
+/// A placement's programs on a machine.
+pub struct Stage {
+    chip: Chip,
+    interface: Interface,
+    source: Source,
+    engine: Engine,
+}
+
+/// Where image and programs are.
+enum Source {
+    Memory(Image<'static>, Vec<Program>),
+    File(Box<ProgramFile>),
+}
+
+impl Source {
+    /// The programs; those of a file without their queues.
+    fn heads(&self) -> &[Program] {
+        match self {
+            Source::Memory(_, programs) => programs,
+            Source::File(file) => file.heads(),
+        }
+    }
+}
+
+/// What one run of a stage gave.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StageRun {
+    /// Measured cycles.
+    pub cycles: u64,
+    /// Items that came to their queues by instruction fetch.
+    pub fetched: u64,
+    /// Whether some ALU operation made an infinity of finite operands.
+    pub overflow: bool,
+    /// The value of each output port, in their order; fp32.
+    pub outputs: Vec<Vec<f32>>,
+}
+
+impl Stage {
+    /// Loads what was compiled into an engine.
+    ///
+    /// # Errors
+    /// [`SessionError`] when the engine or the interface refuses it.
+    pub fn of(compiled: Compiled, chip: &Chip, engines: &Engines) -> Result<Self, SessionError> {
+        let Compiled { image, programs, interface, .. } = compiled;
+        Self::new(chip, image, programs, interface, engines)
+    }
+
+    /// Loads programs into an engine.
+    ///
+    /// # Errors
+    /// As [`Stage::of`].
+    pub fn new(
+        chip: &Chip,
+        image: Image<'static>,
+        programs: Vec<Program>,
+        interface: Interface,
+        engines: &Engines,
+    ) -> Result<Self, SessionError> {
+        ports::validate(&interface, &programs)?;
+        let engine = Engine::new(&System::single(chip), &image, &programs, engines)?;
+        Ok(Self { chip: chip.clone(), interface, source: Source::Memory(image, programs), engine })
+    }
+
+    /// Opens the programs of a mapped file, whose weights the fast engine uses in place.
+    ///
+    /// # Errors
+    /// As [`Stage::of`], and when the file was made for another chip.
+    pub fn open(file: ProgramFile, chip: &Chip, interface: Interface, engines: &Engines) -> Result<Self, SessionError> {
+        made_for(file.chip(), chip)?;
+        ports::validate(&interface, file.heads())?;
+        let engine = Engine::open(&System::single(chip), &file, engines)?;
+        Ok(Self { chip: chip.clone(), interface, source: Source::File(Box::new(file)), engine })
+    }
+
+    /// The chip.
+    #[must_use]
+    pub fn chip(&self) -> &Chip {
+        &self.chip
+    }
+
+    /// What the programs ask of their host and give back.
+    #[must_use]
+    pub fn interface(&self) -> &Interface {
+        &self.interface
+    }
+
+    /// The engine that runs the programs.
+    #[must_use]
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// The programs; those of a file are decoded when first asked for.
+    ///
+    /// # Errors
+    /// [`OpenError`] when a queue in the file is damaged.
+    pub fn programs(&self) -> Result<&[Program], OpenError> {
+        match &self.source {
+            Source::Memory(_, programs) => Ok(programs),
+            Source::File(file) => file.programs(),
+        }
+    }
+
+    /// The programs; those of a file without their queues.
+    #[must_use]
+    pub fn heads(&self) -> &[Program] {
+        self.source.heads()
+    }
+
+    /// The image that SRAM starts from; its bytes stay where they are.
+    ///
+    /// # Errors
+    /// [`OpenError`] when the file has changed since it was opened.
+    pub fn image(&self) -> Result<Image<'_>, OpenError> {
+        match &self.source {
+            Source::Memory(image, _) => Ok(borrowed(image)),
+            Source::File(file) => file.image(),
+        }
+    }
+
+    /// The file that the stage was opened over.
+    #[must_use]
+    pub fn file(&self) -> Option<&ProgramFile> {
+        match &self.source {
+            Source::Memory(..) => None,
+            Source::File(file) => Some(file),
+        }
+    }
+
+    /// Index among the programs of the one that the token at a position runs; nothing where the context ends before it.
+    #[must_use]
+    pub fn program(&self, position: usize) -> Option<usize> {
+        self.interface.bucket(position).map(|bucket| self.interface.buckets[bucket].program)
+    }
+
+    /// Fills the input ports, runs the program of the step's position, and reads the output ports.
+    ///
+    /// # Errors
+    /// [`SessionError`] when the step lacks a value, the context is full, or the program faults.
+    pub fn run(&mut self, step: &Step) -> Result<StageRun, SessionError> {
+        self.run_by(step, Engine::run)
+    }
+
+    /// [`Stage::run`] by a way of running a program of the engine.
+    pub(crate) fn run_by(
+        &mut self,
+        step: &Step,
+        run: impl FnOnce(&mut Engine, usize) -> Result<Ran, EngineError>,
+    ) -> Result<StageRun, SessionError> {
+        let context = self.interface.context();
+        let index = self.program(step.position).ok_or(SessionError::ContextFull { context })?;
+        match &self.source {
+            Source::Memory(image, programs) => self.engine.ready(index, image, &programs[index])?,
+            Source::File(file) => self.engine.ready_in(index, file)?,
+        }
+        let program = &self.source.heads()[index];
+        for (region, bytes) in step.inputs(&self.interface, program)? {
+            self.engine.write_input(program, &region, &bytes)?;
+        }
+        let Ran { cycles, fetched, overflow } = run(&mut self.engine, index)?;
+        let read =
+            |port: &lpu_compiler::Port| Ok::<_, EngineError>(ports::read(&port.lanes, &self.engine.read_region(program, &port.region)?));
+        let outputs = self.interface.outputs.iter().map(read).collect::<Result<_, _>>()?;
+        Ok(StageRun { cycles, fetched, overflow, outputs })
+    }
+
+    /// The bytes of every input region of a program for a step.
+    pub(crate) fn inputs(&self, index: usize, step: &Step) -> Result<Vec<(String, Vec<u8>)>, PortError> {
+        step.inputs(&self.interface, &self.heads()[index])
+    }
+
+    /// The values of a run by name, for the steps of the stages after it.
+    #[must_use]
+    pub fn named(&self, run: &StageRun) -> BTreeMap<String, Vec<f32>> {
+        let of_port = |(port, value): (&lpu_compiler::Port, &Vec<f32>)| match &port.kind {
+            PortKind::Activation { value: name } => Some((name.clone(), value.clone())),
+            _ => None,
+        };
+        self.interface.outputs.iter().zip(&run.outputs).filter_map(of_port).collect()
+    }
+}
+
+/// An image over the bytes of another.
+fn borrowed<'a>(image: &'a Image<'static>) -> Image<'a> {
+    Image { vector_bytes: image.vector_bytes, extents: image.extents.iter().map(|extent| extent.with(extent.bytes())).collect() }
+}
+
+pub(crate) fn made_for(file: &ChipRef, chip: &Chip) -> Result<(), SessionError> {
+    if file.fingerprint == chip.fingerprint() {
+        return Ok(());
+    }
+    Err(SessionError::OtherChip { file: file.name.clone(), given: chip.name().to_owned() })
+}
