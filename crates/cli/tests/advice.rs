@@ -58,7 +58,7 @@ fn a_request_that_is_too_long_is_told_what_fits() {
     works(&["compile", &plain, "-o", &file, "--context", "16"], "set-up");
     type Case<'a> = (&'a [&'a str], &'a [&'a [&'a str]]);
     let cases: &[Case<'_>] = &[
-        (&["generate", &plain, "--tokens", "1,2", "--context", "4", "--max-tokens", "9"], &[&["--max-tokens"], &["--context"]]),
+        (&["generate", &plain, "--tokens", "1,2", "--context", "4", "--max-tokens", "30"], &[&["--max-tokens"], &["--context"]]),
         (&["generate", &gpt2, "--tokens", "1,2,3", "--max-tokens", "60"], &[&["--max-tokens"]]),
         (&["generate", &gpt2, "--tokens", "1,2,3", "--max-tokens", "60", "--context", "16"], &[&["--max-tokens"]]),
         (&["generate", &file, "--tokens", "1,2", "--max-tokens", "20"], &[&["--max-tokens"]]),
@@ -72,10 +72,17 @@ fn a_request_that_is_too_long_is_told_what_fits() {
     let message = refused(&["generate", &plain, "--tokens", "1,2", "--context", "16", "--max-tokens", "4000000000"], 1);
     assert!(!message.contains("--context"), "{message}");
     follow(&["generate", &plain, "--tokens", "1,2", "--context", "16"], &message, &[&["--max-tokens"]]);
-    let message = refused(&["generate", &plain, "--tokens", "1,2,3,4,5", "--context", "4", "--max-tokens", "1"], 1);
+    let long = (1..=17).map(|id| id.to_string()).collect::<Vec<_>>().join(",");
+    let message = refused(&["generate", &plain, "--tokens", &long, "--context", "4", "--max-tokens", "1"], 1);
     assert!(!message.contains("--max-tokens"), "{message}");
-    follow(&["generate", &plain, "--tokens", "1,2,3,4,5", "--max-tokens", "1"], &message, &[&["--context"]]);
-    assert_eq!(after(&message, "at most"), "4");
+    follow(&["generate", &plain, "--tokens", &long, "--max-tokens", "1"], &message, &[&["--context"]]);
+    assert_eq!(after(&message, "at most"), "16");
+    // A context is what its program holds, for files too.
+    works(&["compile", &plain, "-o", &file, "--context", "9"], "set-up");
+    for context in ["1", "9", "16"] {
+        works(&["generate", &file, "--tokens", "1", "--max-tokens", "16", "--context", context], "");
+    }
+    works(&["compile", &plain, "-o", &file, "--context", "16"], "set-up");
     // Compile again, as advised for the file.
     let message = refused(&["generate", &file, "--tokens", "1,2", "--max-tokens", "20"], 1);
     let context = after(&message, "compile again with --context");

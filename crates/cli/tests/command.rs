@@ -197,7 +197,7 @@ fn bad_input_gets_one_clear_message() {
         (&["compile", &big, "--timing-only", "--dtype", "w8a8"], 1, &["bytes", "one chip", "more words a bank"]),
         (&["generate", &plain, "--tokens", "331"], 1, &["331", "330"]),
         (&["generate", &plain, "--prompt", "x"], 1, &["tokenizer", "--tokens"]),
-        (&["generate", &plain, "--tokens", "1", "--context", "4", "--max-tokens", "9"], 1, &["context of 4"]),
+        (&["generate", &plain, "--tokens", "1", "--context", "4", "--max-tokens", "40"], 1, &["context of 16"]),
         (&["compile", &plain, "--timing-only", "--context", "4000000"], 1, &["bytes", "fits"]),
         (&["generate", &plain, "--tokens", "1", "--chip", "tsp-v9"], 1, &["tsp-v9", "tsp-v1"]),
         (&["generate", &plain, "--tokens", "one"], 2, &["one"]),
@@ -326,6 +326,7 @@ fn compile_says_what_each_bucket_costs_and_a_part_makes_no_tokens() {
         let per_token = found["cycles"]["per_token"].as_array().unwrap();
         let contexts: Vec<u64> = per_token.iter().map(|entry| entry["context"].as_u64().unwrap()).collect();
         assert_eq!(contexts, [256, 512, 608]);
+        assert_eq!(found["context"].as_u64(), Some(608));
         assert_eq!((list("latency").len(), list("utilization").len()), (3, 3));
         for ((entry, latency), utilization) in per_token.iter().zip(list("latency")).zip(list("utilization")) {
             let (cycles, bound) = (entry["cycles"].as_f64().unwrap(), entry["lower_bound"].as_f64().unwrap());

@@ -28,6 +28,12 @@ pub enum NpyError {
         /// What is wrong.
         detail: String,
     },
+    /// The elements are no numbers.
+    #[error("the array holds {found}, not numbers; save it as numbers, as with `array.astype(numpy.float32)`")]
+    NoNumbers {
+        /// What it holds.
+        found: &'static str,
+    },
     /// The file has too few or too many bytes.
     #[error("an array of shape {shape} of {found} takes {needed} bytes after the header, the file has {bytes}; save the array again")]
     Length {
@@ -187,7 +193,7 @@ fn header(mut text: Text<'_>) -> Result<Header, NpyError> {
         let key = text.string()?;
         text.expect(":")?;
         match key {
-            "descr" if text.take("[") => return Err(damaged("it describes a structure, not numbers")),
+            "descr" if text.take("[") => return Err(NpyError::NoNumbers { found: "structures" }),
             "descr" => descr = Some(text.string()?),
             "fortran_order" if text.take("True") => fortran = Some(true),
             "fortran_order" => fortran = text.expect("False").map(|()| Some(false))?,
@@ -209,6 +215,9 @@ fn header(mut text: Text<'_>) -> Result<Header, NpyError> {
     let mut letters = descr.chars();
     let order = letters.next().filter(|order| "<>|=".contains(*order)).ok_or_else(unknown)?;
     let kind = letters.next().ok_or_else(unknown)?;
+    if kind == 'O' {
+        return Err(NpyError::NoNumbers { found: "Python objects" });
+    }
     let size = letters.as_str().parse().map_err(|_| unknown())?;
     let fortran = fortran.ok_or_else(|| missing("fortran_order"))?;
     Ok(Header { kind, size, big_endian: order == '>', fortran, shape: shape.ok_or_else(|| missing("shape"))? })

@@ -177,6 +177,7 @@ fn headers_are_refused_by_what_is_wrong_with_them() {
     let deep = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': {}", "(".repeat(9_900));
     for (from, to, expected) in [
         ("'<f4'", "[('a', '<f4')]", "structure"),
+        ("'<f4'", "'|O'", "Python objects, not numbers; save it as numbers"),
         ("'<f4'", "'<f4", "expected"),
         ("'<f4'", "'f4'", "`f4` is not known"),
         ("'<f4'", "'<f'", "`<f` is not known"),

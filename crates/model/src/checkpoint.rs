@@ -69,7 +69,8 @@ impl Checkpoint {
     pub fn open_shape(path: &Path) -> Result<Checkpoint, ModelError> {
         let read = |path: &Path| std::fs::read(path).map_err(|source| ModelError::Unreadable { path: path.to_path_buf(), source });
         if path.is_file() && !gguf::is_gguf(path) {
-            return Checkpoint::from_config(&read(path)?);
+            let file = path.display().to_string();
+            return Checkpoint::from_config(&read(path)?).map_err(|error| ModelError::ConfigFile { file, source: Box::new(error) });
         }
         match Checkpoint::open(path) {
             Err(ModelError::NoWeights { folder } | ModelError::OtherFormat { folder, .. }) => {

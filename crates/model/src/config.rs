@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 use crate::decoder::Decoder;
 use crate::family::{Rotary, Row};
 use crate::fields::Fields;
+use crate::json::{self, NoObject};
 use crate::{Dtype, Family, ModelError, Rope};
 
 /// Largest hidden, intermediate, head and vocabulary size taken: with it and [`LAYER_LIMIT`], the
@@ -184,8 +185,7 @@ impl Config {
     /// Adds the stop ids of a `generation_config.json`.
     pub(crate) fn add_generation(&mut self, json: &[u8]) -> Result<(), ModelError> {
         let bad = |detail: String| ModelError::BadGenerationConfig { detail };
-        let json = without_mark(json);
-        let object: Map<String, Value> = serde_json::from_slice(json).map_err(|error| bad(error.to_string()))?;
+        let object = json::object(json).map_err(|fault| bad(fault.detail))?;
         let ids = Fields::new(&object).token_ids("eos_token_id");
         self.stop_ids.extend(ids.map_err(|_| bad("`eos_token_id` is neither a token id nor a list of token ids".to_owned()))?);
         self.stop_ids.sort_unstable();
@@ -218,11 +218,6 @@ impl Config {
         assert!(pos <= Config::LAST_POSITION, "position {pos}");
         self.ropes[table].row(self.rotary_dim, pos, context)
     }
-}
-
-/// JSON text without the byte order mark that some editors put before UTF-8.
-pub(crate) fn without_mark(json: &[u8]) -> &[u8] {
-    json.strip_prefix(b"\xef\xbb\xbf").unwrap_or(json)
 }
 
 /// Refuses tensors in a quantised format.
@@ -262,18 +257,7 @@ fn text_part(object: &Map<String, Value>, row: &Row) -> Result<Option<Map<String
 }
 
 fn parse_object(json: &[u8]) -> Result<Map<String, Value>, ModelError> {
-    serde_json::from_slice(without_mark(json)).map_err(|error| ModelError::ConfigSyntax { detail: error.to_string() })
-}
-
-fn kind(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "a truth value",
-        Value::Number(_) => "a number",
-        Value::String(_) => "a string",
-        Value::Array(_) => "a list",
-        Value::Object(_) => "an object",
-    }
+    json::object(json).map_err(|NoObject { detail, hint }| ModelError::ConfigSyntax { detail, hint })
 }
 
 fn norm_eps(fields: &Fields, row: &Row) -> Result<f32, ModelError> {
@@ -317,7 +301,10 @@ impl TryFrom<Value> for Config {
     fn try_from(value: Value) -> Result<Config, ModelError> {
         match value {
             Value::Object(object) => Config::from_object(object),
-            other => Err(ModelError::ConfigSyntax { detail: format!("expected an object, found {}", kind(&other)) }),
+            other => {
+                let detail = format!("expected an object, found {}", json::kind(&other));
+                Err(ModelError::ConfigSyntax { detail, hint: "it must be one JSON object" })
+            }
         }
     }
 }

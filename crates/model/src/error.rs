@@ -62,10 +62,26 @@ pub enum ModelError {
 
     // config.json.
     /// `config.json` is not a JSON object.
-    #[error("config.json: {detail}; it must be one JSON object, download it again")]
+    #[error("config.json: {detail}; {hint}")]
     ConfigSyntax {
-        /// What the JSON reader said.
+        /// What is wrong.
         detail: String,
+        /// What to do next.
+        hint: &'static str,
+    },
+    /// A config by itself, in a file of another name, is not right.
+    #[error("{}", .source.to_string().replace("config.json", .file))]
+    ConfigFile {
+        /// The file.
+        file: String,
+        /// What would be wrong with a `config.json`.
+        source: Box<ModelError>,
+    },
+    /// A file of Git LFS stands for one that has not been fetched.
+    #[error("{file}: this is a Git LFS pointer in place of the file; run `git lfs pull` in its repository")]
+    LfsPointer {
+        /// The file.
+        file: String,
     },
     /// `generation_config.json` does not parse, or its stop ids are none.
     #[error("generation_config.json: {detail}; correct the file or remove it")]

@@ -9,9 +9,9 @@ use std::path::{Component, Path, PathBuf};
 use memmap2::Mmap;
 
 use crate::ModelError;
-use crate::config::without_mark;
 use crate::gguf::Naming;
 use crate::header::Stored;
+use crate::json::{is_pointer, without_mark};
 
 /// Name of the index of a checkpoint in several files.
 pub(crate) const INDEX: &str = "model.safetensors.index.json";
@@ -128,6 +128,9 @@ fn map_shards(folder: &Path, json: &[u8]) -> Result<Files, ModelError> {
 
     let file = folder.join(INDEX).display().to_string();
     let bad = |detail: String| ModelError::BadIndex { file: file.clone(), detail };
+    if is_pointer(json) {
+        return Err(ModelError::LfsPointer { file });
+    }
     let Index { weight_map } = serde_json::from_slice(json).map_err(|error| bad(error.to_string()))?;
     if weight_map.is_empty() {
         return Err(bad("`weight_map` is empty".to_owned()));

@@ -11,6 +11,7 @@ use std::fmt;
 use safetensors::tensor::TensorInfo;
 use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, Visitor};
 
+use crate::json::is_pointer;
 use crate::{Dtype, ModelError};
 
 /// Length of the length field.
@@ -55,6 +56,9 @@ impl Order {
 
 /// Reads and checks the header of `bytes`, the whole file; `file` names it in errors.
 pub(crate) fn read(file: &str, bytes: &[u8]) -> Result<BTreeMap<String, Stored>, ModelError> {
+    if is_pointer(bytes) {
+        return Err(ModelError::LfsPointer { file: file.to_owned() });
+    }
     let short = |needed: u64| ModelError::ShortFile { file: file.to_owned(), needed, bytes: bytes.len() as u64 };
     let Some((prefix, rest)) = bytes.split_first_chunk::<PREFIX>() else {
         return Err(short(PREFIX as u64));

@@ -22,6 +22,7 @@ mod folder;
 mod gguf;
 mod graph;
 mod header;
+mod json;
 mod rope;
 #[cfg(feature = "tokenizer")]
 mod tokenizer;

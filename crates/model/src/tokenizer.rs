@@ -20,7 +20,10 @@ impl Tokenizer {
     }
 
     pub(crate) fn load(json: &[u8]) -> Result<Tokenizer, String> {
-        let json = crate::config::without_mark(json);
+        if crate::json::is_pointer(json) {
+            return Err("this is a Git LFS pointer in place of the file, which `git lfs pull` fetches".to_owned());
+        }
+        let json = crate::json::without_mark(json);
         // The reader of tokenizers trusts the syntax, so it is checked first.
         serde_json::from_slice::<serde_json::Value>(json).map_err(|error| error.to_string())?;
         guarded(|| {

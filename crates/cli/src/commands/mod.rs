@@ -135,8 +135,8 @@ pub(crate) struct Target {
     /// Number formats: f16, w8a8 or w8a16 [default: w8a16]
     #[arg(long, value_parser = precision)]
     pub(crate) dtype: Option<Precision>,
-    /// Tokens of context [default: compile 256, generate what the request feeds, rounded up]
-    #[arg(long, value_parser = tokens)]
+    /// Tokens of context, rounded up to a multiple of 16 [default: compile 256, generate what the request feeds, rounded up]
+    #[arg(long, value_parser = context)]
     pub(crate) context: Option<usize>,
 }
 
@@ -172,6 +172,11 @@ pub(crate) fn tokens(text: &str) -> Result<usize, String> {
         1..=0xffff_ffff => Ok(number),
         _ => Err("give at most 4294967295".into()),
     }
+}
+
+/// Tokens of a context: as many as its last program holds.
+fn context(text: &str) -> Result<usize, String> {
+    tokens(text).map(|asked| lpu::compiler::buckets(asked).last().copied().unwrap_or(asked))
 }
 
 fn threads(text: &str) -> Result<usize, String> {

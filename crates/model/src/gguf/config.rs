@@ -28,6 +28,9 @@ const NEUTRAL: &[(&str, f64, &str)] = &[
     ("nextn_predict_layers", 0.0, "layers that predict further tokens"),
 ];
 
+/// A factor of cosines and sines.
+const ATTENTION_FACTOR: &str = "rope.scaling.attn_factor";
+
 /// Most rotary factors taken: one for each pair of a head.
 const FACTORS: usize = 1 << 12;
 
@@ -195,6 +198,7 @@ impl Maker<'_> {
         let kind = self.metadata().text(&self.architecture.key("rope.scaling.type"))?;
         let [freqs, short, long] =
             ["rope_freqs.weight", "rope_factors_short.weight", "rope_factors_long.weight"].map(|tensor| self.vector(tensor));
+        let own = self.attention_factor()?;
         let mut put = |name: &str, value: Value| {
             if !value.is_null() {
                 parameters.insert(name.to_owned(), value);
@@ -209,7 +213,7 @@ impl Maker<'_> {
                 put("rope_type", json!("longrope"));
                 put("short_factor", json!(short));
                 put("long_factor", json!(long));
-                put("attention_factor", json!(self.number("rope.scaling.attn_factor")?));
+                put("attention_factor", json!(own));
             }
             (None | Some("none"), ..) => {
                 // Files before `rope.scaling.type` have the factor alone.
@@ -223,6 +227,10 @@ impl Maker<'_> {
                 if kind == "yarn" {
                     put("beta_fast", json!(self.number("rope.scaling.yarn_beta_fast")?));
                     put("beta_slow", json!(self.number("rope.scaling.yarn_beta_slow")?));
+                    // As llama.cpp has it: a factor of the file times that of the scaling.
+                    let scaling = self.number("rope.scaling.factor")?.filter(|factor| *factor > 1.0).unwrap_or(1.0);
+                    let times = 0.1 * lpu_num::fp64::ln(scaling) + 1.0;
+                    put("attention_factor", json!(own.filter(|own| *own != 1.0).map(|own| own * times)));
                 }
             }
         }
@@ -232,12 +240,28 @@ impl Maker<'_> {
             self.keys.push((format!("rope_parameters.{field}"), self.architecture.key(name)));
         }
         self.keys.push(("rope_parameters.factors".to_owned(), "rope_freqs.weight".to_owned()));
+        let takes = matches!(parameters.get("rope_type").and_then(Value::as_str), Some("yarn" | "longrope"));
+        if let Some(found) = own.filter(|own| *own != 1.0 && !takes) {
+            let key = self.architecture.key(ATTENTION_FACTOR);
+            return Err(GgufError::Unsupported { key, found: found.to_string(), what: "scaled rotations without `yarn` or `longrope`" });
+        }
         // Some architectures have the field outside.
         if let Some(original) = original {
             self.set("original_max_position_embeddings", &self.architecture.key("rope.scaling.original_context_length"), json!(original));
         }
         self.set("rope_parameters", &self.architecture.key("rope.scaling.type"), Value::Object(parameters));
         Ok(())
+    }
+
+    /// A factor of cosines and sines that the file gives.
+    fn attention_factor(&self) -> Result<Option<f64>, GgufError> {
+        let factor = self.number(ATTENTION_FACTOR)?;
+        match factor {
+            Some(factor) if !(factor > 0.0 && factor.is_finite()) => {
+                Err(GgufError::ValueKind { key: self.architecture.key(ATTENTION_FACTOR), expected: "a finite number above 0" })
+            }
+            _ => Ok(factor),
+        }
     }
 
     /// The numbers of a tensor that stands for metadata.

@@ -20,6 +20,7 @@ use std::path::Path;
 
 use crate::folder::{self, Bytes, File, Files};
 use crate::header::{Order, Stored};
+use crate::json::is_pointer;
 use crate::{Config, ModelError};
 use architecture::Architecture;
 pub(crate) use bind::{Naming, bind};
@@ -81,6 +82,9 @@ struct Part {
 
 impl Part {
     fn read(name: &str, bytes: Bytes) -> Result<Part, ModelError> {
+        if is_pointer(&bytes) {
+            return Err(ModelError::LfsPointer { file: name.to_owned() });
+        }
         match reader::read(&bytes) {
             Ok(contents) => Ok(Part { name: name.to_owned(), bytes, contents }),
             Err(source) => Err(ModelError::BadGguf { file: name.to_owned(), source }),

@@ -132,3 +132,40 @@ fn every_type_is_in_some_file() {
     let quantised = "IQ4_NL IQ4_XS MXFP4 Q2_K Q3_K Q4_0 Q4_1 Q4_K Q5_0 Q5_1 Q5_K Q6_K Q8_0";
     assert_eq!(types.join(" "), format!("{quantised} bfloat16 float16 float32"));
 }
+
+/// A file with one more number among its metadata, and a text that keeps the tensors where they are aligned to.
+fn with_number(name: &str, key: &str, value: f32) -> Vec<u8> {
+    let mut bytes = fs::read(folder().join(format!("{name}.gguf"))).unwrap();
+    let text = |text: &str| [&(text.len() as u64).to_le_bytes()[..], text.as_bytes()].concat();
+    let mut more = [text(key), 6u32.to_le_bytes().to_vec(), value.to_le_bytes().to_vec()].concat();
+    let filler = [text("filler"), 8u32.to_le_bytes().to_vec()].concat();
+    let length = (more.len() + filler.len() + 8).next_multiple_of(32) - more.len() - filler.len() - 8;
+    more.extend([filler, text(&"x".repeat(length))].concat());
+    let count = u64::from_le_bytes(bytes[16..24].try_into().unwrap());
+    bytes[16..24].copy_from_slice(&(count + 2).to_le_bytes());
+    bytes.splice(24..24, more);
+    bytes
+}
+
+/// llama.cpp multiplies cosines and sines with the factor of the file and with that of `yarn`.
+#[test]
+fn a_factor_of_the_file_scales_the_rotations_of_yarn() {
+    let plain = open("qwen2-yarn");
+    for factor in [1.0, 0.5, 1.1902380466461182] {
+        let bytes = with_number("qwen2-yarn", "qwen2.rope.scaling.attn_factor", factor);
+        let scaled = Checkpoint::from_gguf("scaled", bytes.into()).unwrap();
+        for position in [0, 1, 9, 60] {
+            let [of, to] = [&plain, &scaled].map(|model| model.config.rotary_row(0, position, 64));
+            for (plain, scaled) in of.0.iter().zip(&to.0).chain(of.1.iter().zip(&to.1)) {
+                assert!((plain * factor - scaled).abs() < 1e-6, "{factor}, position {position}: {plain}, {scaled}");
+            }
+        }
+    }
+    let open = |name: &str, key: &str, factor: f32| Checkpoint::from_gguf("scaled", with_number(name, key, factor).into());
+    assert!(open("qwen3", "qwen3.rope.scaling.attn_factor", 1.0).is_ok());
+    for (name, factor) in [("qwen3", 1.25), ("qwen3", 0.0), ("qwen2-yarn", -1.0), ("qwen2-yarn", f32::NAN), ("qwen2-yarn", f32::INFINITY)] {
+        let key = format!("{}.rope.scaling.attn_factor", name.trim_end_matches("-yarn"));
+        let message = open(name, &key, factor).map(|_| ()).unwrap_err().to_string();
+        assert!(message.contains(&format!("`{key}` ")), "{message}");
+    }
+}
