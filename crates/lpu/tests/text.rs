@@ -236,8 +236,11 @@ fn chips_that_a_system_does_not_have_are_refused() {
         ("test-pair", ".chips 8\n.zero 1..7/w0:0\n", "the image at 7/w0:0 needs chip 7, but the system has 2"),
     ];
     for (chip, text, expected) in cases {
-        let expected =
-            if expected == "mem.e0" { "k.lpu:4: cycle 0, vxm.0 (nop): range-overflow: the queue needs chip 1" } else { expected };
+        let expected = if expected == "mem.e0" {
+            "k.lpu:5: cycle 0, vxm.0 (nop): range-overflow: the queue needs chip 1, but the system has 1"
+        } else {
+            expected
+        };
         fs::write(folder.join("k.lpu"), format!(".chip {chip}\n.program p\n.queue vxm.0\n{text}.queue vxm.1\nexp _, #i0\n")).unwrap();
         let checked = lpu(&folder, &["check", "k.lpu"], b"");
         let listed = String::from_utf8(checked.stdout).unwrap();
