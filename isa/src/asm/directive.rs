@@ -205,12 +205,11 @@ fn extent(text: &mut Text<'_>, mut arguments: Arguments<'_, '_>) -> Result<(), A
         }
         _ => 0,
     };
-    arguments.finish()?;
     if text.room.take(u64::from(more).saturating_mul(bytes.saturating_add(EXTENT_BYTES))) {
         text.extents.push(ExtentText { place, other, more, span, content, lanes });
         text.open = Open::Extent;
     }
-    Ok(())
+    arguments.finish()
 }
 
 fn host(text: &mut Text<'_>, mut arguments: Arguments<'_, '_>) -> Result<(), AsmError> {
