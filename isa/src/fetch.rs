@@ -4,7 +4,7 @@
 use crate::codec::{decode_queue, encode_queue};
 use crate::queue::{Item, Queue};
 use crate::table::{Instruction, TableRow};
-use crate::timeline::validate_item;
+use crate::timeline::{Clock, validate_item};
 
 /// Whether a block may start with this item: it must not refer to the one before it, which may have issued long ago.
 const fn starts(item: &Item) -> bool {
@@ -43,7 +43,7 @@ pub fn block_items(queue: Queue, block: &[u8]) -> Result<Vec<Item>, usize> {
         let row = TableRow::by_opcode(block[at]).ok_or(at)?;
         let encoded = block.get(at..at + row.bytes()).ok_or(at)?;
         let item = decode_queue(encoded).ok().and_then(|found| found.first().copied()).ok_or(at)?;
-        if items.is_empty() && !starts(&item) || validate_item(queue, items.last(), items.len(), &item).is_err() {
+        if items.is_empty() && !starts(&item) || validate_item(queue, items.last(), Clock::default(), &item).is_err() {
             return Err(at);
         }
         items.push(item);

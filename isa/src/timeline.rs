@@ -29,40 +29,40 @@ pub struct Issue {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum QueueError {
     /// An instruction of another unit.
-    #[error("queue {queue} item {item}: `{mnemonic}` does not belong in this queue")]
+    #[error("queue {queue} cycle {cycle}: `{mnemonic}` does not belong in this queue")]
     WrongUnit {
         /// The queue.
         queue: Queue,
-        /// Index of the item.
-        item: usize,
+        /// The cycle in which it would issue, counted as [`Clock`] does.
+        cycle: u64,
         /// The instruction's mnemonic.
         mnemonic: &'static str,
     },
     /// Operands that do not fit one another.
-    #[error("queue {queue} item {item}: {malformed}")]
+    #[error("queue {queue} cycle {cycle}: {malformed}")]
     Malformed {
         /// The queue.
         queue: Queue,
-        /// Index of the item.
-        item: usize,
+        /// The cycle in which it would issue, counted as [`Clock`] does.
+        cycle: u64,
         /// What does not fit.
         malformed: Malformed,
     },
     /// A Repeat that does not follow an unpaired instruction.
-    #[error("queue {queue} item {item}: a repeat must follow an unpaired instruction that is no nop and no repeat")]
+    #[error("queue {queue} cycle {cycle}: a repeat must follow an unpaired instruction that is no nop and no repeat")]
     NothingToRepeat {
         /// The queue.
         queue: Queue,
-        /// Index of the item.
-        item: usize,
+        /// The cycle in which it would issue, counted as [`Clock`] does.
+        cycle: u64,
     },
     /// A pair other than one read or gather with one write or scatter.
-    #[error("queue {queue} item {item}: only one read or gather and one write or scatter of a memory slice issue together")]
+    #[error("queue {queue} cycle {cycle}: only one read or gather and one write or scatter of a memory slice issue together")]
     BadPair {
         /// The queue.
         queue: Queue,
-        /// Index of the second item.
-        item: usize,
+        /// The cycle of the pair, counted as [`Clock`] does.
+        cycle: u64,
     },
 }
 
@@ -154,33 +154,36 @@ pub fn wait(cycles: u64) -> impl Iterator<Item = Item> {
 /// # Errors
 /// [`QueueError`] names the first item that has none.
 pub fn validate(queue: Queue, items: &[Item]) -> Result<(), QueueError> {
-    let mut before = None;
-    for (index, item) in items.iter().enumerate() {
-        validate_item(queue, before, index, item)?;
+    let (mut before, mut clock) = (None, Clock::default());
+    for item in items {
+        validate_item(queue, before, clock, item)?;
+        clock.step(item);
         before = Some(item);
     }
     Ok(())
 }
 
-/// Whether item `index` of a queue has a meaning after the item `before` it.
+/// Whether an item of a queue has a meaning after the item `before` it, at which the clock is.
 ///
 /// # Errors
 /// [`QueueError`] says why it has none.
-pub fn validate_item(queue: Queue, before: Option<&Item>, item: usize, Item { instruction, paired }: &Item) -> Result<(), QueueError> {
+pub fn validate_item(queue: Queue, before: Option<&Item>, mut clock: Clock, item: &Item) -> Result<(), QueueError> {
+    let Item { instruction, paired } = item;
+    let cycle = clock.step(item).first;
     if !queue.accepts(instruction) {
-        return Err(QueueError::WrongUnit { queue, item, mnemonic: instruction.row().mnemonic });
+        return Err(QueueError::WrongUnit { queue, cycle, mnemonic: instruction.row().mnemonic });
     }
-    let malformed = |malformed| QueueError::Malformed { queue, item, malformed };
+    let malformed = |malformed| QueueError::Malformed { queue, cycle, malformed };
     instruction.validate().map_err(malformed)?;
     if *paired {
         let first = before.filter(|before| !before.paired).and_then(|before| accesses_memory(&before.instruction));
         if first.is_none() || accesses_memory(instruction) != first.map(|writes| !writes) {
-            return Err(QueueError::BadPair { queue, item });
+            return Err(QueueError::BadPair { queue, cycle });
         }
     }
     if let Instruction::Repeat { stride, .. } = *instruction {
         let repeated = before.filter(|before| !before.paired && before.instruction.row().unit != Unit::Icu);
-        let repeated = repeated.ok_or(QueueError::NothingToRepeat { queue, item })?;
+        let repeated = repeated.ok_or(QueueError::NothingToRepeat { queue, cycle })?;
         repeated.instruction.strided(stride, 1).validate().map_err(malformed)?;
     }
     Ok(())

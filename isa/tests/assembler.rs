@@ -167,12 +167,28 @@ fn messages() {
         ),
         (
             ".data e0:4 z0:4",
-            "line 3, column 12: a run of words such as e0:5, e0:5x4 or 1/w3:16x4+2 is expected, found `z0:4`; write `.data RUN [RUN] [LANES]`",
+            "line 3, column 12: a run of words such as e0:5, e0:5x4, 1/w3:16x4 or 0..7/e0:5 is expected, found `z0:4`; write `.data RUN [RUN] [LANES]`",
         ),
         (".data e0:4 w0:4 w1:4", "line 3, column 17: a number of lanes is expected, found `w1:4`; write `.data RUN [RUN] [LANES]`"),
         (".file e0:4 w0:4", "line 3, column 1: `.file` lacks an offset in the file; write `.file RUN [RUN] OFFSET [LANES]`"),
         (".zero e0:4 w0:4", "line 3, column 12: `.zero` takes nothing here, found `w0:4`; write `.zero RUN`"),
         (".zero e0:4 3", "line 3, column 12: `.zero` takes nothing here, found `3`; write `.zero RUN`"),
+        (
+            ".zero 1..0/e0:4",
+            "line 3, column 7: a run of words such as e0:5, e0:5x4, 1/w3:16x4 or 0..7/e0:5 is expected, found `1..0/e0:4`; write `.zero RUN`",
+        ),
+        (
+            ".zero 0..1/1/e0:4",
+            "line 3, column 7: a run of words such as e0:5, e0:5x4, 1/w3:16x4 or 0..7/e0:5 is expected, found `0..1/1/e0:4`; write `.zero RUN`",
+        ),
+        (
+            ".zero 0..9/e0:4",
+            "line 3, column 1: 1/e0:4 is on chip 1, but there are 1 chips; correct the chip or give the program more chips",
+        ),
+        (
+            ".chips 4\n.data 0..1/e0:4 1..3/w0:4",
+            "line 4, column 17: the first run is on 2 chips, the second on 3; give both ranges as many chips",
+        ),
         (".zero e0:4x3+2", "line 3, column 1: extent e0:4x3+2 is strided; split it into extents of consecutive words"),
         (".zero 1/e0:4", "line 3, column 1: 1/e0:4 is on chip 1, but there are 1 chips; correct the chip or give the program more chips"),
         (

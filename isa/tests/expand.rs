@@ -34,6 +34,7 @@ fn short_texts_stand_for_long_ones() {
         ("lib/b.inc", ".include c.inc\n.include c.inc\n"),
         ("lib/c.inc", "read 1, e0\n"),
         ("it.inc", "read {i}, e{i}\n"),
+        ("marked.inc", "\u{feff}read 7, e0\n"),
     ];
     for (short, long) in [
         (
@@ -55,6 +56,18 @@ fn short_texts_stand_for_long_ones() {
         ),
         (".include a.inc\nread four, e1", ".queue mem.e0\nread 4, e0\nread 4, e1"),
         (".queue mem.e0\n.include lib/b.inc", ".queue mem.e0\nread 1, e0\nread 1, e0"),
+        (".queue mem.e0\n.include marked.inc", ".queue mem.e0\nread 7, e0"),
+        (".chips 4\n.zero 1..3/e0:5x2", ".chips 4\n.zero 1/e0:5x2\n.zero 2/e0:5x2\n.zero 3/e0:5x2"),
+        (".equ n 5\n.chips 2\n.zero 0..1/e0:n\n.zero 1..1/w0:n", ".chips 2\n.zero e0:5\n.zero 1/e0:5\n.zero 1/w0:5"),
+        (
+            ".chips 3\n.data 0..2/e0:5x2 2\n.hex 0102\n.hex 0304",
+            ".chips 3\n.data e0:5x2 2\n.hex 01020304\n.data 1/e0:5x2 2\n.hex 01020304\n.data 2/e0:5x2 2\n.hex 01020304",
+        ),
+        (".chips 3\n.data 0..1/e0:5 1..2/w0:6 1\n.hex 0102", ".chips 3\n.data e0:5 1/w0:6 1\n.hex 0102\n.data 1/e0:5 2/w0:6 1\n.hex 0102"),
+        (
+            ".chips 2\n.image it.inc\n.file 0..1/e0:5 1 3\n.file 0..1/e1:5 0..1/w1:5 0 2",
+            ".chips 2\n.image it.inc\n.file e0:5 1 3\n.file 1/e0:5 1 3\n.file e1:5 w1:5 0 2\n.file 1/e1:5 1/w1:5 0 2",
+        ),
         (".queue mem.e0\n.rept 3, i\n.include it.inc\n.endr", ".queue mem.e0\nread 0, e0\nread 1, e1\nread 2, e2"),
         (".const k i16 [1, 8] at e0:0x2\n.values k 0..3 -1 9..3+3", ".const k i16 [1, 8] at e0:0x2\n.values k 0 1 2 3 -1 9 6 3"),
         (".equ n 3\n.const k f16 [1, 8] at e0:0x2\n.values k n..-4", ".const k f16 [1, 8] at e0:0x2\n.values k 3 2 1 0 -1 -2 -3 -4"),
@@ -173,6 +186,28 @@ fn short_texts_expand_to_little() {
     }
     let (container, _) = read(&format!(".chip small\n.program p\n{}", nested("1")), files).unwrap();
     assert_eq!(container.programs[0].items(), 0);
+}
+
+/// Extents on many chips stay within what a text may bring: the image file's bytes count for what is taken of it.
+#[test]
+fn extents_on_many_chips_are_bounded() {
+    let many = "repetition, inclusion and lines for several chips bring more than";
+    let image = "x".repeat(1 << 16);
+    let files: Files<'_> = &[("image", &image)];
+    let hex = "00".repeat(1 << 12);
+    for (text, bounded) in [
+        (".zero 0..999/e0:5".to_owned(), false),
+        (".zero 0..65534/e0:5".to_owned(), true),
+        (format!(".data 0..9/e0:0x256\n.hex {hex}"), false),
+        (format!(".data 0..999/e0:0x256\n.hex {hex}"), true),
+        (".image image\n.file 0..15/e0:0x4096 0".to_owned(), false),
+        (".image image\n.file 0..99/e0:0x4096 0".to_owned(), true),
+        (".image image\n.file 0..15/e0:0x16777215 0".to_owned(), true),
+    ] {
+        let found = errors(&format!(".chips 65535\n{text}"), files);
+        assert_eq!(found.iter().any(|error| error.contains(many)), bounded, "{}: {found:?}", &text[..text.len().min(60)]);
+        assert_eq!(found.is_empty(), !bounded, "{found:?}");
+    }
 }
 
 /// Queues that are the same on chips in a row are written once, whatever else the chips do, and read back.

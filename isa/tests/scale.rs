@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use std::time::Instant;
 
 use generate::{Random, any_instruction};
-use lpu_isa::timeline::validate_item;
+use lpu_isa::timeline::{Clock, validate_item};
 use lpu_isa::{ChipRef, Container, Extent, Fill, Format, Image, Item, Program, Queue, Region, RegionKind, assemble, disassemble};
 
 fn model() -> Container<'static> {
@@ -16,7 +16,7 @@ fn model() -> Container<'static> {
         let queue: Queue = format!("mem.e{index}").parse().unwrap();
         let pool: Vec<Item> = (0..4000)
             .map(|_| Item::from(any_instruction(&mut random)))
-            .filter(|item| item.instruction.row().unit == queue.unit() && validate_item(queue, None, 0, item).is_ok())
+            .filter(|item| item.instruction.row().unit == queue.unit() && validate_item(queue, None, Clock::default(), item).is_ok())
             .collect();
         queues.insert(queue, (0..12_000).map(|index| pool[index % pool.len()]).collect());
     }

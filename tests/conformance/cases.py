@@ -64,12 +64,12 @@ class Case:
 
     def region(self, kind, place, count=1):
         name, word = place.split(":")
-        self.regions.append((kind, "0/" + name, int(word), count))
+        self.regions.append((kind, name if "/" in name else "0/" + name, int(word), count))
         return self
 
     def program(self):
         queues = {parse_queue(name): [Item(text) for text in items] for name, items in self.queues.items()}
-        return {"queues": queues, "memory": self.memory, "regions": self.regions, "stated": self.stated}
+        return {"queues": queues, "memory": self.memory, "regions": self.regions, "stated": self.stated, "chips": self.chips}
 
 
 def planes(values, width):
@@ -385,6 +385,11 @@ def faults():
         ("slice", "mem.e20", "read 0, e0"), ("alu", "vxm.16", "exp _, #i0"), ("plane", "mxm.w2.iw", "iw 16"), ("switch", "sxm.w8", "transpose e0, w0"), ("c2c", "c2c.2", "deskew"),
     ]:
         yield Case(f"range-overflow-{name}").at(queue, 3, text)
+    # Chips that the system of two does not have.
+    yield Case("range-overflow-chip", 4).at("vxm.16", 0, "exp _, #i0").at("3/mem.e0", 0, "read 0, e0").at("2/vxm.3", 0, "nop 4")
+    yield Case("range-overflow-chip-image", 4).put("3/e0:0", word).at("2/vxm.0", 0, "nop 4")
+    yield Case("range-overflow-chip-region", 3).region("const", "2/w1:4").at("2/vxm.0", 0, "nop 4")
+    yield Case("range-overflow-chip-stated", 3).at("vxm.0", 0, "exp _, #i0")
     deep = read("queue-overflow").at("mem.e0", 0, *["read 0, e0"] * 25)
     yield deep
     case = ifetch("queue-overflow-fetched", ["nop 1"] * 10)

@@ -370,8 +370,20 @@ class Plane:
 
 
 class Machine:
-    def __init__(self, chip, links):
-        self.chip, self.links = chip, links
+    def __init__(self, chip, links, chips):
+        self.chip, self.links, self.chips = chip, links, chips
+
+    def absent(self, program):
+        """Places on chips that the system does not have: those of the image, else those of the program."""
+        number = lambda place: int(place.split("/")[0])
+        image = [(number(place), None) for place, _ in program["memory"]]
+        queues = [place for place, items in program["queues"].items() if items]
+        regions = [(number(place), None) for _, place, _, _ in program["regions"]]
+        for places in (image, queues + regions, [(program["chips"] - 1, None)]):
+            missing = [place for place in places if place[0] >= self.chips]
+            if missing:
+                return missing
+        return []
 
     def run(self, program):
         """The outcome of a program: activity, final memory, cycles, or the first fault."""
@@ -394,6 +406,10 @@ class Machine:
         self.accesses, self.alus, self.ports = {}, {}, []
         self.waiting, self.sent = defaultdict(list), {}
         self.cycle, last, end = 0, None, 0
+        for number, queue in self.absent(program):
+            self.fault("range-overflow", number, queue, 0)
+        if self.faults:
+            return self.first()
         queues = {}
         for (number, queue), items in sorted(program["queues"].items()):
             if not chip.has(queue):

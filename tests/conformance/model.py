@@ -58,7 +58,7 @@ def main():
     links = {(0, 0): (1, 0), (1, 0): (0, 0)}
     stale = []
     for group, cases in GROUPS.items():
-        found = text([vector(case, Machine(chip, links)) for case in cases()])
+        found = text([vector(case, Machine(chip, links, 2)) for case in cases()])
         path = HERE / "vectors" / f"{group}.json"
         if "--check" in sys.argv:
             if not path.exists() or path.read_text() != found:

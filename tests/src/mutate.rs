@@ -1,11 +1,12 @@
 //! One small change of a program, in any of its parts: an operand, a time, an item, a pair, a queue, a region, the image, the stated cycles.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use lpu::isa::timeline::wait;
 use lpu::isa::{
-    Arithmetic, Clock, Count, DelayClass, Fill, Image, Instruction, Item, Kind, PassFormat, Program, Queue, RegionKind, Source, Stream,
-    Stride, Unit, Word, validate,
+    Arithmetic, ChipId, Clock, Count, DelayClass, Fill, Image, Instruction, Item, Kind, PassFormat, Program, Queue, RegionKind, Source,
+    Stream, Stride, Unit, Word, validate,
 };
 
 use crate::grow::Dice;
@@ -308,6 +309,33 @@ fn words(image: &mut Image<'static>, dice: &mut Dice) -> Option<Change> {
 fn stated(program: &mut Program, dice: &mut Dice) -> Change {
     program.cycles = if dice.below(2) == 0 { program.cycles + 1 } else { program.cycles - 1 };
     Change::Cycles
+}
+
+/// Puts something on a chip that a system of so many chips does not have: words of the image, a region, a queue, or the chip alone.
+pub fn strand(image: &mut Image<'static>, program: &mut Program, chips: u16, dice: &mut Dice) {
+    let absent = ChipId(chips + [0, 1, 2, 900][dice.below(4)]);
+    let count = image.extents.len();
+    match dice.below(5) {
+        0 if count > 0 => {
+            let extent = &mut image.extents[dice.below(count)];
+            match &mut extent.fill {
+                Fill::Pairs(_, other) if dice.below(2) == 0 => other.chip = absent,
+                _ => extent.place.chip = absent,
+            }
+        }
+        1 => {
+            let number = dice.below(program.regions.len());
+            program.regions[number].runs[0].chip = absent;
+        }
+        kind @ 2..=3 => {
+            let (chip, queue, _) = place(program, dice);
+            program.queues.resize(usize::from(absent.0) + 1, BTreeMap::new());
+            let waits = vec![Instruction::Nop { count: Count(3) }.into()];
+            let items = if kind == 2 { program.queues[chip].remove(&queue).unwrap_or(waits) } else { waits };
+            program.queues[usize::from(absent.0)].insert(queue, items);
+        }
+        _ => program.queues.resize(usize::from(absent.0) + 1, BTreeMap::new()),
+    }
 }
 
 /// A queue filled up with waits to its depth, or one beyond.

@@ -4,11 +4,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use lpu::chip::{Chip, System};
-use lpu::isa::{Instruction, Rule, TABLE, Unit, Violation};
+use lpu::isa::{Image, Instruction, Program, Rule, TABLE, Unit, Violation};
+use lpu::replay::{Replay, ReplayError};
 use lpu::{checker, emulator};
 use lpu_tests::grow::Dice;
 use lpu_tests::memory::disorder;
-use lpu_tests::mutate::{Change, mutate};
+use lpu_tests::mutate::{Change, mutate, strand};
 use lpu_tests::scenes::compose;
 use rayon::prelude::*;
 
@@ -117,7 +118,30 @@ fn family(system: &System, seed: u64) -> Mix {
             *mix.rules.entry(first.fault.rule()).or_default() += 1;
         }
     }
+    let (mut image, mut program) = (base.image.clone(), base.program.clone());
+    strand(&mut image, &mut program, system.chips(), &mut dice);
+    stranded(system, &image, &program);
     mix
+}
+
+/// All refuse a program on chips that the system does not have, for the same reason.
+fn stranded(system: &System, image: &Image<'_>, program: &Program) {
+    let report = checker::check_system(system, image, program).unwrap();
+    let first = report.violations.first().map(Violation::key);
+    assert!(report.violations.iter().all(|violation| violation.chip.0 >= system.chips() && violation.fault.rule() == Rule::RangeOverflow));
+    let reference = emulator::Machine::of_system(system, image).and_then(|machine| machine.prepare(program).map(|_| ()));
+    let fast = Replay::new(system, image, 1).and_then(|engine| engine.prepare(image, program).map(|_| ()));
+    match (reference, fast) {
+        (Err(emulator::MachineError::ChipAbsent(one)), Err(ReplayError::ChipAbsent(other))) => {
+            assert_eq!((Some(one.key()), Some(other.key())), (first, first));
+        }
+        other => panic!("{other:?}, checker {:?}", report.violations),
+    }
+    let engines = lpu::Engines { threads: Some(1), verify: true, ..lpu::Engines::default() };
+    match lpu::Engine::new(system, image, std::slice::from_ref(program), &engines) {
+        Err(lpu::EngineError::Fault(found)) => assert_eq!(Some(found.key()), first),
+        other => panic!("{:?}", other.map(|_| ())),
+    }
 }
 
 #[test]

@@ -195,6 +195,86 @@ fn mistakes_in_included_files_and_iterations_say_where_they_are() {
     assert_eq!(message.matches("cannot be included: ").count(), 3, "{message}");
 }
 
+#[test]
+fn a_chip_that_only_the_text_knows_is_the_one_that_is_given() {
+    let folder = scratch("absent-description");
+    fs::write(folder.join("mine.toml"), chip(&[])).unwrap();
+    fs::write(folder.join("other.toml"), chip(&[("mem_read", 9)])).unwrap();
+    fs::write(folder.join("broken.toml"), "name = 3").unwrap();
+    let text = |chip: &str| format!(".chip {chip}\n.program p\n.queue vxm.0\nexp _, #i0\n");
+    for name in ["nosuch.toml", "nosuch", "mine", "mine.toml", "folder/mine.toml"] {
+        fs::write(folder.join("k.lpu"), text(&format!("\"{name}\""))).unwrap();
+        good(&folder, &["check", "k.lpu", "--chip", "mine.toml"], b"");
+        good(&folder, &["run", "k.lpu", "--chip", "mine.toml"], b"");
+        good(&folder, &["asm", "k.lpu", "-o", "k.lpb", "--chip", "mine.toml"], b"");
+        good(&folder, &["check", "k.lpb", "--chip", "mine.toml"], b"");
+        if name != "mine.toml" {
+            assert!(refused(&folder, &["check", "k.lpu"]).contains(name));
+        }
+    }
+    // What has a description of another fingerprint contradicts, and so does a fingerprint in the text.
+    let fingerprint = "00".repeat(32);
+    for name in ["other.toml".to_owned(), "test-small".to_owned(), format!("nosuch 64 {fingerprint}")] {
+        fs::write(folder.join("k.lpu"), text(&name)).unwrap();
+        let message = refused(&folder, &["check", "k.lpu", "--chip", "mine.toml"]);
+        assert!(message.contains("fingerprint"), "{name}: {message}");
+    }
+    fs::write(folder.join("k.lpu"), text("broken.toml")).unwrap();
+    assert!(refused(&folder, &["check", "k.lpu", "--chip", "mine.toml"]).contains("name"));
+}
+
+/// Whatever needs a chip that the system does not have is refused by every command, in text and in binary.
+#[test]
+fn chips_that_a_system_does_not_have_are_refused() {
+    let folder = scratch("absent");
+    let cases = [
+        ("test-small", ".queue 3/mem.e0\nread 0, e0\n.zero 3/e0:0\n", "the image at 3/e0:0 needs chip 3, but the system has 1"),
+        (
+            "test-small",
+            ".queue 1/vxm.0\nnop 4\n",
+            "k.lpu:5: cycle 0, vxm.0 (nop): range-overflow: the queue needs chip 1, but the system has 1",
+        ),
+        ("test-small", ".state x i8 [1 16] at 2/w0:4\n", "the region at 2/w0:4 needs chip 2, but the system has 1"),
+        ("test-small", ".chips 2\n", "the program needs chip 1, but the system has 1"),
+        ("test-pair", ".queue 0..2/vxm.0\nnop 4\n", "the queue needs chip 2, but the system has 2"),
+        ("test-pair", ".chips 8\n.zero 1..7/w0:0\n", "the image at 7/w0:0 needs chip 7, but the system has 2"),
+    ];
+    for (chip, text, expected) in cases {
+        fs::write(folder.join("k.lpu"), format!(".chip {chip}\n.program p\n.queue vxm.0\n{text}.queue vxm.1\nexp _, #i0\n")).unwrap();
+        let checked = lpu(&folder, &["check", "k.lpu"], b"");
+        let listed = String::from_utf8(checked.stdout).unwrap();
+        assert_eq!(checked.status.code(), Some(1), "{listed}");
+        assert!(listed.contains(expected), "{listed}");
+        let first = listed.lines().next().unwrap().split_once(": ").unwrap().1.to_owned();
+        for arguments in [
+            &["run", "k.lpu"][..],
+            &["run", "k.lpu", "--engine", "reference"],
+            &["run", "k.lpu", "--verify"],
+            &["asm", "k.lpu", "-o", "k.lpb"],
+            &["disasm", "k.lpu"],
+            &["inspect", "sram", "k.lpu"],
+            &["inspect", "dispatches", "k.lpu"],
+        ] {
+            let message = refused(&folder, arguments);
+            assert!(message.contains(&first), "{arguments:?}: {message}, not {first}");
+        }
+        assert!(!folder.join("k.lpb").exists());
+    }
+    // A binary file that an assembler which knows nothing of chips made.
+    let known = System::preset("test-small").unwrap();
+    let text = ".chip test-small\n.program p\n.queue 1/vxm.0\nexp _, #i0\n";
+    let mut by_name = |_: &str| Some((known.reference(), known.chip().lanes() as u32));
+    let (container, _) = lpu::isa::assemble(text, &mut |_| Err(String::new()), &mut by_name).unwrap();
+    fs::write(folder.join("b.lpb"), container.to_bytes().unwrap()).unwrap();
+    let checked = lpu(&folder, &["check", "b.lpb"], b"");
+    assert_eq!(checked.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&checked.stdout).contains("the queue needs chip 1"));
+    for arguments in [&["run", "b.lpb"][..], &["run", "b.lpb", "--verify"], &["disasm", "b.lpb"], &["inspect", "sram", "b.lpb"]] {
+        let message = refused(&folder, arguments);
+        assert!(message.contains("the queue needs chip 1, but the system has 1"), "{arguments:?}: {message}");
+    }
+}
+
 /// A description may have any name that the system takes.
 #[cfg(unix)]
 #[test]

@@ -28,10 +28,9 @@ fn begins(bytes: &[u8]) -> Vec<u8> {
     word
 }
 
-/// The other place lies on a chip that only the image names.
 #[test]
 fn both_words_get_their_bytes() {
-    let system = system("test-small");
+    let system = system("test-pair");
     let text = ".data e0:4x2 1/w3:8x2 3\n.hex 01a102a203a3 04a405a506a6\n.data w1:0 w1:511 1\n.hex 0709\n.program p\n.chips 2\n.queue mem.e0\nnop 1\n";
     let mut container = read(&system, text);
     let mut machine = Machine::of_system(&system, &container.image).unwrap();
@@ -52,6 +51,17 @@ fn both_words_get_their_bytes() {
     assert_eq!(word(&machine, "e0:4"), (0..128).step_by(2).collect::<Vec<u8>>());
     assert_eq!(word(&machine, "1/e2:0"), (1..128).step_by(2).collect::<Vec<u8>>());
     assert_eq!(word(&machine, "1/w3:8"), begins(&[]), "the image before is gone");
+}
+
+#[test]
+fn either_place_must_be_on_a_chip_of_the_system() {
+    let (one, two) = (system("test-small"), system("test-pair"));
+    for (place, other, fits) in [("e0:4", "1/w3:8", true), ("1/e0:4", "w3:8", true), ("2/e0:4", "w3:8", false), ("e0:4", "2/w3:8", false)] {
+        let text = format!(".data {place} {other} 1\n.hex 0001\n.program p\n.chips 3\n.queue mem.e0\nnop 1\n");
+        let image = read(&two, &text).image;
+        let absent = |system: &System| matches!(Machine::of_system(system, &image).map(|_| ()), Err(MachineError::ChipAbsent(_)));
+        assert_eq!((absent(&one), absent(&two)), (true, !fits), "{place} {other}");
+    }
 }
 
 #[test]

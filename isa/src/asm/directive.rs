@@ -2,6 +2,7 @@
 
 use super::element::{self, Range};
 use super::error::{AsmError, Span, suggestion};
+use super::expand::EACH;
 use super::lex::{Line, Word};
 use super::state::{Arguments, Content, ExtentText, Open, ProgramText, QueueText, RegionText, Room, Text, Values, is_operand};
 use super::symbol::{Scope, Trouble, Value};
@@ -41,6 +42,8 @@ pub(crate) const USAGE: &[(&str, &str)] = &[
 
 /// What a run of a range counts where lines are repeated.
 const RUN_BYTES: u64 = 20;
+/// What an extent on one more chip counts, beside its bytes.
+const EXTENT_BYTES: u64 = 64;
 
 /// The written form of a region.
 pub(crate) const REGION_USAGE: &str = ".KIND NAME FORMAT [VECTORS, LANES] at RUNS, ..";
@@ -172,23 +175,40 @@ fn image<'a>(text: &mut Text<'a>, mut arguments: Arguments<'_, '_>, load: LoadFi
             "put it beside the text or correct its name",
         )
     })?;
+    text.room.add(EACH * content.len() as u64);
     text.file = Some(Some(content));
     arguments.finish()
 }
 
 fn extent(text: &mut Text<'_>, mut arguments: Arguments<'_, '_>) -> Result<(), AsmError> {
-    let place = arguments.run()?;
+    let span = arguments.span;
+    let (place, more) = arguments.run_on_chips()?;
     let zero = arguments.directive == ".zero";
     let second = arguments.words.as_slice().first().filter(|word| !zero && word.text.contains(':'));
-    let other = second.map(|_| arguments.run()).transpose()?;
+    let other = second.map(|word| Ok((word.span, arguments.run_on_chips()?))).transpose()?;
+    if let Some((span, (_, found))) = other.filter(|(_, (_, found))| *found != more) {
+        let message = format!("the first run is on {} chips, the second on {}", u32::from(more) + 1, u32::from(found) + 1);
+        return Err(AsmError::new(span, message, "give both ranges as many chips"));
+    }
+    let other = other.map(|(_, (other, _))| other);
     let content = match arguments.directive {
         ".file" => Some(Content::File { offset: arguments.number("an offset in the file")?, length: None }),
         _ => Some(Content::Hex(Vec::new())).filter(|_| !zero),
     };
     let said = arguments.words.as_slice().first().filter(|_| !zero);
     let lanes = said.map(|word| Ok((arguments.number("a number of lanes")?, word.span))).transpose()?;
-    text.extents.push(ExtentText { place, other, span: arguments.span, content, lanes });
-    text.open = Open::Extent;
+    let bytes = match content {
+        Some(Content::File { .. }) => {
+            let width = if other.is_some() { 2 } else { 1 };
+            let whole = text.chip.as_ref().and_then(Option::as_ref).map_or(1 << 16, |(_, lanes)| *lanes);
+            u64::from(lanes.map_or(whole, |(lanes, _)| lanes)).saturating_mul(width * u64::from(place.count))
+        }
+        _ => 0,
+    };
+    if text.room.take(u64::from(more).saturating_mul(bytes.saturating_add(EXTENT_BYTES))) {
+        text.extents.push(ExtentText { place, other, more, span, content, lanes });
+        text.open = Open::Extent;
+    }
     arguments.finish()
 }
 
@@ -213,6 +233,11 @@ fn bytes(digits: &str) -> Option<Vec<u8>> {
 }
 
 fn hex(text: &mut Text<'_>, mut arguments: Arguments<'_, '_>) -> Result<(), AsmError> {
+    let more = text.extents.last().filter(|_| text.open == Open::Extent).map_or(0, |extent| extent.more);
+    let digits: u64 = arguments.words.clone().map(|word| word.text.len() as u64).sum();
+    if !text.room.take(u64::from(more) * digits) {
+        return Ok(());
+    }
     let content = match text.open {
         Open::Extent => text.extents.last_mut().and_then(|extent| extent.content.as_mut()),
         Open::Host => text.host.as_mut().map(|(content, _)| content),

@@ -11,6 +11,7 @@ use crate::fetch::blocks;
 use crate::image::{Extent, Fill, Image};
 use crate::program::{ChipId, Container, Program, WordRun};
 use crate::queue::{Item, Queue};
+use crate::text::place::moved;
 
 /// Bytes that a text may make without spelling them out, that is by `.fill`, short `.values` and numbers of chips: this many,
 /// and more the longer the text is (assumed). Keeps a short text from taking much memory.
@@ -36,7 +37,7 @@ pub(super) fn finish<'a>(text: Text<'a>, source_bytes: u64, errors: &mut Vec<Asm
     let mut extents: Vec<(Extent<'a>, Span)> = Vec::new();
     for text in stated {
         if let Some(fill) = initial(&text, lanes, file.as_ref(), errors) {
-            extents.push((Extent { place: text.place, fill }, text.span));
+            extents.extend((0..=usize::from(text.more)).filter_map(|chips| Some((on_chip(text.place, &fill, chips)?, text.span))));
         }
     }
     let most = GENERATED + GENERATED_EACH * source_bytes;
@@ -89,10 +90,13 @@ fn chip_count(program: &ProgramText) -> usize {
 /// Each extent by itself, and those that are right beside each other.
 fn judge(extents: &[(Extent<'_>, Span)], lanes: u32, chips: usize, errors: &mut Vec<AsmError>) {
     let mut right: Vec<(WordRun, Span)> = Vec::new();
+    let mut wrong = None;
     for (extent, span) in extents {
         match check_extent(extent, lanes, chips) {
             Ok(()) => right.extend(extent.places().map(|place| (place, *span))),
-            Err(error) => errors.push(AsmError::content(*span, &error)),
+            // A line for several chips is wrong once.
+            Err(error) if wrong.replace(*span) != Some(*span) => errors.push(AsmError::content(*span, &error)),
+            Err(_) => {}
         }
     }
     let places: Vec<WordRun> = right.iter().map(|(place, _)| *place).collect();
@@ -100,6 +104,15 @@ fn judge(extents: &[(Extent<'_>, Span)], lanes: u32, chips: usize, errors: &mut 
         let error = ContentError::ExtentOverlap { before: places[before], place: places[index] };
         errors.push(AsmError::content(right[index].1, &error));
     }
+}
+
+/// The extent of these words so many chips on.
+fn on_chip<'a>(place: WordRun, fill: &Fill<'a>, chips: usize) -> Option<Extent<'a>> {
+    let fill = match fill {
+        Fill::Pairs(bytes, other) => Fill::Pairs(bytes.clone(), moved(*other, chips, 0)?),
+        fill => fill.clone(),
+    };
+    Some(Extent { place: moved(place, chips, 0)?, fill })
 }
 
 /// What the words of a stated extent start as.

@@ -227,7 +227,7 @@ fn place(
         let now = queue.clock.now();
         if cycle < now {
             let message = format!("cycle {cycle} is past: the queue has reached cycle {now}");
-            let pairs = validate_item(name, queue.items.last(), queue.items.len(), &Item { paired: true, ..item }).is_ok();
+            let pairs = validate_item(name, queue.items.last(), queue.clock, &Item { paired: true, ..item }).is_ok();
             let beside = if pairs && cycle + 1 == now {
                 format!("write `&` in place of `@{cycle}` to issue with the instruction before, or ")
             } else {
@@ -248,7 +248,7 @@ fn place(
             }
         }
     }
-    if let Err(error) = validate_item(name, queue.items.last(), queue.items.len(), &item) {
+    if let Err(error) = validate_item(name, queue.items.last(), queue.clock, &item) {
         let depends = matches!(error, QueueError::BadPair { .. } | QueueError::NothingToRepeat { .. });
         if !(depends && queue.unsure) {
             errors.push(explain((chip, name), &item, &error, mnemonic));

@@ -25,6 +25,8 @@ pub(super) struct ExtentText {
     pub(super) place: WordRun,
     /// Words whose bytes are given in turn with those of `place`.
     pub(super) other: Option<WordRun>,
+    /// More chips in a row on which the same is.
+    pub(super) more: u16,
     pub(super) span: Span,
     /// Nothing where the words are zero.
     pub(super) content: Option<Content>,
@@ -289,9 +291,10 @@ impl<'w, 's> Arguments<'w, 's> {
         }
     }
 
-    pub(super) fn run(&mut self) -> Result<WordRun, AsmError> {
+    /// A run, and on how many more chips in a row it is the same.
+    pub(super) fn run_on_chips(&mut self) -> Result<(WordRun, u16), AsmError> {
         let word = self.next("a run of words such as e0:5x4")?;
-        self.with_constant(&word.text).parse().map_err(|NotWritten { expected }| self.mistake(word, expected))
+        place::run_on_chips(&self.with_constant(&word.text)).ok_or_else(|| self.mistake(word, place::RUN_ON_CHIPS.expected))
     }
 
     /// A run, or the same run in each of several slices.

@@ -143,7 +143,7 @@ pub enum ContentError {
         queue: Queue,
     },
     /// A queue whose items have no meaning.
-    #[error("program `{program}` chip {}: {error}; correct that item", chip.0)]
+    #[error("program `{program}` chip {}: {error}; correct that instruction", chip.0)]
     Queue {
         /// The program.
         program: String,

@@ -33,6 +33,7 @@ pub struct NotWritten {
 }
 
 const RUN: NotWritten = NotWritten { expected: "a run of words such as e0:5, e0:5x4 or 1/w3:16x4+2" };
+pub(crate) const RUN_ON_CHIPS: NotWritten = NotWritten { expected: "a run of words such as e0:5, e0:5x4, 1/w3:16x4 or 0..7/e0:5" };
 const QUEUE: NotWritten = NotWritten { expected: "a queue such as mem.e0, vxm.3, mxm.w1.lw, sxm.e2 or c2c.0" };
 
 /// Chip prefix and rest.
@@ -73,6 +74,12 @@ fn run(text: &str) -> Option<WordRun> {
     Some(WordRun { chip, slice: SliceId { side, index }, word: number(word)?, count, stride })
 }
 
+/// Reads a run and on how many more chips in a row it is the same: `0..7/e0:5`.
+pub(crate) fn run_on_chips(text: &str) -> Option<(WordRun, u16)> {
+    let (first, last, rest) = chips(text)?;
+    Some((run(&format!("{}/{rest}", first.0))?, last.0 - first.0))
+}
+
 const RUNS: NotWritten =
     NotWritten { expected: "runs of words such as e0:5, 1/w3:16x4+2, e0..e3:5 or 0..7/e0..e3:5, of at most 64 slices of one side" };
 
@@ -96,7 +103,7 @@ fn range(text: &str) -> Option<Vec<WordRun>> {
 }
 
 /// The same run so many chips and slices on.
-fn moved(run: WordRun, chips: usize, slices: usize) -> Option<WordRun> {
+pub(crate) fn moved(run: WordRun, chips: usize, slices: usize) -> Option<WordRun> {
     let chip = ChipId(run.chip.0.checked_add(u16::try_from(chips).ok()?)?);
     let index = run.slice.index.checked_add(u16::try_from(slices).ok()?)?;
     Some(WordRun { chip, slice: SliceId { index, ..run.slice }, ..run })

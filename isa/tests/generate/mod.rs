@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use lpu_isa::timeline::validate_item;
+use lpu_isa::timeline::{Clock, validate_item};
 use lpu_isa::{
     ChipId, ChipRef, Container, Extent, Fill, Format, Hemisphere, Image, Instruction, Item, PlanePort, Program, Queue, Region, RegionKind,
     SliceId, TABLE, TableRow, WordRun,
@@ -76,7 +76,7 @@ pub fn items(random: &mut Random, queue: Queue, size: u64) -> Vec<Item> {
     let wanted = 1 + random.below(size) as usize;
     while items.len() < wanted {
         let item = Item { instruction: any_instruction(random), paired: random.chance(3) };
-        if validate_item(queue, items.last(), items.len(), &item).is_ok() {
+        if validate_item(queue, items.last(), Clock::default(), &item).is_ok() {
             items.push(item);
         }
     }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use arbitrary::{Arbitrary, Result, Unstructured};
 use lpu::Package;
 use lpu::ports::validate;
-use lpu_isa::timeline::validate_item;
+use lpu_isa::timeline::{Clock, validate_item};
 use lpu_isa::{
     ChipId, ChipRef, Container, Extent, Fill, Format, Hemisphere, Image, Instruction, Item, PlanePort, Program, Queue, Region, RegionKind,
     SliceId, TABLE, WordRun, assemble, disassemble,
@@ -195,7 +195,7 @@ fn items(u: &mut Unstructured<'_>, queue: Queue) -> Result<Vec<Item>> {
         let bits = bits.collect::<Result<Vec<u64>>>()?;
         let Some(instruction) = Instruction::from_bits(row.opcode, &bits) else { continue };
         let item = Item { instruction, paired: u.ratio(1, 4)? };
-        if validate_item(queue, items.last(), items.len(), &item).is_ok() {
+        if validate_item(queue, items.last(), Clock::default(), &item).is_ok() {
             items.push(item);
         }
     }

@@ -227,7 +227,7 @@ pub(crate) fn program(path: &Path, chip: Option<&OsStr>) -> Result<Loaded, Box<d
     let (mut named, mut unusable) = (None, None);
     let mut by_name = |name: &str| {
         let found = match &given {
-            Some(given) if given.name() == name => Ok(given.clone()),
+            Some(given) if given.name() == name || !described_by(folder, name) => Ok(given.clone()),
             _ if name.ends_with(".toml") => system(folder.join(name)),
             _ => system(name),
         };
@@ -259,6 +259,11 @@ pub(crate) fn program(path: &Path, chip: Option<&OsStr>) -> Result<Loaded, Box<d
         }
     }
     Ok(Loaded { container, map: Some(map), text, system: Some(system) })
+}
+
+/// Whether the name of a chip in a text of this folder has a description: it is a preset's, or that of a file that exists.
+fn described_by(folder: &Path, name: &str) -> bool {
+    if name.ends_with(".toml") { folder.join(name).exists() } else { System::preset(name).is_ok() }
 }
 
 /// A path as messages name it.
