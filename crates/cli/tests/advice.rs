@@ -247,3 +247,58 @@ fn a_model_that_no_chip_holds_is_told_what_does_compile() {
     let longer = (context.parse::<usize>().unwrap() + 256).to_string();
     refused(&with(&request, &[("--dtype", "w8a16"), ("--context", &longer)]), 1);
 }
+
+/// Files of a folder that are not what they should be: what the message says of them, and that the file itself in their place helps.
+#[test]
+fn files_that_are_damaged_are_replaced_as_told() {
+    let shipped = root("examples/model");
+    let folder = scratch("replaced");
+    let files = ["config.json", "model.safetensors", "tokenizer.json"];
+    let put = |name: &str| fs::copy(format!("{shipped}/{name}"), folder.join(name)).unwrap();
+    for file in files {
+        put(file);
+    }
+    let pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 5\n".as_slice();
+    let utf16: Vec<u8> = fs::read_to_string(format!("{shipped}/config.json")).unwrap().encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let weights = fs::read(format!("{shipped}/model.safetensors")).unwrap();
+    let request = ["generate", folder.to_str().unwrap(), "--prompt", "a", "--max-tokens", "1"];
+    works(&request, "set-up");
+    let cases: [(&str, &[u8], &str, &str); 11] = [
+        ("config.json", pointer, "is a Git LFS pointer", "git lfs pull"),
+        ("model.safetensors", pointer, "is a Git LFS pointer", "git lfs pull"),
+        ("tokenizer.json", pointer, "is a Git LFS pointer", "git lfs pull"),
+        ("config.json", b"", "the file is empty", "one JSON object"),
+        ("config.json", b"[]", "the file holds a list", "one JSON object"),
+        ("config.json", &utf16, "encoded in UTF-16", "save it as UTF-8"),
+        ("config.json", b"{\"a\": }", "line 1 column 7", "correct the text at that place"),
+        ("model.safetensors", &weights[..weights.len() - 1], "truncated or damaged", "download it again"),
+        ("model.safetensors", &weights[..5], "truncated", "download it again"),
+        ("model.safetensors", b"\x04\0\0\0\0\0\0\0{{{{", "header is damaged", "download the file again"),
+        ("tokenizer.json", b"{", "tokenizer.json", "download it again"),
+    ];
+    for (name, bytes, what, advice) in cases {
+        fs::write(folder.join(name), bytes).unwrap();
+        let message = refused(&request, 1);
+        assert!(message.contains(name) && message.contains(what) && message.contains(advice), "{message}");
+        put(name);
+        works(&request, &message);
+    }
+    let file = folder.join("model.gguf");
+    fs::write(&file, pointer).unwrap();
+    let message = refused(&["generate", file.to_str().unwrap(), "--tokens", "1"], 1);
+    assert!(message.contains("model.gguf: this is a Git LFS pointer"), "{message}");
+}
+
+#[test]
+fn a_config_of_another_name_is_called_by_it() {
+    let file = scratch("named").join("shape.txt");
+    let config = fs::read_to_string(root("tests/checkpoints/plain/config.json")).unwrap();
+    let request = ["compile", file.to_str().unwrap(), "--timing-only", "--context", "16"];
+    for (broken, what) in [("", "the file is empty"), (&config.replace("hidden_size", "hidden"), "`hidden_size` is missing")] {
+        fs::write(&file, broken).unwrap();
+        let message = refused(&request, 1);
+        assert!(message.contains("shape.txt: ") && message.contains(what) && !message.contains("config.json"), "{message}");
+        fs::write(&file, &config).unwrap();
+        works(&request, &message);
+    }
+}

@@ -207,9 +207,9 @@ fn impossible_configs_are_refused_with_the_field_s_name() {
 #[test]
 fn what_is_no_config_is_refused() {
     let cases = [
-        ("", "EOF"),
-        ("[1, 2]", "expected a map"),
-        ("{\"vocab_size\": NaN}", "expected value"),
+        ("", "the file is empty"),
+        ("[1, 2]", "the file holds a list"),
+        ("{\"model_type\": \"llama\", \"hidden_size\": NaN}", "`hidden_size` is \"NaN\", not a whole number"),
         ("{\"rms_norm_eps\": 1e999}", "out of range"),
         ("{}", "neither `architectures` nor `model_type` is given"),
         ("{\"model_type\": \"mamba\"}", "of `model_type` \"mamba\""),
