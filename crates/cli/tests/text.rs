@@ -198,7 +198,7 @@ fn mistakes_in_included_files_and_iterations_say_where_they_are() {
 #[test]
 fn a_chip_that_only_the_text_knows_is_the_one_that_is_given() {
     let folder = scratch("absent-description");
-    fs::write(folder.join("mine.toml"), chip(&[])).unwrap();
+    fs::write(folder.join("mine.toml"), chip(&[("mem_read", 7)])).unwrap();
     fs::write(folder.join("other.toml"), chip(&[("mem_read", 9)])).unwrap();
     fs::write(folder.join("broken.toml"), "name = 3").unwrap();
     let text = |chip: &str| format!(".chip {chip}\n.program p\n.queue vxm.0\nexp _, #i0\n");
