@@ -68,6 +68,12 @@ fn six_hundred_chips_are_served() {
     hold(3, 600, true);
 }
 
+#[test]
+#[ignore = "slow: four hundred chips"]
+fn four_hundred_descriptions_are_served_or_refused_by_name() {
+    hold(4, 400, false);
+}
+
 /// One figure after another, from its least to its largest value.
 #[test]
 fn each_figure_alone_is_served_over_its_range() {

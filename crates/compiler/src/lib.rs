@@ -28,6 +28,9 @@ use std::collections::BTreeMap;
 use lpu_isa::{Image, Instruction, Item, Program, Queue, Region, compress};
 use lpu_model::{Checkpoint, Graph};
 
+use lower::Lowered;
+use plan::Plan;
+
 pub use bound::{Bound, bound};
 pub use error::CompileError;
 pub use interface::{Bucket, Interface, Lanes, Port, PortKind, RotaryPart, Side};
@@ -112,6 +115,7 @@ pub fn buckets(context: usize) -> Vec<usize> {
 pub struct Placement {
     lines: Vec<String>,
     used_bytes: u64,
+    crowded: bool,
 }
 
 impl Placement {
@@ -121,6 +125,13 @@ impl Placement {
         let mut text = self.lines.join("\n");
         text.push('\n');
         text
+    }
+
+    /// Whether key-value rows of this context took places that weights have in a compilation for a shorter one, or reach into a second
+    /// bank. Unless they do, every weight is where it is in any compilation of the same model for a shorter context.
+    #[must_use]
+    pub fn crowded(&self) -> bool {
+        self.crowded
     }
 
     /// Bytes of SRAM taken by weights, constants, inputs, outputs and key-value rows.
@@ -155,17 +166,16 @@ fn attempt(checkpoint: &Checkpoint, graph: Graph, chip: &Chip, options: &Options
         interface: Interface::of(&plan, chip.lanes(), &buckets(plan.context)),
         bounds: Vec::new(),
         oracles: Vec::new(),
-        placement: Placement { lines: plan.lines(), used_bytes: 0 },
+        placement: Placement { lines: plan.lines(), used_bytes: 0, crowded: slices.crowded() },
         records: Vec::new(),
     };
     for tokens in buckets(plan.context) {
         let oracle = match plan.experts.is_empty() {
             true => None,
-            false => Some(cycles(chip, lower::lower(&plan, chip, options.precision, tokens, true)?.issues.values().flatten())),
+            false => Some(shortest(&plan, chip, options.precision, tokens, true)?.1),
         };
         compiled.oracles.push(oracle);
-        let lowered = lower::lower(&plan, chip, options.precision, tokens, false)?;
-        let cycles = cycles(chip, lowered.issues.values().flatten());
+        let (lowered, cycles) = shortest(&plan, chip, options.precision, tokens, false)?;
         let queues: BTreeMap<Queue, Vec<Item>> = lowered.issues.into_iter().map(|(queue, issues)| (queue, compress(&issues))).collect();
         let mut regions = lowered.regions;
         regions.extend(slices.regions());
@@ -205,6 +215,26 @@ impl Compiled {
         let queues = |program: &'_ Program| program.queues.iter().flatten().map(|(&queue, items)| (items.len(), queue)).max();
         let found = self.programs.iter().filter_map(|program| queues(program).map(|(items, queue)| (items, program.name.as_str(), queue)));
         found.max_by_key(|&(items, ..)| items)
+    }
+}
+
+/// The schedule for `tokens`, or that for sixteen more where it is shorter, and its cycles. Sixteen more include the spare row of each
+/// entry, which a mask leaves out like tokens that are not fed yet. Those of the shortest bucket and below, where counts grow with each
+/// sixteen tokens, and those that would need another vector of masks are taken as they are.
+fn shortest(plan: &Plan, chip: &Chip, precision: Precision, tokens: usize, oracle: bool) -> Result<(Lowered, u64), CompileError> {
+    let lower = |tokens| {
+        let lowered = lower::lower(plan, chip, precision, tokens, oracle)?;
+        let cycles = cycles(chip, lowered.issues.values().flatten());
+        Ok((lowered, cycles))
+    };
+    let found: (Lowered, u64) = lower(tokens)?;
+    if tokens <= SHORTEST_BUCKET || tokens.is_multiple_of(chip.lanes()) {
+        return Ok(found);
+    }
+    match lower(tokens + 16) {
+        Ok(longer) if longer.1 < found.1 => Ok(longer),
+        Ok(_) | Err(CompileError::NoPlace { .. } | CompileError::ScratchTooLarge { .. }) => Ok(found),
+        Err(error) => Err(error),
     }
 }
 

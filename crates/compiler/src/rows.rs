@@ -80,6 +80,8 @@ pub(crate) struct WeightSlices {
     tight: bool,
     /// Whether they take them as the others do, because the weights alone are too many for these; else when the others are full.
     even: bool,
+    /// Whether places depend on the context: key-value rows took those of weights, or lie in more than the last bank.
+    crowded: bool,
     /// By side and share: words of each of sixteen slices that tiles to come take.
     coming: [[u64; 2]; 2],
     real: bool,
@@ -194,6 +196,7 @@ impl WeightSlices {
             wanted: cache.entries,
             tight,
             even,
+            crowded: tight || used > u64::from(bank_words),
             coming: [[0; 2]; 2],
             real,
             format,
@@ -230,6 +233,11 @@ impl WeightSlices {
     /// Whether the slices next to the VXM take weights too.
     pub(crate) fn takes_vector_slices(&self) -> bool {
         self.tight
+    }
+
+    /// Whether places depend on the context.
+    pub(crate) fn crowded(&self) -> bool {
+        self.crowded
     }
 
     /// Low address bits that select a key-value row.
@@ -290,6 +298,11 @@ impl WeightSlices {
             });
         }
         slices.sort_unstable();
+        let mut without_cache: Vec<SliceId> = share.into_iter().filter(|slice| slice.index >= VECTOR_SLICES).collect();
+        without_cache.sort_unstable_by_key(|&slice| (self.used(slice), slice));
+        without_cache.truncate(16);
+        without_cache.sort_unstable();
+        self.crowded |= slices != without_cache;
         let mut places = [(slices[0], 0); 16];
         for (place, slice) in places.iter_mut().zip(slices) {
             let areas = self.areas.get_mut(&slice).expect("every slice is listed");
