@@ -6,9 +6,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap};
 
 use lpu_chip::{Chip, System};
-use lpu_isa::{
-    ChipId, Cursor, DelayClass, Fault, Image, Instruction, Item, Producer, Program, Queue, Site, Unit, Violation, block_items, validate,
-};
+use lpu_isa::{ChipId, Cursor, Fault, Image, Instruction, Item, Producer, Program, Queue, Site, Violation, block_items, validate};
 
 use crate::code::Code;
 use crate::{CheckError, MOST_ISSUES};
@@ -158,10 +156,8 @@ impl Issues {
                 continue;
             }
             let row = issue.instruction.row();
-            let landed = cycle + u64::from(chip.delay(row.delay));
-            if row.unit != Unit::Icu && row.delay != DelayClass::None {
-                last = last.max(Some(landed));
-            }
+            let landed = chip.landing(cycle, row.delay);
+            last = last.max(chip.effect(cycle, row));
             code.note(&issue, landed, line.whole);
             match issue.instruction {
                 Instruction::Sync {} => line.parked = Some(next),
@@ -195,7 +191,7 @@ impl Issues {
             issues.list.push(issue);
             unroll.advance(index);
         }
-        issues.cycles = last.map_or(0, |last| last + chip.superlanes() as u64);
+        issues.cycles = chip.run_cycles(last);
         issues.end = issues.end.max(issues.cycles);
         for line in &unroll.lines {
             if let Some(sync) = line.parked {

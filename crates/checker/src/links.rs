@@ -8,7 +8,7 @@ use lpu_isa::{Arrival, Fault, Instruction, Queue, Violation};
 use crate::issues::Issues;
 
 pub(crate) fn check(system: &System, issues: &Issues, violations: &mut Vec<Violation>) {
-    let values = system.chip().values();
+    let chip = system.chip();
     let mut sends: BTreeMap<LinkEnd, Vec<usize>> = BTreeMap::new();
     let mut receives: BTreeMap<LinkEnd, Vec<usize>> = BTreeMap::new();
     for (index, issue) in issues.list.iter().enumerate() {
@@ -23,7 +23,7 @@ pub(crate) fn check(system: &System, issues: &Issues, violations: &mut Vec<Viola
     for (end, sends) in &sends {
         for pair in sends.windows(2) {
             let (before, issue) = (&issues.list[pair[0]], &issues.list[pair[1]]);
-            let until = before.cycle + u64::from(values.c2c_interval);
+            let until = before.cycle + u64::from(chip.values().c2c_interval);
             if until > issue.cycle {
                 violations.push(issue.violation(issue.cycle, Fault::LinkBusy { link: end.link, until }));
             }
@@ -33,7 +33,7 @@ pub(crate) fn check(system: &System, issues: &Issues, violations: &mut Vec<Viola
         let sends = system.peer(*end).and_then(|peer| sends.get(&peer)).map_or(&[][..], Vec::as_slice);
         let arrival = |&send: &usize| {
             let sent = &issues.list[send];
-            Arrival { cycle: sent.cycle + u64::from(values.c2c_link), from: sent.producer() }
+            Arrival { cycle: chip.landing(sent.cycle, sent.instruction.row().delay), from: sent.producer() }
         };
         let mut arrivals = sends.iter().map(arrival).peekable();
         for &index in receives {

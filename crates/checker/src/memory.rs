@@ -89,7 +89,7 @@ pub(crate) fn check(
         let Queue::Mem(side, number) = issue.queue else { continue };
         let name = SliceId { side, index: number };
         let slice = slices.slice(issue.chip, name);
-        let landed = issue.cycle + u64::from(chip.delay(issue.instruction.row().delay));
+        let landed = chip.landing(issue.cycle, issue.instruction.row().delay);
         let (cycle, write, touched) = match issue.instruction {
             Instruction::Read { word, .. } => (issue.cycle, false, word.0..word.0 + 1),
             Instruction::Gather { base, bits, .. } => (issue.cycle + u64::from(chip.values().mem_gather_access), false, window(base, bits)),

@@ -43,7 +43,7 @@ pub(crate) fn check(chip: &Chip, issues: &Issues, violations: &mut Vec<Violation
     let mut ties = Vec::new();
     let mut events: Vec<(u64, Event, usize)> = Vec::new();
     for (index, issue) in issues.list.iter().enumerate() {
-        let landed = issue.cycle + u64::from(chip.delay(issue.instruction.row().delay));
+        let landed = chip.landing(issue.cycle, issue.instruction.row().delay);
         match issue.instruction {
             Instruction::Lw { .. } => events.push((landed, Event::RowsLand, index)),
             Instruction::Iw { .. } => {
@@ -72,13 +72,10 @@ pub(crate) fn check(chip: &Chip, issues: &Issues, violations: &mut Vec<Violation
         let mut fault = |fault| violations.push(issue.violation(cycle, fault));
         if event == Event::Pass {
             let Instruction::Abc { format, .. } = issue.instruction else { continue };
-            let (count, occupied) = match format {
-                PassFormat::I8 => (1, 1),
-                PassFormat::F16 => (2, u64::from(chip.values().mxm_f16_interval)),
-            };
+            let occupied = chip.occupancy(format);
             let mut missing = None;
             let mut busy = None;
-            for plane in number..number + count {
+            for plane in number..number + u16::from(occupied.planes) {
                 let state = planes.entry((issue.chip, side, plane)).or_default();
                 match state.array {
                     Some(install) => ties.push((index as u32, install as u32)),
@@ -89,7 +86,7 @@ pub(crate) fn check(chip: &Chip, issues: &Issues, violations: &mut Vec<Violation
                 if state.busy_until > cycle {
                     busy.get_or_insert((plane, state.busy_until));
                 }
-                state.busy_until = cycle + occupied;
+                state.busy_until = cycle + occupied.cycles;
             }
             if let Some(plane) = missing {
                 fault(Fault::WeightsMissing { plane });

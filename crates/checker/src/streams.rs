@@ -91,7 +91,7 @@ pub(crate) fn check(chip: &Chip, issues: &Issues, violations: &mut Vec<Violation
     let mut puts = Lines::default();
     let mut landings: BTreeMap<(ChipId, u16), Vec<(u64, usize)>> = BTreeMap::new();
     for (index, issue) in issues.list.iter().enumerate() {
-        let landed = issue.cycle + u64::from(chip.delay(issue.instruction.row().delay));
+        let landed = chip.landing(issue.cycle, issue.instruction.row().delay);
         let position = chip.position(issue.queue);
         for used in issue.instruction.streams().into_iter().filter(|used| used.flow == Flow::Out) {
             for byte in 0..used.width {

@@ -163,7 +163,7 @@ impl<'a> Stepper<'a> {
             }
             self.cycle += 1;
         }
-        let derived = if self.control.dispatched { self.last + self.machine.chip().superlanes() as u64 } else { 0 };
+        let derived = self.machine.chip().run_cycles(self.control.dispatched.then_some(self.last));
         if derived != prepared.stated {
             let fault = Fault::CyclesMismatch { stated: prepared.stated, derived };
             self.violations.push(Violation {
