@@ -5,7 +5,9 @@
 
 mod code;
 mod flow;
+mod issue;
 mod issues;
+mod lines;
 mod links;
 mod memory;
 mod near;
@@ -17,9 +19,11 @@ use lpu_chip::{Chip, System};
 use lpu_isa::{ChipId, Fault, Image, Program, QueueError, SliceId, Violation};
 use thiserror::Error;
 
-pub use flow::{Feed, Flow};
+pub use flow::{Access, Feed, Flow};
+pub use issue::Issue;
 use issues::Issues;
-pub use issues::{Issue, cycles, derived_cycles, issues};
+pub use issues::{cycles, derived_cycles, issues};
+use streams::Feeds;
 pub use warnings::{At, Warning};
 
 /// The most issues that are checked (assumed): some gigabytes. Keeps a short file of repeats from taking all memory.
@@ -83,29 +87,30 @@ pub fn check_system(system: &System, image: &Image<'_>, program: &Program) -> Re
     let chip = system.chip();
     let issues = Issues::new(system, image, program)?;
     let mut violations = issues.unfit.clone();
-    let ((starts, feeds, on_streams), rest) = std::thread::scope(|scope| {
+    let ((Feeds { starts, feeds }, on_streams), rest) = std::thread::scope(|scope| {
         let streams = scope.spawn(|| {
             let mut violations = Vec::new();
-            let (starts, feeds) = streams::check(chip, &issues, &mut violations);
-            (starts, feeds, violations)
+            (streams::check(chip, &issues, &mut violations), violations)
         });
         let mut violations = Vec::new();
-        let rest = memory::check(chip, image, program, &issues, &mut violations).map(|()| {
-            let ties = planes::check(chip, &issues, &mut violations);
-            links::check(system, &issues, &mut violations);
-            (ties, violations)
+        let rest = memory::check(chip, image, program, &issues, &mut violations).map(|deferred| {
+            let mut ties = planes::check(chip, &issues, &mut violations);
+            ties.extend(links::check(system, &issues, &mut violations));
+            ties.sort_by_key(|&(consumer, _)| consumer);
+            (deferred, ties, violations)
         });
         (streams.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), rest)
     });
-    let (ties, elsewhere) = rest?;
+    let (deferred, ties, elsewhere) = rest?;
     violations.extend(on_streams);
     violations.extend(elsewhere);
-    let Issues { list, cycles, end, fetched, .. } = issues;
+    let Issues { list, cycles, end, live, fetched, .. } = issues;
     if cycles != program.cycles {
         let fault = Fault::CyclesMismatch { stated: program.cycles, derived: cycles };
         violations.push(Violation { cycle: end, chip: ChipId(0), chips: 1, site: None, fault });
     }
     violations.iter_mut().for_each(|violation| violation.chips = system.chips());
     violations.sort_by_key(Violation::key);
-    Ok(Report { violations, cycles, fetched, flow: Flow { issues: list, starts, feeds, ties } })
+    let flow = Flow { issues: list, starts, feeds, ties, deferred, live };
+    Ok(Report { violations, cycles, fetched, flow })
 }
