@@ -3,9 +3,10 @@
 use lpu_isa::{ChipId, Fault, Flow, Hemisphere, Instruction, PlanePort, Queue, SliceId, Stream, WindowBits, Word};
 use lpu_lanes::switch;
 
-use super::{Effect, Step, Stepper};
+use super::{Effect, Stepper};
 use crate::observer::Observer;
 use crate::prepare::Fixed;
+use crate::step::Step;
 
 impl Stepper<'_> {
     pub(super) fn plane(&self, side: Hemisphere, plane: u16) -> usize {

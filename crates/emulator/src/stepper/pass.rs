@@ -2,9 +2,10 @@
 
 use lpu_isa::{ChipId, Fault, PassFormat, Queue, Stream, Target};
 
-use super::{Effect, Step, Stepper};
+use super::{Effect, Stepper};
 use crate::observer::Observer;
 use crate::planes::Held;
+use crate::step::Step;
 
 impl Stepper<'_> {
     pub(super) fn pass<O: Observer>(
