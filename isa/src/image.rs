@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::program::{ChipId, SliceId, WordRun};
+use crate::place::{ChipId, SliceId, WordRun};
 
 /// Content of an extent.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -14,6 +14,7 @@ mod fetch;
 pub mod image;
 mod near;
 pub mod operand;
+mod place;
 pub mod program;
 pub mod queue;
 mod reference;
@@ -21,6 +22,7 @@ pub mod rule;
 pub mod table;
 mod text;
 pub mod timeline;
+mod unit;
 
 pub use asm::{AsmError, SourceMap, Span, assemble};
 pub use codec::{decode_queue, encode_queue};
@@ -34,10 +36,12 @@ pub use operand::{
     Accumulator, Arithmetic, BlockSide, Count, Direction, Edge, Format, GroupWidth, Kind, LoadFormat, Mode, Number, Operand, Orientation,
     PassFormat, Row, Shift, Source, Stream, Stride, Superlanes, Target, WindowBits, Word,
 };
-pub use program::{ChipId, ChipRef, Container, Program, Region, RegionKind, SliceId, WordRun};
-pub use queue::{Hemisphere, Item, PlanePort, Queue, Unit};
+pub use place::{ChipId, SliceId, WordRun};
+pub use program::{ChipRef, Container, Program, Region, RegionKind};
+pub use queue::{Hemisphere, Item, PlanePort, Queue};
 pub use reference::reference;
 pub use rule::Rule;
 pub use table::{DelayClass, Flow, Instruction, Malformed, OperandRow, Origin, StreamUse, TABLE, TableRow};
 pub use text::place::NotWritten;
 pub use timeline::{Clock, Cursor, Issue, MAX_CYCLES, QueueError, Slots, compress, expand, validate};
+pub use unit::Unit;

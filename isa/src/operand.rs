@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use crate::program::MAX_WORD;
+/// The largest word address that the format can express (24 bits).
+pub const MAX_WORD: u32 = 0xff_ffff;
 
 /// What an operand is: its width in the encoding and its written form follow from it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -8,7 +8,7 @@ use crate::operand::{
     Accumulator, Arithmetic, BlockSide, Count, Edge, Format, GroupWidth, Kind, LoadFormat, Mode, Number, Operand, Orientation, PassFormat,
     Row, Shift, Source, Stream, Stride, Superlanes, Target, WindowBits, Word,
 };
-use crate::queue::Unit;
+use crate::unit::Unit;
 
 /// Names a delay of the chip description: dispatch to effect at the unit's own position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use lpu::chip::{Chip, System};
-use lpu::isa::{Image, Instruction, Program, Rule, TABLE, Unit, Violation};
+use lpu::isa::{ChipId, Flow as Way, Image, Instruction, Mode, Program, Queue, Rule, TABLE, Unit, Violation};
 use lpu::replay::{Replay, ReplayError};
 use lpu::{checker, emulator};
 use lpu_tests::grow::Dice;
@@ -166,4 +166,80 @@ fn the_checker_accepts_what_the_engine_runs() {
         let hits = mix.rules.get(rule).copied().unwrap_or(0);
         assert!(hits >= 100, "{rule}: {hits} hits");
     }
+}
+
+/// What an issue takes other than from streams and latches.
+fn tied(chip: &Chip, instruction: &Instruction) -> usize {
+    match *instruction {
+        Instruction::Iw { rows } => usize::from(rows.0) / 16,
+        Instruction::Abc { format, .. } => usize::from(chip.occupancy(format).planes),
+        Instruction::Acc { mode, .. } => 1 + usize::from(mode == Mode::Add),
+        Instruction::Receive { .. } => 1,
+        _ => 0,
+    }
+}
+
+/// The cycle of each access of memory as `docs/timing.md` has it.
+fn access(chip: &Chip, issue: &checker::Issue) -> u64 {
+    match issue.instruction {
+        Instruction::Read { .. } => issue.cycle,
+        Instruction::Gather { .. } => issue.cycle + u64::from(chip.values().mem_gather_access),
+        _ => chip.landing(issue.cycle, issue.instruction.row().delay),
+    }
+}
+
+#[test]
+fn the_flow_of_a_legal_program_is_complete() {
+    let system = system();
+    let chip = system.chip();
+    let lanes = |superlanes: u16| usize::from(superlanes) * chip.values().lanes_per_superlane as usize;
+    let seen = (0..BASES).into_par_iter().map(|seed| {
+        let base = compose(&system, seed, 4 + seed as usize % 8);
+        let report = checker::check_system(&system, &base.image, &base.program).unwrap();
+        let (flow, mut seen) = (&report.flow, [0; 5]);
+        let mut times = vec![None; flow.issues.len()];
+        for (time, issue) in flow.order().enumerate() {
+            assert_eq!(times[issue].replace(time), None, "seed {seed}: issue {issue} comes twice");
+        }
+        assert!(times.iter().all(Option::is_some), "seed {seed}: an issue never comes");
+        let mut powered: BTreeMap<(ChipId, Queue), usize> = BTreeMap::new();
+        for (index, issue) in flow.issues.iter().enumerate() {
+            let at = format!("seed {seed}, cycle {}, {}", issue.cycle, issue.queue);
+            let taken: usize =
+                issue.instruction.streams().iter().filter(|used| used.flow == Way::In).map(|used| usize::from(used.width)).sum();
+            let feeds = flow.feeds(index);
+            assert!(feeds.len() == taken || feeds.len() > taken && issue.queue.unit() == Unit::Vxm, "{at}: {feeds:?}");
+            let from = flow.ties.partition_point(|tie| (tie.0 as usize) < index);
+            let ties = &flow.ties[from..][..flow.ties[from..].partition_point(|tie| tie.0 as usize == index)];
+            assert_eq!(ties.len(), tied(chip, &issue.instruction), "{at}");
+            let producers = feeds.iter().map(|feed| feed.producer).chain(ties.iter().map(|tie| tie.1));
+            for producer in producers {
+                assert!(times[producer as usize] < times[index], "{at}: it comes before what it takes");
+            }
+            let live = powered.entry((issue.chip, issue.queue)).or_insert(chip.lanes());
+            assert_eq!(flow.live(index as u32).map_or(chip.lanes(), usize::from), *live, "{at}");
+            seen[0] += usize::from(*live < chip.lanes());
+            seen[1] += usize::from(matches!(issue.instruction, Instruction::Receive { .. }));
+            seen[2] += usize::from(matches!(issue.instruction, Instruction::Acc { mode: Mode::Add, .. }));
+            if let Instruction::Config { superlanes } = issue.instruction {
+                *live = lanes(superlanes.0);
+            }
+        }
+        let mut last: BTreeMap<_, (u64, bool)> = BTreeMap::new();
+        for found in flow.accesses() {
+            let issue = &flow.issues[found.issue as usize];
+            let reads = matches!(issue.instruction, Instruction::Read { .. } | Instruction::Gather { .. });
+            let now = (access(chip, issue), reads);
+            let before = last.insert((issue.chip, found.slice), now);
+            assert!(before <= Some(now), "seed {seed}: {:?} comes after {before:?}", issue.instruction);
+            assert_eq!(times[found.issue as usize], Some(found.time as usize));
+            seen[3] += 1;
+            seen[4] += usize::from(found.words.len() > 1);
+        }
+        let memory = flow.issues.iter().filter(|issue| issue.words().is_some()).count();
+        assert_eq!(seen[3], memory, "seed {seed}");
+        seen
+    });
+    let seen = seen.reduce(|| [0; 5], |one, other| std::array::from_fn(|index| one[index] + other[index]));
+    assert!(seen.iter().all(|&count| count >= 100), "without power, receives, sums, accesses, windows: {seen:?}");
 }

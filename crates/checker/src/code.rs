@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use lpu_chip::Chip;
 use lpu_isa::{ByPlace, ChipId, Fault, Flow, Image, Instruction, Program, Queue, RegionKind, SliceId, Stream};
 
-use crate::issues::Issue;
-use crate::streams::diagonal;
+use crate::issue::Issue;
+use crate::lines::diagonal;
 
 /// A value put on a stream: cycle on the register, queue, item, dispatch, and the word of code that it is.
 type Put = (u64, Queue, u32, u64, Option<(SliceId, u32)>);

@@ -6,44 +6,11 @@ use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap};
 
 use lpu_chip::{Chip, System};
-use lpu_isa::{
-    ChipId, Cursor, DelayClass, Fault, Image, Instruction, Item, Producer, Program, Queue, Site, Unit, Violation, block_items, validate,
-};
+use lpu_isa::{ChipId, Cursor, Fault, Image, Instruction, Item, Program, Queue, Violation, block_items, validate};
 
 use crate::code::Code;
+use crate::issue::Issue;
 use crate::{CheckError, MOST_ISSUES};
-
-/// One issue.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Issue {
-    /// Cycle of dispatch.
-    pub cycle: u64,
-    /// The chip.
-    pub chip: ChipId,
-    /// The queue.
-    pub queue: Queue,
-    /// Index of the item in the queue.
-    pub item: u32,
-    /// The instruction, its strided operand moved.
-    pub instruction: Instruction,
-}
-
-impl Issue {
-    pub(crate) fn violation(&self, cycle: u64, fault: Fault) -> Violation {
-        let site = Some(Site { queue: self.queue, item: self.item, instruction: self.instruction });
-        Violation { cycle, chip: self.chip, chips: 1, site, fault }
-    }
-
-    /// The issue as faults name it.
-    pub(crate) fn producer(&self) -> Producer {
-        Producer { chip: self.chip, queue: self.queue, item: self.item, cycle: self.cycle }
-    }
-
-    /// What orders two instructions of one queue: the later one is to blame.
-    pub(crate) fn order(&self) -> (u64, u32) {
-        (self.cycle, self.item)
-    }
-}
 
 /// The issues of a program.
 pub(crate) struct Issues {
@@ -55,6 +22,8 @@ pub(crate) struct Issues {
     pub(crate) cycles: u64,
     /// Where the end is observed: `cycles`, or one past the last dispatch where that is later.
     pub(crate) end: u64,
+    /// Issues that lack superlanes with power, in order, with the lanes that they have.
+    pub(crate) live: Vec<(u32, u16)>,
     /// Items that come by instruction fetch.
     pub(crate) fetched: u64,
 }
@@ -67,8 +36,8 @@ struct Line<'p> {
     cursor: Cursor,
     next: Option<lpu_isa::Issue>,
     parked: Option<lpu_isa::Issue>,
-    /// Whether all superlanes are powered.
-    whole: bool,
+    /// Lanes with power, if not all have it.
+    live: Option<u16>,
 }
 
 impl Line<'_> {
@@ -114,7 +83,7 @@ impl Unroll<'_> {
 impl Issues {
     pub(crate) fn new(system: &System, image: &Image<'_>, program: &Program) -> Result<Self, CheckError> {
         let chip = system.chip();
-        let mut issues = Self { list: Vec::new(), unfit: Vec::new(), cycles: 0, end: 0, fetched: 0 };
+        let mut issues = Self { list: Vec::new(), unfit: Vec::new(), cycles: 0, end: 0, live: Vec::new(), fetched: 0 };
         let mut count = 0;
         let mut unroll = Unroll { lines: Vec::new(), due: BinaryHeap::new(), barriers: BTreeSet::new() };
         for (number, queues) in program.queues.iter().enumerate() {
@@ -136,7 +105,7 @@ impl Issues {
                     issues.unfit.push(at(depth as usize).violation(0, fault));
                 }
                 let items = Cow::Borrowed(&items[..]);
-                unroll.lines.push(Line { chip: chip_id, queue, items, cursor: Cursor::default(), next: None, parked: None, whole: true });
+                unroll.lines.push(Line { chip: chip_id, queue, items, cursor: Cursor::default(), next: None, parked: None, live: None });
             }
         }
         let mut code = Code::new(chip, image, program);
@@ -150,7 +119,7 @@ impl Issues {
             let index = index as usize;
             issues.end = cycle + 1;
             let line = &mut unroll.lines[index];
-            let Some(next) = line.next else { continue };
+            let (Some(next), live) = (line.next, line.live) else { continue };
             let issue = line.issue(&next);
             if let Some(fault) = system.out_of_range(issue.chip, issue.queue, &issue.instruction) {
                 issues.unfit.push(issue.violation(cycle, fault));
@@ -158,18 +127,19 @@ impl Issues {
                 continue;
             }
             let row = issue.instruction.row();
-            let landed = cycle + u64::from(chip.delay(row.delay));
-            if row.unit != Unit::Icu && row.delay != DelayClass::None {
-                last = last.max(Some(landed));
-            }
-            code.note(&issue, landed, line.whole);
+            let landed = chip.landing(cycle, row.delay);
+            last = last.max(chip.effect(cycle, row));
+            code.note(&issue, landed, line.live.is_none());
             match issue.instruction {
                 Instruction::Sync {} => line.parked = Some(next),
                 Instruction::Deskew {} => {
                     let period = u64::from(chip.values().c2c_period);
                     line.cursor.resume(cycle + period - cycle % period);
                 }
-                Instruction::Config { superlanes } => line.whole = u32::from(superlanes.0) == chip.values().superlanes,
+                Instruction::Config { superlanes } => {
+                    let lanes = usize::from(superlanes.0) * chip.values().lanes_per_superlane as usize;
+                    line.live = (lanes < chip.lanes()).then_some(lanes as u16);
+                }
                 Instruction::Notify {} => {
                     unroll.barriers.insert((landed, issue.chip));
                 }
@@ -192,10 +162,11 @@ impl Issues {
                 },
                 _ => {}
             }
+            issues.live.extend(live.map(|lanes| (issues.list.len() as u32, lanes)));
             issues.list.push(issue);
             unroll.advance(index);
         }
-        issues.cycles = last.map_or(0, |last| last + chip.superlanes() as u64);
+        issues.cycles = chip.run_cycles(last);
         issues.end = issues.end.max(issues.cycles);
         for line in &unroll.lines {
             if let Some(sync) = line.parked {

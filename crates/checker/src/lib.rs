@@ -1,11 +1,39 @@
 //! Proves a Program legal by reasoning over intervals, without running it.
 //!
-//! Every issue is placed on the lines that it touches (a stream's diagonal, a slice, a plane, an ALU), each line is put in order of
-//! time once, and neighbours on it are held to the rules of `docs/timing.md`. No cycle is stepped and no value computed.
+//! # Method
+//!
+//! 1. `issues` unrolls the queues into one list in order of time. Barriers, shared counters and instruction fetch are resolved here, because they
+//!    alone decide when an instruction is dispatched; what is fetched is known from the image, since nothing may write code.
+//! 2. Each issue is placed on the lines that it touches: the diagonals of the streams that it feeds and takes (`streams`), its slice
+//!    (`memory`), its planes (`planes`), the latch of its ALU (`streams`), its link (`links`). When its effect lands there is [`Chip::landing`].
+//! 3. Each line is put in order of time once, and neighbours on it are held to the rules of `docs/timing.md`.
+//! 4. What each consumer was tied to on the way is the [`Flow`].
+//!
+//! No cycle is stepped and no value computed. The cost grows with the number of issues, not with that of cycles, lanes or streams.
+//!
+//! # Invariants
+//!
+//! - Every fault names the issue and cycle that the reference engine observes it at. An issue that breaks a rule still takes its effect as far as it
+//!   has one, so one mistake does not hide the next; only what is out of range takes part in nothing.
+//! - The list of issues is sorted by cycle, chip, queue, item, and never changes once the lines are built; the flow names issues by their place in it.
+//! - Violations are sorted by cycle, chip, queue, rule and item, whatever the order in which the parts found them; parts run in parallel.
+//! - The flow of a program without violations is complete: each stream and latch taken has a producer, each `iw`, `abc`, `acc` and `receive` what it
+//!   takes, each access of memory its place in time. Producers come before consumers in [`Flow::order`].
+//!
+//! # What is not claimed
+//!
+//! - Nothing about values: overflow, NaN and what an address in a map selects are no concern of a proof. A gather or scatter is held to the
+//!   rules for its whole window.
+//! - Legality is judged from the initial image. Words that an earlier run wrote do not count as initialised.
+//! - A proof holds for one program on one system with one image's outline (which words it has, and the content of its code regions), not for another chip.
+//! - Nothing about whether a program computes what its author meant; [`Report::warnings`] points at what is legal and probably a mistake.
+//! - The flow of a program that breaks a rule may lack producers. It serves warnings and reports, not execution.
 
 mod code;
 mod flow;
+mod issue;
 mod issues;
+mod lines;
 mod links;
 mod memory;
 mod near;
@@ -17,9 +45,11 @@ use lpu_chip::{Chip, System};
 use lpu_isa::{ChipId, Fault, Image, Program, QueueError, SliceId, Violation};
 use thiserror::Error;
 
-pub use flow::{Feed, Flow};
+pub use flow::{Access, Feed, Flow};
+pub use issue::Issue;
 use issues::Issues;
-pub use issues::{Issue, cycles, derived_cycles, issues};
+pub use issues::{cycles, derived_cycles, issues};
+use streams::Feeds;
 pub use warnings::{At, Warning};
 
 /// The most issues that are checked (assumed): some gigabytes. Keeps a short file of repeats from taking all memory.
@@ -63,7 +93,7 @@ pub struct Report {
     pub cycles: u64,
     /// Items that come to their queues by instruction fetch; the others are preloaded.
     pub fetched: u64,
-    /// Who feeds whom; whole only for a legal program.
+    /// The resolved dataflow; complete only for a legal program.
     pub flow: Flow,
 }
 
@@ -94,29 +124,30 @@ pub fn check_system(system: &System, image: &Image<'_>, program: &Program) -> Re
     }
     let issues = Issues::new(system, image, program)?;
     let mut violations = issues.unfit.clone();
-    let ((starts, feeds, on_streams), rest) = std::thread::scope(|scope| {
+    let ((Feeds { starts, feeds }, on_streams), rest) = std::thread::scope(|scope| {
         let streams = scope.spawn(|| {
             let mut violations = Vec::new();
-            let (starts, feeds) = streams::check(chip, &issues, &mut violations);
-            (starts, feeds, violations)
+            (streams::check(chip, &issues, &mut violations), violations)
         });
         let mut violations = Vec::new();
-        let rest = memory::check(chip, image, program, &issues, &mut violations).map(|()| {
-            let ties = planes::check(chip, &issues, &mut violations);
-            links::check(system, &issues, &mut violations);
-            (ties, violations)
+        let rest = memory::check(chip, image, program, &issues, &mut violations).map(|deferred| {
+            let mut ties = planes::check(chip, &issues, &mut violations);
+            ties.extend(links::check(system, &issues, &mut violations));
+            ties.sort_by_key(|&(consumer, _)| consumer);
+            (deferred, ties, violations)
         });
         (streams.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), rest)
     });
-    let (ties, elsewhere) = rest?;
+    let (deferred, ties, elsewhere) = rest?;
     violations.extend(on_streams);
     violations.extend(elsewhere);
-    let Issues { list, cycles, end, fetched, .. } = issues;
+    let Issues { list, cycles, end, live, fetched, .. } = issues;
     if cycles != program.cycles {
         let fault = Fault::CyclesMismatch { stated: program.cycles, derived: cycles };
         violations.push(Violation { cycle: end, chip: ChipId(0), chips: 1, site: None, fault });
     }
     violations.iter_mut().for_each(|violation| violation.chips = system.chips());
     violations.sort_by_key(Violation::key);
-    Ok(Report { violations, cycles, fetched, flow: Flow { issues: list, starts, feeds, ties } })
+    let flow = Flow { issues: list, starts, feeds, ties, deferred, live };
+    Ok(Report { violations, cycles, fetched, flow })
 }

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use bitvec::prelude::*;
 use lpu_chip::Chip;
-use lpu_isa::{ChipId, Extent, Fault, Image, Instruction, Program, Queue, RegionKind, SliceId, Violation, WindowBits, Word, WordRun};
+use lpu_isa::{ChipId, Extent, Fault, Image, Instruction, Program, RegionKind, SliceId, Violation, WordRun};
 
 use crate::CheckError;
+use crate::flow::is_deferred;
 use crate::issues::Issues;
 
 /// An access: when, of which words (one, or a window), by which issue.
@@ -61,17 +62,15 @@ impl Slices<'_> {
     }
 }
 
-fn window(base: Word, bits: WindowBits) -> std::ops::Range<u32> {
-    base.0..base.0 + (1 << bits.0)
-}
-
+/// Holds memory to the rules. Gives back the cycle and issue of each access that is not in the cycle of its dispatch, in order of time: what lands
+/// in a cycle comes before the gathers of that cycle.
 pub(crate) fn check(
     chip: &Chip,
     image: &Image<'_>,
     program: &Program,
     issues: &Issues,
     violations: &mut Vec<Violation>,
-) -> Result<(), CheckError> {
+) -> Result<Vec<(u64, u32)>, CheckError> {
     let mut slices = Slices { chip, slices: BTreeMap::new() };
     for place in image.extents.iter().flat_map(Extent::places) {
         slices.run("an extent of the image", &place, |slice, word| slice.initialised.set(word, true))?;
@@ -85,23 +84,24 @@ pub(crate) fn check(
             })?;
         }
     }
-    for (index, issue) in issues.list.iter().enumerate() {
-        let Queue::Mem(side, number) = issue.queue else { continue };
-        let name = SliceId { side, index: number };
+    let mut deferred = Vec::new();
+    for (index, issue) in (0u32..).zip(&issues.list) {
+        let Some((name, mut touched)) = issue.words() else { continue };
         let slice = slices.slice(issue.chip, name);
-        let landed = issue.cycle + u64::from(chip.delay(issue.instruction.row().delay));
-        let (cycle, write, touched) = match issue.instruction {
-            Instruction::Read { word, .. } => (issue.cycle, false, word.0..word.0 + 1),
-            Instruction::Gather { base, bits, .. } => (issue.cycle + u64::from(chip.values().mem_gather_access), false, window(base, bits)),
+        let landed = chip.landing(issue.cycle, issue.instruction.row().delay);
+        let (cycle, write) = match issue.instruction {
+            Instruction::Gather { .. } => (issue.cycle + u64::from(chip.values().mem_gather_access), false),
             Instruction::Write { word, .. } => {
                 slice.written.entry(word.0).and_modify(|first| *first = landed.min(*first)).or_insert(landed);
-                (landed, true, word.0..word.0 + 1)
+                (landed, true)
             }
-            Instruction::Scatter { base, bits, .. } => (landed, true, window(base, bits)),
-            _ => continue,
+            Instruction::Scatter { .. } => (landed, true),
+            _ => (issue.cycle, false),
         };
-        slice.accesses.push(Access { cycle, word: touched.start, end: touched.end, index: index as u32, write });
-        let mut touched = touched;
+        slice.accesses.push(Access { cycle, word: touched.start, end: touched.end, index, write });
+        if is_deferred(&issue.instruction) {
+            deferred.push((cycle, !write, index));
+        }
         if write && let Some(word) = touched.find(|&word| slice.protected[word as usize]) {
             violations.push(issue.violation(issue.cycle, Fault::ProtectedWrite { slice: name, word }));
         }
@@ -120,7 +120,8 @@ pub(crate) fn check(
             conflicts(chip, *name, group, issues, violations);
         }
     }
-    Ok(())
+    deferred.sort_unstable();
+    Ok(deferred.into_iter().map(|(cycle, _, index)| (cycle, index)).collect())
 }
 
 /// Conflicts among the accesses of one cycle, in order of dispatch.

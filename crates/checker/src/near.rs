@@ -3,8 +3,9 @@
 use lpu_chip::Chip;
 use lpu_isa::{ChipId, Direction, Flow, Hemisphere, Near, Stream};
 
-use crate::issues::{Issue, Issues};
-use crate::streams::{Lines, Put, diagonal};
+use crate::issue::Issue;
+use crate::issues::Issues;
+use crate::lines::{Lines, Put, diagonal};
 
 /// Values on each side of the wanted diagonal that are looked at, so that the search costs the same in any program.
 const REACH: usize = 256;

@@ -6,11 +6,10 @@ use std::fmt;
 use lpu_chip::System;
 use lpu_isa::{
     Arithmetic, ChipId, Flow as Way, Format, Instruction, Number, Operand, Program, Queue, RegionKind, Site, SliceId, Source, Stream,
-    WindowBits, Word,
 };
 
 use crate::Report;
-use crate::issues::Issue;
+use crate::issue::Issue;
 
 /// A warning; the program is legal all the same.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -211,13 +210,9 @@ impl Report {
 
 /// The words that an issue may write, as a half-open range.
 fn written(issue: &Issue) -> Option<(ChipId, SliceId, u32, u32)> {
-    let Queue::Mem(side, index) = issue.queue else { return None };
-    let (first, count) = match issue.instruction {
-        Instruction::Write { word: Word(word), .. } => (word, 1),
-        Instruction::Scatter { base: Word(base), bits: WindowBits(bits), .. } => (base, 1 << bits),
-        _ => return None,
-    };
-    Some((issue.chip, SliceId { side, index }, first, first + count))
+    let (slice, words) = issue.words()?;
+    let writes = matches!(issue.instruction, Instruction::Write { .. } | Instruction::Scatter { .. });
+    writes.then_some((issue.chip, slice, words.start, words.end))
 }
 
 /// Operands of an integer operation that are immediates with the bits of a short binary32 number: name and bits.

@@ -1,7 +1,16 @@
 //! A chip: its figures, and the positions, queues and delays that follow from them.
 
 use crate::figure::{ChipError, FIELDS, Figure, Figures, Tag};
-use lpu_isa::{ChipRef, DelayClass, Hemisphere, PlanePort, Queue, SliceId};
+use lpu_isa::{ChipRef, DelayClass, Hemisphere, PassFormat, PlanePort, Queue, SliceId, TableRow, Unit};
+
+/// What a pass occupies from its dispatch on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Occupancy {
+    /// Adjacent planes, from the one of its queue on; it takes as many streams.
+    pub planes: u8,
+    /// Cycles in which these planes take no other pass.
+    pub cycles: u64,
+}
 
 /// A chip description that has passed its checks.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -262,6 +271,34 @@ impl Chip {
             DelayClass::MxmAccumulate => values.mxm_accumulate,
             DelayClass::C2cLink => values.c2c_link,
             DelayClass::C2cReceive => values.c2c_receive,
+        }
+    }
+
+    /// The cycle in which the effect of an instruction of this class, dispatched in `cycle`, lands at its unit's own position.
+    #[must_use]
+    pub fn landing(&self, cycle: u64, class: DelayClass) -> u64 {
+        cycle + u64::from(self.delay(class))
+    }
+
+    /// The landing of an instruction that has an effect in a tile. Control has none, so it does not extend a run.
+    #[must_use]
+    pub fn effect(&self, cycle: u64, row: &TableRow) -> Option<u64> {
+        (row.unit != Unit::Icu && row.delay != DelayClass::None).then(|| self.landing(cycle, row.delay))
+    }
+
+    /// Cycles of a run, from the last landing of an [effect](Chip::effect) in its first tile; a run without effects has none. An effect reaches
+    /// one further tile a cycle, and the run ends after the cycle in which it reaches the last.
+    #[must_use]
+    pub fn run_cycles(&self, last: Option<u64>) -> u64 {
+        last.map_or(0, |last| last + u64::from(self.values.superlanes))
+    }
+
+    /// What a pass occupies from its dispatch on.
+    #[must_use]
+    pub fn occupancy(&self, format: PassFormat) -> Occupancy {
+        match format {
+            PassFormat::I8 => Occupancy { planes: 1, cycles: 1 },
+            PassFormat::F16 => Occupancy { planes: 2, cycles: u64::from(self.values.mxm_f16_interval) },
         }
     }
 

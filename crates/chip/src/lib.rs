@@ -8,7 +8,7 @@ mod preset;
 mod range;
 mod system;
 
-pub use chip::Chip;
+pub use chip::{Chip, Occupancy};
 pub use figure::{ChipError, FIELDS, Field, Figure, Figures, Tag};
 pub use preset::{PRESETS, preset};
 pub use range::out_of_range;

@@ -238,8 +238,7 @@ fn shortest(plan: &Plan, chip: &Chip, precision: Precision, tokens: usize, oracl
     }
 }
 
-/// Cycles of a run: the last cycle in which an effect lands in any tile, plus one.
+/// Cycles of a run.
 fn cycles<'a>(chip: &Chip, issues: impl Iterator<Item = &'a (u64, Instruction)>) -> u64 {
-    let last = issues.map(|(cycle, instruction)| cycle + u64::from(chip.delay(instruction.row().delay))).max();
-    last.map_or(0, |last| last + chip.superlanes() as u64)
+    chip.run_cycles(issues.filter_map(|(cycle, instruction)| chip.effect(*cycle, instruction.row())).max())
 }

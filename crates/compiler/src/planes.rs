@@ -213,7 +213,7 @@ impl Planes {
 
     /// Notes that a pass through the installed tile dispatched in cycle `at`.
     pub(crate) fn passed(&mut self, scheduler: &Scheduler<'_>, set: PlaneSet, at: u64) {
-        let occupied = occupied(scheduler, set);
+        let occupied = scheduler.chip.occupancy(set.pass_format()).cycles;
         for plane in set.planes() {
             let state = self.state(set.side, plane);
             state.passes_end = state.passes_end.max(at + occupied);
@@ -325,13 +325,6 @@ fn gathered(
     })
 }
 
-fn occupied(scheduler: &Scheduler<'_>, set: PlaneSet) -> u64 {
-    match set.pass_format() {
-        PassFormat::I8 => 1,
-        PassFormat::F16 => u64::from(scheduler.chip.values().mxm_f16_interval),
-    }
-}
-
 /// Where the result of a pass goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Result32 {
@@ -385,7 +378,7 @@ pub(crate) fn pass(
 ) -> Option<()> {
     let position = scheduler.chip.mxm_position(set.side);
     let src = scheduler.fetch(activation, position, at)?;
-    for cycle in at..at + occupied(scheduler, set) {
+    for cycle in at..at + scheduler.chip.occupancy(set.pass_format()).cycles {
         for plane in set.planes() {
             if !scheduler.tables.issue(Queue::Mxm(set.side, plane, PlanePort::Activate), cycle) {
                 return None;

@@ -2,16 +2,21 @@
 //!
 //! A [`Machine`] holds SRAM; [`Machine::prepare`] expands a program's queues once; [`Machine::run`] steps it.
 
+mod control;
 mod error;
+mod links;
 mod machine;
 mod observer;
 mod planes;
 mod prepare;
+mod run;
 mod sram;
 mod step;
+mod stepper;
 mod streams;
 
 pub use error::{MachineError, RunError};
-pub use machine::{Machine, Run};
+pub use machine::Machine;
 pub use observer::Observer;
 pub use prepare::Prepared;
+pub use run::Run;

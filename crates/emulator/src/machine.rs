@@ -1,13 +1,11 @@
-//! The machine as its users see it: SRAM that outlives runs, regions in and out, runs.
+//! The machine as its users see it: SRAM that outlives runs, regions in and out.
 
 use lpu_chip::{Chip, System};
-use lpu_isa::{ChipId, Image, Program, Region, RegionKind, SliceId, Violation};
+use lpu_isa::{ChipId, Image, Program, Region, RegionKind, SliceId};
 
-use crate::error::{MachineError, RunError};
-use crate::observer::Observer;
+use crate::error::MachineError;
 use crate::prepare::Prepared;
 use crate::sram::Sram;
-use crate::step::Stepper;
 
 /// A system of chips with their SRAM.
 pub struct Machine {
@@ -15,15 +13,6 @@ pub struct Machine {
     pub(crate) chips: Vec<Sram>,
     /// Binary16 values by their bits.
     pub(crate) widen: Vec<f32>,
-}
-
-/// What a run measured.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Run {
-    /// Cycles from the first to the last landing of an effect in any tile.
-    pub cycles: u64,
-    /// Items that came to their queues by instruction fetch; the others were preloaded.
-    pub fetched: u64,
 }
 
 impl Machine {
@@ -153,30 +142,6 @@ impl Machine {
         let index = sram.index(slice);
         sram.write(index, word, bytes, false);
         Ok(())
-    }
-
-    /// Runs a program to its end.
-    ///
-    /// # Errors
-    /// [`RunError::Fault`] with the first fault; what had landed by then stays in SRAM.
-    pub fn run<O: Observer>(&mut self, prepared: &Prepared, observer: &mut O) -> Result<Run, RunError> {
-        let mut stepper = Stepper::new(self, prepared, 1);
-        let cycles = stepper.run(observer);
-        let fetched = stepper.fetched();
-        match stepper.violations.into_iter().min_by_key(Violation::key) {
-            Some(first) => Err(RunError::Fault(first)),
-            None => Ok(Run { cycles, fetched }),
-        }
-    }
-
-    /// Runs a program on past its faults and gives back the first of them, at most `most`, in order.
-    pub fn violations(&mut self, prepared: &Prepared, most: usize) -> Vec<Violation> {
-        let mut stepper = Stepper::new(self, prepared, most);
-        stepper.run(&mut ());
-        let mut violations = stepper.violations;
-        violations.sort_by_key(Violation::key);
-        violations.truncate(most);
-        violations
     }
 }
 

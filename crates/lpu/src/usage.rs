@@ -2,7 +2,7 @@
 
 use lpu_checker::Issue;
 use lpu_chip::System;
-use lpu_isa::{ChipId, DelayClass, Flow, Hemisphere, Instruction, PassFormat, Queue, Stream, Unit};
+use lpu_isa::{ChipId, DelayClass, Flow, Hemisphere, Instruction, Queue, Stream, Unit};
 use lpu_report::{Counts, Units};
 
 /// A plane of a system.
@@ -54,19 +54,16 @@ pub fn counts(system: &System, issues: &[Issue], cycles: u64) -> Counts {
                 loads.push(((issue.chip, side, plane), issue.cycle, (issue.cycle + 1).min(cycles)));
             }
             (Instruction::Abc { format, .. }, Queue::Mxm(side, plane, _)) => {
-                let (count, occupied) = match format {
-                    PassFormat::I8 => (1, 1),
-                    PassFormat::F16 => (2, u64::from(values.mxm_f16_interval)),
-                };
-                let end = (issue.cycle + occupied).min(cycles);
-                passes.extend((plane..plane + count).map(|plane| ((issue.chip, side, plane), issue.cycle, end)));
+                let occupied = system.chip().occupancy(format);
+                let end = (issue.cycle + occupied.cycles).min(cycles);
+                passes.extend((plane..plane + u16::from(occupied.planes)).map(|plane| ((issue.chip, side, plane), issue.cycle, end)));
             }
             (Instruction::Send { .. }, _) => {
                 counts.link_cycles += (issue.cycle + u64::from(values.c2c_interval)).min(cycles).saturating_sub(issue.cycle);
             }
             _ => {}
         }
-        let landed = issue.cycle + u64::from(system.chip().delay(row.delay));
+        let landed = system.chip().landing(issue.cycle, row.delay);
         for used in issue.instruction.streams().into_iter().filter(|used| used.flow == Flow::Out) {
             fed.pending.extend((0..used.width).map(|offset| (landed, issue.chip, used.first.plus(offset))));
         }

@@ -168,7 +168,7 @@ impl Replay {
         if let Some(&first) = report.violations.first() {
             return Ok(Prepared { run, job: Err(first) });
         }
-        let plan = elaborate(&self.system, &self.places, &report.flow, self.arena.words_end())?;
+        let plan = elaborate(&self.places, &report.flow, self.arena.words_end())?;
         let arena = self.arena.with_work(plan.work)?;
         Ok(Prepared { run, job: Ok(self.job(program, plan, arena)) })
     }

@@ -2,9 +2,8 @@
 
 use std::collections::{HashMap, HashSet};
 
-use lpu_checker::Flow;
-use lpu_chip::Chip;
-use lpu_isa::{Instruction, Queue, SliceId};
+use lpu_checker::{Access, Flow};
+use lpu_isa::Instruction;
 
 use crate::places::{At, Places};
 
@@ -37,64 +36,47 @@ enum Kind {
     Gather,
 }
 
-/// An access of a memory instruction: when, and the slice with its words.
-pub(super) fn access(chip: &Chip, issue: &lpu_checker::Issue) -> Option<(u64, SliceId, std::ops::Range<u32>)> {
-    let Queue::Mem(side, index) = issue.queue else { return None };
-    let delay = u64::from(chip.delay(issue.instruction.row().delay));
-    let (time, words) = match issue.instruction {
-        Instruction::Read { word, .. } => (issue.cycle, word.0..word.0 + 1),
-        Instruction::Write { word, .. } => (issue.cycle + delay, word.0..word.0 + 1),
-        Instruction::Gather { base, bits, .. } => {
-            (issue.cycle + u64::from(chip.values().mem_gather_access), base.0..base.0 + (1 << bits.0))
-        }
-        Instruction::Scatter { base, bits, .. } => (issue.cycle + delay, base.0..base.0 + (1 << bits.0)),
-        _ => return None,
-    };
-    Some((time, SliceId { side, index }, words))
-}
-
 impl Hazards {
-    pub(super) fn new(chip: &Chip, places: &Places, flow: &Flow) -> Self {
+    pub(super) fn new(places: &Places, flow: &Flow) -> Self {
         let mut hazards = Self {
             written: vec![0; (places.end as usize / crate::places::UNIT).div_ceil(64) + 1],
             seen: HashMap::new(),
             forwarded: HashSet::new(),
             dead: HashSet::new(),
         };
-        let mut accesses: Vec<(At, u64, Kind, u32)> = Vec::new();
-        for (index, issue) in flow.issues.iter().enumerate() {
-            let kind = match issue.instruction {
+        let of = |issue: u32| &flow.issues[issue as usize];
+        let mut accesses: Vec<(At, u32, Kind, u32)> = Vec::new();
+        for Access { time, issue, slice, words } in flow.accesses() {
+            let kind = match of(issue).instruction {
                 Instruction::Write { .. } => Kind::Write,
                 Instruction::Scatter { .. } => Kind::Scatter,
                 _ => continue,
             };
-            let Some((time, slice, words)) = access(chip, issue) else { continue };
             for word in words {
-                let at = places.word(issue.chip, slice, word);
+                let at = places.word(of(issue).chip, slice, word);
                 hazards.written[at.0 as usize / 64] |= 1 << (at.0 % 64);
-                accesses.push((at, time, kind, index as u32));
+                accesses.push((at, time, kind, issue));
             }
         }
-        let mut last: HashMap<u32, u64> = HashMap::new();
-        for (index, issue) in flow.issues.iter().enumerate() {
-            let kind = match issue.instruction {
+        let mut last: HashMap<u32, u32> = HashMap::new();
+        for Access { time, issue, slice, words } in flow.accesses() {
+            let kind = match of(issue).instruction {
                 Instruction::Read { .. } => Kind::Read,
                 Instruction::Gather { .. } => Kind::Gather,
                 _ => continue,
             };
-            let Some((time, slice, words)) = access(chip, issue) else { continue };
             for word in words {
-                let at = places.word(issue.chip, slice, word);
+                let at = places.word(of(issue).chip, slice, word);
                 if hazards.written(at) {
-                    accesses.push((at, time, kind, index as u32));
+                    accesses.push((at, time, kind, issue));
                     if kind == Kind::Read {
-                        last.insert(index as u32, 0);
+                        last.insert(issue, 0);
                     }
                 }
             }
         }
         if !last.is_empty() {
-            last_uses(chip, flow, &mut last);
+            last_uses(flow, &mut last);
         }
         accesses.sort_unstable();
         for of_word in accesses.chunk_by(|one, other| one.0 == other.0) {
@@ -109,7 +91,7 @@ impl Hazards {
     }
 
     /// The accesses of one word in order of time.
-    fn word(&mut self, accesses: &[(At, u64, Kind, u32)], last: &HashMap<u32, u64>) {
+    fn word(&mut self, accesses: &[(At, u32, Kind, u32)], last: &HashMap<u32, u32>) {
         let mut source = None;
         for (index, &(_, _, kind, issue)) in accesses.iter().enumerate() {
             match kind {
@@ -139,19 +121,23 @@ impl Hazards {
     }
 }
 
-/// The cycle in which each of these reads is used for the last time; weights are used by passes.
-fn last_uses(chip: &Chip, flow: &Flow, last: &mut HashMap<u32, u64>) {
-    let mut installs: HashMap<u32, u64> = HashMap::new();
-    let mut loads: HashMap<u32, u64> = HashMap::new();
-    let of = |issue: u32| &flow.issues[issue as usize];
+/// The place in the flow's order at which each of these reads is used for the last time; weights are used by passes.
+fn last_uses(flow: &Flow, last: &mut HashMap<u32, u32>) {
+    let mut times = vec![0; flow.issues.len()];
+    for (time, issue) in (0u32..).zip(flow.order()) {
+        times[issue] = time;
+    }
+    let mut installs: HashMap<u32, u32> = HashMap::new();
+    let mut loads: HashMap<u32, u32> = HashMap::new();
+    let instruction = |issue: u32| flow.issues[issue as usize].instruction;
     for &(consumer, producer) in &flow.ties {
-        if let Instruction::Abc { .. } = of(consumer).instruction {
+        if let Instruction::Abc { .. } = instruction(consumer) {
             let last = installs.entry(producer).or_default();
-            *last = (*last).max(of(consumer).cycle);
+            *last = (*last).max(times[consumer as usize]);
         }
     }
     for &(consumer, producer) in &flow.ties {
-        if let (Instruction::Iw { .. }, Some(&used)) = (of(consumer).instruction, installs.get(&consumer)) {
+        if let (Instruction::Iw { .. }, Some(&used)) = (instruction(consumer), installs.get(&consumer)) {
             let last = loads.entry(producer).or_default();
             *last = (*last).max(used);
         }
@@ -159,7 +145,7 @@ fn last_uses(chip: &Chip, flow: &Flow, last: &mut HashMap<u32, u64>) {
     for (index, issue) in flow.issues.iter().enumerate() {
         let time = match issue.instruction {
             Instruction::Lw { .. } => loads.get(&(index as u32)).copied().unwrap_or(0),
-            _ => access(chip, issue).map_or(issue.cycle, |(time, ..)| time),
+            _ => times[index],
         };
         for feed in flow.feeds(index) {
             if let Some(last) = last.get_mut(&feed.producer) {

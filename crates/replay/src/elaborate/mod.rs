@@ -1,4 +1,5 @@
-//! From a legal program's dataflow to a plan: every issue in order of time becomes operations over slots and words.
+//! From a legal program's dataflow to a plan: every issue, in the order of the flow, becomes operations over slots and words. The flow has all that
+//! is taken from where and when; nothing here knows a delay, a position or a link of the chip.
 
 mod builder;
 mod hazards;
@@ -8,17 +9,16 @@ mod power;
 mod simplify;
 mod weights;
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, HashSet};
 
 use lpu_checker::{Feed, Flow};
-use lpu_chip::{Chip, LinkEnd, System};
-use lpu_isa::{ChipId, Edge, Instruction, Mode, PassFormat, Queue, Source as Operand, Unit};
+use lpu_isa::{Edge, Instruction, Mode, PassFormat, Queue, Source as Operand, Unit};
 
 use crate::error::ReplayError;
 use crate::places::{At, Places};
-use crate::plan::{Bytes, Movement, Plan, Ref, Source};
+use crate::plan::{Bytes, Movement, Plan, Ref, Source, Span};
 use builder::{Builder, Wide};
-use hazards::{Hazards, Seen, access};
+use hazards::{Hazards, Seen};
 use weights::Planes;
 
 /// What an issue feeds.
@@ -42,23 +42,18 @@ struct Sum {
 }
 
 struct Elaborator<'a> {
-    system: &'a System,
-    chip: &'a Chip,
     flow: &'a Flow,
     hazards: &'a Hazards,
     builder: Builder<'a>,
     planes: Planes,
     fed: Vec<Fed>,
     each: Vec<Bytes<Ref>>,
-    /// Lanes with power of issues that do not have all.
-    live: HashMap<u32, u16>,
-    /// What has been sent to each end and not received there.
-    sent: HashMap<LinkEnd, VecDeque<Bytes<Ref>>>,
     /// Issues whose value many others take.
     hubs: HashSet<u32>,
     /// What forwarded writes took.
     forwarded: HashMap<u32, Bytes<Ref>>,
-    sums: HashMap<(ChipId, Queue, u8), Sum>,
+    /// What each `acc` leaves to a later one.
+    sums: HashMap<u32, Sum>,
     /// The first tie of the issue at hand.
     tie: usize,
 }
@@ -67,20 +62,15 @@ struct Elaborator<'a> {
 type Found<T> = Result<T, &'static str>;
 
 /// The plan of a legal program. Its intermediate values lie from `work` on.
-pub(crate) fn elaborate(system: &System, places: &Places, flow: &Flow, work: At) -> Result<Plan<At>, ReplayError> {
-    let chip = system.chip();
-    let hazards = Hazards::new(chip, places, flow);
+pub(crate) fn elaborate(places: &Places, flow: &Flow, work: At) -> Result<Plan<At>, ReplayError> {
+    let hazards = Hazards::new(places, flow);
     let mut elaborator = Elaborator {
-        system,
-        chip,
         flow,
         hazards: &hazards,
         builder: Builder::new(places, &hazards),
         planes: Planes::new(flow),
         fed: vec![Fed::Nothing; flow.issues.len()],
         each: Vec::new(),
-        live: power::live(chip, flow),
-        sent: HashMap::new(),
         hubs: hubs(flow),
         forwarded: HashMap::new(),
         sums: HashMap::new(),
@@ -91,37 +81,11 @@ pub(crate) fn elaborate(system: &System, places: &Places, flow: &Flow, work: At)
 }
 
 impl Elaborator<'_> {
-    /// All issues in order of time; writes and scatters when they land, gathers when they access.
     fn run(&mut self) -> Result<(), ReplayError> {
-        let lacks = |index: usize| {
-            let issue = self.flow.issues[index];
-            move |what| ReplayError::Dataflow { what, queue: issue.queue, cycle: issue.cycle }
-        };
-        let late = |instruction: &Instruction| {
-            matches!(instruction, Instruction::Write { .. } | Instruction::Scatter { .. } | Instruction::Gather { .. })
-        };
-        let mut waiting: Vec<(u64, bool, u32)> = Vec::new();
-        for (index, issue) in self.flow.issues.iter().enumerate() {
-            if late(&issue.instruction)
-                && let Some((time, ..)) = access(self.chip, issue)
-            {
-                waiting.push((time, matches!(issue.instruction, Instruction::Gather { .. }), index as u32));
-            }
-        }
-        waiting.sort_unstable();
-        let mut waiting = waiting.into_iter().peekable();
-        for index in 0..self.flow.issues.len() {
-            let issue = &self.flow.issues[index];
-            // A gather with an access delay of zero accesses in its own dispatch.
-            while let Some((_, _, landed)) = waiting.next_if(|&(time, _, of)| time <= issue.cycle && of as usize <= index) {
-                self.memory(landed as usize).map_err(lacks(landed as usize))?;
-            }
-            if !late(&issue.instruction) {
-                self.dispatch(index).map_err(lacks(index))?;
-            }
-        }
-        for (_, _, landed) in waiting {
-            self.memory(landed as usize).map_err(lacks(landed as usize))?;
+        let flow = self.flow;
+        for index in flow.order() {
+            let issue = &flow.issues[index];
+            self.issue(index).map_err(|what| ReplayError::Dataflow { what, queue: issue.queue, cycle: issue.cycle })?;
         }
         Ok(())
     }
@@ -152,53 +116,18 @@ impl Elaborator<'_> {
 
     /// One stream that an issue takes or puts.
     fn powered_bytes(&mut self, index: usize, bytes: Bytes<Ref>) -> Bytes<Ref> {
-        match self.live.get(&(index as u32)) {
-            Some(&live) => self.builder.powered_bytes(bytes, live),
+        match self.flow.live(index as u32) {
+            Some(live) => self.builder.powered_bytes(bytes, live),
             None => bytes,
         }
     }
 
     /// The 32-bit lanes that an issue puts.
     fn powered(&mut self, index: usize, slot: u32) -> u32 {
-        match self.live.get(&(index as u32)) {
-            Some(&live) => self.builder.powered(slot, live),
+        match self.flow.live(index as u32) {
+            Some(live) => self.builder.powered(slot, live),
             None => slot,
         }
-    }
-
-    /// A write, scatter or gather at its access.
-    fn memory(&mut self, index: usize) -> Found<()> {
-        let issue = &self.flow.issues[index];
-        let Some((_, slice, words)) = access(self.chip, issue) else { return Ok(()) };
-        match issue.instruction {
-            Instruction::Write { .. } => {
-                let number = index as u32;
-                let [mut src] = self.all(index)?;
-                if self.hazards.forwarded.contains(&number) {
-                    if let Bytes::Plane(Ref::Word(_)) = src {
-                        src = Bytes::Plane(Ref::Slot(self.builder.copy(src)));
-                    }
-                    self.forwarded.insert(number, src);
-                }
-                if !self.hazards.dead.contains(&number) {
-                    let at = self.builder.places.word(issue.chip, slice, words.start);
-                    self.builder.store(at, src);
-                }
-            }
-            Instruction::Scatter { .. } => {
-                let [src, low, high] = self.all(index)?;
-                let window = self.builder.window(issue.chip, slice, words);
-                self.builder.scatter(src, [low, high], window);
-            }
-            Instruction::Gather { .. } => {
-                let map = self.all(index)?;
-                let window = self.builder.window(issue.chip, slice, words);
-                let slot = self.builder.gather(map, window);
-                self.fed[index] = Fed::One(self.powered_bytes(index, Bytes::Plane(Ref::Slot(slot))));
-            }
-            _ => {}
-        }
-        Ok(())
     }
 
     /// The issues that this one is tied to; issues must be asked in order.
@@ -210,7 +139,7 @@ impl Elaborator<'_> {
         ties[self.tie..].iter().take_while(|tie| tie.0 as usize == index).map(|tie| tie.1).collect()
     }
 
-    fn dispatch(&mut self, index: usize) -> Found<()> {
+    fn issue(&mut self, index: usize) -> Found<()> {
         let issue = &self.flow.issues[index];
         match issue.instruction {
             Instruction::Nop { .. }
@@ -224,19 +153,29 @@ impl Elaborator<'_> {
                 let bytes = self.read(index)?;
                 self.fed[index] = Fed::One(self.powered_bytes(index, bytes));
             }
+            Instruction::Write { .. } => self.write(index)?,
+            Instruction::Scatter { .. } => {
+                let [src, low, high] = self.all(index)?;
+                let window = self.window(index)?;
+                self.builder.scatter(src, [low, high], window);
+            }
+            Instruction::Gather { .. } => {
+                let map = self.all(index)?;
+                let window = self.window(index)?;
+                let slot = self.builder.gather(map, window);
+                self.fed[index] = Fed::One(self.powered_bytes(index, Bytes::Plane(Ref::Slot(slot))));
+            }
             Instruction::Send { .. } => {
                 let [mut src] = self.all(index)?;
                 // The word may change while its value is under way or waits.
                 if let Bytes::Plane(Ref::Word(_)) = src {
                     src = Bytes::Plane(Ref::Slot(self.builder.copy(src)));
                 }
-                if let Some(far) = self.link(index).and_then(|near| self.system.peer(near)) {
-                    self.sent.entry(far).or_default().push_back(src);
-                }
+                self.fed[index] = Fed::One(src);
             }
             Instruction::Receive { .. } => {
-                let waiting = self.link(index).and_then(|near| self.sent.get_mut(&near));
-                let bytes = waiting.and_then(VecDeque::pop_front).ok_or("vector sent")?;
+                let sent = self.ties(index).first().map(|&send| self.fed[send as usize]);
+                let Some(Fed::One(bytes)) = sent else { return Err("vector sent") };
                 self.fed[index] = Fed::One(self.powered_bytes(index, bytes));
             }
             Instruction::Lw { row, orientation, format, .. } => {
@@ -254,12 +193,8 @@ impl Elaborator<'_> {
                 let slot = self.planes.pass(&mut self.builder, format, &installs, &taken)?;
                 self.fed[index] = Fed::Wide(self.powered(index, slot));
             }
-            Instruction::Acc { accumulator, mode, dst } => {
-                let result = *self.ties(index).first().ok_or("pass")? as usize;
-                let (Fed::Wide(slot), Instruction::Abc { format, .. }) = (self.fed[result], self.flow.issues[result].instruction) else {
-                    return Err("pass");
-                };
-                self.accumulate(index, (issue.chip, issue.queue, accumulator.0), mode, format, slot, dst.is_some())?;
+            Instruction::Acc { mode, dst, .. } => {
+                self.accumulate(index, mode, dst.is_some())?;
             }
             instruction if issue.queue.unit() == Unit::Vxm => {
                 let slot = self.alu(index, instruction)?;
@@ -274,17 +209,38 @@ impl Elaborator<'_> {
         Ok(())
     }
 
-    /// The end of a link that an issue sends or receives at.
-    fn link(&self, index: usize) -> Option<LinkEnd> {
+    fn write(&mut self, index: usize) -> Found<()> {
+        let number = index as u32;
+        let [mut src] = self.all(index)?;
+        if self.hazards.forwarded.contains(&number) {
+            if let Bytes::Plane(Ref::Word(_)) = src {
+                src = Bytes::Plane(Ref::Slot(self.builder.copy(src)));
+            }
+            self.forwarded.insert(number, src);
+        }
+        if !self.hazards.dead.contains(&number) {
+            let at = self.word(index)?;
+            self.builder.store(at, src);
+        }
+        Ok(())
+    }
+
+    /// The word that a read or write accesses.
+    fn word(&self, index: usize) -> Found<At> {
         let issue = &self.flow.issues[index];
-        let Queue::C2c(link) = issue.queue else { return None };
-        Some(LinkEnd { chip: issue.chip, link })
+        let (slice, words) = issue.words().ok_or("slice")?;
+        Ok(self.builder.places.word(issue.chip, slice, words.start))
+    }
+
+    /// The words that a gather or scatter may access.
+    fn window(&mut self, index: usize) -> Found<Span> {
+        let issue = &self.flow.issues[index];
+        let (slice, words) = issue.words().ok_or("slice")?;
+        Ok(self.builder.window(issue.chip, slice, words))
     }
 
     fn read(&mut self, index: usize) -> Found<Bytes<Ref>> {
-        let issue = &self.flow.issues[index];
-        let (_, slice, words) = access(self.chip, issue).ok_or("slice")?;
-        let word = Bytes::Plane(Ref::Word(self.builder.places.word(issue.chip, slice, words.start)));
+        let word = Bytes::Plane(Ref::Word(self.word(index)?));
         Ok(match self.hazards.seen.get(&(index as u32)) {
             None => word,
             Some(Seen::Now) => Bytes::Plane(Ref::Slot(self.builder.copy(word))),
@@ -292,24 +248,26 @@ impl Elaborator<'_> {
         })
     }
 
-    fn accumulate(&mut self, index: usize, key: (ChipId, Queue, u8), mode: Mode, format: PassFormat, slot: u32, shown: bool) -> Found<()> {
-        let sum = match mode {
-            Mode::Set => {
-                self.sums.insert(key, Sum { format, slots: vec![slot] });
-                self.sums.get_mut(&key)
-            }
-            Mode::Add => self.sums.get_mut(&key),
+    fn accumulate(&mut self, index: usize, mode: Mode, shown: bool) -> Found<()> {
+        let ties = self.ties(index);
+        let result = *ties.first().ok_or("pass")? as usize;
+        let (Fed::Wide(slot), Instruction::Abc { format, .. }) = (self.fed[result], self.flow.issues[result].instruction) else {
+            return Err("pass");
         };
-        let sum = sum.ok_or("result in its accumulator")?;
-        if mode == Mode::Add {
-            sum.slots.push(slot);
-        }
+        let mut sum = match mode {
+            Mode::Set => Sum { format, slots: Vec::new() },
+            Mode::Add => ties.get(1).and_then(|before| self.sums.remove(before)).ok_or("result in its accumulator")?,
+        };
+        sum.slots.push(slot);
         if shown {
             if sum.slots.len() > 1 {
                 sum.slots = vec![self.builder.add(sum.format, &sum.slots)];
             }
             let shown = sum.slots[0];
             self.fed[index] = Fed::Wide(self.powered(index, shown));
+        }
+        if self.planes.is_used(index as u32) {
+            self.sums.insert(index as u32, sum);
         }
         Ok(())
     }
@@ -366,7 +324,7 @@ impl Elaborator<'_> {
             return Ok(());
         }
         let slots = self.builder.switch(instruction, &taken, fed);
-        if !self.live.contains_key(&(index as u32)) {
+        if self.flow.live(index as u32).is_none() {
             self.fed[index] = Fed::Narrow(*slots.first().ok_or("stream that it feeds")?);
             return Ok(());
         }

@@ -32,19 +32,24 @@ struct Array {
 pub(super) struct Planes {
     loads: HashMap<u32, Load>,
     arrays: HashMap<u32, Array>,
-    /// How many later instructions take each load and install.
+    /// How many later instructions take what each load, install and `acc` leaves in a plane.
     uses: HashMap<u32, u32>,
 }
 
 impl Planes {
     pub(super) fn new(flow: &Flow) -> Self {
         let mut uses: HashMap<u32, u32> = HashMap::new();
-        for &(consumer, producer) in &flow.ties {
-            if !matches!(flow.issues[consumer as usize].instruction, Instruction::Acc { .. }) {
+        for &(_, producer) in &flow.ties {
+            if !matches!(flow.issues[producer as usize].instruction, Instruction::Abc { .. } | Instruction::Send { .. }) {
                 *uses.entry(producer).or_default() += 1;
             }
         }
         Self { loads: HashMap::new(), arrays: HashMap::new(), uses }
+    }
+
+    /// Whether a later instruction takes what an issue leaves in a plane.
+    pub(super) fn is_used(&self, issue: u32) -> bool {
+        self.uses.contains_key(&issue)
     }
 
     pub(super) fn load(&mut self, issue: u32, row: Row, orientation: Orientation, format: LoadFormat, rows: Vec<Bytes<Ref>>) {

@@ -3,8 +3,9 @@
 use lpu_isa::{ChipId, Fault, Flow, Queue, Source};
 use lpu_lanes::{operate, sources};
 
-use super::{Effect, Step, Stepper};
+use super::{Effect, Stepper};
 use crate::observer::Observer;
+use crate::step::Step;
 
 impl Stepper<'_> {
     pub(super) fn operate<O: Observer>(&mut self, step: Step, queue: Queue, delay: u64, observer: &mut O) {

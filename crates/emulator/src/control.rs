@@ -1,13 +1,13 @@
-//! Instruction control: which queue dispatches what in which cycle, barriers, shared counters, instruction fetch.
+//! Instruction control: which queue dispatches what in which cycle, barriers, shared counters.
 
 use std::borrow::Cow;
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap};
 
-use lpu_isa::{ChipId, Cursor, Fault, Issue, Item, Queue, Site, Stream, Violation, block_items};
+use lpu_isa::{ChipId, Cursor, Fault, Issue, Item, Site, Violation};
 
-use super::{Step, Stepper};
 use crate::prepare::Prepared;
+use crate::step::Step;
 
 /// A queue under way.
 struct Line<'a> {
@@ -28,20 +28,20 @@ struct Line<'a> {
 type Due = (u64, u16, u16, u32, usize);
 
 /// All queues of a system.
-pub(super) struct Control<'a> {
+pub(crate) struct Control<'a> {
     lines: Vec<Line<'a>>,
     /// Lines that have something to dispatch: cycle, chip, queue, item, line.
     due: BinaryHeap<Reverse<Due>>,
     /// Barriers on their way: cycle of arrival, chip.
     barriers: BTreeSet<(u64, u16)>,
-    pub(super) dispatched: bool,
+    pub(crate) dispatched: bool,
     /// One past the last dispatch.
-    pub(super) end: u64,
-    pub(super) fetched: u64,
+    pub(crate) end: u64,
+    pub(crate) fetched: u64,
 }
 
 impl<'a> Control<'a> {
-    pub(super) fn new(prepared: &'a Prepared, lanes: usize) -> Self {
+    pub(crate) fn new(prepared: &'a Prepared, lanes: usize) -> Self {
         let line = |(chip, queue, items): &'a (u16, u16, Vec<Item>)| Line {
             chip: *chip,
             queue: *queue,
@@ -68,14 +68,14 @@ impl<'a> Control<'a> {
     }
 
     /// The next cycle in which anything happens here.
-    pub(super) fn next_cycle(&self) -> Option<u64> {
+    pub(crate) fn next_cycle(&self) -> Option<u64> {
         let due = self.due.peek().map(|Reverse((cycle, ..))| *cycle);
         let barrier = self.barriers.first().map(|&(cycle, _)| cycle);
         due.into_iter().chain(barrier).min()
     }
 
     /// Barriers that arrive in this cycle free the queues that were parked before it.
-    pub(super) fn barriers(&mut self, cycle: u64) {
+    pub(crate) fn barriers(&mut self, cycle: u64) {
         while let Some((_, chip)) = self.barriers.pop_first_if(cycle) {
             for line in 0..self.lines.len() {
                 let state = &mut self.lines[line];
@@ -89,7 +89,7 @@ impl<'a> Control<'a> {
     }
 
     /// The next instruction that dispatches in this cycle, and its line.
-    pub(super) fn pop(&mut self, cycle: u64) -> Option<(usize, Step)> {
+    pub(crate) fn pop(&mut self, cycle: u64) -> Option<(usize, Step)> {
         let &Reverse((due, chip, queue, item, line)) = self.due.peek()?;
         if due != cycle {
             return None;
@@ -101,28 +101,28 @@ impl<'a> Control<'a> {
     }
 
     /// Goes on behind the instruction that dispatched last.
-    pub(super) fn done(&mut self, line: usize) {
+    pub(crate) fn done(&mut self, line: usize) {
         self.advance(line);
     }
 
-    pub(super) fn park(&mut self, line: usize) {
+    pub(crate) fn park(&mut self, line: usize) {
         self.lines[line].parked = self.lines[line].next;
     }
 
-    pub(super) fn notify(&mut self, chip: u16, arrival: u64) {
+    pub(crate) fn notify(&mut self, chip: u16, arrival: u64) {
         self.barriers.insert((arrival, chip));
     }
 
-    pub(super) fn resume(&mut self, line: usize, cycle: u64) {
+    pub(crate) fn resume(&mut self, line: usize, cycle: u64) {
         self.lines[line].cursor.resume(cycle);
     }
 
-    pub(super) fn power(&mut self, line: usize, lanes: u32) {
+    pub(crate) fn power(&mut self, line: usize, lanes: u32) {
         self.lines[line].live = lanes;
     }
 
     /// Appends fetched items; says how many then wait in the queue.
-    fn append(&mut self, line: usize, items: &[Item], arrival: u64) -> usize {
+    pub(crate) fn append(&mut self, line: usize, items: &[Item], arrival: u64) -> usize {
         let Line { items: queue, cursor, .. } = &mut self.lines[line];
         cursor.hold(queue.len(), arrival);
         queue.to_mut().extend_from_slice(items);
@@ -131,7 +131,7 @@ impl<'a> Control<'a> {
     }
 
     /// Queues that are still parked when nothing is left to happen.
-    pub(super) fn stuck(&self, prepared: &Prepared, end: u64) -> Vec<Violation> {
+    pub(crate) fn stuck(&self, prepared: &Prepared, end: u64) -> Vec<Violation> {
         let parked = self.lines.iter().filter_map(|line| Some((line, line.parked?)));
         let violation = |(line, sync): (&Line<'_>, Issue)| Violation {
             cycle: end,
@@ -153,40 +153,5 @@ impl PopFirstIf for BTreeSet<(u64, u16)> {
     fn pop_first_if(&mut self, cycle: u64) -> Option<(u64, u16)> {
         self.first().filter(|&&(due, _)| due == cycle)?;
         self.pop_first()
-    }
-}
-
-impl Stepper<'_> {
-    /// Takes a block off a stream pair and appends its instructions to the queue that fetches.
-    pub(super) fn fetch(&mut self, line: usize, step: Step, queue: Queue, src: Stream, delay: u64) {
-        let position = self.machine.chip().position(queue);
-        let mut block = Vec::with_capacity(2 * self.lanes);
-        let (mut empty, mut other) = (None, None);
-        for stream in [src, src.plus(1)] {
-            let streams = &self.states[usize::from(step.chip)].streams;
-            match streams.get(stream, position, self.cycle) {
-                Some(value) => block.extend_from_slice(value),
-                None => empty = empty.or(Some(stream)),
-            }
-            if !streams.is_code(stream, position, self.cycle) {
-                other = other.or(Some(stream));
-            }
-        }
-        if let Some(stream) = empty {
-            return self.fault(step, Fault::RegisterEmpty { stream, position, near: None });
-        }
-        if let Some(stream) = other {
-            return self.fault(step, Fault::FetchNotCode { stream, position });
-        }
-        match block_items(queue, &block) {
-            Err(byte) => self.fault(step, Fault::FetchInvalid { byte: byte as u32 }),
-            Ok(items) => {
-                let waiting = self.control.append(line, &items, self.cycle + delay);
-                let depth = u64::from(self.machine.chip().values().queue_depth);
-                if waiting as u64 > depth {
-                    self.fault(step, Fault::QueueOverflow { items: waiting as u64, depth });
-                }
-            }
-        }
     }
 }

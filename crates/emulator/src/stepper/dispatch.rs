@@ -1,11 +1,12 @@
 //! Dispatch: one arm an instruction, which takes what it takes and plans what it does.
 
-use lpu_isa::{ChipId, DelayClass, Fault, Flow, Hemisphere, Instruction, PlanePort, Queue, SliceId, Stream, Unit, WindowBits, Word};
+use lpu_isa::{ChipId, Fault, Flow, Hemisphere, Instruction, PlanePort, Queue, SliceId, Stream, WindowBits, Word};
 use lpu_lanes::switch;
 
-use super::{Effect, Step, Stepper};
+use super::{Effect, Stepper};
 use crate::observer::Observer;
 use crate::prepare::Fixed;
+use crate::step::Step;
 
 impl Stepper<'_> {
     pub(super) fn plane(&self, side: Hemisphere, plane: u16) -> usize {
@@ -31,7 +32,7 @@ impl Stepper<'_> {
             return self.fault(step, fault);
         }
         observer.dispatch(self.cycle, ChipId(chip), queue, step.item, &step.instruction);
-        self.control.dispatched |= step.instruction.row().unit != Unit::Icu && step.instruction.row().delay != DelayClass::None;
+        self.control.dispatched |= self.machine.chip().effect(self.cycle, step.instruction.row()).is_some();
         let position = self.machine.chip().position(queue);
         let delay = u64::from(self.machine.chip().delay(step.instruction.row().delay));
         let slice = match queue {

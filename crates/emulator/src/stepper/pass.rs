@@ -2,9 +2,10 @@
 
 use lpu_isa::{ChipId, Fault, PassFormat, Queue, Stream, Target};
 
-use super::{Effect, Step, Stepper};
+use super::{Effect, Stepper};
 use crate::observer::Observer;
 use crate::planes::Held;
+use crate::step::Step;
 
 impl Stepper<'_> {
     pub(super) fn pass<O: Observer>(
@@ -18,19 +19,16 @@ impl Stepper<'_> {
         let chip = step.chip;
         let Queue::Mxm(side, number, _) = queue else { unreachable!("validated") };
         let position = self.machine.chip().position(queue);
-        let (width, occupied) = match format {
-            PassFormat::I8 => (1, 1),
-            PassFormat::F16 => (2, u64::from(self.machine.chip().values().mxm_f16_interval)),
-        };
-        let activation = self.take(step, src, width, position);
+        let occupied = self.machine.chip().occupancy(format);
+        let activation = self.take(step, src, occupied.planes, position);
         let plane = self.plane(side, number);
         let lanes = self.lanes;
         let planes = &mut self.states[usize::from(chip)].planes;
-        let taken = &mut planes[plane..plane + usize::from(width)];
+        let taken = &mut planes[plane..plane + usize::from(occupied.planes)];
         let missing = taken.iter().position(|plane| plane.array.is_none());
         let busy = taken.iter().map(|plane| plane.busy_until).enumerate().find(|&(_, until)| until > self.cycle);
         for plane in taken.iter_mut() {
-            plane.busy_until = self.cycle + occupied;
+            plane.busy_until = self.cycle + occupied.cycles;
         }
         let mut value = match format {
             PassFormat::I8 => taken[0].pass_i8(&activation, lanes),
