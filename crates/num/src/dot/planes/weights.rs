@@ -5,7 +5,9 @@ use std::arch::x86_64::*;
 use std::ops::Range;
 
 #[cfg(target_arch = "x86_64")]
-use super::known::{Apart, Pairs, Weights, first};
+use super::STEP;
+#[cfg(target_arch = "x86_64")]
+use super::known::{Apart, Pairs, Rows, first};
 
 /// The bytes of fp16 weights, row after row.
 #[derive(Clone, Copy, Debug)]
@@ -87,30 +89,50 @@ impl<'a> Planes<'a> {
         }
     }
 
-    /// Up to sixteen weights from a lane on, zero behind the last of them.
+    /// 64 weights from a lane on, sixteen a vector, zero behind the last of them.
     #[cfg(target_arch = "x86_64")]
     #[inline]
     #[target_feature(enable = "avx2")]
-    pub(super) fn sixteen(self, start: usize) -> [__m128i; 2] {
-        let end = self.count();
-        if start + 16 > end {
-            let mut bytes = [0; 32];
-            for (bytes, pattern) in bytes.as_chunks_mut::<2>().0.iter_mut().zip(self.part(start..end).patterns()) {
-                *bytes = pattern.to_le_bytes();
-            }
-            return Planes::Pairs(&bytes).sixteen(0);
+    pub(super) fn sixteens(self, start: usize) -> [__m256i; STEP / 16] {
+        let count = self.count();
+        if count < start + STEP {
+            return self.last_sixteens(start.min(count)..count);
         }
-        let load = |bytes: &[u8]| {
-            let bytes = &bytes[..16];
-            // SAFETY: there are sixteen bytes.
-            unsafe { _mm_loadu_si128(bytes.as_ptr().cast()) }
-        };
+        let places = [0, 16, 32, 48].map(|lane| start + lane);
         match self {
-            Self::Apart(low, high) => {
-                let (low, high) = (load(&low[start..]), load(&high[start..]));
-                [_mm_unpacklo_epi8(low, high), _mm_unpackhi_epi8(low, high)]
-            }
-            Self::Pairs(bytes) => [load(&bytes[2 * start..]), load(&bytes[2 * start + 16..])],
+            Self::Apart(low, high) => places.map(|lane| {
+                // SAFETY: so many bytes from each place of a whole step on lie in both planes.
+                let [low, high] = [low, high].map(|plane| unsafe { _mm_loadu_si128(plane.as_ptr().add(lane).cast()) });
+                _mm256_set_m128i(_mm_unpackhi_epi8(low, high), _mm_unpacklo_epi8(low, high))
+            }),
+            // SAFETY: as above, twice as many bytes.
+            Self::Pairs(bytes) => places.map(|lane| unsafe { _mm256_loadu_si256(bytes.as_ptr().add(2 * lane).cast()) }),
         }
+    }
+
+    /// [`Planes::sixteens`] of less than a step.
+    #[cfg(target_arch = "x86_64")]
+    #[inline(never)]
+    #[target_feature(enable = "avx2")]
+    fn last_sixteens(self, last: Range<usize>) -> [__m256i; STEP / 16] {
+        let mut bytes = [0; 2 * STEP];
+        for (bytes, pattern) in bytes.as_chunks_mut::<2>().0.iter_mut().zip(self.part(last).patterns()) {
+            *bytes = pattern.to_le_bytes();
+        }
+        // SAFETY: the array has 32 bytes from each of these places on.
+        [0, 32, 64, 96].map(|byte| unsafe { _mm256_loadu_si256(bytes.as_ptr().add(byte).cast()) })
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+impl Rows for Planes<'_> {
+    #[inline(always)]
+    fn row(self, row: usize, lanes: usize) -> Self {
+        self.row(row, lanes)
+    }
+
+    #[inline(always)]
+    fn lines(self, lane: usize) -> [*const u8; 2] {
+        self.lines(lane)
     }
 }
