@@ -14,10 +14,10 @@ mod weights;
 use std::arch::x86_64::*;
 
 use super::ahead::Ahead;
+use super::dot_f16_exact;
 use super::f16::Bounds;
 #[cfg(target_arch = "x86_64")]
 use super::i8::given;
-use super::dot_f16_exact;
 use crate::half::f16_to_f32;
 use crate::kernel::Kernel;
 #[cfg(target_arch = "x86_64")]
