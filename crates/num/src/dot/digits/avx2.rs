@@ -76,9 +76,8 @@ fn total<const ROWS: usize, const TWOS: usize>(rows: [&[i8]; ROWS], twos: [&[i16
         for (place, parts) in parts.into_iter().enumerate() {
             let mut four = [_mm256_setzero_si256(); 4];
             for (four, part) in four.iter_mut().zip(parts) {
-                let halves = [_mm256_castsi256_si128(part), _mm256_extracti128_si256::<1>(part)];
-                let [one, other] = halves.map(|half| _mm256_cvtepi32_epi64(half));
-                *four = _mm256_add_epi64(one, other);
+                let (one, other) = (_mm256_castsi256_si128(part), _mm256_extracti128_si256::<1>(part));
+                *four = _mm256_add_epi64(_mm256_cvtepi32_epi64(one), _mm256_cvtepi32_epi64(other));
             }
             totals = _mm256_add_epi64(totals, _mm256_sll_epi64(join(four), _mm_cvtsi32_si128((BITS * place) as i32)));
         }

@@ -24,6 +24,7 @@ impl<'a> Planes<'a> {
     /// # Panics
     /// When there are more bytes of one plane than of the other.
     #[must_use]
+    #[inline]
     pub fn count(self) -> usize {
         match self {
             Self::Apart(low, high) => {
@@ -94,20 +95,39 @@ impl<'a> Planes<'a> {
     #[inline]
     #[target_feature(enable = "avx2")]
     pub(super) fn sixteens(self, start: usize) -> [__m256i; STEP / 16] {
-        let count = self.count();
-        if count < start + STEP {
-            return self.last_sixteens(start.min(count)..count);
-        }
-        let places = [0, 16, 32, 48].map(|lane| start + lane);
+        // No closures: what they return passes through memory where a caller without these instructions does not become part of this one.
         match self {
-            Self::Apart(low, high) => places.map(|lane| {
-                // SAFETY: so many bytes from each place of a whole step on lie in both planes.
-                let [low, high] = [low, high].map(|plane| unsafe { _mm_loadu_si128(plane.as_ptr().add(lane).cast()) });
-                _mm256_set_m128i(_mm_unpackhi_epi8(low, high), _mm_unpacklo_epi8(low, high))
-            }),
-            // SAFETY: as above, twice as many bytes.
-            Self::Pairs(bytes) => places.map(|lane| unsafe { _mm256_loadu_si256(bytes.as_ptr().add(2 * lane).cast()) }),
+            Self::Apart(low, high) => {
+                if let (Some(low), Some(high)) = (low.get(start..start + STEP), high.get(start..start + STEP)) {
+                    let (low, high) = (low.as_ptr(), high.as_ptr());
+                    // SAFETY: sixteen bytes from each of these lanes of a whole step on lie in both planes.
+                    return unsafe {
+                        [
+                            in_turn(low, high),
+                            in_turn(low.add(16), high.add(16)),
+                            in_turn(low.add(32), high.add(32)),
+                            in_turn(low.add(48), high.add(48)),
+                        ]
+                    };
+                }
+            }
+            Self::Pairs(bytes) => {
+                if let Some(bytes) = bytes.get(2 * start..2 * (start + STEP)) {
+                    let at = bytes.as_ptr().cast::<__m256i>();
+                    // SAFETY: the bytes are four vectors.
+                    return unsafe {
+                        [
+                            _mm256_loadu_si256(at),
+                            _mm256_loadu_si256(at.add(1)),
+                            _mm256_loadu_si256(at.add(2)),
+                            _mm256_loadu_si256(at.add(3)),
+                        ]
+                    };
+                }
+            }
         }
+        let count = self.count();
+        self.last_sixteens(start.min(count)..count)
     }
 
     /// [`Planes::sixteens`] of less than a step.
@@ -122,6 +142,19 @@ impl<'a> Planes<'a> {
         // SAFETY: the array has 32 bytes from each of these places on.
         [0, 32, 64, 96].map(|byte| unsafe { _mm256_loadu_si256(bytes.as_ptr().add(byte).cast()) })
     }
+}
+
+/// Sixteen numbers of which these are the low and the high bytes.
+///
+/// # Safety
+/// Sixteen bytes can be read from both.
+#[cfg(target_arch = "x86_64")]
+#[inline]
+#[target_feature(enable = "avx2")]
+unsafe fn in_turn(low: *const u8, high: *const u8) -> __m256i {
+    // SAFETY: the caller's duty.
+    let (low, high) = unsafe { (_mm_loadu_si128(low.cast()), _mm_loadu_si128(high.cast())) };
+    _mm256_set_m128i(_mm_unpackhi_epi8(low, high), _mm_unpacklo_epi8(low, high))
 }
 
 #[cfg(target_arch = "x86_64")]

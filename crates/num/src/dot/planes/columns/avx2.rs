@@ -99,6 +99,14 @@ fn widen(low: &[u8], high: &[u8], out: &mut [f64; STEP]) -> __m128i {
     most
 }
 
+/// Four numbers from a lane on.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn four(of: &[f64; STEP], lane: usize) -> __m256d {
+    // SAFETY: the slice has four numbers.
+    unsafe { _mm256_loadu_pd(of[lane..lane + FOUR].as_ptr()) }
+}
+
 /// Adds some rows, each times the activation of its input.
 #[inline]
 #[target_feature(enable = "avx2,fma")]
@@ -108,21 +116,25 @@ fn add<const XS: usize>(group: &[&Halves; XS], inputs: &[usize], rows: &[[f64; S
         *x = group.map(|halves| f64::from(halves.x(input)));
     }
     for lane in (0..lanes).step_by(LANES) {
-        // SAFETY: sixteen numbers of a step from each of its sixteens on lie in it, here and below.
-        let four = |of: &[f64; STEP], four: usize| unsafe { _mm256_loadu_pd(of.as_ptr().add(lane + FOUR * four)) };
-        let mut totals: [[__m256d; LANES / FOUR]; XS] = sums.each_ref().map(|sums| [0, 1, 2, 3].map(|number| four(sums, number)));
+        let mut totals = [[_mm256_setzero_pd(); LANES / FOUR]; XS];
+        for (sums, totals) in sums.iter().zip(&mut totals) {
+            for (number, total) in totals.iter_mut().enumerate() {
+                *total = four(sums, lane + FOUR * number);
+            }
+        }
         for (row, x) in rows.iter().zip(&x[..inputs.len()]) {
-            let x = x.map(|x| _mm256_set1_pd(x));
+            let mut wide = [_mm256_setzero_pd(); XS];
+            wide.iter_mut().zip(x).for_each(|(wide, &x)| *wide = _mm256_set1_pd(x));
             for number in 0..LANES / FOUR {
-                let weights = four(row, number);
-                for (totals, x) in totals.iter_mut().zip(x) {
+                let weights = four(row, lane + FOUR * number);
+                for (totals, x) in totals.iter_mut().zip(wide) {
                     totals[number] = _mm256_fmadd_pd(weights, x, totals[number]);
                 }
             }
         }
         for (sums, totals) in sums.iter_mut().zip(totals) {
             for (number, total) in totals.into_iter().enumerate() {
-                // SAFETY: as above.
+                // SAFETY: four numbers from each of these places on lie in the array.
                 unsafe { _mm256_storeu_pd(sums.as_mut_ptr().add(lane + FOUR * number), total) };
             }
         }
