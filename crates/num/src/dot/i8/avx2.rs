@@ -82,7 +82,7 @@ pub(in crate::dot) fn sums<const ROWS: usize, const XS: usize, X: Factor>(
     }
     if !lanes.is_multiple_of(STEP) {
         ahead.lines(ROWS);
-        let (rows, xs) = (rows.map(|row| last(row)), xs.map(|x| last(x)));
+        let (rows, xs) = (rows.map(last), xs.map(last));
         // SAFETY: every array is a step.
         unsafe { step(rows.each_ref().map(|row| row.as_ptr()), xs.each_ref().map(|x| x.as_ptr()), &mut sums) };
     }
