@@ -6,7 +6,7 @@ pub(crate) enum Kernel {
     /// 512-bit vectors of floats, bytes and 64-bit integers, and dot products of bytes.
     #[cfg(target_arch = "x86_64")]
     Avx512,
-    /// 256-bit vectors.
+    /// 256-bit vectors, conversions of fp16 numbers, and fused multiply-adds.
     #[cfg(target_arch = "x86_64")]
     Avx2,
     /// Portable code.
@@ -27,7 +27,7 @@ impl Kernel {
             {
                 return Self::Avx512;
             }
-            if is_x86_feature_detected!("avx2") {
+            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("f16c") && is_x86_feature_detected!("fma") {
                 return Self::Avx2;
             }
         }

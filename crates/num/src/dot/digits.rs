@@ -1,6 +1,9 @@
 //! fp16 passes over int8 weights, by integers alone. Activations are written in signed digits of eight bits over a common last place; each digit
 //! is an int8 pass, and the sum of the passes, a 64-bit integer, is the exact sum, which is rounded once.
 
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+
 use super::ahead::Ahead;
 #[cfg(target_arch = "x86_64")]
 use std::arch::x86_64::*;
@@ -34,7 +37,11 @@ pub struct Digits {
     x: Vec<f32>,
     /// Digit after digit, lowest first, one a lane.
     digits: [Vec<i8>; MOST],
+    /// How many there are, of either kind.
     count: usize,
+    /// For 256-bit kernels, which multiply integers of sixteen bits, digits of as many instead.
+    #[cfg(target_arch = "x86_64")]
+    twos: [Vec<i16>; MOST / 2],
     /// The last place of the lowest digit.
     unit: f32,
     /// Lanes up to the last that is not zero, in whole vectors of the kernel; of activations that are not finite all.
@@ -51,7 +58,18 @@ impl Default for Digits {
 
 impl Digits {
     pub(super) fn on(kernel: Kernel) -> Self {
-        Self { kernel, lanes: 0, x: Vec::new(), digits: Default::default(), count: 0, unit: 1.0, live: 0, added: [0; MOST] }
+        Self {
+            kernel,
+            lanes: 0,
+            x: Vec::new(),
+            digits: Default::default(),
+            count: 0,
+            #[cfg(target_arch = "x86_64")]
+            twos: Default::default(),
+            unit: 1.0,
+            live: 0,
+            added: [0; MOST],
+        }
     }
 
     /// Replaces the activations, each the binary32 value of an fp16 number, keeping the memory of the old ones.
@@ -63,6 +81,11 @@ impl Digits {
         if !x.iter().fold(true, |finite, v| finite & v.is_finite()) {
             self.x.extend_from_slice(x);
             return;
+        }
+        #[cfg(target_arch = "x86_64")]
+        if self.kernel == Kernel::Avx2 {
+            // SAFETY: a kernel exists only on a host with its instructions.
+            return unsafe { self.cut_avx2(x) };
         }
         for digit in &mut self.digits {
             digit.resize(x.len(), 0);
@@ -164,6 +187,9 @@ impl Digits {
         if self.kernel == Kernel::Avx512 && given >= self.live {
             // SAFETY: a kernel exists only on a host with its instructions.
             return unsafe { self.rows_avx512(weights, given, out, ahead) };
+        } else if self.kernel == Kernel::Avx2 {
+            // SAFETY: as above.
+            return unsafe { self.rows_avx2(weights, given, out, ahead) };
         }
         for (row, out) in weights.chunks_exact(given).zip(out) {
             let mut total = 0;

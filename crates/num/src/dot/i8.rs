@@ -1,6 +1,9 @@
 //! The int8 pass at speed: integer sums modulo 2^32, so any order gives the bits of [`dot_i8`].
 
 #[cfg(target_arch = "x86_64")]
+pub(super) mod avx2;
+
+#[cfg(target_arch = "x86_64")]
 use std::arch::x86_64::*;
 
 use super::ahead::Ahead;
@@ -40,7 +43,9 @@ impl<'a> Octets<'a> {
                 let (added, live) = unsafe { measure_avx512(x) };
                 Self { kernel, x, added, live }
             }
-            _ => Self { kernel, x, added: 0, live: x.len() },
+            #[cfg(target_arch = "x86_64")]
+            Kernel::Avx2 => Self { kernel, x, added: 0, live: avx2::live(x) },
+            Kernel::Portable => Self { kernel, x, added: 0, live: x.len() },
         }
     }
 
@@ -65,8 +70,12 @@ impl<'a> Octets<'a> {
             Kernel::Avx512 => unsafe { self.rows_avx512(weights, given, out, ahead) },
             #[cfg(target_arch = "x86_64")]
             // SAFETY: a kernel exists only on a host with its instructions.
-            Kernel::Avx2 => unsafe { plane_avx2(weights, self.x, out) },
-            Kernel::Portable => plane_portable(weights, self.x, out),
+            Kernel::Avx2 => unsafe { avx2::rows(weights, given, &self.x[..self.live], out, ahead) },
+            Kernel::Portable => {
+                for (w, out) in weights.chunks_exact(given).zip(out) {
+                    *out = dot_i8(w, self.x);
+                }
+            }
         }
     }
 
@@ -119,20 +128,6 @@ pub(super) fn given(weights: usize, rows: usize, lanes: usize) -> Option<usize> 
 #[inline(always)]
 pub(super) fn by_rows<const ROWS: usize>(weights: &[i8], lanes: usize, live: usize) -> [&[i8]; ROWS] {
     std::array::from_fn(|row| &weights[row * lanes..row * lanes + live])
-}
-
-#[inline(always)]
-fn plane_portable(weights: &[i8], x: &[i8], out: &mut [i32]) {
-    for (w, out) in weights.chunks_exact(x.len()).zip(out) {
-        *out = dot_i8(w, x);
-    }
-}
-
-/// The portable code, compiled for wider vectors.
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2")]
-fn plane_avx2(weights: &[i8], x: &[i8], out: &mut [i32]) {
-    plane_portable(weights, x, out);
 }
 
 /// `128 * sum(x)`, and the lanes up to the last that is not zero, in whole vectors.

@@ -207,10 +207,12 @@ proptest! {
             let turned: Vec<f32> = x.iter().rev().copied().collect();
             let mut other = Halves::on(kernel);
             other.load(&turned);
-            let mut out = vec![f32::NAN; 4 * lanes];
+            // Two groups of three and one more.
+            let all = [&halves, &other, &halves, &other, &halves, &other, &halves];
+            let mut out = vec![f32::NAN; all.len() * lanes];
             let row = |row: usize| (&low[row * lanes..][..lanes], &high[row * lanes..][..lanes]);
             let blank = |number: usize| row(number).0.iter().chain(row(number).1).all(|&byte| byte == 0);
-            Halves::columns(&[&halves, &other, &halves, &other], rows, row, blank, &mut out);
+            Halves::columns(&all, rows, row, blank, &mut out);
             for (index, out) in out.into_iter().enumerate() {
                 let lane = index % lanes;
                 let column: Vec<f32> =
@@ -237,6 +239,26 @@ proptest! {
                     prop_assert_eq!(out.to_bits(), dot_f16_exact(&values[row * lanes..][..lanes], x).to_bits(), "{:?}", kernel);
                 }
             }
+        }
+    }
+
+    /// Rows of so many lanes that sums of products leave 32 bits.
+    #[test]
+    fn digits_of_long_rows_are_the_definition(lanes in 1900usize..4700, rows in 1usize..6, x in patterns(), least: bool, w in proptest::sample::select(vec![-128i8, -127, 127])) {
+        let mut x: Vec<f32> = x.iter().copied().cycle().take(lanes).collect();
+        if least {
+            // Digits of the greatest magnitude there is, over a last place that one lane has.
+            x.fill(-f32::exp2(-9.0));
+            (x[0], x[1]) = (-65504.0, f32::exp2(-24.0));
+        }
+        let weights = vec![w; lanes * rows];
+        let expected = dot_f16_exact(&vec![f32::from(w); lanes], &x);
+        for kernel in Kernel::all_of_host() {
+            let mut digits = Digits::on(kernel);
+            digits.load(&x);
+            let mut out = vec![f32::NAN; rows];
+            digits.rows(&weights, &mut out, &mut ());
+            prop_assert!(out.iter().all(|out| out.to_bits() == expected.to_bits()), "{:?}: {:?}, not {}", kernel, out, expected);
         }
     }
 

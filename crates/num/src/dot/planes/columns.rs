@@ -1,6 +1,9 @@
 //! Passes by columns: rows are inputs, and each sum is a lane's.
 
 #[cfg(target_arch = "x86_64")]
+pub(super) mod avx2;
+
+#[cfg(target_arch = "x86_64")]
 use std::arch::x86_64::*;
 
 use super::{Halves, STEP, magnitude};
@@ -36,29 +39,35 @@ impl Halves {
         let mut rest = all;
         let mut out = out.chunks_mut(lanes);
         #[cfg(target_arch = "x86_64")]
-        if Self::alike(all) && all.first().is_some_and(|halves| halves.kernel == Kernel::Avx512) {
+        if Self::alike(all) && all.first().is_some_and(|halves| halves.kernel != Kernel::Portable) {
             let (threes, others) = all.as_chunks::<3>();
             rest = others;
             for threes in threes.chunks(THREES) {
                 let mut sums = [[[0.0; STEP]; 3]; THREES];
                 // SAFETY: a kernel exists only on a host with its instructions.
-                let most = unsafe { columns_avx512(threes, rows, &row, &blank, lanes, &mut sums) };
+                let most = unsafe {
+                    match threes[0][0].kernel {
+                        Kernel::Avx512 => columns_avx512(threes, rows, &row, &blank, lanes, &mut sums),
+                        _ => avx2::columns(threes, rows, &row, &blank, lanes, &mut sums),
+                    }
+                };
                 for ((halves, sums), out) in threes.as_flattened().iter().zip(sums.as_flattened()).zip(&mut out) {
                     halves.settle_columns(rows, &row, sums, most, out);
                 }
             }
         }
         for (halves, out) in rest.iter().zip(out) {
-            let mut sums = [0.0; STEP];
+            let mut sums = [[[0.0; STEP]]];
             let most = match halves.kernel {
                 #[cfg(target_arch = "x86_64")]
                 // SAFETY: a kernel exists only on a host with its instructions.
-                Kernel::Avx512 => unsafe {
-                    columns_avx512(&[[*halves]], rows, &row, &blank, lanes, std::slice::from_mut(std::array::from_mut(&mut sums)))
-                },
-                _ => halves.columns_portable(rows, &row, &mut sums),
+                Kernel::Avx512 => unsafe { columns_avx512(&[[*halves]], rows, &row, &blank, lanes, &mut sums) },
+                #[cfg(target_arch = "x86_64")]
+                // SAFETY: a kernel exists only on a host with its instructions.
+                Kernel::Avx2 => unsafe { avx2::columns(&[[*halves]], rows, &row, &blank, lanes, &mut sums) },
+                Kernel::Portable => halves.columns_portable(rows, &row, &mut sums[0][0]),
             };
-            halves.settle_columns(rows, &row, &sums, most, out);
+            halves.settle_columns(rows, &row, &sums[0][0], most, out);
         }
     }
 
@@ -69,7 +78,9 @@ impl Halves {
         let (values, settled): ([f32; STEP], u64) = match self.kernel {
             // SAFETY: a kernel exists only on a host with its instructions.
             Kernel::Avx512 => unsafe { settle_avx512(bounds.error(magnitude(most)), sums) },
-            _ => none,
+            // SAFETY: as above.
+            Kernel::Avx2 => unsafe { avx2::settle(bounds.error(magnitude(most)), sums) },
+            Kernel::Portable => none,
         };
         #[cfg(not(target_arch = "x86_64"))]
         let (values, settled): ([f32; STEP], u64) = none;

@@ -1,20 +1,63 @@
-//! Making activations ready for 512-bit kernels, in one look at each.
+//! Making activations ready, in one look at each.
 
+#[cfg(target_arch = "x86_64")]
 use std::arch::x86_64::*;
 
-use super::known::PARTS;
 use super::{Halves, STEP};
 use crate::dot::digits::{PLACES, SHIFT};
 use crate::dot::f16::Bounds;
 use crate::dot::partial;
 
+/// Partial sums: of numbers whose lanes have the same place in every so many.
+pub(super) const PARTS: usize = 32;
 /// Lanes of a vector of binary32 numbers, and of one of binary64 numbers.
+#[cfg(target_arch = "x86_64")]
 const SIXTEEN: usize = 16;
+#[cfg(target_arch = "x86_64")]
 const EIGHT: usize = 8;
 
 impl Halves {
     /// Lays activations down, with their bounds and the steps that have others than zero. Steps of
     /// zeros are left as they are if they were so before: writing takes their lines from threads that read them.
+    #[inline(always)]
+    pub(super) fn load_portable(&mut self, x: &[f32]) {
+        let mut parts = [0.0f64; PARTS];
+        let mut integers = 0;
+        let before = std::mem::take(&mut self.active);
+        self.live = 0;
+        for ((number, step), x) in self.x.iter_mut().enumerate().zip(x.chunks(STEP)) {
+            let bit = 1u64.checked_shl(number as u32).unwrap_or(0);
+            // Without its sign, zero alone has no bit.
+            if x.iter().fold(0, |all, x| all | x.to_bits() << 1) != 0 {
+                self.active |= bit;
+                self.live = number + 1;
+            } else if bit != 0 && before & bit == 0 {
+                continue;
+            }
+            let mut numbers = [0.0f32; STEP];
+            numbers[..x.len()].copy_from_slice(x);
+            step.0.as_flattened_mut().copy_from_slice(&numbers);
+            for numbers in numbers.as_chunks::<PARTS>().0 {
+                for (part, &x) in parts.iter_mut().zip(numbers) {
+                    *part += f64::from(x).abs();
+                    integers |= (f64::from(x) * PLACES + SHIFT).to_bits();
+                }
+            }
+        }
+        self.part = parts.iter().fold(0.0, |most, &part| if part > most { part } else { most });
+        let lowest = (integers & ((1 << 42) - 1)).trailing_zeros() as i32;
+        self.bounds = Bounds::of(parts.iter().sum(), (lowest < 64).then_some(lowest - 24), x.len(), partial::roundings(x.len()));
+    }
+
+    /// The portable code, compiled for wider vectors.
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx2")]
+    pub(super) fn load_avx2(&mut self, x: &[f32]) {
+        self.load_portable(x);
+    }
+
+    /// [`Halves::load_portable`] in 512-bit vectors.
+    #[cfg(target_arch = "x86_64")]
     #[target_feature(enable = "avx512f,avx512dq")]
     pub(super) fn load_avx512(&mut self, x: &[f32]) {
         let lanes = x.len();
@@ -86,12 +129,10 @@ mod tests {
                 if expected.finite() {
                     prop_assert_eq!(halves.bounds, expected, "{:?}", kernel);
                 }
-                if kernel == Kernel::Avx512 {
-                    let last = x.iter().rposition(|&x| x != 0.0).map_or(0, |last| last + 1);
-                    prop_assert_eq!(halves.live, last.div_ceil(STEP));
-                    let steps = x.chunks(STEP).enumerate().filter(|(_, step)| step.iter().any(|&x| x != 0.0));
-                    prop_assert_eq!(halves.active, steps.fold(0, |all, (step, _)| all | 1 << step));
-                }
+                let last = x.iter().rposition(|&x| x != 0.0).map_or(0, |last| last + 1);
+                prop_assert_eq!(halves.live, last.div_ceil(STEP));
+                let steps = x.chunks(STEP).enumerate().filter(|(_, step)| step.iter().any(|&x| x != 0.0));
+                prop_assert_eq!(halves.active, steps.fold(0, |all, (step, _)| all | 1 << step));
             }
         }
     }

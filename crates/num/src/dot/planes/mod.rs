@@ -1,10 +1,11 @@
 //! fp16 passes over weights in two byte planes, as they lie in memory: low bytes in one row of bytes, high bytes in another, or both in turn. Sums
 //! are settled as in [`super::f16`], so every host returns the bits of [`dot_f16_exact`].
 
+#[cfg(target_arch = "x86_64")]
+mod avx2;
 mod columns;
 #[cfg(target_arch = "x86_64")]
 mod known;
-#[cfg(target_arch = "x86_64")]
 mod load;
 mod shared;
 mod weights;
@@ -13,10 +14,10 @@ mod weights;
 use std::arch::x86_64::*;
 
 use super::ahead::Ahead;
+use super::dot_f16_exact;
 use super::f16::Bounds;
 #[cfg(target_arch = "x86_64")]
 use super::i8::given;
-use super::{dot_f16_exact, partial};
 use crate::half::f16_to_f32;
 use crate::kernel::Kernel;
 #[cfg(target_arch = "x86_64")]
@@ -73,7 +74,6 @@ pub struct Halves {
     /// The first 64 steps that have activations other than zero, a bit each, as far as the kernel knows.
     active: u64,
     /// At least the greatest sum of `|x|` that one partial sum of [`known`] takes.
-    #[cfg(target_arch = "x86_64")]
     part: f64,
     bounds: Bounds,
 }
@@ -89,16 +89,7 @@ impl Halves {
     pub const INFINITE: u8 = 0x7c;
 
     pub(super) fn on(kernel: Kernel) -> Self {
-        Self {
-            kernel,
-            lanes: 0,
-            x: Vec::new(),
-            live: 0,
-            active: 0,
-            #[cfg(target_arch = "x86_64")]
-            part: 0.0,
-            bounds: Bounds::default(),
-        }
+        Self { kernel, lanes: 0, x: Vec::new(), live: 0, active: 0, part: 0.0, bounds: Bounds::default() }
     }
 
     /// Replaces the activations, each the binary32 value of an fp16 number, keeping the memory of the old ones.
@@ -114,12 +105,10 @@ impl Halves {
             #[cfg(target_arch = "x86_64")]
             // SAFETY: a kernel exists only on a host with its instructions.
             Kernel::Avx512 => unsafe { self.load_avx512(x) },
-            _ => {
-                let places = self.x.iter_mut().flat_map(|step| step.0.as_flattened_mut());
-                places.zip(x.iter().copied().chain(std::iter::repeat(0.0))).for_each(|(place, x)| *place = x);
-                (self.live, self.active) = (steps, u64::MAX);
-                self.bounds = Bounds::new(x, partial::roundings(x.len()));
-            }
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: a kernel exists only on a host with its instructions.
+            Kernel::Avx2 => unsafe { self.load_avx2(x) },
+            Kernel::Portable => self.load_portable(x),
         }
     }
 
@@ -140,8 +129,9 @@ impl Halves {
             // SAFETY: a kernel exists only on a host with its instructions.
             unsafe {
                 match weights {
-                    Planes::Apart(low, high) => known.rows(Apart(low, high), lanes, most, out, otherwise),
-                    Planes::Pairs(bytes) => known.rows(Pairs(bytes), lanes, most, out, otherwise),
+                    _ if self.kernel == Kernel::Avx2 => known.rows_avx2(weights, lanes, most, out, otherwise),
+                    Planes::Apart(low, high) => known.rows_avx512(Apart(low, high), lanes, most, out, otherwise),
+                    Planes::Pairs(bytes) => known.rows_avx512(Pairs(bytes), lanes, most, out, otherwise),
                 }
             }
             return most;
@@ -163,7 +153,7 @@ impl Halves {
     /// Whether there is a kernel for rows of finite weights of which the greatest is known.
     #[cfg(target_arch = "x86_64")]
     fn serves(&self, most: u8) -> bool {
-        most < Self::INFINITE && self.kernel == Kernel::Avx512 && self.lanes <= known::MOST_LANES && self.bounds.finite()
+        most < Self::INFINITE && self.kernel != Kernel::Portable && self.lanes <= known::MOST_LANES && self.bounds.finite()
     }
 
     /// The sum of a row, and the greatest high byte of its weights without their signs.
@@ -180,8 +170,8 @@ impl Halves {
             Kernel::Avx512 => unsafe { self.row_avx512(weights, ahead) },
             #[cfg(target_arch = "x86_64")]
             // SAFETY: a kernel exists only on a host with its instructions.
-            Kernel::Avx2 if is_x86_feature_detected!("f16c") => unsafe { self.row_avx2(weights) },
-            _ => self.row_portable(weights),
+            Kernel::Avx2 => unsafe { self.row_avx2(weights, ahead) },
+            Kernel::Portable => self.row_portable(weights),
         };
         (self.settle(sum, most, weights), most)
     }
@@ -250,35 +240,6 @@ impl Halves {
         let joined = _mm512_add_pd(_mm512_add_pd(ab, cd), _mm512_add_pd(ef, gh));
         (_mm512_reduce_add_pd(joined), greatest_avx512(most))
     }
-
-    #[cfg(target_arch = "x86_64")]
-    #[target_feature(enable = "avx2,f16c")]
-    fn row_avx2(&self, weights: Planes<'_>) -> (f64, u8) {
-        let mut sums = [_mm256_setzero_pd(); 4];
-        let mut most = _mm_setzero_si128();
-        let high = _mm_set1_epi16(0x7f00);
-        for (step, start) in (0..weights.count()).step_by(16).enumerate() {
-            let x = &self.x[step / 4].0[step % 4];
-            for (half, pairs) in weights.sixteen(start).into_iter().enumerate() {
-                most = _mm_max_epu8(most, _mm_and_si128(pairs, high));
-                let eight = _mm256_cvtph_ps(pairs);
-                let fours = [_mm256_castps256_ps128(eight), _mm256_extractf128_ps::<1>(eight)];
-                for (four, weights) in fours.into_iter().enumerate() {
-                    let number = 2 * half + four;
-                    // SAFETY: four elements for each of four numbers lie in sixteen.
-                    let x = _mm256_cvtps_pd(unsafe { _mm_loadu_ps(x.as_ptr().add(4 * number)) });
-                    sums[number] = _mm256_add_pd(sums[number], _mm256_mul_pd(_mm256_cvtps_pd(weights), x));
-                }
-            }
-        }
-        let joined = _mm256_add_pd(_mm256_add_pd(sums[0], sums[1]), _mm256_add_pd(sums[2], sums[3]));
-        let halves = _mm_add_pd(_mm256_castpd256_pd128(joined), _mm256_extractf128_pd::<1>(joined));
-        let sum = _mm_cvtsd_f64(halves) + _mm_cvtsd_f64(_mm_unpackhi_pd(halves, halves));
-        let mut bytes = [0u8; 16];
-        // SAFETY: the array has sixteen bytes.
-        unsafe { _mm_storeu_si128(bytes.as_mut_ptr().cast(), most) };
-        (sum, bytes.into_iter().max().unwrap_or(0))
-    }
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -304,29 +265,12 @@ fn magnitude(most: u8) -> f32 {
     integer as f32 * f32::from_bits((exponent.max(1) + 127 - 25) << 23)
 }
 
-/// Sums rounded once, and a bit for each whose rounding no error of this size changes.
-#[cfg(target_arch = "x86_64")]
-#[inline]
-#[target_feature(enable = "avx512f,avx512vl")]
-fn rounded(sums: __m256d, error: __m256d) -> ([f32; 4], u8) {
-    let (below, above) = (_mm256_cvtpd_ps(_mm256_sub_pd(sums, error)), _mm256_cvtpd_ps(_mm256_add_pd(sums, error)));
-    let mut values = [0.0; 4];
-    // SAFETY: the array has four elements.
-    unsafe { _mm_storeu_ps(values.as_mut_ptr(), below) };
-    (values, _mm_cmp_ps_mask::<_CMP_EQ_OQ>(below, above))
-}
-
 /// The greatest byte.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512bw")]
 fn greatest_avx512(bytes: __m512i) -> u8 {
     let half = _mm256_max_epu8(_mm512_castsi512_si256(bytes), _mm512_extracti64x4_epi64::<1>(bytes));
-    let quarter = _mm_max_epu8(_mm256_castsi256_si128(half), _mm256_extracti128_si256::<1>(half));
-    // The least of the complements, over bytes paired into words whose high bytes are zero.
-    let complement = _mm_xor_si128(quarter, _mm_set1_epi8(-1));
-    let pairs = _mm_min_epu8(complement, _mm_srli_epi16::<8>(complement));
-    let words = _mm_and_si128(pairs, _mm_set1_epi16(0xff));
-    !(_mm_cvtsi128_si32(_mm_minpos_epu16(words)) as u8)
+    avx2::greatest_of_32(half)
 }
 
 #[cfg(test)]
@@ -334,7 +278,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[cfg(target_arch = "x86_64")]
-    use super::columns::columns_avx512;
+    use super::columns::{avx2, columns_avx512};
     use super::*;
 
     #[test]
@@ -352,7 +296,7 @@ mod tests {
             let high: Vec<u8> = bytes[..lanes].iter().map(|(high, _)| if small { high & 0x83 } else { *high }).collect();
             let low: Vec<u8> = bytes[..lanes].iter().map(|(_, low)| *low).collect();
             let greatest = |lanes: usize| high[..lanes].iter().map(|high| high & 0x7f).max().unwrap_or(0);
-            let mut sums = [0.0; STEP];
+            let mut sums = [[[0.0; STEP]]];
             let column = lanes.min(STEP);
             let paired: Vec<u8> = low.iter().zip(&high).flat_map(|(&low, &high)| [low, high]).collect();
             let planes = [Planes::Apart(&low, &high), Planes::Pairs(&paired)];
@@ -364,13 +308,15 @@ mod tests {
                 let (of_row, of_columns) = match kernel {
                     #[cfg(target_arch = "x86_64")]
                     // SAFETY: a kernel exists only on a host with its instructions.
-                    Kernel::Avx512 => unsafe { (row.row_avx512(weights, &mut ()).1, columns_avx512(&[[&one]], 1, &turned, &|_| false, column, std::slice::from_mut(std::array::from_mut(&mut sums)))) },
+                    Kernel::Avx512 => unsafe {
+                        (row.row_avx512(weights, &mut ()).1, columns_avx512(&[[&one]], 1, &turned, &|_| false, column, &mut sums))
+                    },
                     #[cfg(target_arch = "x86_64")]
                     // SAFETY: a kernel exists only on a host with its instructions.
-                    Kernel::Avx2 if is_x86_feature_detected!("f16c") => unsafe {
-                        (row.row_avx2(weights).1, one.columns_portable(1, &turned, &mut sums))
+                    Kernel::Avx2 => unsafe {
+                        (row.row_avx2(weights, &mut ()).1, avx2::columns(&[[&one]], 1, &turned, &|_| false, column, &mut sums))
                     },
-                    _ => (row.row_portable(weights).1, one.columns_portable(1, &turned, &mut sums)),
+                    Kernel::Portable => (row.row_portable(weights).1, one.columns_portable(1, &turned, &mut sums[0][0])),
                 };
                 prop_assert_eq!((of_row, of_columns), (greatest(lanes), greatest(column)), "{:?}", kernel);
             }

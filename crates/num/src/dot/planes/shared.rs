@@ -1,11 +1,13 @@
 //! Rows that several activations share: their weights are widened once for three, in binary64.
 
 #[cfg(target_arch = "x86_64")]
-use std::arch::x86_64::*;
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
 
 use super::{Halves, Planes};
 #[cfg(target_arch = "x86_64")]
-use super::{STEP, WIDENED, greatest_avx512, magnitude, rounded, widen};
+use super::{STEP, magnitude};
 use crate::dot::ahead::Ahead;
 use crate::dot::i8::given;
 #[cfg(target_arch = "x86_64")]
@@ -32,9 +34,14 @@ impl Halves {
         for (all, out) in all.chunks(MOST).zip(out.chunks_mut(MOST * rows.max(1))) {
             let alike = Self::alike(all);
             #[cfg(target_arch = "x86_64")]
-            if alike && first.kernel == Kernel::Avx512 && lanes <= 64 * STEP {
+            if alike && first.kernel != Kernel::Portable && lanes <= 64 * STEP {
                 // SAFETY: a kernel exists only on a host with its instructions.
-                greatest = greatest.max(unsafe { by_threes_avx512(all, weights, lanes, &blank, out, ahead) });
+                greatest = greatest.max(unsafe {
+                    match first.kernel {
+                        Kernel::Avx512 => avx512::by_threes(all, weights, lanes, &blank, out, ahead),
+                        _ => avx2::by_threes(all, weights, lanes, &blank, out, ahead),
+                    }
+                });
                 continue;
             }
             for row in 0..rows {
@@ -54,16 +61,39 @@ impl Halves {
     }
 }
 
+/// Three finite activations of one length, and the steps of a row, a bit each, that are to be summed with them.
+#[cfg(target_arch = "x86_64")]
+struct Three<'a> {
+    all: [&'a Halves; 3],
+    /// The activations of the step, if it is one.
+    wide: Option<&'a [Wide; 3]>,
+    weights: Planes<'a>,
+    steps: u64,
+    errors: [f64; 3],
+}
+
+/// How a kernel looks at a row.
+#[cfg(target_arch = "x86_64")]
+struct Looks<Look, Sum> {
+    /// At most so many additions lie between any product and a sum.
+    roundings: usize,
+    /// The steps of a row that have weights other than zero, a bit each, and the greatest high byte of the weights.
+    look: Look,
+    /// The sums, the sums rounded once, and a bit for each whose rounding its error does not change.
+    three: Sum,
+}
+
 /// Rows with at most [`MOST`] finite activations, three at a time; gives back the greatest high byte of the weights.
 #[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-fn by_threes_avx512(
+#[inline(always)]
+fn by_threes<A: Ahead>(
     all: &[&Halves],
     weights: Planes<'_>,
     lanes: usize,
     blank: &impl Fn(usize) -> bool,
     out: &mut [f32],
-    ahead: &mut impl Ahead,
+    ahead: &mut A,
+    Looks { roundings, look, three: sum }: Looks<impl Fn(Planes<'_>, &mut A) -> (u64, u8), impl Fn(Three<'_>) -> ([f64; 4], [f32; 4], u8)>,
 ) -> u8 {
     let rows = out.len() / all.len();
     let mut order: [usize; MOST] = std::array::from_fn(|number| number);
@@ -76,10 +106,7 @@ fn by_threes_avx512(
     for (three, wide) in threes.iter().zip(&mut wide).filter(|(three, _)| active(three).is_power_of_two()) {
         let step = active(three).trailing_zeros() as usize;
         for (&number, wide) in three.iter().zip(wide) {
-            for place in 0..STEP / 8 {
-                // SAFETY: eight elements for each of eight places lie in the array.
-                unsafe { _mm512_store_pd(wide.0.as_mut_ptr().add(8 * place), all[number].x[step].eight(place)) };
-            }
+            wide.0.iter_mut().zip(all[number].x[step].0.as_flattened()).for_each(|(wide, &x)| *wide = f64::from(x));
         }
     }
     let mut greatest = 0;
@@ -90,7 +117,7 @@ fn by_threes_avx512(
             continue;
         }
         let weights = weights.row(row, lanes);
-        let (weighty, most) = if threes.is_empty() { (0, 0) } else { look_avx512(weights, ahead) };
+        let (weighty, most) = if threes.is_empty() { (0, 0) } else { look(weights, ahead) };
         greatest = greatest.max(most);
         let magnitude = magnitude(most);
         for (three, wide) in threes.iter().zip(&wide) {
@@ -99,10 +126,11 @@ fn by_threes_avx512(
             let steps = if magnitude.is_finite() { weighty & active } else { weighty };
             let wide = Some(wide).filter(|_| steps == active && active.is_power_of_two());
             let of = three.map(|number| all[number]);
-            let errors = of.map(|halves| halves.bounds.error(magnitude));
-            let (sums, values, settled) = three_avx512(of, wide, weights, steps, errors);
+            let bounds = of.map(|halves| halves.bounds.with_roundings(roundings));
+            let errors = bounds.map(|bounds| bounds.error(magnitude));
+            let (sums, values, settled) = sum(Three { all: of, wide, weights, steps, errors });
             for (place, (number, halves)) in three.iter().zip(of).enumerate() {
-                let settle = || halves.settle(sums[place], most, weights);
+                let settle = || bounds[place].settle(sums[place], magnitude).unwrap_or_else(|| halves.exact(weights));
                 out[number * rows + row] = if settled >> place & 1 == 1 { values[place] } else { settle() };
             }
         }
@@ -113,65 +141,4 @@ fn by_threes_avx512(
         }
     }
     greatest
-}
-
-/// The steps of a row that have weights other than zero, a bit each, and the greatest high byte of the weights.
-#[cfg(target_arch = "x86_64")]
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw")]
-fn look_avx512(weights: Planes<'_>, ahead: &mut impl Ahead) -> (u64, u8) {
-    ahead.rows();
-    let (mut steps, mut most) = (0, _mm512_setzero_si512());
-    for (step, start) in (0..weights.count()).step_by(STEP).enumerate() {
-        ahead.lines(2);
-        let (low, high) = weights.step(start);
-        let either = _mm512_or_si512(low, high);
-        steps |= u64::from(_mm512_test_epi8_mask(either, either) != 0) << step;
-        most = _mm512_max_epu8(most, _mm512_and_si512(high, _mm512_set1_epi8(0x7f)));
-    }
-    (steps, greatest_avx512(most))
-}
-
-/// The sums over some steps of a row, a bit each, with three finite activations of one length. Each sum is joined from 32, as
-/// [`crate::dot::partial::roundings`] allows; `wide` are the activations of the step, if it is one. Gives back the sums, the sums rounded once, and a bit for each whose rounding its error does not change.
-#[cfg(target_arch = "x86_64")]
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-fn three_avx512(
-    all: [&Halves; 3],
-    wide: Option<&[Wide; 3]>,
-    weights: Planes<'_>,
-    mut steps: u64,
-    errors: [f64; 3],
-) -> ([f64; 4], [f32; 4], u8) {
-    let mut sums = [[_mm512_setzero_pd(); 4]; 3];
-    while steps != 0 {
-        let start = steps.trailing_zeros() as usize * STEP;
-        steps &= steps - 1;
-        let (low, high) = weights.step(start);
-        let x = all.map(|halves| &halves.x[start / STEP]);
-        let eight = |number: usize, eight: usize| match wide {
-            // SAFETY: eight elements for each of eight places lie in the array.
-            Some(wide) => unsafe { _mm512_load_pd(wide[number].0.as_ptr().add(8 * eight)) },
-            None => x[number].eight(eight),
-        };
-        widen!(low, high, |place: usize, weights: __m512d| {
-            for (number, sums) in sums.iter_mut().enumerate() {
-                sums[place % 4] = _mm512_fmadd_pd(weights, eight(number, WIDENED[place]), sums[place % 4]);
-            }
-        });
-    }
-    let [a, b, c] = sums.map(|[a, b, c, d]| _mm512_add_pd(_mm512_add_pd(a, b), _mm512_add_pd(c, d)));
-    let two = |a, b| _mm512_add_pd(_mm512_unpacklo_pd(a, b), _mm512_unpackhi_pd(a, b));
-    let (ab, c) = (two(a, b), two(c, _mm512_setzero_pd()));
-    let (low, high) = (_mm512_shuffle_f64x2::<0b01_00_01_00>(ab, c), _mm512_shuffle_f64x2::<0b11_10_11_10>(ab, c));
-    let fours = _mm512_add_pd(low, high);
-    let swapped = _mm512_shuffle_f64x2::<0b10_11_00_01>(fours, fours);
-    let eights = _mm512_add_pd(fours, swapped);
-    let joined = _mm256_insertf128_pd::<1>(_mm512_castpd512_pd256(eights), _mm512_extractf64x2_pd::<2>(eights));
-    let (values, settled) = rounded(joined, _mm256_setr_pd(errors[0], errors[1], errors[2], 0.0));
-    let mut sums = [0.0; 4];
-    // SAFETY: the array has four elements.
-    unsafe { _mm256_storeu_pd(sums.as_mut_ptr(), joined) };
-    (sums, values, settled)
 }

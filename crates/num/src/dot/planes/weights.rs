@@ -5,7 +5,9 @@ use std::arch::x86_64::*;
 use std::ops::Range;
 
 #[cfg(target_arch = "x86_64")]
-use super::known::{Apart, Pairs, Weights, first};
+use super::STEP;
+#[cfg(target_arch = "x86_64")]
+use super::known::{Apart, Pairs, Rows, first};
 
 /// The bytes of fp16 weights, row after row.
 #[derive(Clone, Copy, Debug)]
@@ -22,6 +24,7 @@ impl<'a> Planes<'a> {
     /// # Panics
     /// When there are more bytes of one plane than of the other.
     #[must_use]
+    #[inline]
     pub fn count(self) -> usize {
         match self {
             Self::Apart(low, high) => {
@@ -87,30 +90,82 @@ impl<'a> Planes<'a> {
         }
     }
 
-    /// Up to sixteen weights from a lane on, zero behind the last of them.
+    /// 64 weights from a lane on, sixteen a vector, zero behind the last of them.
     #[cfg(target_arch = "x86_64")]
     #[inline]
     #[target_feature(enable = "avx2")]
-    pub(super) fn sixteen(self, start: usize) -> [__m128i; 2] {
-        let end = self.count();
-        if start + 16 > end {
-            let mut bytes = [0; 32];
-            for (bytes, pattern) in bytes.as_chunks_mut::<2>().0.iter_mut().zip(self.part(start..end).patterns()) {
-                *bytes = pattern.to_le_bytes();
-            }
-            return Planes::Pairs(&bytes).sixteen(0);
-        }
-        let load = |bytes: &[u8]| {
-            let bytes = &bytes[..16];
-            // SAFETY: there are sixteen bytes.
-            unsafe { _mm_loadu_si128(bytes.as_ptr().cast()) }
-        };
+    pub(super) fn sixteens(self, start: usize) -> [__m256i; STEP / 16] {
+        // No closures: what they return passes through memory where a caller without these instructions does not become part of this one.
         match self {
             Self::Apart(low, high) => {
-                let (low, high) = (load(&low[start..]), load(&high[start..]));
-                [_mm_unpacklo_epi8(low, high), _mm_unpackhi_epi8(low, high)]
+                if let (Some(low), Some(high)) = (low.get(start..start + STEP), high.get(start..start + STEP)) {
+                    let (low, high) = (low.as_ptr(), high.as_ptr());
+                    // SAFETY: sixteen bytes from each of these lanes of a whole step on lie in both planes.
+                    return unsafe {
+                        [
+                            in_turn(low, high),
+                            in_turn(low.add(16), high.add(16)),
+                            in_turn(low.add(32), high.add(32)),
+                            in_turn(low.add(48), high.add(48)),
+                        ]
+                    };
+                }
             }
-            Self::Pairs(bytes) => [load(&bytes[2 * start..]), load(&bytes[2 * start + 16..])],
+            Self::Pairs(bytes) => {
+                if let Some(bytes) = bytes.get(2 * start..2 * (start + STEP)) {
+                    let at = bytes.as_ptr().cast::<__m256i>();
+                    // SAFETY: the bytes are four vectors.
+                    return unsafe {
+                        [
+                            _mm256_loadu_si256(at),
+                            _mm256_loadu_si256(at.add(1)),
+                            _mm256_loadu_si256(at.add(2)),
+                            _mm256_loadu_si256(at.add(3)),
+                        ]
+                    };
+                }
+            }
         }
+        let count = self.count();
+        self.last_sixteens(start.min(count)..count)
+    }
+
+    /// [`Planes::sixteens`] of less than a step.
+    #[cfg(target_arch = "x86_64")]
+    #[inline(never)]
+    #[target_feature(enable = "avx2")]
+    fn last_sixteens(self, last: Range<usize>) -> [__m256i; STEP / 16] {
+        let mut bytes = [0; 2 * STEP];
+        for (bytes, pattern) in bytes.as_chunks_mut::<2>().0.iter_mut().zip(self.part(last).patterns()) {
+            *bytes = pattern.to_le_bytes();
+        }
+        // SAFETY: the array has 32 bytes from each of these places on.
+        [0, 32, 64, 96].map(|byte| unsafe { _mm256_loadu_si256(bytes.as_ptr().add(byte).cast()) })
+    }
+}
+
+/// Sixteen numbers of which these are the low and the high bytes.
+///
+/// # Safety
+/// Sixteen bytes can be read from both.
+#[cfg(target_arch = "x86_64")]
+#[inline]
+#[target_feature(enable = "avx2")]
+unsafe fn in_turn(low: *const u8, high: *const u8) -> __m256i {
+    // SAFETY: the caller's duty.
+    let (low, high) = unsafe { (_mm_loadu_si128(low.cast()), _mm_loadu_si128(high.cast())) };
+    _mm256_set_m128i(_mm_unpackhi_epi8(low, high), _mm_unpacklo_epi8(low, high))
+}
+
+#[cfg(target_arch = "x86_64")]
+impl Rows for Planes<'_> {
+    #[inline(always)]
+    fn row(self, row: usize, lanes: usize) -> Self {
+        self.row(row, lanes)
+    }
+
+    #[inline(always)]
+    fn lines(self, lane: usize) -> [*const u8; 2] {
+        self.lines(lane)
     }
 }
