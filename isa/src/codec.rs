@@ -73,7 +73,8 @@ pub(crate) fn decode_queue_at(bytes: &[u8], base: u64) -> Result<Vec<Item>, Form
         let opcode = bytes[at];
         let row = BY_OPCODE[usize::from(opcode)].ok_or(FormatError::UnknownOpcode { offset, opcode })?;
         let length = row.bytes();
-        let encoded = bytes.get(at..at + length).ok_or(FormatError::CutInstruction { offset, mnemonic: row.mnemonic })?;
+        let encoded =
+            bytes.get(at..at + length).ok_or(FormatError::CutInstruction { offset, mnemonic: row.mnemonic })?;
         items.push(decode_item(row, encoded, offset)?);
         at += length;
     }
@@ -92,7 +93,8 @@ fn decode_item(row: &'static TableRow, encoded: &[u8], offset: u64) -> Result<It
     if bits[at..].any() {
         return Err(FormatError::InstructionPadding { offset, mnemonic: row.mnemonic });
     }
-    let instruction = Instruction::from_bits(row.opcode, &values).ok_or(FormatError::BadOperand { offset, mnemonic: row.mnemonic })?;
+    let instruction = Instruction::from_bits(row.opcode, &values)
+        .ok_or(FormatError::BadOperand { offset, mnemonic: row.mnemonic })?;
     Ok(Item { instruction, paired: bits[OPERANDS_START - 1] })
 }
 

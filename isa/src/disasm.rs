@@ -130,7 +130,8 @@ fn program(program: &Program, code: &mut Code<'_>, text: &mut String) {
                 continue;
             }
             let same = |other: &BTreeMap<Queue, Vec<Item>>| other.get(queue) == Some(items);
-            let next = chip + program.queues[chip..].iter().take(usize::from(FOLDED)).take_while(|other| same(other)).count();
+            let next =
+                chip + program.queues[chip..].iter().take(usize::from(FOLDED)).take_while(|other| same(other)).count();
             written.insert(*queue, next);
             text.push_str("\n.queue ");
             match (chip, next - 1) {
@@ -264,7 +265,12 @@ impl<'p> Names<'p> {
             let mut counted: BTreeMap<SliceId, u64> = BTreeMap::new();
             for run in region.runs.iter().filter(|run| run.chip == chip) {
                 let words = counted.entry(run.slice).or_default();
-                slices.entry(run.slice).or_default().push(Named { run: *run, name: &region.name, region: number, before: *words });
+                slices.entry(run.slice).or_default().push(Named {
+                    run: *run,
+                    name: &region.name,
+                    region: number,
+                    before: *words,
+                });
                 *words += u64::from(run.count);
             }
         }
@@ -284,8 +290,11 @@ impl<'p> Names<'p> {
         };
         let runs = self.slices.get(&SliceId { side, index: slice })?;
         let begun = &runs[..runs.partition_point(|named| u64::from(named.run.word) <= word)];
-        let holding =
-            begun.iter().rev().take(MOST_RUNS).filter_map(|named| Some((named.region, named.before + index(&named.run)?, named.name)));
+        let holding = begun
+            .iter()
+            .rev()
+            .take(MOST_RUNS)
+            .filter_map(|named| Some((named.region, named.before + index(&named.run)?, named.name)));
         let (_, offset, name) = holding.min()?;
         let mut text = String::new();
         print_name(name, &mut text);

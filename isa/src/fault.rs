@@ -159,7 +159,9 @@ pub enum Fault {
         derived: u64,
     },
     /// See [`Rule::BarrierMissing`].
-    #[error("the queue is parked at a sync since cycle {since}, and no notify is left; add a notify at {since} or later")]
+    #[error(
+        "the queue is parked at a sync since cycle {since}, and no notify is left; add a notify at {since} or later"
+    )]
     BarrierMissing {
         /// Dispatch of the sync.
         since: u64,

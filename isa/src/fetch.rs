@@ -77,7 +77,15 @@ mod tests {
         let read = |word| Item::from(Instruction::Read { word: Word(word), dst: Stream::east(0) });
         let write = Item { instruction: Instruction::Write { word: Word(9), src: Stream::west(3) }, paired: true };
         let repeat = Item::from(Instruction::Repeat { count: Count(3), distance: Count(2), stride: Stride(1) });
-        vec![read(1), write, read(2), repeat, read(3), Instruction::Ifetch { src: Stream::west(2) }.into(), Instruction::Sync {}.into()]
+        vec![
+            read(1),
+            write,
+            read(2),
+            repeat,
+            read(3),
+            Instruction::Ifetch { src: Stream::west(2) }.into(),
+            Instruction::Sync {}.into(),
+        ]
     }
 
     #[test]

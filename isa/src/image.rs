@@ -126,7 +126,8 @@ impl Image<'_> {
     /// The extents, to be searched for words.
     #[must_use]
     pub fn by_place(&self) -> ByPlace<'_> {
-        let places = self.extents.iter().flat_map(|extent| extent.sides().map(move |(other, place)| (place, other, extent)));
+        let places =
+            self.extents.iter().flat_map(|extent| extent.sides().map(move |(other, place)| (place, other, extent)));
         let mut places: Vec<_> = places.collect();
         places.sort_by_key(|&(place, ..)| begin(place));
         ByPlace { places }
@@ -145,7 +146,8 @@ impl<'i> ByPlace<'i> {
     #[must_use]
     pub fn word(&self, chip: ChipId, slice: SliceId, word: u32) -> Option<Cow<'i, [u8]>> {
         let begun = self.places.partition_point(|&(place, ..)| begin(place) <= (chip, slice, word));
-        let &(place, other, extent) = self.places[..begun].last().filter(|(place, ..)| (place.chip, place.slice) == (chip, slice))?;
+        let &(place, other, extent) =
+            self.places[..begun].last().filter(|(place, ..)| (place.chip, place.slice) == (chip, slice))?;
         let number = word - place.word;
         (number < place.count).then(|| extent.word_bytes(other, number))
     }
@@ -208,12 +210,18 @@ mod tests {
     /// What no file holds: places without words or of different lengths, and bytes that words do not share equally.
     #[test]
     fn pairs_that_contradict_themselves_are_no_harm() {
-        assert_eq!(words(&pairs("e0:7x3", "e1:7", b"aAbBcC")), expected(&[("e0:7", "a"), ("e0:8", "b"), ("e0:9", "c"), ("e1:7", "A")]));
+        assert_eq!(
+            words(&pairs("e0:7x3", "e1:7", b"aAbBcC")),
+            expected(&[("e0:7", "a"), ("e0:8", "b"), ("e0:9", "c"), ("e1:7", "A")])
+        );
         assert_eq!(words(&pairs("e0:7", "e1:7x2", b"aAbB")), expected(&[("e0:7", "ab"), ("e1:7", "AB"), ("e1:8", "")]));
         assert_eq!(words(&pairs("e0:7x0", "e1:7x0", b"aA")), []);
         for (bytes, live) in [(&b""[..], 0), (b"a", 0), (b"aAb", 1), (b"aAbBc", 2)] {
             let pair = pairs("e0:7", "e1:7", bytes);
-            assert_eq!((pair.live(), pair.words().map(|(.., bytes)| bytes.len()).collect::<Vec<_>>()), (live, vec![live; 2]));
+            assert_eq!(
+                (pair.live(), pair.words().map(|(.., bytes)| bytes.len()).collect::<Vec<_>>()),
+                (live, vec![live; 2])
+            );
         }
         let most = pairs("e0:7x4294967295", "e1:7x4294967295", b"aA");
         assert_eq!((most.live(), &*most.word_bytes(true, u32::MAX)), (0, &b""[..]));
@@ -235,12 +243,21 @@ mod tests {
             let WordRun { chip, slice, word, .. } = place.parse().unwrap();
             found.word(chip, slice, word)
         };
-        let cases = [("e0:4", "h"), ("e0:5", "i"), ("e0:9", ""), ("e1:4", "ab"), ("e1:5", "cd"), ("w0:4", "g"), ("1/e0:4", "ef")];
+        let cases = [
+            ("e0:4", "h"),
+            ("e0:5", "i"),
+            ("e0:9", ""),
+            ("e1:4", "ab"),
+            ("e1:5", "cd"),
+            ("w0:4", "g"),
+            ("1/e0:4", "ef"),
+        ];
         let paired = [("w1:7", "j"), ("w1:8", "k"), ("e0:12", "J"), ("e0:13", "K")];
         for (place, bytes) in cases.into_iter().chain(paired) {
             assert_eq!(word(place).as_deref(), Some(bytes.as_bytes()), "{place}");
         }
-        let none = ["e0:3", "e0:6", "e0:8", "e0:10", "e1:3", "e1:6", "e2:4", "w0:3", "w0:5", "1/e0:3", "1/e0:5", "2/e0:4"];
+        let none =
+            ["e0:3", "e0:6", "e0:8", "e0:10", "e1:3", "e1:6", "e2:4", "w0:3", "w0:5", "1/e0:3", "1/e0:5", "2/e0:4"];
         for place in none.into_iter().chain(["w1:6", "w1:9", "e0:11", "e0:14", "1/w1:7"]) {
             assert_eq!(word(place), None, "{place}");
         }

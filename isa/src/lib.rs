@@ -33,8 +33,8 @@ pub use fetch::{block_items, blocks};
 pub use image::{ByPlace, Extent, Fill, Image};
 pub use near::{Arrival, Landing, Near, Producer};
 pub use operand::{
-    Accumulator, Arithmetic, BlockSide, Count, Direction, Edge, Format, GroupWidth, Kind, LoadFormat, Mode, Number, Operand, Orientation,
-    PassFormat, Row, Shift, Source, Stream, Stride, Superlanes, Target, WindowBits, Word,
+    Accumulator, Arithmetic, BlockSide, Count, Direction, Edge, Format, GroupWidth, Kind, LoadFormat, Mode, Number,
+    Operand, Orientation, PassFormat, Row, Shift, Source, Stream, Stride, Superlanes, Target, WindowBits, Word,
 };
 pub use place::{ChipId, SliceId, WordRun};
 pub use program::{ChipRef, Container, Program, Region, RegionKind};

@@ -83,12 +83,22 @@ impl fmt::Display for Near {
                 )
             }
             Near::Stream { stream, from } => {
-                write!(f, "in this cycle {stream} carries a value here, fed by {from}; take that stream, or feed the one that is taken")
+                write!(
+                    f,
+                    "in this cycle {stream} carries a value here, fed by {from}; take that stream, or feed the one that is taken"
+                )
             }
             Near::Past { position, past, from } => {
                 let positions = if *past == 1 { "1 position" } else { &format!("{past} positions") };
-                let where_from = if *past == 0 { "here".to_owned() } else { format!("at position {position}, {positions} downstream") };
-                write!(f, "it is fed {where_from}, by {from}, and flows away; feed it upstream, or take a stream of the other direction")
+                let where_from = if *past == 0 {
+                    "here".to_owned()
+                } else {
+                    format!("at position {position}, {positions} downstream")
+                };
+                write!(
+                    f,
+                    "it is fed {where_from}, by {from}, and flows away; feed it upstream, or take a stream of the other direction"
+                )
             }
             Near::Unfed => f.write_str("no instruction feeds it; feed it, or take another stream"),
         }

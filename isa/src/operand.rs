@@ -65,7 +65,13 @@ impl Kind {
             Kind::Row | Kind::Count | Kind::Stride | Kind::Shift | Kind::Superlanes => 16,
             Kind::Format | Kind::Arithmetic => 3,
             Kind::GroupWidth => 2,
-            Kind::Number | Kind::Orientation | Kind::LoadFormat | Kind::PassFormat | Kind::Mode | Kind::Edge | Kind::BlockSide => 1,
+            Kind::Number
+            | Kind::Orientation
+            | Kind::LoadFormat
+            | Kind::PassFormat
+            | Kind::Mode
+            | Kind::Edge
+            | Kind::BlockSide => 1,
         }
     }
 }
@@ -75,9 +81,14 @@ impl Kind {
     #[must_use]
     pub const fn is_number(self) -> bool {
         match self {
-            Kind::Word | Kind::WindowBits | Kind::Row | Kind::Count | Kind::Stride | Kind::Accumulator | Kind::Shift | Kind::Superlanes => {
-                true
-            }
+            Kind::Word
+            | Kind::WindowBits
+            | Kind::Row
+            | Kind::Count
+            | Kind::Stride
+            | Kind::Accumulator
+            | Kind::Shift
+            | Kind::Superlanes => true,
             Kind::Stream
             | Kind::Target
             | Kind::Source

@@ -36,7 +36,8 @@ pub enum RegionKind {
 
 impl RegionKind {
     /// All kinds, in order of their encoding.
-    pub const ALL: &'static [RegionKind] = &[RegionKind::Input, RegionKind::Output, RegionKind::Const, RegionKind::Code, RegionKind::State];
+    pub const ALL: &'static [RegionKind] =
+        &[RegionKind::Input, RegionKind::Output, RegionKind::Const, RegionKind::Code, RegionKind::State];
 
     /// The written form.
     #[must_use]

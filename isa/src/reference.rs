@@ -13,7 +13,10 @@ const UNITS: [(Unit, &str); 6] = [
     (Unit::Icu, "Instruction control. Any queue may hold these."),
     (Unit::Mem, "Memory slices. Queues `mem.e0`, `mem.w0`, ..; one read or gather may pair with one write or scatter."),
     (Unit::Vxm, "Vector ALUs. Queues `vxm.0`, ..; operands and results are aligned groups of streams."),
-    (Unit::Mxm, "Matrix planes. Four queues a plane, `mxm.e0.lw`, `.iw`, `.abc`, `.acc`, each for the instruction of its name."),
+    (
+        Unit::Mxm,
+        "Matrix planes. Four queues a plane, `mxm.e0.lw`, `.iw`, `.abc`, `.acc`, each for the instruction of its name.",
+    ),
     (Unit::Sxm, "Switch units. Queues `sxm.e0`, ..; units 0 and 1 of a hemisphere hold the transposers."),
     (Unit::C2c, "Chip-to-chip links. Queues `c2c.0`, .."),
 ];
@@ -99,11 +102,16 @@ Groups of streams start at a multiple of their width (a group of 9 at a multiple
     for kind in kinds() {
         put(page, format_args!("| {kind:?} | {} | {} | {} |\n", kind.width(), expected(kind), encoding(kind)));
     }
-    page.push_str("\n## Overview\n\n| Opcode | Instruction | Unit | Delay class | Bits | Bytes |\n|---|---|---|---|---|---|\n");
+    page.push_str(
+        "\n## Overview\n\n| Opcode | Instruction | Unit | Delay class | Bits | Bytes |\n|---|---|---|---|---|---|\n",
+    );
     for row in TABLE {
         let TableRow { opcode, unit, delay, .. } = row;
         let (usage, unit, delay) = (usage(row), unit.name(), delay.name());
-        put(page, format_args!("| {opcode:#04x} | `{usage}` | {unit} | {delay} | {} | {} |\n", row.bits(), row.bytes()));
+        put(
+            page,
+            format_args!("| {opcode:#04x} | `{usage}` | {unit} | {delay} | {} | {} |\n", row.bits(), row.bytes()),
+        );
     }
 }
 

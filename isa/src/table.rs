@@ -5,8 +5,8 @@ use smallvec::SmallVec;
 use thiserror::Error;
 
 use crate::operand::{
-    Accumulator, Arithmetic, BlockSide, Count, Edge, Format, GroupWidth, Kind, LoadFormat, Mode, Number, Operand, Orientation, PassFormat,
-    Row, Shift, Source, Stream, Stride, Superlanes, Target, WindowBits, Word,
+    Accumulator, Arithmetic, BlockSide, Count, Edge, Format, GroupWidth, Kind, LoadFormat, Mode, Number, Operand,
+    Orientation, PassFormat, Row, Shift, Source, Stream, Stride, Superlanes, Target, WindowBits, Word,
 };
 use crate::unit::Unit;
 

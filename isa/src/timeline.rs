@@ -57,7 +57,9 @@ pub enum QueueError {
         cycle: u64,
     },
     /// A pair other than one read or gather with one write or scatter.
-    #[error("queue {queue} cycle {cycle}: only one read or gather and one write or scatter of a memory slice issue together")]
+    #[error(
+        "queue {queue} cycle {cycle}: only one read or gather and one write or scatter of a memory slice issue together"
+    )]
     BadPair {
         /// The queue.
         queue: Queue,
@@ -211,7 +213,11 @@ impl Cursor {
                 }
                 let of = self.at.checked_sub(2)?;
                 let instruction = items.get(of)?.instruction.strided(stride, step + 1);
-                return Some(Issue { cycle: slots.first + u64::from(step) * slots.distance, item: of as u32, instruction });
+                return Some(Issue {
+                    cycle: slots.first + u64::from(step) * slots.distance,
+                    item: of as u32,
+                    instruction,
+                });
             }
             let index = self.at;
             let item = items.get(index)?;

@@ -5,7 +5,8 @@ use std::borrow::Cow;
 use lpu_isa::{AsmError, ChipId, ChipRef, Container, Extent, Fill, Queue, SourceMap, assemble, expand};
 
 fn read(source: &str) -> Result<(Container<'static>, SourceMap), Vec<AsmError>> {
-    let mut load = |name: &str| if name == "w.bin" { Ok(Cow::Owned((0..64).collect())) } else { Err("no such file".to_owned()) };
+    let mut load =
+        |name: &str| if name == "w.bin" { Ok(Cow::Owned((0..64).collect())) } else { Err("no such file".to_owned()) };
     let mut chip = |name: &str| (name == "small").then(|| (ChipRef { name: name.into(), fingerprint: [7; 32] }, 16));
     assemble(source, &mut load, &mut chip)
 }
@@ -55,14 +56,17 @@ fn a_kernel() {
 
 #[test]
 fn images_come_from_a_file() {
-    let source = ".chip small\n.image w.bin\n.file e0:4x2 16\n.zero e0:0x4\n.host 0 3\n.program p\n.queue vxm.0\nnop 1\n";
+    let source =
+        ".chip small\n.image w.bin\n.file e0:4x2 16\n.zero e0:0x4\n.host 0 3\n.program p\n.queue vxm.0\nnop 1\n";
     let (container, _) = read(source).unwrap();
     assert_eq!(container.image.extents[0].fill, Fill::Bytes((16..48).collect()));
     assert_eq!(container.image.extents[1].fill, Fill::Zero);
     assert_eq!(container.host.as_ref(), [0, 1, 2]);
     let (short, _) = read(&source.replace(" 16\n", " 16 3\n")).unwrap();
     assert_eq!(short.image.extents[0].fill, Fill::Bytes((16..22).collect()));
-    let paired = |line: &str| read(&source.replace("e0:4x2 16\n", line)).map(|(container, _)| container.image.extents[0].fill.clone());
+    let paired = |line: &str| {
+        read(&source.replace("e0:4x2 16\n", line)).map(|(container, _)| container.image.extents[0].fill.clone())
+    };
     let other = |place: &str| place.parse().unwrap();
     assert_eq!(paired("e0:4 w1:8 16\n").unwrap(), Fill::Pairs((16..48).collect(), other("w1:8")));
     assert_eq!(paired("e0:4x2 e0:9x2 16 3\n").unwrap(), Fill::Pairs((16..28).collect(), other("e0:9x2")));
@@ -104,7 +108,10 @@ fn messages() {
             ".queue mem.e0\nnop 9\n@3 read 1, e0",
             "line 5, column 1: cycle 3 is past: the queue has reached cycle 9; give a cycle of 9 or later, or move earlier instructions",
         ),
-        (".queue mem.e0\n& @3 read 1, e0", "line 4, column 3: a paired instruction issues with the one before it; leave out `@`"),
+        (
+            ".queue mem.e0\n& @3 read 1, e0",
+            "line 4, column 3: a paired instruction issues with the one before it; leave out `@`",
+        ),
         (
             ".queue mem.e0\n@9 repeat 1, 1, 0",
             "line 4, column 4: there is nothing to repeat; put it right behind an unpaired instruction that is no nop and no repeat",
@@ -119,13 +126,22 @@ fn messages() {
             "line 3, column 8: a queue such as mem.e0, vxm.3, mxm.w1.lw, sxm.e2, 1/mem.w0 or 0..7/mem.e4 is expected, found `mem.z0`; write `.queue [CHIP[..CHIP]/]QUEUE`",
         ),
         (".quue mem.e0", "line 3, column 1: unknown directive `.quue`; did you mean `.queue`?"),
-        ("read 1, e0", "line 3, column 1: an instruction stands outside a queue; start a queue with `.queue mem.e0` first"),
+        (
+            "read 1, e0",
+            "line 3, column 1: an instruction stands outside a queue; start a queue with `.queue mem.e0` first",
+        ),
         (
             ".const k i8 [2, 16] at e0:0",
             "line 3, column 1: region `k` needs 2 words but its runs hold 1; give one word a byte of the format and vector",
         ),
-        (".const k i8 [1, 17] at e0:0", "line 3, column 1: region `k` is [1, 17]; give it at least one vector and 1 to 16 lanes"),
-        (".const k i8 [1, 2] at e0:0\n.values k 1 200", "line 4, column 13: `200` is no element; i8 reaches from -128 to 127"),
+        (
+            ".const k i8 [1, 17] at e0:0",
+            "line 3, column 1: region `k` is [1, 17]; give it at least one vector and 1 to 16 lanes",
+        ),
+        (
+            ".const k i8 [1, 2] at e0:0\n.values k 1 200",
+            "line 4, column 13: `200` is no element; i8 reaches from -128 to 127",
+        ),
         (
             ".const k i8 [1, 2] at e0:0\n.values k 1",
             "line 4, column 1: region `k` has 2 elements but 1 values are given; give one value an element, vector after vector",
@@ -140,10 +156,22 @@ fn messages() {
             "line 4, column 1: extent e0:4x2 of 3 lanes a word takes 6 bytes but 7 are given; give one byte a lane of each word, or say behind the run how many lanes are given",
         ),
         (".data e0:4 16\n.hex 000102030405060708090a0b0c0d0e0f", ""),
-        (".data e0:4 0", "line 3, column 12: 0 of the 16 lanes of a word cannot be given; give 1 to 16, or leave the number out for all"),
-        (".data e0:4 17", "line 3, column 12: 17 of the 16 lanes of a word cannot be given; give 1 to 16, or leave the number out for all"),
-        (".data e0:4 all", "line 3, column 12: a number of lanes is expected, found `all`; write `.data RUN [RUN] [LANES]`"),
-        (".data e0:4 3 3\n.hex 000102", "line 3, column 14: `.data` takes nothing here, found `3`; write `.data RUN [RUN] [LANES]`"),
+        (
+            ".data e0:4 0",
+            "line 3, column 12: 0 of the 16 lanes of a word cannot be given; give 1 to 16, or leave the number out for all",
+        ),
+        (
+            ".data e0:4 17",
+            "line 3, column 12: 17 of the 16 lanes of a word cannot be given; give 1 to 16, or leave the number out for all",
+        ),
+        (
+            ".data e0:4 all",
+            "line 3, column 12: a number of lanes is expected, found `all`; write `.data RUN [RUN] [LANES]`",
+        ),
+        (
+            ".data e0:4 3 3\n.hex 000102",
+            "line 3, column 14: `.data` takes nothing here, found `3`; write `.data RUN [RUN] [LANES]`",
+        ),
         (".data e0:4 w0:4 3\n.hex 000102030405", ""),
         (
             ".data e0:4 w0:4\n.hex 000102030405060708090a0b0c0d0e0f",
@@ -153,14 +181,23 @@ fn messages() {
             ".data e0:4x2 w0:4x2 3\n.hex 00010203 0405 060708090a0b0c",
             "line 3, column 1: extent e0:4x2 with w0:4x2 of 3 lanes a word takes 12 bytes but 13 are given; give one byte a lane of each word, or say behind the run how many lanes are given",
         ),
-        (".data e0:4x2 w0:4 3\n.hex 0001", "line 3, column 1: extent e0:4x2 is paired with w0:4; give both the same number of words"),
-        (".file e0:4 w0:4x2 99", "line 3, column 1: extent e0:4 is paired with w0:4x2; give both the same number of words"),
+        (
+            ".data e0:4x2 w0:4 3\n.hex 0001",
+            "line 3, column 1: extent e0:4x2 is paired with w0:4; give both the same number of words",
+        ),
+        (
+            ".file e0:4 w0:4x2 99",
+            "line 3, column 1: extent e0:4 is paired with w0:4x2; give both the same number of words",
+        ),
         (
             ".data e0:4 w0:4 17",
             "line 3, column 17: 17 of the 16 lanes of a word cannot be given; give 1 to 16, or leave the number out for all",
         ),
         (".data e0:4 e0:4 1\n.hex 0001", "line 3, column 1: extent e0:4 overlaps e0:4; initialise each word once"),
-        (".data e0:4 w0:4x1+2 1\n.hex 0001", "line 3, column 1: extent w0:4+2 is strided; split it into extents of consecutive words"),
+        (
+            ".data e0:4 w0:4x1+2 1\n.hex 0001",
+            "line 3, column 1: extent w0:4+2 is strided; split it into extents of consecutive words",
+        ),
         (
             ".data e0:4 1/w0:4 1\n.hex 0001",
             "line 3, column 1: 1/w0:4 is on chip 1, but there are 1 chips; correct the chip or give the program more chips",
@@ -169,8 +206,14 @@ fn messages() {
             ".data e0:4 z0:4",
             "line 3, column 12: a run of words such as e0:5, e0:5x4, 1/w3:16x4 or 0..7/e0:5 is expected, found `z0:4`; write `.data RUN [RUN] [LANES]`",
         ),
-        (".data e0:4 w0:4 w1:4", "line 3, column 17: a number of lanes is expected, found `w1:4`; write `.data RUN [RUN] [LANES]`"),
-        (".file e0:4 w0:4", "line 3, column 1: `.file` lacks an offset in the file; write `.file RUN [RUN] OFFSET [LANES]`"),
+        (
+            ".data e0:4 w0:4 w1:4",
+            "line 3, column 17: a number of lanes is expected, found `w1:4`; write `.data RUN [RUN] [LANES]`",
+        ),
+        (
+            ".file e0:4 w0:4",
+            "line 3, column 1: `.file` lacks an offset in the file; write `.file RUN [RUN] OFFSET [LANES]`",
+        ),
         (".zero e0:4 w0:4", "line 3, column 12: `.zero` takes nothing here, found `w0:4`; write `.zero RUN`"),
         (".zero e0:4 3", "line 3, column 12: `.zero` takes nothing here, found `3`; write `.zero RUN`"),
         (
@@ -190,7 +233,10 @@ fn messages() {
             "line 4, column 17: the first run is on 2 chips, the second on 3; give both ranges as many chips",
         ),
         (".zero e0:4x3+2", "line 3, column 1: extent e0:4x3+2 is strided; split it into extents of consecutive words"),
-        (".zero 1/e0:4", "line 3, column 1: 1/e0:4 is on chip 1, but there are 1 chips; correct the chip or give the program more chips"),
+        (
+            ".zero 1/e0:4",
+            "line 3, column 1: 1/e0:4 is on chip 1, but there are 1 chips; correct the chip or give the program more chips",
+        ),
         (
             ".const k i8 [2, 2] at e3..e1:0",
             "line 3, column 23: runs of words such as e0:5, 1/w3:16x4+2, e0..e3:5 or 0..7/e0..e3:5, of at most 64 slices of one side is expected, found `e3..e1:0`; write `.KIND NAME FORMAT [VECTORS, LANES] at RUNS, ..`",
@@ -264,7 +310,10 @@ fn each_extent_that_meets_another_is_reported() {
     let overlap = |line: u32, place: &str, before: &str| {
         format!("line {line}, column 1: extent {place} overlaps {before}; initialise each word once")
     };
-    assert_eq!(found, [overlap(4, "e0:0x100", "e0:20"), overlap(6, "e0:10x2", "e0:0x100"), overlap(7, "e0:99x2", "e0:0x100")]);
+    assert_eq!(
+        found,
+        [overlap(4, "e0:0x100", "e0:20"), overlap(6, "e0:10x2", "e0:0x100"), overlap(7, "e0:99x2", "e0:0x100")]
+    );
     let words = errors(".const k i8 [1, 1] at e0:5\n.values k 1\n.zero e0:0x9");
     assert_eq!(words, ["line 4, column 1: extent e0:5 overlaps e0:0x9; initialise each word once"]);
     // Of pairs, either place meets others; one that is wrong by itself is not held to them.
@@ -294,7 +343,8 @@ fn all_mistakes_are_reported_at_once_and_none_twice() {
 fn short_texts_stay_small() {
     let huge = ".const k f32 [4000000, 16] at e0:0x16000000\n.fill k 1";
     assert!(errors(huge)[0].contains("make more than"), "{:?}", errors(huge));
-    let many: String = (0..10).map(|word| format!(".const k{word} f32 [100, 16] at e{word}:0x400\n.fill k{word} 1\n")).collect();
+    let many: String =
+        (0..10).map(|word| format!(".const k{word} f32 [100, 16] at e{word}:0x400\n.fill k{word} 1\n")).collect();
     assert_eq!(errors(&many), [""; 0], "only what is made counts");
     let far = ".queue mem.e0\n@18446744073709551615 read 0, e0";
     assert!(errors(far)[0].contains("cycles ahead"));
@@ -344,7 +394,9 @@ store: @load+late write x + 4, w5
     let messages: Vec<String> = wrong.iter().map(ToString::to_string).collect();
     assert_eq!(
         messages,
-        ["line 16, column 25: region `x` has 1 words in slice e1, there is no word 4; words of a region count from 0 to 0"]
+        [
+            "line 16, column 25: region `x` has 1 words in slice e1, there is no word 4; words of a region count from 0 to 0"
+        ]
     );
     let (expected, _) = read(plain).unwrap();
     assert_eq!(read(&named.replace("x + 4", "base*3")).unwrap().0, expected);
@@ -352,7 +404,9 @@ store: @load+late write x + 4, w5
 
 #[test]
 fn ranges_of_slices_are_runs() {
-    let text = |runs: &str| format!(".chip small\n.equ base 3\n.program p\n.state k f32 [2, 16] at {runs}\n.queue vxm.0\nnop 1\n");
+    let text = |runs: &str| {
+        format!(".chip small\n.equ base 3\n.program p\n.state k f32 [2, 16] at {runs}\n.queue vxm.0\nnop 1\n")
+    };
     let (ranges, _) = read(&text("w4..w7:base, 1/e0..e3:5")).unwrap();
     let (runs, _) = read(&text("w4:3 w5:3 w6:3 w7:3 1/e0:5 1/e1:5 1/e2:5 1/e3:5")).unwrap();
     assert_eq!(ranges, runs);
@@ -397,8 +451,14 @@ fn symbols_that_mean_nothing() {
             ".queue mem.e0\n@nope read 0, e0",
             "line 4, column 1: there is no symbol `nope`; give it above its use, with `.equ` or as a label",
         ),
-        (".queue mem.e0\nread nope, e0", "line 4, column 6: there is no symbol `nope`; give it above its use, with `.equ` or as a label"),
-        (".queue mem.e0\nread 0, nope+1", "line 4, column 9: there is no symbol `nope`; give it above its use, with `.equ` or as a label"),
+        (
+            ".queue mem.e0\nread nope, e0",
+            "line 4, column 6: there is no symbol `nope`; give it above its use, with `.equ` or as a label",
+        ),
+        (
+            ".queue mem.e0\nread 0, nope+1",
+            "line 4, column 9: there is no symbol `nope`; give it above its use, with `.equ` or as a label",
+        ),
         (
             ".const k i8 [1, 2] at e1:4\n.queue vxm.0\n@k nop 1",
             "line 5, column 1: `k` is a region, whose words have addresses in the queues of its slices alone; use a number, a constant or a label",
@@ -423,13 +483,22 @@ fn symbols_that_mean_nothing() {
             ".equ n",
             "line 3, column 1: `.equ` lacks a number, an operand, or a sum or product of numbers and constants; write `.equ NAME VALUE`",
         ),
-        (".queue mem.e0\nhere: nop 3\nhere: nop 3", "line 5, column 1: a second `here`; the first is in line 4; rename one"),
+        (
+            ".queue mem.e0\nhere: nop 3\nhere: nop 3",
+            "line 5, column 1: a second `here`; the first is in line 4; rename one",
+        ),
         (
             ".queue mem.e0\nhere:",
             "line 4, column 1: a label stands in front of an instruction, in its line; write it as `start: @5 read 0, e0`",
         ),
-        (".queue mem.e0\nhere: nop 3\n@hree+2 nop 3", "line 5, column 1: there is no symbol `hree`; did you mean `here`?"),
-        (".equ k 1\n.const k i8 [1, 2] at e1:4", "line 4, column 8: region `k` has the name of the constant in line 3; rename one"),
+        (
+            ".queue mem.e0\nhere: nop 3\n@hree+2 nop 3",
+            "line 5, column 1: there is no symbol `hree`; did you mean `here`?",
+        ),
+        (
+            ".equ k 1\n.const k i8 [1, 2] at e1:4",
+            "line 4, column 8: region `k` has the name of the constant in line 3; rename one",
+        ),
     ] {
         assert_eq!(errors(body), [expected], "{body}");
     }

@@ -19,7 +19,9 @@ fn resealed(mut bytes: Vec<u8>) -> Vec<u8> {
 
 /// A generated container that has extents of every kind.
 fn with_all_fills() -> Container<'static> {
-    let has = |container: &Container<'_>, fits: fn(&Fill<'_>) -> bool| container.image.extents.iter().any(|extent| fits(&extent.fill));
+    let has = |container: &Container<'_>, fits: fn(&Fill<'_>) -> bool| {
+        container.image.extents.iter().any(|extent| fits(&extent.fill))
+    };
     let all = |container: &Container<'_>| {
         has(container, |fill| matches!(fill, Fill::Zero))
             && has(container, |fill| matches!(fill, Fill::Bytes(_)))

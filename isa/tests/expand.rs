@@ -12,13 +12,16 @@ fn read(source: &str, files: Files<'_>) -> Result<(Container<'static>, SourceMap
         let found = files.iter().find(|(file, _)| *file == name);
         found.map(|(_, text)| Cow::Owned(text.as_bytes().to_vec())).ok_or_else(|| format!("there is no {name}"))
     };
-    assemble(source, &mut load, &mut |name| (name == "small").then(|| (ChipRef { name: name.into(), fingerprint: [7; 32] }, 16)))
+    assemble(source, &mut load, &mut |name| {
+        (name == "small").then(|| (ChipRef { name: name.into(), fingerprint: [7; 32] }, 16))
+    })
 }
 
 /// The text and what it stands for, line by line, give the same container.
 fn same(short: &str, long: &str, files: Files<'_>) {
     let head = ".chip small\n.program p\n";
-    let read = |text: &str| read(&format!("{head}{text}"), files).unwrap_or_else(|errors| panic!("{text}\n{errors:#?}")).0;
+    let read =
+        |text: &str| read(&format!("{head}{text}"), files).unwrap_or_else(|errors| panic!("{text}\n{errors:#?}")).0;
     assert_eq!(read(short), read(long), "{short}");
 }
 
@@ -63,15 +66,27 @@ fn short_texts_stand_for_long_ones() {
             ".chips 3\n.data 0..2/e0:5x2 2\n.hex 0102\n.hex 0304",
             ".chips 3\n.data e0:5x2 2\n.hex 01020304\n.data 1/e0:5x2 2\n.hex 01020304\n.data 2/e0:5x2 2\n.hex 01020304",
         ),
-        (".chips 3\n.data 0..1/e0:5 1..2/w0:6 1\n.hex 0102", ".chips 3\n.data e0:5 1/w0:6 1\n.hex 0102\n.data 1/e0:5 2/w0:6 1\n.hex 0102"),
+        (
+            ".chips 3\n.data 0..1/e0:5 1..2/w0:6 1\n.hex 0102",
+            ".chips 3\n.data e0:5 1/w0:6 1\n.hex 0102\n.data 1/e0:5 2/w0:6 1\n.hex 0102",
+        ),
         (
             ".chips 2\n.image it.inc\n.file 0..1/e0:5 1 3\n.file 0..1/e1:5 0..1/w1:5 0 2",
             ".chips 2\n.image it.inc\n.file e0:5 1 3\n.file 1/e0:5 1 3\n.file e1:5 w1:5 0 2\n.file 1/e1:5 1/w1:5 0 2",
         ),
         (".queue mem.e0\n.rept 3, i\n.include it.inc\n.endr", ".queue mem.e0\nread 0, e0\nread 1, e1\nread 2, e2"),
-        (".const k i16 [1, 8] at e0:0x2\n.values k 0..3 -1 9..3+3", ".const k i16 [1, 8] at e0:0x2\n.values k 0 1 2 3 -1 9 6 3"),
-        (".equ n 3\n.const k f16 [1, 8] at e0:0x2\n.values k n..-4", ".const k f16 [1, 8] at e0:0x2\n.values k 3 2 1 0 -1 -2 -3 -4"),
-        (".const k i8 [1, 9] at e0:0\n.rept 9, i\n.values k {(i*7)%9}\n.endr", ".const k i8 [1, 9] at e0:0\n.values k 0 7 5 3 1 8 6 4 2"),
+        (
+            ".const k i16 [1, 8] at e0:0x2\n.values k 0..3 -1 9..3+3",
+            ".const k i16 [1, 8] at e0:0x2\n.values k 0 1 2 3 -1 9 6 3",
+        ),
+        (
+            ".equ n 3\n.const k f16 [1, 8] at e0:0x2\n.values k n..-4",
+            ".const k f16 [1, 8] at e0:0x2\n.values k 3 2 1 0 -1 -2 -3 -4",
+        ),
+        (
+            ".const k i8 [1, 9] at e0:0\n.rept 9, i\n.values k {(i*7)%9}\n.endr",
+            ".const k i8 [1, 9] at e0:0\n.values k 0 7 5 3 1 8 6 4 2",
+        ),
         (".state k i8 [4, 16] at 1..2/e3..e4:5", ".state k i8 [4, 16] at 1/e3:5, 1/e4:5, 2/e3:5, 2/e4:5"),
         (
             ".state k i8 [2, 16] at 0/e0:5 1/e0:9\n.queue 0..1/mem.e0\nld: read k, e0\n@ld+7 read k, e1",
@@ -107,7 +122,10 @@ fn mistakes_say_where_and_in_which_iteration() {
             ".include loop.inc",
             "loop2.inc, line 1, column 10: `loop.inc` includes itself; leave this line out; included from line 1 of loop.inc; included from line 3",
         ),
-        (".include none", "line 3, column 10: `none` cannot be included: there is no none; put it beside the text or correct its name"),
+        (
+            ".include none",
+            "line 3, column 10: `none` cannot be included: there is no none; put it beside the text or correct its name",
+        ),
         (
             ".include open.inc",
             "open.inc, line 1, column 1: this `.rept` has no `.endr`; close it with `.endr` in the same file; included from line 3",
@@ -118,10 +136,19 @@ fn mistakes_say_where_and_in_which_iteration() {
             "line 3, column 10: `e0` cannot be the name of a symbol; use letters, digits and `_`, and no operand such as e0, a3 or f32",
         ),
         (".equ i 3\n.rept 2, i\n.endr", "line 4, column 10: a second `i`; the first is in line 3; rename one"),
-        (".rept x\nraed\n.endr", "line 3, column 7: a number of repetitions is expected, found `x`; write `.rept COUNT [NAME]`"),
+        (
+            ".rept x\nraed\n.endr",
+            "line 3, column 7: a number of repetitions is expected, found `x`; write `.rept COUNT [NAME]`",
+        ),
         (".rept {\nraed\n.endr", "line 3, column 7: this brace does not close; write an expression as in `mem.e{8+i}`"),
-        (".queue mem.e{}", "line 3, column 13: `` is no sum or product of numbers and symbols; write an expression as in `mem.e{8+i}`"),
-        (".queue mem.e{j}", "line 3, column 13: there is no symbol `j`; give it above its use, with `.equ` or as a label"),
+        (
+            ".queue mem.e{}",
+            "line 3, column 13: `` is no sum or product of numbers and symbols; write an expression as in `mem.e{8+i}`",
+        ),
+        (
+            ".queue mem.e{j}",
+            "line 3, column 13: there is no symbol `j`; give it above its use, with `.equ` or as a label",
+        ),
         (
             ".queue mem.e0\n.rept 2\nl: read 0, e0\n.endr",
             "line 5, column 1: a second `l`; the first is in line 5; rename one; in iteration 1 of the `.rept` in line 4",
@@ -130,7 +157,10 @@ fn mistakes_say_where_and_in_which_iteration() {
             ".const k i8 [1, 4] at e0:0\n.values k 0..3+0",
             "line 4, column 11: a range in steps of 0; give a step of at least 1; a range whose last number is smaller counts down",
         ),
-        (".const k i8 [1, 4] at e0:0\n.values k 126..129", "line 4, column 11: 128 is no element; i8 reaches from -128 to 127"),
+        (
+            ".const k i8 [1, 4] at e0:0\n.values k 126..129",
+            "line 4, column 11: 128 is no element; i8 reaches from -128 to 127",
+        ),
         (
             ".const k i8 [1, 4] at e0:0\n.values k 0..4",
             "line 4, column 1: region `k` has 4 elements but 5 values are given; give one value an element, vector after vector",
@@ -155,7 +185,8 @@ fn mistakes_say_where_and_in_which_iteration() {
 #[test]
 fn the_source_map_knows_files_and_iterations() {
     let files: Files<'_> = &[("x.inc", "\nread {i}, e0\n")];
-    let (_, map) = read(".chip small\n.program p\n.queue mem.e0\n.rept 2, i\n.include x.inc\n.endr\nread 9, e0\n", files).unwrap();
+    let (_, map) =
+        read(".chip small\n.program p\n.queue mem.e0\n.rept 2, i\n.include x.inc\n.endr\nread 9, e0\n", files).unwrap();
     let queue: Queue = "mem.e0".parse().unwrap();
     let place = map.place(0, ChipId(0), queue, 1).unwrap();
     assert_eq!((place.file.unwrap().name.as_str(), place.line), ("x.inc", 2));
@@ -168,7 +199,8 @@ fn the_source_map_knows_files_and_iterations() {
 #[test]
 fn short_texts_expand_to_little() {
     let nested = |count: &str| format!("{}{}", format!(".rept {count}\n").repeat(16), ".endr\n".repeat(16));
-    let files: Files<'_> = &[("two.inc", ".queue mem.e0\nread 0, e0\n.include three.inc\n"), ("three.inc", "read 0, e0\nread 0, e0\n")];
+    let files: Files<'_> =
+        &[("two.inc", ".queue mem.e0\nread 0, e0\n.include three.inc\n"), ("three.inc", "read 0, e0\nread 0, e0\n")];
     for (body, expected) in [
         (".rept 18446744073709551615\n\n.endr".to_owned(), "bring more than"),
         (nested("1000"), "bring more than"),
@@ -205,7 +237,12 @@ fn extents_on_many_chips_are_bounded() {
         (".image image\n.file 0..15/e0:0x16777215 0".to_owned(), true),
     ] {
         let found = errors(&format!(".chips 65535\n{text}"), files);
-        assert_eq!(found.iter().any(|error| error.contains(many)), bounded, "{}: {found:?}", &text[..text.len().min(60)]);
+        assert_eq!(
+            found.iter().any(|error| error.contains(many)),
+            bounded,
+            "{}: {found:?}",
+            &text[..text.len().min(60)]
+        );
         assert_eq!(found.is_empty(), !bounded, "{found:?}");
     }
 }

@@ -4,8 +4,8 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use lpu_isa::{
-    ChipId, ChipRef, Container, ContentError, Extent, Fill, Format, FormatError, Hemisphere, Image, Instruction, Program, Queue, Region,
-    RegionKind, SliceId, Stream, Word, WordRun, encode_queue,
+    ChipId, ChipRef, Container, ContentError, Extent, Fill, Format, FormatError, Hemisphere, Image, Instruction,
+    Program, Queue, Region, RegionKind, SliceId, Stream, Word, WordRun, encode_queue,
 };
 
 const LANES: u32 = 4;
@@ -21,7 +21,10 @@ fn container() -> Container<'static> {
         extent(run(Hemisphere::West, 3, 1, 1), bytes(b"IJKL")),
         extent(run(Hemisphere::East, 0, 7, 1), Fill::Zero),
         extent(run(Hemisphere::East, 0, 5, 2), bytes(b"ABCDEF")),
-        extent(run(Hemisphere::East, 1, 2, 2), Fill::Pairs(Cow::Borrowed(b"aAbBcCdDeEfF"), run(Hemisphere::West, 3, 8, 2))),
+        extent(
+            run(Hemisphere::East, 1, 2, 2),
+            Fill::Pairs(Cow::Borrowed(b"aAbBcCdDeEfF"), run(Hemisphere::West, 3, 8, 2)),
+        ),
     ];
     let region = Region {
         name: "x".into(),
@@ -59,7 +62,14 @@ fn by_hand() -> Vec<u8> {
     tables.extend([vec![1, 0, 0, 0], vec![2, 0, b'p', b'q'], vec![9, 0, 0, 0, 0, 0, 0, 0]]);
     // A region: state, f16, one vector of three lanes, one run of two words four apart.
     let format = Format::ALL.iter().position(|each| *each == Format::F16).unwrap() as u8;
-    tables.extend([vec![1, 0, 0, 0], vec![1, 0, b'x'], vec![4, format], vec![1, 0, 0, 0], vec![3, 0, 0, 0], vec![1, 0, 0, 0]]);
+    tables.extend([
+        vec![1, 0, 0, 0],
+        vec![1, 0, b'x'],
+        vec![4, format],
+        vec![1, 0, 0, 0],
+        vec![3, 0, 0, 0],
+        vec![1, 0, 0, 0],
+    ]);
     tables.extend([place(1, 2, 8, 2), vec![4, 0, 0, 0]]);
     // One chip with one queue: MEM, east, 0, no port.
     tables.extend([vec![1, 0], vec![1, 0, 0, 0], vec![0, 0, 0, 0, 0]]);
@@ -190,15 +200,24 @@ fn extents_that_contradict_themselves_have_no_binary_form() {
     let east = run(Hemisphere::East, 0, 5, 2);
     for length in [0, 1, 3, 5, 7, 9, 10, 16] {
         let found = with(&|extents| extents[2].fill = Fill::Bytes(Cow::Owned(vec![1; length])));
-        assert_eq!(found, Err(ContentError::ExtentBytes { place: east, found: length as u64, words: 2, limit: LANES }), "{length} bytes");
+        assert_eq!(
+            found,
+            Err(ContentError::ExtentBytes { place: east, found: length as u64, words: 2, limit: LANES }),
+            "{length} bytes"
+        );
     }
     for length in [2, 4, 6, 8] {
-        assert_eq!(with(&|extents| extents[2].fill = Fill::Bytes(Cow::Owned(vec![1; length]))), Ok(()), "{length} bytes");
+        assert_eq!(
+            with(&|extents| extents[2].fill = Fill::Bytes(Cow::Owned(vec![1; length]))),
+            Ok(()),
+            "{length} bytes"
+        );
     }
     let strided = WordRun { stride: 2, ..east };
     assert_eq!(with(&|extents| extents[2].place = strided), Err(ContentError::StridedExtent { place: strided }));
     let (place, other) = (run(Hemisphere::East, 1, 2, 2), run(Hemisphere::West, 3, 8, 2));
-    let paired = |length: usize, other| with(&|extents| extents[3].fill = Fill::Pairs(Cow::Owned(vec![1; length]), other));
+    let paired =
+        |length: usize, other| with(&|extents| extents[3].fill = Fill::Pairs(Cow::Owned(vec![1; length]), other));
     for length in [0, 1, 2, 3, 5, 6, 7, 9, 10, 14, 18, 20, 32] {
         assert_eq!(
             paired(length, other),
@@ -225,7 +244,9 @@ fn extents_that_contradict_themselves_have_no_binary_form() {
     assert_eq!(paired(12, meeting), Err(ContentError::ExtentOverlap { before: east, place: meeting }));
     // Which of the two is named as the other's follows the file, not the words.
     let long = run(Hemisphere::East, 0, 4, 9);
-    let longer = |index: usize| move |extents: &mut Vec<Extent<'static>>| extents.insert(index, Extent { place: long, fill: Fill::Zero });
+    let longer = |index: usize| {
+        move |extents: &mut Vec<Extent<'static>>| extents.insert(index, Extent { place: long, fill: Fill::Zero })
+    };
     assert_eq!(with(&longer(0)), Err(ContentError::ExtentOverlap { before: long, place: east }));
     assert_eq!(with(&longer(3)), Err(ContentError::ExtentOverlap { before: east, place: long }));
 }

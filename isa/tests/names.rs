@@ -13,8 +13,13 @@ fn words_are_counted_over_the_runs_of_a_slice() {
         let line = shown.lines().find(|line| line.contains(read)).unwrap_or_else(|| panic!("{shown}"));
         line.split_once(';').map(|(_, comment)| comment.trim().to_owned())
     };
-    let expected =
-        [("read 10,", Some("x")), ("read 11,", Some("x+1")), ("read 20,", Some("x+2")), ("read 22,", None), ("read 24,", Some("x+3"))];
+    let expected = [
+        ("read 10,", Some("x")),
+        ("read 11,", Some("x+1")),
+        ("read 20,", Some("x+2")),
+        ("read 22,", None),
+        ("read 24,", Some("x+3")),
+    ];
     for (read, name) in expected {
         assert_eq!(comment(read).as_deref(), name, "{read}");
     }

@@ -10,7 +10,10 @@ fn the_reference_page_is_fresh() {
     if std::env::var_os("BLESS").is_some() {
         fs::write(&path, &page).unwrap();
     }
-    assert!(fs::read_to_string(&path).unwrap_or_default() == page, "docs/isa.md is stale; run the tests of lpu-isa with BLESS=1");
+    assert!(
+        fs::read_to_string(&path).unwrap_or_default() == page,
+        "docs/isa.md is stale; run the tests of lpu-isa with BLESS=1"
+    );
     for row in lpu_isa::TABLE {
         assert!(page.contains(&format!("### `{}", row.mnemonic)));
     }

@@ -7,7 +7,9 @@ use std::time::Instant;
 
 use generate::{Random, any_instruction};
 use lpu_isa::timeline::{Clock, validate_item};
-use lpu_isa::{ChipRef, Container, Extent, Fill, Format, Image, Item, Program, Queue, Region, RegionKind, assemble, disassemble};
+use lpu_isa::{
+    ChipRef, Container, Extent, Fill, Format, Image, Item, Program, Queue, Region, RegionKind, assemble, disassemble,
+};
 
 fn model() -> Container<'static> {
     let mut random = Random(5);
@@ -16,7 +18,10 @@ fn model() -> Container<'static> {
         let queue: Queue = format!("mem.e{index}").parse().unwrap();
         let pool: Vec<Item> = (0..4000)
             .map(|_| Item::from(any_instruction(&mut random)))
-            .filter(|item| item.instruction.row().unit == queue.unit() && validate_item(queue, None, Clock::default(), item).is_ok())
+            .filter(|item| {
+                item.instruction.row().unit == queue.unit()
+                    && validate_item(queue, None, Clock::default(), item).is_ok()
+            })
             .collect();
         queues.insert(queue, (0..12_000).map(|index| pool[index % pool.len()]).collect());
     }
@@ -24,11 +29,16 @@ fn model() -> Container<'static> {
     for slice in (0..44).rev() {
         let place = format!("e{slice}:0x10650").parse().unwrap();
         let bytes = |width: usize| Cow::Owned(vec![slice as u8; width * 10650 * (320 - slice)]);
-        let fill = if slice < 22 { Fill::Bytes(bytes(1)) } else { Fill::Pairs(bytes(2), format!("w{slice}:7x10650").parse().unwrap()) };
+        let fill = if slice < 22 {
+            Fill::Bytes(bytes(1))
+        } else {
+            Fill::Pairs(bytes(2), format!("w{slice}:7x10650").parse().unwrap())
+        };
         extents.push(Extent { place, fill });
     }
     let runs = (0..5000).map(|index| format!("e{}:{}", index % 44, index / 44).parse().unwrap()).collect();
-    let regions = vec![Region { name: "w".into(), kind: RegionKind::Const, format: Format::I8, vectors: 5000, lanes: 320, runs }];
+    let regions =
+        vec![Region { name: "w".into(), kind: RegionKind::Const, format: Format::I8, vectors: 5000, lanes: 320, runs }];
     Container {
         chip: ChipRef { name: "tsp-v1".into(), fingerprint: [3; 32] },
         image: Image { vector_bytes: 320, extents },
@@ -64,8 +74,10 @@ fn many_extents_in_any_order_take_seconds() {
     container.programs[0].queues[0].clear();
     let place = |side: char, number: usize| format!("{side}{}:{}", number % 44, number / 44).parse().unwrap();
     let extent = |number: usize| {
-        let bytes = |width: usize| Cow::Owned((0..width * (1 + number % 3)).map(|byte| (number + byte) as u8).collect());
-        let fill = if number.is_multiple_of(4) { Fill::Pairs(bytes(2), place('w', number)) } else { Fill::Bytes(bytes(1)) };
+        let bytes =
+            |width: usize| Cow::Owned((0..width * (1 + number % 3)).map(|byte| (number + byte) as u8).collect());
+        let fill =
+            if number.is_multiple_of(4) { Fill::Pairs(bytes(2), place('w', number)) } else { Fill::Bytes(bytes(1)) };
         Extent { place: place('e', number), fill }
     };
     container.image.extents = (0..400_000).map(extent).collect();

@@ -6,7 +6,8 @@ use std::borrow::Cow;
 
 use generate::{Random, container, instruction};
 use lpu_isa::{
-    AsmError, ChipRef, Container, Extent, Fill, Instruction, Item, Source, SourceMap, TABLE, WordRun, assemble, disassemble, item_text,
+    AsmError, ChipRef, Container, Extent, Fill, Instruction, Item, Source, SourceMap, TABLE, WordRun, assemble,
+    disassemble, item_text,
 };
 use proptest::prelude::*;
 
@@ -304,7 +305,11 @@ read 10, e0
     assert_eq!(expected.len(), 2 + 6, "{expected:?}");
     let mut short = plain.clone();
     for extent in &mut short.image.extents {
-        let used = extent.words().filter_map(|(.., bytes)| bytes.iter().rposition(|&byte| byte != 0)).max().map_or(0, |last| last + 1);
+        let used = extent
+            .words()
+            .filter_map(|(.., bytes)| bytes.iter().rposition(|&byte| byte != 0))
+            .max()
+            .map_or(0, |last| last + 1);
         let bytes: Vec<u8> = extent.words().flat_map(|(.., bytes)| bytes[..used].to_vec()).collect();
         extent.fill = Fill::Bytes(bytes.into());
     }

@@ -24,7 +24,10 @@ fn shown(cycle: u64, item: u32, text: &str) -> (u64, u32, String) {
 #[test]
 fn a_repeat_counts_from_the_instruction_before_it() {
     let found = issues("mem.e0", "nop 3\nread 7, e0\nrepeat 2, 5, -2\nread 1, e1");
-    assert_eq!(found, [shown(3, 1, "read 7, e0"), shown(8, 1, "read 5, e0"), shown(13, 1, "read 3, e0"), shown(14, 3, "read 1, e1")]);
+    assert_eq!(
+        found,
+        [shown(3, 1, "read 7, e0"), shown(8, 1, "read 5, e0"), shown(13, 1, "read 3, e0"), shown(14, 3, "read 1, e1")]
+    );
     // Operands stride modulo their width.
     assert_eq!(issues("mem.e0", "read 0, e0\nrepeat 1, 1, -1")[1].2, "read 16777215, e0");
     assert_eq!(issues("mem.e0", "gather e0, e2, 8, 1\nrepeat 1, 1, 4")[1].2, "gather e0, e2, 12, 1");
@@ -36,7 +39,10 @@ fn a_repeat_counts_from_the_instruction_before_it() {
 fn pairs_and_fetches_share_a_cycle() {
     let found = issues("mem.e0", "read 0, e0\n& write 1, e1\nifetch w2\nread 2, e2");
     assert_eq!(found.iter().map(|issue| issue.0).collect::<Vec<_>>(), [0, 0, 1, 1]);
-    assert_eq!(issues("vxm.0", "ifetch e0\nifetch e2\nexp _, a0").iter().map(|issue| issue.0).collect::<Vec<_>>(), [0, 0, 0]);
+    assert_eq!(
+        issues("vxm.0", "ifetch e0\nifetch e2\nexp _, a0").iter().map(|issue| issue.0).collect::<Vec<_>>(),
+        [0, 0, 0]
+    );
 }
 
 #[test]
@@ -96,7 +102,8 @@ fn rows_break_the_rules_of_their_operands_and_units() {
     assert_eq!(rules("exp"), [Rule::RegisterEmpty, Rule::TwoProducers, Rule::AluBookedTwice]);
     assert_eq!(rules("lw"), [Rule::RegisterEmpty, Rule::BufferOverwritten]);
     assert_eq!(rules("iw"), [Rule::BufferNotFull, Rule::PlaneBusy]);
-    let pass = [Rule::RegisterEmpty, Rule::TwoProducers, Rule::WeightsMissing, Rule::PlaneBusy, Rule::AccumulatorMisuse];
+    let pass =
+        [Rule::RegisterEmpty, Rule::TwoProducers, Rule::WeightsMissing, Rule::PlaneBusy, Rule::AccumulatorMisuse];
     assert_eq!(rules("abc"), pass);
     assert_eq!(rules("acc"), [Rule::TwoProducers, Rule::AccumulatorMisuse]);
     assert_eq!(rules("sync"), [Rule::BarrierMissing]);

@@ -77,7 +77,8 @@ fn program(case: &Case, fresh: bool) -> PathBuf {
     if fresh || !path.exists() {
         let begin = Instant::now();
         let options = Options { precision: case.precision, context: CONTEXT };
-        let session = Session::compile_for(random(case.config), &case.chip, &options, &Engines::REFERENCE).expect("it fits");
+        let session =
+            Session::compile_for(random(case.config), &case.chip, &options, &Engines::REFERENCE).expect("it fits");
         let bytes = session.container().expect("it was compiled").to_bytes().expect("it has a file form");
         std::fs::write(&path, bytes).expect("the target folder is writable");
         println!("compiled in {:.1} s", begin.elapsed().as_secs_f64());
@@ -89,7 +90,8 @@ fn program(case: &Case, fresh: bool) -> PathBuf {
 fn main() {
     let mut arguments = std::env::args().skip(1).filter(|argument| argument != "--bench");
     let (mut rounds, mut tokens, mut fresh) = (9, 16, false);
-    let mut engines = Engines { threads: Some(std::thread::available_parallelism().map_or(1, usize::from)), ..Engines::default() };
+    let mut engines =
+        Engines { threads: Some(std::thread::available_parallelism().map_or(1, usize::from)), ..Engines::default() };
     let (mut names, mut dtypes) = (Vec::new(), Vec::new());
     while let Some(argument) = arguments.next() {
         let mut number = || arguments.next().and_then(|value| value.parse().ok()).expect("a number follows");
@@ -117,7 +119,9 @@ fn main() {
         for &precision in &dtypes {
             let case = match (name.as_str(), precision) {
                 ("smollm2", Precision::F16) => Case { name: "smollm2", config: SMOLLM2, precision, chip: larger(8192) },
-                ("smollm2", _) => Case { name: "smollm2", config: SMOLLM2, precision, chip: preset("tsp-v1").expect("it is valid") },
+                ("smollm2", _) => {
+                    Case { name: "smollm2", config: SMOLLM2, precision, chip: preset("tsp-v1").expect("it is valid") }
+                }
                 _ => {
                     let words = if precision == Precision::F16 { 49152 } else { 24576 };
                     Case { name: "tinyllama", config: TINYLLAMA, precision, chip: larger(words) }
@@ -158,7 +162,13 @@ fn run(case: &Case, rounds: usize, tokens: usize, engines: &Engines, fresh: bool
     let bytes = (parameters(case.config) * width) as f64 * speed;
     let cycles = session.stated_cycles();
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap_or_default().trim().trim_end_matches(" kB").to_owned();
+    let peak = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))
+        .unwrap_or_default()
+        .trim()
+        .trim_end_matches(" kB")
+        .to_owned();
     let peak = peak.parse::<f64>().unwrap_or(0.0) / 1000.0 - std::mem::size_of_val(memory) as f64 / 1e6;
     let size = std::fs::metadata(&path).map_or(0, |data| data.len()) as f64 / 1e6;
     println!(

@@ -1,8 +1,9 @@
 //! The scenes that programs are composed of.
 
 use lpu::isa::{
-    Accumulator, BlockSide, Edge, Format, GroupWidth, Instruction, Kind, LoadFormat, Mode, Operand, OperandRow, Orientation, PassFormat,
-    PlanePort, Queue, Row, Shift, SliceId, Source, Stream, Superlanes, TABLE, TableRow, Unit, WindowBits, Word,
+    Accumulator, BlockSide, Edge, Format, GroupWidth, Instruction, Kind, LoadFormat, Mode, Operand, OperandRow,
+    Orientation, PassFormat, PlanePort, Queue, Row, Shift, SliceId, Source, Stream, Superlanes, TABLE, TableRow, Unit,
+    WindowBits, Word,
 };
 
 use crate::scenes::{FRESH, KNOWN, Stage, plane};
@@ -66,7 +67,12 @@ fn chain(stage: &mut Stage<'_>, fetched: Option<Queue>) {
     let ready = ready + stage.delay(&two);
     let (back, away) = stage.side();
     let dst = stage.group(away, true, 4);
-    let three = Instruction::Convert { from: Format::F32, to: stage.pick(Format::ALL), dst: Some(dst), a: Source::Latch(alus[1]) };
+    let three = Instruction::Convert {
+        from: Format::F32,
+        to: stage.pick(Format::ALL),
+        dst: Some(dst),
+        a: Source::Latch(alus[1]),
+    };
     stage.cue(last.unwrap_or(Queue::Vxm(u16::from(alus[2]))), ready, three);
     let width = match three {
         Instruction::Convert { to, .. } => usize::from(to.bytes()),
@@ -88,7 +94,8 @@ fn operation(stage: &mut Stage<'_>, a: Source) -> Instruction {
             kind => stage.dice.roll() & ((1 << kind.width()) - 1),
         };
         let bits: Vec<u64> = row.operands.iter().map(&mut bits).collect();
-        let drawn = Instruction::from_bits(row.opcode, &bits).filter(|drawn| drawn.streams().iter().all(|used| used.width == 4));
+        let drawn = Instruction::from_bits(row.opcode, &bits)
+            .filter(|drawn| drawn.streams().iter().all(|used| used.width == 4));
         if let Some(drawn) = drawn {
             return drawn;
         }

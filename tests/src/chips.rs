@@ -45,7 +45,11 @@ const SERVED: &[(&str, u32, u32, u32)] = &[
 pub fn draw(dice: &mut Dice, served: bool) -> Vec<(&'static str, u32)> {
     let names: Vec<&'static str> = match served {
         true => SERVED.iter().map(|&(name, ..)| name).collect(),
-        false => FIELDS.iter().map(|field| field.name).filter(|name| !["lanes_per_superlane", "hop"].contains(name)).collect(),
+        false => FIELDS
+            .iter()
+            .map(|field| field.name)
+            .filter(|name| !["lanes_per_superlane", "hop"].contains(name))
+            .collect(),
     };
     let count = match dice.below(8) {
         7 => names.len(),
@@ -113,13 +117,26 @@ impl Case {
         let stored = fs::read(folder.join("logits.npy")).expect("there are logits");
         // One dimension or two of little-endian float32 behind a header whose length is at byte 8.
         let header = 10 + usize::from(u16::from_le_bytes([stored[8], stored[9]]));
-        let logits = stored[header..].chunks_exact(4).map(|value| f32::from_le_bytes([value[0], value[1], value[2], value[3]]));
-        Self { name, tokens: serde_json::from_slice(&tokens).expect("tokens are numbers"), logits: logits.collect(), checkpoint }
+        let logits =
+            stored[header..].chunks_exact(4).map(|value| f32::from_le_bytes([value[0], value[1], value[2], value[3]]));
+        Self {
+            name,
+            tokens: serde_json::from_slice(&tokens).expect("tokens are numbers"),
+            logits: logits.collect(),
+            checkpoint,
+        }
     }
 
     /// Compiles for a changed `tsp-v1`, proves what came of it, and feeds `count` tokens to both engines. `most` is the relative error of logits allowed.
     #[must_use]
-    pub fn on(&self, changes: &[(&str, u32)], precision: Precision, context: usize, count: usize, most: f64) -> Outcome {
+    pub fn on(
+        &self,
+        changes: &[(&str, u32)],
+        precision: Precision,
+        context: usize,
+        count: usize,
+        most: f64,
+    ) -> Outcome {
         let chip = match preset("tsp-v1").expect("it ships").with(changes) {
             Ok(chip) => chip,
             Err(error) => return Outcome::Description(error.to_string()),
@@ -132,7 +149,11 @@ impl Case {
             match lpu::checker::check(&chip, &compiled.image, program) {
                 Err(error) => return Outcome::Wrong(error.to_string()),
                 Ok(report) if !report.violations.is_empty() => {
-                    return Outcome::Wrong(format!("{} broken rules, first {}", report.violations.len(), report.violations[0]));
+                    return Outcome::Wrong(format!(
+                        "{} broken rules, first {}",
+                        report.violations.len(),
+                        report.violations[0]
+                    ));
                 }
                 Ok(report) if report.cycles != program.cycles => {
                     return Outcome::Wrong("the stated cycles are not the derived ones".into());
@@ -146,7 +167,14 @@ impl Case {
         self.run(&chip, &compiled, context, count, most).map_or_else(Outcome::Wrong, |()| Outcome::Right)
     }
 
-    fn run(&self, chip: &Chip, compiled: &compiler::Compiled, context: usize, count: usize, most: f64) -> Result<(), String> {
+    fn run(
+        &self,
+        chip: &Chip,
+        compiled: &compiler::Compiled,
+        context: usize,
+        count: usize,
+        most: f64,
+    ) -> Result<(), String> {
         let (config, program) = (&self.checkpoint.config, &compiled.programs[0]);
         let text = |error: &dyn std::fmt::Display| error.to_string();
         let mut machine = Machine::new(chip, &compiled.image).map_err(|error| text(&error))?;
@@ -164,16 +192,21 @@ impl Case {
             let replayed = fast.run(&plan).map_err(|error| text(&error))?;
             let bytes = machine.read_region(program, "logits").map_err(|error| text(&error))?;
             if run.cycles != program.cycles || replayed.cycles != run.cycles {
-                return Err(format!("{} cycles stated, {} and {} measured", program.cycles, run.cycles, replayed.cycles));
+                return Err(format!(
+                    "{} cycles stated, {} and {} measured",
+                    program.cycles, run.cycles, replayed.cycles
+                ));
             }
             if fast.read_region(program, "logits").map_err(|error| text(&error))? != bytes {
                 return Err("the engines' logits differ".into());
             }
             let found = read(&compiled.interface.outputs[0].lanes, &bytes);
             let expected = &self.logits[position * config.vocab..(position + 1) * config.vocab];
-            let norm = |values: &mut dyn Iterator<Item = f32>| values.map(|value| f64::from(value).powi(2)).sum::<f64>().sqrt();
-            let error =
-                norm(&mut found.iter().zip(expected).map(|(found, expected)| found - expected)) / norm(&mut expected.iter().copied());
+            let norm = |values: &mut dyn Iterator<Item = f32>| {
+                values.map(|value| f64::from(value).powi(2)).sum::<f64>().sqrt()
+            };
+            let error = norm(&mut found.iter().zip(expected).map(|(found, expected)| found - expected))
+                / norm(&mut expected.iter().copied());
             if error.is_nan() || error > most {
                 return Err(format!("token {position}: relative error {error}"));
             }

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use lpu::chip::Chip;
 use lpu::isa::{
-    Arithmetic, Format, Image, Instruction, Kind, Number, Operand, PassFormat, PlanePort, Program, Queue, Region, RegionKind, Source,
-    TABLE, Unit, compress, expand, validate,
+    Arithmetic, Format, Image, Instruction, Kind, Number, Operand, PassFormat, PlanePort, Program, Queue, Region,
+    RegionKind, Source, TABLE, Unit, compress, expand, validate,
 };
 
 use crate::extents::{CONTENTS, LAYOUTS};
@@ -51,7 +51,10 @@ const EDITS: &[(usize, &str, Edit)] = &[
     (5, "exchanged streams", |draft| draft.streams()),
     (2, "exchanged rows", |draft| draft.exchanged(|kind| kind == Kind::Row)),
     (2, "rows", |draft| {
-        draft.set(|kind| kind == Kind::Row, |dice, bits| if dice.below(2) == 0 { bits ^ 16 } else { 16 * dice.below(8) as u64 })
+        draft.set(
+            |kind| kind == Kind::Row,
+            |dice, bits| if dice.below(2) == 0 { bits ^ 16 } else { 16 * dice.below(8) as u64 },
+        )
     }),
     (3, "orientation", |draft| draft.loads(|kind| kind == Kind::Orientation)),
     (2, "load format", |draft| draft.loads(|kind| kind == Kind::LoadFormat)),
@@ -63,7 +66,9 @@ const EDITS: &[(usize, &str, Edit)] = &[
     (3, "immediate", |draft| draft.immediate()),
     (3, "operation", |draft| draft.operation()),
     (2, "shift", |draft| draft.set(|kind| kind == Kind::Shift, |dice, _| dice.below(16) as u64)),
-    (2, "window", |draft| draft.set(|kind| kind == Kind::WindowBits, |dice, bits| (bits + 4 - dice.below(3) as u64).saturating_sub(3))),
+    (2, "window", |draft| {
+        draft.set(|kind| kind == Kind::WindowBits, |dice, bits| (bits + 4 - dice.below(3) as u64).saturating_sub(3))
+    }),
     (4, "cycle", |draft| draft.cycle()),
     (2, "exchanged cycles", |draft| draft.cycles()),
     (2, "dropped", |draft| draft.dropped()),
@@ -146,8 +151,13 @@ impl Draft<'_> {
         let queues: Vec<Queue> = self.base.queues.keys().copied().collect();
         for _ in 0..20 {
             let queue = queues[self.dice.below(queues.len())];
-            let found: Vec<usize> =
-                self.issues(queue).iter().enumerate().filter(|(_, issue)| fits(&issue.1)).map(|(index, _)| index).collect();
+            let found: Vec<usize> = self
+                .issues(queue)
+                .iter()
+                .enumerate()
+                .filter(|(_, issue)| fits(&issue.1))
+                .map(|(index, _)| index)
+                .collect();
             if !found.is_empty() {
                 return Some((queue, found));
             }
@@ -182,8 +192,11 @@ impl Draft<'_> {
     fn exchanged(&mut self, kind: fn(Kind) -> bool) -> Option<()> {
         let (queue, found) = self.some(|instruction| operand(instruction, kind).is_some())?;
         let place = self.dice.below(found.len());
-        let other =
-            if self.dice.below(3) > 0 { (place + 1 + self.dice.below(3)).min(found.len() - 1) } else { self.dice.below(found.len()) };
+        let other = if self.dice.below(3) > 0 {
+            (place + 1 + self.dice.below(3)).min(found.len() - 1)
+        } else {
+            self.dice.below(found.len())
+        };
         let issues = self.issues_mut(queue);
         let (one, other) = (issues[found[place]].1, issues[found[other]].1);
         let changed = [with(&one, kind, operand(&other, kind)?.1)?, with(&other, kind, operand(&one, kind)?.1)?];
@@ -204,7 +217,10 @@ impl Draft<'_> {
     }
 
     fn stream(&mut self) -> Option<()> {
-        self.set(|kind| kind == Kind::Stream, |dice, bits| if dice.below(2) == 0 { bits ^ 1 } else { bits ^ (1 << dice.below(6)) })
+        self.set(
+            |kind| kind == Kind::Stream,
+            |dice, bits| if dice.below(2) == 0 { bits ^ 1 } else { bits ^ (1 << dice.below(6)) },
+        )
     }
 
     /// The streams of two issues of one cycle exchanged, of instructions alike.
@@ -213,12 +229,15 @@ impl Draft<'_> {
         let (queue, index) = self.one(|instruction| operand(instruction, kind).is_some())?;
         let (cycle, own) = self.issues(queue)[index];
         let position = self.chip.position(queue);
-        let alike = |other: &Queue| *other != queue && other.unit() == queue.unit() && self.chip.position(*other) == position;
+        let alike =
+            |other: &Queue| *other != queue && other.unit() == queue.unit() && self.chip.position(*other) == position;
         let at = |other: Queue| {
             let issues = self.issues(other);
             let first = issues.partition_point(|issue| issue.0 < cycle);
-            let same =
-                issues[first..].iter().take_while(|issue| issue.0 == cycle).position(|issue| issue.1.row().opcode == own.row().opcode)?;
+            let same = issues[first..]
+                .iter()
+                .take_while(|issue| issue.0 == cycle)
+                .position(|issue| issue.1.row().opcode == own.row().opcode)?;
             Some((other, first + same))
         };
         let others: Vec<(Queue, usize)> = self.base.queues.keys().copied().filter(alike).filter_map(at).collect();
@@ -235,7 +254,11 @@ impl Draft<'_> {
         let Queue::Mxm(side, plane, _) = queue else { return None };
         let cycle = self.issues(queue)[index].0;
         let before = index.checked_sub(1).map_or(0, |before| self.issues(queue)[before].0);
-        let (planes, cycles) = if self.dice.below(2) == 0 { (plane & !1..=plane | 1, 0..u64::MAX) } else { (plane..=plane, before..cycle) };
+        let (planes, cycles) = if self.dice.below(2) == 0 {
+            (plane & !1..=plane | 1, 0..u64::MAX)
+        } else {
+            (plane..=plane, before..cycle)
+        };
         for plane in planes {
             let loads = Queue::Mxm(side, plane, PlanePort::Load);
             if !self.base.queues.contains_key(&loads) {
@@ -256,7 +279,8 @@ impl Draft<'_> {
         let (one, other) = (self.dice.below(number) as u64, self.dice.below(number) as u64);
         for issue in self.issues_mut(queue) {
             let own = operand(&issue.1, kind)?.1;
-            let renamed = [(one, other), (other, one)].into_iter().find(|names| names.0 == own).map_or(own, |names| names.1);
+            let renamed =
+                [(one, other), (other, one)].into_iter().find(|names| names.0 == own).map_or(own, |names| names.1);
             issue.1 = with(&issue.1, kind, renamed)?;
         }
         (one != other).then_some(())
@@ -281,10 +305,14 @@ impl Draft<'_> {
         let immediate = |bits: u64| matches!(Source::from_bits(bits), Some(Source::Immediate(_)));
         let place = |instruction: &Instruction| {
             let operands = instruction.row().operands.iter().zip(instruction.operand_bits());
-            operands.enumerate().find(|(_, (operand, bits))| operand.kind == Kind::Source && immediate(*bits)).map(|(place, _)| place)
+            operands
+                .enumerate()
+                .find(|(_, (operand, bits))| operand.kind == Kind::Source && immediate(*bits))
+                .map(|(place, _)| place)
         };
         let (queue, index) = self.one(|instruction| place(instruction).is_some())?;
-        let values = [0, 0x3f80_0000, 0xbf00_0000, 0x7f80_0000, 0xff80_0000, 0x7fc0_0000, 0x8000_0000, 1, 0x7f7f_ffff, 7];
+        let values =
+            [0, 0x3f80_0000, 0xbf00_0000, 0x7f80_0000, 0xff80_0000, 0x7fc0_0000, 0x8000_0000, 1, 0x7f7f_ffff, 7];
         let value = values[self.dice.below(values.len())];
         let instruction = &mut self.issues_mut(queue)[index].1;
         let mut bits = instruction.operand_bits();
@@ -348,8 +376,9 @@ impl Draft<'_> {
 
     fn dropped(&mut self) -> Option<()> {
         let writes = self.dice.below(2) == 0;
-        let (queue, index) =
-            self.one(|instruction| !writes || matches!(instruction, Instruction::Write { .. } | Instruction::Scatter { .. }))?;
+        let (queue, index) = self.one(|instruction| {
+            !writes || matches!(instruction, Instruction::Write { .. } | Instruction::Scatter { .. })
+        })?;
         self.issues_mut(queue).remove(index);
         Some(())
     }
@@ -371,7 +400,9 @@ impl Draft<'_> {
         let by = 1 + self.dice.below(3) as u64;
         let issues = self.issues_mut(queue);
         let opcode = issues[index].1.row().opcode;
-        for (step, issue) in (0..).zip(issues[index..].iter_mut().take(8).take_while(|issue| issue.1.row().opcode == opcode)) {
+        for (step, issue) in
+            (0..).zip(issues[index..].iter_mut().take(8).take_while(|issue| issue.1.row().opcode == opcode))
+        {
             let word = operand(&issue.1, |kind| kind == Kind::Word)?.1;
             issue.1 = with(&issue.1, |kind| kind == Kind::Word, word.checked_sub(step * by)?)?;
         }
@@ -399,7 +430,14 @@ impl Draft<'_> {
         let name = ["edited.a", "edited.b", "edited.c"].into_iter().find(|name| !taken.contains(name))?;
         let lanes = 1 + self.dice.below(self.chip.lanes()) as u32;
         let (kind, format) = (RegionKind::Input, Format::I8);
-        self.program.regions.push(Region { name: name.into(), kind, format, vectors: place.count, lanes, runs: vec![place] });
+        self.program.regions.push(Region {
+            name: name.into(),
+            kind,
+            format,
+            vectors: place.count,
+            lanes,
+            runs: vec![place],
+        });
         Some(())
     }
 }

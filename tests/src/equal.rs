@@ -103,7 +103,12 @@ impl Pair {
             .regions
             .iter()
             .filter(|region| region.kind == RegionKind::Input)
-            .map(|region| (region.name.clone(), region.vectors as usize * region.lanes as usize * usize::from(region.format.bytes())))
+            .map(|region| {
+                (
+                    region.name.clone(),
+                    region.vectors as usize * region.lanes as usize * usize::from(region.format.bytes()),
+                )
+            })
             .collect();
         for (name, count) in inputs {
             let bytes: Vec<u8> = (0..count).map(|_| next() as u8).collect();
@@ -124,7 +129,9 @@ impl Pair {
         for (engine, replay, prepared) in &mut self.fast {
             match (&expected, replay.run(prepared)) {
                 (Ok(run), Ok(found)) if run.cycles == found.cycles => {}
-                (Err(RunError::Fault(first)), Err(ReplayError::Fault(found))) if first.key() == found.key() => legal = false,
+                (Err(RunError::Fault(first)), Err(ReplayError::Fault(found))) if first.key() == found.key() => {
+                    legal = false
+                }
                 (expected, found) => return Err(format!("{engine:?}: reference {expected:?}, fast {found:?}")),
             }
         }
@@ -140,7 +147,8 @@ impl Pair {
                     for (engine, replay, _) in &self.fast {
                         let found = replay.read_word(chip, slice, word).map_err(|error| error.to_string())?;
                         if *expected != found[..] {
-                            let lane = expected.iter().zip(&found[..]).position(|(one, other)| one != other).unwrap_or(0);
+                            let lane =
+                                expected.iter().zip(&found[..]).position(|(one, other)| one != other).unwrap_or(0);
                             let (one, other) = (expected[lane], found[lane]);
                             return Err(format!(
                                 "{engine:?}: word {word} of {slice}, lane {lane}: reference {one:#04x}, fast {other:#04x}"

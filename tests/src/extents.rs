@@ -23,7 +23,8 @@ pub const LAYOUTS: &[(&str, Change)] = &[
 ];
 
 /// Changes of words, by name; the last takes one away.
-pub const CONTENTS: &[(&str, Change)] = &[("bytes", bytes), ("extremes", extremes), ("equal words", equal_words), ("lost word", lost_word)];
+pub const CONTENTS: &[(&str, Change)] =
+    &[("bytes", bytes), ("extremes", extremes), ("equal words", equal_words), ("lost word", lost_word)];
 
 fn any(image: &Image<'_>, dice: &mut Dice, fits: impl Fn(&Extent<'_>) -> bool) -> Option<usize> {
     let all: Vec<usize> = (0..image.extents.len()).filter(|&index| fits(&image.extents[index])).collect();
@@ -95,7 +96,9 @@ fn part(extent: &Extent<'static>) -> Option<[Extent<'static>; 2]> {
     let other = extent.other()?;
     let side = |place: WordRun, other: bool| {
         let mut side = Extent { place, fill: Fill::Zero };
-        lay(&mut side, extent.live(), |_, number, lane| extent.bytes()[2 * (number as usize * extent.live() + lane) + usize::from(other)]);
+        lay(&mut side, extent.live(), |_, number, lane| {
+            extent.bytes()[2 * (number as usize * extent.live() + lane) + usize::from(other)]
+        });
         side
     };
     Some([side(extent.place, false), side(other, true)])
@@ -115,7 +118,9 @@ fn turned(image: &mut Image<'static>, dice: &mut Dice) -> Option<()> {
 fn crossed(image: &mut Image<'static>, dice: &mut Dice) -> Option<()> {
     let one = any(image, dice, |extent| extent.other().is_some())?;
     let count = image.extents[one].place.count;
-    let fits = |extent: &Extent<'_>| extent.other().is_some() && extent.place.count == count && extent.place != image.extents[one].place;
+    let fits = |extent: &Extent<'_>| {
+        extent.other().is_some() && extent.place.count == count && extent.place != image.extents[one].place
+    };
     let other = any(image, dice, fits)?;
     let ([mut a, mut b], [mut c, d]) = (part(&image.extents[one])?, part(&image.extents[other])?);
     (image.extents[one], image.extents[other]) = if dice.below(2) == 0 {
@@ -130,7 +135,9 @@ fn crossed(image: &mut Image<'static>, dice: &mut Dice) -> Option<()> {
 fn paired(image: &mut Image<'static>, dice: &mut Dice) -> Option<()> {
     let one = any(image, dice, |extent| extent.other().is_none())?;
     let count = image.extents[one].place.count;
-    let fits = |extent: &Extent<'_>| extent.other().is_none() && extent.place.count == count && extent.place != image.extents[one].place;
+    let fits = |extent: &Extent<'_>| {
+        extent.other().is_none() && extent.place.count == count && extent.place != image.extents[one].place
+    };
     let other = any(image, dice, fits)?;
     let second = image.extents[other].clone();
     pair(&mut image.extents[one], &second).then_some(())?;
@@ -148,7 +155,9 @@ fn cut(image: &mut Image<'static>, dice: &mut Dice) -> Option<()> {
     let (head, tail) = (extent.bytes()[..split].to_vec(), extent.bytes()[split..].to_vec());
     (*extent, rest) = (extent.with(head), rest.with(tail));
     for (part, skipped, count) in [(extent, 0, first), (&mut rest, first, u32::MAX)] {
-        let shorten = |place: &mut WordRun| (place.word, place.count) = (place.word + skipped, (place.count - skipped).min(count));
+        let shorten = |place: &mut WordRun| {
+            (place.word, place.count) = (place.word + skipped, (place.count - skipped).min(count))
+        };
         shorten(&mut part.place);
         if let Fill::Pairs(_, other) = &mut part.fill {
             shorten(other);
@@ -184,7 +193,11 @@ fn extremes(image: &mut Image<'static>, dice: &mut Dice) -> Option<()> {
     let index = any(image, dice, |extent| extent.fill != Fill::Zero)?;
     let extent = &mut image.extents[index];
     let (live, one_in) = (extent.live(), [3, 40, 1000][dice.below(3)]);
-    relay(extent, live, |_, _, _, byte| if dice.below(one_in) == 0 { SPECIAL[dice.below(SPECIAL.len())] } else { byte });
+    relay(
+        extent,
+        live,
+        |_, _, _, byte| if dice.below(one_in) == 0 { SPECIAL[dice.below(SPECIAL.len())] } else { byte },
+    );
     Some(())
 }
 
@@ -194,7 +207,11 @@ fn equal_words(image: &mut Image<'static>, dice: &mut Dice) -> Option<()> {
     let extent = &mut image.extents[index];
     let before = extent.clone();
     let (to, from) = (dice.below(before.place.count as usize) as u32, dice.below(before.place.count as usize) as u32);
-    relay(extent, before.live(), |other, number, lane, byte| if number == to { before.word_bytes(other, from)[lane] } else { byte });
+    relay(
+        extent,
+        before.live(),
+        |other, number, lane, byte| if number == to { before.word_bytes(other, from)[lane] } else { byte },
+    );
     Some(())
 }
 

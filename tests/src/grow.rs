@@ -6,8 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use lpu::chip::Chip;
 use lpu::isa::{
-    ChipId, Count, Direction, Extent, Fill, Flow, Format, Hemisphere, Image, Instruction, Kind, Operand, Orientation, PlanePort, Program,
-    Queue, Region, RegionKind, Row, SliceId, Stream, Superlanes, TABLE, Unit, Word, WordRun, compress, validate,
+    ChipId, Count, Direction, Extent, Fill, Flow, Format, Hemisphere, Image, Instruction, Kind, Operand, Orientation,
+    PlanePort, Program, Queue, Region, RegionKind, Row, SliceId, Stream, Superlanes, TABLE, Unit, Word, WordRun,
+    compress, validate,
 };
 
 use crate::memory::pair;
@@ -59,8 +60,9 @@ pub fn grow(chip: &Chip, seed: u64, size: usize) -> (Image<'static>, Program) {
         for words in WORDS.chunks(4) {
             let place = WordRun { chip: ChipId(0), slice, word: words[0], count: words.len() as u32, stride: 1 };
             // High bytes of moderate fp16 numbers are frequent, so that sums are often finite.
-            let byte =
-                |dice: &mut Dice| if dice.below(4) == 0 { dice.roll() as u8 } else { dice.pick(&[0x34, 0xb4, 0x30, 0x38, 0xb8, 0, 1]) };
+            let byte = |dice: &mut Dice| {
+                if dice.below(4) == 0 { dice.roll() as u8 } else { dice.pick(&[0x34, 0xb4, 0x30, 0x38, 0xb8, 0, 1]) }
+            };
             // Of some words only the first lanes are given.
             let live = if dice.below(2) == 0 { chip.lanes() } else { 1 + dice.below(chip.lanes()) };
             let live = if dice.below(3) == 0 { live } else { live.next_multiple_of(16) };
@@ -80,7 +82,8 @@ pub fn grow(chip: &Chip, seed: u64, size: usize) -> (Image<'static>, Program) {
     let image = Image { vector_bytes: chip.lanes() as u32, extents };
     let mut grower = Grower { chip, dice, issues: Vec::new(), taken: BTreeSet::new(), puts: Vec::new(), image };
     let mut tries = 0;
-    let counts = |issue: &&(Queue, u64, Instruction)| !matches!(issue.2, Instruction::Read { .. } | Instruction::Lw { .. });
+    let counts =
+        |issue: &&(Queue, u64, Instruction)| !matches!(issue.2, Instruction::Read { .. } | Instruction::Lw { .. });
     while grower.issues.iter().filter(counts).count() < size && tries < 12 * size {
         grower.step();
         tries += 1;
@@ -118,9 +121,12 @@ pub fn power(chip: &Chip, program: &Program, dice: &mut Dice) -> Program {
     for items in powered.queues.iter_mut().flat_map(BTreeMap::values_mut) {
         let mut out = Vec::with_capacity(items.len());
         for (index, item) in items.iter().enumerate() {
-            let repeated = matches!(items.get(index + 1).map(|item| item.instruction), Some(Instruction::Repeat { .. }));
+            let repeated =
+                matches!(items.get(index + 1).map(|item| item.instruction), Some(Instruction::Repeat { .. }));
             match item.instruction {
-                Instruction::Nop { count: Count(count) } if count > 0 && !item.paired && !repeated && dice.below(2) == 0 => {
+                Instruction::Nop { count: Count(count) }
+                    if count > 0 && !item.paired && !repeated && dice.below(2) == 0 =>
+                {
                     let superlanes = Superlanes(1 + dice.below(chip.superlanes()) as u16);
                     out.push(Instruction::Config { superlanes }.into());
                     if count > 1 {
@@ -179,7 +185,8 @@ impl Grower<'_> {
         let mut issues = self.issues.clone();
         issues.extend(&drawn);
         let program = self.program(&issues);
-        let legal = lpu::checker::check(self.chip, &self.image, &program).is_ok_and(|report| report.violations.is_empty());
+        let legal =
+            lpu::checker::check(self.chip, &self.image, &program).is_ok_and(|report| report.violations.is_empty());
         if !legal {
             return;
         }
@@ -250,8 +257,15 @@ impl Grower<'_> {
         }
         let installed: &[u16] = if mode >= 2 { &[0, 1] } else { planes };
         for &plane in installed {
-            let at = start + (planes.len() * loads) as u64 + u64::from(self.chip.values().mxm_load) + self.dice.below(2) as u64;
-            issues.push((Queue::Mxm(side, plane, PlanePort::Install), at, Instruction::Iw { rows: Row(16 * loads as u16) }));
+            let at = start
+                + (planes.len() * loads) as u64
+                + u64::from(self.chip.values().mxm_load)
+                + self.dice.below(2) as u64;
+            issues.push((
+                Queue::Mxm(side, plane, PlanePort::Install),
+                at,
+                Instruction::Iw { rows: Row(16 * loads as u16) },
+            ));
         }
         issues
     }
@@ -275,8 +289,14 @@ impl Grower<'_> {
         for index in 0..2u16 {
             let slice = SliceId { side, index: 16 + 4 * self.dice.below(2) as u16 + index };
             let distance = u64::from(self.chip.slice_position(slice).abs_diff(self.chip.mxm_position(side)));
-            let Some(cycle) = at.checked_sub(distance + u64::from(self.chip.values().mem_read)) else { return Vec::new() };
-            issues.push((slice.queue(), cycle, Instruction::Read { word: Word(self.dice.pick(&WORDS)), dst: src.plus(index as u8) }));
+            let Some(cycle) = at.checked_sub(distance + u64::from(self.chip.values().mem_read)) else {
+                return Vec::new();
+            };
+            issues.push((
+                slice.queue(),
+                cycle,
+                Instruction::Read { word: Word(self.dice.pick(&WORDS)), dst: src.plus(index as u8) },
+            ));
         }
         let held = self.dice.below(3) > 0;
         let dst = if held { None } else { Some(self.stream(4)) };
@@ -299,7 +319,11 @@ impl Grower<'_> {
             let slice = SliceId { side, index: u16::from(index) };
             let distance = u64::from(self.chip.slice_position(slice).abs_diff(self.chip.sxm_position(side)));
             let word = Word(dice.pick(&WORDS));
-            (slice.queue(), at - distance - u64::from(self.chip.values().mem_read), Instruction::Read { word, dst: src.plus(index) })
+            (
+                slice.queue(),
+                at - distance - u64::from(self.chip.values().mem_read),
+                Instruction::Read { word, dst: src.plus(index) },
+            )
         };
         let mut issues: Issues = (0..16).map(|index| read(&mut self.dice, index)).collect();
         let dst = self.stream(16);
@@ -311,7 +335,9 @@ impl Grower<'_> {
     fn held(&mut self) -> Issues {
         let side = self.dice.pick(&Hemisphere::BOTH);
         let plane = self.dice.below(2) as u16;
-        let Some((queue, cycle, pass)) = self.meeting(Queue::Mxm(side, plane, PlanePort::Activate)) else { return Vec::new() };
+        let Some((queue, cycle, pass)) = self.meeting(Queue::Mxm(side, plane, PlanePort::Activate)) else {
+            return Vec::new();
+        };
         let Instruction::Abc { format, src, .. } = pass else { return Vec::new() };
         let landed = cycle + u64::from(self.chip.values().mxm_pass);
         let target = Queue::Mxm(side, plane, PlanePort::Accumulate);
@@ -355,7 +381,9 @@ impl Grower<'_> {
     fn draw(&mut self, queue: Queue, cycle: u64) -> Option<Instruction> {
         let rows: Vec<_> = TABLE
             .iter()
-            .filter(|row| row.unit == queue.unit() && !matches!(queue, Queue::Mxm(_, _, port) if port.name() != row.mnemonic))
+            .filter(|row| {
+                row.unit == queue.unit() && !matches!(queue, Queue::Mxm(_, _, port) if port.name() != row.mnemonic)
+            })
             .collect();
         if rows.is_empty() {
             return None;
@@ -379,8 +407,13 @@ impl Grower<'_> {
                     1 => (2 << 32) | self.dice.pick(&[0u64, 1, 0x3f80_0000, 0xc020_0000, 0x7fc0_0000, 0x8000_0000]),
                     _ => {
                         let whole = |stream: &&Stream| (0..4).all(|index| passing.contains(&stream.plus(index)));
-                        let groups: Vec<Stream> = passing.iter().filter(|stream| stream.number() % 4 == 0).filter(whole).copied().collect();
-                        if groups.is_empty() { (1 << 32) | (self.dice.roll() % 16) } else { self.dice.pick(&groups).to_bits() }
+                        let groups: Vec<Stream> =
+                            passing.iter().filter(|stream| stream.number() % 4 == 0).filter(whole).copied().collect();
+                        if groups.is_empty() {
+                            (1 << 32) | (self.dice.roll() % 16)
+                        } else {
+                            self.dice.pick(&groups).to_bits()
+                        }
                     }
                 },
                 Kind::Word => u64::from(self.dice.pick(&WORDS)),

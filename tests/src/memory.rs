@@ -90,9 +90,11 @@ pub(crate) fn pair(extent: &mut Extent<'static>, other: &Extent<'static>) -> boo
     if live == 0 || !single(extent) || !single(other) || extent.place.count != other.place.count {
         return false;
     }
-    let byte = |extent: &Extent<'_>, number, lane: usize| extent.word_bytes(false, number).get(lane).copied().unwrap_or(0);
+    let byte =
+        |extent: &Extent<'_>, number, lane: usize| extent.word_bytes(false, number).get(lane).copied().unwrap_or(0);
     let lanes = (0..extent.place.count).flat_map(|number| (0..live).map(move |lane| (number, lane)));
-    let bytes: Vec<u8> = lanes.flat_map(|(number, lane)| [&*extent, other].map(|extent| byte(extent, number, lane))).collect();
+    let bytes: Vec<u8> =
+        lanes.flat_map(|(number, lane)| [&*extent, other].map(|extent| byte(extent, number, lane))).collect();
     extent.fill = Fill::Pairs(bytes.into(), other.place);
     true
 }

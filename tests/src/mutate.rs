@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 
 use lpu::isa::timeline::wait;
 use lpu::isa::{
-    Arithmetic, ChipId, Clock, Count, DelayClass, Fill, Image, Instruction, Item, Kind, PassFormat, Program, Queue, RegionKind, Source,
-    Stream, Stride, Unit, Word, validate,
+    Arithmetic, ChipId, Clock, Count, DelayClass, Fill, Image, Instruction, Item, Kind, PassFormat, Program, Queue,
+    RegionKind, Source, Stream, Stride, Unit, Word, validate,
 };
 
 use crate::grow::Dice;
@@ -43,7 +43,12 @@ pub enum Change {
 
 /// A changed copy, and what was changed. Programs keep a meaning: units, operands, pairs and repeats stay valid.
 #[must_use]
-pub fn mutate(image: &Image<'static>, program: &Program, depth: usize, dice: &mut Dice) -> (Image<'static>, Program, Change) {
+pub fn mutate(
+    image: &Image<'static>,
+    program: &Program,
+    depth: usize,
+    dice: &mut Dice,
+) -> (Image<'static>, Program, Change) {
     let (mut image, mut changed) = (image.clone(), program.clone());
     for _ in 0..50 {
         let done = match dice.below(100) {
@@ -74,9 +79,15 @@ fn is_wait(instruction: &Instruction) -> bool {
 
 /// A queue of the program and the number of one of its items.
 fn place(program: &Program, dice: &mut Dice) -> (usize, Queue, usize) {
-    let all = program.queues.iter().enumerate().flat_map(|(chip, queues)| queues.iter().map(move |(queue, items)| (chip, *queue, items)));
+    let all = program
+        .queues
+        .iter()
+        .enumerate()
+        .flat_map(|(chip, queues)| queues.iter().map(move |(queue, items)| (chip, *queue, items)));
     let rare = |items: &[Item]| {
-        items.iter().any(|item| matches!(item.instruction.row().unit, Unit::Icu | Unit::Mxm | Unit::C2c) && !is_wait(&item.instruction))
+        items.iter().any(|item| {
+            matches!(item.instruction.row().unit, Unit::Icu | Unit::Mxm | Unit::C2c) && !is_wait(&item.instruction)
+        })
     };
     // Every third change is where barriers, fetches, planes and links are.
     let special = dice.below(3) == 0;
@@ -107,11 +118,15 @@ fn item(program: &mut Program, dice: &mut Dice) -> Option<Change> {
     let mask = (1u64 << kind.width()) - 1;
     let step = [1, 2, 4, 16, 1, 2][dice.below(6)];
     bits[operand] = match kind {
-        Kind::Word if row.unit == Unit::Mem && row.delay != DelayClass::MemRead && dice.below(2) == 0 => 1 + dice.below(2) as u64,
+        Kind::Word if row.unit == Unit::Mem && row.delay != DelayClass::MemRead && dice.below(2) == 0 => {
+            1 + dice.below(2) as u64
+        }
         Kind::Word => [0, 1, 2, 8, 9, 256, 257, 264, 300, 511, 512][dice.below(11)],
         Kind::Row => 16 * dice.below(6) as u64,
         Kind::Stream if dice.below(3) > 0 => bits[operand] ^ step,
-        Kind::Source if dice.below(3) > 0 => [1 << 32, (1 << 32) | 1, (1 << 32) | 5, (2 << 32) | 7, (1 << 32) | 16][dice.below(5)],
+        Kind::Source if dice.below(3) > 0 => {
+            [1 << 32, (1 << 32) | 1, (1 << 32) | 5, (2 << 32) | 7, (1 << 32) | 16][dice.below(5)]
+        }
         _ if dice.below(2) == 0 => bits[operand].wrapping_add(step) & mask,
         _ => bits[operand] ^ (1 << dice.below(kind.width())),
     };
@@ -128,7 +143,9 @@ fn time(program: &mut Program, dice: &mut Dice) -> Option<Change> {
         Instruction::Nop { count: Count(count) } if dice.below(2) == 0 && count > cycles => {
             items[index].instruction = Instruction::Nop { count: Count(count - cycles) };
         }
-        Instruction::Nop { count: Count(count) } => items[index].instruction = Instruction::Nop { count: Count(count + cycles) },
+        Instruction::Nop { count: Count(count) } => {
+            items[index].instruction = Instruction::Nop { count: Count(count + cycles) }
+        }
         _ => items.insert(index, Instruction::Nop { count: Count(cycles) }.into()),
     }
     validate(queue, items).ok().map(|()| Change::Time)
@@ -166,7 +183,8 @@ fn insert_at(items: &mut Vec<Item>, cycle: u64, instruction: Instruction) -> Opt
         let Instruction::Nop { count: Count(count) } = items[index].instruction else { continue };
         if (now..now + u64::from(count)).contains(&cycle) {
             let wait = |cycles: u64| wait(cycles).collect::<Vec<Item>>();
-            let around = [wait(cycle - now), vec![instruction.into()], wait(now + u64::from(count) - cycle - 1)].concat();
+            let around =
+                [wait(cycle - now), vec![instruction.into()], wait(now + u64::from(count) - cycle - 1)].concat();
             items.splice(index..=index, around);
             return Some(());
         }
@@ -196,7 +214,9 @@ fn added(program: &mut Program, dice: &mut Dice) -> Option<Change> {
     let mut places = Vec::new();
     for (chip, queues) in program.queues.iter().enumerate() {
         for (queue, items) in queues {
-            places.extend((0..items.len()).filter(|&index| target(&items[index].instruction)).map(|index| (chip, *queue, index)));
+            places.extend(
+                (0..items.len()).filter(|&index| target(&items[index].instruction)).map(|index| (chip, *queue, index)),
+            );
         }
     }
     if places.is_empty() {
@@ -233,7 +253,11 @@ fn repeated(program: &mut Program, dice: &mut Dice) -> Option<Change> {
     let (chip, queue, index) = place(program, dice);
     let items = items(program, chip, queue);
     let (count, distance) = (1 + dice.below(3) as u16, 1 + dice.below(3) as u16);
-    let repeat = Instruction::Repeat { count: Count(count), distance: Count(distance), stride: Stride(dice.below(3) as i16 * 16) };
+    let repeat = Instruction::Repeat {
+        count: Count(count),
+        distance: Count(distance),
+        stride: Stride(dice.below(3) as i16 * 16),
+    };
     items.insert(index + 1, repeat.into());
     validate(queue, items).ok().map(|()| Change::Repeated)
 }

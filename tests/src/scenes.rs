@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use lpu::chip::{Chip, System};
 use lpu::isa::{
-    ChipId, Format, Hemisphere, Image, Instruction, Item, PlanePort, Program, Queue, Region, RegionKind, SliceId, Stream, WordRun, blocks,
-    compress,
+    ChipId, Format, Hemisphere, Image, Instruction, Item, PlanePort, Program, Queue, Region, RegionKind, SliceId,
+    Stream, WordRun, blocks, compress,
 };
 
 use crate::grow::Dice;
@@ -177,7 +177,14 @@ impl Play<'_> {
                 }
             }
             for (half, slice) in FETCHED.iter().enumerate() {
-                regions.push(region(&format!("code{half}"), RegionKind::Code, slice.side, slice.index, CODE, blocks.len() as u32));
+                regions.push(region(
+                    &format!("code{half}"),
+                    RegionKind::Code,
+                    slice.side,
+                    slice.index,
+                    CODE,
+                    blocks.len() as u32,
+                ));
             }
             for slice in FETCHED {
                 let reads = queues[0].entry(slice.queue()).or_insert_with(Vec::new);
@@ -188,7 +195,9 @@ impl Play<'_> {
                 for number in 0..blocks.len() as u32 {
                     let word = lpu::isa::Word(CODE + number);
                     reads.extend(lpu::isa::timeline::wait(if number == 0 { 0 } else { 3 }));
-                    reads.push(Instruction::Read { word, dst: Stream::west(28 + u8::from(slice.index % 2 == 1)) }.into());
+                    reads.push(
+                        Instruction::Read { word, dst: Stream::west(28 + u8::from(slice.index % 2 == 1)) }.into(),
+                    );
                 }
             }
         }
@@ -205,7 +214,8 @@ impl Play<'_> {
         let mut count = 1;
         for _ in 0..4 {
             let preloaded = lpu::isa::expand(&self.fetch(count)).last()?.cycle;
-            let arrived = lpu::isa::expand(&self.fetch(1)).last()?.cycle + u64::from(self.system.chip().values().icu_fetch);
+            let arrived =
+                lpu::isa::expand(&self.fetch(1)).last()?.cycle + u64::from(self.system.chip().values().icu_fetch);
             let start = preloaded.max(arrived);
             let behind: Option<Vec<(u64, Instruction)>> =
                 cues.iter().map(|&(cycle, instruction)| Some((cycle.checked_sub(start)?, instruction))).collect();
@@ -234,7 +244,8 @@ impl Play<'_> {
 }
 
 /// Slices that hold code, outward of all others that scenes use there.
-const FETCHED: [SliceId; 2] = [SliceId { side: Hemisphere::East, index: 22 }, SliceId { side: Hemisphere::East, index: 23 }];
+const FETCHED: [SliceId; 2] =
+    [SliceId { side: Hemisphere::East, index: 22 }, SliceId { side: Hemisphere::East, index: 23 }];
 
 /// A legal program of up to `scenes` scenes on a system of two chips.
 #[must_use]
@@ -254,8 +265,9 @@ pub fn compose(system: &System, seed: u64, scenes: usize) -> Scene {
         play.cues.extend(cues);
         let distinct: BTreeSet<(u16, Queue, u64, bool)> = play.cues.iter().map(key).collect();
         let candidate = if distinct.len() == play.cues.len() { play.program(seed) } else { None };
-        let legal = candidate
-            .filter(|(image, program)| lpu::checker::check_system(system, image, program).is_ok_and(|report| report.violations.is_empty()));
+        let legal = candidate.filter(|(image, program)| {
+            lpu::checker::check_system(system, image, program).is_ok_and(|report| report.violations.is_empty())
+        });
         match legal {
             Some(found) => best = Some(found),
             None => play.cues.truncate(keep),

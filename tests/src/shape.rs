@@ -56,7 +56,9 @@ pub fn parameters(config: &str) -> u64 {
     let shapes = Checkpoint::from_config(config.as_bytes()).expect("the config is one");
     let weights = shapes.weights();
     let tied = config.contains(r#""tie_word_embeddings":true"#);
-    let read = weights.ids().filter(|&id| weights.shape(id).len() == 2 && (tied || !weights.name(id).contains("embed_tokens")));
+    let read = weights
+        .ids()
+        .filter(|&id| weights.shape(id).len() == 2 && (tied || !weights.name(id).contains("embed_tokens")));
     read.map(|id| weights.shape(id).iter().product::<usize>() as u64).sum()
 }
 
@@ -78,9 +80,10 @@ pub fn changed(name: &str, figures: &[(&str, u32)]) -> Chip {
     let text = preset("tsp-v1").expect("the preset is valid").to_toml();
     let lines = text.lines().map(|line| match line.split_once(" = ") {
         Some(("name", _)) => format!("name = \"{name}\""),
-        Some((field, _)) => {
-            figures.iter().find(|(name, _)| *name == field).map_or(line.to_owned(), |(_, value)| format!("{field} = {value}"))
-        }
+        Some((field, _)) => figures
+            .iter()
+            .find(|(name, _)| *name == field)
+            .map_or(line.to_owned(), |(_, value)| format!("{field} = {value}")),
         None => line.to_owned(),
     });
     Chip::from_toml(&lines.collect::<Vec<_>>().join("\n")).expect("the description is valid")

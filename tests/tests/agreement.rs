@@ -84,7 +84,10 @@ fn family(system: &System, seed: u64) -> Mix {
         let report = match checker::check_system(system, &image, &program) {
             Ok(report) => report,
             Err(error) => {
-                assert!(machine.prepare(&program).is_err(), "seed {seed}, change {number}: only the checker says {error}");
+                assert!(
+                    machine.prepare(&program).is_err(),
+                    "seed {seed}, change {number}: only the checker says {error}"
+                );
                 continue;
             }
         };
@@ -112,7 +115,11 @@ fn family(system: &System, seed: u64) -> Mix {
         for violation in &report.violations {
             let Some(site) = violation.site else { continue };
             let rule = violation.fault.rule();
-            assert!(site.instruction.row().rules().contains(&rule), "{} is not said to break {rule}", site.instruction.row().mnemonic);
+            assert!(
+                site.instruction.row().rules().contains(&rule),
+                "{} is not said to break {rule}",
+                site.instruction.row().mnemonic
+            );
         }
         if let Some(first) = first {
             *mix.rules.entry(first.fault.rule()).or_default() += 1;
@@ -128,8 +135,14 @@ fn family(system: &System, seed: u64) -> Mix {
 fn stranded(system: &System, image: &Image<'_>, program: &Program) {
     let report = checker::check_system(system, image, program).unwrap();
     let first = report.violations.first().map(Violation::key);
-    assert!(report.violations.iter().all(|violation| violation.chip.0 >= system.chips() && violation.fault.rule() == Rule::RangeOverflow));
-    let reference = emulator::Machine::of_system(system, image).and_then(|machine| machine.prepare(program).map(|_| ()));
+    assert!(
+        report
+            .violations
+            .iter()
+            .all(|violation| violation.chip.0 >= system.chips() && violation.fault.rule() == Rule::RangeOverflow)
+    );
+    let reference =
+        emulator::Machine::of_system(system, image).and_then(|machine| machine.prepare(program).map(|_| ()));
     let fast = Replay::new(system, image, 1).and_then(|engine| engine.prepare(image, program).map(|_| ()));
     match (reference, fast) {
         (Err(emulator::MachineError::ChipAbsent(one)), Err(ReplayError::ChipAbsent(other))) => {
@@ -149,7 +162,10 @@ fn the_checker_accepts_what_the_engine_runs() {
     let system = system();
     let mix = (0..BASES).into_par_iter().map(|seed| family(&system, seed)).reduce(Mix::default, Mix::add);
     let share = 100.0 * mix.legal as f64 / mix.cases as f64;
-    println!("{} cases, {} legal ({share:.0} %), {} with five kinds of unit and 200 cycles", mix.cases, mix.legal, mix.large);
+    println!(
+        "{} cases, {} legal ({share:.0} %), {} with five kinds of unit and 200 cycles",
+        mix.cases, mix.legal, mix.large
+    );
     println!("first rules: {:?}", mix.rules);
     println!("changes (legal, illegal): {:?}", mix.changes);
     println!("{} instructions fetched; met: {:?}", mix.fetched, mix.instructions);
@@ -205,8 +221,13 @@ fn the_flow_of_a_legal_program_is_complete() {
         let mut powered: BTreeMap<(ChipId, Queue), usize> = BTreeMap::new();
         for (index, issue) in flow.issues.iter().enumerate() {
             let at = format!("seed {seed}, cycle {}, {}", issue.cycle, issue.queue);
-            let taken: usize =
-                issue.instruction.streams().iter().filter(|used| used.flow == Way::In).map(|used| usize::from(used.width)).sum();
+            let taken: usize = issue
+                .instruction
+                .streams()
+                .iter()
+                .filter(|used| used.flow == Way::In)
+                .map(|used| usize::from(used.width))
+                .sum();
             let feeds = flow.feeds(index);
             assert!(feeds.len() == taken || feeds.len() > taken && issue.queue.unit() == Unit::Vxm, "{at}: {feeds:?}");
             let from = flow.ties.partition_point(|tie| (tie.0 as usize) < index);

@@ -28,7 +28,8 @@ fn hold(seed: u64, count: usize, served: bool) {
         let (case, f16) = &cases[dice.below(cases.len())];
         // With int8 weights the choice of experts may fall otherwise, and then the logits are others.
         let int8 = |most: f64| if case.name == "mixtral" { f64::INFINITY } else { most };
-        let (precision, most) = [(Precision::F16, *f16), (Precision::W8A8, int8(0.10)), (Precision::W8A16, int8(0.05))][dice.below(3)];
+        let (precision, most) =
+            [(Precision::F16, *f16), (Precision::W8A8, int8(0.10)), (Precision::W8A16, int8(0.05))][dice.below(3)];
         let context = [16, 48, 336][dice.below(3)];
         let outcome = case.on(&changes, precision, context, 2, most);
         let what = format!("{} {} at {context} with {changes:?}", case.name, precision.name());

@@ -22,7 +22,15 @@ struct Case {
 }
 
 fn cases() -> impl Strategy<Value = Case> {
-    let model = (1usize..=3, 2usize..=10, 1usize..=3, 1usize..=3, prop::sample::select(vec![32usize, 64]), 4usize..=40, 50usize..=900);
+    let model = (
+        1usize..=3,
+        2usize..=10,
+        1usize..=3,
+        1usize..=3,
+        prop::sample::select(vec![32usize, 64]),
+        4usize..=40,
+        50usize..=900,
+    );
     let figure = prop_oneof![
         (4u32..=24).prop_map(|value| ("superlanes", value)),
         (2u32..=8).prop_map(|value| ("streams", 16 * value)),
@@ -34,9 +42,11 @@ fn cases() -> impl Strategy<Value = Case> {
     ];
     let words = prop_oneof![(48u32..=400).boxed(), (10u32..=13).prop_map(|value| 1 << value).boxed()];
     let words = words.prop_map(|words| ("words_per_bank", words));
-    let chip = (words, prop::collection::vec(figure, 0..3)).prop_map(|(words, others)| others.into_iter().chain([words]).collect());
+    let chip = (words, prop::collection::vec(figure, 0..3))
+        .prop_map(|(words, others)| others.into_iter().chain([words]).collect());
     let precision = prop::sample::select(vec![Precision::F16, Precision::W8A8, Precision::W8A16]);
-    let context = || prop_oneof![(1usize..=72).prop_map(|rows| 16 * rows), prop::sample::select(vec![256usize, 512, 1024])];
+    let context =
+        || prop_oneof![(1usize..=72).prop_map(|rows| 16 * rows), prop::sample::select(vec![256usize, 512, 1024])];
     (model, chip, precision, context(), context()).prop_map(|(model, chip, precision, one, other)| {
         let (layers, hidden, kv_heads, ranks, head_dim, inner, vocab) = model;
         let config = format!(
@@ -108,7 +118,12 @@ fn hold(case: &Case, found: &mut Found) {
     }
     let last = |compiled: &Compiled| compiled.programs.last().expect("a bucket").cycles;
     let fall = longer(last(&short), last(&long));
-    assert!(fall <= if crowded { CROWDED } else { BETWEEN }, "{case:?}: {} cycles, and then {}", last(&short), last(&long));
+    assert!(
+        fall <= if crowded { CROWDED } else { BETWEEN },
+        "{case:?}: {} cycles, and then {}",
+        last(&short),
+        last(&long)
+    );
     found.context[usize::from(crowded)] = found.context[usize::from(crowded)].max(fall);
 }
 

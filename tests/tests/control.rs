@@ -18,7 +18,8 @@ fn run(system: &str, text: &str) -> Result<Outcome, Violation> {
     let system = System::preset(system).unwrap();
     let named = format!(".chip {}\n{text}", system.name());
     let by_name = &mut |_: &str| Some((system.reference(), system.chip().lanes() as u32));
-    let (container, _) = assemble(&named, &mut |_| Err("no files".into()), by_name).unwrap_or_else(|errors| panic!("{errors:?}\n{named}"));
+    let (container, _) = assemble(&named, &mut |_| Err("no files".into()), by_name)
+        .unwrap_or_else(|errors| panic!("{errors:?}\n{named}"));
     judge(&system, container)
 }
 
@@ -104,8 +105,7 @@ fn a_barrier_that_has_passed_frees_nobody() {
 #[test]
 fn barriers_follow_one_another() {
     // The queue that is freed by the first barrier sends the second.
-    let program =
-        ".program p\n.queue vxm.0\nadd mod, _, #i1, #i1\nsync\nadd mod, _, #i1, #i1\n.queue sxm.e0\nsync\nnotify\n.queue sxm.e1\nnotify\n";
+    let program = ".program p\n.queue vxm.0\nadd mod, _, #i1, #i1\nsync\nadd mod, _, #i1, #i1\n.queue sxm.e0\nsync\nnotify\n.queue sxm.e1\nnotify\n";
     // Freed at 35 both; a second barrier at 70 frees nobody.
     assert_eq!(run("test-small", program).unwrap().cycles, 35 + 4 + 4);
     let twice = program.replace("vxm.0\nadd mod, _, #i1, #i1\nsync", "vxm.0\nadd mod, _, #i1, #i1\nsync\nsync");
@@ -117,13 +117,16 @@ fn fetching(code: &str, regions: &str, preloaded: &str) -> String {
     let text = format!(".chip test-small\n.program p\n.queue vxm.0\n{code}");
     let system = System::preset("test-small").unwrap();
     let by_name = &mut |_: &str| Some((system.reference(), 64));
-    let (container, _) = assemble(&text, &mut |_| Err("no files".into()), by_name).unwrap_or_else(|errors| panic!("{errors:?}"));
+    let (container, _) =
+        assemble(&text, &mut |_| Err("no files".into()), by_name).unwrap_or_else(|errors| panic!("{errors:?}"));
     let items = container.programs[0].queues[0].values().next().unwrap();
     let blocks = blocks(items, 128).unwrap();
     assert_eq!(blocks.len(), 1);
     data("e0:0", &blocks[0][..64])
         + &data("e1:0", &blocks[0][64..])
-        + &format!(".program p\n{regions}.queue mem.e0\nread 0, w2\n.queue mem.e1\nread 0, w3\n.queue vxm.0\n{preloaded}")
+        + &format!(
+            ".program p\n{regions}.queue mem.e0\nread 0, w2\n.queue mem.e1\nread 0, w3\n.queue vxm.0\n{preloaded}"
+        )
 }
 
 const CODE: &str = ".code code i8 [2, 64] at e0:0, e1:0\n";
@@ -145,7 +148,8 @@ fn fetched_instructions_issue_when_they_have_arrived() {
 fn a_producer_at_the_position_of_a_fetch_does_not_reach_it() {
     let fetched = "add mod, e0, #i40, #i2\n";
     for cycle in [0, 1, 2] {
-        let beside = format!("{}.queue vxm.1\n@{cycle} add mod, w0, #i1, #i1\n", fetching(fetched, CODE, "@5 ifetch w2\n"));
+        let beside =
+            format!("{}.queue vxm.1\n@{cycle} add mod, w0, #i1, #i1\n", fetching(fetched, CODE, "@5 ifetch w2\n"));
         let outcome = run("test-small", &beside).unwrap();
         assert_eq!((outcome.cycles, outcome.fetched), (9 + 4 + 4, 1), "{cycle}");
     }
@@ -194,7 +198,8 @@ fn sending(send: &str, receive: &str) -> String {
 #[test]
 fn vectors_wait_for_their_receive_in_order() {
     // Position 6 to 8: the first passes the link in cycle 6, the second in cycle 16; they arrive at 222 and 232.
-    let text = sending("@6 send e0\n@16 send e0\n", "@300 receive w0\n@301 receive w0\n") + "@306 write 0, w0\n@307 write 1, w0\n";
+    let text = sending("@6 send e0\n@16 send e0\n", "@300 receive w0\n@301 receive w0\n")
+        + "@306 write 0, w0\n@307 write 1, w0\n";
     let outcome = run("test-pair", &text).unwrap();
     assert_eq!((word(&outcome, 1, 20, 0), word(&outcome, 1, 20, 1)), (vec![1; 64], vec![2; 64]));
     assert_eq!(outcome.cycles, 307 + 2 + 4);
@@ -204,7 +209,10 @@ fn vectors_wait_for_their_receive_in_order() {
     let busy = sending("@6 send e0\n@10 send e0\n", "").replace("nop 9", "nop 3");
     assert_eq!(rule(run("test-pair", &busy)), (Rule::LinkBusy, 10));
     assert!(run("test-pair", &busy.replace("@10 send", "@11 send").replace("nop 3", "nop 4")).is_ok());
-    assert_eq!(rule(run("test-pair", &sending("@6 send e0\n", "").replace("c2c.0", "c2c.1"))), (Rule::RangeOverflow, 6));
+    assert_eq!(
+        rule(run("test-pair", &sending("@6 send e0\n", "").replace("c2c.0", "c2c.1"))),
+        (Rule::RangeOverflow, 6)
+    );
 }
 
 #[test]
@@ -220,8 +228,10 @@ fn deskew_waits_for_the_shared_counter() {
 fn control_survives_text_and_binary() {
     let text = ".chip test-pair\n.program p\n.chips 2\n.queue mem.e0\nconfig 2\nifetch w2\nsync\n@4 read 0, e0\n.queue c2c.0\nsend e0\nreceive w1\ndeskew\n.queue sxm.w0\nnotify\n";
     let system = System::preset("test-pair").unwrap();
-    let (container, _) =
-        assemble(text, &mut |_| Err("no files".into()), &mut |_| Some((system.reference(), system.chip().lanes() as u32))).unwrap();
+    let (container, _) = assemble(text, &mut |_| Err("no files".into()), &mut |_| {
+        Some((system.reference(), system.chip().lanes() as u32))
+    })
+    .unwrap();
     let bytes = container.to_bytes().unwrap();
     let parsed = Container::parse(&bytes).unwrap();
     let (again, _) = lpu::isa::disassemble(&parsed, None);
@@ -240,7 +250,9 @@ fn words_are_zero_behind_the_lanes_that_are_given() {
         word[..given.len()].copy_from_slice(given);
         word
     };
-    for (slice, address, given) in [(0, 2, &[255][..]), (0, 4, &[1, 2, 3]), (0, 5, &[4, 5, 6]), (0, 6, &[]), (4, 5, &[4, 5, 6])] {
+    for (slice, address, given) in
+        [(0, 2, &[255][..]), (0, 4, &[1, 2, 3]), (0, 5, &[4, 5, 6]), (0, 6, &[]), (4, 5, &[4, 5, 6])]
+    {
         assert_eq!(word(&outcome, 0, slice, address), expected(given), "e{slice}:{address}");
     }
 }

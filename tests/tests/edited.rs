@@ -36,7 +36,12 @@ fn file(name: &str, precision: Precision, superlanes: u32) -> File {
         step.inputs(&compiled.interface, &compiled.programs[0]).unwrap()
     });
     let tokens: Vec<_> = tokens.collect();
-    let container = Container { chip: chip.reference(), image: compiled.image, programs: compiled.programs, host: Vec::new().into() };
+    let container = Container {
+        chip: chip.reference(),
+        image: compiled.image,
+        programs: compiled.programs,
+        host: Vec::new().into(),
+    };
     let bytes = container.to_bytes().unwrap();
     let parsed = Container::parse(&bytes).unwrap();
     let base = Base::new(&parsed.image, &parsed.programs[0]);
@@ -57,12 +62,17 @@ fn edited(file: &File, seed: u64, met: &Mutex<Met>) {
     let edited = file.base.edit(&file.chip, count, &mut dice);
     let found = catch_unwind(AssertUnwindSafe(|| run(file, &edited, &mut dice)));
     let found = found.unwrap_or_else(|panic| {
-        let text = panic.downcast_ref::<String>().cloned().or(panic.downcast_ref::<&str>().map(|&text| text.to_owned()));
+        let text =
+            panic.downcast_ref::<String>().cloned().or(panic.downcast_ref::<&str>().map(|&text| text.to_owned()));
         Err(format!("panicked: {}", text.unwrap_or_default()))
     });
     let mut met = met.lock().unwrap();
     match found {
-        Ok(legal) => edited.edits.iter().chain([&"programs"]).for_each(|edit| met.edits.entry(edit).or_default()[usize::from(!legal)] += 1),
+        Ok(legal) => edited
+            .edits
+            .iter()
+            .chain([&"programs"])
+            .for_each(|edit| met.edits.entry(edit).or_default()[usize::from(!legal)] += 1),
         Err(why) => {
             let why = format!("{}, seed {seed}, {:?}: {why}", file.name, edited.edits);
             eprintln!("{why}");
@@ -74,12 +84,18 @@ fn edited(file: &File, seed: u64, met: &Mutex<Met>) {
 /// Whether the program is legal.
 fn run(file: &File, edited: &Edited, dice: &mut Dice) -> Result<bool, String> {
     let combination = dice.below(8);
-    let engine = |combination: usize, threads| Engine { threads, mapped: combination & 1 == 0, restored: combination & 2 == 0 };
+    let engine =
+        |combination: usize, threads| Engine { threads, mapped: combination & 1 == 0, restored: combination & 2 == 0 };
     let engines = [engine(combination, 1 + combination / 4), engine(combination ^ 3, 2)];
     let mut pair = Pair::on(&System::single(&file.chip), &edited.image, &edited.program, &engines);
     for token in &file.tokens {
         token.iter().for_each(|(region, bytes)| pair.input(region, bytes));
-        for region in edited.program.regions.iter().filter(|region| region.kind == RegionKind::Input && region.name.starts_with("edited")) {
+        for region in edited
+            .program
+            .regions
+            .iter()
+            .filter(|region| region.kind == RegionKind::Input && region.name.starts_with("edited"))
+        {
             let bytes: Vec<u8> = (0..region.vectors * region.lanes).map(|_| dice.roll() as u8 & 0x3f).collect();
             pair.input(&region.name, &bytes);
         }
@@ -90,7 +106,13 @@ fn run(file: &File, edited: &Edited, dice: &mut Dice) -> Result<bool, String> {
         for extent in &edited.image.extents {
             if dice.below(200) == 0 {
                 let place = extent.places().last().unwrap_or(extent.place);
-                pair.change(place.chip, place.slice, place.word, dice.below(file.chip.lanes()), dice.roll() as u8 & 0x3f);
+                pair.change(
+                    place.chip,
+                    place.slice,
+                    place.word,
+                    dice.below(file.chip.lanes()),
+                    dice.roll() as u8 & 0x3f,
+                );
             }
         }
     }
@@ -134,7 +156,10 @@ fn edited_files_are_equal() {
 #[ignore = "minutes"]
 fn thousands_of_edited_files_are_equal() {
     let given = std::env::var("SEEDS").unwrap_or("100..400".into());
-    let (from, to) = given.split_once("..").and_then(|(from, to)| Some((from.parse().ok()?, to.parse().ok()?))).expect("SEEDS=from..to");
+    let (from, to) = given
+        .split_once("..")
+        .and_then(|(from, to)| Some((from.parse().ok()?, to.parse().ok()?)))
+        .expect("SEEDS=from..to");
     let [legal, faults] = edits(from..to);
     assert!(legal > faults, "{legal} legal, {faults} faults");
 }

@@ -12,8 +12,8 @@ use lpu_tests::scenes::compose;
 fn assembled(system: &System, text: &str) -> Container<'static> {
     let named = format!(".chip {}\n.zero e0:0x8\n.zero e1:0x8\n.program p\n{text}", system.name());
     let by_name = &mut |_: &str| Some((system.reference(), system.chip().lanes() as u32));
-    let (mut container, _) =
-        assemble(&named, &mut |_| Err("no files".into()), by_name).unwrap_or_else(|errors| panic!("{errors:?}\n{named}"));
+    let (mut container, _) = assemble(&named, &mut |_| Err("no files".into()), by_name)
+        .unwrap_or_else(|errors| panic!("{errors:?}\n{named}"));
     container.programs[0].cycles = checker::cycles(system, &container.image, &container.programs[0]).unwrap();
     container
 }
@@ -27,8 +27,10 @@ fn report(system: &System, text: &str) -> (Container<'static>, Report) {
 #[test]
 fn faults_say_what_was_missed() {
     let link = System::preset("test-pair").unwrap().chip().values().c2c_link;
-    let arrives =
-        format!("the next arrives in cycle {}, sent by what c2c.0 issues in cycle 3 on chip 0; receive it then or later", 3 + link);
+    let arrives = format!(
+        "the next arrives in cycle {}, sent by what c2c.0 issues in cycle 3 on chip 0; receive it then or later",
+        3 + link
+    );
     let late = "cycle 7, mem.w0 (write): register-empty: stream w0 carries no value at position -1; w0 carries a value here in cycle 6, \
                 1 cycle earlier, fed by what mem.e0 issues in cycle 0; take it then, or feed it to match";
     let cases = [
@@ -65,7 +67,12 @@ fn faults_say_what_was_missed() {
             "cycle 4, mem.e1 (read): two-producers: its value meets that of what mem.e0 issues in cycle 0 on stream w0 at position 1",
         ),
         ("test-pair", ".queue c2c.0\n@3 send e0\n.queue 1/c2c.1\n@10 receive w0\n", Rule::ReceiveEarly, &arrives),
-        ("test-pair", ".queue 1/c2c.1\n@10 receive w0\n", Rule::ReceiveEarly, "cycle 10, chip 1, c2c.1 (receive): receive-before-arrival"),
+        (
+            "test-pair",
+            ".queue 1/c2c.1\n@10 receive w0\n",
+            Rule::ReceiveEarly,
+            "cycle 10, chip 1, c2c.1 (receive): receive-before-arrival",
+        ),
         ("test-pair", ".queue mem.w0\n@5 write 0, e0\n", Rule::RegisterEmpty, "cycle 5, chip 0, mem.w0 (write)"),
     ];
     for (name, text, rule, expected) in cases {
@@ -85,7 +92,9 @@ fn probable_mistakes_are_warned_of() {
         (
             "tsp-v1",
             ".queue mem.e0\n@0 read 0, w0\n".into(),
-            &["cycle 0, mem.e0 (read): value-unread: no instruction takes what it puts on w0; the value leaves the chip unread"],
+            &[
+                "cycle 0, mem.e0 (read): value-unread: no instruction takes what it puts on w0; the value leaves the chip unread",
+            ],
         ),
         (
             "test-pair",
@@ -93,23 +102,45 @@ fn probable_mistakes_are_warned_of() {
             &["cycle 0, chip 1, vxm.0 (negate): value-unread: no instruction takes what it puts on e4 to e7"],
         ),
         ("tsp-v1", ".queue vxm.0\n@0 negate f32, e4, #1.0\n.queue mem.e0\n@5 write 0, e5\n".into(), &[]),
-        ("tsp-v1", format!("{output}{taken}"), &["output-unwritten: no instruction writes 1 of the 2 words of output `y`"]),
+        (
+            "tsp-v1",
+            format!("{output}{taken}"),
+            &["output-unwritten: no instruction writes 1 of the 2 words of output `y`"],
+        ),
         ("tsp-v1", format!("{output}{taken}.queue mem.w0\n@9 nop 1\n"), &["1 of the 2 words"]),
-        ("tsp-v1", format!("{output}.queue mem.e0\n@0 read 0, w0\nrepeat 1, 1, 0\n.queue mem.w0\n@6 write 0, w0\nrepeat 1, 1, 1\n"), &[]),
+        (
+            "tsp-v1",
+            format!(
+                "{output}.queue mem.e0\n@0 read 0, w0\nrepeat 1, 1, 0\n.queue mem.w0\n@6 write 0, w0\nrepeat 1, 1, 1\n"
+            ),
+            &[],
+        ),
         (
             "tsp-v1",
             ".queue vxm.0\n@0 add mod, _, #i1, #0.5\n".into(),
-            &["(add): float-immediate: operand `b` has the bits of #0.5, which this `add` takes as the integer 1056964608"],
+            &[
+                "(add): float-immediate: operand `b` has the bits of #0.5, which this `add` takes as the integer 1056964608",
+            ],
         ),
-        ("tsp-v1", ".queue vxm.0\n@0 max i32, _, #127.0, #i3\nrepeat 4, 1, 0\n".into(), &["operand `a` has the bits of #127.0"]),
+        (
+            "tsp-v1",
+            ".queue vxm.0\n@0 max i32, _, #127.0, #i3\nrepeat 4, 1, 0\n".into(),
+            &["operand `a` has the bits of #127.0"],
+        ),
         ("tsp-v1", ".queue vxm.0\n@0 convert i8, f32, _, #3.0\n".into(), &["float-immediate"]),
-        ("tsp-v1", ".queue vxm.0\n@0 add f32, _, #1.0, #0.5\nadd mod, _, #i7, #i-7\nadd sat, _, #i1000000000, #i2147483647\n".into(), &[]),
+        (
+            "tsp-v1",
+            ".queue vxm.0\n@0 add f32, _, #1.0, #0.5\nadd mod, _, #i7, #i-7\nadd sat, _, #i1000000000, #i2147483647\n"
+                .into(),
+            &[],
+        ),
         ("tsp-v1", ".queue mem.e0\n@0 read 0, w0\n.queue mem.w0\n@7 write 0, w0\n".into(), &[]),
     ];
     for (name, text, expected) in cases {
         let system = System::preset(name).unwrap();
         let (container, report) = report(&system, text);
-        let found: Vec<String> = report.warnings(&system, &container.programs[0]).iter().map(Warning::to_string).collect();
+        let found: Vec<String> =
+            report.warnings(&system, &container.programs[0]).iter().map(Warning::to_string).collect();
         assert_eq!(found.len(), expected.len(), "{text}{found:?}{:?}", report.violations);
         for (found, expected) in found.iter().zip(*expected) {
             assert!(found.contains(expected), "{text}{found}");
@@ -134,7 +165,11 @@ impl<'a> Puts<'a> {
             let from = Producer { chip: issue.chip, queue: issue.queue, item: issue.item, cycle: issue.cycle };
             for used in issue.instruction.streams().into_iter().filter(|used| used.flow == Flow::Out) {
                 for offset in 0..used.width {
-                    puts.entry((issue.chip.0, used.first.plus(offset))).or_default().push((landed, chip.position(issue.queue), from));
+                    puts.entry((issue.chip.0, used.first.plus(offset))).or_default().push((
+                        landed,
+                        chip.position(issue.queue),
+                        from,
+                    ));
                 }
             }
         }
@@ -166,7 +201,8 @@ fn hold(puts: &Puts<'_>, violation: &lpu::isa::Violation) -> Option<&'static str
     let (chip, now) = (violation.chip.0, violation.cycle as i64);
     let crossing = i64::from(puts.chip.mxm_position(Hemisphere::East) - puts.chip.mxm_position(Hemisphere::West));
     let nearest = |stream, position, within: i64| {
-        (1..=within).find(|by| [now - by, now + by].iter().any(|&cycle| puts.at(chip, stream, position, cycle).is_some()))
+        (1..=within)
+            .find(|by| [now - by, now + by].iter().any(|&cycle| puts.at(chip, stream, position, cycle).is_some()))
     };
     match violation.fault {
         Fault::RegisterEmpty { stream, position, near } => match near.expect("small programs are searched whole") {
@@ -183,13 +219,20 @@ fn hold(puts: &Puts<'_>, violation: &lpu::isa::Violation) -> Option<&'static str
             }
             Near::Stream { stream: other, from } => {
                 assert_ne!(other, stream);
-                assert!(puts.at(chip, other, position, now).is_some_and(|found| found.cycle == from.cycle || found.queue != from.queue));
+                assert!(
+                    puts.at(chip, other, position, now)
+                        .is_some_and(|found| found.cycle == from.cycle || found.queue != from.queue)
+                );
                 assert_eq!(nearest(stream, position, crossing), None);
                 Some("stream")
             }
             Near::Past { position: fed, past, from } => {
                 assert!(puts.all(chip, stream).iter().any(|&(_, at, producer)| (at, producer) == (fed, from)));
-                assert!(puts.all(chip, stream).iter().all(|&(_, at, _)| Puts::hops(stream, position, at) >= i64::from(past)));
+                assert!(
+                    puts.all(chip, stream)
+                        .iter()
+                        .all(|&(_, at, _)| Puts::hops(stream, position, at) >= i64::from(past))
+                );
                 Some("past")
             }
             Near::Unfed => {
@@ -199,11 +242,14 @@ fn hold(puts: &Puts<'_>, violation: &lpu::isa::Violation) -> Option<&'static str
             _ => None,
         },
         Fault::TwoProducers { stream, position, other } => {
-            let same = puts.all(chip, stream).iter().any(|&(landed, at, from)| (landed as i64, at, from) == (now, position, other));
+            let same = puts
+                .all(chip, stream)
+                .iter()
+                .any(|&(landed, at, from)| (landed as i64, at, from) == (now, position, other));
             assert!(
-                same && violation
-                    .site
-                    .is_some_and(|site| (site.queue, site.item) != (other.queue, other.item) || other.cycle as i64 <= now)
+                same && violation.site.is_some_and(
+                    |site| (site.queue, site.item) != (other.queue, other.item) || other.cycle as i64 <= now
+                )
             );
             Some("two")
         }

@@ -30,7 +30,8 @@ fn stages(input: &str) -> String {
     let checkpoint = Checkpoint::from_config(&config).expect("the config is read");
     let part = table.get("part").and_then(toml::Value::as_str);
     let graph = checkpoint.graph();
-    let graph = part.map_or(graph.clone(), |part| Part::parse(part).expect("a part").of(&graph).expect("the graph has the part"));
+    let graph = part
+        .map_or(graph.clone(), |part| Part::parse(part).expect("a part").of(&graph).expect("the graph has the part"));
     let precision = Precision::parse(text("dtype")).expect("a number format");
     let options = Options { precision, context: table["context"].as_integer().expect("a context") as usize };
     let mut out = section("graph", &graph.to_text(checkpoint.weights()));
@@ -62,7 +63,12 @@ fn schedule(graph: &Graph, records: &[Record]) -> String {
             0 => String::new(),
             lost => format!(", {lost} for {}", record.cause.text()),
         };
-        writeln!(out, "{:>5} {:>5}  {} of {node}; ready {}{cause}", record.start, record.end, record.what, record.ready).unwrap();
+        writeln!(
+            out,
+            "{:>5} {:>5}  {} of {node}; ready {}{cause}",
+            record.start, record.end, record.what, record.ready
+        )
+        .unwrap();
     }
     out
 }
@@ -72,7 +78,8 @@ fn programs(compiled: &Compiled, chip: &Chip) -> String {
     let mut out = String::new();
     for ((program, bound), oracle) in compiled.programs.iter().zip(&compiled.bounds).zip(&compiled.oracles) {
         let image = Image { vector_bytes: chip.lanes() as u32, extents: Vec::new() };
-        let container = Container { chip: chip.reference(), image, programs: vec![program.clone()], host: Vec::new().into() };
+        let container =
+            Container { chip: chip.reference(), image, programs: vec![program.clone()], host: Vec::new().into() };
         let digest = blake3::hash(disassemble(&container, None).0.as_bytes()).to_hex();
         let oracle = oracle.map_or(String::new(), |cycles| format!(", {cycles} if the experts were known"));
         writeln!(
@@ -92,7 +99,11 @@ fn programs(compiled: &Compiled, chip: &Chip) -> String {
 
 /// The first line in which two texts differ, with its number.
 fn difference(expected: &str, found: &str) -> String {
-    let lines = expected.lines().map(Some).chain(std::iter::repeat(None)).zip(found.lines().map(Some).chain(std::iter::repeat(None)));
+    let lines = expected
+        .lines()
+        .map(Some)
+        .chain(std::iter::repeat(None))
+        .zip(found.lines().map(Some).chain(std::iter::repeat(None)));
     let longest = expected.lines().count().max(found.lines().count());
     let first = lines.take(longest).zip(1..).find(|((one, other), _)| one != other);
     first.map_or("the ends of lines".into(), |((expected, found), number)| {
@@ -118,7 +129,8 @@ fn run(path: &Path, bless: bool) -> Result<(), String> {
 #[test]
 fn every_stage_is_what_its_file_expects() {
     let bless = std::env::var_os("BLESS").is_some();
-    let mut paths: Vec<PathBuf> = fs::read_dir(folder()).expect("there are file tests").map(|entry| entry.unwrap().path()).collect();
+    let mut paths: Vec<PathBuf> =
+        fs::read_dir(folder()).expect("there are file tests").map(|entry| entry.unwrap().path()).collect();
     paths.sort();
     assert!(paths.len() >= 25, "{} file tests", paths.len());
     let failed: Vec<String> = paths.iter().filter_map(|path| run(path, bless).err()).collect();

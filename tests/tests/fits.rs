@@ -9,7 +9,11 @@ use lpu::{Options, Precision, compiler};
 /// Shapes by name, and the words a bank that the README gives them.
 fn table() -> Vec<(String, u32, u64)> {
     let readme = include_str!("../../README.md");
-    let rows = readme.lines().skip_while(|line| !line.starts_with("| Shape |")).skip(2).take_while(|line| line.starts_with('|'));
+    let rows = readme
+        .lines()
+        .skip_while(|line| !line.starts_with("| Shape |"))
+        .skip(2)
+        .take_while(|line| line.starts_with('|'));
     let cells = rows.map(|row| row.split('|').map(str::trim).collect::<Vec<_>>());
     let number = |text: &str| text.split(' ').next().and_then(|word| word.parse().ok()).expect("a number");
     cells

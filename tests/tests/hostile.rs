@@ -237,6 +237,9 @@ fn every_target_can_be_run_for_long() {
     let manifest = std::fs::read_to_string(format!("{folder}/Cargo.toml")).unwrap();
     for Target { name, .. } in TARGETS {
         let source = std::fs::read_to_string(format!("{folder}/fuzz_targets/{name}.rs")).unwrap();
-        assert!(source.contains(&format!("step(\"{name}\"")) && manifest.contains(&format!("name = \"{name}\"")), "{name}");
+        assert!(
+            source.contains(&format!("step(\"{name}\"")) && manifest.contains(&format!("name = \"{name}\"")),
+            "{name}"
+        );
     }
 }

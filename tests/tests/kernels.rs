@@ -29,7 +29,8 @@ fn to_floats(bytes: &[u8]) -> Vec<f32> {
 fn run(name: &str, cycles: u64, inputs: &[(&str, Vec<u8>)], output: &str) -> Vec<u8> {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../examples/kernels").join(name);
     let source = std::fs::read_to_string(path).unwrap();
-    let mut by_name = |name: &str| System::preset(name).ok().map(|system| (system.reference(), system.chip().lanes() as u32));
+    let mut by_name =
+        |name: &str| System::preset(name).ok().map(|system| (system.reference(), system.chip().lanes() as u32));
     let (container, _) = assemble(&source, &mut |_| Err("kernels have no image file".into()), &mut by_name).unwrap();
     let system = System::preset(&container.chip.name).unwrap();
     let program: &Program = &container.programs[0];
@@ -47,7 +48,10 @@ fn run(name: &str, cycles: u64, inputs: &[(&str, Vec<u8>)], output: &str) -> Vec
 
 fn close(found: &[u8], expected: &[f64], most: f64) {
     for (lane, (found, expected)) in to_floats(found).into_iter().zip(expected).enumerate() {
-        assert!((f64::from(found) - expected).abs() <= most * expected.abs(), "lane {lane}: {found}, expected {expected}");
+        assert!(
+            (f64::from(found) - expected).abs() <= most * expected.abs(),
+            "lane {lane}: {found}, expected {expected}"
+        );
     }
 }
 
@@ -71,11 +75,15 @@ fn transpose_takes_52_cycles() {
 
 #[test]
 fn gemv_takes_103_cycles() {
-    let bytes = |seed, count| noise(seed, count).into_iter().map(|value| (value * 127.0) as i8 as u8).collect::<Vec<u8>>();
+    let bytes =
+        |seed, count| noise(seed, count).into_iter().map(|value| (value * 127.0) as i8 as u8).collect::<Vec<u8>>();
     let (x, weights) = (bytes(3, LANES), bytes(4, LANES * LANES));
     let found = run("gemv-320.lpu", 103, &[("x", x.clone()), ("weights", weights.clone())], "y");
     for (row, cell) in found.chunks_exact(4).enumerate() {
-        let products = weights[row * LANES..(row + 1) * LANES].iter().zip(&x).map(|(&w, &x)| i32::from(w as i8) * i32::from(x as i8));
+        let products = weights[row * LANES..(row + 1) * LANES]
+            .iter()
+            .zip(&x)
+            .map(|(&w, &x)| i32::from(w as i8) * i32::from(x as i8));
         assert_eq!(i32::from_le_bytes(cell.try_into().unwrap()), products.sum::<i32>(), "row {row}");
     }
 }
@@ -83,11 +91,15 @@ fn gemv_takes_103_cycles() {
 /// Two tiles of a matrix, whose sums meet in an accumulator.
 #[test]
 fn gemv_of_two_tiles_takes_125_cycles() {
-    let bytes = |seed, count| noise(seed, count).into_iter().map(|value| (value * 127.0) as i8 as u8).collect::<Vec<u8>>();
+    let bytes =
+        |seed, count| noise(seed, count).into_iter().map(|value| (value * 127.0) as i8 as u8).collect::<Vec<u8>>();
     let (x, weights) = (bytes(11, 2 * LANES), bytes(12, 2 * LANES * LANES));
     let found = run("gemv.lpu", 125, &[("x", x.clone()), ("weights", weights.clone())], "y");
     for (row, cell) in found.chunks_exact(4).enumerate() {
-        let products = weights[2 * row * LANES..][..2 * LANES].iter().zip(&x).map(|(&w, &x)| i32::from(w as i8) * i32::from(x as i8));
+        let products = weights[2 * row * LANES..][..2 * LANES]
+            .iter()
+            .zip(&x)
+            .map(|(&w, &x)| i32::from(w as i8) * i32::from(x as i8));
         assert_eq!(i32::from_le_bytes(cell.try_into().unwrap()), products.sum::<i32>(), "row {row}");
     }
 }
@@ -97,7 +109,8 @@ fn rms_norm_takes_348_cycles() {
     let (x, gain) = (noise(5, LANES), noise(6, LANES));
     let found = run("rms-norm.lpu", 348, &[("x", floats(&x)), ("gain", floats(&gain))], "y");
     let mean = x.iter().map(|&x| f64::from(x) * f64::from(x)).sum::<f64>() / LANES as f64;
-    let expected: Vec<f64> = x.iter().zip(&gain).map(|(&x, &gain)| f64::from(gain) * f64::from(x) / (mean + 1e-5).sqrt()).collect();
+    let expected: Vec<f64> =
+        x.iter().zip(&gain).map(|(&x, &gain)| f64::from(gain) * f64::from(x) / (mean + 1e-5).sqrt()).collect();
     close(&found, &expected, 1e-5);
 }
 

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use lpu::isa::{
-    ChipId, Extent, Fill, Format, Hemisphere, Image, Instruction, Program, Queue, Region, RegionKind, Rule, SliceId, TABLE, WordRun,
-    compress, validate,
+    ChipId, Extent, Fill, Format, Hemisphere, Image, Instruction, Program, Queue, Region, RegionKind, Rule, SliceId,
+    TABLE, WordRun, compress, validate,
 };
 use lpu::{chip, emulator};
 use proptest::prelude::*;
@@ -24,7 +24,9 @@ fn queues() -> Vec<Queue> {
 fn instruction(queue: Queue, seed: &[u64]) -> Option<Instruction> {
     let rows: Vec<_> = TABLE
         .iter()
-        .filter(|row| row.unit == queue.unit() && !matches!(queue, Queue::Mxm(_, _, port) if port.name() != row.mnemonic))
+        .filter(|row| {
+            row.unit == queue.unit() && !matches!(queue, Queue::Mxm(_, _, port) if port.name() != row.mnemonic)
+        })
         .collect();
     let row = rows[seed[0] as usize % rows.len()];
     let bits: Vec<u64> = row
@@ -83,8 +85,10 @@ fn both_proofs_find_the_same_first_fault() {
         place: WordRun { chip: ChipId(0), slice: SliceId { side: Hemisphere::East, index }, word, count, stride: 1 },
         fill: Fill::Zero,
     };
-    let image =
-        Image { vector_bytes: small.lanes() as u32, extents: vec![extent(0, 1, 1), extent(1, 0, 8), extent(2, 0, 8), extent(3, 256, 8)] };
+    let image = Image {
+        vector_bytes: small.lanes() as u32,
+        extents: vec![extent(0, 1, 1), extent(1, 0, 8), extent(2, 0, 8), extent(3, 256, 8)],
+    };
     let seed = (any::<usize>(), 0..24u64, prop::collection::vec(any::<u64>(), 6));
     let rules = std::cell::RefCell::new(BTreeSet::<Rule>::new());
     let mut runner = TestRunner::new(Config { cases: 3000, failure_persistence: None, ..Config::default() });
@@ -105,7 +109,13 @@ fn both_proofs_find_the_same_first_fault() {
                 Err(error) => return Err(TestCaseError::fail(error.to_string())),
             };
             let first = report.violations.first();
-            prop_assert_eq!(first.map(|first| first.key()), found.map(|first| first.key()), "checker {:?}, engine {:?}", first, found);
+            prop_assert_eq!(
+                first.map(|first| first.key()),
+                found.map(|first| first.key()),
+                "checker {:?}, engine {:?}",
+                first,
+                found
+            );
             rules.borrow_mut().extend(report.violations.iter().map(|violation| violation.fault.rule()));
             Ok(())
         })

@@ -15,7 +15,8 @@ const CHECKPOINTS: &[&str] = &["plain", "gqa", "odd", "wide", "wide_head", "deep
 const FAMILIES: &[&str] = &["mistral", "qwen2", "qwen3", "gemma2", "phi3", "gpt2", "gpt_neox", "olmo2", "granite"];
 
 /// Families near to those.
-const NEAR: &[&str] = &["gemma", "gemma3", "smollm3", "stablelm", "stablelm_parallel", "phi", "cohere", "olmo3", "ministral"];
+const NEAR: &[&str] =
+    &["gemma", "gemma3", "smollm3", "stablelm", "stablelm_parallel", "phi", "cohere", "olmo3", "ministral"];
 
 /// Rotary embeddings that follow the context.
 const ROTARY: &[&str] = &["yarn", "longrope"];
@@ -73,7 +74,10 @@ fn errors(name: &str, precision: Precision, count: usize) -> Vec<f64> {
         errors.push(relative);
         let (best, chosen) = (argmax(expected), argmax(&found));
         let gap = f64::from(expected[best] - expected[chosen]);
-        assert!(best == chosen || gap <= error, "{name} token {position}: argmax {chosen}, expected {best}, gap {gap}, error {error}");
+        assert!(
+            best == chosen || gap <= error,
+            "{name} token {position}: argmax {chosen}, expected {best}, gap {gap}, error {error}"
+        );
     }
     let worst = errors.iter().copied().fold(0.0f64, f64::max);
     println!("{name} {}: worst relative error {worst:.5}, {} cycles a token", precision.name(), program.cycles);

@@ -36,8 +36,10 @@ fn parts_one_after_another_give_what_the_whole_gives() {
             logits = run.outputs.into_iter().next_back().unwrap();
         }
         let whole = session.feed(7).unwrap().logits;
-        let norm = |values: &mut dyn Iterator<Item = f32>| values.map(|value| f64::from(value).powi(2)).sum::<f64>().sqrt();
-        let error = norm(&mut whole.iter().zip(&logits).map(|(whole, found)| whole - found)) / norm(&mut whole.iter().copied());
+        let norm =
+            |values: &mut dyn Iterator<Item = f32>| values.map(|value| f64::from(value).powi(2)).sum::<f64>().sqrt();
+        let error =
+            norm(&mut whole.iter().zip(&logits).map(|(whole, found)| whole - found)) / norm(&mut whole.iter().copied());
         assert!(error < 1e-3, "{}: {error}", precision.name());
     }
 }
@@ -52,7 +54,8 @@ fn a_part_that_is_not_there_is_refused_with_the_layers_there_are() {
 #[test]
 fn a_session_grows_from_bucket_to_bucket() {
     let tsp = chip::preset("tsp-v1").unwrap();
-    let session = |context| Session::compile(checkpoint("odd"), &tsp, &Options { precision: Precision::W8A16, context }).unwrap();
+    let session =
+        |context| Session::compile(checkpoint("odd"), &tsp, &Options { precision: Precision::W8A16, context }).unwrap();
     let (mut short, mut long) = (session(272), session(512));
     assert_eq!(compiler::buckets(272), [256, 272]);
     assert_eq!(compiler::buckets(2000), [256, 512, 1024, 2000]);
@@ -60,6 +63,9 @@ fn a_session_grows_from_bucket_to_bucket() {
         let (a, b) = (short.feed(position % 97).unwrap(), long.feed(position % 97).unwrap());
         assert!(a.logits == b.logits, "position {position}");
         let bucket = usize::from(position >= 256);
-        assert_eq!((a.cycles, b.cycles), (short.programs().unwrap()[bucket].cycles, long.programs().unwrap()[bucket].cycles));
+        assert_eq!(
+            (a.cycles, b.cycles),
+            (short.programs().unwrap()[bucket].cycles, long.programs().unwrap()[bucket].cycles)
+        );
     }
 }

@@ -43,7 +43,8 @@ fn sessions_with_and_without_kept_plans_are_equal() {
     let path = folder("session").join("model.lpb");
     let checkpoint = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("checkpoints/odd");
     let options = Options { precision: Precision::W8A8, context: 272 };
-    let session = Session::compile(Checkpoint::open(&checkpoint).unwrap(), &preset("tsp-v1").unwrap(), &options).unwrap();
+    let session =
+        Session::compile(Checkpoint::open(&checkpoint).unwrap(), &preset("tsp-v1").unwrap(), &options).unwrap();
     fs::write(&path, session.container().unwrap().to_bytes().unwrap()).unwrap();
     let plans = [0, 1].map(|program| path.with_extension(format!("lpb.plan{program}")));
     let without = decode(&path, &Engines { cache: false, ..Engines::default() });
@@ -81,7 +82,10 @@ fn plans_serve_one_program_on_one_chip_alone() {
     assert!(!restores(&replay, &Program { cycles: program.cycles + 1, ..program.clone() }, ORIGIN));
     let mut other_image = image.clone();
     other_image.extents.remove(0);
-    assert!(!restores(&Replay::new(&System::single(&small), &other_image, 1).unwrap(), &program, ORIGIN), "words lie elsewhere");
+    assert!(
+        !restores(&Replay::new(&System::single(&small), &other_image, 1).unwrap(), &program, ORIGIN),
+        "words lie elsewhere"
+    );
     let figures = small.to_toml().replace("clock_mhz = { value = 900", "clock_mhz = { value = 901");
     let other = Chip::from_toml(&figures).unwrap();
     assert!(other.fingerprint() != small.fingerprint());

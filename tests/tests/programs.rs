@@ -50,7 +50,12 @@ fn the_checker_finds_compiled_programs_legal() {
                 let compiled = compiler::compile(&checkpoint(name), &tsp, &Options { precision, context }).unwrap();
                 let program = &compiled.programs[0];
                 let report = lpu::checker::check(&tsp, &compiled.image, program).unwrap();
-                assert_eq!(report.violations.first().map(ToString::to_string), None, "{name} {} {context}", precision.name());
+                assert_eq!(
+                    report.violations.first().map(ToString::to_string),
+                    None,
+                    "{name} {} {context}",
+                    precision.name()
+                );
                 assert_eq!(report.cycles, program.cycles);
                 assert!(program.cycles >= compiled.bounds[0].cycles());
             }
@@ -113,11 +118,19 @@ fn an_edited_count_is_refused_by_engine_and_checker() {
     let mut machine = emulator::Machine::new(&tsp, &compiled.image).unwrap();
     feed(&compiled, &checkpoint("plain"), &mut machine, &program, 0);
     let prepared = machine.prepare(&program).unwrap();
-    let emulator::RunError::Fault(first) = machine.run(&prepared, &mut ()).unwrap_err() else { panic!("another error") };
+    let emulator::RunError::Fault(first) = machine.run(&prepared, &mut ()).unwrap_err() else {
+        panic!("another error")
+    };
     assert_eq!(first.key(), report.violations[0].key());
 }
 
-fn feed(compiled: &compiler::Compiled, checkpoint: &Checkpoint, machine: &mut emulator::Machine, program: &Program, position: usize) {
+fn feed(
+    compiled: &compiler::Compiled,
+    checkpoint: &Checkpoint,
+    machine: &mut emulator::Machine,
+    program: &Program,
+    position: usize,
+) {
     let step = Step::of(checkpoint, CONTEXT, position, 5 + position as u32).unwrap();
     for (region, bytes) in step.inputs(&compiled.interface, program).unwrap() {
         machine.write_input(program, &region, &bytes).unwrap();
@@ -176,7 +189,11 @@ fn most_edits_change_the_logits_or_fault_and_both_proofs_agree() {
             let report = lpu::checker::check(&tsp, &compiled.image, &program).unwrap();
             let changed = match logits(&program) {
                 Ok(found) => {
-                    prop_assert!(report.violations.is_empty(), "the engine runs, the checker says {}", report.violations[0]);
+                    prop_assert!(
+                        report.violations.is_empty(),
+                        "the engine runs, the checker says {}",
+                        report.violations[0]
+                    );
                     found != expected
                 }
                 Err(emulator::RunError::Fault(first)) => {

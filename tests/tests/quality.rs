@@ -58,7 +58,8 @@ fn measure(name: &str, precision: Precision) -> Quality {
     let mut quality = Quality { mean: 0.0, worst: 0.0, agreed: 0, tokens: tokens.len() };
     for (&token, expected) in tokens.iter().zip(logits.chunks(vocab)) {
         let found = session.feed(token).unwrap().logits;
-        let error = norm(found.iter().zip(expected).map(|(found, expected)| found - expected)) / norm(expected.iter().copied());
+        let error =
+            norm(found.iter().zip(expected).map(|(found, expected)| found - expected)) / norm(expected.iter().copied());
         quality.mean += error / tokens.len() as f64;
         quality.worst = quality.worst.max(error);
         quality.agreed += usize::from(argmax(&found) == argmax(expected));
@@ -69,7 +70,8 @@ fn measure(name: &str, precision: Precision) -> Quality {
 #[test]
 #[ignore = "2,160 decode steps"]
 fn every_format_is_as_close_as_its_table_says() {
-    let mut table = String::from("| Checkpoint | f16 | | | w8a16 | | | w8a8 | | |\n|---|---|---|---|---|---|---|---|---|---|\n");
+    let mut table =
+        String::from("| Checkpoint | f16 | | | w8a16 | | | w8a8 | | |\n|---|---|---|---|---|---|---|---|---|---|\n");
     table += "| | mean | worst | greedy | mean | worst | greedy | mean | worst | greedy |\n";
     for name in names() {
         write!(table, "| {name}").unwrap();

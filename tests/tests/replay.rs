@@ -41,9 +41,11 @@ fn compiled_decode_steps_are_equal() {
 fn weights_that_change_between_runs_are_equal() {
     let tsp = chip::preset("tsp-v1").unwrap();
     let checkpoint = Checkpoint::open(&folder("plain")).unwrap();
-    let compiled = compiler::compile(&checkpoint, &tsp, &Options { precision: Precision::F16, context: CONTEXT }).unwrap();
+    let compiled =
+        compiler::compile(&checkpoint, &tsp, &Options { precision: Precision::F16, context: CONTEXT }).unwrap();
     let mut pair = Pair::new(&tsp, &compiled.image, &compiled.programs[0], &[1, 2]);
-    let inputs = Step::of(&checkpoint, CONTEXT, 0, 5).unwrap().inputs(&compiled.interface, &compiled.programs[0]).unwrap();
+    let inputs =
+        Step::of(&checkpoint, CONTEXT, 0, 5).unwrap().inputs(&compiled.interface, &compiled.programs[0]).unwrap();
     let run = |pair: &mut Pair| {
         inputs.iter().for_each(|(region, bytes)| pair.input(region, bytes));
         assert_eq!(pair.run(), Ok(true));
@@ -93,7 +95,8 @@ fn kernels_are_equal() {
         let source = std::fs::read_to_string(&path).unwrap();
         let by_name = |name: &str| System::preset(name).ok();
         let mut named = |name: &str| by_name(name).map(|system| (system.reference(), system.chip().lanes() as u32));
-        let (container, map) = assemble(&source, &mut |_| Err("kernels have no image file".into()), &mut named).unwrap();
+        let (container, map) =
+            assemble(&source, &mut |_| Err("kernels have no image file".into()), &mut named).unwrap();
         let mut program = container.programs[0].clone();
         let system = by_name(&container.chip.name).unwrap();
         if !map.cycles_stated(0) {
@@ -152,7 +155,8 @@ fn movements_without_power_are_equal() {
         ("@35 write 1, w", 1, "shift_lanes 1, e0, w0, 3, wrap"),
     ];
     for (write, count, shift) in shifts {
-        let (input, reads, writes) = (".input x i32 [1 64] at e0..e3:0\n", slices("@20 read 0, e", 0, 4), slices(write, 20, count));
+        let (input, reads, writes) =
+            (".input x i32 [1 64] at e0..e3:0\n", slices("@20 read 0, e", 0, 4), slices(write, 20, count));
         equal("test-small", &format!("{input}{reads}.queue sxm.e0\n@2 config 2\n@30 {shift}\n{writes}"));
     }
 }
@@ -161,7 +165,8 @@ fn movements_without_power_are_equal() {
 #[test]
 fn what_was_sent_stays_as_it_was() {
     let input = ".input x i8 [1 64] at 0/e20:0\n.input y i8 [1 64] at 0/e19:0\n";
-    let near = ".queue 0/mem.e20\nread 0, e0\n@40 write 0, e1\n.queue 0/mem.e19\n@35 read 0, e1\n.queue 0/c2c.0\n@6 send e0\n";
+    let near =
+        ".queue 0/mem.e20\nread 0, e0\n@40 write 0, e1\n.queue 0/mem.e19\n@35 read 0, e1\n.queue 0/c2c.0\n@6 send e0\n";
     equal("test-pair", &format!("{input}{near}.queue 1/c2c.1\n@300 receive w0\n.queue 1/mem.e20\n@306 write 0, w0\n"));
 }
 
@@ -201,8 +206,11 @@ fn programs_without_power_and_over_links_are_equal() {
         let scene = compose(&pair, seed, 4 + seed as usize % 8);
         let (image, grown) = grow(&small, 2000 + seed, 20 + seed as usize % 40);
         let powered = [power(&small, &scene.program, &mut dice), power(&small, &grown, &mut dice)];
-        let cases =
-            [(&pair, &scene.image, &scene.program), (&pair, &scene.image, &powered[0]), (&System::single(&small), &image, &powered[1])];
+        let cases = [
+            (&pair, &scene.image, &scene.program),
+            (&pair, &scene.image, &powered[0]),
+            (&System::single(&small), &image, &powered[1]),
+        ];
         for (system, image, program) in cases {
             let items = program.queues.iter().flat_map(BTreeMap::values).flatten();
             items.for_each(|item| *met.entry(item.instruction.row().mnemonic).or_default() += 1);
@@ -257,7 +265,10 @@ fn reads(
         // Four slices a position; a read takes four cycles to its stream.
         let at = slice as i32 / 4 + 1;
         let (direction, hops) = if position > 0 { ('e', position - at) } else { ('w', at - position) };
-        queues.entry(slice).or_default().push((arrival - 4 - hops, format!("read {word}, {direction}{}", first + number)));
+        queues
+            .entry(slice)
+            .or_default()
+            .push((arrival - 4 - hops, format!("read {word}, {direction}{}", first + number)));
     }
 }
 

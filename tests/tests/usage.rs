@@ -24,7 +24,9 @@ fn marked(system: &System, issues: &[checker::Issue], cycles: u64) -> Counts {
                 let wide = format == PassFormat::F16;
                 let length = if wide { u64::from(values.mxm_f16_interval) } else { 1 };
                 for plane in plane..=plane + u16::from(wide) {
-                    passes.extend((issue.cycle..issue.cycle + length).map(|cycle| unit(cycle, format!("{side:?}{plane}"))));
+                    passes.extend(
+                        (issue.cycle..issue.cycle + length).map(|cycle| unit(cycle, format!("{side:?}{plane}"))),
+                    );
                 }
             }
             (Instruction::Send { .. }, queue) => {
@@ -91,7 +93,8 @@ fn grown_and_composed_programs_are_at_most_busy_all_the_time() {
         let (image, program) = grow(single.chip(), seed, 40);
         passing += u32::from(hold(&single, &image, &program, true, &format!("grown {seed}")).mxm_pass > 0.0);
         let scene = compose(&pair, seed, 6);
-        sending += u32::from(hold(&pair, &scene.image, &scene.program, true, &format!("composed {seed}")).links > Some(0.0));
+        sending +=
+            u32::from(hold(&pair, &scene.image, &scene.program, true, &format!("composed {seed}")).links > Some(0.0));
     }
     assert!(passing > 2 && sending > 2, "{passing} programs pass activations, {sending} send");
 }
@@ -114,8 +117,19 @@ fn compiled_programs_are_at_most_busy_all_the_time_and_take_what_they_feed() {
             assert!(shares.mxm_load > 0.0 && shares.mxm_pass > 0.0, "{what}");
             let report = checker::check_system(&system, &compiled.image, program).unwrap();
             let warnings: Vec<String> = report.warnings(&system, program).iter().map(ToString::to_string).collect();
-            println!("{what}: {} of {} cycles, {} warnings, such as {:?}", shares.mxm, program.cycles, warnings.len(), warnings.first());
-            assert!(warnings.is_empty(), "{what}: {} warnings: {}", warnings.len(), warnings[..warnings.len().min(8)].join("\n"));
+            println!(
+                "{what}: {} of {} cycles, {} warnings, such as {:?}",
+                shares.mxm,
+                program.cycles,
+                warnings.len(),
+                warnings.first()
+            );
+            assert!(
+                warnings.is_empty(),
+                "{what}: {} warnings: {}",
+                warnings.len(),
+                warnings[..warnings.len().min(8)].join("\n")
+            );
         }
     }
 }

@@ -28,7 +28,9 @@ fn tensors(bytes: &[u8]) -> Vec<Stored> {
     let length = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
     let header: Value = serde_json::from_slice(&bytes[8..8 + length]).unwrap();
     let entries = header.as_object().unwrap().iter().filter(|(name, _)| *name != "__metadata__");
-    let sizes = |value: &Value| value.as_array().unwrap().iter().map(|size| size.as_u64().unwrap() as usize).collect::<Vec<usize>>();
+    let sizes = |value: &Value| {
+        value.as_array().unwrap().iter().map(|size| size.as_u64().unwrap() as usize).collect::<Vec<usize>>()
+    };
     entries
         .map(|(name, entry)| Stored {
             name: name.clone(),
@@ -50,7 +52,8 @@ fn bytes_of(dtype: &str, value: f32) -> Vec<u8> {
 
 /// Compiles a whole checkpoint.
 fn compiled(checkpoint: &Checkpoint, precision: Precision) -> Result<(), CompileError> {
-    compile_graph(checkpoint, checkpoint.graph(), &preset("tsp-v1").unwrap(), &Options { precision, context: 16 }).map(|_| ())
+    compile_graph(checkpoint, checkpoint.graph(), &preset("tsp-v1").unwrap(), &Options { precision, context: 16 })
+        .map(|_| ())
 }
 
 /// How the message names the element at `place` of a tensor.
@@ -73,15 +76,17 @@ fn every_tensor_with_a_bad_element_is_refused_by_its_place() {
             for (turn, value) in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY].into_iter().enumerate() {
                 // Places all over the tensor: the last, the first, and one that moves from tensor to tensor.
                 let element = [elements - 1, 0, (number * 7919 + 13) % elements][(turn + number) % 3];
-                let place: Vec<usize> =
-                    (0..shape.len()).map(|axis| element / shape[axis + 1..].iter().product::<usize>() % shape[axis]).collect();
+                let place: Vec<usize> = (0..shape.len())
+                    .map(|axis| element / shape[axis + 1..].iter().product::<usize>() % shape[axis])
+                    .collect();
                 let mut changed = bytes.clone();
                 let raw = bytes_of(&dtype, value);
                 changed[start + element * raw.len()..][..raw.len()].copy_from_slice(&raw);
                 let files = vec![("model.safetensors".to_owned(), Cow::Owned(changed))];
                 let checkpoint = Checkpoint::from_parts(&config, files, None).unwrap();
                 let precision = [Precision::F16, Precision::W8A16, Precision::W8A8][(turn + number) % 3];
-                let error = compiled(&checkpoint, precision).expect_err(&format!("{model}: {value} at {place:?} of {name}"));
+                let error =
+                    compiled(&checkpoint, precision).expect_err(&format!("{model}: {value} at {place:?} of {name}"));
                 assert!(matches!(error, CompileError::NotFinite { .. }), "{error}");
                 let (message, expected) = (error.to_string(), shown(&name, &place));
                 assert!(message.starts_with(&expected), "{model}: {message}\n{expected}");
@@ -108,7 +113,9 @@ fn weights_beyond_fp16_are_refused_where_they_are_rounded_to_it() {
     for value in [70_000.0, -65_520.0, f32::MAX] {
         let error = with(matrix, value, Precision::F16).unwrap_err();
         assert!(matches!(error, CompileError::HalfOverflow { .. }), "{error}");
-        let expected = format!("tensor \"{matrix}\", row 1, column 1: the value is {value}, but the greatest that fp16 holds is 65504");
+        let expected = format!(
+            "tensor \"{matrix}\", row 1, column 1: the value is {value}, but the greatest that fp16 holds is 65504"
+        );
         assert!(error.to_string().starts_with(&expected), "{error}");
     }
     // It is the head's matrix, too.
@@ -128,7 +135,8 @@ fn a_part_is_compiled_beside_bad_weights_of_others() {
     let mut bytes = fs::read(folder("plain").join("model.safetensors")).unwrap();
     let stored = tensors(&bytes).into_iter().find(|stored| stored.name == "model.layers.1.mlp.up_proj.weight").unwrap();
     bytes[stored.start..][..4].copy_from_slice(&f32::NAN.to_le_bytes());
-    let checkpoint = Checkpoint::from_parts(&config, vec![("model.safetensors".to_owned(), Cow::Owned(bytes))], None).unwrap();
+    let checkpoint =
+        Checkpoint::from_parts(&config, vec![("model.safetensors".to_owned(), Cow::Owned(bytes))], None).unwrap();
     let part = |name: &str| {
         let graph = Part::parse(name).unwrap().of(&checkpoint.graph()).unwrap();
         let options = Options { precision: Precision::F16, context: 16 };
@@ -145,7 +153,8 @@ fn bad_elements_of_a_gguf_file_are_refused() {
     let bytes = fs::read(folder("gguf").join("llama-f16.gguf")).unwrap();
     let checkpoint = Checkpoint::from_gguf("m.gguf", Cow::Owned(bytes.clone())).unwrap();
     let weights = checkpoint.weights();
-    let matrices: Vec<_> = weights.ids().filter(|&id| weights.shape(id).len() == 2 && weights.dtype(id).name().contains("16")).collect();
+    let matrices: Vec<_> =
+        weights.ids().filter(|&id| weights.shape(id).len() == 2 && weights.dtype(id).name().contains("16")).collect();
     assert!(matrices.len() > 5);
     for (number, id) in matrices.into_iter().enumerate() {
         let row = (number * 5 + 1) % weights.shape(id)[0];
@@ -156,7 +165,8 @@ fn bad_elements_of_a_gguf_file_are_refused() {
         let column = values.len() - 1 - number;
         let mut changed = bytes.clone();
         changed[at + 2 * column..][..2].copy_from_slice(&f32_to_f16(f32::NAN).to_le_bytes());
-        let error = compiled(&Checkpoint::from_gguf("m.gguf", Cow::Owned(changed)).unwrap(), Precision::W8A16).unwrap_err();
+        let error =
+            compiled(&Checkpoint::from_gguf("m.gguf", Cow::Owned(changed)).unwrap(), Precision::W8A16).unwrap_err();
         let place = weights.place(id, row, column);
         assert!(place.contains(&format!("column {column}")) && error.to_string().starts_with(&place), "{error}");
     }

@@ -17,7 +17,8 @@ fn kernel(orientation: &str, widen: bool) -> String {
     let weights = if widen { 1 } else { 2 };
     for plane in 0..weights {
         for row in 0..LANES {
-            writeln!(text, ".input w{plane}.{row} i8 [1, 64] at w{}:{}", 4 + (row % 16), 8 + 4 * plane + row / 16).unwrap();
+            writeln!(text, ".input w{plane}.{row} i8 [1, 64] at w{}:{}", 4 + (row % 16), 8 + 4 * plane + row / 16)
+                .unwrap();
         }
     }
     for stream in 0..16 {
@@ -33,7 +34,8 @@ fn kernel(orientation: &str, widen: bool) -> String {
     // A slice at west position 5 reads at cycle 0, so the value is on the stream at 4 and at the plane (position 8) at 17.
     let mut load = |plane: usize, at: usize, row: usize, more: usize| {
         let format = if widen { "widen" } else { "bytes" };
-        writeln!(text, ".queue mxm.e{plane}.lw\n@{at} lw e0, {row}, {orientation}, {format}\nrepeat {more}, 1, 16").unwrap();
+        writeln!(text, ".queue mxm.e{plane}.lw\n@{at} lw e0, {row}, {orientation}, {format}\nrepeat {more}, 1, 16")
+            .unwrap();
     };
     if widen {
         load(0, 17, 0, 1);
@@ -43,7 +45,9 @@ fn kernel(orientation: &str, widen: bool) -> String {
         load(1, 25, 0, 3);
     }
     text.push_str(".queue mxm.e0.iw\n@40 iw 64\n.queue mxm.e1.iw\n@40 iw 64\n");
-    text.push_str(".queue mem.e20\n@43 read 0, e16\n.queue mem.e21\n@43 read 0, e17\n.queue mxm.e0.abc\n@49 abc f16, e16, w0\n");
+    text.push_str(
+        ".queue mem.e20\n@43 read 0, e16\n.queue mem.e21\n@43 read 0, e17\n.queue mxm.e0.abc\n@49 abc f16, e16, w0\n",
+    );
     for slice in 0..4 {
         // Out at 65 at position 8, west to position -1 at 74.
         writeln!(text, ".queue mem.w{slice}\n@74 write 0, w{slice}").unwrap();
@@ -68,7 +72,8 @@ fn product(orientation: &str, widen: bool) -> Vec<u8> {
     assert_eq!(report.violations.first().map(ToString::to_string), None);
     let mut machine = emulator::Machine::new(&small, &container.image).unwrap();
     for row in 0..LANES {
-        let bits: Vec<[u8; 2]> = (0..LANES).map(|column| half::f32_to_f16(f32::from(weight(row, column))).to_le_bytes()).collect();
+        let bits: Vec<[u8; 2]> =
+            (0..LANES).map(|column| half::f32_to_f16(f32::from(weight(row, column))).to_le_bytes()).collect();
         if widen {
             let bytes: Vec<u8> = (0..LANES).map(|column| weight(row, column) as u8).collect();
             machine.write_input(program, &format!("w0.{row}"), &bytes).unwrap();

@@ -49,7 +49,9 @@ impl<'a> Code<'a> {
             return;
         }
         let word = match (issue.instruction, issue.queue) {
-            (Instruction::Read { word, .. }, Queue::Mem(side, index)) if whole => Some((SliceId { side, index }, word.0)),
+            (Instruction::Read { word, .. }, Queue::Mem(side, index)) if whole => {
+                Some((SliceId { side, index }, word.0))
+            }
             _ => None,
         };
         let word = word.filter(|&(slice, word)| self.is_code(issue.chip, slice, word));

@@ -62,11 +62,14 @@ impl Flow {
     /// gathers come when they access memory. Producers come before consumers, and accesses of one word in order of time.
     pub fn order(&self) -> impl Iterator<Item = usize> {
         let mut deferred = self.deferred.iter().peekable();
-        let mut others = (0..self.issues.len()).filter(|&index| !is_deferred(&self.issues[index].instruction)).peekable();
+        let mut others =
+            (0..self.issues.len()).filter(|&index| !is_deferred(&self.issues[index].instruction)).peekable();
         std::iter::from_fn(move || {
             let next = others.peek().copied();
             // A gather whose access is not delayed comes in its own place among the issues of its cycle.
-            let due = |&&(cycle, issue): &&(u64, u32)| next.is_none_or(|next| cycle <= self.issues[next].cycle && (issue as usize) < next);
+            let due = |&&(cycle, issue): &&(u64, u32)| {
+                next.is_none_or(|next| cycle <= self.issues[next].cycle && (issue as usize) < next)
+            };
             deferred.next_if(due).map(|&(_, issue)| issue as usize).or_else(|| others.next())
         })
     }

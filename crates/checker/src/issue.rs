@@ -42,7 +42,9 @@ impl Issue {
         let Queue::Mem(side, index) = self.queue else { return None };
         let words = match self.instruction {
             Instruction::Read { word, .. } | Instruction::Write { word, .. } => word.0..word.0 + 1,
-            Instruction::Gather { base, bits, .. } | Instruction::Scatter { base, bits, .. } => base.0..base.0 + (1 << bits.0),
+            Instruction::Gather { base, bits, .. } | Instruction::Scatter { base, bits, .. } => {
+                base.0..base.0 + (1 << bits.0)
+            }
             _ => return None,
         };
         Some((SliceId { side, index }, words))

@@ -42,7 +42,13 @@ struct Line<'p> {
 
 impl Line<'_> {
     fn issue(&self, issue: &lpu_isa::Issue) -> Issue {
-        Issue { cycle: issue.cycle, chip: self.chip, queue: self.queue, item: issue.item, instruction: issue.instruction }
+        Issue {
+            cycle: issue.cycle,
+            chip: self.chip,
+            queue: self.queue,
+            item: issue.item,
+            instruction: issue.instruction,
+        }
     }
 }
 
@@ -67,7 +73,10 @@ impl Unroll<'_> {
     /// Frees the queues that the next barrier finds parked; says whether there was one no later than the next issue.
     fn barrier(&mut self) -> bool {
         let next = self.due.peek().map(|Reverse(due)| due.0);
-        let Some(&(cycle, chip)) = self.barriers.first().filter(|&&(cycle, _)| next.is_none_or(|next| cycle <= next)) else { return false };
+        let Some(&(cycle, chip)) = self.barriers.first().filter(|&&(cycle, _)| next.is_none_or(|next| cycle <= next))
+        else {
+            return false;
+        };
         self.barriers.remove(&(cycle, chip));
         for index in 0..self.lines.len() {
             let line = &mut self.lines[index];
@@ -91,7 +100,13 @@ impl Issues {
                 validate(queue, items)?;
                 count = counted(count, items)?;
                 let chip_id = ChipId(number as u16);
-                let at = |item: usize| Issue { cycle: 0, chip: chip_id, queue, item: item as u32, instruction: items[item].instruction };
+                let at = |item: usize| Issue {
+                    cycle: 0,
+                    chip: chip_id,
+                    queue,
+                    item: item as u32,
+                    instruction: items[item].instruction,
+                };
                 if items.is_empty() {
                     continue;
                 }
@@ -105,7 +120,15 @@ impl Issues {
                     issues.unfit.push(at(depth as usize).violation(0, fault));
                 }
                 let items = Cow::Borrowed(&items[..]);
-                unroll.lines.push(Line { chip: chip_id, queue, items, cursor: Cursor::default(), next: None, parked: None, live: None });
+                unroll.lines.push(Line {
+                    chip: chip_id,
+                    queue,
+                    items,
+                    cursor: Cursor::default(),
+                    next: None,
+                    parked: None,
+                    live: None,
+                });
             }
         }
         let mut code = Code::new(chip, image, program);
@@ -147,15 +170,20 @@ impl Issues {
                     None => {}
                     Some(Err(fault)) => issues.unfit.push(issue.violation(cycle, fault)),
                     Some(Ok(block)) => match block_items(issue.queue, &block) {
-                        Err(byte) => issues.unfit.push(issue.violation(cycle, Fault::FetchInvalid { byte: byte as u32 })),
+                        Err(byte) => {
+                            issues.unfit.push(issue.violation(cycle, Fault::FetchInvalid { byte: byte as u32 }))
+                        }
                         Ok(items) => {
                             count = counted(count, &items)?;
                             issues.fetched += items.len() as u64;
                             line.cursor.hold(line.items.len(), landed);
                             line.items.to_mut().extend(items);
-                            let (waiting, depth) = ((line.items.len() - line.cursor.at()) as u64, u64::from(chip.values().queue_depth));
+                            let (waiting, depth) =
+                                ((line.items.len() - line.cursor.at()) as u64, u64::from(chip.values().queue_depth));
                             if waiting > depth {
-                                issues.unfit.push(issue.violation(cycle, Fault::QueueOverflow { items: waiting, depth }));
+                                issues
+                                    .unfit
+                                    .push(issue.violation(cycle, Fault::QueueOverflow { items: waiting, depth }));
                             }
                         }
                     },

@@ -109,9 +109,12 @@ pub(crate) fn check(
     for ((_, name), slice) in &mut slices.slices {
         let Slice { initialised, written, accesses, .. } = slice;
         for &Access { cycle, word, end, index, .. } in accesses.iter().filter(|access| !access.write) {
-            let ready = |word: u32| initialised[word as usize] || written.get(&word).is_some_and(|&landed| landed <= cycle);
+            let ready =
+                |word: u32| initialised[word as usize] || written.get(&word).is_some_and(|&landed| landed <= cycle);
             if let Some(word) = (word..end).find(|&word| !ready(word)) {
-                violations.push(issues.list[index as usize].violation(cycle, Fault::WordUninitialised { slice: *name, word }));
+                violations.push(
+                    issues.list[index as usize].violation(cycle, Fault::WordUninitialised { slice: *name, word }),
+                );
             }
         }
         // Issues of one queue stand in the list in the order of their dispatch.

@@ -42,11 +42,20 @@ impl Read {
 
 /// What an instruction that finds a register empty misses by least. A value of the same stream comes first if it is there within the
 /// cycles that a value takes to cross the chip, then one of the streams next to it, then any of the same stream.
-pub(crate) fn value(chip: &Chip, issues: &Issues, puts: &Lines, issue: &Issue, stream: Stream, position: i32) -> Option<Near> {
+pub(crate) fn value(
+    chip: &Chip,
+    issues: &Issues,
+    puts: &Lines,
+    issue: &Issue,
+    stream: Stream,
+    position: i32,
+) -> Option<Near> {
     let read = Read { chip: issue.chip, stream, position, cycle: issue.cycle };
     let crossing = chip.mxm_position(Hemisphere::East).abs_diff(chip.mxm_position(Hemisphere::West));
     let cycle = in_another_cycle(issues, puts, read);
-    let close = cycle.filter(|near| matches!(near, Near::Cycle { passes, .. } if passes.abs_diff(issue.cycle) <= u64::from(crossing)));
+    let close = cycle.filter(
+        |near| matches!(near, Near::Cycle { passes, .. } if passes.abs_diff(issue.cycle) <= u64::from(crossing)),
+    );
     close.or_else(|| on_another_stream(chip, issues, puts, issue, read)).or(cycle).or_else(|| past(issues, puts, read))
 }
 
@@ -73,12 +82,14 @@ fn on_another_stream(chip: &Chip, issues: &Issues, puts: &Lines, issue: &Issue, 
     let uses = issue.instruction.streams();
     let taken = |stream: Stream| {
         let covers = |first: Stream, width: u8| {
-            first.direction() == stream.direction() && (first.number()..first.number() + width).contains(&stream.number())
+            first.direction() == stream.direction()
+                && (first.number()..first.number() + width).contains(&stream.number())
         };
         uses.iter().any(|used| used.flow == Flow::In && covers(used.first, used.width))
     };
-    let all =
-        [Direction::East, Direction::West].into_iter().flat_map(|way| (0..chip.streams()).map(move |number| Stream::new(way, number)));
+    let all = [Direction::East, Direction::West]
+        .into_iter()
+        .flat_map(|way| (0..chip.streams()).map(move |number| Stream::new(way, number)));
     let carried = all.filter(|&stream| !taken(stream)).filter_map(|stream| {
         let other = Read { stream, ..read };
         let line = puts.puts(read.chip, stream);

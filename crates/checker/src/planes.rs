@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 
 use lpu_chip::Chip;
-use lpu_isa::{Accumulator, ChipId, Fault, Hemisphere, Instruction, LoadFormat, Mode, Orientation, PassFormat, Queue, Row, Violation};
+use lpu_isa::{
+    Accumulator, ChipId, Fault, Hemisphere, Instruction, LoadFormat, Mode, Orientation, PassFormat, Queue, Row,
+    Violation,
+};
 
 use crate::issue::Issue;
 use crate::issues::Issues;
@@ -74,7 +77,9 @@ fn events(chip: &Chip, issues: &Issues) -> Vec<(u64, Event, u32)> {
         let landed = chip.landing(issue.cycle, issue.instruction.row().delay);
         match issue.instruction {
             Instruction::Lw { .. } => events.push((landed, Event::RowsLand, index)),
-            Instruction::Iw { .. } => events.extend([(issue.cycle, Event::Install, index), (landed, Event::ArrayLands, index)]),
+            Instruction::Iw { .. } => {
+                events.extend([(issue.cycle, Event::Install, index), (landed, Event::ArrayLands, index)])
+            }
             Instruction::Abc { dst, .. } => {
                 events.push((issue.cycle, Event::Pass, index));
                 if dst.is_none() {
@@ -106,14 +111,20 @@ impl Planes<'_> {
 
     fn event(&mut self, event: Event, at: At<'_>) {
         match (event, at.issue.instruction) {
-            (Event::RowsLand, Instruction::Lw { row, orientation, format, .. }) => self.rows_land(at, row, orientation, format),
+            (Event::RowsLand, Instruction::Lw { row, orientation, format, .. }) => {
+                self.rows_land(at, row, orientation, format)
+            }
             (Event::Install, Instruction::Iw { rows }) => self.install(at, rows),
             (Event::ArrayLands, _) => self.array_lands(at),
             (Event::Pass, Instruction::Abc { format, .. }) => self.pass(at, format),
-            (Event::ResultLands, Instruction::Abc { format, .. }) => self.plane(at, at.plane).port = Some((at.index, format)),
+            (Event::ResultLands, Instruction::Abc { format, .. }) => {
+                self.plane(at, at.plane).port = Some((at.index, format))
+            }
             (Event::PortCloses, _) => self.port_closes(at),
             (Event::Accumulate, _) => self.accumulate(at),
-            (Event::AccumulatorLands, Instruction::Acc { accumulator, mode, .. }) => self.accumulator_lands(at, accumulator, mode),
+            (Event::AccumulatorLands, Instruction::Acc { accumulator, mode, .. }) => {
+                self.accumulator_lands(at, accumulator, mode)
+            }
             _ => {}
         }
     }

@@ -90,8 +90,10 @@ fn latched(issues: &Issues, latches: &Latches, issue: &Issue, feeds: &mut Vec<Fe
         match line[..line.partition_point(|&(landed, _)| landed <= issue.cycle)].last() {
             Some(&(_, producer)) => feeds.push(Feed { producer, byte: 0 }),
             None => {
-                let landing = |&(cycle, index): &(u64, u32)| Landing { cycle, from: issues.list[index as usize].producer() };
-                violations.push(issue.violation(issue.cycle, Fault::LatchEmpty { alu, lands: line.first().map(landing) }));
+                let landing =
+                    |&(cycle, index): &(u64, u32)| Landing { cycle, from: issues.list[index as usize].producer() };
+                violations
+                    .push(issue.violation(issue.cycle, Fault::LatchEmpty { alu, lands: line.first().map(landing) }));
             }
         }
     }
@@ -112,7 +114,9 @@ fn producers(chip: &Chip, issues: &Issues, lines: &mut Lines, violations: &mut V
     let mut clashes: BTreeMap<(u64, usize), (Stream, i32, u32)> = BTreeMap::new();
     for (stream, puts) in lines.streams() {
         puts.sort_unstable();
-        for together in puts.chunk_by_mut(|one, other| (one.0, one.1) == (other.0, other.1)).filter(|puts| puts.len() > 1) {
+        for together in
+            puts.chunk_by_mut(|one, other| (one.0, one.1) == (other.0, other.1)).filter(|puts| puts.len() > 1)
+        {
             together.sort_by_key(|&(.., index, _)| {
                 let issue = &issues.list[index as usize];
                 (issue.queue, issue.item, issue.cycle)

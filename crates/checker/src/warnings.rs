@@ -5,7 +5,8 @@ use std::fmt;
 
 use lpu_chip::System;
 use lpu_isa::{
-    Arithmetic, ChipId, Flow as Way, Format, Instruction, Number, Operand, Program, Queue, RegionKind, Site, SliceId, Source, Stream,
+    Arithmetic, ChipId, Flow as Way, Format, Instruction, Number, Operand, Program, Queue, RegionKind, Site, SliceId,
+    Source, Stream,
 };
 
 use crate::Report;
@@ -100,7 +101,8 @@ impl fmt::Display for Warning {
                 )
             }
             Warning::ValueUnread { stream, width, unread, issues, .. } => {
-                let streams = if *width == 1 { stream.to_string() } else { format!("{stream} to {}", stream.plus(width - 1)) };
+                let streams =
+                    if *width == 1 { stream.to_string() } else { format!("{stream} to {}", stream.plus(width - 1)) };
                 let times = if *issues == 1 { String::new() } else { format!(" in {unread} of its {issues} issues") };
                 write!(
                     f,
@@ -111,7 +113,10 @@ impl fmt::Display for Warning {
             Warning::FloatImmediate { at, operand, bits } => {
                 let (number, integer) = (f32::from_bits(*bits), *bits as i32);
                 let mnemonic = at.site.instruction.row().mnemonic;
-                write!(f, "operand `{operand}` has the bits of #{number:?}, which this `{mnemonic}` takes as the integer {integer}")?;
+                write!(
+                    f,
+                    "operand `{operand}` has the bits of #{number:?}, which this `{mnemonic}` takes as the integer {integer}"
+                )?;
                 f.write_str("; write an integer as #i7, or name another kind of number")
             }
         }
@@ -137,11 +142,19 @@ impl Report {
         for (&first, &(unread, issues)) in &unread {
             let issue = &self.flow.issues[first];
             let fed = issue.instruction.streams().into_iter().find(|used| used.flow == Way::Out);
-            let warning = fed.map(|fed| Warning::ValueUnread { at: at(issue), stream: fed.first, width: fed.width, unread, issues });
+            let warning = fed.map(|fed| Warning::ValueUnread {
+                at: at(issue),
+                stream: fed.first,
+                width: fed.width,
+                unread,
+                issues,
+            });
             found.extend(warning.map(|warning| (first, warning)));
         }
         let mut seen = BTreeSet::new();
-        for (index, issue) in self.flow.issues.iter().enumerate().filter(|(_, issue)| matches!(issue.queue, Queue::Vxm(_))) {
+        for (index, issue) in
+            self.flow.issues.iter().enumerate().filter(|(_, issue)| matches!(issue.queue, Queue::Vxm(_)))
+        {
             for (operand, bits) in float_immediates(&issue.instruction) {
                 if seen.insert((issue.chip, issue.queue, issue.item, operand)) {
                     found.push((index, Warning::FloatImmediate { at: at(issue), operand, bits }));

@@ -20,7 +20,8 @@ impl System {
     #[must_use]
     pub fn absent_of_image(&self, image: &Image<'_>) -> Vec<Violation> {
         let places = image.extents.iter().flat_map(Extent::places);
-        let mut found: Vec<Violation> = places.filter_map(|place| self.violation(None, place.chip, Held::Extent(place))).collect();
+        let mut found: Vec<Violation> =
+            places.filter_map(|place| self.violation(None, place.chip, Held::Extent(place))).collect();
         found.sort_by_key(Violation::key);
         found
     }
@@ -98,12 +99,20 @@ mod tests {
                 ];
                 for found in cases {
                     assert_eq!(found.len(), absent, "{name}, chip {chip}: {found:?}");
-                    let says = |violation: &Violation| violation.to_string().contains(&format!("chip {chip}, but the system has {chips}"));
-                    assert!(found.iter().all(|violation| violation.chip == ChipId(chip) && says(violation)), "{found:?}");
+                    let says = |violation: &Violation| {
+                        violation.to_string().contains(&format!("chip {chip}, but the system has {chips}"))
+                    };
+                    assert!(
+                        found.iter().all(|violation| violation.chip == ChipId(chip) && says(violation)),
+                        "{found:?}"
+                    );
                 }
                 let both = of_program(&program(all, Some(chip), &[chip, 0]));
                 assert_eq!(both.len(), 2 * absent, "{both:?}");
-                assert_eq!(system.out_of_range(ChipId(chip), Queue::Vxm(0), &Instruction::Sync {}).is_some(), absent == 1);
+                assert_eq!(
+                    system.out_of_range(ChipId(chip), Queue::Vxm(0), &Instruction::Sync {}).is_some(),
+                    absent == 1
+                );
             }
         }
     }

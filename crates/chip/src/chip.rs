@@ -37,15 +37,21 @@ impl Chip {
         let mut values = Figures::default();
         let mut figures = Vec::with_capacity(FIELDS.len());
         for field in FIELDS {
-            let range = |value: String| ChipError::Range { field: field.name, value, least: field.least, most: field.most };
-            let entry = table.remove(field.name).ok_or(ChipError::Missing { field: field.name, least: field.least, most: field.most })?;
+            let range =
+                |value: String| ChipError::Range { field: field.name, value, least: field.least, most: field.most };
+            let entry = table.remove(field.name).ok_or(ChipError::Missing {
+                field: field.name,
+                least: field.least,
+                most: field.most,
+            })?;
             let (value, tag, source) = match entry {
                 toml::Value::Table(mut entry) => {
-                    let value = entry.remove("value").ok_or_else(|| syntax(format!("`{}` has no `value`", field.name)))?;
+                    let value =
+                        entry.remove("value").ok_or_else(|| syntax(format!("`{}` has no `value`", field.name)))?;
                     let tag = match entry.remove("tag") {
-                        Some(tag) => {
-                            tag.try_into::<Tag>().map_err(|error| syntax(format!("`{}`: tag: {}", field.name, error.message())))?
-                        }
+                        Some(tag) => tag
+                            .try_into::<Tag>()
+                            .map_err(|error| syntax(format!("`{}`: tag: {}", field.name, error.message())))?,
                         None => Tag::Assumed,
                     };
                     let source = match entry.remove("source") {
@@ -82,7 +88,8 @@ impl Chip {
     /// # Errors
     /// [`ChipError`] names the field that is unknown, out of range or contradictory.
     pub fn with(&self, changes: &[(&str, u32)]) -> Result<Self, ChipError> {
-        let mut table: toml::Table = toml::from_str(&self.to_toml()).map_err(|error| ChipError::Syntax { message: error.to_string() })?;
+        let mut table: toml::Table =
+            toml::from_str(&self.to_toml()).map_err(|error| ChipError::Syntax { message: error.to_string() })?;
         for &(field, value) in changes {
             if !FIELDS.iter().any(|known| known.name == field) {
                 return Err(ChipError::UnknownField { field: field.to_owned() });
@@ -326,17 +333,33 @@ fn check(values: &Figures) -> Result<(), ChipError> {
         return contradiction("planes_per_side", values.planes_per_side, "fp16 takes planes in pairs".into());
     }
     if values.transposers_per_side > values.sxm_per_side {
-        return contradiction("transposers_per_side", values.transposers_per_side, format!("`sxm_per_side` is {}", values.sxm_per_side));
+        return contradiction(
+            "transposers_per_side",
+            values.transposers_per_side,
+            format!("`sxm_per_side` is {}", values.sxm_per_side),
+        );
     }
     if values.mem_gather_access >= values.mem_gather {
-        return contradiction("mem_gather_access", values.mem_gather_access, format!("the gather ends after {} cycles", values.mem_gather));
+        return contradiction(
+            "mem_gather_access",
+            values.mem_gather_access,
+            format!("the gather ends after {} cycles", values.mem_gather),
+        );
     }
     if u64::from(values.banks) * u64::from(values.words_per_bank) > 1 << 24 {
         return contradiction("words_per_bank", values.words_per_bank, "a word address has 24 bits".into());
     }
-    let bytes = 2 * u64::from(values.slices_per_side) * u64::from(values.banks) * u64::from(values.words_per_bank) * u64::from(lanes);
+    let bytes = 2
+        * u64::from(values.slices_per_side)
+        * u64::from(values.banks)
+        * u64::from(values.words_per_bank)
+        * u64::from(lanes);
     if bytes > 1 << 36 {
-        return contradiction("slices_per_side", values.slices_per_side, format!("{bytes} bytes of SRAM exceed 64 GiB"));
+        return contradiction(
+            "slices_per_side",
+            values.slices_per_side,
+            format!("{bytes} bytes of SRAM exceed 64 GiB"),
+        );
     }
     Ok(())
 }

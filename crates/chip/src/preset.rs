@@ -93,7 +93,13 @@ mod tests {
         for (field, replacement, expected) in cases {
             let text: String = good
                 .lines()
-                .map(|line| if line.starts_with(&format!("{field} ")) { format!("{replacement}\n") } else { format!("{line}\n") })
+                .map(|line| {
+                    if line.starts_with(&format!("{field} ")) {
+                        format!("{replacement}\n")
+                    } else {
+                        format!("{line}\n")
+                    }
+                })
                 .collect();
             let message = Chip::from_toml(&text).unwrap_err().to_string();
             assert!(message.contains(expected), "{replacement}: {message}");

@@ -54,7 +54,12 @@ impl System {
             "tsp-v1-node" => include_str!("presets/tsp-v1-node.toml"),
             "test-pair" => include_str!("presets/test-pair.toml"),
             _ if PRESETS.contains(&name) => return Ok(Self::single(&preset(name)?)),
-            _ => return Err(ChipError::UnknownPreset { name: name.into(), known: [PRESETS, SYSTEMS].concat().join(", ") }),
+            _ => {
+                return Err(ChipError::UnknownPreset {
+                    name: name.into(),
+                    known: [PRESETS, SYSTEMS].concat().join(", "),
+                });
+            }
         };
         Self::from_toml(text, &mut preset)
     }
@@ -64,7 +69,8 @@ impl System {
     /// # Errors
     /// [`ChipError`] names the field or link that is wrong.
     pub fn read(text: &str, chips_by_name: &mut dyn FnMut(&str) -> Result<Chip, ChipError>) -> Result<Self, ChipError> {
-        let system = toml::from_str::<toml::Table>(text).is_ok_and(|table| table.contains_key("chip") || table.contains_key("chips"));
+        let system = toml::from_str::<toml::Table>(text)
+            .is_ok_and(|table| table.contains_key("chip") || table.contains_key("chips"));
         if system { Self::from_toml(text, chips_by_name) } else { Ok(Self::single(&Chip::from_toml(text)?)) }
     }
 
@@ -74,7 +80,10 @@ impl System {
     ///
     /// # Errors
     /// [`ChipError`] names the field or link that is wrong.
-    pub fn from_toml(text: &str, chips_by_name: &mut dyn FnMut(&str) -> Result<Chip, ChipError>) -> Result<Self, ChipError> {
+    pub fn from_toml(
+        text: &str,
+        chips_by_name: &mut dyn FnMut(&str) -> Result<Chip, ChipError>,
+    ) -> Result<Self, ChipError> {
         let syntax = |message: String| ChipError::Syntax { message };
         let mut table: toml::Table = toml::from_str(text).map_err(|error| syntax(error.to_string()))?;
         let name = match table.remove("name") {
@@ -88,18 +97,23 @@ impl System {
         };
         let range = |value: String| ChipError::Range { field: "chips", value, least: 1, most: 1024 };
         let count = table.remove("chips").ok_or(ChipError::Missing { field: "chips", least: 1, most: 1024 })?;
-        let chips = count.as_integer().and_then(|count| u16::try_from(count).ok()).filter(|count| (1..=1024).contains(count));
+        let chips =
+            count.as_integer().and_then(|count| u16::try_from(count).ok()).filter(|count| (1..=1024).contains(count));
         let chips = chips.ok_or_else(|| range(count.to_string()))?;
         let links = match table.remove("links") {
             None => Vec::new(),
             Some(toml::Value::String(all)) if all == "all" => {
                 if u32::from(chips - 1) > chip.values().c2c_queues {
-                    return Err(ChipError::Link { link: all, why: "there are more other chips than a chip has C2C queues" });
+                    return Err(ChipError::Link {
+                        link: all,
+                        why: "there are more other chips than a chip has C2C queues",
+                    });
                 }
                 every_pair(chips)
             }
             Some(toml::Value::Array(list)) => {
-                let texts = list.iter().map(|entry| entry.as_str().ok_or_else(|| syntax("`links` must hold texts".into())));
+                let texts =
+                    list.iter().map(|entry| entry.as_str().ok_or_else(|| syntax("`links` must hold texts".into())));
                 texts.map(|text| parse(text?)).collect::<Result<_, _>>()?
             }
             Some(_) => return Err(syntax("`links` must be \"all\" or a list of links".into())),
@@ -209,7 +223,9 @@ impl System {
             return Some(fault);
         }
         let connected = match queue {
-            Queue::C2c(link) if instruction.row().unit == Unit::C2c && !matches!(instruction, Instruction::Deskew {}) => {
+            Queue::C2c(link)
+                if instruction.row().unit == Unit::C2c && !matches!(instruction, Instruction::Deskew {}) =>
+            {
                 self.peer(LinkEnd { chip, link }).is_some()
             }
             _ => true,
@@ -236,7 +252,10 @@ fn parse(text: &str) -> Result<(LinkEnd, LinkEnd), ChipError> {
         Some(LinkEnd { chip: ChipId(chip.parse().ok()?), link: link.parse().ok()? })
     };
     let both = text.split_once('-').and_then(|(one, other)| Some((end(one)?, end(other)?)));
-    both.ok_or_else(|| ChipError::Link { link: text.into(), why: "write it as `0.0 - 1.0`, chip and link of both ends" })
+    both.ok_or_else(|| ChipError::Link {
+        link: text.into(),
+        why: "write it as `0.0 - 1.0`, chip and link of both ends",
+    })
 }
 
 #[cfg(test)]
@@ -271,10 +290,21 @@ mod tests {
     fn what_is_written_is_read_back() {
         let none = &mut |name: &str| Err(ChipError::UnknownPreset { name: name.into(), known: String::new() });
         let of = |chips: u16, links: &str| {
-            System::from_toml(&format!("name = 'x\"\\\\'\nchip = 'test-small'\nchips = {chips}\nlinks = {links}"), &mut preset).unwrap()
+            System::from_toml(
+                &format!("name = 'x\"\\\\'\nchip = 'test-small'\nchips = {chips}\nlinks = {links}"),
+                &mut preset,
+            )
+            .unwrap()
         };
-        let mut systems: Vec<System> = [SYSTEMS, PRESETS].concat().into_iter().map(|name| System::preset(name).unwrap()).collect();
-        systems.extend([of(1, "[]"), of(3, "[]"), of(3, "['0.0 - 1.3', '2.7 - 0.2']"), of(9, "'all'"), of(2, "['1.0 - 0.0']")]);
+        let mut systems: Vec<System> =
+            [SYSTEMS, PRESETS].concat().into_iter().map(|name| System::preset(name).unwrap()).collect();
+        systems.extend([
+            of(1, "[]"),
+            of(3, "[]"),
+            of(3, "['0.0 - 1.3', '2.7 - 0.2']"),
+            of(9, "'all'"),
+            of(2, "['1.0 - 0.0']"),
+        ]);
         for system in systems {
             let text = system.to_toml();
             assert_eq!(System::read(&text, none), Ok(system), "{text}");

@@ -21,7 +21,11 @@ fn refused(arguments: &[&str], status: i32) -> String {
 
 fn works(arguments: &[&str], advised_by: &str) {
     let output = lpu(arguments);
-    assert!(output.status.success(), "{advised_by}\nfollowed by {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{advised_by}\nfollowed by {arguments:?}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
 }
 
 /// The word after a text in a message, without punctuation.
@@ -58,7 +62,10 @@ fn a_request_that_is_too_long_is_told_what_fits() {
     works(&["compile", &plain, "-o", &file, "--context", "16"], "set-up");
     type Case<'a> = (&'a [&'a str], &'a [&'a [&'a str]]);
     let cases: &[Case<'_>] = &[
-        (&["generate", &plain, "--tokens", "1,2", "--context", "4", "--max-tokens", "30"], &[&["--max-tokens"], &["--context"]]),
+        (
+            &["generate", &plain, "--tokens", "1,2", "--context", "4", "--max-tokens", "30"],
+            &[&["--max-tokens"], &["--context"]],
+        ),
         (&["generate", &gpt2, "--tokens", "1,2,3", "--max-tokens", "60"], &[&["--max-tokens"]]),
         (&["generate", &gpt2, "--tokens", "1,2,3", "--max-tokens", "60", "--context", "16"], &[&["--max-tokens"]]),
         (&["generate", &file, "--tokens", "1,2", "--max-tokens", "20"], &[&["--max-tokens"]]),
@@ -163,7 +170,9 @@ fn a_config_that_does_not_match_its_weights_is_corrected_as_told() {
     let plain = root("tests/checkpoints/plain");
     fs::copy(format!("{plain}/model.safetensors"), folder.join("model.safetensors")).unwrap();
     let good: serde_json::Value = serde_json::from_slice(&fs::read(format!("{plain}/config.json")).unwrap()).unwrap();
-    for (field, broken) in [("tie_word_embeddings", !good["tie_word_embeddings"].as_bool().unwrap_or(false)), ("attention_bias", true)] {
+    for (field, broken) in
+        [("tie_word_embeddings", !good["tie_word_embeddings"].as_bool().unwrap_or(false)), ("attention_bias", true)]
+    {
         let mut config = good.clone();
         config[field] = broken.into();
         let write = |config: &serde_json::Value| fs::write(folder.join("config.json"), config.to_string()).unwrap();
@@ -216,11 +225,13 @@ fn what_a_compiler_says_would_fit_compiles() {
                     } else if let Some((_, format)) = message.split_once("; in ") {
                         formats += 1;
                         let precision = Precision::parse(format.split(' ').next().unwrap()).unwrap();
-                        compile(&checkpoint, &chip, &Options { precision, ..options }).unwrap_or_else(|error| panic!("{}: {error}", of()));
+                        compile(&checkpoint, &chip, &Options { precision, ..options })
+                            .unwrap_or_else(|error| panic!("{}: {error}", of()));
                     } else if message.contains("layer:0") {
                         parts += 1;
                         let part = Part::Layer(0).of(&checkpoint.graph()).unwrap();
-                        compile_graph(&checkpoint, part, &chip, &options).unwrap_or_else(|error| panic!("{}: {error}", of()));
+                        compile_graph(&checkpoint, part, &chip, &options)
+                            .unwrap_or_else(|error| panic!("{}: {error}", of()));
                     }
                 }
             }
@@ -259,7 +270,11 @@ fn files_that_are_damaged_are_replaced_as_told() {
         put(file);
     }
     let pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 5\n".as_slice();
-    let utf16: Vec<u8> = fs::read_to_string(format!("{shipped}/config.json")).unwrap().encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let utf16: Vec<u8> = fs::read_to_string(format!("{shipped}/config.json"))
+        .unwrap()
+        .encode_utf16()
+        .flat_map(u16::to_le_bytes)
+        .collect();
     let weights = fs::read(format!("{shipped}/model.safetensors")).unwrap();
     let request = ["generate", folder.to_str().unwrap(), "--prompt", "a", "--max-tokens", "1"];
     works(&request, "set-up");
@@ -294,10 +309,15 @@ fn a_config_of_another_name_is_called_by_it() {
     let file = scratch("named").join("shape.txt");
     let config = fs::read_to_string(root("tests/checkpoints/plain/config.json")).unwrap();
     let request = ["compile", file.to_str().unwrap(), "--timing-only", "--context", "16"];
-    for (broken, what) in [("", "the file is empty"), (&config.replace("hidden_size", "hidden"), "`hidden_size` is missing")] {
+    for (broken, what) in
+        [("", "the file is empty"), (&config.replace("hidden_size", "hidden"), "`hidden_size` is missing")]
+    {
         fs::write(&file, broken).unwrap();
         let message = refused(&request, 1);
-        assert!(message.contains("shape.txt: ") && message.contains(what) && !message.contains("config.json"), "{message}");
+        assert!(
+            message.contains("shape.txt: ") && message.contains(what) && !message.contains("config.json"),
+            "{message}"
+        );
         fs::write(&file, &config).unwrap();
         works(&request, &message);
     }

@@ -9,13 +9,26 @@ use common::{json, lpu, root, scratch};
 
 #[test]
 fn the_shipped_model_continues_as_its_float32_twin() {
-    let expected: serde_json::Value = serde_json::from_slice(&fs::read(root("examples/model/expected.json")).unwrap()).unwrap();
+    let expected: serde_json::Value =
+        serde_json::from_slice(&fs::read(root("examples/model/expected.json")).unwrap()).unwrap();
     let found = json(&lpu(&["generate", "--json", "--max-tokens", "24", "--ignore-eos"]));
     assert_eq!(found["prompt_tokens"], expected["prompt_ids"]);
     assert_eq!(found["tokens"].as_array().unwrap()[..], expected["ids"].as_array().unwrap()[..24]);
-    for key in
-        ["model", "chip", "dtype", "context", "engine", "text", "cycles", "latency", "utilization", "sram", "instructions", "hash", "host"]
-    {
+    for key in [
+        "model",
+        "chip",
+        "dtype",
+        "context",
+        "engine",
+        "text",
+        "cycles",
+        "latency",
+        "utilization",
+        "sram",
+        "instructions",
+        "hash",
+        "host",
+    ] {
         assert!(!found[key].is_null(), "{key} is missing");
     }
     let instructions = &found["instructions"];
@@ -33,7 +46,10 @@ fn a_gguf_file_runs_and_compiles_like_a_folder() {
     assert_eq!(direct["tokens"].as_array().unwrap().len(), 3);
     json(&lpu(&["compile", &model, "-o", &file, "--context", "16", "--json"]));
     let loaded = json(&lpu(&[&["generate", &file], &feed[..]].concat()));
-    assert_eq!((&direct["tokens"], &direct["text"], &direct["hash"]), (&loaded["tokens"], &loaded["text"], &loaded["hash"]));
+    assert_eq!(
+        (&direct["tokens"], &direct["text"], &direct["hash"]),
+        (&loaded["tokens"], &loaded["text"], &loaded["hash"])
+    );
     let graph = String::from_utf8(lpu(&["inspect", "graph", &model]).stdout).unwrap();
     assert!(graph.contains("linear(head.norm) weight=output.weight [290 x 256]"), "{graph}");
 }
@@ -58,7 +74,8 @@ fn what_choosing_experts_on_the_chip_costs_is_reported_by_folder_and_file() {
     let model = root("tests/checkpoints/mixtral");
     let compiled = json(&lpu(&["compile", &model, "-o", &file, "--context", "16", "--json"]));
     let loaded = json(&lpu(&["generate", &file, "--tokens", "5,6", "--max-tokens", "3", "--json"]));
-    let (cycles, oracle) = (&compiled["cycles"]["per_token"][0]["cycles"], &compiled["cycles"]["per_token"][0]["oracle"]);
+    let (cycles, oracle) =
+        (&compiled["cycles"]["per_token"][0]["cycles"], &compiled["cycles"]["per_token"][0]["oracle"]);
     assert!(oracle.as_u64().unwrap() > 0 && oracle.as_u64() <= cycles.as_u64(), "{oracle} {cycles}");
     assert_eq!((oracle, cycles), (&loaded["cycles"]["oracle"], &loaded["cycles"]["per_token"][0]));
     let table = String::from_utf8(lpu(&["compile", &model, "--timing-only", "--context", "16"]).stdout).unwrap();
@@ -144,8 +161,9 @@ fn bad_input_gets_one_clear_message() {
     let plain = root("tests/checkpoints/plain");
     let empty = folder.display().to_string();
     let unknown = config(r#"{"architectures":["MambaForCausalLM"],"model_type":"mamba"}"#, "unknown");
-    let zero =
-        fs::read_to_string(format!("{plain}/config.json")).unwrap().replace("\"num_attention_heads\": 4", "\"num_attention_heads\": 0");
+    let zero = fs::read_to_string(format!("{plain}/config.json"))
+        .unwrap()
+        .replace("\"num_attention_heads\": 4", "\"num_attention_heads\": 0");
     let zero = config(&zero, "zero");
     let no_weights = config(&fs::read_to_string(format!("{plain}/config.json")).unwrap(), "no_weights");
     let cut = config(&fs::read_to_string(format!("{plain}/config.json")).unwrap(), "cut");
@@ -177,7 +195,11 @@ fn bad_input_gets_one_clear_message() {
     let big = format!("{}/config.json", config(big, "big"));
     fs::write(folder.join("bad.lpu"), ".chip tsp-v1\n.program p\n.queue mem.e0\nraed 0, e0\nread 0, x3\n").unwrap();
     let repeats = "read 0, e0\nrepeat 65535, 1, 0\n".repeat(2000);
-    fs::write(folder.join("bomb.lpu"), format!(".chip tsp-v1\n.program p\n.cycles 9\n.zero e0:0\n.queue mem.e0\n{repeats}")).unwrap();
+    fs::write(
+        folder.join("bomb.lpu"),
+        format!(".chip tsp-v1\n.program p\n.cycles 9\n.zero e0:0\n.queue mem.e0\n{repeats}"),
+    )
+    .unwrap();
     let bomb = folder.join("bomb.lpu").display().to_string();
     let bad_text = folder.join("bad.lpu").display().to_string();
     let cases: &[(&[&str], i32, &[&str])] = &[
@@ -204,7 +226,11 @@ fn bad_input_gets_one_clear_message() {
         (&["generate", &plain, "--tokens", "1", "--dtype", "f64"], 2, &["f16"]),
         (&["check", &bomb], 1, &["issues", "--engine reference"]),
         (&["run", &bomb], 1, &["issues", "--engine reference"]),
-        (&["check", &bad_text], 1, &["bad.lpu:4:1", "raed 0, e0\n  | ^^^^", "did you mean `read`?", "bad.lpu:5:9", "2 mistakes"]),
+        (
+            &["check", &bad_text],
+            1,
+            &["bad.lpu:4:1", "raed 0, e0\n  | ^^^^", "did you mean `read`?", "bad.lpu:5:9", "2 mistakes"],
+        ),
         (&["run", &root("examples/kernels/softmax.lpu")], 1, &["--input x="]),
         (&["run", &root("examples/kernels/softmax.lpu"), "--input", "x"], 2, &["NAME=FILE.npy"]),
         (&["run", &root("examples/kernels/softmax.lpu"), "--output", "z=z.npy"], 1, &["no region `z`", "x, y"]),
@@ -239,12 +265,18 @@ fn bad_input_gets_one_clear_message() {
 
 #[test]
 fn a_reader_that_goes_away_is_no_failure() {
-    for arguments in [&["chips", "tsp-v1"][..], &["inspect", "dispatches"], &["generate", "--max-tokens", "2", "--json"]] {
+    for arguments in
+        [&["chips", "tsp-v1"][..], &["inspect", "dispatches"], &["generate", "--max-tokens", "2", "--json"]]
+    {
         let mut command = Command::new(env!("CARGO_BIN_EXE_lpu"));
         let mut child = command.args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         drop(child.stdout.take());
         let output = child.wait_with_output().unwrap();
-        assert_eq!((output.status.code(), String::from_utf8_lossy(&output.stderr).as_ref()), (Some(0), ""), "{arguments:?}");
+        assert_eq!(
+            (output.status.code(), String::from_utf8_lossy(&output.stderr).as_ref()),
+            (Some(0), ""),
+            "{arguments:?}"
+        );
     }
 }
 
@@ -275,10 +307,14 @@ fn broken_rules_come_with_cycle_unit_and_source_line() {
     let folder = scratch("broken");
     let file = folder.join("late.lpu").display().to_string();
     let text = fs::read_to_string(root("examples/kernels/vector-add.lpu")).unwrap();
-    fs::write(&file, text.replace("@sum+vxm_to_write write c, c_bus\n", "@sum+6 write c, c_bus\n").replace(".cycles 32\n", "")).unwrap();
-    let expected = format!("{file}:42: cycle 11, mem.e0 (write): register-empty: stream e4 carries no value at position 1");
-    let near =
-        "; e4 carries a value here in cycle 10, 1 cycle earlier, fed by what vxm.0 issues in cycle 5; take it then, or feed it to match";
+    fs::write(
+        &file,
+        text.replace("@sum+vxm_to_write write c, c_bus\n", "@sum+6 write c, c_bus\n").replace(".cycles 32\n", ""),
+    )
+    .unwrap();
+    let expected =
+        format!("{file}:42: cycle 11, mem.e0 (write): register-empty: stream e4 carries no value at position 1");
+    let near = "; e4 carries a value here in cycle 10, 1 cycle earlier, fed by what vxm.0 issues in cycle 5; take it then, or feed it to match";
     let line = "    store: @sum+6 write c, c_bus\n";
     let other = "    vxm.0 in cycle 5, line 39: sum: @load+read_to_vxm add f32, c_bus, a_bus, b_bus\n";
     let check = lpu(&["check", &file]);
@@ -288,7 +324,8 @@ fn broken_rules_come_with_cycle_unit_and_source_line() {
     assert_eq!(listed.matches("register-empty").count(), 4, "{listed}");
     let ramp = root("examples/kernels/ramp.npy");
     for engine in ["reference", "fast"] {
-        let run = lpu(&["run", &file, "--engine", engine, "--input", &format!("a={ramp}"), "--input", &format!("b={ramp}")]);
+        let run =
+            lpu(&["run", &file, "--engine", engine, "--input", &format!("a={ramp}"), "--input", &format!("b={ramp}")]);
         assert_eq!(run.status.code(), Some(1));
         let message = String::from_utf8_lossy(&run.stderr);
         assert!(message.starts_with(&format!("error: {expected}")) && message.contains(line), "{message}");
@@ -303,7 +340,10 @@ fn a_text_for_a_broken_chip_says_what_is_wrong_with_the_chip() {
     fs::write(folder.join("k.lpu"), ".chip mine.toml\n.program p\n.queue vxm.0\nnop 1\n").unwrap();
     let output = lpu(&["check", &folder.join("k.lpu").display().to_string()]);
     let message = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.code() == Some(1) && message.contains("k.lpu:1:7") && message.contains("field `"), "{message}");
+    assert!(
+        output.status.code() == Some(1) && message.contains("k.lpu:1:7") && message.contains("field `"),
+        "{message}"
+    );
 }
 
 #[test]
@@ -319,7 +359,9 @@ fn every_engine_runs_every_vector() {
 #[test]
 fn compile_says_what_each_bucket_costs_and_a_part_makes_no_tokens() {
     let model = root("tests/checkpoints/plain");
-    let of = |arguments: &[&str]| json(&lpu(&[&["compile", &model, "--timing-only", "--context", "600", "--json"], arguments].concat()));
+    let of = |arguments: &[&str]| {
+        json(&lpu(&[&["compile", &model, "--timing-only", "--context", "600", "--json"], arguments].concat()))
+    };
     for (arguments, part) in [(&[][..], false), (&["--part", "layer:0"], true)] {
         let found = of(arguments);
         let list = |key: &str| found[key].as_array().unwrap().clone();
@@ -346,13 +388,17 @@ fn compile_says_what_each_bucket_costs_and_a_part_makes_no_tokens() {
 #[test]
 fn warnings_come_with_source_lines_and_status_0() {
     let file = scratch("warned").join("k.lpu").display().to_string();
-    fs::write(&file, ".chip tsp-v1\n.zero e0:0\n.program p\n.output y i8 [1 16] at e1:0\n.queue mem.e0\nread 0, w0\n").unwrap();
+    fs::write(&file, ".chip tsp-v1\n.zero e0:0\n.program p\n.output y i8 [1 16] at e1:0\n.queue mem.e0\nread 0, w0\n")
+        .unwrap();
     let check = lpu(&["check", &file]);
     let listed = String::from_utf8_lossy(&check.stdout);
     assert_eq!(check.status.code(), Some(0), "{listed}");
     let lines: Vec<&str> = listed.lines().collect();
     assert!(lines[0].starts_with(&format!("{file}:6: warning: cycle 0, mem.e0 (read): value-unread: ")), "{listed}");
     assert_eq!(lines[1], "    read 0, w0");
-    assert!(lines[2].starts_with(&format!("{file}:3: warning: output-unwritten: no instruction writes 1 of the 1 words")), "{listed}");
+    assert!(
+        lines[2].starts_with(&format!("{file}:3: warning: output-unwritten: no instruction writes 1 of the 1 words")),
+        "{listed}"
+    );
     assert!(lines.last().unwrap().ends_with("`p`: legal, 24 cycles, 2 warnings"), "{listed}");
 }

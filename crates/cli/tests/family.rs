@@ -48,18 +48,27 @@ fn shapes_need_no_weights() {
     fs::create_dir_all(&folder).unwrap();
     fs::copy(Path::new(&whole).join("config.json"), folder.join("config.json")).unwrap();
     let (bare, config) = (folder.display().to_string(), folder.join("config.json").display().to_string());
-    let cycles = |model: &str| common::json(&lpu(&["compile", model, "--timing-only", "--context", "16", "--json"]))["cycles"].clone();
+    let cycles = |model: &str| {
+        common::json(&lpu(&["compile", model, "--timing-only", "--context", "16", "--json"]))["cycles"].clone()
+    };
     assert_eq!((cycles(&bare), cycles(&config)), (cycles(&whole), cycles(&whole)));
     for step in ["graph", "placement", "schedule", "dispatches", "sram"] {
         let shown = |model: &str| {
             let output = lpu(&["inspect", step, model, "--context", "16"]);
-            assert!(output.status.success() && !output.stdout.is_empty(), "{step} {}", String::from_utf8_lossy(&output.stderr));
+            assert!(
+                output.status.success() && !output.stdout.is_empty(),
+                "{step} {}",
+                String::from_utf8_lossy(&output.stderr)
+            );
             output.stdout
         };
         assert!(shown(&bare) == shown(&config) && shown(&bare) == shown(&whole), "{step}");
     }
     let refused = lpu(&["generate", &bare, "--tokens", "1"]);
-    assert!(refused.status.code() == Some(1) && String::from_utf8_lossy(&refused.stderr).contains("there is no *.safetensors file"));
+    assert!(
+        refused.status.code() == Some(1)
+            && String::from_utf8_lossy(&refused.stderr).contains("there is no *.safetensors file")
+    );
 }
 
 /// A stored head beside a table that is said to be shared: it is used, and the command says so.
@@ -76,7 +85,10 @@ fn a_stored_head_of_a_tied_model_is_noted() {
     let noted = generate();
     assert_eq!(common::json(&plain)["hash"]["outputs"], common::json(&noted)["hash"]["outputs"]);
     assert_eq!(String::from_utf8_lossy(&plain.stderr), "");
-    assert!(String::from_utf8_lossy(&noted.stderr).starts_with("note: config.json says that the head shares the embedding table, but "));
+    assert!(
+        String::from_utf8_lossy(&noted.stderr)
+            .starts_with("note: config.json says that the head shares the embedding table, but ")
+    );
 }
 
 /// Words that begin with a space, which the decoder leaves out at the start of a text: it is there between prompt and continuation.
@@ -85,7 +97,8 @@ fn the_continuation_begins_with_its_space() {
     let place = scratch("space");
     let model = copied("qwen3", &place.join("m"));
     let vocab: serde_json::Map<String, Value> = (0..149).map(|id: u32| (format!("\u{2581}w{id}"), json!(id))).collect();
-    let metaspace = json!({ "type": "Metaspace", "replacement": "\u{2581}", "prepend_scheme": "always", "split": true });
+    let metaspace =
+        json!({ "type": "Metaspace", "replacement": "\u{2581}", "prepend_scheme": "always", "split": true });
     let tokenizer = json!({
         "version": "1.0", "truncation": null, "padding": null, "added_tokens": [], "normalizer": null, "pre_tokenizer": metaspace,
         "post_processor": null, "decoder": metaspace, "model": { "type": "WordLevel", "vocab": vocab, "unk_token": "\u{2581}w0" },

@@ -33,8 +33,13 @@ fn changed(from: &str, name: &str, mut change: impl FnMut(&str, &mut Vec<f32>)) 
     for (name, tensor) in header.as_object_mut().unwrap().iter_mut().filter(|(name, _)| *name != "__metadata__") {
         let [start, end] = [0, 1].map(|at| 8 + length + tensor["data_offsets"][at].as_u64().unwrap() as usize);
         let mut values: Vec<f32> = match tensor["dtype"].as_str().unwrap() {
-            "F32" => bytes[start..end].chunks_exact(4).map(|cell| f32::from_le_bytes(cell.try_into().unwrap())).collect(),
-            "F16" => bytes[start..end].chunks_exact(2).map(|cell| f16_to_f32(u16::from_le_bytes([cell[0], cell[1]]))).collect(),
+            "F32" => {
+                bytes[start..end].chunks_exact(4).map(|cell| f32::from_le_bytes(cell.try_into().unwrap())).collect()
+            }
+            "F16" => bytes[start..end]
+                .chunks_exact(2)
+                .map(|cell| f16_to_f32(u16::from_le_bytes([cell[0], cell[1]])))
+                .collect(),
             other => panic!("{other}"),
         };
         change(name, &mut values);
@@ -47,7 +52,8 @@ fn changed(from: &str, name: &str, mut change: impl FnMut(&str, &mut Vec<f32>)) 
         data.extend(values.iter().flat_map(|value| value.to_le_bytes()));
     }
     let header = header.to_string().into_bytes();
-    fs::write(folder.join("model.safetensors"), [&(header.len() as u64).to_le_bytes()[..], &header, &data].concat()).unwrap();
+    fs::write(folder.join("model.safetensors"), [&(header.len() as u64).to_le_bytes()[..], &header, &data].concat())
+        .unwrap();
     folder
 }
 
@@ -89,7 +95,8 @@ fn capped_score() -> PathBuf {
         }
     });
     let config = fs::read_to_string(folder.join("config.json")).unwrap();
-    fs::write(folder.join("config.json"), config.replace("\"num_key_value_heads\": 3", "\"num_key_value_heads\": 1")).unwrap();
+    fs::write(folder.join("config.json"), config.replace("\"num_key_value_heads\": 3", "\"num_key_value_heads\": 1"))
+        .unwrap();
     folder
 }
 
@@ -97,7 +104,9 @@ fn capped_score() -> PathBuf {
 fn capped_logit() -> PathBuf {
     changed("gemma2", "capped-logit", |name, values| match name {
         "model.norm.weight" => values[3] = 1e6,
-        "model.embed_tokens.weight" => values.iter_mut().skip(3).step_by(72).for_each(|value| *value = 0.5f32.copysign(*value)),
+        "model.embed_tokens.weight" => {
+            values.iter_mut().skip(3).step_by(72).for_each(|value| *value = 0.5f32.copysign(*value))
+        }
         _ => {}
     })
 }
@@ -129,7 +138,10 @@ fn every_engine_and_source_names_the_same_instruction() {
             lpu::write_file(&file, &fast.container().unwrap().to_bytes().unwrap()).unwrap();
             let found = refused(&mut fast, 5);
             let origin = found.origin.clone().unwrap();
-            assert!(matches!(origin.instruction, Instruction::Convert { from: Format::F32, to: Format::F16, .. }), "{found}");
+            assert!(
+                matches!(origin.instruction, Instruction::Convert { from: Format::F32, to: Format::F16, .. }),
+                "{found}"
+            );
             assert_eq!((found.position, found.token, origin.kind), (0, 5, Kind::Infinity), "{found}");
             let operation = origin.operation.as_deref().unwrap();
             assert!(operation.starts_with(&format!("layers.{layer}.feed_forward")), "{found}");
@@ -149,8 +161,15 @@ fn a_soft_cap_hides_no_overflow() {
             let mut fast = session(&folder, precision, &Engines::default());
             let found = refused(&mut fast, 5);
             let origin = found.origin.clone().unwrap();
-            assert!(matches!(origin.instruction, Instruction::Convert { from: Format::F32, to: Format::F16, .. }), "{found}");
-            assert_eq!((found.position, found.token, found.logit, origin.kind), (0, 5, None, Kind::Infinity), "{found}");
+            assert!(
+                matches!(origin.instruction, Instruction::Convert { from: Format::F32, to: Format::F16, .. }),
+                "{found}"
+            );
+            assert_eq!(
+                (found.position, found.token, found.logit, origin.kind),
+                (0, 5, None, Kind::Infinity),
+                "{found}"
+            );
             assert!(origin.operation.as_deref().unwrap().starts_with(within), "{found}");
             for engines in [Engines::REFERENCE, Engines { verify: true, ..Engines::default() }] {
                 assert_eq!(refused(&mut session(&folder, precision, &engines), 5), found);
@@ -181,7 +200,17 @@ fn generate_ends_with_the_place_and_a_remedy_that_works() {
     let file = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("one-token.lpb").display().to_string();
     let logits = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("one-token.npy");
     let _ = fs::remove_file(&logits);
-    let feed = ["--tokens", "5,9,6", "--max-tokens", "2", "--ignore-eos", "--context", "16", "--logits", logits.to_str().unwrap()];
+    let feed = [
+        "--tokens",
+        "5,9,6",
+        "--max-tokens",
+        "2",
+        "--ignore-eos",
+        "--context",
+        "16",
+        "--logits",
+        logits.to_str().unwrap(),
+    ];
     for dtype in ["f16", "w8a16"] {
         let output = lpu(&[&["generate", &folder, "--dtype", dtype], &feed[..]].concat());
         let text = message(&output);

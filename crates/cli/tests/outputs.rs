@@ -22,7 +22,8 @@ fn lpu(arguments: &[&str]) -> Ran {
 }
 
 fn piped(arguments: &[&str], input: &[u8]) -> Ran {
-    let mut child = command(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut child =
+        command(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     child.stdin.take().unwrap().write_all(input).unwrap();
     child.wait_with_output().unwrap()
 }
@@ -49,7 +50,8 @@ fn scratch(name: &str) -> PathBuf {
 
 /// Names in a folder, in order.
 fn names(folder: &Path) -> Vec<String> {
-    let mut names: Vec<String> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    let mut names: Vec<String> =
+        fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     names.sort();
     names
 }
@@ -186,7 +188,10 @@ fn a_dash_is_standard_input_and_output_or_refused() {
     let logits = folder.join("l.npy").display().to_string();
     ok(lpu(&[&["generate", &file], &feed[..], &[&logits]].concat()));
     assert!(ok(lpu(&[&["generate", &file], &feed[..], &["-"]].concat())) == fs::read(&logits).unwrap());
-    for arguments in [&["compile", &model, "-o", "-", "--json"][..], &["generate", &file, "--tokens", "1", "--logits", "-", "--json"]] {
+    for arguments in [
+        &["compile", &model, "-o", "-", "--json"][..],
+        &["generate", &file, "--tokens", "1", "--logits", "-", "--json"],
+    ] {
         refused(&lpu(arguments), 2, &["standard output", "give --"]);
     }
     for arguments in [&["generate", "-", "--tokens", "1"][..], &["compile", "-", "-o", "x.lpb"]] {
@@ -211,7 +216,11 @@ fn a_chip_file_may_have_any_name() {
     for name in [&b"caf\xe9.toml"[..], b"two words.toml", "r\u{e4}ume.toml".as_bytes(), b"tsp-v1.toml"] {
         let path = folder.join(OsStr::from_bytes(name));
         fs::write(&path, &description).unwrap();
-        for arguments in [&["compile", "--timing-only", "--context", "16"][..], &["inspect", "graph"], &["generate", "--tokens", "1"]] {
+        for arguments in [
+            &["compile", "--timing-only", "--context", "16"][..],
+            &["inspect", "graph"],
+            &["generate", "--tokens", "1"],
+        ] {
             let mut command = command(arguments);
             command.arg(root("tests/checkpoints/plain")).arg("--chip").arg(&path);
             ok(command.output().unwrap());

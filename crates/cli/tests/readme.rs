@@ -19,7 +19,11 @@ fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
         let target = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() { copy(&entry.path(), &target) } else { fs::copy(entry.path(), target).map(drop).unwrap() }
+        if entry.file_type().unwrap().is_dir() {
+            copy(&entry.path(), &target)
+        } else {
+            fs::copy(entry.path(), target).map(drop).unwrap()
+        }
     }
 }
 
@@ -40,7 +44,9 @@ fn commands(block: &str) -> Vec<(&str, Vec<&str>)> {
 fn words(line: &str) -> Vec<String> {
     let parts = line.split('"').enumerate();
     parts
-        .flat_map(|(index, part)| if index % 2 == 1 { vec![part.to_owned()] } else { part.split_whitespace().map(str::to_owned).collect() })
+        .flat_map(|(index, part)| {
+            if index % 2 == 1 { vec![part.to_owned()] } else { part.split_whitespace().map(str::to_owned).collect() }
+        })
         .collect()
 }
 
@@ -70,9 +76,13 @@ fn every_command_gives_what_the_readme_shows() {
             let arguments = match command {
                 // This very run is what it does.
                 "cargo test --workspace" => continue,
-                _ => command.strip_prefix("cargo run --release -- ").or(command.strip_prefix("lpu ")).expect("a command of the README"),
+                _ => command
+                    .strip_prefix("cargo run --release -- ")
+                    .or(command.strip_prefix("lpu "))
+                    .expect("a command of the README"),
             };
-            let output = Command::new(env!("CARGO_BIN_EXE_lpu")).args(words(arguments)).current_dir(&folder).output().unwrap();
+            let output =
+                Command::new(env!("CARGO_BIN_EXE_lpu")).args(words(arguments)).current_dir(&folder).output().unwrap();
             let found = String::from_utf8(output.stdout).unwrap();
             let message = String::from_utf8_lossy(&output.stderr);
             assert!(output.status.success(), "{command}: {message}");

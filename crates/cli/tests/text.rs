@@ -10,8 +10,14 @@ use proptest::prelude::*;
 
 fn lpu(folder: &Path, arguments: &[&str], input: &[u8]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_lpu"));
-    let mut child =
-        command.current_dir(folder).args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut child = command
+        .current_dir(folder)
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
     // A command that fails early reads nothing.
     let _ = child.stdin.take().unwrap().write_all(input);
     child.wait_with_output().unwrap()
@@ -84,7 +90,8 @@ fn trips(folder: &Path, description: &str, other: &str) {
         assert!(message.contains("--input x=FILE.npy"), "only the input is missing: {message}");
     }
     let hex = |bytes: [u8; 32]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-    let fingerprints = [description, other].map(|text| hex(System::read(text, &mut preset).unwrap().reference().fingerprint));
+    let fingerprints =
+        [description, other].map(|text| hex(System::read(text, &mut preset).unwrap().reference().fingerprint));
     for command in ["asm", "disasm", "check", "run"] {
         for file in ["k.lpb", "again.lpu"] {
             let mut arguments = vec![command, file, "--chip", "other.toml"];
@@ -160,7 +167,10 @@ fn standard_input_and_output_take_the_place_of_files() {
         let checked = String::from_utf8(good(&folder, &["check", "-"], input)).unwrap();
         assert!(checked.contains("<stdin> `p`: legal, 13 cycles"), "{checked}");
         let ran = String::from_utf8(good(&folder, &["run", "-"], input)).unwrap();
-        assert!(ran.contains("13 cycles") && ran.contains("1 instructions preloaded"), "a wait is no instruction: {ran}");
+        assert!(
+            ran.contains("13 cycles") && ran.contains("1 instructions preloaded"),
+            "a wait is no instruction: {ran}"
+        );
     }
     let output = lpu(&folder, &["check", "-"], b".chip test-small\n.program p\nread 0\n");
     assert!(String::from_utf8_lossy(&output.stderr).contains("<stdin>:3:1"), "{output:?}");
@@ -189,7 +199,10 @@ fn mistakes_in_included_files_and_iterations_say_where_they_are() {
     let output = lpu(&folder, &["check", "k.lpu"], b"");
     let listed = String::from_utf8(output.stdout).unwrap();
     let expected = "lib/one.inc:2: cycle 0, mem.e1 (read): word-uninitialised";
-    assert!(listed.starts_with(expected) && listed.contains("    read {i}, e{i}\n    included from line 2"), "{listed}");
+    assert!(
+        listed.starts_with(expected) && listed.contains("    read {i}, e{i}\n    included from line 2"),
+        "{listed}"
+    );
     fs::write(folder.join("k.lpu"), ".chip test-small\n.include /dev/zero\n.include nothing\n.include .\n").unwrap();
     let message = refused(&folder, &["check", "k.lpu"]);
     assert_eq!(message.matches("cannot be included: ").count(), 3, "{message}");
@@ -228,7 +241,11 @@ fn a_chip_that_only_the_text_knows_is_the_one_that_is_given() {
 fn chips_that_a_system_does_not_have_are_refused() {
     let folder = scratch("absent");
     let cases = [
-        ("test-small", ".queue 3/mem.e0\nread 0, e0\n.zero 3/e0:0\n", "the image at 3/e0:0 needs chip 3, but the system has 1"),
+        (
+            "test-small",
+            ".queue 3/mem.e0\nread 0, e0\n.zero 3/e0:0\n",
+            "the image at 3/e0:0 needs chip 3, but the system has 1",
+        ),
         (
             "test-small",
             ".queue 1/vxm.0\nnop 4\n",
@@ -240,7 +257,11 @@ fn chips_that_a_system_does_not_have_are_refused() {
         ("test-pair", ".chips 8\n.zero 1..7/w0:0\n", "the image at 7/w0:0 needs chip 7, but the system has 2"),
     ];
     for (chip, text, expected) in cases {
-        fs::write(folder.join("k.lpu"), format!(".chip {chip}\n.program p\n.queue vxm.0\n{text}.queue vxm.1\nexp _, #i0\n")).unwrap();
+        fs::write(
+            folder.join("k.lpu"),
+            format!(".chip {chip}\n.program p\n.queue vxm.0\n{text}.queue vxm.1\nexp _, #i0\n"),
+        )
+        .unwrap();
         let checked = lpu(&folder, &["check", "k.lpu"], b"");
         let listed = String::from_utf8(checked.stdout).unwrap();
         assert_eq!(checked.status.code(), Some(1), "{listed}");
@@ -269,7 +290,9 @@ fn chips_that_a_system_does_not_have_are_refused() {
     let checked = lpu(&folder, &["check", "b.lpb"], b"");
     assert_eq!(checked.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&checked.stdout).contains("the queue needs chip 1"));
-    for arguments in [&["run", "b.lpb"][..], &["run", "b.lpb", "--verify"], &["disasm", "b.lpb"], &["inspect", "sram", "b.lpb"]] {
+    for arguments in
+        [&["run", "b.lpb"][..], &["run", "b.lpb", "--verify"], &["disasm", "b.lpb"], &["inspect", "sram", "b.lpb"]]
+    {
         let message = refused(&folder, arguments);
         assert!(message.contains("the queue needs chip 1, but the system has 1"), "{arguments:?}: {message}");
     }

@@ -60,7 +60,8 @@ impl Engine<'_> {
             for &bytes in blocks {
                 let landed = self.scheduler.place(task.what, from, |scheduler, at| {
                     let places = bytes.iter().map(|&byte| (byte, append.entry[usize::from(byte)][token]));
-                    let places = places.map(|(byte, (slice, word))| (byte, slice, word, scheduler.chip.slice_position(slice)));
+                    let places =
+                        places.map(|(byte, (slice, word))| (byte, slice, word, scheduler.chip.slice_position(slice)));
                     let places: SmallVec<[(u8, SliceId, u32, i32); 2]> = places.collect();
                     // What flows to the farther slice passes the nearer one.
                     let farthest = places.iter().map(|place| place.3).max_by_key(|position| position.unsigned_abs())?;
@@ -73,7 +74,8 @@ impl Engine<'_> {
                         if !scheduler.tables.write(slice, issue, issue + delay, word) {
                             return None;
                         }
-                        let scatter = Instruction::Scatter { src: src.plus(byte), map, base: Word(word), bits: append.window };
+                        let scatter =
+                            Instruction::Scatter { src: src.plus(byte), map, base: Word(word), bits: append.window };
                         scheduler.emit(slice.queue(), issue, scatter);
                         landed = landed.max(issue + delay);
                     }

@@ -76,7 +76,8 @@ pub fn bound(graph: &Graph, chip: &Chip, precision: Precision, context: usize) -
     let mut bytes = 0u64;
     let mut earliest: BTreeMap<ValueId, Earliest> = BTreeMap::new();
     for node in &graph.nodes {
-        let inputs: Vec<Earliest> = node.inputs.iter().map(|input| earliest.get(input).copied().unwrap_or_default()).collect();
+        let inputs: Vec<Earliest> =
+            node.inputs.iter().map(|input| earliest.get(input).copied().unwrap_or_default()).collect();
         let all = inputs.iter().copied().fold(Earliest::default(), Earliest::and);
         let ready = inputs.iter().map(|input| input.ready(simple)).max().unwrap_or(0);
         let width = |value: ValueId| graph.value(value).width as u64;
@@ -104,7 +105,9 @@ pub fn bound(graph: &Graph, chip: &Chip, precision: Precision, context: usize) -
             Op::Route { .. } => Earliest::whole(ready + maximum),
             Op::ExpertScale { .. } => Earliest::whole(ready + simple),
             Op::SoftCap { .. } => Earliest::whole(ready + special + simple),
-            Op::Activate { activation } | Op::Gated { activation } => Earliest::whole(ready + activation_path(activation, special, simple)),
+            Op::Activate { activation } | Op::Gated { activation } => {
+                Earliest::whole(ready + activation_path(activation, special, simple))
+            }
             // Could be multiplied into weights.
             Op::Scale { .. } => all,
             _ => Earliest::whole(ready),
@@ -115,7 +118,10 @@ pub fn bound(graph: &Graph, chip: &Chip, precision: Precision, context: usize) -
     // Each plane takes sixteen rows in a cycle, each stream carries one.
     let rows = 2 * u64::from(values.streams.min(16 * values.planes_per_side));
     let a_cycle = rows * chip.lanes() as u64;
-    Bound { bytes: bytes.div_ceil(a_cycle), path: earliest.values().map(|value| value.ready(simple)).max().unwrap_or(0) }
+    Bound {
+        bytes: bytes.div_ceil(a_cycle),
+        path: earliest.values().map(|value| value.ready(simple)).max().unwrap_or(0),
+    }
 }
 
 /// What every way of computing an activation takes at least, a factor on its input and a product with another value beside it included.

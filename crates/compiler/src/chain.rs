@@ -5,7 +5,10 @@ mod split;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use lpu_isa::{Arithmetic, DelayClass, Edge, Format, GroupWidth, Hemisphere, Instruction, Number, Queue, Shift, Source, Stream, Target};
+use lpu_isa::{
+    Arithmetic, DelayClass, Edge, Format, GroupWidth, Hemisphere, Instruction, Number, Queue, Shift, Source, Stream,
+    Target,
+};
 use smallvec::SmallVec;
 
 use crate::scheduler::Scheduler;
@@ -172,7 +175,12 @@ impl Chain {
 
     /// The same chain with inputs that arrive no earlier than the offsets say.
     pub(crate) fn delayed(&self, offsets: &[u64]) -> Self {
-        let mut chain = Self { nodes: Vec::with_capacity(self.nodes.len()), timing: Timing::default(), offsets: offsets.to_vec(), ..*self };
+        let mut chain = Self {
+            nodes: Vec::with_capacity(self.nodes.len()),
+            timing: Timing::default(),
+            offsets: offsets.to_vec(),
+            ..*self
+        };
         for kind in &self.nodes {
             chain.push(kind.clone());
         }
@@ -191,8 +199,12 @@ impl Chain {
 
     /// The same chain with more cycles between its accesses of memory.
     pub(crate) fn spaced(&self, spacing: u64) -> Self {
-        let mut chain =
-            Self { nodes: Vec::with_capacity(self.nodes.len()), timing: Timing::default(), offsets: self.offsets.clone(), ..*self };
+        let mut chain = Self {
+            nodes: Vec::with_capacity(self.nodes.len()),
+            timing: Timing::default(),
+            offsets: self.offsets.clone(),
+            ..*self
+        };
         chain.spacing = spacing;
         chain.in_time = true;
         for kind in &self.nodes {
@@ -203,7 +215,12 @@ impl Chain {
 
     /// The same chain with its arriving stream groups taken from memory instead, as inputs `first` and on.
     pub(crate) fn reading_memory(&self, first: usize) -> Self {
-        let mut chain = Self { nodes: Vec::with_capacity(self.nodes.len()), timing: Timing::default(), offsets: Vec::new(), ..*self };
+        let mut chain = Self {
+            nodes: Vec::with_capacity(self.nodes.len()),
+            timing: Timing::default(),
+            offsets: Vec::new(),
+            ..*self
+        };
         for kind in &self.nodes {
             let mut kind = kind.clone();
             if let Kind::Alu { sources, .. } = &mut kind {
@@ -256,7 +273,9 @@ impl Chain {
                 let parks = if let Sink::Park(_, side) = *sink { Some(side) } else { None };
                 let near = |time: u64| time.saturating_sub(self.spacing - 1)..time + self.spacing;
                 let fetched = |time: u64| fetches && timing.fetches.range(near(time)).next().is_some();
-                let parked = |time: u64| parks.is_some_and(|side| near(time + delay).any(|done| timing.parks.contains(&(done, side))));
+                let parked = |time: u64| {
+                    parks.is_some_and(|side| near(time + delay).any(|done| timing.parks.contains(&(done, side))))
+                };
                 while fetched(time) || parked(time) {
                     time += 1;
                 }
@@ -366,7 +385,8 @@ impl Chain {
             return (Feed::Node(first), Feed::Node(second));
         }
         let mut rest = Vec::new();
-        let together: Vec<Vec<Node>> = passing.chunk_by(|&a, &b| done(self, a) == done(self, b)).map(<[Node]>::to_vec).collect();
+        let together: Vec<Vec<Node>> =
+            passing.chunk_by(|&a, &b| done(self, a) == done(self, b)).map(<[Node]>::to_vec).collect();
         for pair in together.iter().flat_map(|group| group.chunks(2)) {
             let first = Feed::Node(pair[0]);
             rest.push(match (pair, combine) {
@@ -419,7 +439,8 @@ impl Chain {
                     } else {
                         Instruction::ShiftLanes { width, src, dst, by, edge }
                     };
-                    (0..self.switch_units as u16).find_map(|unit| scheduler.issue(Queue::Sxm(*side, unit), time, instruction))?;
+                    (0..self.switch_units as u16)
+                        .find_map(|unit| scheduler.issue(Queue::Sxm(*side, unit), time, instruction))?;
                 }
                 Kind::Alu { op, sources, sink, .. } => {
                     fetched.clear();
@@ -447,7 +468,9 @@ impl Chain {
                     let dst = match *sink {
                         Sink::None => None,
                         Sink::Park(output, _) => Some(scheduler.park(&mut outputs[output], 0, done)?),
-                        Sink::Switch(side) => Some(scheduler.route(op.result_bytes(), done, 0, scheduler.chip.sxm_position(side))?),
+                        Sink::Switch(side) => {
+                            Some(scheduler.route(op.result_bytes(), done, 0, scheduler.chip.sxm_position(side))?)
+                        }
                     };
                     streams[node] = dst;
                     let last = start + self.timing.last[node];
@@ -473,7 +496,8 @@ impl Scheduler<'_> {
     fn alu(&mut self, time: u64, done: u64, last: u64, instruction: Instruction) -> Option<u16> {
         (0..self.chip.values().alus as u16).find(|&alu| {
             let mark = self.tables.mark();
-            let taken = self.tables.latch(usize::from(alu), done, last) && self.issue(Queue::Vxm(alu), time, instruction).is_some();
+            let taken = self.tables.latch(usize::from(alu), done, last)
+                && self.issue(Queue::Vxm(alu), time, instruction).is_some();
             if !taken {
                 self.tables.undo(mark);
             }

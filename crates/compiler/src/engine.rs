@@ -304,7 +304,9 @@ impl<'a> Engine<'a> {
         }
         match self.tasks.iter().flatten().next() {
             None => Ok(()),
-            Some(task) => Err(CompileError::NoPlace { what: format!("{} (it waits for ever)", task.what), searched: 0 }),
+            Some(task) => {
+                Err(CompileError::NoPlace { what: format!("{} (it waits for ever)", task.what), searched: 0 })
+            }
         }
     }
 
@@ -325,7 +327,17 @@ impl<'a> Engine<'a> {
         let (start, end) = self.scheduler.span(from).unwrap_or((ready, ready));
         debug_assert_eq!(record, self.records.len());
         let computed = self.scheduler.computed(from);
-        self.records.push(Record { node: task.node, what: task.what, ready, start, end, waited, cause, lost, computed });
+        self.records.push(Record {
+            node: task.node,
+            what: task.what,
+            ready,
+            start,
+            end,
+            waited,
+            cause,
+            lost,
+            computed,
+        });
         for &input in &task.inputs {
             self.drop_reader(input, end);
         }
@@ -365,7 +377,8 @@ impl<'a> Engine<'a> {
         let spaced = if round < 4 { None } else { Some(chain.spaced(round - 3)) };
         let chain = spaced.as_ref().unwrap_or(chain);
         let at_vxm = |(index, input): (usize, &Parked)| self.at_vxm(input).saturating_sub(chain.first_use(index));
-        let from = inputs.iter().enumerate().map(at_vxm).max().unwrap_or(0).max(self.scheduler.delay(DelayClass::MemRead) + 4);
+        let from =
+            inputs.iter().enumerate().map(at_vxm).max().unwrap_or(0).max(self.scheduler.delay(DelayClass::MemRead) + 4);
         // Words are taken from the banks in turn, so one left out on a side moves all results there to the other bank.
         let sides = Hemisphere::BOTH.into_iter().enumerate().filter(|(bit, _)| round >> bit & 1 == 1);
         let skipped: Vec<Parked> = sides.filter_map(|(_, side)| self.vectors.scratch(4, side).ok()).collect();
@@ -414,7 +427,8 @@ impl<'a> Engine<'a> {
         let rest = Task { node, what, rank, inputs: inputs.collect(), outputs: seconds, work: Work::Chain(second) };
         // Its readers are known before anything it reads is made.
         self.task(rest);
-        let first_task = Task { node, what, rank, inputs: task.inputs.clone(), outputs: firsts, work: Work::Chain(first.clone()) };
+        let first_task =
+            Task { node, what, rank, inputs: task.inputs.clone(), outputs: firsts, work: Work::Chain(first.clone()) };
         self.put_chain(&first_task, &first)
     }
 

@@ -8,7 +8,9 @@ use thiserror::Error;
 #[non_exhaustive]
 pub enum CompileError {
     /// The weights do not fit.
-    #[error("weights in {format} take {needed} bytes of the weight slices in {chip}, where {available} are free; {advice}")]
+    #[error(
+        "weights in {format} take {needed} bytes of the weight slices in {chip}, where {available} are free; {advice}"
+    )]
     WeightsTooLarge {
         /// The chip's name.
         chip: String,
@@ -104,7 +106,9 @@ pub enum CompileError {
         depth: u32,
     },
     /// A weight is infinite or no number.
-    #[error("{place}: the value is {value}, so every result would be no number; the checkpoint is damaged, use another copy of it")]
+    #[error(
+        "{place}: the value is {value}, so every result would be no number; the checkpoint is damaged, use another copy of it"
+    )]
     NotFinite {
         /// Tensor and place in it.
         place: String,
@@ -112,7 +116,9 @@ pub enum CompileError {
         value: f32,
     },
     /// A weight is finite, and fp16 has no such number.
-    #[error("{place}: the value is {value}, but the greatest that fp16 holds is 65504; scale the weights of the checkpoint down")]
+    #[error(
+        "{place}: the value is {value}, but the greatest that fp16 holds is 65504; scale the weights of the checkpoint down"
+    )]
     HalfOverflow {
         /// Tensor and place in it.
         place: String,
@@ -128,7 +134,9 @@ pub enum CompileError {
         what: String,
     },
     /// The graph has no such part.
-    #[error("the model has no part `{part}`; it has {layers} layers, counted from 0: give layer:N, attention:N, ffn:N or head")]
+    #[error(
+        "the model has no part `{part}`; it has {layers} layers, counted from 0: give layer:N, attention:N, ffn:N or head"
+    )]
     NoPart {
         /// The part asked for.
         part: String,

@@ -18,7 +18,13 @@ struct Trial<'a> {
 }
 
 /// The error with advice that was tried.
-pub(crate) fn advised(error: CompileError, checkpoint: &Checkpoint, graph: &Graph, chip: &Chip, options: Options) -> CompileError {
+pub(crate) fn advised(
+    error: CompileError,
+    checkpoint: &Checkpoint,
+    graph: &Graph,
+    chip: &Chip,
+    options: Options,
+) -> CompileError {
     let shape = Checkpoint::from_config(checkpoint.config.to_json().as_bytes()).ok();
     let shape = shape.filter(|shape| shape.graph() == checkpoint.graph());
     let trial = Trial { given: checkpoint, shape, graph, chip, options };
@@ -58,7 +64,9 @@ impl Trial<'_> {
         let options = |rows: usize| Options { context: 16 * rows, ..self.options };
         let plan = |rows: usize| plan::plan(self.checkpoint(), self.graph.clone(), self.chip, &options(rows)).ok();
         // The longest bucket is the hardest.
-        let longest = |(plan, _): (Plan, WeightSlices)| lower::lower(&plan, self.chip, self.options.precision, plan.context, false).is_ok();
+        let longest = |(plan, _): (Plan, WeightSlices)| {
+            lower::lower(&plan, self.chip, self.options.precision, plan.context, false).is_ok()
+        };
         let lowered = |rows: usize| plan(rows).is_some_and(longest);
         let most = last(self.options.context.div_ceil(16), usize::MAX, |rows| plan(rows).is_some())?;
         let rows = if lowered(most) { most } else { last(most, 16, lowered)? };
@@ -70,7 +78,8 @@ impl Trial<'_> {
         if let Some(context) = self.context() {
             return format!("a context of {context} fits");
         }
-        let others = [Precision::W8A16, Precision::W8A8].into_iter().filter(|&precision| precision != self.options.precision);
+        let others =
+            [Precision::W8A16, Precision::W8A8].into_iter().filter(|&precision| precision != self.options.precision);
         let fits = |&precision: &Precision| self.compiles(self.graph, Options { precision, ..self.options });
         if let Some(precision) = { others }.find(fits) {
             return format!("in {} it fits", precision.name());

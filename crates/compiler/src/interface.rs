@@ -229,7 +229,11 @@ impl Interface {
             if !plan.inputs.masks.is_empty() {
                 let (slices, spare) = (ROW_SLICES, (plan.context / ROW_SLICES) as u16);
                 let addresses = Lanes::Repeated { elements: slices, times: 1 };
-                inputs.push(port(address_name(side), addresses, PortKind::KvAddress { side: side.into(), slices, spare }));
+                inputs.push(port(
+                    address_name(side),
+                    addresses,
+                    PortKind::KvAddress { side: side.into(), slices, spare },
+                ));
             }
         }
         let outputs = plan.graph.outputs.iter().map(of_value).collect();

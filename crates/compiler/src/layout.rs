@@ -69,7 +69,8 @@ impl Heads {
         let rotated = self.rotary_dim / 2;
         let middle = self.rotary_dim + self.half() - rotated;
         let first = (0..rotated).chain(self.rotary_dim..middle).map(Some).collect();
-        let mut second: Vec<Option<usize>> = (rotated..self.rotary_dim).chain(middle..self.head_dim).map(Some).collect();
+        let mut second: Vec<Option<usize>> =
+            (rotated..self.rotary_dim).chain(middle..self.head_dim).map(Some).collect();
         second.resize(self.half(), None);
         [first, second]
     }
@@ -99,8 +100,15 @@ impl Heads {
         })
     }
 
-    fn tile(&self, members: std::ops::Range<usize>, head: impl Fn(usize) -> usize, elements: &[Option<usize>]) -> Vec<Option<u32>> {
-        let of_head = |head: usize| elements.iter().map(move |element| element.map(|element| (head * self.head_dim + element) as u32));
+    fn tile(
+        &self,
+        members: std::ops::Range<usize>,
+        head: impl Fn(usize) -> usize,
+        elements: &[Option<usize>],
+    ) -> Vec<Option<u32>> {
+        let of_head = |head: usize| {
+            elements.iter().map(move |element| element.map(|element| (head * self.head_dim + element) as u32))
+        };
         members.flat_map(|member| of_head(head(member))).collect()
     }
 
@@ -149,13 +157,21 @@ pub(crate) fn layouts(graph: &Graph, lanes: usize) -> Result<BTreeMap<ValueId, L
 }
 
 /// Gives a value its layout, and to what it is made from element by element.
-fn spread(graph: &Graph, value: ValueId, layout: &Layout, layouts: &mut BTreeMap<ValueId, Layout>) -> Result<(), CompileError> {
+fn spread(
+    graph: &Graph,
+    value: ValueId,
+    layout: &Layout,
+    layouts: &mut BTreeMap<ValueId, Layout>,
+) -> Result<(), CompileError> {
     layouts.insert(value, layout.clone());
     let Some(maker) = graph.maker(value) else { return Ok(()) };
     let node = graph.node(maker);
     match node.op {
         Op::Linear { .. } => Ok(()),
         Op::Rotary { .. } | Op::HeadNorm { .. } | Op::RmsNorm { .. } => spread(graph, node.inputs[0], layout, layouts),
-        _ => Err(CompileError::Unsupported { node: node.name.clone(), what: "its result feeds attention in another layout".into() }),
+        _ => Err(CompileError::Unsupported {
+            node: node.name.clone(),
+            what: "its result feeds attention in another layout".into(),
+        }),
     }
 }

@@ -153,8 +153,14 @@ pub fn compile(checkpoint: &Checkpoint, chip: &Chip, options: &Options) -> Resul
 ///
 /// # Errors
 /// [`CompileError`] says what does not fit and what would.
-pub fn compile_graph(checkpoint: &Checkpoint, graph: Graph, chip: &Chip, options: &Options) -> Result<Compiled, CompileError> {
-    attempt(checkpoint, graph.clone(), chip, options).map_err(|error| fits::advised(error, checkpoint, &graph, chip, *options))
+pub fn compile_graph(
+    checkpoint: &Checkpoint,
+    graph: Graph,
+    chip: &Chip,
+    options: &Options,
+) -> Result<Compiled, CompileError> {
+    attempt(checkpoint, graph.clone(), chip, options)
+        .map_err(|error| fits::advised(error, checkpoint, &graph, chip, *options))
 }
 
 /// [`compile_graph`] whose errors advise nothing.
@@ -176,7 +182,8 @@ fn attempt(checkpoint: &Checkpoint, graph: Graph, chip: &Chip, options: &Options
         };
         compiled.oracles.push(oracle);
         let (lowered, cycles) = shortest(&plan, chip, options.precision, tokens, false)?;
-        let queues: BTreeMap<Queue, Vec<Item>> = lowered.issues.into_iter().map(|(queue, issues)| (queue, compress(&issues))).collect();
+        let queues: BTreeMap<Queue, Vec<Item>> =
+            lowered.issues.into_iter().map(|(queue, issues)| (queue, compress(&issues))).collect();
         let mut regions = lowered.regions;
         regions.extend(slices.regions());
         let words: u64 = regions.iter().map(Region::word_count).sum();
@@ -203,7 +210,8 @@ impl Compiled {
         for longer in (1..self.programs.len()).rev() {
             let bucket = longer - 1;
             if self.programs[longer].cycles < self.programs[bucket].cycles {
-                self.programs[bucket] = Program { name: self.programs[bucket].name.clone(), ..self.programs[longer].clone() };
+                self.programs[bucket] =
+                    Program { name: self.programs[bucket].name.clone(), ..self.programs[longer].clone() };
                 self.records[bucket] = self.records[longer].clone();
                 self.oracles[bucket] = self.oracles[bucket].min(self.oracles[longer]);
             }
@@ -212,8 +220,12 @@ impl Compiled {
 
     /// Items of the fullest queue of all programs, with the program's name.
     fn fullest(&self) -> Option<(usize, &str, Queue)> {
-        let queues = |program: &'_ Program| program.queues.iter().flatten().map(|(&queue, items)| (items.len(), queue)).max();
-        let found = self.programs.iter().filter_map(|program| queues(program).map(|(items, queue)| (items, program.name.as_str(), queue)));
+        let queues =
+            |program: &'_ Program| program.queues.iter().flatten().map(|(&queue, items)| (items.len(), queue)).max();
+        let found = self
+            .programs
+            .iter()
+            .filter_map(|program| queues(program).map(|(items, queue)| (items, program.name.as_str(), queue)));
         found.max_by_key(|&(items, ..)| items)
     }
 }
@@ -221,7 +233,13 @@ impl Compiled {
 /// The schedule for `tokens`, or that for sixteen more where it is shorter, and its cycles. Sixteen more include the spare row of each
 /// entry, which a mask leaves out like tokens that are not fed yet. Those of the shortest bucket and below, where counts grow with each
 /// sixteen tokens, and those that would need another vector of masks are taken as they are.
-fn shortest(plan: &Plan, chip: &Chip, precision: Precision, tokens: usize, oracle: bool) -> Result<(Lowered, u64), CompileError> {
+fn shortest(
+    plan: &Plan,
+    chip: &Chip,
+    precision: Precision,
+    tokens: usize,
+    oracle: bool,
+) -> Result<(Lowered, u64), CompileError> {
     let lower = |tokens| {
         let lowered = lower::lower(plan, chip, precision, tokens, oracle)?;
         let cycles = cycles(chip, lowered.issues.values().flatten());

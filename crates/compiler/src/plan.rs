@@ -46,7 +46,12 @@ impl Unit {
         match self.set.content {
             Content::Bytes => [(self.set.plane + member as u16, rows)].into_iter().collect(),
             Content::Halves => self.set.planes().map(|plane| (plane, rows)).collect(),
-            Content::Widened => self.set.planes().zip([rows / 16 + 1, rows / 16]).map(|(plane, groups)| (plane, groups / 2 * 16)).collect(),
+            Content::Widened => self
+                .set
+                .planes()
+                .zip([rows / 16 + 1, rows / 16])
+                .map(|(plane, groups)| (plane, groups / 2 * 16))
+                .collect(),
         }
     }
 }
@@ -143,7 +148,8 @@ fn needs(
                 needs.alive = needs.alive.max(heads as u64 * (4 * tokens + 3));
             }
             Op::Linear { .. } => {
-                let rows: u64 = layouts[&node.output].tiles.iter().map(|tile| tile.len().next_multiple_of(16) as u64).sum();
+                let rows: u64 =
+                    layouts[&node.output].tiles.iter().map(|tile| tile.len().next_multiple_of(16) as u64).sum();
                 needs.weight_rows += tiles(node.inputs[0]) * rows * if precision == Precision::F16 { 2 } else { 1 };
                 needs.constants += 2 * tiles(node.output);
             }
@@ -178,7 +184,10 @@ fn needs(
     needs.weight_rows += if needs.entries[0] > 0 { 64 } else { 0 };
     needs.alive += graph.outputs.iter().map(|&value| tiles(value)).sum::<u64>() + 128;
     let others = 2 * rotary_tables(graph).len().saturating_sub(1) as u64;
-    needs.inputs = graph.inputs.iter().map(|&value| tiles(value)).sum::<u64>() + 34 + others + tokens * windows(graph).len() as u64;
+    needs.inputs = graph.inputs.iter().map(|&value| tiles(value)).sum::<u64>()
+        + 34
+        + others
+        + tokens * windows(graph).len() as u64;
     Ok(needs)
 }
 
@@ -212,7 +221,12 @@ fn value_side(node: usize, group: usize) -> Hemisphere {
 }
 
 /// Decides where everything lies; the weight slices hold the bytes.
-pub(crate) fn plan(checkpoint: &Checkpoint, graph: Graph, chip: &Chip, options: &Options) -> Result<(Plan, WeightSlices), CompileError> {
+pub(crate) fn plan(
+    checkpoint: &Checkpoint,
+    graph: Graph,
+    chip: &Chip,
+    options: &Options,
+) -> Result<(Plan, WeightSlices), CompileError> {
     let values = chip.values();
     let alus = LEAST_ALUS.max(values.superlanes.div_ceil(SUPERLANES_AN_ALU));
     if values.alus < alus {
@@ -221,7 +235,13 @@ pub(crate) fn plan(checkpoint: &Checkpoint, graph: Graph, chip: &Chip, options: 
     }
     if values.superlanes > MOST_SUPERLANES {
         let (chip, why) = (chip.name().to_owned(), "sums over the lanes of more have no schedule");
-        return Err(CompileError::ChipTooLarge { chip, field: "superlanes", value: values.superlanes, most: MOST_SUPERLANES, why });
+        return Err(CompileError::ChipTooLarge {
+            chip,
+            field: "superlanes",
+            value: values.superlanes,
+            most: MOST_SUPERLANES,
+            why,
+        });
     }
     if options.context == 0 {
         return Err(CompileError::EmptyContext);
@@ -230,10 +250,12 @@ pub(crate) fn plan(checkpoint: &Checkpoint, graph: Graph, chip: &Chip, options: 
     let context = options.context.div_ceil(16) * 16;
     let layouts = layouts(&graph, lanes)?;
     let needs = needs(&graph, &layouts, lanes, context, options.precision, checkpoint.weights())?;
-    let area = ((needs.constants / 4 + needs.inputs + needs.alive) / u64::from(values.banks) + 32).min(u64::from(values.words_per_bank));
+    let area = ((needs.constants / 4 + needs.inputs + needs.alive) / u64::from(values.banks) + 32)
+        .min(u64::from(values.words_per_bank));
     let real = checkpoint.weights().present();
     let cache = CacheShape { entries: needs.entries, context };
-    let mut slices = WeightSlices::new(chip, cache, needs.weight_rows, area as u32, options.precision.name(), real, needs.experts)?;
+    let mut slices =
+        WeightSlices::new(chip, cache, needs.weight_rows, area as u32, options.precision.name(), real, needs.experts)?;
     let whole = if slices.takes_vector_slices() { area as u32 } else { values.words_per_bank };
     let mut plan = Plan {
         layouts,
@@ -271,7 +293,9 @@ pub(crate) fn plan(checkpoint: &Checkpoint, graph: Graph, chip: &Chip, options: 
             Op::LayerNorm { weight, bias, .. } => {
                 let mut constants = |tensor| {
                     let vectors = gather(&plan.layouts[&node.output], &quantize::vector(checkpoint.weights(), tensor)?);
-                    Ok::<_, CompileError>(vectors.iter().map(|vector| plan.vectors.weight(vector)).collect::<Vec<usize>>())
+                    Ok::<_, CompileError>(
+                        vectors.iter().map(|vector| plan.vectors.weight(vector)).collect::<Vec<usize>>(),
+                    )
                 };
                 plan.norms.insert(number, constants(weight)?);
                 if let Some(bias) = bias {
@@ -288,7 +312,8 @@ pub(crate) fn plan(checkpoint: &Checkpoint, graph: Graph, chip: &Chip, options: 
             }
             Op::Route { .. } => {
                 let experts = plan.graph.value(node.output).width;
-                let pad: Vec<f32> = (0..lanes).map(|lane| if lane < experts { 0.0 } else { f32::NEG_INFINITY }).collect();
+                let pad: Vec<f32> =
+                    (0..lanes).map(|lane| if lane < experts { 0.0 } else { f32::NEG_INFINITY }).collect();
                 let numbers: Vec<f32> = (0..lanes).map(|lane| -(lane as f32)).collect();
                 plan.routes.insert(number, [plan.vectors.constant(&pad), plan.vectors.constant(&numbers)]);
             }
@@ -326,8 +351,11 @@ fn attending(number: usize, heads: Heads, scale: f32, vectors: &mut Vectors, sli
         vectors.constant(&vector)
     };
     let half = heads.half();
-    let queries = (0..heads.key_members(0).len()).map(|member| span(member * half..(member + 1) * half, scale)).collect();
-    let outputs = (0..heads.value_groups()).map(|group| heads.value_members(group).map(|(_, lanes)| span(lanes, 1.0)).collect()).collect();
+    let queries =
+        (0..heads.key_members(0).len()).map(|member| span(member * half..(member + 1) * half, scale)).collect();
+    let outputs = (0..heads.value_groups())
+        .map(|group| heads.value_members(group).map(|(_, lanes)| span(lanes, 1.0)).collect())
+        .collect();
     let keys = (0..heads.key_groups()).map(|_| Hemisphere::BOTH.map(|side| slices.cache_entry(side))).collect();
     let value_side: Vec<Hemisphere> = (0..heads.value_groups()).map(|group| value_side(number, group)).collect();
     let values = value_side.iter().map(|&side| slices.cache_entry(side)).collect();
@@ -342,13 +370,15 @@ impl Plan {
 
     /// Lanes of half a head whose halves are rotated against each other; 0 where nothing is rotated.
     pub(crate) fn half_head(&self) -> usize {
-        let half = |node: &Node| if let Op::Rotary { head_dim, .. } = node.op { Some(head_dim.div_ceil(2)) } else { None };
+        let half =
+            |node: &Node| if let Op::Rotary { head_dim, .. } = node.op { Some(head_dim.div_ceil(2)) } else { None };
         self.graph.nodes.iter().find_map(half).unwrap_or(0)
     }
 
     fn inputs(&mut self, lanes: usize) {
         // Inputs that are read together stand in different slices.
-        let quads = [(Hemisphere::East, 0, 0), (Hemisphere::West, 0, 0), (Hemisphere::East, 1, 0), (Hemisphere::West, 1, 0)];
+        let quads =
+            [(Hemisphere::East, 0, 0), (Hemisphere::West, 0, 0), (Hemisphere::East, 1, 0), (Hemisphere::West, 1, 0)];
         for (&value, quad) in self.graph.inputs.iter().zip(quads.into_iter().cycle()) {
             let vectors = self.layouts[&value].tiles.len();
             let name = region_name(&self.graph.value(value).name);
@@ -371,7 +401,8 @@ impl Plan {
             inputs.masks.insert(name, masks);
         }
         if !inputs.masks.is_empty() {
-            inputs.addresses = Hemisphere::BOTH.map(|side| vectors.input(&address_name(side), (side, 0, 2), Format::I16, ROW_SLICES, 1));
+            inputs.addresses = Hemisphere::BOTH
+                .map(|side| vectors.input(&address_name(side), (side, 0, 2), Format::I16, ROW_SLICES, 1));
         }
     }
 
@@ -410,7 +441,8 @@ impl Plan {
             }
         }
         let pairs = chip.values().planes_per_side as u16 / 2;
-        let places: Vec<(Hemisphere, u16)> = (0..pairs).flat_map(|pair| Hemisphere::BOTH.map(|side| (side, 2 * pair))).collect();
+        let places: Vec<(Hemisphere, u16)> =
+            (0..pairs).flat_map(|pair| Hemisphere::BOTH.map(|side| (side, 2 * pair))).collect();
         let width = if precision == Precision::W8A8 { 2 } else { 1 };
         let mut load = Loads::default();
         for ((_, input, _), mut vectors) in by_input {
@@ -457,20 +489,25 @@ impl Plan {
     /// The format that a matrix is stored in: with 16-bit activations, what decides between experts is not rounded to int8.
     fn stored(&self, precision: Precision, number: usize) -> Precision {
         let output = self.graph.nodes[number].output;
-        let routes = || self.graph.nodes.iter().any(|node| matches!(node.op, Op::Route { .. }) && node.inputs[0] == output);
+        let routes =
+            || self.graph.nodes.iter().any(|node| matches!(node.op, Op::Route { .. }) && node.inputs[0] == output);
         if precision == Precision::W8A16 && routes() { Precision::F16 } else { precision }
     }
 
     /// The units of the other choices of experts, which share words and planes with those of the first.
     fn other_choices(&self, unit: &Unit) -> Vec<Unit> {
-        let Op::ExpertLinear { weight: first, choice: 0 } = self.graph.nodes[unit.members[0].0].op else { return Vec::new() };
+        let Op::ExpertLinear { weight: first, choice: 0 } = self.graph.nodes[unit.members[0].0].op else {
+            return Vec::new();
+        };
         let of = |weight: WeightId| {
             let nodes = self.graph.nodes.iter().enumerate();
             nodes.filter(move |(_, node)| matches!(node.op, Op::ExpertLinear { weight: found, choice } if found == weight && choice > 0))
         };
         let unit_of = |(place, (_, node)): (usize, (usize, &Node))| {
             let members = unit.members.iter().map(|&(number, vector)| {
-                let Op::ExpertLinear { weight, .. } = self.graph.nodes[number].op else { unreachable!("experts share units with experts") };
+                let Op::ExpertLinear { weight, .. } = self.graph.nodes[number].op else {
+                    unreachable!("experts share units with experts")
+                };
                 (of(weight).nth(place).expect("every matrix has all choices").0, vector)
             });
             Unit { set: unit.set, input: node.inputs[0], tiles: unit.tiles.clone(), members: members.collect() }
@@ -482,7 +519,8 @@ impl Plan {
     fn experts(&mut self, weights: &Weights, precision: Precision) {
         for node in &self.graph.nodes {
             let Op::ExpertLinear { weight, .. } = node.op else { continue };
-            let rows = self.layouts[&node.output].tiles.iter().map(|tile| tile.len().next_multiple_of(16)).max().unwrap_or(16);
+            let rows =
+                self.layouts[&node.output].tiles.iter().map(|tile| tile.len().next_multiple_of(16)).max().unwrap_or(16);
             let words = if precision == Precision::W8A16 { rows.div_ceil(32) } else { rows / 16 } as u32;
             let found = self.experts.get(&node.inputs[1]).map_or(0, |experts| experts.stride);
             self.experts.insert(node.inputs[1], Experts::new(weights.shape(weight)[0], words.max(found)));
@@ -523,7 +561,13 @@ impl Plan {
                     let part = |&(plane, held): &(u16, usize)| {
                         let places = match experts {
                             Some(experts) => slices.expert_tile(unit.set.side, plane, held, experts),
-                            None => slices.tile(unit.set.side, plane, held, self.layouts[&unit.input].tiles[tile].len(), busy),
+                            None => slices.tile(
+                                unit.set.side,
+                                plane,
+                                held,
+                                self.layouts[&unit.input].tiles[tile].len(),
+                                busy,
+                            ),
                         };
                         places.map(|places| Part { places, rows, step: 1 })
                     };
@@ -562,7 +606,8 @@ impl Plan {
             if let Op::ExpertLinear { weight, choice } = node.op
                 && choice > 0
             {
-                let is_first = |node: &Node| matches!(node.op, Op::ExpertLinear { weight: found, choice: 0 } if found == weight);
+                let is_first =
+                    |node: &Node| matches!(node.op, Op::ExpertLinear { weight: found, choice: 0 } if found == weight);
                 let first = self.graph.nodes.iter().position(is_first).expect("a later choice follows the first");
                 let vectors = self.linears[&first].clone();
                 self.linears.insert(number, vectors);
@@ -575,8 +620,9 @@ impl Plan {
     fn tables(&self, checkpoint: &Checkpoint) -> Result<(), CompileError> {
         let weights = checkpoint.weights();
         let supplied = |name: &str| self.graph.inputs.iter().any(|&value| self.graph.value(value).name == name);
-        let is_matrix =
-            |table: WeightId| self.graph.nodes.iter().any(|node| matches!(node.op, Op::Linear { weight, .. } if weight == table));
+        let is_matrix = |table: WeightId| {
+            self.graph.nodes.iter().any(|node| matches!(node.op, Op::Linear { weight, .. } if weight == table))
+        };
         let embedding = supplied("embedding").then(|| checkpoint.embedding());
         let positions = checkpoint.positions().filter(|_| supplied("position"));
         let mut tables = embedding.into_iter().chain(positions).filter(|&table| weights.present() && !is_matrix(table));
@@ -586,7 +632,8 @@ impl Plan {
     /// The placement for people: one line a matrix vector, cache entry or region.
     pub(crate) fn lines(&self) -> Vec<String> {
         let mut lines = Vec::new();
-        let place = |rows: &Rows| rows.iter().map(|(slice, word)| format!("{slice}:{word}")).collect::<Vec<_>>().join(" ");
+        let place =
+            |rows: &Rows| rows.iter().map(|(slice, word)| format!("{slice}:{word}")).collect::<Vec<_>>().join(" ");
         for unit in &self.units {
             for &(number, vector) in &unit.members {
                 let name = &self.graph.nodes[number].name;
@@ -602,7 +649,12 @@ impl Plan {
         for (number, attending) in &self.attentions {
             let name = &self.graph.nodes[*number].name;
             let mut entry = |what: String, entry: &[Rows; 2]| {
-                lines.push(format!("{name} {what}: {} tokens at {} | {}", self.context, place(&entry[0]), place(&entry[1])));
+                lines.push(format!(
+                    "{name} {what}: {} tokens at {} | {}",
+                    self.context,
+                    place(&entry[0]),
+                    place(&entry[1])
+                ));
             };
             for (group, halves) in attending.keys.iter().enumerate() {
                 entry(format!("group {group} first key halves"), &halves[0]);
@@ -640,14 +692,19 @@ impl Loads {
 
     /// The least loaded of these pairs of planes.
     fn least(&self, places: &[(Hemisphere, u16)]) -> (Hemisphere, u16) {
-        let load = |&&(side, plane): &&(Hemisphere, u16)| (self.of(side, plane).max(self.of(side, plane + 1)), plane, side);
+        let load =
+            |&&(side, plane): &&(Hemisphere, u16)| (self.of(side, plane).max(self.of(side, plane + 1)), plane, side);
         *places.iter().min_by_key(load).expect("a chip has planes")
     }
 
     /// A unit of these vectors, an odd int8 one on the less loaded plane of the pair.
     fn unit(&mut self, mut set: PlaneSet, input: ValueId, tiles: Range<usize>, group: &[Turn]) -> Unit {
         let odd = set.plane ^ 1;
-        if set.content == Content::Bytes && set.count == 1 && tiles.start == 0 && self.of(set.side, odd) < self.of(set.side, set.plane) {
+        if set.content == Content::Bytes
+            && set.count == 1
+            && tiles.start == 0
+            && self.of(set.side, odd) < self.of(set.side, set.plane)
+        {
             set.plane = odd;
         }
         for plane in set.planes() {

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use lpu_chip::Chip;
 use lpu_isa::{
-    Accumulator, DelayClass, Direction, Hemisphere, Instruction, LoadFormat, Mode, Orientation, PassFormat, PlanePort, Queue, Row, SliceId,
-    Stream, Target, WindowBits, Word,
+    Accumulator, DelayClass, Direction, Hemisphere, Instruction, LoadFormat, Mode, Orientation, PassFormat, PlanePort,
+    Queue, Row, SliceId, Stream, Target, WindowBits, Word,
 };
 use smallvec::SmallVec;
 
@@ -127,7 +127,8 @@ impl Planes {
     pub(crate) fn open(&mut self, side: Hemisphere, plane: u16, spare: u16) -> Option<u8> {
         let most = self.accumulators.saturating_sub(spare);
         let state = self.state(side, plane);
-        let free = (0..most).find(|&accumulator| state.open[usize::from(accumulator / 64)] >> (accumulator % 64) & 1 == 0)?;
+        let free =
+            (0..most).find(|&accumulator| state.open[usize::from(accumulator / 64)] >> (accumulator % 64) & 1 == 0)?;
         state.open[usize::from(free / 64)] |= 1 << (free % 64);
         Some(free as u8)
     }
@@ -167,11 +168,12 @@ impl Planes {
                 Content::Halves | Content::Widened => (all, load.parts[0].rows),
             };
             let passes_end = self.state(set.side, plane).passes_end;
-            let install = scheduler.place("an install", at_least.max(passes_end.saturating_sub(delay)), |scheduler, at| {
-                let queue = Queue::Mxm(set.side, plane, PlanePort::Install);
-                scheduler.issue(queue, at, Instruction::Iw { rows: Row(rows as u16) })?;
-                Some(at)
-            })?;
+            let install =
+                scheduler.place("an install", at_least.max(passes_end.saturating_sub(delay)), |scheduler, at| {
+                    let queue = Queue::Mxm(set.side, plane, PlanePort::Install);
+                    scheduler.issue(queue, at, Instruction::Iw { rows: Row(rows as u16) })?;
+                    Some(at)
+                })?;
             self.state(set.side, plane).buffer_free = install + 1 - scheduler.delay(DelayClass::MxmLoad).min(1);
             ready = ready.max(install + delay);
         }
@@ -179,7 +181,14 @@ impl Planes {
     }
 
     /// Loads the rows of one part, sixteen a cycle; returns the cycle in which the last have landed.
-    fn rows(&mut self, scheduler: &mut Scheduler<'_>, load: &Load<'_>, number: u16, part: &Part, from: u64) -> Result<u64, CompileError> {
+    fn rows(
+        &mut self,
+        scheduler: &mut Scheduler<'_>,
+        load: &Load<'_>,
+        number: u16,
+        part: &Part,
+        from: u64,
+    ) -> Result<u64, CompileError> {
         let chip = scheduler.chip;
         let &Load { set, orientation, readable, .. } = load;
         let plane = set.plane + number;
@@ -198,7 +207,9 @@ impl Planes {
                     let fed = at - u64::from(position.abs_diff(edge));
                     let dst = first.plus(row as u8);
                     let word = word + load as u32 * part.step;
-                    if !scheduler.tables.segment(dst, fed, position, edge) || !scheduler.tables.read(slice, fed - read, word) {
+                    if !scheduler.tables.segment(dst, fed, position, edge)
+                        || !scheduler.tables.read(slice, fed - read, word)
+                    {
                         return None;
                     }
                     scheduler.emit(slice.queue(), fed - read, Instruction::Read { word: Word(word), dst });
@@ -263,9 +274,11 @@ fn gathered(
     };
     // Parts whose rows lie in the same slices, or travel on the same streams, are loaded one after the other.
     let slices = |part: &Part| part.places.map(|(slice, _)| slice);
-    let shared = groups == 1 || parts.iter().skip(1).any(|part| slices(part).iter().any(|slice| slices(&parts[0]).contains(slice)));
-    let start =
-        |number: usize| if shared { parts.iter().enumerate().take(number).map(|(before, part)| loads(before, part)).sum() } else { 0 };
+    let shared = groups == 1
+        || parts.iter().skip(1).any(|part| slices(part).iter().any(|slice| slices(&parts[0]).contains(slice)));
+    let start = |number: usize| {
+        if shared { parts.iter().enumerate().take(number).map(|(before, part)| loads(before, part)).sum() } else { 0 }
+    };
     let most = parts.iter().enumerate().map(|(number, part)| start(number) + loads(number, part)).max().unwrap_or(0);
     // A row that is loaded in cycle c is asked for where it lies when the map passes that was put on its stream in cycle
     // c - lead + 2 distance.
@@ -290,7 +303,11 @@ fn gathered(
                 if !scheduler.tables.read(slice, fed - read, map.word) {
                     return None;
                 }
-                scheduler.emit(slice.queue(), fed - read, Instruction::Read { word: Word(map.word), dst: stream.plus(byte) });
+                scheduler.emit(
+                    slice.queue(),
+                    fed - read,
+                    Instruction::Read { word: Word(map.word), dst: stream.plus(byte) },
+                );
             }
             streams.push(stream);
         }

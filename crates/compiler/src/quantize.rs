@@ -28,7 +28,8 @@ pub(crate) fn fill(
     if !weights.present() {
         return Ok(scales);
     }
-    let (columns_of, copies) = (*weights.shape(weight).last().expect("a matrix has columns"), experts.map_or(1, |experts| experts.count));
+    let (columns_of, copies) =
+        (*weights.shape(weight).last().expect("a matrix has columns"), experts.map_or(1, |experts| experts.count));
     let rows_of = weights.shape(weight)[weights.shape(weight).len() - 2];
     let mut rows = vec![vec![0.0; columns_of]; copies];
     for (lane, output) in outputs.iter().enumerate() {
@@ -101,9 +102,15 @@ const HALF_LIMIT: f32 = 65_520.0;
 fn check(weights: &Weights, id: WeightId, row: usize, values: &[f32], halves: bool) -> Result<(), CompileError> {
     let limit = if halves { HALF_LIMIT } else { f32::INFINITY };
     // Written so that NaN fails.
-    let Some(column) = values.iter().position(|value| !matches!(value.abs().partial_cmp(&limit), Some(order) if order.is_lt())) else {
+    let Some(column) =
+        values.iter().position(|value| !matches!(value.abs().partial_cmp(&limit), Some(order) if order.is_lt()))
+    else {
         return Ok(());
     };
     let (place, value) = (weights.place(id, row, column), values[column]);
-    Err(if value.is_finite() { CompileError::HalfOverflow { place, value } } else { CompileError::NotFinite { place, value } })
+    Err(if value.is_finite() {
+        CompileError::HalfOverflow { place, value }
+    } else {
+        CompileError::NotFinite { place, value }
+    })
 }

@@ -74,8 +74,10 @@ pub fn operations(graph: &Graph, records: &[Record]) -> Vec<Operation> {
         let last = mine.iter().max_by_key(|record| record.end)?;
         let other = |record: &Record| record.waited.map(|maker| records[maker].node);
         let waited = last.waited.map(|maker| graph.nodes[records[maker].node].name.clone());
-        let lost = |cause: Cause| mine.iter().filter(|record| record.cause == cause).map(|record| record.lost).sum::<u64>();
-        let bound = [Cause::Planes, Cause::Ports].into_iter().map(|cause| (cause, lost(cause))).max_by_key(|&(_, lost)| lost);
+        let lost =
+            |cause: Cause| mine.iter().filter(|record| record.cause == cause).map(|record| record.lost).sum::<u64>();
+        let bound =
+            [Cause::Planes, Cause::Ports].into_iter().map(|cause| (cause, lost(cause))).max_by_key(|&(_, lost)| lost);
         let first = mine.iter().filter(|record| other(record) != Some(number)).map(|record| record.start).min();
         Some(Operation {
             name: graph.nodes[number].name.clone(),

@@ -153,12 +153,19 @@ impl WeightSlices {
         let (words, bank_words) = (chip.words_per_slice(), values.words_per_bank);
         let word_bytes = chip.lanes() as u64;
         let far = u64::from(slices_a_side - u32::from(VECTOR_SLICES));
-        let near = u64::from(VECTOR_SLICES) * u64::from(bank_words.saturating_sub(vector_area)) * u64::from(values.banks);
+        let near =
+            u64::from(VECTOR_SLICES) * u64::from(bank_words.saturating_sub(vector_area)) * u64::from(values.banks);
         let available = 2 * (far * u64::from(words) + near) * word_bytes;
         let needed = rows * word_bytes;
         if needed > available {
             let advice = String::new();
-            return Err(CompileError::WeightsTooLarge { chip: chip.name().to_owned(), format, needed, available, advice });
+            return Err(CompileError::WeightsTooLarge {
+                chip: chip.name().to_owned(),
+                format,
+                needed,
+                available,
+                advice,
+            });
         }
         // Where both bytes of a row lie in the same slices, each takes an entry of its own.
         let most = cache.entries[0].max(cache.entries[1]) * (3 - cache_sets);
@@ -211,9 +218,9 @@ impl WeightSlices {
             for number in 0..slices.slices_a_side {
                 let slice = SliceId { side, index: number };
                 let areas = match number {
-                    0..VECTOR_SLICES if tight => {
-                        (0..values.banks).map(|bank| area(bank * bank_words + vector_area, (bank + 1) * bank_words)).collect()
-                    }
+                    0..VECTOR_SLICES if tight => (0..values.banks)
+                        .map(|bank| area(bank * bank_words + vector_area, (bank + 1) * bank_words))
+                        .collect(),
                     0..VECTOR_SLICES => Vec::new(),
                     _ if cached.contains(&slice) => vec![area(0, limit)],
                     _ => vec![area(0, words)],
@@ -260,7 +267,14 @@ impl WeightSlices {
 
     /// Places for `rows` rows of so many lanes in the share of a plane, the emptiest slices first. `busy` says that the tile is loaded while many
     /// vectors are on their way, so that it had better stay out of the slices next to the VXM.
-    pub(crate) fn tile(&mut self, side: Hemisphere, plane: u16, rows: usize, lanes: usize, busy: bool) -> Result<Rows, CompileError> {
+    pub(crate) fn tile(
+        &mut self,
+        side: Hemisphere,
+        plane: u16,
+        rows: usize,
+        lanes: usize,
+        busy: bool,
+    ) -> Result<Rows, CompileError> {
         let count = rows.div_ceil(16) as u32;
         let share = self.shares[index(side)].of(plane).to_vec();
         let number = self.shares[index(side)].number(plane);
@@ -277,7 +291,9 @@ impl WeightSlices {
         let mut slices = fitting.clone();
         slices.sort_unstable_by_key(|&slice| (filled(slice), slice));
         slices.truncate(16);
-        let left_then = |slice: SliceId| u64::from(self.left(slice, 1)) - if slices.contains(&slice) { u64::from(count) } else { 0 };
+        let left_then = |slice: SliceId| {
+            u64::from(self.left(slice, 1)) - if slices.contains(&slice) { u64::from(count) } else { 0 }
+        };
         // A rest that is smaller than a tile may serve none.
         let rest = self.lanes as u64 / 16 - 1;
         let room: u64 = share.iter().map(|&slice| left_then(slice).saturating_sub(rest).min(coming)).sum();
@@ -316,7 +332,13 @@ impl WeightSlices {
 
     /// Places for `rows` rows of each of the experts in the share of a plane, in one bank of each slice, and such that a gather's
     /// window stays in it and among words that are there from the start.
-    pub(crate) fn expert_tile(&mut self, side: Hemisphere, plane: u16, rows: usize, experts: Experts) -> Result<Rows, CompileError> {
+    pub(crate) fn expert_tile(
+        &mut self,
+        side: Hemisphere,
+        plane: u16,
+        rows: usize,
+        experts: Experts,
+    ) -> Result<Rows, CompileError> {
         let count = rows.div_ceil(16) as u32;
         let taken = (experts.count as u32 - 1) * experts.stride + count;
         let span = taken.max((1u32 << experts.bits.0) + count.saturating_sub(1));
@@ -370,7 +392,10 @@ impl WeightSlices {
             std::array::from_fn(|row| (slices[row], word))
         };
         let shared = low == high;
-        [place(low, if shared { 2 * number } else { number }), place(high, if shared { 2 * number + 1 } else { number })]
+        [
+            place(low, if shared { 2 * number } else { number }),
+            place(high, if shared { 2 * number + 1 } else { number }),
+        ]
     }
 }
 

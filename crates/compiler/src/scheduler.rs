@@ -27,9 +27,15 @@ impl<'a> Scheduler<'a> {
     }
 
     /// Places a block at the earliest start from `from` on at which `attempt` succeeds.
-    pub(crate) fn place<R>(&mut self, what: &str, from: u64, attempt: impl FnMut(&mut Self, u64) -> Option<R>) -> Result<R, CompileError> {
+    pub(crate) fn place<R>(
+        &mut self,
+        what: &str,
+        from: u64,
+        attempt: impl FnMut(&mut Self, u64) -> Option<R>,
+    ) -> Result<R, CompileError> {
         let searched = self.end(from) - from;
-        self.place_within(from, searched, attempt).ok_or_else(|| CompileError::NoPlace { what: what.to_owned(), searched })
+        self.place_within(from, searched, attempt)
+            .ok_or_else(|| CompileError::NoPlace { what: what.to_owned(), searched })
     }
 
     /// A start after everything that is taken, for a block that starts at `from` at the earliest.
@@ -50,7 +56,12 @@ impl<'a> Scheduler<'a> {
     }
 
     /// Places a block at the earliest of `within` starts from `from` on at which `attempt` succeeds.
-    pub(crate) fn place_within<R>(&mut self, from: u64, within: u64, mut attempt: impl FnMut(&mut Self, u64) -> Option<R>) -> Option<R> {
+    pub(crate) fn place_within<R>(
+        &mut self,
+        from: u64,
+        within: u64,
+        mut attempt: impl FnMut(&mut Self, u64) -> Option<R>,
+    ) -> Option<R> {
         let issued = self.issued.len();
         self.tables.commit();
         let mark = self.tables.mark();
@@ -88,7 +99,11 @@ impl<'a> Scheduler<'a> {
             Instruction::Abc { .. } | Instruction::Acc { .. } => true,
             other => other.row().unit == Unit::Vxm,
         };
-        self.issued[from..].iter().filter(|(_, _, issued)| computes(issued)).map(|&(queue, cycle, _)| (queue, cycle)).collect()
+        self.issued[from..]
+            .iter()
+            .filter(|(_, _, issued)| computes(issued))
+            .map(|&(queue, cycle, _)| (queue, cycle))
+            .collect()
     }
 
     /// Adds an instruction whose reservations hold.
@@ -196,7 +211,8 @@ impl<'a> Scheduler<'a> {
                 (slice, byte, self.chip.slice_position(slice))
             })
             .collect();
-        let farthest = positions.iter().map(|&(_, _, position)| position).max_by_key(|position| position.abs_diff(from))?;
+        let farthest =
+            positions.iter().map(|&(_, _, position)| position).max_by_key(|position| position.abs_diff(from))?;
         let stream = self.route(value.bytes, at, from, farthest)?;
         for (slice, byte, position) in positions {
             let issue = at + u64::from(position.abs_diff(from));
@@ -207,7 +223,8 @@ impl<'a> Scheduler<'a> {
         }
         value.ready = at + u64::from(farthest.abs_diff(from)) + delay + 1;
         let landed = |quad: u8| {
-            let last = (0..value.bytes).map(|byte| self.chip.slice_position(value.slice(quad, byte)).abs_diff(from)).max();
+            let last =
+                (0..value.bytes).map(|byte| self.chip.slice_position(value.slice(quad, byte)).abs_diff(from)).max();
             at + u64::from(last.unwrap_or(0)) + delay + 1
         };
         value.by_quad = (value.quads.len() == 2).then(|| [0, 1].map(landed));

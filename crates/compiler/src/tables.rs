@@ -208,7 +208,8 @@ impl Tables {
         if read & READ != 0 && read >> READ_BANK & 0xf == bank {
             return false;
         }
-        self.memory(slice, access, WRITE, WRITE | bank << WRITE_BANK) && self.memory(slice, issue, WRITE_ISSUE, WRITE_ISSUE)
+        self.memory(slice, access, WRITE, WRITE | bank << WRITE_BANK)
+            && self.memory(slice, issue, WRITE_ISSUE, WRITE_ISSUE)
     }
 
     /// Takes a cycle of a queue that is not a memory slice's.

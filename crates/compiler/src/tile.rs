@@ -112,18 +112,18 @@ impl Engine<'_> {
         }
         // Sums that leave both planes in one cycle would meet in the VXM, so these pass one after the other.
         if results.iter().all(|result| matches!(result, Result32::Hold(..))) {
-            let (at, ()) = self
-                .scheduler
-                .place(task.what, from, |scheduler, at| pass(scheduler, set, &activation, at, &results, |_, _| None).map(|()| (at, ())))?;
+            let (at, ()) = self.scheduler.place(task.what, from, |scheduler, at| {
+                pass(scheduler, set, &activation, at, &results, |_, _| None).map(|()| (at, ()))
+            })?;
             self.planes.passed(&self.scheduler, set, at);
             return Ok(delay);
         }
         for ((number, &job), result) in (0..).zip(&tile.jobs).zip(results) {
             let set = if tile.jobs.len() > 1 { PlaneSet { plane: set.plane + number, count: 1, ..set } } else { set };
             if self.jobs[job].left > 0 {
-                let at = self
-                    .scheduler
-                    .place(task.what, from, |scheduler, at| pass(scheduler, set, &activation, at, &[result], |_, _| None).map(|()| at))?;
+                let at = self.scheduler.place(task.what, from, |scheduler, at| {
+                    pass(scheduler, set, &activation, at, &[result], |_, _| None).map(|()| at)
+                })?;
                 self.planes.passed(&self.scheduler, set, at);
             } else {
                 self.last_pass(task, set, job, &activation, from, result)?;
@@ -209,7 +209,14 @@ impl Engine<'_> {
                 let mut inputs = finish.inputs.clone();
                 inputs.push(raw);
                 let work = Work::Chain(finish.chain.reading_memory(finish.inputs.len()));
-                self.task(Task { node: task.node, what: "a finish", rank: task.rank, inputs, outputs: finish.outputs, work });
+                self.task(Task {
+                    node: task.node,
+                    what: "a finish",
+                    rank: task.rank,
+                    inputs,
+                    outputs: finish.outputs,
+                    work,
+                });
                 self.made(raw, place.ready, Some(place));
                 for &input in &finish.inputs {
                     self.drop_reader(input, 0);
@@ -233,7 +240,8 @@ impl Engine<'_> {
         let made = finish.inputs.iter().all(|&input| self.ready(input).is_some());
         let offset = |&input: &Slot| self.at_vxm(&self.place(input)).saturating_sub(arrival);
         let offsets: Option<Vec<u64>> = made.then(|| finish.inputs.iter().map(offset).collect());
-        let fits = |offsets: &Vec<u64>| offsets.iter().all(|&offset| offset <= PATIENCE) && finish.chain.can_wait(offsets);
+        let fits =
+            |offsets: &Vec<u64>| offsets.iter().all(|&offset| offset <= PATIENCE) && finish.chain.can_wait(offsets);
         if offsets.as_ref().is_some_and(fits) {
             let outputs = self.jobs[job].finish.outputs.clone();
             return Ok(Ending::Fused(outputs.iter().map(|out| self.scratch(out)).collect::<Result<_, _>>()?));

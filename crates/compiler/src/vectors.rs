@@ -162,7 +162,16 @@ impl Vectors {
     /// Where a constant lies.
     pub(crate) fn constant_place(&self, constant: usize) -> Parked {
         let Constant { side, word, quad, .. } = self.constants[constant];
-        Parked { bytes: 4, side, word, turn: 0, quads: if quad == 0 { NEAR } else { FAR }, ready: 0, by_quad: None, passing: None }
+        Parked {
+            bytes: 4,
+            side,
+            word,
+            turn: 0,
+            quads: if quad == 0 { NEAR } else { FAR },
+            ready: 0,
+            by_quad: None,
+            passing: None,
+        }
     }
 
     /// A named input of `vectors` vectors in one quad of a side.
@@ -175,7 +184,8 @@ impl Vectors {
         lanes: usize,
     ) -> Vec<Parked> {
         let quads = if quad == 0 { NEAR } else { FAR };
-        let place = |word| Parked { bytes: format.bytes(), side, word, turn, quads, ready: 0, by_quad: None, passing: None };
+        let place =
+            |word| Parked { bytes: format.bytes(), side, word, turn, quads, ready: 0, by_quad: None, passing: None };
         let places: Vec<Parked> = (0..vectors).map(|_| place(self.take(side))).collect();
         self.region(name, RegionKind::Input, format, lanes, &places);
         places
@@ -183,11 +193,27 @@ impl Vectors {
 
     /// The mask of one of `kinds` kinds: the first vector with the other inputs, those of later tokens from the last word back, by turns with the other
     /// kinds. So where a vector lies does not depend on how many there are.
-    pub(crate) fn masks(&mut self, name: &str, (kind, kinds): (usize, usize), vectors: usize, lanes: usize) -> Vec<Parked> {
+    pub(crate) fn masks(
+        &mut self,
+        name: &str,
+        (kind, kinds): (usize, usize),
+        vectors: usize,
+        lanes: usize,
+    ) -> Vec<Parked> {
         let last = self.capacity().saturating_sub(1);
         let first = self.take(Hemisphere::East);
-        let later = (0..vectors.saturating_sub(1)).map(|vector| self.word(last.saturating_sub((vector * kinds + kind) as u32)));
-        let place = |word| Parked { bytes: 4, side: Hemisphere::East, word, turn: 0, quads: FAR, ready: 0, by_quad: None, passing: None };
+        let later =
+            (0..vectors.saturating_sub(1)).map(|vector| self.word(last.saturating_sub((vector * kinds + kind) as u32)));
+        let place = |word| Parked {
+            bytes: 4,
+            side: Hemisphere::East,
+            word,
+            turn: 0,
+            quads: FAR,
+            ready: 0,
+            by_quad: None,
+            passing: None,
+        };
         let places: Vec<Parked> = std::iter::once(first).chain(later).map(place).collect();
         self.masks = self.masks.max(((vectors - 1) * kinds) as u32);
         self.region(name, RegionKind::Input, Format::F32, lanes, &places);
@@ -201,10 +227,17 @@ impl Vectors {
 
     /// Names vectors as a region.
     pub(crate) fn region(&mut self, name: &str, kind: RegionKind, format: Format, lanes: usize, places: &[Parked]) {
-        let runs = places
-            .iter()
-            .flat_map(|place| (0..place.bytes).map(|byte| WordRun::one(ChipId(0), place.slice(place.quads[0], byte), place.word)));
-        let region = Region { name: name.into(), kind, format, vectors: places.len() as u32, lanes: lanes as u32, runs: runs.collect() };
+        let runs = places.iter().flat_map(|place| {
+            (0..place.bytes).map(|byte| WordRun::one(ChipId(0), place.slice(place.quads[0], byte), place.word))
+        });
+        let region = Region {
+            name: name.into(),
+            kind,
+            format,
+            vectors: places.len() as u32,
+            lanes: lanes as u32,
+            runs: runs.collect(),
+        };
         self.regions.push(region);
     }
 

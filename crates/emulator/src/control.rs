@@ -53,7 +53,8 @@ impl<'a> Control<'a> {
         };
         let lines: Vec<Line<'a>> = prepared.lines.iter().map(line).collect();
         let count = lines.len();
-        let mut control = Self { lines, due: BinaryHeap::new(), barriers: BTreeSet::new(), dispatched: false, end: 0, fetched: 0 };
+        let mut control =
+            Self { lines, due: BinaryHeap::new(), barriers: BTreeSet::new(), dispatched: false, end: 0, fetched: 0 };
         (0..count).for_each(|line| control.advance(line));
         control
     }
@@ -137,7 +138,11 @@ impl<'a> Control<'a> {
             cycle: end,
             chip: ChipId(line.chip),
             chips: prepared.chips,
-            site: Some(Site { queue: prepared.queues[usize::from(line.queue)], item: sync.item, instruction: sync.instruction }),
+            site: Some(Site {
+                queue: prepared.queues[usize::from(line.queue)],
+                item: sync.item,
+                instruction: sync.instruction,
+            }),
             fault: Fault::BarrierMissing { since: sync.cycle },
         };
         parked.map(violation).collect()

@@ -55,7 +55,11 @@ impl Machine {
             for place in extent.places() {
                 let end = place.word.saturating_add(place.count.max(1) - 1);
                 if !self.chips[usize::from(place.chip.0)].contains(place.slice, end) {
-                    return Err(MachineError::OutsideSram { what: "an extent of the image".into(), slice: place.slice, word: end });
+                    return Err(MachineError::OutsideSram {
+                        what: "an extent of the image".into(),
+                        slice: place.slice,
+                        word: end,
+                    });
                 }
             }
             for (chip, slice, word, bytes) in extent.words() {
@@ -135,7 +139,11 @@ impl Machine {
     pub fn write_word(&mut self, chip: ChipId, slice: SliceId, word: u32, bytes: &[u8]) -> Result<(), MachineError> {
         let expected = self.chip().lanes();
         if bytes.len() != expected {
-            return Err(MachineError::RegionBytes { region: format!("word {word} of {slice}"), expected, found: bytes.len() });
+            return Err(MachineError::RegionBytes {
+                region: format!("word {word} of {slice}"),
+                expected,
+                found: bytes.len(),
+            });
         }
         let sram = self.chips.get_mut(usize::from(chip.0)).filter(|sram| sram.contains(slice, word));
         let sram = sram.ok_or_else(|| MachineError::OutsideSram { what: "a word".into(), slice, word })?;
@@ -149,9 +157,15 @@ fn byte_count(region: &Region) -> usize {
     region.vectors as usize * region.lanes as usize * usize::from(region.format.bytes())
 }
 
-fn find<'p>(program: &'p Program, kind: &'static str, name: &str, fits: impl Fn(&Region) -> bool) -> Result<&'p Region, MachineError> {
+fn find<'p>(
+    program: &'p Program,
+    kind: &'static str,
+    name: &str,
+    fits: impl Fn(&Region) -> bool,
+) -> Result<&'p Region, MachineError> {
     program.regions.iter().find(|region| region.name == name && fits(region)).ok_or_else(|| {
-        let known: Vec<&str> = program.regions.iter().filter(|region| fits(region)).map(|region| region.name.as_str()).collect();
+        let known: Vec<&str> =
+            program.regions.iter().filter(|region| fits(region)).map(|region| region.name.as_str()).collect();
         MachineError::UnknownRegion { kind, name: name.into(), known: known.join(", ") }
     })
 }

@@ -126,16 +126,24 @@ impl Plane {
     }
 
     /// A pass through this plane's low bytes and the odd plane's high bytes.
-    pub(crate) fn pass_f16(&mut self, high: Option<&Arc<Array>>, activation: &[f32], lanes: usize, widen: &[f32]) -> Vec<u32> {
+    pub(crate) fn pass_f16(
+        &mut self,
+        high: Option<&Arc<Array>>,
+        activation: &[f32],
+        lanes: usize,
+        widen: &[f32],
+    ) -> Vec<u32> {
         let mut out = vec![0.0; lanes];
         if let (Some(low), Some(high)) = (&self.array, high) {
-            let current = self.wide.as_ref().is_some_and(|wide| Arc::ptr_eq(&wide.low, low) && Arc::ptr_eq(&wide.high, high));
+            let current =
+                self.wide.as_ref().is_some_and(|wide| Arc::ptr_eq(&wide.low, low) && Arc::ptr_eq(&wide.high, high));
             if !current {
                 let outputs = low.outputs.max(high.outputs);
                 let mut weights = self.wide.take().map_or_else(Vec::new, |wide| wide.weights);
                 weights.clear();
                 weights.extend((0..outputs * lanes).map(|cell| {
-                    let byte = |array: &Array| if cell < array.outputs * lanes { usize::from(array.weights[cell]) } else { 0 };
+                    let byte =
+                        |array: &Array| if cell < array.outputs * lanes { usize::from(array.weights[cell]) } else { 0 };
                     widen[byte(low) | byte(high) << 8]
                 }));
                 let row_max = weights.chunks_exact(lanes).map(max_abs).collect();

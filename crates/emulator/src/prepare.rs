@@ -100,7 +100,11 @@ impl Prepared {
         for region in &program.regions {
             let found = region.runs.iter().map(|run| u64::from(run.count)).sum();
             if found != region.word_count() {
-                return Err(MachineError::RegionWords { region: region.name.clone(), needed: region.word_count(), found });
+                return Err(MachineError::RegionWords {
+                    region: region.name.clone(),
+                    needed: region.word_count(),
+                    found,
+                });
             }
             for (at, slice, word) in region.words() {
                 let sram = chips.get(usize::from(at.0)).filter(|sram| sram.contains(slice, word));

@@ -58,7 +58,15 @@ impl Streams {
     }
 
     /// Puts a value on a register; gives back the producer that did so before it in this cycle.
-    pub(crate) fn put(&mut self, stream: Stream, position: i32, cycle: u64, code: bool, from: Producer, value: &[u8]) -> Option<Producer> {
+    pub(crate) fn put(
+        &mut self,
+        stream: Stream,
+        position: i32,
+        cycle: u64,
+        code: bool,
+        from: Producer,
+        value: &[u8],
+    ) -> Option<Producer> {
         let (slot, diagonal) = self.slot(stream, position, cycle);
         let before = self.tags[slot];
         self.tags[slot] = Tag { diagonal, cycle, code, from: Some(from) };

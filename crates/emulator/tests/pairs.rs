@@ -46,7 +46,8 @@ fn both_words_get_their_bytes() {
         assert_eq!(word(&machine, place), begins(bytes), "{place}");
     }
     let whole: Vec<u8> = (0..128).collect();
-    container.image.extents[0] = Extent { place: "e0:4".parse().unwrap(), fill: Fill::Pairs(Cow::Owned(whole), "1/e2:0".parse().unwrap()) };
+    container.image.extents[0] =
+        Extent { place: "e0:4".parse().unwrap(), fill: Fill::Pairs(Cow::Owned(whole), "1/e2:0".parse().unwrap()) };
     machine.reset(&container.image).unwrap();
     assert_eq!(word(&machine, "e0:4"), (0..128).step_by(2).collect::<Vec<u8>>());
     assert_eq!(word(&machine, "1/e2:0"), (1..128).step_by(2).collect::<Vec<u8>>());
@@ -56,10 +57,14 @@ fn both_words_get_their_bytes() {
 #[test]
 fn either_place_must_be_on_a_chip_of_the_system() {
     let (one, two) = (system("test-small"), system("test-pair"));
-    for (place, other, fits) in [("e0:4", "1/w3:8", true), ("1/e0:4", "w3:8", true), ("2/e0:4", "w3:8", false), ("e0:4", "2/w3:8", false)] {
+    for (place, other, fits) in
+        [("e0:4", "1/w3:8", true), ("1/e0:4", "w3:8", true), ("2/e0:4", "w3:8", false), ("e0:4", "2/w3:8", false)]
+    {
         let text = format!(".data {place} {other} 1\n.hex 0001\n.program p\n.chips 3\n.queue mem.e0\nnop 1\n");
         let image = read(&two, &text).image;
-        let absent = |system: &System| matches!(Machine::of_system(system, &image).map(|_| ()), Err(MachineError::ChipAbsent(_)));
+        let absent = |system: &System| {
+            matches!(Machine::of_system(system, &image).map(|_| ()), Err(MachineError::ChipAbsent(_)))
+        };
         assert_eq!((absent(&one), absent(&two)), (true, !fits), "{place} {other}");
     }
 }
@@ -72,7 +77,9 @@ fn either_place_must_lie_in_sram() {
     {
         let text = format!(".data {place} {other} 1\n.hex 00010203\n.program p\n.queue mem.e0\nnop 1\n");
         match Machine::of_system(&system, &read(&system, &text).image) {
-            Err(MachineError::OutsideSram { slice: found, word, .. }) => assert_eq!((found.to_string().as_str(), word), (slice, end)),
+            Err(MachineError::OutsideSram { slice: found, word, .. }) => {
+                assert_eq!((found.to_string().as_str(), word), (slice, end))
+            }
             Err(error) => panic!("{place} {other}: {error}"),
             Ok(_) => panic!("{place} {other} fits"),
         }

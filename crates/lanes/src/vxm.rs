@@ -13,12 +13,16 @@ pub fn sources(instruction: &Instruction) -> Option<Sources> {
     Some(match *instruction {
         Instruction::Add { arithmetic, a, b, .. }
         | Instruction::Sub { arithmetic, a, b, .. }
-        | Instruction::Mul { arithmetic, a, b, .. } => [Some((a, arithmetic.bytes())), Some((b, arithmetic.bytes())), None],
+        | Instruction::Mul { arithmetic, a, b, .. } => {
+            [Some((a, arithmetic.bytes())), Some((b, arithmetic.bytes())), None]
+        }
         Instruction::Max { a, b, .. }
         | Instruction::Min { a, b, .. }
         | Instruction::Greater { a, b, .. }
         | Instruction::Equal { a, b, .. } => [wide(a), wide(b), None],
-        Instruction::Negate { arithmetic, a, .. } | Instruction::Abs { arithmetic, a, .. } => [Some((a, arithmetic.bytes())), None, None],
+        Instruction::Negate { arithmetic, a, .. } | Instruction::Abs { arithmetic, a, .. } => {
+            [Some((a, arithmetic.bytes())), None, None]
+        }
         Instruction::Relu { a, .. }
         | Instruction::Exp { a, .. }
         | Instruction::Tanh { a, .. }

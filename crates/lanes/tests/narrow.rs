@@ -17,7 +17,12 @@ fn all_forms_of_arithmetic() {
     let x = Source::Immediate(0);
     let cases: [(u32, Arithmetic, Arithmetic, Vec<i64>); 2] = [
         (8, Arithmetic::Sat8, Arithmetic::Mod8, (-128..128).collect()),
-        (16, Arithmetic::Sat16, Arithmetic::Mod16, vec![-32768, -32767, -257, -182, -181, -1, 0, 1, 2, 181, 182, 255, 256, 32766, 32767]),
+        (
+            16,
+            Arithmetic::Sat16,
+            Arithmetic::Mod16,
+            vec![-32768, -32767, -257, -182, -181, -1, 0, 1, 2, 181, 182, 255, 256, 32766, 32767],
+        ),
     ];
     for (bits, saturating, modulo, values) in cases {
         for (arithmetic, fit) in [(saturating, clamp as fn(i64, u32) -> u32), (modulo, wrap)] {

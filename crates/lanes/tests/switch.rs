@@ -58,7 +58,11 @@ fn every_rotation_of_every_block() {
         let out = run(Instruction::Rotate { side: *side, src: S, dst: S }, &source, n * n);
         for (stream, lane) in (0..n * n).flat_map(|stream| (0..LANES).map(move |lane| (stream, lane))) {
             let (row, column) = (lane % 16 / n, lane % 16 % n);
-            let expected = if row < n { source[lane / 16 * 16 + (row + stream / n) % n * n + (column + stream % n) % n] } else { 0 };
+            let expected = if row < n {
+                source[lane / 16 * 16 + (row + stream / n) % n * n + (column + stream % n) % n]
+            } else {
+                0
+            };
             assert_eq!(out[stream * LANES + lane], expected, "{n}, stream {stream}, lane {lane}");
         }
     }

@@ -14,7 +14,9 @@ fn decode(criterion: &mut Criterion) {
         let mut session = Session::compile_for(checkpoint, &tsp, &options, &Engines::REFERENCE).expect("it fits");
         group.throughput(Throughput::Elements(session.stated_cycles()));
         group.sample_size(10);
-        group.bench_function(precision.name(), |bencher| bencher.iter(|| session.feed(3).expect("the program is legal")));
+        group.bench_function(precision.name(), |bencher| {
+            bencher.iter(|| session.feed(3).expect("the program is legal"))
+        });
     }
 }
 

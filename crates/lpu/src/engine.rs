@@ -144,7 +144,12 @@ impl Engine {
     ///
     /// # Errors
     /// [`EngineError`] when image or programs do not fit the chip.
-    pub fn new(system: &System, image: &Image<'_>, programs: &[Program], engines: &Engines) -> Result<Self, EngineError> {
+    pub fn new(
+        system: &System,
+        image: &Image<'_>,
+        programs: &[Program],
+        engines: &Engines,
+    ) -> Result<Self, EngineError> {
         let fast = if engines.fast || engines.verify {
             let replay = Replay::new(system, image, engines.threads())?;
             Some((replay, programs.iter().map(|_| None).collect()))
@@ -170,7 +175,11 @@ impl Engine {
         } else {
             None
         };
-        let reference = if !engines.fast || engines.verify { Some(reference(system, &file.image()?, file.programs()?)?) } else { None };
+        let reference = if !engines.fast || engines.verify {
+            Some(reference(system, &file.image()?, file.programs()?)?)
+        } else {
+            None
+        };
         let mut engine = Self { system: system.clone(), fast, reference, cache: engines.cache };
         if !file.heads().is_empty() {
             engine.ready_in(0, file)?;
@@ -276,7 +285,9 @@ impl Engine {
         let reference = self.reference.as_mut().map(|reference| watched(reference, index, &mut ()));
         match (fast, reference) {
             // The fast engine leaves out what nobody takes, which may overflow too.
-            (Some(Ok(one)), Some(Ok(other))) if (Ran { overflow: other.overflow, ..one }) == other => self.compare().map(|()| other),
+            (Some(Ok(one)), Some(Ok(other))) if (Ran { overflow: other.overflow, ..one }) == other => {
+                self.compare().map(|()| other)
+            }
             (Some(Err(EngineError::Fault(one))), Some(Err(EngineError::Fault(other)))) if one.key() == other.key() => {
                 Err(EngineError::Fault(one))
             }
@@ -339,7 +350,11 @@ impl Engine {
 }
 
 /// Runs a program on the reference engine, for an observer and to see whether an operation overflows.
-fn watched<O: Observer>((machine, prepared): &mut Reference, index: usize, observer: &mut O) -> Result<Ran, EngineError> {
+fn watched<O: Observer>(
+    (machine, prepared): &mut Reference,
+    index: usize,
+    observer: &mut O,
+) -> Result<Ran, EngineError> {
     let mut watched = Watched { observer, overflow: false };
     let run = machine.run(&prepared[index], &mut watched)?;
     Ok(Ran { cycles: run.cycles, fetched: run.fetched, overflow: watched.overflow })

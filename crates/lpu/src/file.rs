@@ -120,8 +120,13 @@ impl ProgramFile {
         Ok(self.parse(Frame::heads)?.image)
     }
 
-    fn parse<'a>(&'a self, what: impl FnOnce(&Frame<'a>) -> Result<Container<'a>, FormatError>) -> Result<Container<'a>, OpenError> {
-        Frame::new(&self.mapped).and_then(|frame| what(&frame)).map_err(|error| OpenError::Format { path: self.path.clone(), error })
+    fn parse<'a>(
+        &'a self,
+        what: impl FnOnce(&Frame<'a>) -> Result<Container<'a>, FormatError>,
+    ) -> Result<Container<'a>, OpenError> {
+        Frame::new(&self.mapped)
+            .and_then(|frame| what(&frame))
+            .map_err(|error| OpenError::Format { path: self.path.clone(), error })
     }
 
     /// The host section, whose tables of rows stay in the file.
@@ -140,7 +145,8 @@ impl ProgramFile {
     /// The file mapped anew: what is written there stays in the process.
     pub(crate) fn writable(&self) -> Result<MmapMut, OpenError> {
         // SAFETY: as in `open`.
-        unsafe { MmapOptions::new().map_copy(&self.file) }.map_err(|error| OpenError::Read { path: self.path.clone(), error })
+        unsafe { MmapOptions::new().map_copy(&self.file) }
+            .map_err(|error| OpenError::Read { path: self.path.clone(), error })
     }
 
     /// Where the plan of a program is kept.

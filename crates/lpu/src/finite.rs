@@ -26,7 +26,10 @@ impl fmt::Display for NotFinite {
         let Self { position, token, logit, origin } = self;
         match logit {
             Some((id, value)) => write!(formatter, "logit {id} of token {token} at position {position} is {value}")?,
-            None => write!(formatter, "token {token} at position {position} leads to a number that is not finite, which its logits hide")?,
+            None => write!(
+                formatter,
+                "token {token} at position {position} leads to a number that is not finite, which its logits hide"
+            )?,
         }
         origin.as_ref().map_or(Ok(()), |origin| write!(formatter, "; {origin}"))
     }
@@ -115,7 +118,8 @@ impl Observer for FirstNotFinite {
         // Every output of a pass takes all lanes of its activation.
         let crosses = matches!(by, Instruction::Abc { .. });
         let any = |lane: usize, is: fn(f32) -> bool| {
-            let mut lanes = from.iter().flat_map(|from| if crosses { from } else { from.get(lane..=lane).unwrap_or_default() });
+            let mut lanes =
+                from.iter().flat_map(|from| if crosses { from } else { from.get(lane..=lane).unwrap_or_default() });
             lanes.any(|&bits| is(operand(bits)))
         };
         for (lane, &bits) in result.iter().enumerate() {
@@ -123,7 +127,10 @@ impl Observer for FirstNotFinite {
             let kind = match value {
                 _ if value.is_nan() && !any(lane, f32::is_nan) => Kind::Nan,
                 // The power of a large number is infinite by right: a sigmoid is 0 then.
-                _ if value.is_infinite() && !matches!(by, Instruction::Exp { .. }) && !any(lane, |value| !value.is_finite()) => {
+                _ if value.is_infinite()
+                    && !matches!(by, Instruction::Exp { .. })
+                    && !any(lane, |value| !value.is_finite()) =>
+                {
                     Kind::Infinity
                 }
                 _ => continue,

@@ -35,7 +35,9 @@ pub enum NpyError {
         found: &'static str,
     },
     /// The file has too few or too many bytes.
-    #[error("an array of shape {shape} of {found} takes {needed} bytes after the header, the file has {bytes}; save the array again")]
+    #[error(
+        "an array of shape {shape} of {found} takes {needed} bytes after the header, the file has {bytes}; save the array again"
+    )]
     Length {
         /// The array's shape.
         shape: Shape,
@@ -71,7 +73,9 @@ pub enum NpyError {
         takes: &'static str,
     },
     /// A finite number becomes infinite in the region's format.
-    #[error("element ({vector}, {lane}) is {value}, beyond the greatest number of {format} in region `{region}`; scale the array")]
+    #[error(
+        "element ({vector}, {lane}) is {value}, beyond the greatest number of {format} in region `{region}`; scale the array"
+    )]
     Beyond {
         /// First index.
         vector: usize,
@@ -286,7 +290,9 @@ pub fn region_bytes(file: &[u8], region: &Region) -> Result<Vec<u8>, NpyError> {
             element.reverse();
         }
         let narrow = match (format, &*element) {
-            (Format::F16, &[a, b, c, d]) => (f32::from_le_bytes([a, b, c, d]), f32_to_f16 as fn(f32) -> u16, f16_to_f32 as fn(u16) -> f32),
+            (Format::F16, &[a, b, c, d]) => {
+                (f32::from_le_bytes([a, b, c, d]), f32_to_f16 as fn(f32) -> u16, f16_to_f32 as fn(u16) -> f32)
+            }
             (Format::Bf16, &[a, b, c, d]) => (f32::from_le_bytes([a, b, c, d]), f32_to_bf16 as _, bf16_to_f32 as _),
             (_, element) => {
                 bytes.extend_from_slice(element);

@@ -163,7 +163,9 @@ impl Output {
             Place::Stdout => To::Stdout(BufWriter::new(io::stdout())),
             Place::Direct(target) => {
                 let opened = OpenOptions::new().write(true).truncate(true).open(target);
-                To::Direct(BufWriter::new(opened.map_err(|source| OutputError::Write { path: path.to_owned(), source })?))
+                To::Direct(BufWriter::new(
+                    opened.map_err(|source| OutputError::Write { path: path.to_owned(), source })?,
+                ))
             }
             Place::File(target, permissions) => {
                 let (file, part) = beside(path, target, permissions)?;

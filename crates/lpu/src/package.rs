@@ -178,8 +178,10 @@ impl Package {
         let damaged = |what: &str| PackageError::Damaged(what.to_owned());
         let (length, rest) = bytes.split_first_chunk::<8>().ok_or_else(|| damaged("it ends inside its length"))?;
         let length = usize::try_from(u64::from_le_bytes(*length)).map_err(|_| damaged("its length is absurd"))?;
-        let (header, rest) = rest.split_at_checked(length).ok_or_else(|| damaged("its header is longer than the section"))?;
-        let Header { interface, model } = serde_json::from_slice(header).map_err(|error| PackageError::Damaged(error.to_string()))?;
+        let (header, rest) =
+            rest.split_at_checked(length).ok_or_else(|| damaged("its header is longer than the section"))?;
+        let Header { interface, model } =
+            serde_json::from_slice(header).map_err(|error| PackageError::Damaged(error.to_string()))?;
         let ascending = interface.buckets.windows(2).all(|pair| pair[0].tokens < pair[1].tokens);
         if interface.buckets.is_empty() || !ascending {
             return Err(damaged("its context buckets do not ascend"));
@@ -190,8 +192,9 @@ impl Package {
                 _ => Err(damaged("bytes follow the header of a part")),
             };
         };
-        let (tokenizer, rows) =
-            rest.split_at_checked(header.tokenizer_bytes).ok_or_else(|| damaged("its tokenizer is longer than the section"))?;
+        let (tokenizer, rows) = rest
+            .split_at_checked(header.tokenizer_bytes)
+            .ok_or_else(|| damaged("its tokenizer is longer than the section"))?;
         let config = Config::from_json(header.config.as_bytes())?;
         let count = config.vocab as u128 + config.learned_positions.unwrap_or(0) as u128;
         if rows.len() as u128 != count * config.hidden as u128 * 4 {
@@ -232,7 +235,8 @@ pub(crate) fn write(interface: &Interface, host: Option<&Host>) -> Vec<u8> {
         config: host.config.to_json(),
         tokenizer_bytes: tokenizer.len(),
     });
-    let header = serde_json::to_vec(&Header { interface: interface.clone(), model }).expect("a header of texts and numbers serialises");
+    let header = serde_json::to_vec(&Header { interface: interface.clone(), model })
+        .expect("a header of texts and numbers serialises");
     let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
     bytes.extend(header);
     bytes.extend(tokenizer);

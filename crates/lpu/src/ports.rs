@@ -34,7 +34,9 @@ pub enum PortError {
         found: usize,
     },
     /// The program has no region for the port, or one of another shape.
-    #[error("the interface names a region `{region}`, and program {program} has none of its kind and shape; compile the model again")]
+    #[error(
+        "the interface names a region `{region}`, and program {program} has none of its kind and shape; compile the model again"
+    )]
     NoRegion {
         /// The region.
         region: String,
@@ -121,12 +123,15 @@ impl Step {
                 (row.into(), what)
             }
             PortKind::Mask { window } => {
-                let seen = |token: usize| token <= self.position && window.is_none_or(|window| token + window > self.position);
+                let seen =
+                    |token: usize| token <= self.position && window.is_none_or(|window| token + window > self.position);
                 let mask = |token| if seen(token) { 0.0 } else { f32::NEG_INFINITY };
                 return Ok(((0..port.lanes.elements()).map(mask).collect(), f32::NEG_INFINITY));
             }
             PortKind::KvAddress { slices, spare, .. } => {
-                let row = |slice| if self.position % slices == slice { (self.position / slices) as f32 } else { f32::from(*spare) };
+                let row = |slice| {
+                    if self.position % slices == slice { (self.position / slices) as f32 } else { f32::from(*spare) }
+                };
                 return Ok(((0..*slices).map(row).collect(), 0.0));
             }
         };
@@ -182,7 +187,8 @@ pub fn validate(interface: &Interface, programs: &[Program]) -> Result<(), PortE
         let no_region = |port: &Port, program: String| PortError::NoRegion { region: port.region.clone(), program };
         for (ports, kind) in [(&interface.inputs, RegionKind::Input), (&interface.outputs, RegionKind::Output)] {
             for port in ports {
-                let program = programs.get(bucket.program).ok_or_else(|| no_region(port, bucket.program.to_string()))?;
+                let program =
+                    programs.get(bucket.program).ok_or_else(|| no_region(port, bucket.program.to_string()))?;
                 let region = region(program, port)?;
                 let format = if matches!(port.kind, PortKind::KvAddress { .. }) { Format::I16 } else { Format::F32 };
                 let lanes = u64::from(region.vectors) * u64::from(region.lanes);

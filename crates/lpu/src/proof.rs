@@ -60,7 +60,12 @@ pub fn compile(checkpoint: &Checkpoint, chip: &Chip, options: &Options) -> Resul
 ///
 /// # Errors
 /// As [`compile`].
-pub fn compile_graph(checkpoint: &Checkpoint, graph: Graph, chip: &Chip, options: &Options) -> Result<Compiled, ProofError> {
+pub fn compile_graph(
+    checkpoint: &Checkpoint,
+    graph: Graph,
+    chip: &Chip,
+    options: &Options,
+) -> Result<Compiled, ProofError> {
     let compiled = lpu_compiler::compile_graph(checkpoint, graph, chip, options)?;
     let mut proven: Vec<&Program> = Vec::new();
     for (program, bound) in compiled.programs.iter().zip(&compiled.bounds) {
@@ -72,7 +77,8 @@ pub fn compile_graph(checkpoint: &Checkpoint, graph: Graph, chip: &Chip, options
         if proven.iter().any(|other| other.queues == program.queues && other.regions == program.regions) {
             continue;
         }
-        let report = check(chip, &compiled.image, program).map_err(|error| ProofError::Unchecked { context: context(), error })?;
+        let report = check(chip, &compiled.image, program)
+            .map_err(|error| ProofError::Unchecked { context: context(), error })?;
         if let Some(first) = report.violations.first() {
             let (count, first) = (report.violations.len(), Box::new(*first));
             return Err(ProofError::Illegal { context: context(), count, first });

@@ -106,7 +106,12 @@ impl Session {
     ///
     /// # Errors
     /// As [`Session::compile`].
-    pub fn compile_for(checkpoint: Checkpoint, chip: &Chip, options: &Options, engines: &Engines) -> Result<Self, SessionError> {
+    pub fn compile_for(
+        checkpoint: Checkpoint,
+        chip: &Chip,
+        options: &Options,
+        engines: &Engines,
+    ) -> Result<Self, SessionError> {
         let compiled = compile(&checkpoint, chip, options)?;
         let host = Host::new(&checkpoint, options, &compiled)?;
         Ok(Self { host, stage: Stage::of(compiled, chip, engines)?, position: 0 })
@@ -242,13 +247,18 @@ impl Session {
         self.step(token, |engine, program| engine.run_observed(program, observer))
     }
 
-    fn step(&mut self, token: u32, run: impl FnOnce(&mut Engine, usize) -> Result<Ran, EngineError>) -> Result<Token, SessionError> {
+    fn step(
+        &mut self,
+        token: u32,
+        run: impl FnOnce(&mut Engine, usize) -> Result<Ran, EngineError>,
+    ) -> Result<Token, SessionError> {
         let Self { host, stage, position } = self;
         let context = host.context;
         if *position >= context {
             return Err(SessionError::ContextFull { context });
         }
-        let embedding = host.embedding_row(token).ok_or(SessionError::NoToken { token, last: host.config.vocab - 1 })?;
+        let embedding =
+            host.embedding_row(token).ok_or(SessionError::NoToken { token, last: host.config.vocab - 1 })?;
         let learned = match host.config.learned_positions {
             Some(positions) => Some(host.position_row(*position).ok_or(SessionError::NoPosition { positions })?),
             None => None,

@@ -172,8 +172,9 @@ impl Stage {
             self.engine.write_input(program, &region, &bytes)?;
         }
         let Ran { cycles, fetched, overflow } = run(&mut self.engine, index)?;
-        let read =
-            |port: &lpu_compiler::Port| Ok::<_, EngineError>(ports::read(&port.lanes, &self.engine.read_region(program, &port.region)?));
+        let read = |port: &lpu_compiler::Port| {
+            Ok::<_, EngineError>(ports::read(&port.lanes, &self.engine.read_region(program, &port.region)?))
+        };
         let outputs = self.interface.outputs.iter().map(read).collect::<Result<_, _>>()?;
         Ok(StageRun { cycles, fetched, overflow, outputs })
     }
@@ -196,7 +197,10 @@ impl Stage {
 
 /// An image over the bytes of another.
 fn borrowed<'a>(image: &'a Image<'static>) -> Image<'a> {
-    Image { vector_bytes: image.vector_bytes, extents: image.extents.iter().map(|extent| extent.with(extent.bytes())).collect() }
+    Image {
+        vector_bytes: image.vector_bytes,
+        extents: image.extents.iter().map(|extent| extent.with(extent.bytes())).collect(),
+    }
 }
 
 pub(crate) fn made_for(file: &ChipRef, chip: &Chip) -> Result<(), SessionError> {

@@ -56,10 +56,14 @@ pub fn counts(system: &System, issues: &[Issue], cycles: u64) -> Counts {
             (Instruction::Abc { format, .. }, Queue::Mxm(side, plane, _)) => {
                 let occupied = system.chip().occupancy(format);
                 let end = (issue.cycle + occupied.cycles).min(cycles);
-                passes.extend((plane..plane + u16::from(occupied.planes)).map(|plane| ((issue.chip, side, plane), issue.cycle, end)));
+                passes.extend(
+                    (plane..plane + u16::from(occupied.planes))
+                        .map(|plane| ((issue.chip, side, plane), issue.cycle, end)),
+                );
             }
             (Instruction::Send { .. }, _) => {
-                counts.link_cycles += (issue.cycle + u64::from(values.c2c_interval)).min(cycles).saturating_sub(issue.cycle);
+                counts.link_cycles +=
+                    (issue.cycle + u64::from(values.c2c_interval)).min(cycles).saturating_sub(issue.cycle);
             }
             _ => {}
         }

@@ -164,7 +164,8 @@ fn files_of_the_other_writer_are_read() {
         writer.extend(values.clone()).unwrap();
         writer.finish().unwrap();
         let found = region_bytes(&bytes, &region(Format::F32, 2, 3)).unwrap();
-        let expected = if order == npyz::Order::C { [0.0f32, 1.0, 2.0, 3.0, 4.0, 5.0] } else { [0.0, 2.0, 4.0, 1.0, 3.0, 5.0] };
+        let expected =
+            if order == npyz::Order::C { [0.0f32, 1.0, 2.0, 3.0, 4.0, 5.0] } else { [0.0, 2.0, 4.0, 1.0, 3.0, 5.0] };
         assert_eq!(found, expected.into_iter().flat_map(f32::to_le_bytes).collect::<Vec<_>>());
     }
 }
@@ -198,14 +199,17 @@ fn headers_are_refused_by_what_is_wrong_with_them() {
         (good, &deep, "no whole number"),
         (good, "", "`{` is expected"),
     ] {
-        let refused = region_bytes(&file(&good.replace(from, to), &data), &region(Format::F32, 2, 3)).unwrap_err().to_string();
+        let refused =
+            region_bytes(&file(&good.replace(from, to), &data), &region(Format::F32, 2, 3)).unwrap_err().to_string();
         assert!(refused.contains(expected) && refused.contains("; "), "{from} {to}: {refused}");
     }
     let mut long = b"\x93NUMPY\x02\x00".to_vec();
     long.extend(u32::MAX.to_le_bytes());
-    for (bytes, expected) in
-        [(&b"PK\x03\x04"[..], "no .npy file"), (&b"\x93NUMPY\x09\x00"[..], "version 9.0"), (&long[..], "4294967295 bytes")]
-    {
+    for (bytes, expected) in [
+        (&b"PK\x03\x04"[..], "no .npy file"),
+        (&b"\x93NUMPY\x09\x00"[..], "version 9.0"),
+        (&long[..], "4294967295 bytes"),
+    ] {
         let refused = region_bytes(bytes, &region(Format::F32, 2, 3)).unwrap_err().to_string();
         assert!(refused.contains(expected), "{refused}");
     }

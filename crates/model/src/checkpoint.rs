@@ -67,10 +67,13 @@ impl Checkpoint {
     /// # Errors
     /// As [`Checkpoint::open`], but for weights that are not there.
     pub fn open_shape(path: &Path) -> Result<Checkpoint, ModelError> {
-        let read = |path: &Path| std::fs::read(path).map_err(|source| ModelError::Unreadable { path: path.to_path_buf(), source });
+        let read = |path: &Path| {
+            std::fs::read(path).map_err(|source| ModelError::Unreadable { path: path.to_path_buf(), source })
+        };
         if path.is_file() && !gguf::is_gguf(path) {
             let file = path.display().to_string();
-            return Checkpoint::from_config(&read(path)?).map_err(|error| ModelError::ConfigFile { file, source: Box::new(error) });
+            return Checkpoint::from_config(&read(path)?)
+                .map_err(|error| ModelError::ConfigFile { file, source: Box::new(error) });
         }
         match Checkpoint::open(path) {
             Err(ModelError::NoWeights { folder } | ModelError::OtherFormat { folder, .. }) => {
@@ -110,7 +113,8 @@ impl Checkpoint {
         safetensors: Vec<(String, Cow<'static, [u8]>)>,
         tokenizer_json: Option<&[u8]>,
     ) -> Result<Checkpoint, ModelError> {
-        let files = safetensors.into_iter().map(|(name, bytes)| File { name, bytes: Bytes::Given(bytes), tensors: None });
+        let files =
+            safetensors.into_iter().map(|(name, bytes)| File { name, bytes: Bytes::Given(bytes), tensors: None });
         let files = Files { files: files.collect(), ..Files::default() };
         let tokenizer_json = tokenizer_json.map(|json| Ok(json.to_vec()));
         let config = Config::from_json(config_json)?;
@@ -245,10 +249,10 @@ impl Checkpoint {
     /// # Errors
     /// [`ModelError::GgufTokenizer`].
     pub fn checked_tokenizer_json(&self) -> Result<Option<&[u8]>, ModelError> {
-        let checked = self
-            .tokenizer_json
-            .as_ref()
-            .map(|json| json.as_deref().map_err(|detail| ModelError::GgufTokenizer { model: self.name.clone(), detail: detail.clone() }));
+        let checked = self.tokenizer_json.as_ref().map(|json| {
+            json.as_deref()
+                .map_err(|detail| ModelError::GgufTokenizer { model: self.name.clone(), detail: detail.clone() })
+        });
         checked.transpose()
     }
 
@@ -258,7 +262,11 @@ impl Checkpoint {
     /// [`ModelError::NoTokenizer`] and [`ModelError::BadTokenizer`].
     #[cfg(feature = "tokenizer")]
     pub fn tokenizer(&self) -> Result<&Tokenizer, ModelError> {
-        let json = self.checked_tokenizer_json()?.ok_or_else(|| ModelError::NoTokenizer { model: self.name.clone() })?;
-        self.tokenizer.get_or_init(|| Tokenizer::load(json)).as_ref().map_err(|detail| ModelError::BadTokenizer { detail: detail.clone() })
+        let json =
+            self.checked_tokenizer_json()?.ok_or_else(|| ModelError::NoTokenizer { model: self.name.clone() })?;
+        self.tokenizer
+            .get_or_init(|| Tokenizer::load(json))
+            .as_ref()
+            .map_err(|detail| ModelError::BadTokenizer { detail: detail.clone() })
     }
 }

@@ -99,7 +99,8 @@ impl Config {
             return Err(ModelError::HeadsNotDivisible { heads, kv_heads });
         }
         // A family whose matrices are square has no `head_dim` of its own.
-        let stated = if names.kv_heads.is_some() { fields.size("head_dim", SIZE_LIMIT)?.or(row.head_dim) } else { None };
+        let stated =
+            if names.kv_heads.is_some() { fields.size("head_dim", SIZE_LIMIT)?.or(row.head_dim) } else { None };
         let head_dim = match stated {
             Some(head_dim) => head_dim,
             None if hidden % heads == 0 => hidden / heads,
@@ -187,7 +188,8 @@ impl Config {
         let bad = |detail: String| ModelError::BadGenerationConfig { detail };
         let object = json::object(json).map_err(|fault| bad(fault.detail))?;
         let ids = Fields::new(&object).token_ids("eos_token_id");
-        self.stop_ids.extend(ids.map_err(|_| bad("`eos_token_id` is neither a token id nor a list of token ids".to_owned()))?);
+        self.stop_ids
+            .extend(ids.map_err(|_| bad("`eos_token_id` is neither a token id nor a list of token ids".to_owned()))?);
         self.stop_ids.sort_unstable();
         self.stop_ids.dedup();
         self.note_ids();

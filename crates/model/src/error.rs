@@ -18,13 +18,17 @@ pub enum ModelError {
         path: PathBuf,
     },
     /// The path is not a folder.
-    #[error("{path}: this is a file, not a folder; give the folder that holds config.json and *.safetensors, or a .gguf file")]
+    #[error(
+        "{path}: this is a file, not a folder; give the folder that holds config.json and *.safetensors, or a .gguf file"
+    )]
     NotAFolder {
         /// The path asked for.
         path: PathBuf,
     },
     /// The folder has no `config.json`.
-    #[error("{folder}: there is no config.json; give a Hugging Face model folder, or download config.json into this one")]
+    #[error(
+        "{folder}: there is no config.json; give a Hugging Face model folder, or download config.json into this one"
+    )]
     NoConfig {
         /// The folder asked for.
         folder: PathBuf,
@@ -38,7 +42,9 @@ pub enum ModelError {
         file: String,
     },
     /// The folder has weights in another format only.
-    #[error("{folder}: the weights are in {found}, which is not read; convert them with `save_pretrained(..., safe_serialization=True)`")]
+    #[error(
+        "{folder}: the weights are in {found}, which is not read; convert them with `save_pretrained(..., safe_serialization=True)`"
+    )]
     OtherFormat {
         /// The folder asked for.
         folder: PathBuf,
@@ -182,7 +188,9 @@ pub enum ModelError {
         found: String,
     },
     /// A token would take more experts than there are.
-    #[error("config.json: a token takes {active} experts of {experts}; correct `num_experts_per_tok` or the number of experts")]
+    #[error(
+        "config.json: a token takes {active} experts of {experts}; correct `num_experts_per_tok` or the number of experts"
+    )]
     TooManyActive {
         /// Experts a token takes.
         active: usize,
@@ -208,7 +216,9 @@ pub enum ModelError {
         pairs: usize,
     },
     /// The rotary parameters are one set a kind of layer.
-    #[error("config.json: `{field}.{key}` is an object; rotary parameters by kind of layer are not supported, give one set for all layers")]
+    #[error(
+        "config.json: `{field}.{key}` is an object; rotary parameters by kind of layer are not supported, give one set for all layers"
+    )]
     NestedRope {
         /// The object of rotary parameters.
         field: String,
@@ -224,7 +234,9 @@ pub enum ModelError {
         value: f64,
     },
     /// Tensors are stored in a quantised format.
-    #[error("config.json: `{field}` is set; use the checkpoint in float32, float16 or bfloat16, the compiler quantises by itself")]
+    #[error(
+        "config.json: `{field}` is set; use the checkpoint in float32, float16 or bfloat16, the compiler quantises by itself"
+    )]
     Quantized {
         /// The field.
         field: &'static str,
@@ -264,7 +276,9 @@ pub enum ModelError {
         heads: usize,
     },
     /// Query heads cannot be shared out over key-value heads.
-    #[error("config.json: `num_attention_heads` {heads} is not a multiple of `num_key_value_heads` {kv_heads}; correct one of them")]
+    #[error(
+        "config.json: `num_attention_heads` {heads} is not a multiple of `num_key_value_heads` {kv_heads}; correct one of them"
+    )]
     HeadsNotDivisible {
         /// `num_attention_heads`.
         heads: usize,
@@ -290,7 +304,9 @@ pub enum ModelError {
         detail: String,
     },
     /// The index names a shard outside the folder.
-    #[error("{file}: the shard name \"{shard}\" is not a plain file name; shards must lie in the folder itself, correct the index")]
+    #[error(
+        "{file}: the shard name \"{shard}\" is not a plain file name; shards must lie in the folder itself, correct the index"
+    )]
     ShardName {
         /// The index file.
         file: String,
@@ -360,7 +376,9 @@ pub enum ModelError {
         bytes: u64,
     },
     /// One tensor stands in two files.
-    #[error("tensor \"{tensor}\" is in {first} and again in {second}; remove one of the files or add model.safetensors.index.json")]
+    #[error(
+        "tensor \"{tensor}\" is in {first} and again in {second}; remove one of the files or add model.safetensors.index.json"
+    )]
     TensorTwice {
         /// The tensor.
         tensor: String,
@@ -396,7 +414,9 @@ pub enum ModelError {
         fields: &'static str,
     },
     /// A tensor has an element type that is not read.
-    #[error("{file}: tensor \"{tensor}\" is of type {found}; only F32, F16 and BF16 are read, convert the checkpoint to one of them")]
+    #[error(
+        "{file}: tensor \"{tensor}\" is of type {found}; only F32, F16 and BF16 are read, convert the checkpoint to one of them"
+    )]
     TensorType {
         /// The tensor file.
         file: String,
@@ -407,7 +427,9 @@ pub enum ModelError {
     },
 
     /// Experts of one layer are stored in different types.
-    #[error("{file}: tensor \"{tensor}\" is stored as {found}, the first expert of its layer as {first}; convert all experts to one type")]
+    #[error(
+        "{file}: tensor \"{tensor}\" is stored as {found}, the first expert of its layer as {first}; convert all experts to one type"
+    )]
     MixedExperts {
         /// The tensor file.
         file: String,

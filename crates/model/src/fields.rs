@@ -130,7 +130,8 @@ impl<'a> Fields<'a> {
 
     /// `true` or `false`, with the meaning of an absent field.
     pub(crate) fn flag_or(&self, key: &str, default: bool) -> Result<bool, ModelError> {
-        self.get(key).map_or(Ok(default), |value| value.as_bool().ok_or_else(|| self.wrong(key, value, "true or false")))
+        self.get(key)
+            .map_or(Ok(default), |value| value.as_bool().ok_or_else(|| self.wrong(key, value, "true or false")))
     }
 
     /// A string.
@@ -153,7 +154,8 @@ impl<'a> Fields<'a> {
         let fits = |factor: &f64| *factor >= least && (*factor as f32).is_finite();
         let number = |item: &Value| item.as_f64().filter(fits);
         let numbers = value.as_array().and_then(|items| items.iter().map(number).collect());
-        let expected = if least == 1.0 { "a list of numbers of at least 1" } else { "a list of numbers of at least 0.5" };
+        let expected =
+            if least == 1.0 { "a list of numbers of at least 1" } else { "a list of numbers of at least 0.5" };
         numbers.ok_or_else(|| self.wrong(key, value, expected))
     }
 
@@ -164,7 +166,8 @@ impl<'a> Fields<'a> {
         };
         let one = std::slice::from_ref(value);
         let items = value.as_array().map_or(one, Vec::as_slice);
-        let ids: Option<Vec<u32>> = items.iter().map(|item| item.as_u64().and_then(|id| u32::try_from(id).ok())).collect();
+        let ids: Option<Vec<u32>> =
+            items.iter().map(|item| item.as_u64().and_then(|id| u32::try_from(id).ok())).collect();
         ids.ok_or_else(|| self.wrong(key, value, "a token id or a list of token ids"))
     }
 }

@@ -91,7 +91,8 @@ pub(crate) fn map_tensor_files(folder: &Path) -> Result<Files, ModelError> {
     }
     let names = file_names(folder)?;
     let ends = |name: &&String, ending: &str| name.ends_with(ending);
-    let tensors: Vec<PathBuf> = names.iter().filter(|name| ends(name, ".safetensors")).map(|name| folder.join(name)).collect();
+    let tensors: Vec<PathBuf> =
+        names.iter().filter(|name| ends(name, ".safetensors")).map(|name| folder.join(name)).collect();
     if !tensors.is_empty() {
         return map_all(tensors);
     }

@@ -70,8 +70,8 @@ pub(crate) fn read(file: &str, bytes: &[u8]) -> Result<BTreeMap<String, Stored>,
     };
     let data = rest.len() - header.len();
 
-    let Entries(entries) =
-        serde_json::from_slice(header).map_err(|error| ModelError::BadHeader { file: file.to_owned(), detail: error.to_string() })?;
+    let Entries(entries) = serde_json::from_slice(header)
+        .map_err(|error| ModelError::BadHeader { file: file.to_owned(), detail: error.to_string() })?;
     check_spans(file, &entries, data)?;
     let data_start = PREFIX + header.len();
     let stored = |info: TensorInfo| Stored {

@@ -117,7 +117,8 @@ mod tests {
     #[test]
     fn numbers_of_python_are_texts() {
         let text = br#"{"a": Infinity, "b": [-Infinity, NaN], "c\\": "NaN \" Infinity", "Infinity": 1}"#;
-        let expected = serde_json::json!({"a": "Infinity", "b": ["-Infinity", "NaN"], "c\\": "NaN \" Infinity", "Infinity": 1});
+        let expected =
+            serde_json::json!({"a": "Infinity", "b": ["-Infinity", "NaN"], "c\\": "NaN \" Infinity", "Infinity": 1});
         assert_eq!(Value::Object(object(text).unwrap()), expected);
     }
 

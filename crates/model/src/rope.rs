@@ -102,7 +102,11 @@ pub enum Rope {
 impl Rope {
     /// Reads both spellings: `rope_theta` with `rope_scaling`, and `rope_parameters`; with the share of a head that is rotated. The first
     /// table is that of layers that see all positions; a family whose windowed layers have another one has it second.
-    pub(crate) fn from_fields(config: &Fields, row: &Row, max_positions: usize) -> Result<(Vec<Rope>, f64), ModelError> {
+    pub(crate) fn from_fields(
+        config: &Fields,
+        row: &Row,
+        max_positions: usize,
+    ) -> Result<(Vec<Rope>, f64), ModelError> {
         const KINDS: [&str; 2] = ["full_attention", "sliding_attention"];
         let empty = Map::new();
         let mut found = None;
@@ -132,7 +136,11 @@ impl Rope {
             _ => 1.0,
         };
         if !(share > 0.0 && share <= 1.0) {
-            return Err(ModelError::OutOfRange { field: names.rotary_share.to_owned(), value: share, rule: "above 0 and at most 1" });
+            return Err(ModelError::OutOfRange {
+                field: names.rotary_share.to_owned(),
+                value: share,
+                rule: "above 0 and at most 1",
+            });
         }
 
         let theta = match rope.at_least_one("rope_theta")? {
@@ -151,7 +159,13 @@ impl Rope {
         Ok((ropes, share))
     }
 
-    fn of_kind(config: &Fields, rope: &Fields, row: &Row, theta: f64, max_positions: usize) -> Result<Rope, ModelError> {
+    fn of_kind(
+        config: &Fields,
+        rope: &Fields,
+        row: &Row,
+        theta: f64,
+        max_positions: usize,
+    ) -> Result<Rope, ModelError> {
         let kind = match rope.text("rope_type")? {
             Some(kind) => kind,
             None => rope.text("type")?.unwrap_or("default"),
@@ -170,13 +184,18 @@ impl Rope {
                 let original_max = original_max()?;
                 let factor = rope.at_least_one("factor")?.unwrap_or(max_positions as f64 / original_max as f64);
                 if theta as f32 <= 1.0 {
-                    return Err(ModelError::OutOfRange { field: row.names.theta.to_owned(), value: theta, rule: "above 1 with `yarn`" });
+                    return Err(ModelError::OutOfRange {
+                        field: row.names.theta.to_owned(),
+                        value: theta,
+                        rule: "above 1 with `yarn`",
+                    });
                 }
                 let beta = |key: &str, default: f64| match rope.number(key)? {
                     Some(0.0) | None => Ok(default),
                     _ => rope.positive(key).map(|beta| beta.unwrap_or(default)),
                 };
-                let scale = |mscale: f64| if factor <= 1.0 { 1.0 } else { 0.1 * mscale * lpu_num::fp64::ln(factor) + 1.0 };
+                let scale =
+                    |mscale: f64| if factor <= 1.0 { 1.0 } else { 0.1 * mscale * lpu_num::fp64::ln(factor) + 1.0 };
                 let attention_factor = match rope.positive("attention_factor")? {
                     Some(given) => given,
                     None => match (rope.number("mscale")?, rope.number("mscale_all_dim")?) {
@@ -184,7 +203,11 @@ impl Rope {
                             let quotient = scale(mscale) / scale(all);
                             if !(quotient as f32).is_finite() {
                                 let field = rope.name("mscale_all_dim");
-                                return Err(ModelError::OutOfRange { field, value: all, rule: "such that `mscale` over it is finite" });
+                                return Err(ModelError::OutOfRange {
+                                    field,
+                                    value: all,
+                                    rule: "such that `mscale` over it is finite",
+                                });
                             }
                             quotient
                         }
@@ -218,7 +241,13 @@ impl Rope {
                     });
                 }
                 let original_max = original_max()?;
-                Rope::Llama3 { theta, factor: rope.required_at_least_one("factor")?, low_freq_factor, high_freq_factor, original_max }
+                Rope::Llama3 {
+                    theta,
+                    factor: rope.required_at_least_one("factor")?,
+                    low_freq_factor,
+                    high_freq_factor,
+                    original_max,
+                }
             }
             other => return Err(ModelError::UnknownRope { found: other.to_owned() }),
         })
@@ -256,7 +285,9 @@ impl Rope {
         match *self {
             Rope::Default { theta } => base(theta),
             Rope::Linear { theta, factor } => base(theta) / factor as f32,
-            Rope::Factors { theta, ref factors } => base(theta) / factors.get(pair).map_or(1.0, |factor| *factor as f32),
+            Rope::Factors { theta, ref factors } => {
+                base(theta) / factors.get(pair).map_or(1.0, |factor| *factor as f32)
+            }
             Rope::Dynamic { theta, factor, max_positions } => {
                 if context <= max_positions {
                     return base(theta);
@@ -291,7 +322,8 @@ impl Rope {
                 } else if wave < (first / high_freq_factor) as f32 {
                     frequency
                 } else {
-                    let smooth = ((1.0 / wave) * first as f32 - low_freq_factor as f32) / (high_freq_factor - low_freq_factor) as f32;
+                    let smooth = ((1.0 / wave) * first as f32 - low_freq_factor as f32)
+                        / (high_freq_factor - low_freq_factor) as f32;
                     (1.0 - smooth) * frequency / factor as f32 + smooth * frequency
                 }
             }

@@ -155,7 +155,12 @@ impl TextStream<'_> {
     fn pending(&self) -> Result<String, ModelError> {
         let before = self.tokenizer.decode(&self.ids[..self.shown])?;
         let all = self.tokenizer.decode(&self.ids)?;
-        let common = before.chars().zip(all.chars()).take_while(|(left, right)| left == right).map(|(left, _)| left.len_utf8()).sum();
+        let common = before
+            .chars()
+            .zip(all.chars())
+            .take_while(|(left, right)| left == right)
+            .map(|(left, _)| left.len_utf8())
+            .sum();
         Ok(all[common..].to_owned())
     }
 }

@@ -141,7 +141,11 @@ impl Weights {
         let tensor = self.tensor(id);
         let rows = tensor.rows();
         let (expert, row) = (row / rows, row % rows);
-        assert!(column < tensor.columns() && expert * rows < tensor.elements(), "row {row}, column {column} of {}", tensor.name);
+        assert!(
+            column < tensor.columns() && expert * rows < tensor.elements(),
+            "row {row}, column {column} of {}",
+            tensor.name
+        );
         let whole = tensor.name.strip_suffix(&format!("[{}]", tensor.view.part)).unwrap_or(&tensor.name);
         let name = whole.replace('*', &expert.to_string());
         let stored = if tensor.shape.len() == 1 { tensor.stored(column) } else { tensor.stored(row) };

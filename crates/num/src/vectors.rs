@@ -93,7 +93,8 @@ pub fn from_f16(low: &[u8], high: &[u8], out: &mut [f32]) {
 fn from_f16_on(kernel: Kernel, low: &[u8], high: &[u8], out: &mut [f32]) {
     assert!(low.len() == out.len() && high.len() == out.len(), "two bytes for every number");
     // SAFETY: as in `narrow_on`.
-    let done = wide!(kernel, out.len(), |whole| unsafe { from_f16_avx512(&low[..whole], &high[..whole], &mut out[..whole]) });
+    let done =
+        wide!(kernel, out.len(), |whole| unsafe { from_f16_avx512(&low[..whole], &high[..whole], &mut out[..whole]) });
     for ((out, &low), &high) in out[done..].iter_mut().zip(&low[done..]).zip(&high[done..]) {
         *out = f16_to_f32(u16::from_le_bytes([low, high]));
     }
@@ -286,7 +287,8 @@ fn to_f16_avx512(numbers: &[u32], out: &mut [u32]) {
         unsafe {
             let numbers = _mm512_castsi512_ps(_mm512_loadu_si512(numbers.as_ptr().cast()));
             let nan = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(numbers, numbers);
-            let halves = _mm512_cvtepu16_epi32(_mm512_cvtps_ph::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(numbers));
+            let halves =
+                _mm512_cvtepu16_epi32(_mm512_cvtps_ph::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(numbers));
             let halves = _mm512_mask_mov_epi32(halves, nan, _mm512_set1_epi32(i32::from(crate::half::F16_NAN)));
             _mm512_storeu_si512(out.as_mut_ptr().cast(), halves);
         }
@@ -303,7 +305,8 @@ fn to_i8_avx512(numbers: &[u32], out: &mut [u32]) {
             let there = _mm512_cmp_ps_mask::<_CMP_ORD_Q>(numbers, numbers);
             // Within the range, so that no conversion is out of bounds; zero for NaN.
             let clamped = _mm512_min_ps(_mm512_max_ps(numbers, _mm512_set1_ps(-128.0)), _mm512_set1_ps(127.0));
-            let nearest = _mm512_maskz_cvt_roundps_epi32::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(there, clamped);
+            let nearest =
+                _mm512_maskz_cvt_roundps_epi32::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(there, clamped);
             _mm512_storeu_si512(out.as_mut_ptr().cast(), _mm512_and_si512(nearest, _mm512_set1_epi32(0xff)));
         }
     }
@@ -321,7 +324,11 @@ mod tests {
             any::<u32>(),
             (-140.0f32..140.0).prop_map(f32::to_bits),
             (-300i32..300).prop_map(|twice| (twice as f32 / 2.0).to_bits()),
-            (0x3300_0000u32..0x3900_0000).prop_flat_map(|bits| prop_oneof![Just(bits), Just(bits & 0xFFFF_F000), Just(bits | 0x8000_0000)]),
+            (0x3300_0000u32..0x3900_0000).prop_flat_map(|bits| prop_oneof![
+                Just(bits),
+                Just(bits & 0xFFFF_F000),
+                Just(bits | 0x8000_0000)
+            ]),
             (0x477F_0000u32..0x4780_1000).prop_flat_map(|bits| prop_oneof![Just(bits), Just(bits & 0xFFFF_F000)]),
             prop_oneof![
                 Just(0),
@@ -386,7 +393,8 @@ mod tests {
     #[test]
     fn every_half_widens() {
         let patterns: Vec<u16> = (0..=u16::MAX).collect();
-        let (low, high): (Vec<u8>, Vec<u8>) = patterns.iter().map(|bits| (bits.to_le_bytes()[0], bits.to_le_bytes()[1])).unzip();
+        let (low, high): (Vec<u8>, Vec<u8>) =
+            patterns.iter().map(|bits| (bits.to_le_bytes()[0], bits.to_le_bytes()[1])).unzip();
         for kernel in Kernel::all_of_host() {
             let mut out = vec![1.0; patterns.len()];
             from_f16_on(kernel, &low, &high, &mut out);

@@ -5,8 +5,18 @@ use proptest::prelude::*;
 
 /// Any binary32 pattern, with special values and close pairs often.
 fn any_f32() -> impl Strategy<Value = f32> {
-    let special =
-        [0.0, -0.0, 1.0, -1.0, f32::INFINITY, f32::NEG_INFINITY, f32::NAN, f32::from_bits(0xFFA0_0001), f32::MAX, f32::from_bits(1)];
+    let special = [
+        0.0,
+        -0.0,
+        1.0,
+        -1.0,
+        f32::INFINITY,
+        f32::NEG_INFINITY,
+        f32::NAN,
+        f32::from_bits(0xFFA0_0001),
+        f32::MAX,
+        f32::from_bits(1),
+    ];
     prop_oneof![2 => any::<u32>().prop_map(f32::from_bits), 1 => proptest::sample::select(special.to_vec()), 1 => -4.0f32..4.0]
 }
 

@@ -9,7 +9,8 @@ use proptest::prelude::*;
 fn meaning(bits: u16, significand: u32, bias: i32) -> f64 {
     let fraction = f64::from(bits & ((1 << significand) - 1)) / f64::from(1u32 << significand);
     let exponent = i32::from((bits & 0x7FFF) >> significand);
-    let magnitude = if exponent == 0 { fraction * 2f64.powi(1 - bias) } else { (1.0 + fraction) * 2f64.powi(exponent - bias) };
+    let magnitude =
+        if exponent == 0 { fraction * 2f64.powi(1 - bias) } else { (1.0 + fraction) * 2f64.powi(exponent - bias) };
     if bits & 0x8000 == 0 { magnitude } else { -magnitude }
 }
 
@@ -150,16 +151,30 @@ fn named_cases() {
     for (x, bits) in to_f16 {
         assert_eq!(f32_to_f16(x), bits, "{x:e}");
     }
-    let to_bf16 = [(f32::MAX, 0x7F80), (-f32::MAX, 0xFF80), (f32::from_bits(0x0000_8000), 0), (f32::from_bits(0x0001_8000), 2)];
+    let to_bf16 =
+        [(f32::MAX, 0x7F80), (-f32::MAX, 0xFF80), (f32::from_bits(0x0000_8000), 0), (f32::from_bits(0x0001_8000), 2)];
     for (x, bits) in to_bf16 {
         assert_eq!(f32_to_bf16(x), bits, "{x:e}");
     }
-    let to_i32 = [(0.5, 0), (1.5, 2), (-2.5, -2), (-0.0, 0), (2147483648.0, i32::MAX), (f32::NEG_INFINITY, i32::MIN), (f32::NAN, 0)];
+    let to_i32 = [
+        (0.5, 0),
+        (1.5, 2),
+        (-2.5, -2),
+        (-0.0, 0),
+        (2147483648.0, i32::MAX),
+        (f32::NEG_INFINITY, i32::MIN),
+        (f32::NAN, 0),
+    ];
     for (x, n) in to_i32 {
         assert_eq!(f32_to_i32(x), n, "{x:e}");
     }
-    let from_i32 =
-        [(16_777_217, 16_777_216.0), (16_777_219, 16_777_220.0), (i32::MAX, 2_147_483_648.0), (-1, -1.0), (i32::MIN, -2_147_483_648.0)];
+    let from_i32 = [
+        (16_777_217, 16_777_216.0),
+        (16_777_219, 16_777_220.0),
+        (i32::MAX, 2_147_483_648.0),
+        (-1, -1.0),
+        (i32::MIN, -2_147_483_648.0),
+    ];
     for (n, x) in from_i32 {
         assert_eq!(i32_to_f32(n), x, "{n}");
     }
@@ -172,7 +187,8 @@ fn pattern_of_integer(x: i32, significand: u32, bias: i32) -> u16 {
     let infinity = (0x7FFFu16 >> significand) << significand;
     let target = f64::from(x).abs();
     let distance = |bits: u16| (meaning(bits, significand, bias) - target).abs();
-    let first = (0..=infinity).collect::<Vec<u16>>().partition_point(|&bits| meaning(bits, significand, bias) < target) as u16;
+    let first =
+        (0..=infinity).collect::<Vec<u16>>().partition_point(|&bits| meaning(bits, significand, bias) < target) as u16;
     let candidates = [first.saturating_sub(1), first.min(infinity)];
     let magnitude = match distance(candidates[0]).total_cmp(&distance(candidates[1])) {
         std::cmp::Ordering::Less => candidates[0],
@@ -185,8 +201,22 @@ fn pattern_of_integer(x: i32, significand: u32, bias: i32) -> u16 {
 #[test]
 fn integers_round_once() {
     // 2^24 + 2^16 + 1 lies above a tie of bf16 that binary32 would have rounded it onto.
-    let mut cases = vec![0, 1, -1, i32::MAX, i32::MIN, 65519, 65520, 65521, -65520, (1 << 24) + (1 << 16) + 1, (1 << 30) + (1 << 22) + 1];
-    cases.extend((0..31).flat_map(|shift| [(1 << shift) - 1, 1 << shift, -(1 << shift) - 1, (0x0101 << shift >> 1) + 1]));
+    let mut cases = vec![
+        0,
+        1,
+        -1,
+        i32::MAX,
+        i32::MIN,
+        65519,
+        65520,
+        65521,
+        -65520,
+        (1 << 24) + (1 << 16) + 1,
+        (1 << 30) + (1 << 22) + 1,
+    ];
+    cases.extend(
+        (0..31).flat_map(|shift| [(1 << shift) - 1, 1 << shift, -(1 << shift) - 1, (0x0101 << shift >> 1) + 1]),
+    );
     for x in cases {
         assert_eq!(i32_to_f16(x), pattern_of_integer(x, 10, 15), "f16 of {x}");
         assert_eq!(i32_to_bf16(x), pattern_of_integer(x, 7, 127), "bf16 of {x}");

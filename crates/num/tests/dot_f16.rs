@@ -7,7 +7,9 @@ use proptest::prelude::*;
 
 /// fp16 values of every kind that is finite: any pattern, subnormals, a narrow range, a few with many equal magnitudes, zeros.
 fn finite() -> impl Strategy<Value = f32> {
-    let any_sign = |range: std::ops::Range<u16>| (range, any::<bool>()).prop_map(|(bits, minus)| bits | if minus { 0x8000 } else { 0 });
+    let any_sign = |range: std::ops::Range<u16>| {
+        (range, any::<bool>()).prop_map(|(bits, minus)| bits | if minus { 0x8000 } else { 0 })
+    };
     prop_oneof![
         4 => any_sign(0..0x7C00),
         2 => any_sign(0..0x400),
@@ -24,7 +26,10 @@ fn any_f16() -> impl Strategy<Value = f32> {
     prop_oneof![20 => finite(), 1 => any::<u16>().prop_map(f16_to_f32), 1 => Just(f32::INFINITY), 1 => Just(f32::NEG_INFINITY)]
 }
 
-fn lanes<T: std::fmt::Debug>(w: impl Strategy<Value = T>, x: impl Strategy<Value = T>) -> impl Strategy<Value = (Vec<T>, Vec<T>)> {
+fn lanes<T: std::fmt::Debug>(
+    w: impl Strategy<Value = T>,
+    x: impl Strategy<Value = T>,
+) -> impl Strategy<Value = (Vec<T>, Vec<T>)> {
     proptest::collection::vec((w, x), 0..400).prop_map(|lanes| lanes.into_iter().unzip())
 }
 

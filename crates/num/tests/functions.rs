@@ -42,7 +42,15 @@ fn exp_and_tanh_along_the_line() {
 #[test]
 fn ends_of_exp_and_tanh() {
     let inf = f32::INFINITY;
-    let exp = [(0.0, 1.0), (-0.0, 1.0), (inf, inf), (-inf, 0.0), (88.722_84, inf), (-150.0, 0.0), (-103.9, f32::from_bits(1))];
+    let exp = [
+        (0.0, 1.0),
+        (-0.0, 1.0),
+        (inf, inf),
+        (-inf, 0.0),
+        (88.722_84, inf),
+        (-150.0, 0.0),
+        (-103.9, f32::from_bits(1)),
+    ];
     for (x, y) in exp {
         assert_eq!(fp32::exp(x).to_bits(), f32::to_bits(y), "exp {x}");
     }
@@ -166,11 +174,20 @@ proptest! {
 fn ends_of_table_functions() {
     let nan = fp64::NAN.to_bits();
     let (inf, limit) = (f64::INFINITY, fp64::ANGLE_LIMIT);
-    assert_eq!((fp64::exp(710.0), fp64::exp(inf), fp64::exp(-inf), fp64::exp(-746.0), fp64::exp(0.0)), (inf, inf, 0.0, 0.0, 1.0));
+    assert_eq!(
+        (fp64::exp(710.0), fp64::exp(inf), fp64::exp(-inf), fp64::exp(-746.0), fp64::exp(0.0)),
+        (inf, inf, 0.0, 0.0, 1.0)
+    );
     assert_eq!((fp64::ln(0.0), fp64::ln(-0.0), fp64::ln(inf), fp64::ln(1.0).to_bits()), (-inf, -inf, inf, 0));
     assert_eq!((fp64::sin(-0.0).to_bits(), fp64::cos(-0.0)), ((-0.0f64).to_bits(), 1.0));
     assert_eq!((ulps64(fp64::sin(limit), limit.sin()), ulps64(fp64::cos(-limit), limit.cos())), (0, 0));
-    let bad =
-        [fp64::sin(limit.next_up()), fp64::cos(-inf), fp64::sin(-f64::NAN), fp64::ln(-1.0), fp64::ln(-f64::NAN), fp64::exp(-f64::NAN)];
+    let bad = [
+        fp64::sin(limit.next_up()),
+        fp64::cos(-inf),
+        fp64::sin(-f64::NAN),
+        fp64::ln(-1.0),
+        fp64::ln(-f64::NAN),
+        fp64::exp(-f64::NAN),
+    ];
     assert_eq!(bad.map(f64::to_bits), [nan; 6]);
 }

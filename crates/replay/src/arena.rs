@@ -245,7 +245,9 @@ impl Arena {
             let (from, to) = (first.max(64 * word) % 64, last.min(64 * word + 63) % 64);
             (u64::MAX >> (63 - to)) & (u64::MAX << from)
         };
-        let untouched = |word: usize| self.words.changed.get(word).is_some_and(|found| found.load(Ordering::Relaxed) & bits(word) == 0);
+        let untouched = |word: usize| {
+            self.words.changed.get(word).is_some_and(|found| found.load(Ordering::Relaxed) & bits(word) == 0)
+        };
         (first / 64..=last / 64).all(untouched)
     }
 
@@ -341,7 +343,9 @@ mod tests {
             arena.laid_down();
             arena.note_written(At::from_bytes((page * PAGE + PAGE / 2) as u64));
             for first in 0..pages {
-                for last in [first, first + 1, first + 2, first + 70, first + 140].into_iter().filter(|&last| last < pages) {
+                for last in
+                    [first, first + 1, first + 2, first + 70, first + 140].into_iter().filter(|&last| last < pages)
+                {
                     let unchanged = arena.unchanged(At::from_bytes((first * PAGE) as u64), (last - first + 1) * PAGE);
                     assert_eq!(unchanged, !(first..=last).contains(&page), "page {page} in {first} to {last}");
                 }

@@ -64,7 +64,8 @@ impl Outline {
                 end = at + image.extents[index].bytes().len();
             }
         }
-        let copies = image.extents.iter().zip(&stored).filter(|(extent, stored)| stored.is_none() && extent.fill != Fill::Zero);
+        let copies =
+            image.extents.iter().zip(&stored).filter(|(extent, stored)| stored.is_none() && extent.fill != Fill::Zero);
         let copies = copies.map(|(extent, _)| extent.with(extent.bytes().to_vec())).collect();
         let extents = image.extents.iter().map(|extent| extent.with(&[][..]));
         Self { image: Image { vector_bytes: image.vector_bytes, extents: extents.collect() }, stored, copies }
@@ -75,7 +76,12 @@ impl Outline {
         let part = |extent: &Extent<'_>, stored: &Stored| {
             stored.at..stored.at + extent.places().map(|place| place.count as usize * stored.live).sum::<usize>()
         };
-        let parts = self.image.extents.iter().zip(&self.stored).filter_map(|(extent, stored)| Some(part(extent, stored.as_ref()?)));
+        let parts = self
+            .image
+            .extents
+            .iter()
+            .zip(&self.stored)
+            .filter_map(|(extent, stored)| Some(part(extent, stored.as_ref()?)));
         parts.reduce(|all, part| all.start.min(part.start)..all.end.max(part.end)).unwrap_or(0..0)
     }
 
@@ -176,7 +182,9 @@ impl Replay {
     /// The job of a plan that is [sound](sound) for a program that [fits](Replay::fits).
     fn job(&self, program: &Program, plan: Plan<At>, arena: Arena) -> Arc<Job> {
         // The host will fill inputs, and rows are read where they are as long as no more words become whole.
-        for (chip, slice, word) in program.regions.iter().filter(|region| region.kind == RegionKind::Input).flat_map(Region::words) {
+        for (chip, slice, word) in
+            program.regions.iter().filter(|region| region.kind == RegionKind::Input).flat_map(Region::words)
+        {
             arena.make_whole(self.places.word(chip, slice, word), self.places.lanes);
         }
         Arc::new(Job::new(plan, arena, self.team.members()))
@@ -219,7 +227,13 @@ impl Replay {
         cache::key(origin, self.system.reference().fingerprint, &self.places)
     }
 
-    fn inside(&self, what: impl FnOnce() -> String, chip: ChipId, slice: SliceId, word: u32) -> Result<(), ReplayError> {
+    fn inside(
+        &self,
+        what: impl FnOnce() -> String,
+        chip: ChipId,
+        slice: SliceId,
+        word: u32,
+    ) -> Result<(), ReplayError> {
         if self.places.contains(chip, slice, word) {
             return Ok(());
         }
@@ -343,9 +357,15 @@ fn byte_count(region: &Region) -> usize {
     region.vectors as usize * region.lanes as usize * usize::from(region.format.bytes())
 }
 
-fn find<'p>(program: &'p Program, kind: &'static str, name: &str, fits: impl Fn(&Region) -> bool) -> Result<&'p Region, ReplayError> {
+fn find<'p>(
+    program: &'p Program,
+    kind: &'static str,
+    name: &str,
+    fits: impl Fn(&Region) -> bool,
+) -> Result<&'p Region, ReplayError> {
     let found = program.regions.iter().find(|region| region.name == name && fits(region)).ok_or_else(|| {
-        let known: Vec<&str> = program.regions.iter().filter(|region| fits(region)).map(|region| region.name.as_str()).collect();
+        let known: Vec<&str> =
+            program.regions.iter().filter(|region| fits(region)).map(|region| region.name.as_str()).collect();
         ReplayError::UnknownRegion { kind, name: name.into(), known: known.join(", ") }
     })?;
     shaped(found).map(|()| found)

@@ -69,7 +69,9 @@ pub enum ReplayError {
     #[error("the program was prepared on another engine; prepare it on the one that runs it")]
     OtherEngine,
     /// The dataflow of a program that the checker found legal lacks something.
-    #[error("the checked dataflow has no {what} for {queue} in cycle {cycle}; run the program with --engine reference, and report it")]
+    #[error(
+        "the checked dataflow has no {what} for {queue} in cycle {cycle}; run the program with --engine reference, and report it"
+    )]
     Dataflow {
         /// What is missing.
         what: &'static str,

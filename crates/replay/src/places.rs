@@ -102,7 +102,12 @@ pub(crate) struct Places {
 
 impl Places {
     /// Places for an image. Extents that are stored lie in a file of `mapped` bytes.
-    pub(crate) fn new(system: &System, image: &Image<'_>, stored: &[Option<Stored>], mapped: usize) -> Result<Self, ReplayError> {
+    pub(crate) fn new(
+        system: &System,
+        image: &Image<'_>,
+        stored: &[Option<Stored>],
+        mapped: usize,
+    ) -> Result<Self, ReplayError> {
         let chip = system.chip();
         if !image.extents.is_empty() && image.vector_bytes as usize != chip.lanes() {
             return Err(ReplayError::VectorBytes { found: image.vector_bytes, expected: chip.lanes() });
@@ -134,13 +139,20 @@ impl Places {
             for place in extent.places() {
                 let last = place.word.saturating_add(place.count.max(1) - 1);
                 if !places.contains(place.chip, place.slice, last) {
-                    return Err(ReplayError::OutsideSram { what: "an extent of the image".into(), slice: place.slice, word: last });
+                    return Err(ReplayError::OutsideSram {
+                        what: "an extent of the image".into(),
+                        slice: place.slice,
+                        word: last,
+                    });
                 }
             }
             let count = extent.place.count as usize;
             let paired = extent.other().is_some();
-            let lanes_of =
-                |stored: Stored, turn: u8| Lanes { at: At::from_bytes(stored.at as u64), live: stored.live, turn: paired.then_some(turn) };
+            let lanes_of = |stored: Stored, turn: u8| Lanes {
+                at: At::from_bytes(stored.at as u64),
+                live: stored.live,
+                turn: paired.then_some(turn),
+            };
             let Some(stored) = stored.get(index).copied().flatten() else {
                 others.extend(extent.places());
                 continue;
@@ -177,7 +189,17 @@ impl Places {
     /// Only that many bytes, of no chip.
     #[cfg(test)]
     pub(crate) fn bytes(end: u64, lanes: usize) -> Self {
-        Self { lanes, words: 0, slices_a_side: 0, chips: 0, slices: Vec::new(), shorts: Vec::new(), split: 0, held: 0, end }
+        Self {
+            lanes,
+            words: 0,
+            slices_a_side: 0,
+            chips: 0,
+            slices: Vec::new(),
+            shorts: Vec::new(),
+            split: 0,
+            held: 0,
+            end,
+        }
     }
 
     fn put(&mut self, WordRun { chip, slice, word, count, .. }: WordRun, at: At) {
@@ -207,7 +229,8 @@ impl Places {
             }
             // A word that two extents name, which no file does, lies where the first one has it.
             let known = (next - segment.word).min(segment.count);
-            let (word, count, at) = (segment.word + known, segment.count - known, segment.at.plus(known as usize * self.lanes));
+            let (word, count, at) =
+                (segment.word + known, segment.count - known, segment.at.plus(known as usize * self.lanes));
             if count > 0 {
                 all.push(Segment { word, count, at });
                 next = word + count;

@@ -237,7 +237,9 @@ impl<R: Copy> Bytes<R> {
 impl<R: Copy> Op<R> {
     pub(crate) fn map<S>(self, mut to: impl FnMut(R) -> S) -> Op<S> {
         match self {
-            Op::Join { dst, parts } => Op::Join { dst: to(dst), parts: parts.map(|part| part.map(|part| part.map(&mut to))) },
+            Op::Join { dst, parts } => {
+                Op::Join { dst: to(dst), parts: parts.map(|part| part.map(|part| part.map(&mut to))) }
+            }
             Op::Alu { instruction, dst, sources } => {
                 let sources = sources.map(|source| match source {
                     Source::Wide(place) => Source::Wide(to(place)),
@@ -248,13 +250,19 @@ impl<R: Copy> Op<R> {
             }
             Op::Copy { dst, src } => Op::Copy { dst: to(dst), src: src.map(to) },
             Op::Split { dst, src } => Op::Split { dst: dst.map(&mut to), src: to(src) },
-            Op::Gather { dst, map, window } => Op::Gather { dst: to(dst), map: map.map(|byte| byte.map(&mut to)), window },
-            Op::Scatter { src, map, window } => Op::Scatter { src: src.map(&mut to), map: map.map(|byte| byte.map(&mut to)), window },
+            Op::Gather { dst, map, window } => {
+                Op::Gather { dst: to(dst), map: map.map(|byte| byte.map(&mut to)), window }
+            }
+            Op::Scatter { src, map, window } => {
+                Op::Scatter { src: src.map(&mut to), map: map.map(|byte| byte.map(&mut to)), window }
+            }
             Op::Switch { instruction, operands, taken } => Op::Switch { instruction, operands, taken },
             Op::Move { dst, src, movement } => Op::Move { dst: to(dst), src: to(src), movement },
             Op::Fold { dst, src, way, integers } => Op::Fold { dst: to(dst), src: to(src), way, integers },
             Op::Zero { dst, from } => Op::Zero { dst: to(dst), from },
-            Op::Prepare { prepared, low, high, int8 } => Op::Prepare { prepared, low: low.map(&mut to), high: high.map(to), int8 },
+            Op::Prepare { prepared, low, high, int8 } => {
+                Op::Prepare { prepared, low: low.map(&mut to), high: high.map(to), int8 }
+            }
             Op::Add { dst, format, terms } => Op::Add { dst: to(dst), format, terms },
             Op::Pass { dst, format, planes, low, high } => {
                 Op::Pass { dst: to(dst), format, planes, low: low.map(&mut to), high: high.map(to) }

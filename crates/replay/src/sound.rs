@@ -253,7 +253,12 @@ impl<'a> Sound<'a> {
             }
             Op::Alu { instruction, dst, sources } => {
                 let operands = lpu_lanes::sources(&instruction)?;
-                must(operands.iter().zip(&sources).all(|(operand, source)| operand.is_some() != matches!(source, Source::None)))?;
+                must(
+                    operands
+                        .iter()
+                        .zip(&sources)
+                        .all(|(operand, source)| operand.is_some() != matches!(source, Source::None)),
+                )?;
                 for source in sources {
                     if let Source::Wide(at) = source {
                         reads.push(self.wide(at)?);
@@ -287,7 +292,12 @@ impl<'a> Sound<'a> {
             Op::Switch { instruction, operands, taken } => {
                 must(instruction.row().unit == Unit::Sxm)?;
                 let streams = |flow| {
-                    instruction.streams().into_iter().filter(|used| used.flow == flow).map(|used| usize::from(used.width)).sum::<usize>()
+                    instruction
+                        .streams()
+                        .into_iter()
+                        .filter(|used| used.flow == flow)
+                        .map(|used| usize::from(used.width))
+                        .sum::<usize>()
                 };
                 let operands = of(&plan.operands, operands)?;
                 let (sources, results) = operands.split_at_checked(usize::from(taken))?;

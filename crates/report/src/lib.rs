@@ -72,7 +72,9 @@ impl Utilization {
     /// The utilization of a program of `cycles` cycles.
     #[must_use]
     pub fn new(counts: &Counts, units: &Units, cycles: u64) -> Self {
-        let share = |count: u64, units: u64| if cycles == 0 || units == 0 { 0.0 } else { count as f64 / (units as f64 * cycles as f64) };
+        let share = |count: u64, units: u64| {
+            if cycles == 0 || units == 0 { 0.0 } else { count as f64 / (units as f64 * cycles as f64) }
+        };
         Self {
             mxm: share(counts.plane_busy, units.planes),
             mxm_load: share(counts.plane_loads, units.planes),
@@ -151,7 +153,9 @@ impl Latency {
         rows.push(("lower bound", format!("{} cycles, ratio {:.2}", self.lower_bound, self.ratio())));
         if let Some(oracle) = self.oracle {
             let cost = 100.0 * (self.cycles as f64 / oracle.max(1) as f64 - 1.0);
-            let text = format!("{oracle} cycles if the choice of experts were known beforehand; choosing on the chip costs {cost:.1} %");
+            let text = format!(
+                "{oracle} cycles if the choice of experts were known beforehand; choosing on the chip costs {cost:.1} %"
+            );
             rows.push(("oracle", text));
         }
         let kinds = [
@@ -165,9 +169,14 @@ impl Latency {
         let planes = format!("mxm {} (load {}, pass {})", percent(u.mxm), percent(u.mxm_load), percent(u.mxm_pass));
         let others = kinds.into_iter().filter_map(|(kind, share)| Some(format!(", {kind} {}", percent(share?))));
         rows.push(("utilization", planes + &others.collect::<String>()));
-        rows.push(("SRAM", format!("{:.1} of {:.1} MiB", self.sram.0 as f64 / 1048576.0, self.sram.1 as f64 / 1048576.0)));
+        rows.push((
+            "SRAM",
+            format!("{:.1} of {:.1} MiB", self.sram.0 as f64 / 1048576.0, self.sram.1 as f64 / 1048576.0),
+        ));
         rows.push(("instructions", self.instructions.to_string()));
-        let speed = |tokens: f64| ("emulation on the host", format!("{tokens:.3} tokens a second of wall time, not the chip's"));
+        let speed = |tokens: f64| {
+            ("emulation on the host", format!("{tokens:.3} tokens a second of wall time, not the chip's"))
+        };
         rows.extend(self.host_tokens_per_second.map(speed));
         rows.iter().map(|(name, value)| format!("{name:<22}{value}\n")).collect()
     }
@@ -235,9 +244,15 @@ mod tests {
         assert!(latency.table().contains("1.0 of 2.0 MiB"));
         assert!(latency.table().contains("70 preloaded, 6 fetched from memory\n"));
         assert_eq!(Instructions { preloaded: 70, fetched: None }.to_string(), "70 preloaded");
-        assert!(latency.table().contains("8000 cycles if the choice of experts were known beforehand; choosing on the chip costs 12.5 %"));
+        assert!(
+            latency.table().contains(
+                "8000 cycles if the choice of experts were known beforehand; choosing on the chip costs 12.5 %"
+            )
+        );
         assert!(latency.table().contains("\ntokens a second       100000\n") && !latency.table().contains("links"));
-        assert!(latency.table().ends_with("\nemulation on the host 2.500 tokens a second of wall time, not the chip's\n"));
+        assert!(
+            latency.table().ends_with("\nemulation on the host 2.500 tokens a second of wall time, not the chip's\n")
+        );
         let part = Latency { part: true, host_tokens_per_second: None, ..latency };
         assert_eq!(part.tokens_per_second(), None);
         assert!(!part.table().contains("a second"), "{}", part.table());

@@ -4,7 +4,9 @@ use super::element::{self, Range};
 use super::error::{AsmError, Span, suggestion};
 use super::expand::EACH;
 use super::lex::{Line, Word};
-use super::state::{Arguments, Content, ExtentText, Open, ProgramText, QueueText, RegionText, Room, Text, Values, is_operand};
+use super::state::{
+    Arguments, Content, ExtentText, Open, ProgramText, QueueText, RegionText, Room, Text, Values, is_operand,
+};
 use super::symbol::{Scope, Trouble, Value};
 use super::{LoadChip, LoadFile};
 use crate::container::{check_name, check_program_head};
@@ -53,7 +55,12 @@ fn region_kind(directive: &str) -> Option<RegionKind> {
 }
 
 /// Takes one directive line.
-pub(super) fn line<'a>(text: &mut Text<'a>, line: &Line<'_>, load: LoadFile<'_, 'a>, chip: LoadChip<'_>) -> Result<(), AsmError> {
+pub(super) fn line<'a>(
+    text: &mut Text<'a>,
+    line: &Line<'_>,
+    load: LoadFile<'_, 'a>,
+    chip: LoadChip<'_>,
+) -> Result<(), AsmError> {
     // Arguments name constants and labels while the line changes other parts of the text.
     let constants = std::mem::take(&mut text.constants);
     let program = text.programs.len().checked_sub(1);
@@ -85,7 +92,8 @@ fn known_names<'a>(
     let Some(first) = words.first() else { return Ok(None) };
     let directive = first.text.as_ref();
     let kind = region_kind(directive);
-    let usage = USAGE.iter().find(|(name, _)| *name == directive).map(|(_, usage)| *usage).or(kind.map(|_| REGION_USAGE));
+    let usage =
+        USAGE.iter().find(|(name, _)| *name == directive).map(|(_, usage)| *usage).or(kind.map(|_| REGION_USAGE));
     let Some(usage) = usage else {
         let kinds: Vec<String> = RegionKind::ALL.iter().map(|kind| format!(".{}", kind.text())).collect();
         let known = USAGE.iter().map(|(name, _)| *name).chain(kinds.iter().map(String::as_str));
@@ -117,7 +125,8 @@ fn equ(mut arguments: Arguments<'_, '_>) -> Result<Given, AsmError> {
     let name = arguments.next("a name")?;
     let expected = "a number, an operand, or a sum or product of numbers and constants";
     let first = arguments.next(expected)?;
-    let words: Vec<&str> = std::iter::once(first).chain(arguments.words.clone()).map(|word| word.text.as_ref()).collect();
+    let words: Vec<&str> =
+        std::iter::once(first).chain(arguments.words.clone()).map(|word| word.text.as_ref()).collect();
     let value = words.join(" ");
     if is_operand(&value) && !value.starts_with('-') {
         return Ok((name.text.to_string(), name.span, Value::Operand(value)));
@@ -152,11 +161,16 @@ fn chip_line(text: &mut Text<'_>, mut arguments: Arguments<'_, '_>, chip: LoadCh
         let lanes = arguments.number("a number of lanes")?;
         let word = arguments.next("a fingerprint of 64 hexadecimal digits")?;
         let fingerprint = bytes(&word.text).and_then(|bytes| bytes.try_into().ok());
-        let fingerprint = fingerprint.ok_or_else(|| arguments.mistake(word, "a fingerprint of 64 hexadecimal digits"))?;
+        let fingerprint =
+            fingerprint.ok_or_else(|| arguments.mistake(word, "a fingerprint of 64 hexadecimal digits"))?;
         (ChipRef { name: name.text.to_string(), fingerprint }, lanes)
     };
     if !(1..=1 << 16).contains(&found.1) {
-        return Err(AsmError::new(name.span, format!("a chip of {} lanes does not exist", found.1), "give 1 to 65536 lanes"));
+        return Err(AsmError::new(
+            name.span,
+            format!("a chip of {} lanes does not exist", found.1),
+            "give 1 to 65536 lanes",
+        ));
     }
     text.chip = Some(Some(found));
     arguments.finish()
@@ -187,7 +201,8 @@ fn extent(text: &mut Text<'_>, mut arguments: Arguments<'_, '_>) -> Result<(), A
     let second = arguments.words.as_slice().first().filter(|word| !zero && word.text.contains(':'));
     let other = second.map(|word| Ok((word.span, arguments.run_on_chips()?))).transpose()?;
     if let Some((span, (_, found))) = other.filter(|(_, (_, found))| *found != more) {
-        let message = format!("the first run is on {} chips, the second on {}", u32::from(more) + 1, u32::from(found) + 1);
+        let message =
+            format!("the first run is on {} chips, the second on {}", u32::from(more) + 1, u32::from(found) + 1);
         return Err(AsmError::new(span, message, "give both ranges as many chips"));
     }
     let other = other.map(|(_, (other, _))| other);
@@ -219,7 +234,10 @@ fn host(text: &mut Text<'_>, mut arguments: Arguments<'_, '_>) -> Result<(), Asm
     let content = if arguments.is_empty() {
         Content::Hex(Vec::new())
     } else {
-        Content::File { offset: arguments.number("an offset in the file")?, length: Some(arguments.number("a length in bytes")?) }
+        Content::File {
+            offset: arguments.number("an offset in the file")?,
+            length: Some(arguments.number("a length in bytes")?),
+        }
     };
     text.host = Some((content, arguments.span));
     text.open = Open::Host;
@@ -269,7 +287,11 @@ fn program(text: &mut Text<'_>, mut arguments: Arguments<'_, '_>) -> Result<(), 
 /// The program that a line belongs to.
 fn current<'t>(text: &'t mut Text<'_>, arguments: &Arguments<'_, '_>) -> Result<&'t mut ProgramText, AsmError> {
     let missing = || {
-        AsmError::new(arguments.span, format!("`{}` stands outside a program", arguments.directive), "start one with `.program NAME` first")
+        AsmError::new(
+            arguments.span,
+            format!("`{}` stands outside a program", arguments.directive),
+            "start one with `.program NAME` first",
+        )
     };
     text.programs.last_mut().ok_or_else(missing)
 }
@@ -294,7 +316,8 @@ fn queue(text: &mut Text<'_>, mut arguments: Arguments<'_, '_>, bytes: usize) ->
     text.open = Open::Nothing;
     let expected = "a queue such as mem.e0, vxm.3, mxm.w1.lw, sxm.e2, 1/mem.w0 or 0..7/mem.e4";
     let word = arguments.next(expected)?;
-    let parsed = place::chips(&word.text).and_then(|(first, last, rest)| Some((first, last, rest.parse::<Queue>().ok()?)));
+    let parsed =
+        place::chips(&word.text).and_then(|(first, last, rest)| Some((first, last, rest.parse::<Queue>().ok()?)));
     let (first, last, queue) = parsed.ok_or_else(|| arguments.mistake(word, expected))?;
     if text.room.take(u64::from(last.0 - first.0) * bytes as u64) {
         text.open = Open::Queue(first, last, queue);
@@ -318,11 +341,16 @@ fn block(text: &mut Text<'_>, mut arguments: Arguments<'_, '_>) -> Result<(), As
     let region = &mut program.regions[index];
     let (kind, format) = (region.region.kind, region.region.format);
     if (kind, format) != (RegionKind::Code, Format::I8) {
-        let message = format!("region `{}` is a `{}` of {format}; instructions stand in a `code` of i8", name.text, kind.text());
+        let message =
+            format!("region `{}` is a `{}` of {format}; instructions stand in a `code` of i8", name.text, kind.text());
         return Err(AsmError::new(name.span, message, "name another region or change this one"));
     }
     if !matches!(region.values, Values::None) {
-        return Err(AsmError::new(arguments.span, format!("region `{}` has values already", name.text), "leave out one of them"));
+        return Err(AsmError::new(
+            arguments.span,
+            format!("region `{}` has values already", name.text),
+            "leave out one of them",
+        ));
     }
     (region.values, region.values_span) = (Values::Code(program.code.len()), arguments.span);
     let open = Open::Code(chip, queue, program.code.len());
@@ -344,14 +372,24 @@ fn region(text: &mut Text<'_>, kind: RegionKind, mut arguments: Arguments<'_, '_
     let name = arguments.next("a name")?;
     let format = arguments.next("a number format")?;
     let expected = "a number format such as f16";
-    let format = Format::ALL.iter().copied().find(|each| each.text() == format.text).ok_or_else(|| arguments.mistake(format, expected))?;
+    let format = Format::ALL
+        .iter()
+        .copied()
+        .find(|each| each.text() == format.text)
+        .ok_or_else(|| arguments.mistake(format, expected))?;
     arguments.literally("[")?;
     let vectors = arguments.number("a number of vectors")?;
     let lanes = arguments.number("a number of lanes")?;
     arguments.literally("]")?;
     arguments.literally("at")?;
     let region = Region { name: name.text.to_string(), kind, format, vectors, lanes, runs: Vec::new() };
-    let again = !program.add(RegionText { region, span: arguments.span, values: Values::None, values_span: arguments.span, unsure: false });
+    let again = !program.add(RegionText {
+        region,
+        span: arguments.span,
+        values: Values::None,
+        values_span: arguments.span,
+        unsure: false,
+    });
     text.open = Open::Region;
     let constant = arguments.scope.constants.get(name.text.as_ref());
     more_runs(text, arguments)?;
@@ -411,7 +449,11 @@ fn values_within(text: &mut Text<'_>, mut arguments: Arguments<'_, '_>, room: &m
     if arguments.directive == ".fill" {
         let same = value(arguments.next("a value")?)?;
         if !matches!(region.values, Values::None) {
-            return Err(AsmError::new(arguments.span, format!("region `{}` has values already", name.text), "leave out one of them"));
+            return Err(AsmError::new(
+                arguments.span,
+                format!("region `{}` has values already", name.text),
+                "leave out one of them",
+            ));
         }
         (region.values, region.values_span) = (Values::Same(same), arguments.span);
         return arguments.finish();
@@ -420,7 +462,11 @@ fn values_within(text: &mut Text<'_>, mut arguments: Arguments<'_, '_>, room: &m
         (region.values, region.values_span) = (Values::Each(Vec::new()), arguments.span);
     }
     let Values::Each(each) = &mut region.values else {
-        return Err(AsmError::new(arguments.span, format!("region `{}` is filled already", name.text), "leave out one of them"));
+        return Err(AsmError::new(
+            arguments.span,
+            format!("region `{}` is filled already", name.text),
+            "leave out one of them",
+        ));
     };
     let mut first = Ok(());
     for word in arguments.words {
@@ -430,7 +476,9 @@ fn values_within(text: &mut Text<'_>, mut arguments: Arguments<'_, '_>, room: &m
                 each.push(*parsed.as_ref().unwrap_or(&0));
                 parsed.map(|_| ())
             }
-            Some(Ok(range)) => elements(format, &range, room, each).map_err(|(message, help)| AsmError::new(word.span, message, help)),
+            Some(Ok(range)) => {
+                elements(format, &range, room, each).map_err(|(message, help)| AsmError::new(word.span, message, help))
+            }
             Some(Err((message, help))) => {
                 region.unsure = true;
                 return Err(AsmError::new(word.span, message, help));

@@ -14,7 +14,8 @@ pub(super) fn parse(format: Format, text: &str) -> Result<u32, String> {
     }
     match format {
         Format::I8 | Format::I16 | Format::I32 => {
-            let value: i64 = text.parse().map_err(|_| format!("an {format} element is a decimal integer, or bits such as x7f"))?;
+            let value: i64 =
+                text.parse().map_err(|_| format!("an {format} element is a decimal integer, or bits such as x7f"))?;
             let limit = 1i64 << (bits - 1);
             let inside = (-limit..limit).contains(&value);
             if inside {
@@ -50,7 +51,8 @@ impl Range {
 pub(super) fn range(scope: Scope<'_>, text: &str) -> Option<Result<Range, (String, String)>> {
     let (first, rest) = text.split_once("..")?;
     let (last, step) = rest.split_once('+').unwrap_or((rest, "1"));
-    let number = |text: &str| match text.parse().map_or_else(|_| scope.value(text), |number| Ok(Value::Number(number))) {
+    let number = |text: &str| match text.parse().map_or_else(|_| scope.value(text), |number| Ok(Value::Number(number)))
+    {
         Ok(Value::Number(number)) if (-LARGEST..=LARGEST).contains(&number) => Ok(number),
         _ => Err((format!("`{text}` is no number of a range"), "write a range as 0..319, 15..0 or 0..30+2".to_owned())),
     };

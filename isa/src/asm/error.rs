@@ -69,7 +69,10 @@ pub(super) fn suggestion<'k>(given: &str, known: impl Iterator<Item = &'k str>, 
     let given = &given.to_ascii_lowercase();
     let limit = 1 + given.len().min(12) / 4;
     let alike = known.filter(|each| each.len().abs_diff(given.len()) <= 4 * limit).take(MOST_COMPARED);
-    let closest = alike.map(|each| (distance(given, &each.to_ascii_lowercase()), each)).min().filter(|(distance, _)| *distance <= limit);
+    let closest = alike
+        .map(|each| (distance(given, &each.to_ascii_lowercase()), each))
+        .min()
+        .filter(|(distance, _)| *distance <= limit);
     closest.map_or_else(|| otherwise.to_owned(), |(_, each)| format!("did you mean `{each}`?"))
 }
 

@@ -47,7 +47,16 @@ impl<'a, 'l> Expansion<'a, 'l> {
         let bytes = source.len() as u64;
         let mut text = Text::new();
         text.room.add(EXPANDED + EACH * bytes);
-        Self { text, sources: Sources::default(), errors: Vec::new(), reported: BTreeMap::new(), order: 0, bytes, load, chip }
+        Self {
+            text,
+            sources: Sources::default(),
+            errors: Vec::new(),
+            reported: BTreeMap::new(),
+            order: 0,
+            bytes,
+            load,
+            chip,
+        }
     }
 
     /// Takes all lines of the text.
@@ -70,7 +79,9 @@ impl<'a, 'l> Expansion<'a, 'l> {
             error.trail = self.sources.trail(error.span.context);
         }
         match finished {
-            Some((container, programs)) if self.errors.is_empty() => Ok((container, SourceMap { programs, sources: self.sources })),
+            Some((container, programs)) if self.errors.is_empty() => {
+                Ok((container, SourceMap { programs, sources: self.sources }))
+            }
             _ => Err(self.errors),
         }
     }
@@ -132,7 +143,9 @@ impl<'a, 'l> Expansion<'a, 'l> {
         let words = line.words()?;
         let mut arguments = Arguments::of(&words, directive::REPT, self.text.scope());
         let span = arguments.span;
-        let end = end.ok_or_else(|| AsmError::new(span, "this `.rept` has no `.endr`", "close it with `.endr` in the same file"))?;
+        let end = end.ok_or_else(|| {
+            AsmError::new(span, "this `.rept` has no `.endr`", "close it with `.endr` in the same file")
+        })?;
         let count: u64 = arguments.number("a number of repetitions")?;
         let counter = (!arguments.is_empty()).then(|| arguments.next("the name of a counter")).transpose()?;
         let counter = counter.map(|word| (word.text.to_string(), word.span));
@@ -143,10 +156,16 @@ impl<'a, 'l> Expansion<'a, 'l> {
                 break;
             }
             self.text.begin_iteration();
-            let given = counter.as_ref().map_or(Ok(()), |(name, span)| self.text.give(name, *span, Value::Number(iteration as i64), false));
+            let given = counter
+                .as_ref()
+                .map_or(Ok(()), |(name, span)| self.text.give(name, *span, Value::Number(iteration as i64), false));
             if given.is_ok() {
-                let context =
-                    self.sources.expand(line.context, self.sources.file_of(line.context), line.number, Cause::Iteration(iteration));
+                let context = self.sources.expand(
+                    line.context,
+                    self.sources.file_of(line.context),
+                    line.number,
+                    Cause::Iteration(iteration),
+                );
                 let mut again = start;
                 self.lines(&mut again, end, context);
             }
@@ -175,7 +194,11 @@ impl<'a, 'l> Expansion<'a, 'l> {
             Some(number) => number,
             None => {
                 let source = self.read(&name).map_err(|reason| {
-                    AsmError::new(span, format!("`{name}` cannot be included: {reason}"), "put it beside the text or correct its name")
+                    AsmError::new(
+                        span,
+                        format!("`{name}` cannot be included: {reason}"),
+                        "put it beside the text or correct its name",
+                    )
                 })?;
                 let bytes = source.text.len() as u64;
                 self.bytes += bytes;
@@ -195,7 +218,8 @@ impl<'a, 'l> Expansion<'a, 'l> {
             return Err(format!("a text includes at most {MOST_FILES} files"));
         }
         let bytes = (self.load)(name)?.into_owned();
-        let text = String::from_utf8(bytes).map_err(|error| format!("byte {} is no UTF-8", error.utf8_error().valid_up_to()))?;
+        let text = String::from_utf8(bytes)
+            .map_err(|error| format!("byte {} is no UTF-8", error.utf8_error().valid_up_to()))?;
         let text = text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text);
         Ok(Source { name: name.to_owned(), text })
     }
@@ -210,8 +234,9 @@ impl<'a, 'l> Expansion<'a, 'l> {
 }
 
 fn too_much(span: Span) -> AsmError {
-    let message =
-        format!("repetition, inclusion and lines for several chips bring more than {EXPANDED} bytes and {EACH} a byte of the text");
+    let message = format!(
+        "repetition, inclusion and lines for several chips bring more than {EXPANDED} bytes and {EACH} a byte of the text"
+    );
     AsmError::new(span, message, "repeat less, by `repeat` instructions where they do")
 }
 

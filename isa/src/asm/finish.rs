@@ -24,7 +24,11 @@ const CHIP_BYTES: u64 = 24;
 const START: Span = Span { order: 1, line: 1, column: 1, start: 0, length: 0, context: 0 };
 
 /// Builds the container; nothing when there are errors.
-pub(super) fn finish<'a>(text: Text<'a>, source_bytes: u64, errors: &mut Vec<AsmError>) -> Option<(Container<'a>, Vec<ProgramLines>)> {
+pub(super) fn finish<'a>(
+    text: Text<'a>,
+    source_bytes: u64,
+    errors: &mut Vec<AsmError>,
+) -> Option<(Container<'a>, Vec<ProgramLines>)> {
     let Text { chip, file, extents: stated, host, programs: texts, .. } = text;
     if chip.is_none() {
         errors.push(AsmError::new(START, "the text names no chip", "start it with `.chip tsp-v1` or another chip"));
@@ -37,7 +41,9 @@ pub(super) fn finish<'a>(text: Text<'a>, source_bytes: u64, errors: &mut Vec<Asm
     let mut extents: Vec<(Extent<'a>, Span)> = Vec::new();
     for text in stated {
         if let Some(fill) = initial(&text, lanes, file.as_ref(), errors) {
-            extents.extend((0..=usize::from(text.more)).filter_map(|chips| Some((on_chip(text.place, &fill, chips)?, text.span))));
+            extents.extend(
+                (0..=usize::from(text.more)).filter_map(|chips| Some((on_chip(text.place, &fill, chips)?, text.span))),
+            );
         }
     }
     let most = GENERATED + GENERATED_EACH * source_bytes;
@@ -45,7 +51,11 @@ pub(super) fn finish<'a>(text: Text<'a>, source_bytes: u64, errors: &mut Vec<Asm
     for program in &texts {
         let chips = chip_count(program);
         left = left.checked_sub(chips as u64 * CHIP_BYTES).unwrap_or_else(|| {
-            errors.push(AsmError::new(program.span, format!("{chips} chips in a text of {source_bytes} bytes"), "name fewer chips"));
+            errors.push(AsmError::new(
+                program.span,
+                format!("{chips} chips in a text of {source_bytes} bytes"),
+                "name fewer chips",
+            ));
             affordable = false;
             0
         });
@@ -116,7 +126,12 @@ fn on_chip<'a>(place: WordRun, fill: &Fill<'a>, chips: usize) -> Option<Extent<'
 }
 
 /// What the words of a stated extent start as.
-fn initial<'a>(text: &ExtentText, lanes: u32, file: Option<&Option<Cow<'a, [u8]>>>, errors: &mut Vec<AsmError>) -> Option<Fill<'a>> {
+fn initial<'a>(
+    text: &ExtentText,
+    lanes: u32,
+    file: Option<&Option<Cow<'a, [u8]>>>,
+    errors: &mut Vec<AsmError>,
+) -> Option<Fill<'a>> {
     let Some(content) = &text.content else { return Some(Fill::Zero) };
     let given = match text.lanes {
         Some((given, span)) if !(1..=lanes).contains(&given) => {
@@ -136,7 +151,10 @@ fn initial<'a>(text: &ExtentText, lanes: u32, file: Option<&Option<Cow<'a, [u8]>
     let bytes = given_bytes(content, length, file, text.span, errors)?;
     if bytes.len() as u64 != length {
         let paired = text.other.map_or(String::new(), |other| format!(" with {other}"));
-        let message = format!("extent {place}{paired} of {given} lanes a word takes {length} bytes but {} are given", bytes.len());
+        let message = format!(
+            "extent {place}{paired} of {given} lanes a word takes {length} bytes but {} are given",
+            bytes.len()
+        );
         let help = "give one byte a lane of each word, or say behind the run how many lanes are given";
         errors.push(AsmError::new(text.span, message, help));
         return None;
@@ -186,12 +204,14 @@ fn code(text: &RegionText, items: &[Item], lanes: u32, errors: &mut Vec<AsmError
             AsmError::new(text.span, message, format!("give it [{}, {lanes}]", region.vectors))
         }
         None => {
-            let message = format!("an instruction with its pair and its repeat takes more than a block of {block} bytes");
+            let message =
+                format!("an instruction with its pair and its repeat takes more than a block of {block} bytes");
             AsmError::new(text.values_span, message, "leave the pair or the repeat out")
         }
         Some(blocks) if blocks.len() > room => {
             let count = blocks.len();
-            let message = format!("the instructions take {count} blocks of two words, region `{}` holds {room}", region.name);
+            let message =
+                format!("the instructions take {count} blocks of two words, region `{}` holds {room}", region.name);
             AsmError::new(text.values_span, message, format!("give the region [{}, {lanes}]", 2 * count))
         }
         Some(blocks) => return Some(blocks.concat()),
@@ -220,7 +240,8 @@ fn values(
         Values::Each(each) => {
             let needed = u64::from(region.vectors) * u64::from(region.lanes);
             if needed != each.len() as u64 {
-                let message = format!("region `{}` has {needed} elements but {} values are given", region.name, each.len());
+                let message =
+                    format!("region `{}` has {needed} elements but {} values are given", region.name, each.len());
                 errors.push(AsmError::new(text.values_span, message, "give one value an element, vector after vector"));
                 return;
             }
@@ -234,7 +255,11 @@ fn values(
     let wanted = region.word_count().saturating_mul(u64::from(lanes));
     if wanted > *left {
         let message = format!("`.values`, `.fill` and `.block` make more than {most} bytes");
-        errors.push(AsmError::new(text.values_span, message, "put the data in a file named by `.image`, or use `.zero`"));
+        errors.push(AsmError::new(
+            text.values_span,
+            message,
+            "put the data in a file named by `.image`, or use `.zero`",
+        ));
         return;
     }
     *left -= wanted;
@@ -268,7 +293,8 @@ fn extent<'a>((place, bytes): (WordRun, Vec<u8>)) -> Extent<'a> {
 fn program(text: ProgramText, errors: &mut Vec<AsmError>) -> (Program, ProgramLines) {
     let chips = chip_count(&text);
     let mut queues = vec![BTreeMap::new(); chips];
-    let mut lines = ProgramLines { origin: text.span.into(), cycles_stated: text.cycles.is_some(), queues: BTreeMap::new() };
+    let mut lines =
+        ProgramLines { origin: text.span.into(), cycles_stated: text.cycles.is_some(), queues: BTreeMap::new() };
     for ((chip, name), queue) in text.queues {
         if queue.items.is_empty() {
             continue;

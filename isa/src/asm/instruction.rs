@@ -83,7 +83,8 @@ fn on_chip(
         Queue::Mem(side, index) => Some((chip, SliceId { side, index })),
         _ => None,
     };
-    let parsed = parse_line(line, rest, (chip, name), Scope { regions: text.programs.last(), slice, ..text.scope() }, errors);
+    let parsed =
+        parse_line(line, rest, (chip, name), Scope { regions: text.programs.last(), slice, ..text.scope() }, errors);
     let Some(program) = text.programs.last_mut() else { return 0 };
     let queue = match code {
         None => program.queues.entry((chip, name)).or_default(),
@@ -100,12 +101,20 @@ fn on_chip(
 /// The label in front of an instruction, and the rest of the line.
 fn label(text: &str) -> (Option<&str>, &str) {
     match text.split_once(':') {
-        Some((label, rest)) if !label.is_empty() && !label.contains([' ', '\t', ',', '#', '@', '&']) => (Some(label), rest.trim_start()),
+        Some((label, rest)) if !label.is_empty() && !label.contains([' ', '\t', ',', '#', '@', '&']) => {
+            (Some(label), rest.trim_start())
+        }
         _ => (None, text),
     }
 }
 
-fn parse_line(line: &Line<'_>, mut rest: &str, of: (ChipId, Queue), scope: Scope<'_>, errors: &mut Vec<AsmError>) -> Parsed {
+fn parse_line(
+    line: &Line<'_>,
+    mut rest: &str,
+    of: (ChipId, Queue),
+    scope: Scope<'_>,
+    errors: &mut Vec<AsmError>,
+) -> Parsed {
     let paired = rest.strip_prefix('&').map(|after| rest = after.trim_start()).is_some();
     let mut at = None;
     if let Some(after) = rest.strip_prefix('@') {
@@ -114,7 +123,12 @@ fn parse_line(line: &Line<'_>, mut rest: &str, of: (ChipId, Queue), scope: Scope
         let given = if paired {
             Err(("a paired instruction issues with the one before it".to_owned(), "leave out `@`".to_owned()))
         } else {
-            let form = || ("`@` takes a cycle number".into(), "write it as `@120 ` or `@start+5 `, in front of the mnemonic".into());
+            let form = || {
+                (
+                    "`@` takes a cycle number".into(),
+                    "write it as `@120 ` or `@start+5 `, in front of the mnemonic".into(),
+                )
+            };
             let given = number(&after[..length]).map_or_else(|| scope.number(&after[..length]), Ok);
             given.map_err(|trouble| trouble.reason().unwrap_or_else(form))
         };
@@ -144,8 +158,8 @@ fn parse_line(line: &Line<'_>, mut rest: &str, of: (ChipId, Queue), scope: Scope
         errors.push(misplaced(of, row, span));
         return Parsed { at, item: None };
     }
-    let instruction =
-        operand_bits(row, operands.trim(), line, span, scope, errors).and_then(|bits| Instruction::from_bits(row.opcode, &bits));
+    let instruction = operand_bits(row, operands.trim(), line, span, scope, errors)
+        .and_then(|bits| Instruction::from_bits(row.opcode, &bits));
     Parsed { at, item: instruction.map(|instruction| (Item { instruction, paired }, span)) }
 }
 
@@ -165,7 +179,12 @@ fn operand_bits(
                 Ok(value) => bits.push(value),
                 Err(Unfit::Symbol(message, help)) => errors.push(AsmError::new(line.span(text), message, help)),
                 Err(Unfit::Operand(found, detail)) => {
-                    let message = format!("operand {} of `{}` is {}, found {found}", given + 1, row.mnemonic, expected(operand.kind));
+                    let message = format!(
+                        "operand {} of `{}` is {}, found {found}",
+                        given + 1,
+                        row.mnemonic,
+                        expected(operand.kind)
+                    );
                     let help = detail.map_or_else(|| format!("write `{}`", usage(row)), str::to_owned);
                     errors.push(AsmError::new(line.span(text), message, help));
                 }
@@ -197,7 +216,9 @@ fn symbolic(kind: Kind, text: &str, scope: Scope<'_>) -> Result<u64, Unfit> {
     let written = match scope.value(text) {
         Ok(Value::Number(value)) => value.to_string(),
         Ok(Value::Operand(operand)) => operand,
-        Err(Trouble::Unknown(name)) if name == text && !kind.is_number() => return Err(Unfit::Operand(format!("`{text}`"), detail)),
+        Err(Trouble::Unknown(name)) if name == text && !kind.is_number() => {
+            return Err(Unfit::Operand(format!("`{text}`"), detail));
+        }
         Err(trouble) => {
             let otherwise = || Unfit::Operand(format!("`{text}`"), detail);
             return Err(trouble.reason().map_or_else(otherwise, |(message, help)| Unfit::Symbol(message, help)));
@@ -233,7 +254,11 @@ fn place(
             } else {
                 String::new()
             };
-            errors.push(AsmError::new(span, message, format!("{beside}give a cycle of {now} or later, or move earlier instructions")));
+            errors.push(AsmError::new(
+                span,
+                message,
+                format!("{beside}give a cycle of {now} or later, or move earlier instructions"),
+            ));
         } else if cycle - now > FURTHEST {
             errors.push(AsmError::new(
                 span,
@@ -255,9 +280,15 @@ fn place(
         }
     }
     let slots = queue.clock.step(&item);
-    if let Some((cycle, span)) = at.filter(|(cycle, _)| slots.count > 0 && slots.first > *cycle && errors.len() == before) {
+    if let Some((cycle, span)) =
+        at.filter(|(cycle, _)| slots.count > 0 && slots.first > *cycle && errors.len() == before)
+    {
         let message = format!("this issues in cycle {}, not in cycle {cycle}", slots.first);
-        errors.push(AsmError::new(span, message, "leave out `@`: a repeat issues relative to the instruction before it"));
+        errors.push(AsmError::new(
+            span,
+            message,
+            "leave out `@`: a repeat issues relative to the instruction before it",
+        ));
     }
     queue.items.push(item);
     queue.lines.push(mnemonic.into());
@@ -277,15 +308,21 @@ fn misplaced((chip, name): (ChipId, Queue), row: &TableRow, span: Span) -> AsmEr
 fn explain(of: (ChipId, Queue), item: &Item, error: &QueueError, span: Span) -> AsmError {
     match error {
         QueueError::WrongUnit { .. } => misplaced(of, item.instruction.row(), span),
-        QueueError::Malformed { malformed, .. } => AsmError::new(span, malformed.to_string(), "choose operands that fit one another"),
-        QueueError::NothingToRepeat { .. } => {
-            AsmError::new(span, "there is nothing to repeat", "put it right behind an unpaired instruction that is no nop and no repeat")
+        QueueError::Malformed { malformed, .. } => {
+            AsmError::new(span, malformed.to_string(), "choose operands that fit one another")
         }
+        QueueError::NothingToRepeat { .. } => AsmError::new(
+            span,
+            "there is nothing to repeat",
+            "put it right behind an unpaired instruction that is no nop and no repeat",
+        ),
         QueueError::BadPair { .. } => {
             let message = "this does not pair with the instruction before it";
             let help = match of.1 {
                 Queue::Mem(..) => "pair one read or gather with one write or scatter of a memory slice".to_owned(),
-                other => format!("leave out `&`: queue {other} issues one instruction a cycle, memory slices alone issue two"),
+                other => format!(
+                    "leave out `&`: queue {other} issues one instruction a cycle, memory slices alone issue two"
+                ),
             };
             AsmError::new(span, message, help)
         }

@@ -62,7 +62,10 @@ impl<'s> Lines<'s> {
         let (text, end) = rest.split_once('\n').map_or((rest, None), |(text, _)| (text, Some(start + text.len() + 1)));
         (self.at, self.number) = (end, self.number + 1);
         let written = code(text.strip_suffix('\r').unwrap_or(text));
-        Some((Line { number: self.number, start, order, context, text: written, written, replaced: &[] }, text.len() + 1))
+        Some((
+            Line { number: self.number, start, order, context, text: written, written, replaced: &[] },
+            text.len() + 1,
+        ))
     }
 }
 
@@ -131,7 +134,11 @@ impl<'s> Line<'s> {
                 continue;
             }
             let length = self.text[at..].find('}').ok_or_else(|| {
-                AsmError::new(self.span(&self.text[at..=at]), "this brace does not close", "write an expression as in `mem.e{8+i}`")
+                AsmError::new(
+                    self.span(&self.text[at..=at]),
+                    "this brace does not close",
+                    "write an expression as in `mem.e{8+i}`",
+                )
             })?;
             let whole = &self.text[at..=at + length];
             let expression = &whole[1..length];

@@ -40,7 +40,11 @@ pub type LoadChip<'f> = &'f mut dyn FnMut(&str) -> Option<(ChipRef, u32)>;
 ///
 /// # Errors
 /// Every mistake in the text, in order of lines; a mistake in a line that is assembled several times once.
-pub fn assemble<'a>(source: &str, load: LoadFile<'_, 'a>, chip: LoadChip<'_>) -> Result<(Container<'a>, SourceMap), Vec<AsmError>> {
+pub fn assemble<'a>(
+    source: &str,
+    load: LoadFile<'_, 'a>,
+    chip: LoadChip<'_>,
+) -> Result<(Container<'a>, SourceMap), Vec<AsmError>> {
     let mut expansion = Expansion::new(source, load, chip);
     expansion.text(source);
     expansion.finish()

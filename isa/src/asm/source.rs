@@ -102,7 +102,9 @@ impl Sources {
         while let Some(found) = self.context(context) {
             let file = self.file(self.file_of(found.parent)).map_or(String::new(), |file| format!(" of {}", file.name));
             trail.push(match found.cause {
-                Cause::Iteration(number) => format!("in iteration {number} of the `.rept` in line {}{file}", found.line),
+                Cause::Iteration(number) => {
+                    format!("in iteration {number} of the `.rept` in line {}{file}", found.line)
+                }
                 Cause::Inclusion => format!("included from line {}{file}", found.line),
             });
             context = found.parent;

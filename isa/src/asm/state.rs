@@ -195,7 +195,12 @@ impl<'a> Text<'a> {
 
     /// What names mean in a directive and in braces: constants, and labels of the last program.
     pub(super) fn scope(&self) -> Scope<'_> {
-        Scope { constants: &self.constants, labels: self.programs.last().map(|program| &program.labels), regions: None, slice: None }
+        Scope {
+            constants: &self.constants,
+            labels: self.programs.last().map(|program| &program.labels),
+            regions: None,
+            slice: None,
+        }
     }
 
     /// Starts an iteration: constants that are given from now on end with it.
@@ -213,7 +218,11 @@ impl<'a> Text<'a> {
     pub(super) fn give(&mut self, name: &str, span: Span, value: Value, label: bool) -> Result<(), AsmError> {
         if !is_name(name) || is_operand(name) {
             let message = format!("`{name}` cannot be the name of a symbol");
-            return Err(AsmError::new(span, message, "use letters, digits and `_`, and no operand such as e0, a3 or f32"));
+            return Err(AsmError::new(
+                span,
+                message,
+                "use letters, digits and `_`, and no operand such as e0, a3 or f32",
+            ));
         }
         self.free(name, span)?;
         let names = match self.programs.last_mut() {
@@ -235,7 +244,11 @@ impl<'a> Text<'a> {
         let region = program.and_then(|program| program.region(name)).map(|region| region.span);
         let label = program.and_then(|program| program.labels.get(name));
         match label.or_else(|| self.constants.get(name)).map(|named| named.span).or(region) {
-            Some(first) => Err(AsmError::new(span, format!("a second `{name}`; the first is in line {}", first.line), "rename one")),
+            Some(first) => Err(AsmError::new(
+                span,
+                format!("a second `{name}`; the first is in line {}", first.line),
+                "rename one",
+            )),
             None => Ok(()),
         }
     }
@@ -260,11 +273,21 @@ impl<'w, 's> Arguments<'w, 's> {
     }
 
     pub(super) fn mistake(&self, word: &Word<'_>, expected: &str) -> AsmError {
-        AsmError::new(word.span, format!("{expected} is expected, found `{}`", word.text), format!("write `{}`", self.usage))
+        AsmError::new(
+            word.span,
+            format!("{expected} is expected, found `{}`", word.text),
+            format!("write `{}`", self.usage),
+        )
     }
 
     pub(super) fn next(&mut self, expected: &str) -> Result<&'w Word<'s>, AsmError> {
-        let message = || AsmError::new(self.span, format!("`{}` lacks {expected}", self.directive), format!("write `{}`", self.usage));
+        let message = || {
+            AsmError::new(
+                self.span,
+                format!("`{}` lacks {expected}", self.directive),
+                format!("write `{}`", self.usage),
+            )
+        };
         self.words.next().ok_or_else(message)
     }
 
@@ -294,7 +317,8 @@ impl<'w, 's> Arguments<'w, 's> {
     /// A run, and on how many more chips in a row it is the same.
     pub(super) fn run_on_chips(&mut self) -> Result<(WordRun, u16), AsmError> {
         let word = self.next("a run of words such as e0:5x4")?;
-        place::run_on_chips(&self.with_constant(&word.text)).ok_or_else(|| self.mistake(word, place::RUN_ON_CHIPS.expected))
+        place::run_on_chips(&self.with_constant(&word.text))
+            .ok_or_else(|| self.mistake(word, place::RUN_ON_CHIPS.expected))
     }
 
     /// A run, or the same run in each of several slices.
@@ -310,7 +334,8 @@ impl<'w, 's> Arguments<'w, 's> {
         // The name may end before an `x` and the count: `basex4`.
         for end in (1..=name).rev() {
             let rest = &words[end..];
-            let counts = rest.strip_prefix('x').is_some_and(|count| count.starts_with(|letter: char| letter.is_ascii_digit()));
+            let counts =
+                rest.strip_prefix('x').is_some_and(|count| count.starts_with(|letter: char| letter.is_ascii_digit()));
             if !(rest.is_empty() || rest.starts_with('+') || counts) {
                 continue;
             }

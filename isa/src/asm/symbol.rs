@@ -56,17 +56,19 @@ impl Trouble {
     pub(super) fn reason(self) -> Option<(String, String)> {
         match self {
             Trouble::Form => None,
-            Trouble::Unknown(name) => {
-                Some((format!("there is no symbol `{name}`"), "give it above its use, with `.equ` or as a label".to_owned()))
-            }
+            Trouble::Unknown(name) => Some((
+                format!("there is no symbol `{name}`"),
+                "give it above its use, with `.equ` or as a label".to_owned(),
+            )),
             Trouble::Because(message, help) => Some((message, help)),
         }
     }
 
     /// The mistake at a place where an expression is expected.
     pub(super) fn at(self, span: Span) -> AsmError {
-        let (message, help) =
-            self.reason().unwrap_or_else(|| ("an expression is expected".into(), "write a sum of numbers and symbols".into()));
+        let (message, help) = self
+            .reason()
+            .unwrap_or_else(|| ("an expression is expected".into(), "write a sum of numbers and symbols".into()));
         AsmError::new(span, message, help)
     }
 }
@@ -105,9 +107,8 @@ impl<'t> Scope<'t> {
     /// The value of an expression that must be a number of at least 0.
     pub(super) fn number(&self, text: &str) -> Result<u64, Trouble> {
         match self.value(text)? {
-            Value::Number(value) => {
-                u64::try_from(value).map_err(|_| because(format!("`{text}` is {value}"), "make it a number of at least 0"))
-            }
+            Value::Number(value) => u64::try_from(value)
+                .map_err(|_| because(format!("`{text}` is {value}"), "make it a number of at least 0")),
             Value::Operand(operand) => {
                 Err(because(format!("`{text}` is the operand `{operand}`, not a number"), "use a constant that is one"))
             }
@@ -121,7 +122,9 @@ impl<'t> Scope<'t> {
         let runs = region.runs.iter().filter(|run| (run.chip, run.slice) == (chip, slice));
         let words: u64 = runs.clone().map(|run| u64::from(run.count)).sum();
         if words == 0 {
-            let written = |run: &WordRun| if run.chip == chip { run.slice.to_string() } else { format!("{}/{}", run.chip.0, run.slice) };
+            let written = |run: &WordRun| {
+                if run.chip == chip { run.slice.to_string() } else { format!("{}/{}", run.chip.0, run.slice) }
+            };
             let mut places: Vec<String> = region.runs.iter().take(8).map(written).collect();
             places.dedup();
             let places = places.join(", ");
@@ -220,7 +223,10 @@ impl<'t> Reader<'_, 't> {
         while let Some(sign) = ['*', '/', '%'].into_iter().find(|sign| self.take(*sign)) {
             let next = self.term()?;
             let (Part::Value(Value::Number(a)), Part::Value(Value::Number(b))) = (&total, &next) else {
-                return Err(because("only numbers can be multiplied and divided".into(), "leave addresses and operands out of products"));
+                return Err(because(
+                    "only numbers can be multiplied and divided".into(),
+                    "leave addresses and operands out of products",
+                ));
             };
             if sign != '*' && *b < 1 {
                 return Err(because(format!("{a} cannot be divided by {b}"), "divide by a number of at least 1"));
@@ -266,7 +272,10 @@ fn too_large() -> Trouble {
 
 fn add<'t>(a: Part<'t>, b: Part<'t>, minus: bool) -> Result<Part<'t>, Trouble> {
     let Part::Value(Value::Number(b)) = b else {
-        return Err(because("only a number can be added or taken away".into(), "write the address or operand first, then the number"));
+        return Err(because(
+            "only a number can be added or taken away".into(),
+            "write the address or operand first, then the number",
+        ));
     };
     let b = if minus { b.checked_neg().ok_or_else(too_large)? } else { b };
     Ok(match a {
@@ -282,7 +291,9 @@ fn step(operand: &str, by: i64) -> Result<String, Trouble> {
         let sum = number::<i64>(&operand[1..])?.checked_add(by).filter(|sum| *sum >= 0)?;
         Some(format!("{letter}{sum}"))
     });
-    stepped.ok_or_else(|| because(format!("nothing can be added to the operand `{operand}`"), "only streams and latches have numbers"))
+    stepped.ok_or_else(|| {
+        because(format!("nothing can be added to the operand `{operand}`"), "only streams and latches have numbers")
+    })
 }
 
 #[cfg(test)]
@@ -296,14 +307,25 @@ mod tests {
     fn value(text: &str) -> Result<String, String> {
         let span = Span { order: 1, line: 1, column: 1, start: 0, length: 0, context: 0 };
         let named = |value| Named { value, span };
-        let constants: Names = [("four", Value::Number(4)), ("x_bus", Value::Operand("w4".into())), ("eps", Value::Operand("#0.5".into()))]
-            .into_iter()
-            .map(|(name, value)| (name.to_owned(), named(value)))
-            .collect();
+        let constants: Names = [
+            ("four", Value::Number(4)),
+            ("x_bus", Value::Operand("w4".into())),
+            ("eps", Value::Operand("#0.5".into())),
+        ]
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), named(value)))
+        .collect();
         let slice = |index| SliceId { side: Hemisphere::East, index };
         let run = |index, word, count, stride| WordRun { chip: ChipId(0), slice: slice(index), word, count, stride };
         let region = |name: &str, runs| RegionText {
-            region: Region { name: name.into(), kind: RegionKind::State, format: Format::I8, vectors: 1, lanes: 1, runs },
+            region: Region {
+                name: name.into(),
+                kind: RegionKind::State,
+                format: Format::I8,
+                vectors: 1,
+                lanes: 1,
+                runs,
+            },
             span,
             values: Values::None,
             values_span: span,
@@ -313,7 +335,8 @@ mod tests {
         program.add(region("kv.a", vec![run(1, 10, 2, 3), run(2, 9, 1, 1), run(1, 50, 1, 1)]));
         program.add(region("far", vec![run(7, 0, 1, 1)]));
         program.add(region("kv/a", vec![run(1, 70, 1, 1)]));
-        let scope = Scope { constants: &constants, labels: None, regions: Some(&program), slice: Some((ChipId(0), slice(1))) };
+        let scope =
+            Scope { constants: &constants, labels: None, regions: Some(&program), slice: Some((ChipId(0), slice(1))) };
         match scope.value(text) {
             Ok(Value::Number(number)) => Ok(number.to_string()),
             Ok(Value::Operand(operand)) => Ok(operand),
@@ -347,16 +370,25 @@ mod tests {
             ("", "form"),
             ("four four", "form"),
             ("(4", "form"),
-            ("nothing_like_it", "there is no symbol `nothing_like_it`; give it above its use, with `.equ` or as a label"),
+            (
+                "nothing_like_it",
+                "there is no symbol `nothing_like_it`; give it above its use, with `.equ` or as a label",
+            ),
             ("nope/2", "there is no symbol `nope`; give it above its use, with `.equ` or as a label"),
             ("four/0", "4 cannot be divided by 0; divide by a number of at least 1"),
             ("four % -2", "4 cannot be divided by -2; divide by a number of at least 1"),
             ("out + 1", "nothing can be added to the operand `out`; only streams and latches have numbers"),
             ("fuor", "there is no symbol `fuor`; did you mean `four`?"),
-            ("kv.a + 3", "region `kv.a` has 3 words in slice e1, there is no word 3; words of a region count from 0 to 2"),
+            (
+                "kv.a + 3",
+                "region `kv.a` has 3 words in slice e1, there is no word 3; words of a region count from 0 to 2",
+            ),
             ("far", "region `far` has no word in slice e1; use it in a slice of its own: e7"),
             ("four * kv.a", "only numbers can be multiplied and divided; leave addresses and operands out of products"),
-            ("four + kv.a", "only a number can be added or taken away; write the address or operand first, then the number"),
+            (
+                "four + kv.a",
+                "only a number can be added or taken away; write the address or operand first, then the number",
+            ),
             ("eps + 1", "nothing can be added to the operand `#0.5`; only streams and latches have numbers"),
             ("9223372036854775807 + 1", "the number is too large; numbers have 64 bits"),
         ] {

@@ -79,10 +79,13 @@ pub(crate) fn overlaps(places: &[WordRun]) -> impl Iterator<Item = (usize, usize
 
 /// Whether no word is in two extents or twice in one; with a mistake comes the number of the extent that stands behind the other.
 pub(crate) fn apart(extents: &[Extent<'_>]) -> Result<(), (usize, ContentError)> {
-    let places = extents.iter().enumerate().flat_map(|(number, extent)| extent.places().map(move |place| (number, place)));
+    let places =
+        extents.iter().enumerate().flat_map(|(number, extent)| extent.places().map(move |place| (number, place)));
     let (numbers, places): (Vec<usize>, Vec<WordRun>) = places.unzip();
     match overlaps(&places).next() {
-        Some((before, index)) => Err((numbers[index], ContentError::ExtentOverlap { before: places[before], place: places[index] })),
+        Some((before, index)) => {
+            Err((numbers[index], ContentError::ExtentOverlap { before: places[before], place: places[index] }))
+        }
         None => Ok(()),
     }
 }
@@ -98,7 +101,11 @@ pub(crate) fn region(region: &Region, vector_bytes: u32, chips: usize) -> Result
     }
     let found = region.runs.iter().map(|run| u64::from(run.count)).sum();
     let expected = region.word_count();
-    if expected == found { Ok(()) } else { Err(ContentError::RegionWords { region: region.name.clone(), expected, found }) }
+    if expected == found {
+        Ok(())
+    } else {
+        Err(ContentError::RegionWords { region: region.name.clone(), expected, found })
+    }
 }
 
 pub(crate) fn queue(program: &str, chip: ChipId, queue: Queue, items: &[Item]) -> Result<(), ContentError> {
@@ -124,7 +131,11 @@ pub(crate) fn cycles(program: &str, cycles: u64) -> Result<(), ContentError> {
 pub(crate) fn program_head(name_text: &str, stated: u64, chips: usize) -> Result<(), ContentError> {
     name("program", name_text)?;
     cycles(name_text, stated)?;
-    if (1..=usize::from(u16::MAX)).contains(&chips) { Ok(()) } else { Err(ContentError::Chips { program: name_text.into(), chips }) }
+    if (1..=usize::from(u16::MAX)).contains(&chips) {
+        Ok(())
+    } else {
+        Err(ContentError::Chips { program: name_text.into(), chips })
+    }
 }
 
 fn program(program: &Program, vector_bytes: u32) -> Result<(), ContentError> {

@@ -101,11 +101,18 @@ pub(crate) fn read_queue(cursor: &mut Cursor<'_>) -> Result<Queue, FormatError> 
     let mut canonical = Vec::with_capacity(5);
     put_queue(&mut canonical, queue);
     let given = [unit, side_code(side), number.to_le_bytes()[0], number.to_le_bytes()[1], port as u8];
-    if canonical == given { Ok(queue) } else { Err(FormatError::BadCode { offset, what: "queue", value: u64::from(unit) }) }
+    if canonical == given {
+        Ok(queue)
+    } else {
+        Err(FormatError::BadCode { offset, what: "queue", value: u64::from(unit) })
+    }
 }
 
 pub(crate) fn put_kind(out: &mut Vec<u8>, kind: RegionKind, format: Format) {
-    out.extend([RegionKind::ALL.iter().position(|each| *each == kind).unwrap_or_default() as u8, format.to_bits() as u8]);
+    out.extend([
+        RegionKind::ALL.iter().position(|each| *each == kind).unwrap_or_default() as u8,
+        format.to_bits() as u8,
+    ]);
 }
 
 pub(crate) fn read_kind(cursor: &mut Cursor<'_>) -> Result<(RegionKind, Format), FormatError> {

@@ -83,7 +83,9 @@ pub enum ContentError {
         place: WordRun,
     },
     /// An extent with bytes that are not the same number for each word, or with too few or too many.
-    #[error("extent {place} has {found} bytes for {words} words; give the first 1 to {limit} bytes of each word, of each the same number")]
+    #[error(
+        "extent {place} has {found} bytes for {words} words; give the first 1 to {limit} bytes of each word, of each the same number"
+    )]
     ExtentBytes {
         /// The extent.
         place: WordRun,
@@ -123,7 +125,9 @@ pub enum ContentError {
         limit: u32,
     },
     /// A region whose runs hold another number of words than its shape.
-    #[error("region `{region}` needs {expected} words but its runs hold {found}; give one word a byte of the format and vector")]
+    #[error(
+        "region `{region}` needs {expected} words but its runs hold {found}; give one word a byte of the format and vector"
+    )]
     RegionWords {
         /// The region.
         region: String,
@@ -196,7 +200,9 @@ pub enum FormatError {
         stated: u64,
     },
     /// Bytes that do not have the stated checksum.
-    #[error("byte {offset}: the checksum here is not that of the content, so the file is damaged; copy or make it again")]
+    #[error(
+        "byte {offset}: the checksum here is not that of the content, so the file is damaged; copy or make it again"
+    )]
     Checksum {
         /// Offset of the checksum.
         offset: u64,
@@ -250,7 +256,9 @@ pub enum FormatError {
         queue: Queue,
     },
     /// An opcode that the table does not have.
-    #[error("byte {offset}: opcode {opcode:#04x} is in no row of the instruction table; make the file again with this version")]
+    #[error(
+        "byte {offset}: opcode {opcode:#04x} is in no row of the instruction table; make the file again with this version"
+    )]
     UnknownOpcode {
         /// Offset of the instruction.
         offset: u64,

@@ -12,8 +12,8 @@ pub use read::Frame;
 pub use write::Encoded;
 
 pub(crate) use check::{
-    extent as check_extent, name as check_name, overlaps as extent_overlaps, pair as check_pair, program_head as check_program_head,
-    region as check_region,
+    extent as check_extent, name as check_name, overlaps as extent_overlaps, pair as check_pair,
+    program_head as check_program_head, region as check_region,
 };
 
 use crate::program::Container;

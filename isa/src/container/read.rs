@@ -5,7 +5,9 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::check;
-use super::code::{CHECKSUM, EXTENT, HEADER, MAGIC, RUN, VERSION, padding, read_kind, read_place, read_queue, read_run};
+use super::code::{
+    CHECKSUM, EXTENT, HEADER, MAGIC, RUN, VERSION, padding, read_kind, read_place, read_queue, read_run,
+};
 use super::error::{ContentError, FormatError};
 use crate::codec::decode_queue_at;
 use crate::image::{Extent, Fill, Image};
@@ -154,7 +156,11 @@ impl<'a> Frame<'a> {
     /// # Errors
     /// [`FormatError::Checksum`] when the two differ.
     pub fn verify(&self, found: [u8; 32]) -> Result<[u8; 32], FormatError> {
-        if found == self.checksum { Ok(found) } else { Err(FormatError::Checksum { offset: self.content.len() as u64 }) }
+        if found == self.checksum {
+            Ok(found)
+        } else {
+            Err(FormatError::Checksum { offset: self.content.len() as u64 })
+        }
     }
 
     /// Parses the content; image and host section stay borrowed.
@@ -190,7 +196,12 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<(Container<'_>, [u8; CHECKSUM]), For
     Ok((frame.container()?, hash))
 }
 
-fn read_tables<'a>(mut tables: Cursor<'a>, mut data: Cursor<'a>, frame: &Frame<'_>, queues: bool) -> Result<Container<'a>, FormatError> {
+fn read_tables<'a>(
+    mut tables: Cursor<'a>,
+    mut data: Cursor<'a>,
+    frame: &Frame<'_>,
+    queues: bool,
+) -> Result<Container<'a>, FormatError> {
     let Frame { vector_bytes, fingerprint, .. } = *frame;
     let chip = ChipRef { name: tables.name("chip")?, fingerprint };
     let host_length = tables.u64()?;
@@ -212,7 +223,11 @@ fn read_tables<'a>(mut tables: Cursor<'a>, mut data: Cursor<'a>, frame: &Frame<'
     Ok(Container { chip, image: Image { vector_bytes, extents }, programs, host: Cow::Borrowed(host) })
 }
 
-fn read_extent<'a>(tables: &mut Cursor<'_>, data: &mut Cursor<'a>, vector_bytes: u32) -> Result<Extent<'a>, FormatError> {
+fn read_extent<'a>(
+    tables: &mut Cursor<'_>,
+    data: &mut Cursor<'a>,
+    vector_bytes: u32,
+) -> Result<Extent<'a>, FormatError> {
     let offset = tables.offset();
     let kind = tables.u8()?;
     let place = read_place(tables)?;
@@ -220,7 +235,11 @@ fn read_extent<'a>(tables: &mut Cursor<'_>, data: &mut Cursor<'a>, vector_bytes:
         let offset = tables.offset();
         let live = tables.u32()?;
         if !(1..=vector_bytes).contains(&live) {
-            return Err(FormatError::BadCode { offset, what: "number of bytes that a word here has", value: u64::from(live) });
+            return Err(FormatError::BadCode {
+                offset,
+                what: "number of bytes that a word here has",
+                value: u64::from(live),
+            });
         }
         Ok(Cow::Borrowed(data.aligned(width * u64::from(place.count) * u64::from(live))?))
     };
@@ -276,7 +295,8 @@ fn read_program(tables: &mut Cursor<'_>, vector_bytes: u32, queues: bool) -> Res
     for (region, offset) in regions.iter().zip(starts) {
         check::region(region, vector_bytes, chips).map_err(at(offset))?;
     }
-    let queues = (0..chips).map(|chip| read_queues(tables, &name, ChipId(chip as u16), queues)).collect::<Result<_, _>>()?;
+    let queues =
+        (0..chips).map(|chip| read_queues(tables, &name, ChipId(chip as u16), queues)).collect::<Result<_, _>>()?;
     Ok(Program { name, cycles, regions, queues })
 }
 
@@ -289,7 +309,12 @@ fn read_region(tables: &mut Cursor<'_>) -> Result<Region, FormatError> {
     Ok(Region { name, kind, format, vectors, lanes, runs })
 }
 
-fn read_queues(tables: &mut Cursor<'_>, program: &str, chip: ChipId, keep: bool) -> Result<BTreeMap<Queue, Vec<Item>>, FormatError> {
+fn read_queues(
+    tables: &mut Cursor<'_>,
+    program: &str,
+    chip: ChipId,
+    keep: bool,
+) -> Result<BTreeMap<Queue, Vec<Item>>, FormatError> {
     let mut queues: BTreeMap<Queue, Vec<Item>> = BTreeMap::new();
     for _ in 0..tables.count(5 + 8)? {
         let offset = tables.offset();

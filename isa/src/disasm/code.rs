@@ -37,7 +37,9 @@ impl<'c> Code<'c> {
             let (Some(first), Some(second), 1..) = (places.next(), places.next(), self.left) else { return };
             self.left -= 1;
             let block = self.word(first).zip(self.word(second)).map(|(first, second)| [first, second].concat());
-            let Some(items) = block.and_then(|block| items_of(&block)).filter(|items| !items.is_empty()) else { continue };
+            let Some(items) = block.and_then(|block| items_of(&block)).filter(|items| !items.is_empty()) else {
+                continue;
+            };
             put(text, format_args!("    ; block {number}\n"));
             let mut lines = String::new();
             // Which slice's words the instructions access, the block does not say.

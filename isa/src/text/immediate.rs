@@ -27,7 +27,9 @@ pub(crate) fn parse(text: &str) -> Result<u32, &'static str> {
     if let Some(hex) = text.strip_prefix('x') {
         return hexadecimal(hex).ok_or("`#x` takes 1 to 8 hexadecimal digits");
     }
-    if let Some(integer) = text.strip_prefix('i').filter(|rest| rest.starts_with(|c: char| c == '-' || c.is_ascii_digit())) {
+    if let Some(integer) =
+        text.strip_prefix('i').filter(|rest| rest.starts_with(|c: char| c == '-' || c.is_ascii_digit()))
+    {
         let value: i64 = integer.parse().map_err(|_| "`#i` takes a decimal integer")?;
         return match (i32::try_from(value), u32::try_from(value)) {
             (Ok(value), _) => Ok(value as u32),

@@ -4,8 +4,8 @@ use std::fmt::Write;
 
 use super::immediate;
 use crate::operand::{
-    Accumulator, Arithmetic, BlockSide, Count, Direction, Edge, Format, GroupWidth, Kind, LoadFormat, Mode, Number, Operand, Orientation,
-    PassFormat, Row, Shift, Source, Stream, Stride, Superlanes, Target, WindowBits, Word,
+    Accumulator, Arithmetic, BlockSide, Count, Direction, Edge, Format, GroupWidth, Kind, LoadFormat, Mode, Number,
+    Operand, Orientation, PassFormat, Row, Shift, Source, Stream, Stride, Superlanes, Target, WindowBits, Word,
 };
 
 /// Decimal digits alone, without a sign.
@@ -27,7 +27,9 @@ pub(crate) fn expected(kind: Kind) -> String {
     match kind {
         Kind::Stream => "a stream such as e0 or w31".into(),
         Kind::Target => "a stream such as e0 or w31, or _ for none".into(),
-        Kind::Source => "a stream such as e4, an ALU latch such as a3, or an immediate such as #0.5, #i7 or #x3f800000".into(),
+        Kind::Source => {
+            "a stream such as e4, an ALU latch such as a3, or an immediate such as #0.5, #i7 or #x3f800000".into()
+        }
         Kind::Word => "a word address, 0 to 16777215".into(),
         Kind::WindowBits => "a number of address bits, 0 to 16".into(),
         Kind::Row => "a row number or count, 0 to 65535".into(),

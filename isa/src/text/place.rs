@@ -33,7 +33,8 @@ pub struct NotWritten {
 }
 
 const RUN: NotWritten = NotWritten { expected: "a run of words such as e0:5, e0:5x4 or 1/w3:16x4+2" };
-pub(crate) const RUN_ON_CHIPS: NotWritten = NotWritten { expected: "a run of words such as e0:5, e0:5x4, 1/w3:16x4 or 0..7/e0:5" };
+pub(crate) const RUN_ON_CHIPS: NotWritten =
+    NotWritten { expected: "a run of words such as e0:5, e0:5x4, 1/w3:16x4 or 0..7/e0:5" };
 const QUEUE: NotWritten = NotWritten { expected: "a queue such as mem.e0, vxm.3, mxm.w1.lw, sxm.e2 or c2c.0" };
 
 /// Chip prefix and rest.
@@ -69,7 +70,8 @@ fn run(text: &str) -> Option<WordRun> {
     let (chip, text) = chip(text)?;
     let (slice, words) = text.split_once(':')?;
     let (side, index) = sided(slice)?;
-    let (words, stride) = words.split_once('+').map_or(Some((words, 1)), |(words, stride)| Some((words, number(stride)?)))?;
+    let (words, stride) =
+        words.split_once('+').map_or(Some((words, 1)), |(words, stride)| Some((words, number(stride)?)))?;
     let (word, count) = words.split_once('x').map_or(Some((words, 1)), |(word, count)| Some((word, number(count)?)))?;
     Some(WordRun { chip, slice: SliceId { side, index }, word: number(word)?, count, stride })
 }
@@ -80,8 +82,9 @@ pub(crate) fn run_on_chips(text: &str) -> Option<(WordRun, u16)> {
     Some((run(&format!("{}/{rest}", first.0))?, last.0 - first.0))
 }
 
-const RUNS: NotWritten =
-    NotWritten { expected: "runs of words such as e0:5, 1/w3:16x4+2, e0..e3:5 or 0..7/e0..e3:5, of at most 64 slices of one side" };
+const RUNS: NotWritten = NotWritten {
+    expected: "runs of words such as e0:5, 1/w3:16x4+2, e0..e3:5 or 0..7/e0..e3:5, of at most 64 slices of one side",
+};
 
 /// The most slices that a written range has on all its chips (assumed); keeps a short text from becoming many runs.
 const WIDEST: usize = 64;
@@ -113,7 +116,8 @@ pub(crate) fn moved(run: WordRun, chips: usize, slices: usize) -> Option<WordRun
 pub(crate) fn print_runs(runs: &[WordRun], out: &mut String) -> usize {
     use std::fmt::Write;
     let Some(&first) = runs.first() else { return 0 };
-    let follows = |index: usize, slices: usize| runs.get(index).copied() == moved(first, index / slices, index % slices);
+    let follows =
+        |index: usize, slices: usize| runs.get(index).copied() == moved(first, index / slices, index % slices);
     let slices = (1..WIDEST).take_while(|&index| runs.get(index).is_some() && follows(index, usize::MAX)).count() + 1;
     let whole = |chip: &usize| {
         let mut of_chip = *chip * slices..(*chip + 1) * slices;
@@ -162,7 +166,8 @@ fn queue(text: &str) -> Option<Queue> {
 
 /// Whether a name can stand without quotes.
 fn bare(name: &str) -> bool {
-    !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.' | b'/'))
+    !name.is_empty()
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.' | b'/'))
 }
 
 /// Appends a name, in quotes where it needs them.

@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 
 use lpu_isa::timeline::{Clock, validate_item};
 use lpu_isa::{
-    ChipId, ChipRef, Container, Extent, Fill, Format, Hemisphere, Image, Instruction, Item, PlanePort, Program, Queue, Region, RegionKind,
-    SliceId, TABLE, TableRow, WordRun,
+    ChipId, ChipRef, Container, Extent, Fill, Format, Hemisphere, Image, Instruction, Item, PlanePort, Program, Queue,
+    Region, RegionKind, SliceId, TABLE, TableRow, WordRun,
 };
 
 /// SplitMix64.
@@ -118,7 +118,9 @@ fn region(random: &mut Random, index: usize, lanes: u32, chips: u64) -> Region {
         // The same words of further slices and chips, as ranges are written.
         while left >= count && random.chance(2) {
             match (run.slice.index < 3, u64::from(run.chip.0) + 1 < chips) {
-                (false, true) => (run.chip.0, run.slice.index) = (run.chip.0 + 1, runs[runs.len() - 1].slice.index.saturating_sub(1)),
+                (false, true) => {
+                    (run.chip.0, run.slice.index) = (run.chip.0 + 1, runs[runs.len() - 1].slice.index.saturating_sub(1))
+                }
                 _ => run.slice.index = (run.slice.index + 1) % 8,
             }
             runs.push(run);
@@ -159,7 +161,13 @@ fn image(random: &mut Random, chips: u64) -> Image<'static> {
         let end = ends.entry((chip, side)).or_default();
         let word = *end + random.below(3) as u32;
         *end = word + count;
-        WordRun { chip: ChipId(chip as u16), slice: SliceId { side: Hemisphere::BOTH[side], index: 7 }, word, count, stride: 1 }
+        WordRun {
+            chip: ChipId(chip as u16),
+            slice: SliceId { side: Hemisphere::BOTH[side], index: 7 },
+            word,
+            count,
+            stride: 1,
+        }
     };
     let mut extents = Vec::new();
     while !random.chance(6) {
@@ -192,7 +200,8 @@ pub fn container(seed: u64, size: u64) -> Container<'static> {
     let programs: Vec<Program> = (0..count).map(|index| program(random, index, image.vector_bytes, size)).collect();
     let chips = programs.iter().map(|program| program.queues.len()).max().unwrap_or(0);
     image.extents.retain(|extent| extent.places().all(|place| usize::from(place.chip.0) < chips));
-    let host = if random.chance(2) { Vec::new() } else { (0..random.below(300)).map(|_| random.next() as u8).collect() };
+    let host =
+        if random.chance(2) { Vec::new() } else { (0..random.below(300)).map(|_| random.next() as u8).collect() };
     let mut fingerprint = [0; 32];
     fingerprint.iter_mut().for_each(|byte| *byte = random.next() as u8);
     let chip = ChipRef { name: name(random), fingerprint };

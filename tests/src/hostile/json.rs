@@ -14,7 +14,8 @@ fn good_config() -> &'static Map<String, Value> {
     static CONFIG: OnceLock<Map<String, Value>> = OnceLock::new();
     CONFIG.get_or_init(|| {
         let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("checkpoints/plain/config.json");
-        serde_json::from_slice(&std::fs::read(path).expect("the checkpoint is committed")).expect("its config is an object")
+        serde_json::from_slice(&std::fs::read(path).expect("the checkpoint is committed"))
+            .expect("its config is an object")
     })
 }
 
@@ -40,7 +41,15 @@ pub(super) fn config_text(u: &mut Unstructured<'_>) -> Result<String> {
     let mut config = good_config().clone();
     let keys: Vec<String> = config.keys().cloned().collect();
     for _ in 0..u.int_in_range(0..=3)? {
-        let more = ["rope_parameters", "rope_scaling", "head_dim", "quantization_config", "dtype", "attention_bias", "mlp_bias"];
+        let more = [
+            "rope_parameters",
+            "rope_scaling",
+            "head_dim",
+            "quantization_config",
+            "dtype",
+            "attention_bias",
+            "mlp_bias",
+        ];
         let key = if u.arbitrary()? { u.choose(&keys)?.clone() } else { (*u.choose(&more)?).to_owned() };
         if u.ratio(1, 5)? {
             config.remove(&key);
@@ -81,15 +90,22 @@ pub(super) fn safetensors(u: &mut Unstructured<'_>) -> Result<Vec<u8>> {
         if u.ratio(1, 4)? {
             tensor[*u.choose(&["dtype", "shape", "data_offsets", "more"])?] = odd(u, 0)?;
         }
-        let name =
-            if u.arbitrary()? { "model.embed_tokens.weight".to_owned() } else { format!("model.layers.{index}.input_layernorm.weight") };
+        let name = if u.arbitrary()? {
+            "model.embed_tokens.weight".to_owned()
+        } else {
+            format!("model.layers.{index}.input_layernorm.weight")
+        };
         header.insert(name, tensor);
     }
     if u.ratio(1, 4)? {
         header.insert("__metadata__".into(), odd(u, 0)?);
     }
     let header = Value::Object(header).to_string();
-    let length = if u.ratio(7, 8)? { header.len() as u64 } else { *u.choose(&[0, 1, 8, u64::from(u32::MAX), 1 << 40, u64::MAX])? };
+    let length = if u.ratio(7, 8)? {
+        header.len() as u64
+    } else {
+        *u.choose(&[0, 1, 8, u64::from(u32::MAX), 1 << 40, u64::MAX])?
+    };
     let mut file = [&length.to_le_bytes(), header.as_bytes(), &vec![0; at as usize]].concat();
     super::damage(u, &mut file)?;
     Ok(file)
@@ -108,8 +124,11 @@ pub(super) fn read_safetensors(file: &[u8]) {
 pub(super) fn gguf(u: &mut Unstructured<'_>) -> Result<Vec<u8>> {
     static GOOD: OnceLock<Vec<Vec<u8>>> = OnceLock::new();
     let good = GOOD.get_or_init(|| {
-        let read = |name: &str| std::fs::read(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("checkpoints/gguf").join(name));
-        ["llama-f16.gguf", "mixtral.gguf", "granite.gguf"].map(|name| read(name).expect("the file is committed")).to_vec()
+        let read =
+            |name: &str| std::fs::read(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("checkpoints/gguf").join(name));
+        ["llama-f16.gguf", "mixtral.gguf", "granite.gguf"]
+            .map(|name| read(name).expect("the file is committed"))
+            .to_vec()
     });
     let good = u.choose(good)?;
     let end = *u.choose(&[24, 200, 1200, 2000, 8000])?;
@@ -176,9 +195,24 @@ pub(super) fn read_chip(file: &[u8]) {
 
 pub(super) fn system(u: &mut Unstructured<'_>) -> Result<Vec<u8>> {
     let mut text = String::new();
-    for (name, good) in [("name", "'s'"), ("chip", "'test-small'"), ("chips", "3"), ("links", "['0.0 - 1.0', '1.1 - 2.0']")] {
-        let odd =
-            ["'all'", "''", "0", "1024", "65536", "-1", "[]", "[1]", "['0.0 - 0.0']", "['0.65535 - 1.65536']", "['-']", "'tsp-v1'", "{}"];
+    for (name, good) in
+        [("name", "'s'"), ("chip", "'test-small'"), ("chips", "3"), ("links", "['0.0 - 1.0', '1.1 - 2.0']")]
+    {
+        let odd = [
+            "'all'",
+            "''",
+            "0",
+            "1024",
+            "65536",
+            "-1",
+            "[]",
+            "[1]",
+            "['0.0 - 0.0']",
+            "['0.65535 - 1.65536']",
+            "['-']",
+            "'tsp-v1'",
+            "{}",
+        ];
         let value = if u.ratio(3, 4)? { good } else { u.choose(&odd)? };
         if u.ratio(15, 16)? {
             text += &format!("{name} = {value}\n");

@@ -8,8 +8,8 @@ use lpu::Package;
 use lpu::ports::validate;
 use lpu_isa::timeline::{Clock, validate_item};
 use lpu_isa::{
-    ChipId, ChipRef, Container, Extent, Fill, Format, Hemisphere, Image, Instruction, Item, PlanePort, Program, Queue, Region, RegionKind,
-    SliceId, TABLE, WordRun, assemble, disassemble,
+    ChipId, ChipRef, Container, Extent, Fill, Format, Hemisphere, Image, Instruction, Item, PlanePort, Program, Queue,
+    Region, RegionKind, SliceId, TABLE, WordRun, assemble, disassemble,
 };
 
 const LANES: u32 = 16;
@@ -37,7 +37,8 @@ pub(super) fn read(file: &[u8]) {
 pub(super) fn read_as_text(file: &[u8]) {
     let Ok(container) = Container::parse(file) else { return };
     let (text, _) = disassemble(&container, None);
-    let (again, _) = assemble(&text, &mut |_| Err("no files".into()), &mut |_| None).unwrap_or_else(|errors| panic!("{}", errors[0]));
+    let (again, _) = assemble(&text, &mut |_| Err("no files".into()), &mut |_| None)
+        .unwrap_or_else(|errors| panic!("{}", errors[0]));
     assert!(again == container, "a text gives back what it was made from");
 }
 
@@ -59,8 +60,13 @@ pub(super) fn container(u: &mut Unstructured<'_>) -> Result<Container<'static>> 
     let mut word = 0;
     for _ in 0..u.int_in_range(0..=3)? {
         word = u.int_in_range(0..=9u32)?.saturating_add(word);
-        let place =
-            WordRun { chip: ChipId(0), slice: SliceId { side: Hemisphere::East, index: 7 }, word, count: number(u)?.max(1), stride: 1 };
+        let place = WordRun {
+            chip: ChipId(0),
+            slice: SliceId { side: Hemisphere::East, index: 7 },
+            word,
+            count: number(u)?.max(1),
+            stride: 1,
+        };
         let fill = if place.count < 9 && u.arbitrary()? {
             let live = u.int_in_range(1..=LANES)?;
             let value = u8::arbitrary(u)?;
@@ -80,7 +86,12 @@ pub(super) fn container(u: &mut Unstructured<'_>) -> Result<Container<'static>> 
         extents.insert(u.int_in_range(0..=extents.len())?, extent);
     }
     let chip = ChipRef { name: "small".into(), fingerprint: [7; 32] };
-    Ok(Container { chip, image: Image { vector_bytes: LANES, extents }, programs, host: Cow::Owned(u.bytes(u.len().min(9))?.to_vec()) })
+    Ok(Container {
+        chip,
+        image: Image { vector_bytes: LANES, extents },
+        programs,
+        host: Cow::Owned(u.bytes(u.len().min(9))?.to_vec()),
+    })
 }
 
 /// The host section of a model, with lengths that may lie.

@@ -138,7 +138,11 @@ pub(super) fn read(file: &[u8]) {
     let mut load = |name: &str| match name {
         "i.bin" => Ok(Cow::Borrowed(&image[..])),
         "no.inc" => Ok(Cow::Borrowed(&b"\xff\xfe"[..])),
-        _ => FILES.iter().find(|(file, _)| *file == name).map(|(_, text)| Cow::Borrowed(text.as_bytes())).ok_or("no such file".to_owned()),
+        _ => FILES
+            .iter()
+            .find(|(file, _)| *file == name)
+            .map(|(_, text)| Cow::Borrowed(text.as_bytes()))
+            .ok_or("no such file".to_owned()),
     };
     let mut chip = |name: &str| (name == "small").then(|| (ChipRef { name: name.into(), fingerprint: [7; 32] }, 16));
     match assemble(text, &mut load, &mut chip) {

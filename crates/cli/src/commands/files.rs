@@ -23,9 +23,12 @@ pub(crate) fn read(path: &Path) -> Result<Vec<u8>, String> {
     if is_stream(path) {
         let mut bytes = Vec::new();
         let read = std::io::stdin().lock().read_to_end(&mut bytes);
-        return read.map(|_| bytes).map_err(|error| format!("cannot read standard input: {error}; give the path of a file"));
+        return read
+            .map(|_| bytes)
+            .map_err(|error| format!("cannot read standard input: {error}; give the path of a file"));
     }
-    fs::read(path).map_err(|error| format!("cannot read {}: {error}; give the path of an existing file", path.display()))
+    fs::read(path)
+        .map_err(|error| format!("cannot read {}: {error}; give the path of an existing file", path.display()))
 }
 
 /// Whether a path means standard input.
@@ -55,7 +58,9 @@ fn described(name: &OsStr) -> Result<Option<String>, String> {
     if path.extension().is_none_or(|extension| extension != "toml") {
         return Ok(None);
     }
-    String::from_utf8(read(path)?).map(Some).map_err(|_| format!("{} is not text; give a .toml description", path.display()))
+    String::from_utf8(read(path)?)
+        .map(Some)
+        .map_err(|_| format!("{} is not text; give a .toml description", path.display()))
 }
 
 /// A preset, or a description from a file, of a system or of one chip.
@@ -115,7 +120,12 @@ pub(crate) fn is_compiled(path: &Path) -> bool {
 fn owned(container: Container<'_>) -> Container<'static> {
     let mut image = lpu::isa::Image { vector_bytes: container.image.vector_bytes, extents: Vec::new() };
     image.extents.extend(container.image.extents.into_iter().map(lpu::isa::Extent::into_owned));
-    Container { chip: container.chip, image, programs: container.programs, host: Cow::Owned(container.host.into_owned()) }
+    Container {
+        chip: container.chip,
+        image,
+        programs: container.programs,
+        host: Cow::Owned(container.host.into_owned()),
+    }
 }
 
 /// A program file, text or binary.
@@ -146,7 +156,12 @@ impl Loaded {
     }
 
     /// The violations of program number `program`, each with its file, and for text with its line.
-    pub(crate) fn listed<'v>(&self, path: &Path, program: usize, violations: impl IntoIterator<Item = &'v Violation>) -> String {
+    pub(crate) fn listed<'v>(
+        &self,
+        path: &Path,
+        program: usize,
+        violations: impl IntoIterator<Item = &'v Violation>,
+    ) -> String {
         let lines: Vec<&str> = self.text.lines().collect();
         let mut text = String::new();
         for violation in violations {
@@ -158,7 +173,13 @@ impl Loaded {
             {
                 let chip = if violation.chips > 1 { format!("chip {}, ", other.chip.0) } else { String::new() };
                 let file = if place.file.is_some() { format!("{file} ") } else { String::new() };
-                text += &format!("    {chip}{} in cycle {}, {file}line {}: {}\n", other.queue, other.cycle, place.line, line.trim());
+                text += &format!(
+                    "    {chip}{} in cycle {}, {file}line {}: {}\n",
+                    other.queue,
+                    other.cycle,
+                    place.line,
+                    line.trim()
+                );
             }
         }
         text
@@ -216,8 +237,8 @@ pub(crate) fn program(path: &Path, chip: Option<&OsStr>) -> Result<Loaded, Box<d
         }
         return Ok(Loaded { container: owned(container), map: None, text: String::new(), system: None });
     }
-    let mut text =
-        String::from_utf8(bytes).map_err(|_| format!("{} is neither text nor a program file; give one of these", shown(path)))?;
+    let mut text = String::from_utf8(bytes)
+        .map_err(|_| format!("{} is neither text nor a program file; give one of these", shown(path)))?;
     if text.starts_with('\u{feff}') {
         text.remove(0);
     }
@@ -293,15 +314,17 @@ pub(crate) fn system_for(made: &ChipRef, name: Option<&OsStr>) -> Result<System,
             Ok(system) => Ok(made_for(made, system)?),
             Err(_) => {
                 let (name, fingerprint) = (&made.name, hex(&made.fingerprint));
-                let message =
-                    format!("the program was made for chip `{name}` of fingerprint {fingerprint}, which is no preset; {WITH_CHIP}");
+                let message = format!(
+                    "the program was made for chip `{name}` of fingerprint {fingerprint}, which is no preset; {WITH_CHIP}"
+                );
                 Err(message.into())
             }
         },
     }
 }
 
-const WITH_CHIP: &str = "give the description that it was made for with --chip FILE.toml; `lpu chips FILE.toml` prints a fingerprint";
+const WITH_CHIP: &str =
+    "give the description that it was made for with --chip FILE.toml; `lpu chips FILE.toml` prints a fingerprint";
 
 /// The system, if what was made is for it.
 fn made_for(made: &ChipRef, system: System) -> Result<System, String> {

@@ -55,7 +55,10 @@ pub(crate) struct Generate {
 }
 
 fn temperature(text: &str) -> Result<f32, String> {
-    text.parse().ok().filter(|&value: &f32| value >= 0.0 && value.is_finite()).ok_or_else(|| "give a number of at least 0".into())
+    text.parse()
+        .ok()
+        .filter(|&value: &f32| value >= 0.0 && value.is_finite())
+        .ok_or_else(|| "give a number of at least 0".into())
 }
 
 struct Sampler {
@@ -196,17 +199,23 @@ impl Generate {
     /// What helps where these tokens gave a logit that is not finite: another number format in which they give none, found by trying.
     fn remedy(&self, failed: &Session, fed: &[u32]) -> String {
         if self.model.as_deref().is_some_and(files::is_compiled) {
-            return "run `lpu generate` on the folder or .gguf file of the model, which tries the other number formats".into();
+            return "run `lpu generate` on the folder or .gguf file of the model, which tries the other number formats"
+                .into();
         }
         let host = failed.host();
         let works = |&precision: &Precision| {
             let options = Options { precision, context: host.context };
             let Ok(checkpoint) = files::checkpoint(self.model.as_deref()) else { return false };
-            let session =
-                Session::compile_for(checkpoint, failed.chip(), &options, &Engines { threads: self.how.threads, ..Engines::default() });
+            let session = Session::compile_for(
+                checkpoint,
+                failed.chip(),
+                &options,
+                &Engines { threads: self.how.threads, ..Engines::default() },
+            );
             session.is_ok_and(|mut session| fed.iter().all(|&token| session.feed(token).is_ok()))
         };
-        let others = [Precision::W8A16, Precision::F16, Precision::W8A8].into_iter().filter(|&other| other != host.precision);
+        let others =
+            [Precision::W8A16, Precision::F16, Precision::W8A8].into_iter().filter(|&other| other != host.precision);
         match { others }.find(works) {
             Some(other) => format!("with --dtype {} the tokens fed so far give finite numbers: use that", other.name()),
             None => "other number formats do not help: check the weights of the model".into(),
@@ -236,7 +245,13 @@ impl Generate {
                 let request = self.request(&prompt);
                 let options = Options { precision: host.precision, context: host.context };
                 request.within_positions(&host.config, Some(host.context))?;
-                request.within(&host.config, &chip, &options, " that the file was compiled for", "compile again with")?;
+                request.within(
+                    &host.config,
+                    &chip,
+                    &options,
+                    " that the file was compiled for",
+                    "compile again with",
+                )?;
                 Prepared { session, prompt, text, tokenizer }
             }
             path => {
@@ -252,7 +267,8 @@ impl Generate {
                 let chip = self.target.chip()?;
                 let options = Options { precision: self.target.dtype.unwrap_or_default(), context };
                 request.within(&checkpoint.config, &chip, &options, "", "give")?;
-                let session = Session::compile_for(checkpoint, &chip, &options, &engines).map_err(|error| request.refit(error))?;
+                let session = Session::compile_for(checkpoint, &chip, &options, &engines)
+                    .map_err(|error| request.refit(error))?;
                 Prepared { session, prompt, text, tokenizer }
             }
         };
@@ -260,7 +276,11 @@ impl Generate {
         Ok(prepared)
     }
 
-    fn prompt(&self, tokenizer: Option<&Tokenizer>, shipped: bool) -> Result<(Vec<u32>, Option<String>), Box<dyn std::error::Error>> {
+    fn prompt(
+        &self,
+        tokenizer: Option<&Tokenizer>,
+        shipped: bool,
+    ) -> Result<(Vec<u32>, Option<String>), Box<dyn std::error::Error>> {
         if let Some(tokens) = &self.tokens {
             return Ok((tokens.clone(), None));
         }
@@ -269,7 +289,8 @@ impl Generate {
             None if shipped => files::SHIPPED_PROMPT.trim_end(),
             None => return Err(Usage("no prompt; give --prompt TEXT or --tokens 1,2,3".into()).into()),
         };
-        let tokenizer = tokenizer.ok_or("the model has no tokenizer.json, so it cannot read text; give --tokens 1,2,3")?;
+        let tokenizer =
+            tokenizer.ok_or("the model has no tokenizer.json, so it cannot read text; give --tokens 1,2,3")?;
         let ids = tokenizer.encode(prompt)?;
         if ids.is_empty() {
             return Err("the prompt has no tokens; give some text".into());

@@ -71,7 +71,8 @@ impl Inspect {
             None => files::shipped()?,
         };
         let chip = self.target.chip()?;
-        let options = Options { precision: self.target.dtype.unwrap_or_default(), context: self.target.context.unwrap_or(256) };
+        let options =
+            Options { precision: self.target.dtype.unwrap_or_default(), context: self.target.context.unwrap_or(256) };
         self.model(&checkpoint, &chip, &options, &mut out)
     }
 
@@ -109,10 +110,17 @@ fn operations(graph: &Graph, records: &[Record], out: &mut impl Write) -> std::i
     let widest = |text: fn(&Operation) -> usize| operations.iter().map(text).max().unwrap_or(0);
     let name = widest(|operation| operation.name.len());
     let waited = widest(|operation| operation.waited.as_ref().map_or(1, String::len)).max("waited for".len());
-    writeln!(out, "{:>8} {:>8} {:>6}  {:name$}  {:waited$}  held up by", "start", "end", "pieces", "operation", "waited for")?;
+    writeln!(
+        out,
+        "{:>8} {:>8} {:>6}  {:name$}  {:waited$}  held up by",
+        "start", "end", "pieces", "operation", "waited for"
+    )?;
     for Operation { name: of, tasks, start, end, waited: source, bound } in &operations {
         let source = source.as_deref().unwrap_or("-");
-        let bound = bound.map_or_else(|| "inputs alone".into(), |(cause, lost)| format!("{}, {lost} cycles over all pieces", cause.text()));
+        let bound = bound.map_or_else(
+            || "inputs alone".into(),
+            |(cause, lost)| format!("{}, {lost} cycles over all pieces", cause.text()),
+        );
         writeln!(out, "{start:>8} {end:>8} {tasks:>6}  {of:name$}  {source:waited$}  {bound}")?;
     }
     Ok(())
@@ -125,7 +133,11 @@ fn show(step: Step, programs: &[Program], chip: &Chip, out: &mut impl Write) -> 
             for region in &program.regions {
                 let bytes = region.word_count() * chip.lanes() as u64;
                 let (kind, name) = (region.kind.text(), &region.name);
-                writeln!(out, "  {kind:<7}{name:<16}[{}, {}] {}, {bytes} bytes", region.vectors, region.lanes, region.format)?;
+                writeln!(
+                    out,
+                    "  {kind:<7}{name:<16}[{}, {}] {}, {bytes} bytes",
+                    region.vectors, region.lanes, region.format
+                )?;
                 for run in &region.runs {
                     writeln!(out, "    {run}")?;
                 }
@@ -162,11 +174,21 @@ impl Chips {
                 for name in PRESETS {
                     let chip = files::chip(name)?;
                     let (lanes, bytes, clock) = (chip.lanes(), chip.sram_bytes() >> 20, chip.values().clock_mhz);
-                    writeln!(out, "{name:<12}{lanes} lanes, {} queues, {bytes} MiB of SRAM, {clock} MHz", chip.queues().len())?;
+                    writeln!(
+                        out,
+                        "{name:<12}{lanes} lanes, {} queues, {bytes} MiB of SRAM, {clock} MHz",
+                        chip.queues().len()
+                    )?;
                 }
                 for name in SYSTEMS {
                     let system = System::preset(name)?;
-                    writeln!(out, "{name:<12}{} chips `{}`, {} links", system.chips(), system.chip().name(), system.links().len())?;
+                    writeln!(
+                        out,
+                        "{name:<12}{} chips `{}`, {} links",
+                        system.chips(),
+                        system.chip().name(),
+                        system.links().len()
+                    )?;
                 }
             }
             Some(name) => {

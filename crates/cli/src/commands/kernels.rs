@@ -94,7 +94,13 @@ impl Check {
                     1 => ", 1 warning".to_owned(),
                     count => format!(", {count} warnings"),
                 };
-                writeln!(out, "{} `{}`: legal, {} cycles{count}", files::shown(&self.file), program.name, report.cycles)?;
+                writeln!(
+                    out,
+                    "{} `{}`: legal, {} cycles{count}",
+                    files::shown(&self.file),
+                    program.name,
+                    report.cycles
+                )?;
             }
         }
         out.flush()?;
@@ -149,7 +155,9 @@ impl Trace {
 impl Observer for Trace {
     fn dispatch(&mut self, cycle: u64, chip: ChipId, queue: Queue, item: u32, instruction: &Instruction) {
         let text = lpu::isa::item_text(&lpu::isa::Item::from(*instruction));
-        self.line(&json!({"cycle": cycle, "chip": chip.0, "dispatch": queue.to_string(), "item": item, "instruction": text}));
+        self.line(
+            &json!({"cycle": cycle, "chip": chip.0, "dispatch": queue.to_string(), "item": item, "instruction": text}),
+        );
     }
     fn stream_write(&mut self, cycle: u64, chip: ChipId, queue: Queue, stream: Stream, position: i32, _value: &[u8]) {
         self.line(&json!({"cycle": cycle, "chip": chip.0, "stream": stream.to_string(), "position": position, "from": queue.to_string()}));
@@ -180,7 +188,9 @@ fn write_array(path: &Path, region: &Region, bytes: &[u8]) -> Result<(), OutputE
 
 fn region<'p>(program: &'p Program, name: &str) -> Result<&'p Region, String> {
     let known = || program.regions.iter().map(|region| region.name.as_str()).collect::<Vec<_>>().join(", ");
-    program.region(name).ok_or_else(|| format!("the program has no region `{name}`; it has {}; name one of these", known()))
+    program
+        .region(name)
+        .ok_or_else(|| format!("the program has no region `{name}`; it has {}; name one of these", known()))
 }
 
 impl Run {
@@ -211,12 +221,17 @@ impl Run {
             engine.write_input(program, name, &read_array(path, region(program, name)?)?)?;
             named.push(name.as_str());
         }
-        let missing = program.regions.iter().find(|region| region.kind == RegionKind::Input && !named.contains(&region.name.as_str()));
+        let missing = program
+            .regions
+            .iter()
+            .find(|region| region.kind == RegionKind::Input && !named.contains(&region.name.as_str()));
         if let Some(missing) = missing {
             let (name, vectors, lanes) = (&missing.name, missing.vectors, missing.lanes);
-            return Err(
-                format!("input `{name}` ([{vectors}, {lanes}] of {}) is not given; add --input {name}=FILE.npy", missing.format).into()
-            );
+            return Err(format!(
+                "input `{name}` ([{vectors}, {lanes}] of {}) is not given; add --input {name}=FILE.npy",
+                missing.format
+            )
+            .into());
         }
         let ran = match &self.trace {
             Some(path) => {
@@ -243,7 +258,12 @@ impl Run {
         } else {
             let clock = chip.values().clock_mhz;
             writeln!(std::io::stdout(), "{} cycles, {microseconds:.3} microseconds at {clock} MHz", ran.cycles)?;
-            writeln!(std::io::stdout(), "{} instructions preloaded, {} fetched from memory", given.instructions()?, ran.fetched)?;
+            writeln!(
+                std::io::stdout(),
+                "{} instructions preloaded, {} fetched from memory",
+                given.instructions()?,
+                ran.fetched
+            )?;
         }
         Ok(ExitCode::SUCCESS)
     }

@@ -43,11 +43,17 @@ fn entry(renderer: &Renderer, path: &str, source: &str, mistake: &AsmError) -> S
     let line = source.get(start..).and_then(|rest| rest.lines().next()).unwrap_or_default();
     if line.len() > LONGEST {
         let notes: String = mistake.trail.iter().map(|step| format!("\n  = note: {step}")).collect();
-        return format!("error: {}\n --> {path}:{}:{}\n  = help: {}{notes}", mistake.message, span.line, span.column, mistake.help);
+        return format!(
+            "error: {}\n --> {path}:{}:{}\n  = help: {}{notes}",
+            mistake.message, span.line, span.column, mistake.help
+        );
     }
     let at = (span.start - start).min(line.len());
     let marked = at..(at + span.length).min(line.len());
-    let snippet = Snippet::source(line).path(path).line_start(span.line as usize).annotation(AnnotationKind::Primary.span(marked));
+    let snippet = Snippet::source(line)
+        .path(path)
+        .line_start(span.line as usize)
+        .annotation(AnnotationKind::Primary.span(marked));
     let title = Level::ERROR.primary_title(mistake.message.as_str());
     let notes = mistake.trail.iter().map(|step| Level::NOTE.message(step.as_str()));
     renderer.render(&[title.element(snippet).element(Level::HELP.message(mistake.help.as_str())).elements(notes)])

@@ -29,7 +29,9 @@ pub(crate) struct Usage(pub(crate) String);
 /// Prints why a command failed. A reader that went away, as `head` does, is no failure.
 pub(crate) fn fail(error: &(dyn Error + 'static)) -> ExitCode {
     let mut causes = std::iter::successors(Some(error), |&error| error.source());
-    if causes.any(|error| error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)) {
+    if causes.any(|error| {
+        error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
+    }) {
         return ExitCode::SUCCESS;
     }
     match error.downcast_ref::<listing::Listing>() {
@@ -119,7 +121,8 @@ impl How {
         };
         if watched && (fast || self.verify) {
             return Err(Usage(
-                "a trace needs single steps, which the fast engine does not take; leave out --engine fast and --verify".into(),
+                "a trace needs single steps, which the fast engine does not take; leave out --engine fast and --verify"
+                    .into(),
             ));
         }
         Ok(Engines { fast, threads: self.threads, verify: self.verify, cache: !self.no_cache })

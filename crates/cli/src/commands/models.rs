@@ -66,7 +66,8 @@ impl Compile {
             checkpoint = Checkpoint::from_config(checkpoint.config.to_json().as_bytes())?.with_name(&name);
         }
         let chip = self.target.chip()?;
-        let options = Options { precision: self.target.dtype.unwrap_or_default(), context: self.target.context.unwrap_or(256) };
+        let options =
+            Options { precision: self.target.dtype.unwrap_or_default(), context: self.target.context.unwrap_or(256) };
         let whole = checkpoint.graph();
         let graph = match self.part {
             Some(part) => part.of(&whole)?,
@@ -80,7 +81,8 @@ impl Compile {
             let found = latency(&system, &compiled.image, program, bounds[index], compiled.oracles[index])?;
             Ok(Latency { part: self.part.is_some(), ..found })
         };
-        let latencies: Vec<Latency> = compiled.programs.iter().enumerate().map(of_program).collect::<Result<_, CheckError>>()?;
+        let latencies: Vec<Latency> =
+            compiled.programs.iter().enumerate().map(of_program).collect::<Result<_, CheckError>>()?;
         let latency = latencies.last().ok_or("no program was compiled; give a context of at least 1")?;
         let mut hash = None;
         if let Some(path) = &self.output {
@@ -104,7 +106,8 @@ impl Compile {
             None => checkpoint.name().to_owned(),
         };
         if self.json {
-            let subject = Subject { model: &model, chip: chip.name(), dtype: options.precision, context: options.context, hash };
+            let subject =
+                Subject { model: &model, chip: chip.name(), dtype: options.precision, context: options.context, hash };
             let buckets = lpu::compiler::buckets(options.context);
             let per_token: Vec<_> = buckets.iter().zip(&latencies).map(bucket_object).collect();
             let mut object = object(&subject, latency, json!(per_token));

@@ -34,7 +34,8 @@ impl Request {
     pub(crate) fn within_positions(self, config: &Config, context: Option<usize>) -> Result<(), String> {
         match config.learned_positions.filter(|&positions| self.fed() > positions) {
             Some(positions) => {
-                let (text, shorter) = (self.text(), self.shorter(context.map_or(positions, |context| context.min(positions))));
+                let (text, shorter) =
+                    (self.text(), self.shorter(context.map_or(positions, |context| context.min(positions))));
                 Err(format!("{text}, more than the {positions} positions that the model has learned; {shorter}"))
             }
             None => Ok(()),
@@ -42,7 +43,14 @@ impl Request {
     }
 
     /// Refuses more tokens than the context holds. `kind` says whose context it is, `longer` how to get one that holds them.
-    pub(crate) fn within(self, config: &Config, chip: &Chip, options: &Options, kind: &str, longer: &str) -> Result<(), String> {
+    pub(crate) fn within(
+        self,
+        config: &Config,
+        chip: &Chip,
+        options: &Options,
+        kind: &str,
+        longer: &str,
+    ) -> Result<(), String> {
         if self.fed() <= options.context {
             return Ok(());
         }
@@ -58,7 +66,9 @@ impl Request {
     /// What a request that does not fit beside the weights can ask for instead.
     pub(crate) fn refit(self, error: SessionError) -> Box<dyn std::error::Error> {
         match &error {
-            SessionError::Compile(ProofError::Compile(CompileError::ContextTooLarge { fits: Some(fits), .. })) if self.prompt <= *fits => {
+            SessionError::Compile(ProofError::Compile(CompileError::ContextTooLarge { fits: Some(fits), .. }))
+                if self.prompt <= *fits =>
+            {
                 let generated = self.generated.min(fits - self.prompt + 1);
                 format!("{error}: give --context {fits} --max-tokens {generated}").into()
             }

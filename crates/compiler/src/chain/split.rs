@@ -40,7 +40,8 @@ impl Chain {
     }
 
     fn split_at(&self, cut: usize) -> Option<Split> {
-        let passes = |source: &Feed| matches!(*source, Feed::Node(node) if matches!(self.nodes[node], Kind::Shift { .. }));
+        let passes =
+            |source: &Feed| matches!(*source, Feed::Node(node) if matches!(self.nodes[node], Kind::Shift { .. }));
         let mut carried: Vec<Node> = Vec::new();
         for kind in &self.nodes[cut..] {
             match kind {
@@ -64,8 +65,13 @@ impl Chain {
         }
         carried.sort_unstable();
         let empty = || Self { nodes: Vec::new(), timing: Timing::default(), offsets: Vec::new(), spacing: 1, ..*self };
-        let mut split =
-            Split { first: empty(), second: empty(), carried: Vec::new(), outputs: [Vec::new(), Vec::new()], inputs: Vec::new() };
+        let mut split = Split {
+            first: empty(),
+            second: empty(),
+            carried: Vec::new(),
+            outputs: [Vec::new(), Vec::new()],
+            inputs: Vec::new(),
+        };
         // What is taken as it passes cannot wait for a port of memory.
         let stored = |node: Node| match &self.nodes[node] {
             Kind::Alu { op, sources, sink: Sink::None, .. } => op.result_bytes() == 4 && !sources.iter().any(passes),
@@ -115,9 +121,9 @@ impl Chain {
                                 *source = Feed::Node(node - cut);
                                 continue;
                             }
-                            Feed::Node(node) => {
-                                Carried::Output(split.carried[carried.iter().position(|&found| found == node).expect("it is carried")])
-                            }
+                            Feed::Node(node) => Carried::Output(
+                                split.carried[carried.iter().position(|&found| found == node).expect("it is carried")],
+                            ),
                             Feed::Value(index) => Carried::Input(index),
                             _ => continue,
                         };

@@ -25,7 +25,9 @@ impl Lowering<'_> {
         let plan = self.plan;
         let node = &plan.graph.nodes[number];
         let attending = &plan.attentions[&number];
-        let lpu_model::Op::Attention { softcap, .. } = node.op else { unreachable!("only attentions are lowered here") };
+        let lpu_model::Op::Attention { softcap, .. } = node.op else {
+            unreachable!("only attentions are lowered here")
+        };
         let heads = &attending.heads;
         let queries = self.forms[&(node.inputs[0], Form::Queries(number))].clone();
         let keys = self.forms[&(node.inputs[1], Form::Keys(number))].clone();
@@ -69,7 +71,8 @@ impl Lowering<'_> {
         // Softmaxes by rank and key-value head, each on the sides of the groups of values that it weighs.
         let mut softmaxes: Vec<Vec<Softmax>> = vec![Vec::new(); heads.ranks];
         for head in 0..heads.kv_heads {
-            let groups = (0..heads.value_groups()).filter(|&group| heads.value_members(group).any(|(member, _)| member == head));
+            let groups =
+                (0..heads.value_groups()).filter(|&group| heads.value_members(group).any(|(member, _)| member == head));
             let sides: Vec<Hemisphere> = groups.map(|group| attending.value_side[group]).collect();
             for (scores, softmaxes) in scores.iter().zip(&mut softmaxes) {
                 softmaxes.push(self.softmax(&scores[head], &sides, head, heads.kv_heads));
@@ -81,12 +84,14 @@ impl Lowering<'_> {
             let moment = self.append(2, row[0], side, &attending.values[group]);
             let members: Vec<usize> = heads.value_members(group).map(|(head, _)| head).collect();
             let fresh = totals[0].len()..members[members.len() - 1] + 1;
-            let sums: Vec<Slot> = softmaxes.iter().flat_map(|of_rank| of_rank[fresh.clone()].iter().map(|softmax| softmax.sum)).collect();
+            let sums: Vec<Slot> =
+                softmaxes.iter().flat_map(|of_rank| of_rank[fresh.clone()].iter().map(|softmax| softmax.sum)).collect();
             let summed = self.totals(sums, opposite(side), group, values.len());
             for (totals, summed) in totals.iter_mut().zip(summed.chunks(fresh.len().max(1))) {
                 totals.extend(summed);
             }
-            let weighed: Vec<&Softmax> = softmaxes.iter().flat_map(|of_rank| members.iter().map(|&head| &of_rank[head])).collect();
+            let weighed: Vec<&Softmax> =
+                softmaxes.iter().flat_map(|of_rank| members.iter().map(|&head| &of_rank[head])).collect();
             let set = PlaneSet::pair(side, Content::Halves);
             let mut mixed: Vec<Vec<Slot>> = vec![Vec::new(); weighed.len()];
             for tile in 0..tiles {
@@ -105,7 +110,8 @@ impl Lowering<'_> {
                 let mut maker = self.maker();
                 let mut sum: Option<Made> = None;
                 for (place, &head) in members.iter().enumerate() {
-                    let feeds: Vec<Feed> = mixed[rank * members.len() + place].iter().map(|&slot| maker.input(slot)).collect();
+                    let feeds: Vec<Feed> =
+                        mixed[rank * members.len() + place].iter().map(|&slot| maker.input(slot)).collect();
                     let parts = fold(&mut maker, Op::Add, &feeds);
                     let value = match parts[..] {
                         [one] => one,
@@ -148,7 +154,8 @@ impl Lowering<'_> {
         let lanes = self.chip.lanes();
         let first = tile * lanes;
         let rows = (self.tokens - first).min(lanes);
-        let part = |part: &Rows| Part { places: part.map(|(slice, word)| (slice, word + (first / 16) as u32)), rows, step: 1 };
+        let part =
+            |part: &Rows| Part { places: part.map(|(slice, word)| (slice, word + (first / 16) as u32)), rows, step: 1 };
         entry.iter().map(part).collect()
     }
 

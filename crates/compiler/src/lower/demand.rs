@@ -39,14 +39,21 @@ pub(super) struct Demands {
 fn ends_in_a_chain(op: &Op) -> bool {
     let matrices = matches!(op, Op::Linear { .. } | Op::ExpertLinear { .. });
     let norms = matches!(op, Op::RmsNorm { .. } | Op::LayerNorm { .. });
-    matrices || norms || matches!(op, Op::Add | Op::ExpertScale { .. } | Op::Scale { .. } | Op::SoftCap { .. } | Op::Activate { .. })
+    matrices
+        || norms
+        || matches!(op, Op::Add | Op::ExpertScale { .. } | Op::Scale { .. } | Op::SoftCap { .. } | Op::Activate { .. })
 }
 
 impl Demands {
     /// The demands of a graph; `late` says that results of matrices behind a norm wait for its factor, so that nothing is fused into
     /// their finish.
     pub(super) fn new(graph: &Graph, late: bool) -> Self {
-        let mut demands = Self { forms: BTreeMap::new(), fused: BTreeMap::new(), fused_nodes: BTreeSet::new(), deferred: BTreeSet::new() };
+        let mut demands = Self {
+            forms: BTreeMap::new(),
+            fused: BTreeMap::new(),
+            fused_nodes: BTreeSet::new(),
+            deferred: BTreeSet::new(),
+        };
         let maker = |value: ValueId| graph.maker(value).map(|node| node.index());
         let consumers = |value: ValueId| {
             let readers = graph.nodes.iter().enumerate().filter(move |(_, node)| node.inputs.contains(&value));
@@ -57,10 +64,12 @@ impl Demands {
             let mut ask = |value: ValueId, form: Form| {
                 demands.forms.entry(value).or_default().insert(form);
             };
-            let fusable = |value: ValueId| sole(value) && maker(value).is_some_and(|made| ends_in_a_chain(&graph.nodes[made].op));
+            let fusable =
+                |value: ValueId| sole(value) && maker(value).is_some_and(|made| ends_in_a_chain(&graph.nodes[made].op));
             match node.op {
                 Op::RmsNorm { .. } => {
-                    let matrices = |&reader: &usize| matches!(graph.nodes[reader].op, Op::Linear { .. } | Op::ExpertLinear { .. });
+                    let matrices =
+                        |&reader: &usize| matches!(graph.nodes[reader].op, Op::Linear { .. } | Op::ExpertLinear { .. });
                     ask(node.inputs[0], Form::Squares(number));
                     if !graph.outputs.contains(&node.output) && consumers(node.output).iter().all(matrices) {
                         ask(node.inputs[0], Form::Normed(number));

@@ -36,11 +36,13 @@ impl Lowering<'_> {
         let output = plan.graph.nodes[number].output;
         let inputs = self.tile_count(input);
         let activation = self.activations[&input].clone();
-        let mut groups: Vec<ScaledRun> = activation.groups.iter().map(|(tiles, scale)| (tiles.clone(), Some(*scale))).collect();
+        let mut groups: Vec<ScaledRun> =
+            activation.groups.iter().map(|(tiles, scale)| (tiles.clone(), Some(*scale))).collect();
         if groups.is_empty() {
             groups.push((0..inputs, None));
         }
-        let pending = activation.factor.filter(|_| !plan.graph.outputs.contains(&output) && self.demands.fused(output).is_none());
+        let pending =
+            activation.factor.filter(|_| !plan.graph.outputs.contains(&output) && self.demands.fused(output).is_none());
         for (vector, planned) in plan.linears[&number].iter().enumerate() {
             let scale = planned.scale.map(|scale| self.engine.constant(scale));
             let bias = planned.bias.map(|bias| self.engine.constant(bias));
@@ -112,7 +114,9 @@ impl Lowering<'_> {
     fn parts(&self, number: usize, vector: usize, groups: &[ScaledRun]) -> Vec<ScaledRun> {
         let units = self.plan.units.iter().filter(|unit| unit.members.contains(&(number, vector)));
         let runs = units.flat_map(|unit| {
-            groups.iter().map(|(tiles, scale)| (tiles.start.max(unit.tiles.start)..tiles.end.min(unit.tiles.end), *scale))
+            groups
+                .iter()
+                .map(|(tiles, scale)| (tiles.start.max(unit.tiles.start)..tiles.end.min(unit.tiles.end), *scale))
         });
         runs.filter(|(tiles, _)| !tiles.is_empty()).collect()
     }

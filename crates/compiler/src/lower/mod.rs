@@ -88,9 +88,20 @@ pub(crate) struct Lowered {
 
 /// Schedules the whole plan for a context of `tokens`, at most the plan's. With `oracle`, as if the choice of experts were known now:
 /// the first ones' weights are read like any others. Nobody runs such a schedule; it says what choosing on the chip costs.
-pub(crate) fn lower(plan: &Plan, chip: &Chip, precision: Precision, tokens: usize, oracle: bool) -> Result<Lowered, CompileError> {
+pub(crate) fn lower(
+    plan: &Plan,
+    chip: &Chip,
+    precision: Precision,
+    tokens: usize,
+    oracle: bool,
+) -> Result<Lowered, CompileError> {
     let mut engine = Engine::new(chip, plan.vectors.clone());
-    let rotary = plan.inputs.rotary.iter().map(|(&table, places)| (table, places.clone().map(|place| engine.fixed(place)))).collect();
+    let rotary = plan
+        .inputs
+        .rotary
+        .iter()
+        .map(|(&table, places)| (table, places.clone().map(|place| engine.fixed(place))))
+        .collect();
     let mut masks: BTreeMap<String, Vec<Slot>> = BTreeMap::new();
     for (name, places) in &plan.inputs.masks {
         let places = places[..places.len().min(tokens.div_ceil(chip.lanes()))].iter();
@@ -132,10 +143,16 @@ pub(crate) fn lower(plan: &Plan, chip: &Chip, precision: Precision, tokens: usiz
             GraphOp::LayerNorm { eps, .. } => lowering.layer_norm(number, node.inputs[0], eps),
             GraphOp::HeadNorm { head_dim, eps, .. } => lowering.head_norm(number, node.inputs[0], head_dim, eps),
             GraphOp::Route { active, normalise } => lowering.route(number, active, normalise),
-            GraphOp::ExpertScale { .. } | GraphOp::Scale { .. } | GraphOp::SoftCap { .. } | GraphOp::Activate { .. } => {
-                lowering.element_wise(number)
+            GraphOp::ExpertScale { .. }
+            | GraphOp::Scale { .. }
+            | GraphOp::SoftCap { .. }
+            | GraphOp::Activate { .. } => lowering.element_wise(number),
+            _ => {
+                return Err(CompileError::Unsupported {
+                    node: node.name.clone(),
+                    what: "this operation is not lowered".into(),
+                });
             }
-            _ => return Err(CompileError::Unsupported { node: node.name.clone(), what: "this operation is not lowered".into() }),
         }
     }
     lowering.tiles(oracle);

@@ -350,7 +350,8 @@ impl Lowering<'_> {
         let count = self.tile_count(node.output);
         for tile in 0..count {
             let mut maker = self.maker();
-            let sources = vec![self.read(&mut maker, node.inputs[0], tile), self.read(&mut maker, node.inputs[1], tile)];
+            let sources =
+                vec![self.read(&mut maker, node.inputs[0], tile), self.read(&mut maker, node.inputs[1], tile)];
             self.deliver(&mut maker, node.output, tile, Made::Op(Op::Add, sources));
             self.chain_task("a sum", maker, tile, count);
         }
@@ -370,7 +371,12 @@ impl Lowering<'_> {
     }
 
     /// A value as the input of matrices, from one slot a vector (`w8a8`) or one a side and vector.
-    pub(super) fn activation_of(&mut self, vectors: Vec<Vec<Slot>>, factor: Option<Slot>, one_scale_up_to: usize) -> super::Activation {
+    pub(super) fn activation_of(
+        &mut self,
+        vectors: Vec<Vec<Slot>>,
+        factor: Option<Slot>,
+        one_scale_up_to: usize,
+    ) -> super::Activation {
         let mut activation = super::Activation::default();
         if self.precision != Precision::W8A8 {
             for slots in vectors {

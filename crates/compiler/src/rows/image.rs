@@ -73,8 +73,14 @@ impl WeightSlices {
     fn weight_runs(&self) -> Vec<WordRun> {
         let used = self.areas.iter().flat_map(|(&slice, areas)| areas.iter().map(move |area| (slice, area)));
         let used = used.filter(|(_, area)| area.used_end() > area.start);
-        used.map(|(slice, area)| WordRun { chip: ChipId(0), slice, word: area.start, count: area.used_end() - area.start, stride: 1 })
-            .collect()
+        used.map(|(slice, area)| WordRun {
+            chip: ChipId(0),
+            slice,
+            word: area.start,
+            count: area.used_end() - area.start,
+            stride: 1,
+        })
+        .collect()
     }
 
     fn cache_runs(&self) -> Vec<WordRun> {
@@ -87,13 +93,20 @@ impl WeightSlices {
         }
         slices
             .into_iter()
-            .map(|slice| WordRun { chip: ChipId(0), slice, word: self.limit, count: self.words - self.limit, stride: 1 })
+            .map(|slice| WordRun {
+                chip: ChipId(0),
+                slice,
+                word: self.limit,
+                count: self.words - self.limit,
+                stride: 1,
+            })
             .collect()
     }
 
     /// Words of weight slices that no tile has.
     fn gaps(&self) -> Vec<WordRun> {
-        let taken = self.placed.iter().flat_map(|tile| tile.places.iter().map(|&(slice, word)| (slice, word, tile.words)));
+        let taken =
+            self.placed.iter().flat_map(|tile| tile.places.iter().map(|&(slice, word)| (slice, word, tile.words)));
         let mut taken: Vec<(SliceId, u32, u32)> = taken.collect();
         taken.sort_unstable();
         let mut gaps = Vec::new();
@@ -141,7 +154,10 @@ impl WeightSlices {
             let vectors = runs.iter().map(|run| run.count).sum();
             Region { name: name.into(), kind, format: Format::I8, vectors, lanes: self.lanes as u32, runs }
         };
-        let regions = [region("weights", RegionKind::Const, self.weight_runs()), region("cache", RegionKind::State, self.cache_runs())];
+        let regions = [
+            region("weights", RegionKind::Const, self.weight_runs()),
+            region("cache", RegionKind::State, self.cache_runs()),
+        ];
         regions.into_iter().filter(|region| region.vectors > 0).collect()
     }
 }

@@ -10,7 +10,8 @@ use crate::step::Step;
 impl Stepper<'_> {
     pub(super) fn operate<O: Observer>(&mut self, step: Step, queue: Queue, delay: u64, observer: &mut O) {
         let sources = sources(&step.instruction).expect("dispatch sends only ALU operations here");
-        let values = sources.map(|source| source.map(|(source, width)| self.source(step, source, width)).unwrap_or_default());
+        let values =
+            sources.map(|source| source.map(|(source, width)| self.source(step, source, width)).unwrap_or_default());
         let mut out = vec![0u32; self.lanes];
         operate(&step.instruction, [&values[0], &values[1], &values[2]], &mut out);
         if let Some(fed) = step.instruction.streams().into_iter().find(|used| used.flow == Flow::Out) {

@@ -10,7 +10,8 @@ use crate::step::Step;
 
 impl Stepper<'_> {
     pub(super) fn plane(&self, side: Hemisphere, plane: u16) -> usize {
-        usize::from(plane) + if side == Hemisphere::West { self.machine.chip().values().planes_per_side as usize } else { 0 }
+        usize::from(plane)
+            + if side == Hemisphere::West { self.machine.chip().values().planes_per_side as usize } else { 0 }
     }
 
     fn address(&mut self, step: Step, map: Stream, position: i32, base: Word, bits: WindowBits) -> u32 {
@@ -100,7 +101,10 @@ impl Stepper<'_> {
                 let plane = self.plane(side, plane);
                 let sampled = self.states[usize::from(chip)].planes[plane].sample(usize::from(rows.0), self.lanes);
                 if sampled.found != rows.0 || sampled.beyond != 0 {
-                    self.fault(step, Fault::BufferNotFull { rows: rows.0, found: sampled.found, beyond: sampled.beyond });
+                    self.fault(
+                        step,
+                        Fault::BufferNotFull { rows: rows.0, found: sampled.found, beyond: sampled.beyond },
+                    );
                 }
                 self.plan(step, delay, Effect::Array { plane, array: sampled.array });
             }

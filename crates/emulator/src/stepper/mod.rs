@@ -278,7 +278,9 @@ impl<'a> Stepper<'a> {
                 self.spare.push(value);
             }
             Effect::Rows { plane, value } => {
-                let Instruction::Lw { row, orientation, format, .. } = step.instruction else { unreachable!("rows come from lw") };
+                let Instruction::Lw { row, orientation, format, .. } = step.instruction else {
+                    unreachable!("rows come from lw")
+                };
                 let (lanes, row16) = (self.lanes, usize::from(row.0));
                 let planes = &mut self.states[chip].planes;
                 let legal = match format {
@@ -319,7 +321,9 @@ impl<'a> Stepper<'a> {
                 self.ports.push((chip as u16, plane));
             }
             Effect::Accumulate { plane, held } => {
-                let Instruction::Acc { accumulator, mode, dst } = step.instruction else { unreachable!("only acc accumulates") };
+                let Instruction::Acc { accumulator, mode, dst } = step.instruction else {
+                    unreachable!("only acc accumulates")
+                };
                 let index = usize::from(accumulator.0);
                 let added = (O::COMPUTES && held.format == PassFormat::F16).then(|| held.value.clone());
                 let missing = self.states[chip].planes[plane].accumulate(index, mode, held).err();

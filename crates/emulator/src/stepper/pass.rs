@@ -34,7 +34,8 @@ impl Stepper<'_> {
             PassFormat::I8 => taken[0].pass_i8(&activation, lanes),
             PassFormat::F16 => {
                 let widen = &self.machine.widen;
-                let number = |lane: usize| widen[usize::from(activation[lane]) | usize::from(activation[lanes + lane]) << 8];
+                let number =
+                    |lane: usize| widen[usize::from(activation[lane]) | usize::from(activation[lanes + lane]) << 8];
                 let numbers: Vec<f32> = (0..lanes).map(number).collect();
                 let (low, high) = taken.split_at_mut(1);
                 low[0].pass_f16(high[0].array.as_ref(), &numbers, lanes, widen)
@@ -43,7 +44,9 @@ impl Stepper<'_> {
         self.cut(step, &mut value);
         if O::COMPUTES && format == PassFormat::F16 {
             let widen = &self.machine.widen;
-            let number = |lane: usize| widen[usize::from(activation[lane]) | usize::from(activation[lanes + lane]) << 8].to_bits();
+            let number = |lane: usize| {
+                widen[usize::from(activation[lane]) | usize::from(activation[lanes + lane]) << 8].to_bits()
+            };
             let from: Vec<u32> = (0..lanes).map(number).collect();
             observer.compute(step.cycle, ChipId(chip), queue, &step.instruction, &[&from], &value);
         }

@@ -63,9 +63,12 @@ pub fn coverage(vectors: &Vectors) -> Coverage {
     for vector in vectors.list.iter().filter(|vector| vector.fault.is_none()) {
         let Ok(container) = vectors.container(vector) else { continue };
         // Fetched instructions count as well as those that stand in queues.
-        let Ok(report) = lpu_checker::check_system(&vectors.system, &container.image, &container.programs[0]) else { continue };
+        let Ok(report) = lpu_checker::check_system(&vectors.system, &container.image, &container.programs[0]) else {
+            continue;
+        };
         let issued = report.flow.issues.iter().map(|issue| issue.instruction);
-        let items = container.programs[0].queues.iter().flat_map(BTreeMap::values).flatten().map(|item| item.instruction);
+        let items =
+            container.programs[0].queues.iter().flat_map(BTreeMap::values).flatten().map(|item| item.instruction);
         for instruction in issued.chain(items) {
             let entry = used.entry(instruction.row().mnemonic).or_default();
             entry.0.insert(&vector.name);
@@ -74,13 +77,22 @@ pub fn coverage(vectors: &Vectors) -> Coverage {
     }
     let row = |row: &'static lpu_isa::TableRow| {
         let (names, values) = used.get(row.mnemonic).cloned().unwrap_or_default();
-        let words =
-            row.operands.iter().enumerate().flat_map(|(place, operand)| word_bits(operand.kind).into_iter().map(move |bits| (place, bits)));
-        let missing = words.filter(|word| !values.contains(word)).map(|(place, bits)| (row.operands[place].name, bits.to_string()));
-        (row.mnemonic, RowCoverage { vectors: names.into_iter().map(str::to_owned).collect(), missing: missing.collect() })
+        let words = row
+            .operands
+            .iter()
+            .enumerate()
+            .flat_map(|(place, operand)| word_bits(operand.kind).into_iter().map(move |bits| (place, bits)));
+        let missing = words
+            .filter(|word| !values.contains(word))
+            .map(|(place, bits)| (row.operands[place].name, bits.to_string()));
+        (
+            row.mnemonic,
+            RowCoverage { vectors: names.into_iter().map(str::to_owned).collect(), missing: missing.collect() },
+        )
     };
     let rule = |rule: &Rule| {
-        let breaking = vectors.list.iter().filter(|vector| vector.fault.as_ref().is_some_and(|fault| fault.rule == rule.name()));
+        let breaking =
+            vectors.list.iter().filter(|vector| vector.fault.as_ref().is_some_and(|fault| fault.rule == rule.name()));
         (*rule, breaking.map(|vector| vector.name.clone()).collect())
     };
     Coverage { rows: TABLE.iter().map(row).collect(), rules: Rule::ALL.iter().map(rule).collect() }

@@ -135,7 +135,9 @@ impl Engine for Fast {
             Err(error) => return refused(&error),
         };
         match replay.run(&prepared) {
-            Ok(run) => match words(system, system.chips(), |chip, slice, word| replay.read_word(chip, slice, word).map(Cow::into_owned)) {
+            Ok(run) => match words(system, system.chips(), |chip, slice, word| {
+                replay.read_word(chip, slice, word).map(Cow::into_owned)
+            }) {
                 Ok(words) => Outcome::Ran { cycles: run.cycles, words: Some(words), activity: None },
                 Err(error) => Outcome::Refused(error),
             },

@@ -34,7 +34,10 @@ pub fn run(vectors: &Vectors, engine: &dyn Engine) -> Tally {
     let mut tally = Tally::default();
     for vector in &vectors.list {
         let failure = |difference| Failure { name: vector.name.clone(), difference };
-        match vectors.container(vector).and_then(|container| vectors.encoded_alike(vector, &container).map(|()| container)) {
+        match vectors
+            .container(vector)
+            .and_then(|container| vectors.encoded_alike(vector, &container).map(|()| container))
+        {
             Err(difference) => tally.failed.push(failure(difference)),
             Ok(container) => match engine.run(&vectors.system, &container) {
                 Outcome::Refused(reason) => tally.refused.push(failure(reason)),

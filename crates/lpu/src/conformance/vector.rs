@@ -139,13 +139,18 @@ impl Vectors {
         }
         let system = system.map_err(|source| VectorError::Chip { path, source })?;
         let folder = folder.join("vectors");
-        let entries = std::fs::read_dir(&folder).map_err(|source| VectorError::Read { path: folder.clone(), source })?;
-        let mut files: Vec<PathBuf> =
-            entries.flatten().map(|entry| entry.path()).filter(|path| path.extension().is_some_and(|e| e == "json")).collect();
+        let entries =
+            std::fs::read_dir(&folder).map_err(|source| VectorError::Read { path: folder.clone(), source })?;
+        let mut files: Vec<PathBuf> = entries
+            .flatten()
+            .map(|entry| entry.path())
+            .filter(|path| path.extension().is_some_and(|e| e == "json"))
+            .collect();
         files.sort();
         let mut list = Vec::new();
         for path in files {
-            let found: Vec<Vector> = serde_json::from_str(&read(&path)?).map_err(|source| VectorError::Format { path, source })?;
+            let found: Vec<Vector> =
+                serde_json::from_str(&read(&path)?).map_err(|source| VectorError::Format { path, source })?;
             list.extend(found);
         }
         Ok(Self { system, list })
@@ -157,7 +162,8 @@ impl Vectors {
     /// What the assembler does not accept.
     pub fn container(&self, vector: &Vector) -> Result<Container<'static>, String> {
         let mut text = format!(".chip {}\n", self.system.name());
-        let put = |text: &mut String, line: std::fmt::Arguments<'_>| text.write_fmt(line).expect("a String takes all text");
+        let put =
+            |text: &mut String, line: std::fmt::Arguments<'_>| text.write_fmt(line).expect("a String takes all text");
         for (place, content) in &vector.memory {
             put(&mut text, format_args!(".data {place}\n"));
             for start in (0..content.len()).step_by(64) {
@@ -169,17 +175,21 @@ impl Vectors {
             put(&mut text, format_args!(".cycles {stated}\n"));
         }
         for (number, Words { kind, at, words }) in vector.regions.iter().enumerate() {
-            put(&mut text, format_args!(".{kind} r{number} i8 [{words}, {}] at {at}x{words}\n", self.system.chip().lanes()));
+            put(
+                &mut text,
+                format_args!(".{kind} r{number} i8 [{words}, {}] at {at}x{words}\n", self.system.chip().lanes()),
+            );
         }
         for (queue, items) in &vector.queues {
             put(&mut text, format_args!(".queue {queue}\n{}\n", items.join("\n")));
         }
         let mut by_name = |_: &str| Some((self.system.reference(), self.system.chip().lanes() as u32));
         let assembled = assemble(&text, &mut |_| Ok(Cow::Borrowed(&[][..])), &mut by_name);
-        let (mut container, map) =
-            assembled.map_err(|errors| errors.iter().map(|error| error.message.clone()).collect::<Vec<_>>().join("; "))?;
+        let (mut container, map) = assembled
+            .map_err(|errors| errors.iter().map(|error| error.message.clone()).collect::<Vec<_>>().join("; "))?;
         if !map.cycles_stated(0) {
-            let cycles = lpu_checker::cycles(&self.system, &container.image, &container.programs[0]).map_err(|error| error.to_string())?;
+            let cycles = lpu_checker::cycles(&self.system, &container.image, &container.programs[0])
+                .map_err(|error| error.to_string())?;
             container.programs[0].cycles = cycles;
         }
         Ok(container)
@@ -194,7 +204,8 @@ impl Vectors {
             for (queue, items) in queues {
                 let found: String = encode_queue(items).iter().map(|byte| format!("{byte:02x}")).collect();
                 let name = format!("{chip}/{queue}");
-                let expected = vector.binary.get(&name).ok_or_else(|| format!("the vector has no binary form of {name}"))?;
+                let expected =
+                    vector.binary.get(&name).ok_or_else(|| format!("the vector has no binary form of {name}"))?;
                 if *expected != found {
                     return Err(format!("{name} encodes as {found}, the vector says {expected}"));
                 }
@@ -210,7 +221,9 @@ impl Vector {
     pub fn difference(&self, outcome: &Outcome) -> Option<String> {
         match (outcome, &self.fault) {
             (Outcome::Refused(reason), _) => Some(reason.clone()),
-            (Outcome::Fault(found), Some(expected)) => (found != expected).then(|| format!("fault {found:?}, expected {expected:?}")),
+            (Outcome::Fault(found), Some(expected)) => {
+                (found != expected).then(|| format!("fault {found:?}, expected {expected:?}"))
+            }
             (Outcome::Fault(found), None) => Some(format!("fault {found:?}, expected none")),
             (Outcome::Ran { .. }, Some(expected)) => Some(format!("no fault, expected {expected:?}")),
             (Outcome::Ran { cycles, words, activity }, None) => {
@@ -237,7 +250,8 @@ impl Vector {
 
     fn activity_difference(&self, found: &[serde_json::Value]) -> Option<String> {
         let texts = |events: &[serde_json::Value]| {
-            let mut texts: Vec<(u64, String)> = events.iter().map(|event| (event[0].as_u64().unwrap_or(0), event.to_string())).collect();
+            let mut texts: Vec<(u64, String)> =
+                events.iter().map(|event| (event[0].as_u64().unwrap_or(0), event.to_string())).collect();
             texts.sort();
             texts
         };
@@ -245,7 +259,9 @@ impl Vector {
         let first = found.iter().zip(&expected).find(|(found, expected)| found != expected);
         match first {
             Some((found, expected)) => Some(format!("activity {}, expected {}", found.1, expected.1)),
-            None if found.len() != expected.len() => Some(format!("{} events, expected {}", found.len(), expected.len())),
+            None if found.len() != expected.len() => {
+                Some(format!("{} events, expected {}", found.len(), expected.len()))
+            }
             None => None,
         }
     }

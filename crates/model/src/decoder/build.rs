@@ -62,7 +62,14 @@ impl Layer {
         self.residual(builder, block, &self.after_feed_forward, sum, fed)
     }
 
-    fn residual(&self, builder: &mut Builder, block: Block, after: &Option<Norm>, stream: ValueId, added: ValueId) -> ValueId {
+    fn residual(
+        &self,
+        builder: &mut Builder,
+        block: Block,
+        after: &Option<Norm>,
+        stream: ValueId,
+        added: ValueId,
+    ) -> ValueId {
         let mut added = optional(after, builder, block, "after_norm", added);
         if self.residual_scale != 1.0 {
             added = scaled(builder, block, "scaled", self.residual_scale, added);
@@ -106,9 +113,19 @@ impl Projection {
 }
 
 impl HeadNorm {
-    fn build(&self, builder: &mut Builder, block: Block, name: &str, input: ValueId, heads: usize, head_dim: usize) -> ValueId {
+    fn build(
+        &self,
+        builder: &mut Builder,
+        block: Block,
+        name: &str,
+        input: ValueId,
+        heads: usize,
+        head_dim: usize,
+    ) -> ValueId {
         let op = match self {
-            HeadNorm::Each { weight, eps } => Op::HeadNorm { weight: builder.weight(weight), heads, head_dim, eps: *eps },
+            HeadNorm::Each { weight, eps } => {
+                Op::HeadNorm { weight: builder.weight(weight), heads, head_dim, eps: *eps }
+            }
             HeadNorm::Whole { weight, eps } => Op::RmsNorm { weight: builder.weight(weight), eps: *eps },
         };
         builder.node(block, name, op, &[input], heads * head_dim)
@@ -147,7 +164,13 @@ impl FeedForward {
                 let gate = gate.build(builder, block, &format!("{of}gate"), input);
                 let up = up.build(builder, block, &format!("{of}up"), input);
                 let width = builder.width(gate);
-                let gated = builder.node(block, &format!("{of}gated"), Op::Gated { activation: *activation }, &[gate, up], width);
+                let gated = builder.node(
+                    block,
+                    &format!("{of}gated"),
+                    Op::Gated { activation: *activation },
+                    &[gate, up],
+                    width,
+                );
                 down.build(builder, block, &format!("{of}down"), gated)
             }
             FeedForward::Plain { up, down, activation } => {
@@ -166,13 +189,25 @@ impl FeedForward {
                 let mut sum = None;
                 for choice in 0..*active {
                     let matrix = |builder: &mut Builder, name: &str, (weight, width), input| {
-                        builder.node(block, &format!("{name}.{choice}"), Op::ExpertLinear { weight, choice }, &[input, route], width)
+                        builder.node(
+                            block,
+                            &format!("{name}.{choice}"),
+                            Op::ExpertLinear { weight, choice },
+                            &[input, route],
+                            width,
+                        )
                     };
                     let (gated, upped) = (matrix(builder, "gate", gate, input), matrix(builder, "up", up, input));
                     let op = Op::Gated { activation: *activation };
                     let gated = builder.node(block, &format!("gated.{choice}"), op, &[gated, upped], gate.1);
                     let down = matrix(builder, "down", down, gated);
-                    let shared = builder.node(block, &format!("shared.{choice}"), Op::ExpertScale { choice }, &[down, route], width);
+                    let shared = builder.node(
+                        block,
+                        &format!("shared.{choice}"),
+                        Op::ExpertScale { choice },
+                        &[down, route],
+                        width,
+                    );
                     sum = Some(match sum {
                         None => shared,
                         Some(sum) => builder.node(block, &format!("sum.{choice}"), Op::Add, &[sum, shared], width),

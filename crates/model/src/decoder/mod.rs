@@ -169,7 +169,10 @@ impl Decoder {
 impl Norm {
     /// An RMS norm over `hidden` with the config's epsilon.
     pub(crate) fn rms(config: &Config, module: &str) -> Norm {
-        Norm::Rms { weight: Tensor::vector(&format!("{module}.weight"), config.hidden, "hidden_size"), eps: config.norm_eps }
+        Norm::Rms {
+            weight: Tensor::vector(&format!("{module}.weight"), config.hidden, "hidden_size"),
+            eps: config.norm_eps,
+        }
     }
 
     /// A layer norm over `hidden` with bias and the config's epsilon.
@@ -229,8 +232,12 @@ impl Layer {
         let &Config { hidden, heads, kv_heads, head_dim, intermediate, .. } = config;
         let (queries, keys) = (heads * head_dim, kv_heads * head_dim);
         let at = |name: &str| format!("model.layers.{layer}.{name}");
-        let attention = |name: &str, shape, fields, bias| Projection::new(&at(&format!("self_attn.{name}_proj")), shape, fields, bias);
-        let mlp = |name: &str, shape, fields| Projection::new(&at(&format!("mlp.{name}_proj")), shape, fields, biases.feed_forward);
+        let attention = |name: &str, shape, fields, bias| {
+            Projection::new(&at(&format!("self_attn.{name}_proj")), shape, fields, bias)
+        };
+        let mlp = |name: &str, shape, fields| {
+            Projection::new(&at(&format!("mlp.{name}_proj")), shape, fields, biases.feed_forward)
+        };
         Layer {
             attention_norm: Some(Norm::rms(config, &at("input_layernorm"))),
             attention: Attention {
@@ -267,7 +274,11 @@ impl Layer {
     /// Adds the norms of each query and key head, `self_attn.q_norm` and `k_norm`.
     pub(crate) fn norm_each_head(&mut self, config: &Config, layer: usize) {
         let norm = |name: &str| HeadNorm::Each {
-            weight: Tensor::vector(&format!("model.layers.{layer}.self_attn.{name}.weight"), config.head_dim, "head_dim"),
+            weight: Tensor::vector(
+                &format!("model.layers.{layer}.self_attn.{name}.weight"),
+                config.head_dim,
+                "head_dim",
+            ),
             eps: config.norm_eps,
         };
         self.attention.head_norms = Some([norm("q_norm"), norm("k_norm")]);

@@ -95,7 +95,9 @@ impl Tensor {
     /// The names of the stored tensors, one an expert.
     pub(crate) fn stored_names(&self) -> Vec<String> {
         match self.shape[..] {
-            [experts, _, _] if self.stacked().is_none() => (0..experts).map(|expert| self.name.replace('*', &expert.to_string())).collect(),
+            [experts, _, _] if self.stacked().is_none() => {
+                (0..experts).map(|expert| self.name.replace('*', &expert.to_string())).collect()
+            }
             _ => vec![self.name.clone()],
         }
     }

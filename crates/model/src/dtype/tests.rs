@@ -9,7 +9,9 @@ use super::*;
 
 /// Blocks that `make_gguf_families.py` made, each followed by its elements as float32.
 fn stored(name: &str) -> (usize, Vec<u8>) {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/checkpoints/gguf/blocks").join(format!("{name}.npy"));
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("../../tests/checkpoints/gguf/blocks")
+        .join(format!("{name}.npy"));
     let bytes = fs::read(path).unwrap();
     let file = npyz::NpyFile::new(&bytes[..]).unwrap();
     let width = file.shape()[1] as usize;

@@ -28,7 +28,8 @@ fn describe(fields: &Fields, config: &Config) -> Result<Decoder, ModelError> {
     let biases = Biases { qkv: bias, o: bias, feed_forward: false };
     let activation = activation(fields, "hidden_act", Activation::Silu)?;
     let layers = layers(config, biases, activation, |number, layer| {
-        layer.attention_norm = Some(Norm::layer(config, &format!("model.layers.{number}.input_layernorm")).without_bias());
+        layer.attention_norm =
+            Some(Norm::layer(config, &format!("model.layers.{number}.input_layernorm")).without_bias());
         layer.feed_forward_norm = None;
         layer.parallel = true;
         for projection in [&mut layer.attention.q, &mut layer.attention.k] {

@@ -34,7 +34,12 @@ fn describe(fields: &Fields, config: &Config) -> Result<Decoder, ModelError> {
 }
 
 /// The description with these layers windowed, and these soft caps of scores and logits when the config gives none.
-pub(super) fn with(fields: &Fields, config: &Config, windowed: &[bool], caps: [Option<f32>; 2]) -> Result<Decoder, ModelError> {
+pub(super) fn with(
+    fields: &Fields,
+    config: &Config,
+    windowed: &[bool],
+    caps: [Option<f32>; 2],
+) -> Result<Decoder, ModelError> {
     refuse(fields, &["use_bidirectional_attention"], "attention to later tokens")?;
     let window = window(fields, Some(4096))?;
     let scale = inverse_root(fields.positive("query_pre_attn_scalar")?.unwrap_or(256.0));

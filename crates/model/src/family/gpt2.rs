@@ -45,8 +45,9 @@ fn describe(fields: &Fields, config: &Config) -> Result<Decoder, ModelError> {
     };
     let layers = Layer::all(config, |number| {
         let at = |name: &str| format!("transformer.h.{number}.{name}");
-        let third =
-            |place: usize, part| conv(&at("attn.c_attn"), [hidden, hidden], part, Some(Rows::slice(place * hidden, hidden, 3 * hidden)));
+        let third = |place: usize, part| {
+            conv(&at("attn.c_attn"), [hidden, hidden], part, Some(Rows::slice(place * hidden, hidden, 3 * hidden)))
+        };
         let scale = if scaled { inverse_root(head_dim as f64) } else { 1.0 };
         Layer {
             attention_norm: Some(Norm::layer(config, &at("ln_1"))),

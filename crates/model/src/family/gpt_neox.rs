@@ -2,13 +2,20 @@
 //! head rotated, attention and feed-forward side by side.
 
 use super::{Family, Names, Rotary, Row, activation, llama};
-use crate::decoder::{Attention, Decoder, FeedForward, Layer, NARROW, Norm, OUTPUT, Projection, QUERY, Rows, Tensor, WIDEN, inverse_root};
+use crate::decoder::{
+    Attention, Decoder, FeedForward, Layer, NARROW, Norm, OUTPUT, Projection, QUERY, Rows, Tensor, WIDEN, inverse_root,
+};
 use crate::fields::Fields;
 use crate::graph::Activation;
 use crate::{Config, ModelError};
 
-const NAMES: Names =
-    Names { kv_heads: None, norm_eps: "layer_norm_eps", theta: "rotary_emb_base", rotary_share: "rotary_pct", ..llama::NAMES };
+const NAMES: Names = Names {
+    kv_heads: None,
+    norm_eps: "layer_norm_eps",
+    theta: "rotary_emb_base",
+    rotary_share: "rotary_pct",
+    ..llama::NAMES
+};
 
 pub(super) const ROW: Row = Row {
     family: Family::GptNeoX,
@@ -32,7 +39,11 @@ fn describe(fields: &Fields, config: &Config) -> Result<Decoder, ModelError> {
         let at = |name: &str| format!("gpt_neox.layers.{number}.{name}");
         let third = |place: usize, part| {
             let rows = Rows { total: 3 * hidden, start: place * head_dim, block: head_dim, stride: 3 * head_dim };
-            Projection::new(&at("attention.query_key_value"), [heads * head_dim, hidden], QUERY, bias).viewed(part, false, Some(rows))
+            Projection::new(&at("attention.query_key_value"), [heads * head_dim, hidden], QUERY, bias).viewed(
+                part,
+                false,
+                Some(rows),
+            )
         };
         Layer {
             attention_norm: Some(Norm::layer(config, &at("input_layernorm"))),

@@ -6,8 +6,13 @@ use crate::fields::Fields;
 use crate::graph::Activation;
 use crate::{Config, ModelError};
 
-pub(super) const ROW: Row =
-    Row { family: Family::Granite, architectures: &["GraniteForCausalLM", "GraniteModel"], model_type: "granite", describe, ..llama::ROW };
+pub(super) const ROW: Row = Row {
+    family: Family::Granite,
+    architectures: &["GraniteForCausalLM", "GraniteModel"],
+    model_type: "granite",
+    describe,
+    ..llama::ROW
+};
 
 pub(super) fn describe(fields: &Fields, config: &Config) -> Result<Decoder, ModelError> {
     let factor = |key: &str| Ok::<f32, ModelError>(fields.positive(key)?.unwrap_or(1.0) as f32);

@@ -18,5 +18,8 @@ pub(super) const ROW: Row = Row {
 pub(super) fn describe(fields: &Fields, config: &Config) -> Result<Decoder, ModelError> {
     let window = window(fields, Some(4096))?;
     let activation = activation(fields, "hidden_act", Activation::Silu)?;
-    Ok(Decoder::standard(config, layers(config, Biases::default(), activation, |_, layer| layer.attention.window = window)))
+    Ok(Decoder::standard(
+        config,
+        layers(config, Biases::default(), activation, |_, layer| layer.attention.window = window),
+    ))
 }

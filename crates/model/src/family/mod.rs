@@ -264,7 +264,10 @@ fn expert_layers(fields: &Fields) -> Result<(), ModelError> {
     refuse(fields, &["mlp_only_layers"], "layers without experts")?;
     match fields.count("decoder_sparse_step")? {
         None | Some(1) => Ok(()),
-        _ => Err(ModelError::UnsupportedField { field: fields.name("decoder_sparse_step"), what: "layers without experts" }),
+        _ => Err(ModelError::UnsupportedField {
+            field: fields.name("decoder_sparse_step"),
+            what: "layers without experts",
+        }),
     }
 }
 
@@ -282,7 +285,12 @@ fn refuse(fields: &Fields, keys: &[&str], what: &'static str) -> Result<(), Mode
 }
 
 /// Standard layers, each changed by `change`.
-fn layers(config: &Config, biases: crate::decoder::Biases, activation: Activation, change: impl Fn(usize, &mut Layer)) -> Vec<Layer> {
+fn layers(
+    config: &Config,
+    biases: crate::decoder::Biases,
+    activation: Activation,
+    change: impl Fn(usize, &mut Layer),
+) -> Vec<Layer> {
     Layer::all(config, |number| {
         let mut layer = Layer::standard(config, number, biases, activation);
         change(number, &mut layer);

@@ -29,7 +29,11 @@ fn describe(fields: &Fields, config: &Config) -> Result<Decoder, ModelError> {
     let layers = layers(config, Biases::default(), activation, |number, layer| {
         let part = |module: &str, part, fields, start, count, total| {
             let module = format!("model.layers.{number}.{module}");
-            Projection::new(&module, [count, hidden], fields, false).viewed(part, false, Some(Rows::slice(start, count, total)))
+            Projection::new(&module, [count, hidden], fields, false).viewed(
+                part,
+                false,
+                Some(Rows::slice(start, count, total)),
+            )
         };
         layer.attention.q = part("self_attn.qkv_proj", "q", QUERY, 0, queries, all);
         layer.attention.k = part("self_attn.qkv_proj", "k", KEY, queries, keys, all);

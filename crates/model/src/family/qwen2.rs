@@ -21,5 +21,8 @@ fn describe(fields: &Fields, config: &Config) -> Result<Decoder, ModelError> {
     let windows = qwen_windows(fields, config)?;
     let activation = activation(fields, "hidden_act", Activation::Silu)?;
     let biases = Biases { qkv: true, ..Biases::default() };
-    Ok(Decoder::standard(config, layers(config, biases, activation, |number, layer| layer.attention.window = windows[number])))
+    Ok(Decoder::standard(
+        config,
+        layers(config, biases, activation, |number, layer| layer.attention.window = windows[number]),
+    ))
 }

@@ -34,7 +34,9 @@ fn describe(fields: &Fields, config: &Config) -> Result<Decoder, ModelError> {
         let stack = |name: &str, shape: [usize; 2], fields| {
             Tensor::experts(&at(&format!("experts.*.{name}_proj.weight")), [experts, shape[0], shape[1]], fields)
         };
-        let shared = |name: &str, shape, fields| Projection::new(&at(&format!("shared_expert.{name}_proj")), shape, fields, false);
+        let shared = |name: &str, shape, fields| {
+            Projection::new(&at(&format!("shared_expert.{name}_proj")), shape, fields, false)
+        };
         let once = Rows { total: 1, start: 0, block: 1, stride: 0 };
         let share = Tensor::matrix(&at("shared_expert_gate.weight"), [hidden, hidden], "1, hidden_size");
         layer.attention.window = if windowed[number] { window } else { None };

@@ -163,11 +163,18 @@ const ALL: &[Architecture] = &[
     },
     Architecture {
         epsilon: LAYER,
-        fields: &[("use_qkv_bias", "attn_q.bias", Kind::Has), ("use_parallel_residual", "ffn_norm.weight", Kind::Lacks)],
+        fields: &[
+            ("use_qkv_bias", "attn_q.bias", Kind::Has),
+            ("use_parallel_residual", "ffn_norm.weight", Kind::Lacks),
+        ],
         ..plain("stablelm", Family::StableLm)
     },
     Architecture { epsilon: LAYER, ..plain("phi2", Family::Phi) },
-    Architecture { epsilon: LAYER, fields: &[("logit_scale", "logit_scale", Kind::Number)], ..plain("command-r", Family::Cohere) },
+    Architecture {
+        epsilon: LAYER,
+        fields: &[("logit_scale", "logit_scale", Kind::Number)],
+        ..plain("command-r", Family::Cohere)
+    },
 ];
 
 /// The scale of scores of Gemma, which files leave out: by the size of a head, in the largest model (known by its layers) by the width

@@ -29,7 +29,12 @@ impl Naming {
         let first = files.files.first().map_or_else(String::new, |file| file.name.clone());
         let mut left: BTreeMap<String, usize> = BTreeMap::new();
         for (number, file) in files.files.iter().enumerate() {
-            left.extend(held(&file.tensors).keys().filter(|name| !Architecture::beside(name)).map(|name| (name.clone(), number)));
+            left.extend(
+                held(&file.tensors)
+                    .keys()
+                    .filter(|name| !Architecture::beside(name))
+                    .map(|name| (name.clone(), number)),
+            );
         }
         for tensor in &mut tensors {
             self.architecture.own(tensor);
@@ -87,7 +92,9 @@ impl Naming {
     fn translate(&self, error: ModelError, first: &str) -> ModelError {
         let (file, source) = match error {
             ModelError::MissingTensor { tensor, .. } => (first.to_owned(), self.missing(tensor)),
-            ModelError::WrongShape { file, tensor, got, expected, fields } => (file, self.shape(&tensor, &got, &expected, fields)),
+            ModelError::WrongShape { file, tensor, got, expected, fields } => {
+                (file, self.shape(&tensor, &got, &expected, fields))
+            }
             ModelError::TensorType { file, tensor, found } => (file, unread(&tensor, &found)),
             ModelError::TensorTwice { tensor, second, .. } => (second, GgufError::TensorTwice { tensor }),
             other => return other,
@@ -100,7 +107,9 @@ impl Naming {
             "the other tensors of its kind have biases; use another file of the model".to_owned()
         } else {
             let kind = self.architecture.name;
-            format!("use another file of the model, or one of an architecture that has its tensors (this one is \"{kind}\")")
+            format!(
+                "use another file of the model, or one of an architecture that has its tensors (this one is \"{kind}\")"
+            )
         };
         GgufError::MissingTensor { tensor, hint }
     }

@@ -50,7 +50,9 @@ impl Keys {
     pub(super) fn translate(&self, message: &str) -> String {
         let message = message.strip_prefix("config.json: ").unwrap_or(message);
         let mut text = String::new();
-        for word in message.split_inclusive(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_' && letter != '.') {
+        for word in
+            message.split_inclusive(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_' && letter != '.')
+        {
             let name = word.trim_end_matches(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_');
             let key = self.0.iter().find(|(field, _)| field == name);
             text += key.map_or(name, |(_, key)| key);
@@ -165,7 +167,11 @@ impl Maker<'_> {
             && keys != values
         {
             let key = self.architecture.key(VALUES);
-            return Err(GgufError::Unsupported { key, found: values.to_string(), what: "values of another size than keys" });
+            return Err(GgufError::Unsupported {
+                key,
+                found: values.to_string(),
+                what: "values of another size than keys",
+            });
         }
         let rotated = if row.rotary == Rotary::Whole { self.whole("rope.dimension_count")? } else { None };
         let width = match (self.whole("embedding_length")?, self.whole("attention.head_count")?) {
@@ -188,7 +194,11 @@ impl Maker<'_> {
         {
             let key = self.architecture.key(DIMENSIONS);
             if !matches!(row.rotary, Rotary::Share(_)) || rotated > head_dim {
-                return Err(GgufError::Unsupported { key, found: rotated.to_string(), what: "heads of which a part is rotated" });
+                return Err(GgufError::Unsupported {
+                    key,
+                    found: rotated.to_string(),
+                    what: "heads of which a part is rotated",
+                });
             }
             parameters.insert("partial_rotary_factor".to_owned(), json!(share(rotated, head_dim)));
             self.keys.push((row.names.rotary_share.to_owned(), key));
@@ -196,8 +206,8 @@ impl Maker<'_> {
             parameters.insert("partial_rotary_factor".to_owned(), json!(1.0));
         }
         let kind = self.metadata().text(&self.architecture.key("rope.scaling.type"))?;
-        let [freqs, short, long] =
-            ["rope_freqs.weight", "rope_factors_short.weight", "rope_factors_long.weight"].map(|tensor| self.vector(tensor));
+        let [freqs, short, long] = ["rope_freqs.weight", "rope_factors_short.weight", "rope_factors_long.weight"]
+            .map(|tensor| self.vector(tensor));
         let own = self.attention_factor()?;
         let mut put = |name: &str, value: Value| {
             if !value.is_null() {
@@ -243,11 +253,19 @@ impl Maker<'_> {
         let takes = matches!(parameters.get("rope_type").and_then(Value::as_str), Some("yarn" | "longrope"));
         if let Some(found) = own.filter(|own| *own != 1.0 && !takes) {
             let key = self.architecture.key(ATTENTION_FACTOR);
-            return Err(GgufError::Unsupported { key, found: found.to_string(), what: "scaled rotations without `yarn` or `longrope`" });
+            return Err(GgufError::Unsupported {
+                key,
+                found: found.to_string(),
+                what: "scaled rotations without `yarn` or `longrope`",
+            });
         }
         // Some architectures have the field outside.
         if let Some(original) = original {
-            self.set("original_max_position_embeddings", &self.architecture.key("rope.scaling.original_context_length"), json!(original));
+            self.set(
+                "original_max_position_embeddings",
+                &self.architecture.key("rope.scaling.original_context_length"),
+                json!(original),
+            );
         }
         self.set("rope_parameters", &self.architecture.key("rope.scaling.type"), Value::Object(parameters));
         Ok(())
@@ -257,9 +275,10 @@ impl Maker<'_> {
     fn attention_factor(&self) -> Result<Option<f64>, GgufError> {
         let factor = self.number(ATTENTION_FACTOR)?;
         match factor {
-            Some(factor) if !(factor > 0.0 && factor.is_finite()) => {
-                Err(GgufError::ValueKind { key: self.architecture.key(ATTENTION_FACTOR), expected: "a finite number above 0" })
-            }
+            Some(factor) if !(factor > 0.0 && factor.is_finite()) => Err(GgufError::ValueKind {
+                key: self.architecture.key(ATTENTION_FACTOR),
+                expected: "a finite number above 0",
+            }),
             _ => Ok(factor),
         }
     }
@@ -272,7 +291,11 @@ impl Maker<'_> {
             (Some(dtype), [count]) if *count <= FACTORS => {
                 Ok(Some((0..*count).map(|index| dtype.element(&part.bytes[tensor.start..], index)).collect()))
             }
-            _ => Err(GgufError::Vector { tensor: name.to_owned(), kind: tensor.type_name.clone(), shape: tensor.shape.clone() }),
+            _ => Err(GgufError::Vector {
+                tensor: name.to_owned(),
+                kind: tensor.type_name.clone(),
+                shape: tensor.shape.clone(),
+            }),
         }
     }
 
@@ -342,7 +365,10 @@ mod tests {
     #[test]
     fn messages_name_what_the_file_names() {
         let keys = Keys(vec![("hidden_size".into(), "llama.embedding_length".into()), ("a.b".into(), "c.d".into())]);
-        assert_eq!(keys.translate("config.json: `hidden_size` is missing; add it."), "`llama.embedding_length` is missing; add it.");
+        assert_eq!(
+            keys.translate("config.json: `hidden_size` is missing; add it."),
+            "`llama.embedding_length` is missing; add it."
+        );
         assert_eq!(keys.translate("x_hidden_size, a.b. hidden_size"), "x_hidden_size, c.d. llama.embedding_length");
     }
 }

@@ -9,7 +9,9 @@ pub enum GgufError {
     #[error("it does not begin with `GGUF`; give a GGUF file, or a folder in Hugging Face form")]
     Magic,
     /// A version that is not read.
-    #[error("it is of version {version}; versions 2 and 3 are read, convert the model again with the converter of today")]
+    #[error(
+        "it is of version {version}; versions 2 and 3 are read, convert the model again with the converter of today"
+    )]
     Version {
         /// The version found.
         version: u32,
@@ -18,7 +20,9 @@ pub enum GgufError {
     #[error("it is in big-endian byte order; write it in little-endian order (`gguf-convert-endian FILE little`)")]
     ByteOrder,
     /// The file ends inside its header.
-    #[error("it ends at byte {length}, inside its header: {what} at byte {at} has {needed} bytes; the file is truncated, fetch it whole")]
+    #[error(
+        "it ends at byte {length}, inside its header: {what} at byte {at} has {needed} bytes; the file is truncated, fetch it whole"
+    )]
     Header {
         /// What is read there.
         what: &'static str,
@@ -86,7 +90,9 @@ pub enum GgufError {
         depth: usize,
     },
     /// A metadata value of a type that there is not.
-    #[error("the metadata value at byte {at} is of the unknown type {number}; the header is damaged or newer than this reader")]
+    #[error(
+        "the metadata value at byte {at} is of the unknown type {number}; the header is damaged or newer than this reader"
+    )]
     ValueType {
         /// First byte of the value.
         at: usize,
@@ -144,7 +150,9 @@ pub enum GgufError {
         shape: Vec<u64>,
     },
     /// A row that is not a whole number of blocks.
-    #[error("the tensor `{tensor}` has rows of {columns} elements and {kind} has blocks of {block}; the header is damaged")]
+    #[error(
+        "the tensor `{tensor}` has rows of {columns} elements and {kind} has blocks of {block}; the header is damaged"
+    )]
     Blocks {
         /// The tensor.
         tensor: String,
@@ -176,7 +184,9 @@ pub enum GgufError {
         count: u64,
     },
     /// A part whose name does not say which one it is.
-    #[error("it is part {part} of {count} of a model, but its name does not end in `{ending}`; give the file its name back")]
+    #[error(
+        "it is part {part} of {count} of a model, but its name does not end in `{ending}`; give the file its name back"
+    )]
     PartName {
         /// Number of the part, from 1.
         part: u64,
@@ -196,7 +206,9 @@ pub enum GgufError {
         path: String,
     },
     /// A part that says something else than its name, or than the first part.
-    #[error("`{key}` is {found} and {expected} was expected of part {part}; the parts are not of one model, fetch them again together")]
+    #[error(
+        "`{key}` is {found} and {expected} was expected of part {part}; the parts are not of one model, fetch them again together"
+    )]
     PartMismatch {
         /// The metadata key.
         key: &'static str,
@@ -276,7 +288,9 @@ pub enum GgufError {
         hint: String,
     },
     /// A tensor that the model has no place for.
-    #[error("the tensor `{tensor}` has no place in the architecture \"{architecture}\" as it is read here; use a model without it")]
+    #[error(
+        "the tensor `{tensor}` has no place in the architecture \"{architecture}\" as it is read here; use a model without it"
+    )]
     ExtraTensor {
         /// The tensor.
         tensor: String,
@@ -298,7 +312,9 @@ pub enum GgufError {
         fields: String,
     },
     /// A tensor of an element type that is not read.
-    #[error("the tensor `{tensor}` is of the type {found}, which is not read; use a file of the model in one of these: {known}")]
+    #[error(
+        "the tensor `{tensor}` is of the type {found}, which is not read; use a file of the model in one of these: {known}"
+    )]
     TensorType {
         /// The tensor.
         tensor: String,
@@ -308,7 +324,9 @@ pub enum GgufError {
         known: String,
     },
     /// A tensor that stands for metadata and cannot.
-    #[error("the tensor `{tensor}` is {kind} of shape {shape:?}, not a short vector of numbers; use another file of the model")]
+    #[error(
+        "the tensor `{tensor}` is {kind} of shape {shape:?}, not a short vector of numbers; use another file of the model"
+    )]
     Vector {
         /// The tensor.
         tensor: String,

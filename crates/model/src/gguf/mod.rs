@@ -57,7 +57,8 @@ pub(crate) fn model_name(path: &Path) -> String {
 
 /// Opens a file, with the other parts of its model beside it.
 pub(crate) fn open(path: &Path) -> Result<Parts, ModelError> {
-    let bytes = folder::map_bytes(path).map_err(|source| ModelError::Unreadable { path: path.to_path_buf(), source })?;
+    let bytes =
+        folder::map_bytes(path).map_err(|source| ModelError::Unreadable { path: path.to_path_buf(), source })?;
     let part = Part::read(&path.display().to_string(), bytes)?;
     assemble(split::gather(path, part)?)
 }

@@ -73,13 +73,20 @@ const LAYER: &[(&str, &str)] = &[
 ];
 
 /// Tensors that are read as metadata, or hold what follows from metadata; by the ends of their names.
-const BESIDE: &[&str] =
-    &["rope_freqs.weight", "rope_factors_long.weight", "rope_factors_short.weight", "attn_rot_embd.weight", "rotary_emb.inv_freq"];
+const BESIDE: &[&str] = &[
+    "rope_freqs.weight",
+    "rope_factors_long.weight",
+    "rope_factors_short.weight",
+    "attn_rot_embd.weight",
+    "rotary_emb.inv_freq",
+];
 
 impl Architecture {
     /// The name in a file of a tensor of a folder; `None` if files have none like it.
     fn name_of(&self, folder: &str) -> Option<String> {
-        let find = |list: &[(&'static str, &'static str)], module: &str| list.iter().find(|(from, _)| *from == module).map(|(_, to)| *to);
+        let find = |list: &[(&'static str, &'static str)], module: &str| {
+            list.iter().find(|(from, _)| *from == module).map(|(_, to)| *to)
+        };
         let (path, kind) = folder.rsplit_once('.')?;
         if let Some(module) = find(WHOLE, path) {
             return Some(format!("{module}.{kind}"));

@@ -62,7 +62,12 @@ impl Metadata {
     }
 
     /// A value that `take` takes; `expected` names the kind.
-    fn value<'a, T>(&'a self, key: &str, expected: &'static str, take: impl Fn(&'a Value) -> Option<T>) -> Result<Option<T>, GgufError> {
+    fn value<'a, T>(
+        &'a self,
+        key: &str,
+        expected: &'static str,
+        take: impl Fn(&'a Value) -> Option<T>,
+    ) -> Result<Option<T>, GgufError> {
         self.get(key).map(|value| take(value).ok_or_else(|| Self::wrong(key, expected))).transpose()
     }
 
@@ -108,7 +113,11 @@ impl Metadata {
         what: &'static str,
         item: impl Fn(&'a Value) -> Option<T>,
     ) -> Result<Option<Vec<T>>, GgufError> {
-        self.value(key, what, |value| if let Value::Array(items) = value { items.iter().map(&item).collect() } else { None })
+        self.value(
+            key,
+            what,
+            |value| if let Value::Array(items) = value { items.iter().map(&item).collect() } else { None },
+        )
     }
 }
 
@@ -160,11 +169,17 @@ struct Placed {
 }
 
 /// Gives every tensor its first byte in the file: none begins off the alignment, overlaps another or ends beyond the file.
-fn place(entries: Vec<Placed>, header: usize, alignment: usize, length: usize) -> Result<BTreeMap<String, Entry>, GgufError> {
+fn place(
+    entries: Vec<Placed>,
+    header: usize,
+    alignment: usize,
+    length: usize,
+) -> Result<BTreeMap<String, Entry>, GgufError> {
     let data = header.next_multiple_of(alignment);
     let mut spans: Vec<(usize, usize, usize)> = Vec::with_capacity(entries.len());
     for (number, Placed { name, entry, offset, length }) in entries.iter().enumerate() {
-        let shape = || GgufError::Shape { tensor: name.clone(), shape: entry.shape.iter().map(|size| *size as u64).collect() };
+        let shape =
+            || GgufError::Shape { tensor: name.clone(), shape: entry.shape.iter().map(|size| *size as u64).collect() };
         if !offset.is_multiple_of(alignment as u64) {
             return Err(GgufError::Misaligned { tensor: name.clone(), offset: *offset, alignment });
         }
@@ -298,7 +313,8 @@ impl<'a> Cursor<'a> {
         let offset = self.u64("the place of a tensor")?;
         let kind = types::find(number);
         // Within 63 bits, so that a shape is not too large only because of another size of 0.
-        let elements = sizes.iter().try_fold(1u64, |product, size| product.checked_mul(*size)).filter(|count| *count < 1 << 63);
+        let elements =
+            sizes.iter().try_fold(1u64, |product, size| product.checked_mul(*size)).filter(|count| *count < 1 << 63);
         let shape: Option<Vec<usize>> = sizes.iter().map(|size| usize::try_from(*size).ok()).collect();
         let (block, size) = kind.map_or((1, 0), |kind| kind.block);
         let length = elements.and_then(|elements| usize::try_from(elements).ok()?.div_ceil(block).checked_mul(size));

@@ -50,7 +50,8 @@ pub(super) fn gather(path: &Path, part: Part) -> Result<Vec<Part>, ModelError> {
     for number in 1..=count {
         let part = match given.take_if(|_| number == own) {
             Some(part) => part,
-            None => read(&sibling(path, file, &end, &ending(number, count)), number, count).map_err(|error| error.of(&name))?,
+            None => read(&sibling(path, file, &end, &ending(number, count)), number, count)
+                .map_err(|error| error.of(&name))?,
         };
         check(&part, number, count).map_err(|error| bad(&part.name, error))?;
         parts.push(part);

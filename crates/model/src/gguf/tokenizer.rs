@@ -64,7 +64,10 @@ macro_rules! words {
 const PLAIN: Cut = Cut { names: &[], pattern: None, digits: false, nfc: false, whole_words: false };
 
 const CUTS: &[Cut] = &[
-    Cut { names: &["gpt-2", "gpt2", "default", "olmo", "phi-2", "mpt", "jina-es", "jina-de", "jina-code", "gigachat"], ..PLAIN },
+    Cut {
+        names: &["gpt-2", "gpt2", "default", "olmo", "phi-2", "mpt", "jina-es", "jina-de", "jina-code", "gigachat"],
+        ..PLAIN
+    },
     Cut { names: &["smollm", "starcoder", "refact", "command-r", "codeshell", "exaone"], digits: true, ..PLAIN },
     Cut {
         names: &["llama-bpe", "llama3", "llama-v3", "falcon3", "pixtral", "lfm2"],
@@ -103,11 +106,17 @@ pub(super) fn json(metadata: &Metadata) -> Option<Result<Value, String>> {
 fn convert(metadata: &Metadata) -> Result<Value, Fault> {
     let key = |name: &str| format!("tokenizer.ggml.{name}");
     let whole = |item: &Item| -> Option<i128> { if let Item::Whole(number) = item { Some(*number) } else { None } };
-    let tokens: Vec<&str> =
-        metadata.list(&key("tokens"), "a list of texts", text)?.ok_or("the metadata value `tokenizer.ggml.tokens` is missing")?;
-    let kinds = metadata.list(&key("token_type"), "a list of whole numbers", whole)?.unwrap_or_else(|| vec![1; tokens.len()]);
+    let tokens: Vec<&str> = metadata
+        .list(&key("tokens"), "a list of texts", text)?
+        .ok_or("the metadata value `tokenizer.ggml.tokens` is missing")?;
+    let kinds =
+        metadata.list(&key("token_type"), "a list of whole numbers", whole)?.unwrap_or_else(|| vec![1; tokens.len()]);
     if kinds.len() != tokens.len() {
-        return Err(Fault(format!("`tokenizer.ggml.token_type` has {} entries for {} tokens", kinds.len(), tokens.len())));
+        return Err(Fault(format!(
+            "`tokenizer.ggml.token_type` has {} entries for {} tokens",
+            kinds.len(),
+            tokens.len()
+        )));
     }
     let mut ids = BTreeMap::new();
     for (id, token) in tokens.iter().enumerate() {
@@ -122,7 +131,9 @@ fn convert(metadata: &Metadata) -> Result<Value, Fault> {
             (byte_level(metadata, &vocabulary, cut)?, cut.whole_words)
         }
         "llama" => (sentence_piece(metadata, &vocabulary)?, true),
-        other => return Err(Fault(format!("the tokenizer model \"{other}\" is not read; those that are: gpt2, llama"))),
+        other => {
+            return Err(Fault(format!("the tokenizer model \"{other}\" is not read; those that are: gpt2, llama")));
+        }
     };
     let object = tokenizer.as_object_mut().expect("an object was made");
     object.insert("version".to_owned(), json!("1.0"));
@@ -169,8 +180,9 @@ impl Vocabulary<'_> {
 
 /// Puts a token before every text, and one after, where the metadata ask for it. `begins` is what is done when they do not say.
 fn ends(metadata: &Metadata, vocabulary: &Vocabulary, begins: bool) -> Result<Value, Fault> {
-    let asked =
-        |name: &str, default: bool| Ok::<bool, Fault>(metadata.flag(&format!("tokenizer.ggml.add_{name}_token"))?.unwrap_or(default));
+    let asked = |name: &str, default: bool| {
+        Ok::<bool, Fault>(metadata.flag(&format!("tokenizer.ggml.add_{name}_token"))?.unwrap_or(default))
+    };
     let (mut single, mut pair, mut special) = (Vec::new(), Vec::new(), Map::new());
     let mut put = |token: Option<(u64, &str)>, single: &mut Vec<Value>, pair: &mut Vec<Value>, kind: u32| {
         if let Some((id, token)) = token {
@@ -210,7 +222,8 @@ fn byte_level(metadata: &Metadata, vocabulary: &Vocabulary, cut: &Cut) -> Result
         steps.push(json!({ "type": "Digits", "individual_digits": true }));
     }
     if let Some(pattern) = cut.pattern {
-        steps.push(json!({ "type": "Split", "pattern": { "Regex": pattern }, "behavior": "Isolated", "invert": false }));
+        steps
+            .push(json!({ "type": "Split", "pattern": { "Regex": pattern }, "behavior": "Isolated", "invert": false }));
     }
     steps.push(json!({ "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": cut.pattern.is_none() }));
     Ok(json!({
@@ -231,10 +244,15 @@ fn sentence_piece(metadata: &Metadata, vocabulary: &Vocabulary) -> Result<Value,
     })?;
     let scores = scores.ok_or("the metadata value `tokenizer.ggml.scores` is missing")?;
     if scores.len() != vocabulary.tokens.len() {
-        return Err(Fault(format!("`tokenizer.ggml.scores` has {} entries for {} tokens", scores.len(), vocabulary.tokens.len())));
+        return Err(Fault(format!(
+            "`tokenizer.ggml.scores` has {} entries for {} tokens",
+            scores.len(),
+            vocabulary.tokens.len()
+        )));
     }
     let unknown = vocabulary.token(metadata, "unknown")?.map(|(_, token)| token);
-    let unknown = unknown.or_else(|| vocabulary.kinds.iter().position(|kind| *kind == UNKNOWN).map(|id| vocabulary.tokens[id]));
+    let unknown =
+        unknown.or_else(|| vocabulary.kinds.iter().position(|kind| *kind == UNKNOWN).map(|id| vocabulary.tokens[id]));
     // What `add_space_prefix` says; SentencePiece models without it do as Llama does.
     let prefix = metadata.flag("tokenizer.ggml.add_space_prefix")?.unwrap_or(true);
     let mut normalizers = Vec::new();

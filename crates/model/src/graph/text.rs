@@ -20,7 +20,11 @@ impl Graph {
             writeln!(out, "input {}", self.shaped(*id))?;
         }
         for (number, cache) in self.caches.iter().enumerate() {
-            writeln!(out, "cache {number} of layers.{} [{} x {}] keys and values a position", cache.layer, cache.kv_heads, cache.head_dim)?;
+            writeln!(
+                out,
+                "cache {number} of layers.{} [{} x {}] keys and values a position",
+                cache.layer, cache.kv_heads, cache.head_dim
+            )?;
         }
         let longest = |id: &ValueId| self.shaped(*id).len();
         let column = self.nodes.iter().map(|node| longest(&node.output)).max();
@@ -32,7 +36,12 @@ impl Graph {
                 last = Some(node.block);
             }
             let inputs: Vec<&str> = node.inputs.iter().map(|id| self.value(*id).name.as_str()).collect();
-            writeln!(out, "  {:column$} = {}", self.shaped(node.output), operation(&node.op, &inputs.join(", "), weights))?;
+            writeln!(
+                out,
+                "  {:column$} = {}",
+                self.shaped(node.output),
+                operation(&node.op, &inputs.join(", "), weights)
+            )?;
         }
         for id in &self.outputs {
             writeln!(out, "output {}", self.shaped(*id))?;
@@ -86,7 +95,9 @@ fn operation(op: &Op, inputs: &str, weights: &Weights) -> String {
         Op::Activate { activation } => format!("{activation}({inputs})"),
         Op::Gated { activation } => format!("gated_{activation}({inputs})"),
         Op::Route { active, normalise } => format!("route({inputs}) active={active} normalise={normalise}"),
-        Op::ExpertLinear { weight, choice } => format!("expert_linear({inputs}) choice={choice} weight={}", tensor(weight)),
+        Op::ExpertLinear { weight, choice } => {
+            format!("expert_linear({inputs}) choice={choice} weight={}", tensor(weight))
+        }
         Op::ExpertScale { choice } => format!("expert_scale({inputs}) choice={choice}"),
     }
 }

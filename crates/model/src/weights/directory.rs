@@ -100,14 +100,22 @@ impl<'a> Directory<'a> {
                         name: tensor.shown(shown),
                         shape: tensor.shape.clone(),
                         view: tensor.view.clone(),
-                        outputs: tensor.view.rows.map_or(tensor.shape[tensor.shape.len().saturating_sub(2)], |rows| rows.total),
+                        outputs: tensor
+                            .view
+                            .rows
+                            .map_or(tensor.shape[tensor.shape.len().saturating_sub(2)], |rows| rows.total),
                         dtype,
                         order: tensor.view.paired.map_or(stored.order, Order::Paired),
                         places: (0..=others).map(|expert| (place.0, place.1 + expert * one)).collect(),
                     });
                 }
                 Some(bound) if bound.dtype != dtype => {
-                    return Err(ModelError::MixedExperts { file: file(), tensor: name, found: dtype, first: bound.dtype });
+                    return Err(ModelError::MixedExperts {
+                        file: file(),
+                        tensor: name,
+                        found: dtype,
+                        first: bound.dtype,
+                    });
                 }
                 Some(bound) => bound.places.push(place),
             }

@@ -43,14 +43,29 @@ fn damaged_and_hostile_files() {
         (file(&twice, 0), "\"a\" stands twice"),
         (file(r#"{"a":{"dtype":"F3","shape":[],"data_offsets":[0,0]}}"#, 0), "unknown variant `F3`"),
         (file(r#"{"a":{"dtype":"F32","shape":[-1],"data_offsets":[0,4]}}"#, 4), "damaged: invalid value"),
-        (file(&json!({ "a": tensor(json!([1]), 4, 0) }).to_string(), 4), "\"a\" has the bytes 4..0, but its shape needs 4"),
+        (
+            file(&json!({ "a": tensor(json!([1]), 4, 0) }).to_string(), 4),
+            "\"a\" has the bytes 4..0, but its shape needs 4",
+        ),
         (file(&json!({ "a": tensor(json!([3]), 0, 8) }).to_string(), 8), "has the bytes 0..8, but its shape needs 12"),
         (file(&json!({ "a": tensor(json!([huge, 2]), 0, 8) }).to_string(), 8), "needs more than 2^64"),
         (file(&json!({ "a": tensor(json!([1u64 << 62]), 0, 8) }).to_string(), 8), "needs more than 2^64"),
-        (file(&two(tensor(json!([2]), 0, 8), tensor(json!([2]), 4, 12)), 12), "\"b\" starts at byte 4, but the one before ends at 8"),
-        (file(&two(tensor(json!([2]), 0, 8), tensor(json!([2]), 12, 20)), 20), "\"b\" starts at byte 12, but the one before ends at 8"),
-        (file(&json!({ "a": tensor(json!([2]), 0, 8) }).to_string(), 7), "need 8 bytes after the header and the file has 7"),
-        (file(&json!({ "a": tensor(json!([2]), 0, 8) }).to_string(), 9), "need 8 bytes after the header and the file has 9"),
+        (
+            file(&two(tensor(json!([2]), 0, 8), tensor(json!([2]), 4, 12)), 12),
+            "\"b\" starts at byte 4, but the one before ends at 8",
+        ),
+        (
+            file(&two(tensor(json!([2]), 0, 8), tensor(json!([2]), 12, 20)), 20),
+            "\"b\" starts at byte 12, but the one before ends at 8",
+        ),
+        (
+            file(&json!({ "a": tensor(json!([2]), 0, 8) }).to_string(), 7),
+            "need 8 bytes after the header and the file has 7",
+        ),
+        (
+            file(&json!({ "a": tensor(json!([2]), 0, 8) }).to_string(), 9),
+            "need 8 bytes after the header and the file has 9",
+        ),
         (file("{}", 0), "\"model.embed_tokens.weight\" is missing (searched: tiny.safetensors)"),
     ];
     for (bytes, words) in cases {
@@ -102,7 +117,10 @@ fn files_of_another_model() {
             "\"model.layers.0.mlp.up_proj.bias\" is missing (searched: tiny.safetensors); set \"attention_bias\"",
         ),
         (tiny(Dtype::F32).set("num_hidden_layers", json!(3)), "\"model.layers.2.input_layernorm.weight\" is missing"),
-        (tiny(Dtype::F32).set("vocab_size", json!(12)), "has the shape [11, 12], but config.json gives [12, 12] (vocab_size, hidden_size)"),
+        (
+            tiny(Dtype::F32).set("vocab_size", json!(12)),
+            "has the shape [11, 12], but config.json gives [12, 12] (vocab_size, hidden_size)",
+        ),
     ];
     for (parts, words) in cases {
         let error = refused(parts.open()).to_string();

@@ -28,7 +28,8 @@ fn every_field_is_read() {
     assert_eq!(config.rotary_dim, 6);
     assert_eq!((config.bos, config.stop_ids), (Some(1), vec![2, 9]));
     assert_eq!(config.dtype, Some(Dtype::F32));
-    let rope = Rope::Llama3 { theta: 100.0, factor: 4.0, low_freq_factor: 1.0, high_freq_factor: 4.0, original_max: 32 };
+    let rope =
+        Rope::Llama3 { theta: 100.0, factor: 4.0, low_freq_factor: 1.0, high_freq_factor: 4.0, original_max: 32 };
     assert_eq!(config.ropes, [rope]);
 }
 
@@ -159,7 +160,11 @@ fn impossible_configs_are_refused_with_the_field_s_name() {
         rope
     };
     let cases = [
-        ("architectures", json!(["MambaForCausalLM"]), "\"MambaForCausalLM\" is not supported; the supported ones are: LlamaForCausalLM"),
+        (
+            "architectures",
+            json!(["MambaForCausalLM"]),
+            "\"MambaForCausalLM\" is not supported; the supported ones are: LlamaForCausalLM",
+        ),
         ("architectures", json!("LlamaForCausalLM"), "`architectures` is \"LlamaForCausalLM\", not a list of strings"),
         ("hidden_size", json!(0), "`hidden_size` is 0"),
         ("num_attention_heads", json!(0), "`num_attention_heads` is 0"),
@@ -187,15 +192,31 @@ fn impossible_configs_are_refused_with_the_field_s_name() {
         ("partial_rotary_factor", json!(0.5), "`partial_rotary_factor` is 0.5"),
         ("rope_scaling", json!({"type": "proportional"}), "rotary type \"proportional\" is not supported"),
         ("rope_scaling", json!({"type": "linear"}), "`rope_scaling.factor` is missing"),
-        ("rope_scaling", json!({"type": "linear", "factor": 0.5}), "`rope_scaling.factor` is 0.5, but must be at least 1"),
+        (
+            "rope_scaling",
+            json!({"type": "linear", "factor": 0.5}),
+            "`rope_scaling.factor` is 0.5, but must be at least 1",
+        ),
         ("rope_scaling", json!("linear"), "`rope_scaling` is \"linear\", not an object"),
         ("rope_parameters", json!({"full_attention": {}}), "`rope_parameters.full_attention` is an object"),
-        ("rope_parameters", llama3("rope_theta", json!(0)), "`rope_parameters.rope_theta` is 0, but must be at least 1"),
+        (
+            "rope_parameters",
+            llama3("rope_theta", json!(0)),
+            "`rope_parameters.rope_theta` is 0, but must be at least 1",
+        ),
         ("rope_parameters", llama3("factor", json!(1e60)), "`rope_parameters.factor` is 1000000"),
-        ("rope_parameters", llama3("high_freq_factor", json!(1)), "`rope_parameters.high_freq_factor` is 1, but must be above"),
+        (
+            "rope_parameters",
+            llama3("high_freq_factor", json!(1)),
+            "`rope_parameters.high_freq_factor` is 1, but must be above",
+        ),
         ("rope_parameters", llama3("low_freq_factor", Value::Null), "`rope_parameters.low_freq_factor` is missing"),
         ("rope_parameters", llama3("partial_rotary_factor", json!(0.25)), "`partial_rotary_factor` is 0.25"),
-        ("rope_parameters", llama3("original_max_position_embeddings", json!(0)), "original_max_position_embeddings` is 0"),
+        (
+            "rope_parameters",
+            llama3("original_max_position_embeddings", json!(0)),
+            "original_max_position_embeddings` is 0",
+        ),
     ];
     for (field, value, words) in cases {
         let error = refused(read(&tiny(Dtype::F32).set(field, value.clone()))).to_string();

@@ -96,7 +96,8 @@ fn configs_of_every_family_survive_writing_and_reading() {
 
 /// The config of a checkpoint with one field changed.
 fn changed(name: &str, field: &str, value: Value) -> Vec<u8> {
-    let mut config: Value = serde_json::from_slice(&fs::read(folders().join(name).join("config.json")).unwrap()).unwrap();
+    let mut config: Value =
+        serde_json::from_slice(&fs::read(folders().join(name).join("config.json")).unwrap()).unwrap();
     config[field] = value;
     config.to_string().into_bytes()
 }
@@ -123,7 +124,10 @@ fn windows_come_from_the_fields_of_each_family() {
     );
     assert_eq!(windows(&changed("gemma2", "sliding_window", json!(5))), [Some(5), None]);
     assert_eq!(windows(&changed("gemma2", "layer_types", Value::Null)), [Some(6), None]);
-    assert_eq!(windows(&changed("gemma2", "layer_types", json!(["full_attention", "sliding_attention"]))), [None, Some(6)]);
+    assert_eq!(
+        windows(&changed("gemma2", "layer_types", json!(["full_attention", "sliding_attention"]))),
+        [None, Some(6)]
+    );
     assert_eq!(windows(&changed("phi3", "sliding_window", Value::Null)), none);
     assert_eq!(windows(&changed("mixtral", "sliding_window", json!(3))), [Some(3), Some(3)]);
     assert_eq!(windows(&changed("qwen3_moe", "sliding_window", json!(3))), none);
@@ -165,20 +169,40 @@ fn what_a_family_does_not_have_is_refused_with_the_field_s_name() {
         ("cohere", "use_qk_norm", json!(true), "norms of single heads"),
         ("gemma", "use_bidirectional_attention", json!(true), "attention to later tokens"),
         ("gemma3", "rope_parameters", json!({"other_attention": {}}), "`rope_parameters.other_attention` is an object"),
-        ("olmo3", "rope_parameters", json!({"full_attention": {"rope_type": "x"}}), "rotary type \"x\" is not supported"),
+        (
+            "olmo3",
+            "rope_parameters",
+            json!({"full_attention": {"rope_type": "x"}}),
+            "rotary type \"x\" is not supported",
+        ),
         (
             "plain",
             "quantization",
             json!({"group_size": 64, "bits": 4}),
             "`quantization` says that this is an MLX checkpoint, quantised to 4 bits in groups of 64",
         ),
-        ("plain", "quantization_config", json!({"group_size": 32, "bits": 8}), "MLX checkpoint, quantised to 8 bits in groups of 32"),
-        ("plain", "quantization_config", json!({"quant_method": "gptq", "group_size": 32, "bits": 4}), "`quantization_config` is set"),
+        (
+            "plain",
+            "quantization_config",
+            json!({"group_size": 32, "bits": 8}),
+            "MLX checkpoint, quantised to 8 bits in groups of 32",
+        ),
+        (
+            "plain",
+            "quantization_config",
+            json!({"quant_method": "gptq", "group_size": 32, "bits": 4}),
+            "`quantization_config` is set",
+        ),
         ("phi3", "partial_rotary_factor", json!(1.5), "`partial_rotary_factor` is 1.5, but must be above 0"),
         ("gemma2", "use_bidirectional_attention", json!(true), "attention to later tokens"),
         ("gemma2", "query_pre_attn_scalar", json!(0), "`query_pre_attn_scalar` is 0, but must be above 0"),
         ("gemma2", "layer_types", json!(["full_attention"]), "`layer_types` has 1 entries for 2 layers"),
-        ("gemma2", "layer_types", json!(["full_attention", "linear_attention"]), "`layer_types` has \"linear_attention\""),
+        (
+            "gemma2",
+            "layer_types",
+            json!(["full_attention", "linear_attention"]),
+            "`layer_types` has \"linear_attention\"",
+        ),
         ("gemma2", "hidden_activation", json!("relu"), "`hidden_activation` is \"relu\"; the supported ones are: silu"),
         ("gpt2", "add_cross_attention", json!(true), "attention to another sequence"),
         ("gpt2", "n_head", json!(7), "`hidden_size` 50 is not a multiple of `num_attention_heads` 7"),
@@ -231,7 +255,8 @@ fn layers_turn_by_the_frequencies_of_their_kind() {
     };
     assert_eq!(theta(&changed("gemma3", "rope_local_base_freq", Value::Null)), [1e6, 1e4]);
     assert_eq!(theta(&changed("gemma3", "rope_local_base_freq", json!(777.0))), [1e6, 777.0]);
-    let nested = json!({"full_attention": {"rope_theta": 5.0}, "sliding_attention": {"rope_type": "linear", "factor": 2.0}});
+    let nested =
+        json!({"full_attention": {"rope_theta": 5.0}, "sliding_attention": {"rope_type": "linear", "factor": 2.0}});
     let mut config: Value = serde_json::from_slice(&changed("gemma3", "rope_parameters", nested)).unwrap();
     config["rope_scaling"] = Value::Null;
     assert_eq!(theta(config.to_string().as_bytes()), [5.0, 1e4]);
@@ -255,7 +280,8 @@ fn the_text_part_of_a_larger_model_is_the_text_model() {
         let mut file = (header.len() as u64).to_le_bytes().to_vec();
         file.extend(header.as_bytes());
         file.extend(&bytes[8 + length..]);
-        let found = Checkpoint::from_parts(outer.to_string().as_bytes(), vec![("a".into(), file.into())], None).unwrap();
+        let found =
+            Checkpoint::from_parts(outer.to_string().as_bytes(), vec![("a".into(), file.into())], None).unwrap();
         assert_eq!((found.graph(), &found.config.stop_ids[..]), (alone.graph(), &[1, 106][..]));
         assert_eq!(Config::from_json(found.config.to_json().as_bytes()).unwrap(), found.config);
         for id in alone.weights().ids() {

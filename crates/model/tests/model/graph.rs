@@ -91,7 +91,8 @@ fn biases_come_with_their_fields() {
 #[test]
 fn blocks_are_in_order() {
     let blocks = graph(&tiny(Dtype::F32)).blocks();
-    let expected = [Block::Attention(0), Block::FeedForward(0), Block::Attention(1), Block::FeedForward(1), Block::Head];
+    let expected =
+        [Block::Attention(0), Block::FeedForward(0), Block::Attention(1), Block::FeedForward(1), Block::Head];
     assert_eq!(blocks, expected);
 }
 
@@ -101,7 +102,8 @@ fn a_part_stands_alone() {
     assert_eq!(whole.cut(0..5), whole);
     let part = whole.cut(1..3);
     assert_eq!(part.blocks(), whole.blocks()[1..3]);
-    let names = |ids: &[lpu_model::ValueId]| -> Vec<String> { ids.iter().map(|id| part.value(*id).name.clone()).collect() };
+    let names =
+        |ids: &[lpu_model::ValueId]| -> Vec<String> { ids.iter().map(|id| part.value(*id).name.clone()).collect() };
     assert_eq!(names(&part.inputs), ["layers.0.attention.sum"]);
     assert_eq!(names(&part.outputs), ["layers.1.attention.sum"]);
     assert_eq!(part.caches, [whole.caches[1]]);

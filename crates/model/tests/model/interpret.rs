@@ -113,7 +113,9 @@ impl<'a> Evaluation<'a> {
             Op::Scale { factor } => x.iter().map(|x| x * f64::from(factor)).collect(),
             Op::SoftCap { cap } => x.iter().map(|x| f64::from(cap) * (x / f64::from(cap)).tanh()).collect(),
             Op::Activate { activation } => x.iter().map(|x| active(activation, *x)).collect(),
-            Op::Gated { activation } => x.iter().zip(inputs[1]).map(|(gate, up)| active(activation, *gate) * up).collect(),
+            Op::Gated { activation } => {
+                x.iter().zip(inputs[1]).map(|(gate, up)| active(activation, *gate) * up).collect()
+            }
             Op::Route { active, normalise } => {
                 let mut order: Vec<usize> = (0..x.len()).collect();
                 order.sort_by(|&a, &b| x[b].total_cmp(&x[a]).then(a.cmp(&b)));

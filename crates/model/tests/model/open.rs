@@ -7,7 +7,8 @@ use lpu_model::{Checkpoint, Config, Dtype, ModelError};
 use serde_json::json;
 
 fn index(parts: &Parts, shard: impl Fn(&str) -> String) -> String {
-    let map: serde_json::Map<String, serde_json::Value> = parts.tensors.keys().map(|name| (name.clone(), json!(shard(name)))).collect();
+    let map: serde_json::Map<String, serde_json::Value> =
+        parts.tensors.keys().map(|name| (name.clone(), json!(shard(name)))).collect();
     json!({ "metadata": {}, "weight_map": map }).to_string()
 }
 
@@ -70,7 +71,10 @@ fn shards_with_an_index() {
         .put("a.safetensors", parts.file_of(|name| !first(name)))
         // Not in the index, so not looked at.
         .put("c.safetensors", "nonsense")
-        .put("model.safetensors.index.json", index(&parts, |name| if first(name) { "b" } else { "a" }.to_owned() + ".safetensors"));
+        .put(
+            "model.safetensors.index.json",
+            index(&parts, |name| if first(name) { "b" } else { "a" }.to_owned() + ".safetensors"),
+        );
     check_values(&Checkpoint::open(folder.path()).unwrap(), &parts);
 
     fs::remove_file(folder.path().join("b.safetensors")).unwrap();
@@ -159,7 +163,8 @@ fn embedding_rows() {
 fn extreme_values_are_read_exactly() {
     let mut parts = tiny(Dtype::F32);
     let name = "model.norm.weight";
-    let bits: [u16; 12] = [0x0001, 0x83ff, 0x0400, 0x7bff, 0x7c00, 0xfc00, 0x8000, 0x3c00, 0xbc00, 0x3555, 0x0000, 0x5640];
+    let bits: [u16; 12] =
+        [0x0001, 0x83ff, 0x0400, 0x7bff, 0x7c00, 0xfc00, 0x8000, 0x3c00, 0xbc00, 0x3555, 0x0000, 0x5640];
     let bytes = bits.iter().flat_map(|bits| bits.to_le_bytes()).collect();
     parts.tensors.insert(name.to_owned(), (safetensors::Dtype::F16, vec![12], bytes));
     let checkpoint = parts.open().unwrap();
@@ -214,7 +219,17 @@ fn bad_indexes() {
     folder.put("config.json", parts.config_json());
     fs::create_dir(folder.path().join("below")).unwrap();
     folder.put("below/a.safetensors", parts.file());
-    for shard in ["../a.safetensors", "/etc/passwd", "below/a.safetensors", "./below", "..", ".", "", "below\\a.safetensors", "a\0"] {
+    for shard in [
+        "../a.safetensors",
+        "/etc/passwd",
+        "below/a.safetensors",
+        "./below",
+        "..",
+        ".",
+        "",
+        "below\\a.safetensors",
+        "a\0",
+    ] {
         folder.put("model.safetensors.index.json", index(&parts, |_| shard.to_owned()));
         let error = refused(Checkpoint::open(folder.path()));
         assert!(matches!(error, ModelError::ShardName { .. }), "{shard}: {error}");
@@ -253,7 +268,10 @@ fn tensors_of_mlx_are_named_as_such() {
         parts.tensors.insert(format!("model.layers.1.mlp.up_proj.{kind}"), stored(Dtype::F32, vec![2], &[1.0, 1.0]));
     }
     let error = refused(parts.open()).to_string();
-    assert!(error.contains("tensor \"model.layers.1.mlp.up_proj.weight\" is quantised in the format of MLX"), "{error}");
+    assert!(
+        error.contains("tensor \"model.layers.1.mlp.up_proj.weight\" is quantised in the format of MLX"),
+        "{error}"
+    );
     // A quantised tensor has another shape and type; its scales say why.
     parts.tensors.insert("model.layers.1.mlp.up_proj.weight".into(), stored(Dtype::F32, vec![10, 2], &[0.0; 20]));
     let error = refused(parts.open());

@@ -9,7 +9,8 @@
 use crate::support::tiny;
 use lpu_model::{Config, Dtype, Rope};
 
-const LLAMA3: Rope = Rope::Llama3 { theta: 500_000.0, factor: 8.0, low_freq_factor: 1.0, high_freq_factor: 4.0, original_max: 8192 };
+const LLAMA3: Rope =
+    Rope::Llama3 { theta: 500_000.0, factor: 8.0, low_freq_factor: 1.0, high_freq_factor: 4.0, original_max: 8192 };
 
 fn close(found: &[f32], expected: &[f32]) {
     assert_eq!(found.len(), expected.len());
@@ -58,7 +59,16 @@ fn rows_of_llama3() {
     let cases: [(u32, [f32; 8], [f32; 8]); 3] = [
         (
             1,
-            [0.5403023362159729, 0.981255829334259, 0.9992929697036743, 0.9999734163284302, 0.9999998807907104, 1.0, 1.0, 1.0],
+            [
+                0.5403023362159729,
+                0.981255829334259,
+                0.9992929697036743,
+                0.9999734163284302,
+                0.9999998807907104,
+                1.0,
+                1.0,
+                1.0,
+            ],
             [
                 0.8414709568023682,
                 0.19270959496498108,
@@ -154,7 +164,8 @@ fn rows_that_follow_the_context_are_those_of_transformers() {
         for (position, cos, sin) in rows {
             let found = config.rotary_row(0, position, context);
             // A frequency is at most 1 and within a unit in the last place, and so is a sine.
-            let allowed = f64::from(f32::EPSILON) * (2.0 + f64::from(position)) * f64::from(config.ropes[0].attention_factor());
+            let allowed =
+                f64::from(f32::EPSILON) * (2.0 + f64::from(position)) * f64::from(config.ropes[0].attention_factor());
             for (found, expected) in found.0.iter().chain(&found.1).zip(cos.iter().chain(&sin)) {
                 let apart = (f64::from(*found) - f64::from(*expected)).abs();
                 assert!(apart <= allowed, "{json} context {context} position {position}: {found} is not {expected}");

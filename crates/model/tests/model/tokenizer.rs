@@ -73,7 +73,19 @@ fn pieces_join_to_the_whole_text() {
 /// SentencePiece pieces in the way of Llama 2: `<s>`, bytes as far as they are needed here, and words that begin with a space, one of
 /// which the decoder leaves out at the start of a text.
 fn sentence_pieces(decoder: &Value) -> Value {
-    let words = ["<s>", "<0x41>", "<0xF0>", "<0x9F>", "<0x98>", "<0x80>", "\u{2581}", "\u{2581}on", "\u{2581}b", "o", "\u{2581}\u{2581}"];
+    let words = [
+        "<s>",
+        "<0x41>",
+        "<0xF0>",
+        "<0x9F>",
+        "<0x98>",
+        "<0x80>",
+        "\u{2581}",
+        "\u{2581}on",
+        "\u{2581}b",
+        "o",
+        "\u{2581}\u{2581}",
+    ];
     let vocab: serde_json::Map<String, Value> =
         words.iter().zip(0..).map(|(word, id): (&&str, u32)| ((*word).to_owned(), json!(id))).collect();
     json!({
@@ -97,7 +109,8 @@ fn decoders() -> Vec<Value> {
     let strip = json!({ "type": "Strip", "content": " ", "start": 1, "stop": 0 });
     let chain = |steps: Vec<Value>| json!({ "type": "Sequence", "decoders": steps });
     let (bytes, fuse) = (json!({ "type": "ByteFallback" }), json!({ "type": "Fuse" }));
-    let metaspace = json!({ "type": "Metaspace", "replacement": "\u{2581}", "prepend_scheme": "first", "split": false });
+    let metaspace =
+        json!({ "type": "Metaspace", "replacement": "\u{2581}", "prepend_scheme": "first", "split": false });
     vec![
         chain(vec![replace.clone(), bytes.clone(), fuse.clone(), strip]),
         chain(vec![bytes.clone(), metaspace]),
@@ -131,7 +144,10 @@ fn the_space_between_prompt_and_continuation_is_kept() {
         assert_eq!(tokenizer.decode_after(&[0], &ids).unwrap(), whole);
         assert_eq!(tokenizer.decode_after(&[], &ids).unwrap(), whole);
         // A character that the prompt leaves incomplete.
-        assert_eq!(streamed(&tokenizer, &[7, 2, 3], &[4, 5, 8]), (tokenizer.decode(&[7]).unwrap(), "\u{1f600} b".to_owned()));
+        assert_eq!(
+            streamed(&tokenizer, &[7, 2, 3], &[4, 5, 8]),
+            (tokenizer.decode(&[7]).unwrap(), "\u{1f600} b".to_owned())
+        );
     }
 }
 
@@ -140,9 +156,12 @@ fn the_space_between_prompt_and_continuation_is_kept() {
 fn inside_broken_bytes(tokenizer: &Tokenizer, ids: &[u32], cut: usize) -> bool {
     let byte = |id: &&u32| (1..=5).contains(*id);
     let [before, after] = [&ids[..cut], &ids[cut..]].map(|part| part.iter().filter(|id| **id != 0).collect::<Vec<_>>());
-    let run: Vec<u32> = before.iter().rev().copied().take_while(byte).collect::<Vec<_>>().into_iter().rev().copied().collect();
+    let run: Vec<u32> =
+        before.iter().rev().copied().take_while(byte).collect::<Vec<_>>().into_iter().rev().copied().collect();
     let rest: Vec<u32> = after.iter().copied().take_while(byte).copied().collect();
-    !run.is_empty() && !rest.is_empty() && tokenizer.decode(&[run, rest].concat()).unwrap().contains(char::REPLACEMENT_CHARACTER)
+    !run.is_empty()
+        && !rest.is_empty()
+        && tokenizer.decode(&[run, rest].concat()).unwrap().contains(char::REPLACEMENT_CHARACTER)
 }
 
 proptest! {

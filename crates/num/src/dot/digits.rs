@@ -225,7 +225,13 @@ impl Digits {
     /// Rows by fours, each of so many lanes loaded once for all digits.
     #[cfg(target_arch = "x86_64")]
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
-    fn digits_avx512<const DIGITS: usize, A: Ahead>(&self, weights: &[i8], lanes: usize, out: &mut [f32], ahead: &mut A) {
+    fn digits_avx512<const DIGITS: usize, A: Ahead>(
+        &self,
+        weights: &[i8],
+        lanes: usize,
+        out: &mut [f32],
+        ahead: &mut A,
+    ) {
         let live = self.live;
         let digits: [&[i8]; DIGITS] = std::array::from_fn(|place| &self.digits[place][..live]);
         let (fours, rest) = out.as_chunks_mut::<4>();
@@ -255,7 +261,8 @@ impl Digits {
     fn joined<const DIGITS: usize>(&self, sums: [[__m512i; 4]; DIGITS]) -> __m128 {
         let mut totals = _mm256_setzero_si256();
         for (place, sums) in sums.into_iter().enumerate() {
-            let sums = _mm256_sub_epi64(_mm256_cvtepi32_epi64(join_avx512(sums)), _mm256_set1_epi64x(self.added[place]));
+            let sums =
+                _mm256_sub_epi64(_mm256_cvtepi32_epi64(join_avx512(sums)), _mm256_set1_epi64x(self.added[place]));
             totals = _mm256_add_epi64(totals, _mm256_sll_epi64(sums, _mm_cvtsi32_si128(8 * place as i32)));
         }
         // The conversion rounds, to nearest, ties to even, as in `rounded`.

@@ -27,7 +27,16 @@ fn patterns() -> impl Strategy<Value = Vec<f32>> {
 #[test]
 fn sums_below_the_bound_count_as_exact() {
     let least = f32::exp2(-24.0);
-    let cases = [(1.0, 0), (-1.0, 0), (1.5, -1), (65504.0, 5), (least, -24), (3.0 * least, -24), (1.0 + f32::exp2(-10.0), -10), (6.0, 1)];
+    let cases = [
+        (1.0, 0),
+        (-1.0, 0),
+        (1.5, -1),
+        (65504.0, 5),
+        (least, -24),
+        (3.0 * least, -24),
+        (1.0 + f32::exp2(-10.0), -10),
+        (6.0, 1),
+    ];
     for (x, last) in cases {
         let bounds = Bounds::new(&[x], partial::roundings(1));
         // Exactly between two binary32 numbers: any error decides the rounding.
@@ -62,14 +71,20 @@ fn lost_products_decide_the_rounding() {
     let tiny = power(-24);
     let mut products = vec![(0.0, 0.0); 320];
     // Lanes 0 and 32 of every step share a partial sum of 512-bit kernels.
-    products[..4].copy_from_slice(&[(power(-12), power(-12)), (0.75, 1.0), (-power(-12), power(-12)), (-4.0 * tiny, tiny)]);
+    products[..4].copy_from_slice(&[
+        (power(-12), power(-12)),
+        (0.75, 1.0),
+        (-power(-12), power(-12)),
+        (-4.0 * tiny, tiny),
+    ]);
     products[32] = (power(-12), power(-13));
     for lane in [64, 96, 128, 160, 192, 224, 256, 288] {
         products[lane] = (tiny, tiny);
     }
     let (w, x): (Vec<f32>, Vec<f32>) = products.into_iter().unzip();
     assert_eq!(dot_f16_exact(&w, &x), 0.75 + tiny);
-    let (low, high): (Vec<u8>, Vec<u8>) = w.iter().map(|&w| f32_to_f16(w).to_le_bytes()).map(|[low, high]| (low, high)).unzip();
+    let (low, high): (Vec<u8>, Vec<u8>) =
+        w.iter().map(|&w| f32_to_f16(w).to_le_bytes()).map(|[low, high]| (low, high)).unzip();
     for kernel in Kernel::all_of_host() {
         let mut halves = Halves::on(kernel);
         halves.load(&x);

@@ -46,7 +46,8 @@ pub(super) fn sum_avx512(w: &[f32], x: &[f64]) -> f64 {
     for (w, x) in w.iter().zip(x) {
         for (group, sum) in sums.iter_mut().enumerate() {
             // SAFETY: group is below 4, so both loads lie within their arrays of 32; unaligned loads ask for no alignment.
-            let (w, x) = unsafe { (_mm256_loadu_ps(w.as_ptr().add(8 * group)), _mm512_loadu_pd(x.as_ptr().add(8 * group))) };
+            let (w, x) =
+                unsafe { (_mm256_loadu_ps(w.as_ptr().add(8 * group)), _mm512_loadu_pd(x.as_ptr().add(8 * group))) };
             *sum = _mm512_fmadd_pd(_mm512_cvtps_pd(w), x, *sum);
         }
     }
@@ -63,7 +64,8 @@ pub(super) fn sum_avx2(w: &[f32], x: &[f64]) -> f64 {
     for (w, x) in w.iter().zip(x) {
         for (group, sum) in sums.iter_mut().enumerate() {
             // SAFETY: group is below 8, so both loads lie within their arrays of 32; unaligned loads ask for no alignment.
-            let (w, x) = unsafe { (_mm_loadu_ps(w.as_ptr().add(4 * group)), _mm256_loadu_pd(x.as_ptr().add(4 * group))) };
+            let (w, x) =
+                unsafe { (_mm_loadu_ps(w.as_ptr().add(4 * group)), _mm256_loadu_pd(x.as_ptr().add(4 * group))) };
             *sum = _mm256_add_pd(*sum, _mm256_mul_pd(_mm256_cvtps_pd(w), x));
         }
     }

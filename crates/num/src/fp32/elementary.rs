@@ -52,9 +52,19 @@ fn exp_f64(x: f64) -> f64 {
     let r = (x - k * LN2_HIGH) - k * LN2_LOW;
     // Taylor to r^11: with |r| <= 0.347 the rest is below 2^-47.
     let mut sum = 1.0 / 39_916_800.0;
-    for coefficient in
-        [1.0 / 3_628_800.0, 1.0 / 362_880.0, 1.0 / 40_320.0, 1.0 / 5_040.0, 1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0]
-    {
+    for coefficient in [
+        1.0 / 3_628_800.0,
+        1.0 / 362_880.0,
+        1.0 / 40_320.0,
+        1.0 / 5_040.0,
+        1.0 / 720.0,
+        1.0 / 120.0,
+        1.0 / 24.0,
+        1.0 / 6.0,
+        0.5,
+        1.0,
+        1.0,
+    ] {
         sum = sum * r + coefficient;
     }
     // The integer in the low bits of `shifted`, moved to the exponent field, is 2^k once the bias of 1023 is added.

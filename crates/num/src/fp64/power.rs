@@ -7,8 +7,11 @@ use super::double::Double;
 const LN2: Double = Double::from_bits(0x3FE6_2E42_FEFA_39EF, 0x3C7A_BC9E_3B39_803F);
 
 /// ln 2 in three parts, the first two of 40 bits, so that their products with an exponent are exact.
-const LN2_PARTS: [f64; 3] =
-    [f64::from_bits(0x3FE6_2E42_FEFA_2000), f64::from_bits(0x3D69_EF35_793C_6000), f64::from_bits(0x3AE6_7300_7E5E_D5E8)];
+const LN2_PARTS: [f64; 3] = [
+    f64::from_bits(0x3FE6_2E42_FEFA_2000),
+    f64::from_bits(0x3D69_EF35_793C_6000),
+    f64::from_bits(0x3AE6_7300_7E5E_D5E8),
+];
 
 /// `e^x` within 0.51 ulp, and within 1 ulp where the result is subnormal.
 pub fn exp(x: f64) -> f64 {

@@ -125,7 +125,15 @@ impl<'a> Builder<'a> {
     }
 
     fn slot(&mut self, room: Room, significant: u8) -> u32 {
-        self.slots.push(Slot { room, significant, canonical: false, birth: u32::MAX, defined: 0, op: NO_OP, hub: false });
+        self.slots.push(Slot {
+            room,
+            significant,
+            canonical: false,
+            birth: u32::MAX,
+            defined: 0,
+            op: NO_OP,
+            hub: false,
+        });
         self.slots.len() as u32 - 1
     }
 
@@ -216,7 +224,8 @@ impl<'a> Builder<'a> {
     /// The 32-bit lanes whose low bytes are these.
     pub(super) fn wide(&self, bytes: &[Bytes<Ref>]) -> Wide {
         if let Some(&Bytes::Lane(Ref::Slot(slot), 0)) = bytes.first() {
-            let in_order = bytes.iter().enumerate().all(|(byte, part)| *part == Bytes::Lane(Ref::Slot(slot), byte as u8));
+            let in_order =
+                bytes.iter().enumerate().all(|(byte, part)| *part == Bytes::Lane(Ref::Slot(slot), byte as u8));
             if in_order && usize::from(self.slots[slot as usize].significant) <= bytes.len() {
                 return Wide::Slot(slot);
             }
@@ -292,7 +301,9 @@ impl<'a> Builder<'a> {
     /// The slot of an ALU operation's result that is not known yet.
     fn new_value(&mut self, instruction: Instruction, sources: [Source<Ref>; 3], significant: u8, level: u32) -> u32 {
         let mut turned = None;
-        if let (Instruction::Max { number, .. }, [Source::Wide(Ref::Slot(a)), Source::Wide(Ref::Slot(b)), _]) = (instruction, sources) {
+        if let (Instruction::Max { number, .. }, [Source::Wide(Ref::Slot(a)), Source::Wide(Ref::Slot(b)), _]) =
+            (instruction, sources)
+        {
             if a == b && (number == Number::I32 || self.slots[a as usize].canonical) {
                 return a;
             }
@@ -326,7 +337,13 @@ impl<'a> Builder<'a> {
         self.need(&mut need, Ref::Slot(src));
         let dst = self.slot(Room::Wide, 4);
         self.slots[dst as usize].canonical = number == Number::F32;
-        self.emit(Op::Fold { dst: Ref::Slot(dst), src: Ref::Slot(src), way, integers: number == Number::I32 }, &need, &[], &[dst], &[]);
+        self.emit(
+            Op::Fold { dst: Ref::Slot(dst), src: Ref::Slot(src), way, integers: number == Number::I32 },
+            &need,
+            &[],
+            &[dst],
+            &[],
+        );
         self.known.note_fold(src, way, number, dst);
         dst
     }
@@ -363,7 +380,12 @@ impl<'a> Builder<'a> {
     }
 
     /// The places of consecutive words of a slice.
-    pub(super) fn window(&mut self, chip: lpu_isa::ChipId, slice: lpu_isa::SliceId, words: std::ops::Range<u32>) -> Span {
+    pub(super) fn window(
+        &mut self,
+        chip: lpu_isa::ChipId,
+        slice: lpu_isa::SliceId,
+        words: std::ops::Range<u32>,
+    ) -> Span {
         let (places, list) = (self.places, &mut self.plan.windows);
         *self.windows.entry((chip.0, slice, words.start, words.end)).or_insert_with(|| {
             let start = list.len() as u32;
@@ -470,7 +492,13 @@ impl<'a> Builder<'a> {
     }
 
     /// A pass through weights of any kind.
-    pub(super) fn any_pass(&mut self, format: lpu_isa::PassFormat, planes: [u32; 2], low: Bytes<Ref>, high: Bytes<Ref>) -> u32 {
+    pub(super) fn any_pass(
+        &mut self,
+        format: lpu_isa::PassFormat,
+        planes: [u32; 2],
+        low: Bytes<Ref>,
+        high: Bytes<Ref>,
+    ) -> u32 {
         let mut need = Need::default();
         let mut reads: Vec<Ref> = vec![low.of(), high.of()];
         for plane in planes {
@@ -483,7 +511,12 @@ impl<'a> Builder<'a> {
     }
 
     /// Begins a pass through rows in place, which a kernel does; gives back its number and its slot. Outputs from `outputs` on are zero.
-    pub(super) fn pass(&mut self, activation: Activation<Ref>, rows: impl Iterator<Item = Ref> + Clone, outputs: usize) -> (u32, u32) {
+    pub(super) fn pass(
+        &mut self,
+        activation: Activation<Ref>,
+        rows: impl Iterator<Item = Ref> + Clone,
+        outputs: usize,
+    ) -> (u32, u32) {
         let mut need = Need::default();
         let taken = match activation {
             Activation::I8(of) => of,

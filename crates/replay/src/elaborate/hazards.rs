@@ -110,7 +110,8 @@ impl Hazards {
                         self.forwarded.insert(write);
                     }
                     None => {
-                        let changes = accesses[index + 1..].iter().find(|access| matches!(access.2, Kind::Write | Kind::Scatter));
+                        let changes =
+                            accesses[index + 1..].iter().find(|access| matches!(access.2, Kind::Write | Kind::Scatter));
                         if changes.is_some_and(|change| change.1 <= last.get(&issue).copied().unwrap_or(0)) {
                             self.seen.insert(issue, Seen::Now);
                         }

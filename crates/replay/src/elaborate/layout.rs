@@ -123,7 +123,9 @@ pub(super) fn lay_out(mut builder: Builder<'_>, work: At) -> Plan<At> {
         Ref::Slot(slot) => At(found[slot as usize]),
     };
     let ops = orders.iter().map(|&(.., op)| match plan.ops[op as usize].map(at) {
-        Op::Prepare { prepared, low, high, int8 } => Op::Prepare { prepared: found[prepared as usize], low, high, int8 },
+        Op::Prepare { prepared, low, high, int8 } => {
+            Op::Prepare { prepared: found[prepared as usize], low, high, int8 }
+        }
         op => op,
     });
     let passes = plan.passes.iter().map(|pass| {
@@ -146,7 +148,9 @@ pub(super) fn lay_out(mut builder: Builder<'_>, work: At) -> Plan<At> {
     }
     // Runs in the order in which a file has them, so that memory is read in order; passes through the same rows stay together. Rows that are all
     // one go by passes: a pass remembers its sum.
-    runs.sort_unstable_by_key(|run| (passes_at[run.pass as usize], if run.same { run.pass } else { 0 }, run.low, run.pass));
+    runs.sort_unstable_by_key(|run| {
+        (passes_at[run.pass as usize], if run.same { run.pass } else { 0 }, run.low, run.pass)
+    });
     let mut laid = Plan {
         lanes: plan.lanes,
         ops: ops.collect(),
@@ -155,7 +159,10 @@ pub(super) fn lay_out(mut builder: Builder<'_>, work: At) -> Plan<At> {
         weights: plan
             .weights
             .iter()
-            .map(|weights| Weights { by_input: weights.by_input, rows: weights.rows.iter().map(|&(row, half)| (at(row), half)).collect() })
+            .map(|weights| Weights {
+                by_input: weights.by_input,
+                rows: weights.rows.iter().map(|&(row, half)| (at(row), half)).collect(),
+            })
             .collect(),
         passes: passes.collect(),
         windows: plan.windows,
@@ -228,7 +235,9 @@ fn cut(plan: &mut Plan<At>, orders: &[Order], passes_at: &[u32]) {
         while run < end {
             let (begin, mut taken) = (run, 0);
             // Runs of the same rows stay together, so that their weights are widened once.
-            while run < end && (taken == 0 || plan.runs[run].low == plan.runs[run - 1].low || taken + size(&plan.runs[run]) <= most) {
+            while run < end
+                && (taken == 0 || plan.runs[run].low == plan.runs[run - 1].low || taken + size(&plan.runs[run]) <= most)
+            {
                 taken += size(&plan.runs[run]);
                 run += 1;
             }
@@ -236,7 +245,11 @@ fn cut(plan: &mut Plan<At>, orders: &[Order], passes_at: &[u32]) {
         }
         while let Some(first) = plan.columns.get(column).filter(|columns| at(columns.pass) == position) {
             let rest = &plan.columns[column..];
-            let same = rest.iter().take(TOGETHER).take_while(|columns| at(columns.pass) == position && columns.rows == first.rows).count();
+            let same = rest
+                .iter()
+                .take(TOGETHER)
+                .take_while(|columns| at(columns.pass) == position && columns.rows == first.rows)
+                .count();
             let columns = Span { start: column as u32, end: (column + same) as u32 };
             for lane in (0..plan.lanes).step_by(LANES) {
                 let lanes = LANES.min(plan.lanes - lane) as u16;

@@ -74,7 +74,8 @@ pub(super) fn made(plan: &Plan<Ref>, op: &Op<Ref>, mut f: impl FnMut(u32)) {
 }
 
 pub(super) fn lives(plan: &Plan<Ref>, slots: &[Slot], passes_at: &[u32], orders: &[Order], roots: &[u32]) -> Vec<Life> {
-    let mut lives: Vec<Life> = slots.iter().map(|slot| Life { position: slot.birth, own: (slot.op != NO_OP).then_some(0) }).collect();
+    let mut lives: Vec<Life> =
+        slots.iter().map(|slot| Life { position: slot.birth, own: (slot.op != NO_OP).then_some(0) }).collect();
     let outside = |life: &mut Life, position: u32| {
         life.position = life.position.max(position);
         life.own = None;

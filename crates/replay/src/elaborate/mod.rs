@@ -251,7 +251,9 @@ impl Elaborator<'_> {
     fn accumulate(&mut self, index: usize, mode: Mode, shown: bool) -> Found<()> {
         let ties = self.ties(index);
         let result = *ties.first().ok_or("pass")? as usize;
-        let (Fed::Wide(slot), Instruction::Abc { format, .. }) = (self.fed[result], self.flow.issues[result].instruction) else {
+        let (Fed::Wide(slot), Instruction::Abc { format, .. }) =
+            (self.fed[result], self.flow.issues[result].instruction)
+        else {
             return Err("pass");
         };
         let mut sum = match mode {
@@ -293,8 +295,11 @@ impl Elaborator<'_> {
                     _ => return Err("result in a latch"),
                 },
                 Some((Operand::Stream(_), width)) => {
-                    let bytes: Vec<Bytes<Ref>> =
-                        streams.by_ref().take(usize::from(width)).map(|&feed| self.bytes(feed)).collect::<Found<_>>()?;
+                    let bytes: Vec<Bytes<Ref>> = streams
+                        .by_ref()
+                        .take(usize::from(width))
+                        .map(|&feed| self.bytes(feed))
+                        .collect::<Found<_>>()?;
                     Source::Wide(self.builder.wide(&bytes))
                 }
             };
@@ -366,7 +371,9 @@ fn lanes_fed(instruction: &Instruction) -> u8 {
 fn movement(instruction: &Instruction) -> Option<Movement> {
     match *instruction {
         Instruction::ShiftLanes { by, edge, .. } => Some(Movement::Lanes { by: by.0 as i8, wrap: edge == Edge::Wrap }),
-        Instruction::ShiftSuperlanes { by, edge, .. } => Some(Movement::Superlanes { by: by.0, wrap: edge == Edge::Wrap }),
+        Instruction::ShiftSuperlanes { by, edge, .. } => {
+            Some(Movement::Superlanes { by: by.0, wrap: edge == Edge::Wrap })
+        }
         _ => None,
     }
 }

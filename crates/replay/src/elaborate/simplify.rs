@@ -48,12 +48,15 @@ pub(super) enum Maximum {
 /// Whether a binary32 result holds no NaN but the one NaN.
 pub(super) fn canonical(instruction: &Instruction) -> bool {
     match instruction {
-        Instruction::Add { arithmetic, .. } | Instruction::Sub { arithmetic, .. } | Instruction::Mul { arithmetic, .. } => {
-            *arithmetic == Arithmetic::F32
-        }
+        Instruction::Add { arithmetic, .. }
+        | Instruction::Sub { arithmetic, .. }
+        | Instruction::Mul { arithmetic, .. } => *arithmetic == Arithmetic::F32,
         Instruction::Max { number, .. } | Instruction::Min { number, .. } => *number == Number::F32,
         Instruction::Convert { to, .. } => *to == Format::F32,
-        Instruction::Exp { .. } | Instruction::Tanh { .. } | Instruction::Rsqrt { .. } | Instruction::Reciprocal { .. } => true,
+        Instruction::Exp { .. }
+        | Instruction::Tanh { .. }
+        | Instruction::Rsqrt { .. }
+        | Instruction::Reciprocal { .. } => true,
         _ => false,
     }
 }
@@ -116,7 +119,8 @@ impl Known {
             Way::Lanes => Movement::Lanes { by: by.rem_euclid(BLOCK as i32) as i8, wrap: true },
             Way::Superlanes => Movement::Superlanes { by: by.rem_euclid((lanes / BLOCK) as i32) as i16, wrap: true },
         };
-        ((one.src, one.way) == (other.src, other.way)).then(|| (one.src, movement(by(one)), movement(by(other) - by(one))))
+        ((one.src, one.way) == (other.src, other.way))
+            .then(|| (one.src, movement(by(one)), movement(by(other) - by(one))))
     }
 
     pub(super) fn folded(&self, src: u32, way: Way, number: Number) -> Option<u32> {
@@ -132,7 +136,11 @@ impl Known {
         // A value itself is its rotation by nothing.
         let of = |slot: u32, other: u32| {
             let turned = self.turned.get(&other).filter(|turned| turned.src == slot);
-            self.turned.get(&slot).copied().filter(|_| turned.is_none()).or(turned.map(|turned| Turned { number: None, set: 1, ..*turned }))
+            self.turned.get(&slot).copied().filter(|_| turned.is_none()).or(turned.map(|turned| Turned {
+                number: None,
+                set: 1,
+                ..*turned
+            }))
         };
         let (Some(one), Some(other)) = (of(a, b), of(b, a)) else { return Maximum::Plain };
         let fits = |turned: &Turned| turned.number.is_none_or(|found| found == number);
@@ -231,7 +239,8 @@ mod tests {
     /// The law that folding rests on, over all pairs and triples of values with edges.
     #[test]
     fn maxima_have_no_order() {
-        let edges = [0.0, -0.0, 1.0, -1.0, f32::INFINITY, f32::NEG_INFINITY, f32::NAN, -f32::NAN, f32::from_bits(1), f32::MAX];
+        let edges =
+            [0.0, -0.0, 1.0, -1.0, f32::INFINITY, f32::NEG_INFINITY, f32::NAN, -f32::NAN, f32::from_bits(1), f32::MAX];
         let bits = |value: f32| value.to_bits();
         for a in edges {
             for b in edges {

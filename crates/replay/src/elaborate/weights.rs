@@ -40,7 +40,8 @@ impl Planes {
     pub(super) fn new(flow: &Flow) -> Self {
         let mut uses: HashMap<u32, u32> = HashMap::new();
         for &(_, producer) in &flow.ties {
-            if !matches!(flow.issues[producer as usize].instruction, Instruction::Abc { .. } | Instruction::Send { .. }) {
+            if !matches!(flow.issues[producer as usize].instruction, Instruction::Abc { .. } | Instruction::Send { .. })
+            {
                 *uses.entry(producer).or_default() += 1;
             }
         }
@@ -52,14 +53,28 @@ impl Planes {
         self.uses.contains_key(&issue)
     }
 
-    pub(super) fn load(&mut self, issue: u32, row: Row, orientation: Orientation, format: LoadFormat, rows: Vec<Bytes<Ref>>) {
+    pub(super) fn load(
+        &mut self,
+        issue: u32,
+        row: Row,
+        orientation: Orientation,
+        format: LoadFormat,
+        rows: Vec<Bytes<Ref>>,
+    ) {
         if let Some(&uses) = self.uses.get(&issue) {
             let (by_input, widen) = (orientation == Orientation::In, format == LoadFormat::Widen);
             self.loads.insert(issue, Load { row, by_input, widen, rows, uses });
         }
     }
 
-    pub(super) fn install(&mut self, builder: &mut Builder<'_>, issue: u32, rows: usize, odd: bool, loads: &[u32]) -> Found<()> {
+    pub(super) fn install(
+        &mut self,
+        builder: &mut Builder<'_>,
+        issue: u32,
+        rows: usize,
+        odd: bool,
+        loads: &[u32],
+    ) -> Found<()> {
         let uses = self.uses.get(&issue).copied().unwrap_or(0);
         let mut places = vec![None; rows];
         let mut by_input = false;
@@ -73,7 +88,8 @@ impl Planes {
             by_input = found.by_input;
             if uses > 0 {
                 for (row, &bytes) in found.rows.iter().enumerate() {
-                    *places.get_mut(usize::from(found.row.0) + row).ok_or("row that it installs")? = Some((builder.plane(bytes), half));
+                    *places.get_mut(usize::from(found.row.0) + row).ok_or("row that it installs")? =
+                        Some((builder.plane(bytes), half));
                 }
             }
             found.uses -= 1;
@@ -89,7 +105,13 @@ impl Planes {
     }
 
     /// A pass through the arrays of one or two installs; gives back the slot of its result.
-    pub(super) fn pass(&mut self, builder: &mut Builder<'_>, format: PassFormat, installs: &[u32], taken: &[Bytes<Ref>]) -> Found<u32> {
+    pub(super) fn pass(
+        &mut self,
+        builder: &mut Builder<'_>,
+        format: PassFormat,
+        installs: &[u32],
+        taken: &[Bytes<Ref>],
+    ) -> Found<u32> {
         let slot = self.pass_through(builder, format, installs, taken)?;
         for install in installs {
             if let Some(array) = self.arrays.get_mut(install) {
@@ -102,7 +124,13 @@ impl Planes {
         Ok(slot)
     }
 
-    fn pass_through(&mut self, builder: &mut Builder<'_>, format: PassFormat, installs: &[u32], taken: &[Bytes<Ref>]) -> Found<u32> {
+    fn pass_through(
+        &mut self,
+        builder: &mut Builder<'_>,
+        format: PassFormat,
+        installs: &[u32],
+        taken: &[Bytes<Ref>],
+    ) -> Found<u32> {
         // An int8 pass takes one plane and one stream, an fp16 pass two of each.
         let both = |list: &[u32]| Some([*list.first()?, *list.last()?]);
         let installs = both(installs).ok_or("installed weights")?;
@@ -117,7 +145,9 @@ impl Planes {
             PassFormat::F16 if alike && all(low, Half::Whole) && all(high, Half::Whole) => {
                 Some(Activation::F16(builder.prepare(low_bytes, high_bytes, false)))
             }
-            PassFormat::F16 if alike && all(low, Half::Low) && all(high, Half::High) && pairs().all(|(low, high)| low == high) => {
+            PassFormat::F16
+                if alike && all(low, Half::Low) && all(high, Half::High) && pairs().all(|(low, high)| low == high) =>
+            {
                 Some(Activation::I8F16(builder.prepare(low_bytes, high_bytes, true)))
             }
             _ => None,
@@ -136,7 +166,8 @@ impl Planes {
             let rows = builder.operands(places.map(Bytes::Plane).collect());
             builder.plan.columns.push(Columns { pass, rows });
         } else {
-            let rows = (0u16..).zip(rows).map(|(output, (low, high))| (low, if two { high } else { low }, output)).collect();
+            let rows =
+                (0u16..).zip(rows).map(|(output, (low, high))| (low, if two { high } else { low }, output)).collect();
             builder.rows(pass, rows);
         }
         Ok(slot)

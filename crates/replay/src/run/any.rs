@@ -42,9 +42,9 @@ impl Job {
         for (output, out) in out.iter_mut().enumerate() {
             let weight = |plane: usize, input: usize| self.weight(planes[plane], output, input);
             *out = match format {
-                PassFormat::I8 => {
-                    (0..lanes).fold(0i32, |sum, input| sum.wrapping_add(dot_i8(&[weight(0, input).0 as i8], &[bytes[input] as i8]))) as u32
-                }
+                PassFormat::I8 => (0..lanes).fold(0i32, |sum, input| {
+                    sum.wrapping_add(dot_i8(&[weight(0, input).0 as i8], &[bytes[input] as i8]))
+                }) as u32,
                 PassFormat::F16 if weight(0, 0).1 || weight(1, 0).1 => {
                     for (input, cell) in row.iter_mut().enumerate().take(lanes) {
                         *cell = f16_to_f32(u16::from_le_bytes([weight(0, input).0, weight(1, input).0]));

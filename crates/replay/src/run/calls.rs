@@ -127,7 +127,11 @@ impl Call {
                 let together = |number: &usize| {
                     let (run, more) = (&runs[*number], rows + usize::from(runs[*number].rows));
                     let alone = runs.get(number + 1).is_none_or(|next| !share(run, next));
-                    let fits = run.pass == first.pass && !run.same && alone && more <= TOGETHER && of(run) == Some(start.after(rows));
+                    let fits = run.pass == first.pass
+                        && !run.same
+                        && alone
+                        && more <= TOGETHER
+                        && of(run) == Some(start.after(rows));
                     rows = if fits { more } else { rows };
                     fits
                 };
@@ -136,7 +140,13 @@ impl Call {
         };
         let bytes = |run: &Run<At>| planes(plan, run) * run.stored() * usize::from(start.live);
         let bytes = runs[..count].iter().map(bytes).sum::<usize>() as u32;
-        Some(Self { kind, runs: Span { start: span.start, end: span.start + count as u32 }, rows: rows as u16, planes: start, bytes })
+        Some(Self {
+            kind,
+            runs: Span { start: span.start, end: span.start + count as u32 },
+            rows: rows as u16,
+            planes: start,
+            bytes,
+        })
     }
 
     /// Rows of all runs; of those that share rows, of one.
@@ -203,7 +213,8 @@ impl Job {
     #[cold]
     fn words_now(&self, call: &Call, at: fn(&Run<At>) -> At) -> Vec<u8> {
         let runs = if call.kind == Kind::Shared { &self.runs_of(call)[..1] } else { self.runs_of(call) };
-        let places = runs.iter().flat_map(|run| (0..usize::from(run.rows)).map(move |row| at(run).plus(row * self.plan.lanes)));
+        let places =
+            runs.iter().flat_map(|run| (0..usize::from(run.rows)).map(move |row| at(run).plus(row * self.plan.lanes)));
         // SAFETY: `elaborate` lets nobody write a run's rows in this phase.
         places.flat_map(|at| unsafe { self.arena.word(at) }.into_owned()).collect()
     }

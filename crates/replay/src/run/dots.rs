@@ -42,7 +42,9 @@ impl Job {
             let call = &self.calls[number];
             let pass = self.pass_of(call);
             let found = match (call.kind, pass.activation) {
-                (Kind::Rows, Activation::F16(prepared)) if known.is_some() => Some(self.known_halves(call, prepared, known, sums, fetch)),
+                (Kind::Rows, Activation::F16(prepared)) if known.is_some() => {
+                    Some(self.known_halves(call, prepared, known, sums, fetch))
+                }
                 (Kind::Rows, Activation::F16(prepared)) => self.halves(call, prepared, sums, fetch),
                 (Kind::Rows, Activation::I8(x)) => self.octet_rows(call, x, fetch),
                 (Kind::Rows, Activation::I8F16(prepared)) => self.digit_rows(call, prepared, fetch),
@@ -67,7 +69,8 @@ impl Job {
     /// that they are finite. Gives back their greatest byte if they are finite and will stay as they are for an epoch.
     fn halves(&self, call: &Call, prepared: u32, sums: &mut [f32], fetch: &mut Fetch<'_>) -> Option<u8> {
         let places = || {
-            let places = self.runs_of(call).iter().map(|run| ([run.low, run.high], usize::from(run.rows) * self.plan.lanes));
+            let places =
+                self.runs_of(call).iter().map(|run| ([run.low, run.high], usize::from(run.rows) * self.plan.lanes));
             places.flat_map(|(places, bytes)| places.map(|at| (at, bytes)))
         };
         if !places().all(|(at, bytes)| !self.arena.blank(at) && self.arena.unchanged(at, bytes)) {
@@ -82,7 +85,14 @@ impl Job {
 
     /// Runs of a pass of fp16 rows whose greatest byte is known, or will be.
     #[inline]
-    fn known_halves(&self, call: &Call, prepared: u32, greatest: Option<u8>, sums: &mut [f32], fetch: &mut Fetch<'_>) -> u8 {
+    fn known_halves(
+        &self,
+        call: &Call,
+        prepared: u32,
+        greatest: Option<u8>,
+        sums: &mut [f32],
+        fetch: &mut Fetch<'_>,
+    ) -> u8 {
         let halves = &self.ready(prepared).halves;
         self.note_live(call, halves.live(greatest));
         let sums = &mut sums[..call.rows()];
@@ -100,8 +110,11 @@ impl Job {
         let all: SmallVec<[&Halves; SHARED]> = passes.iter().filter_map(|run| self.halves_ready(run.pass)).collect();
         self.note_live(call, self.plan.lanes);
         let sums = &mut sums[..passes.len() * rows];
-        let blank =
-            |row: usize| [call.planes.low, call.planes.high].into_iter().all(|at| self.arena.blank(at.plus(row * call.planes.each())));
+        let blank = |row: usize| {
+            [call.planes.low, call.planes.high]
+                .into_iter()
+                .all(|at| self.arena.blank(at.plus(row * call.planes.each())))
+        };
         let mut room = Vec::new();
         Halves::rows_of(&all, self.halves_of(call, &mut room), blank, sums, fetch);
         if call.kind == Kind::Shared {
@@ -149,7 +162,8 @@ impl Job {
         let mut last: Option<(&Run<At>, u32)> = None;
         for (run, greatest) in runs.iter().zip(&self.greatest[call.runs.range()]) {
             let alike = last.filter(|(last, _)| {
-                let same = || rows(last).into_iter().chain(rows(run)).all(|at| self.arena.unchanged(at, self.plan.lanes));
+                let same =
+                    || rows(last).into_iter().chain(rows(run)).all(|at| self.arena.unchanged(at, self.plan.lanes));
                 if greatest.load(Ordering::Relaxed) == ALIKE && (steady || same()) {
                     return true;
                 }
@@ -157,7 +171,8 @@ impl Job {
                 greatest.store(if alike { ALIKE } else { UNKNOWN }, Ordering::Relaxed);
                 alike
             });
-            let sum = alike.map_or_else(|| self.one_row(pass, rows(run).map(|at| self.read(at)), fetch), |(_, sum)| sum);
+            let sum =
+                alike.map_or_else(|| self.one_row(pass, rows(run).map(|at| self.read(at)), fetch), |(_, sum)| sum);
             last = Some((run, sum));
             self.put_all(run, pass.dst, std::iter::repeat_n(sum, usize::from(run.rows)));
         }
@@ -227,15 +242,17 @@ impl Job {
     /// At most 64 lanes of passes by columns through the same rows. For fp16 passes these are low and high bytes in turn.
     pub(super) fn columns(&self, columns: &[Columns], lane: usize, lanes: usize, scratch: &mut Scratch) {
         for columns in columns.chunks(SHARED) {
-            let fp16 =
-                columns.iter().filter_map(|columns| Some((self.plan.passes[columns.pass as usize].dst, self.halves_ready(columns.pass)?)));
+            let fp16 = columns.iter().filter_map(|columns| {
+                Some((self.plan.passes[columns.pass as usize].dst, self.halves_ready(columns.pass)?))
+            });
             let (places, all): (SmallVec<[At; SHARED]>, SmallVec<[&Halves; SHARED]>) = fp16.unzip();
             if !all.is_empty() {
                 let rows = &self.plan.operands[columns[0].rows.range()];
                 let part = |row: usize| &self.read(rows[row].of())[lane..lane + lanes];
                 let mut sums = [0.0; 64 * SHARED];
                 let sums = &mut sums[..lanes * all.len()];
-                let blank = |row: usize| self.arena.blank(rows[2 * row].of()) && self.arena.blank(rows[2 * row + 1].of());
+                let blank =
+                    |row: usize| self.arena.blank(rows[2 * row].of()) && self.arena.blank(rows[2 * row + 1].of());
                 Halves::columns(&all, rows.len() / 2, |row| (part(2 * row), part(2 * row + 1)), blank, sums);
                 places.into_iter().zip(sums.chunks(lanes)).for_each(|(dst, sums)| self.put_lanes(dst, lane, sums));
             }
@@ -265,7 +282,15 @@ impl Job {
         sums[..lanes].iter().enumerate().for_each(|(index, &sum)| self.put(dst, lane + index, sum as u32));
     }
 
-    fn digit_columns(&self, columns: &Columns, prepared: u32, dst: At, lane: usize, lanes: usize, scratch: &mut Scratch) {
+    fn digit_columns(
+        &self,
+        columns: &Columns,
+        prepared: u32,
+        dst: At,
+        lane: usize,
+        lanes: usize,
+        scratch: &mut Scratch,
+    ) {
         let weights = &mut scratch.bytes[0][..self.plan.lanes];
         for index in 0..lanes {
             weights.fill(0);

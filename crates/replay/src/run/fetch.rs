@@ -53,7 +53,9 @@ impl Job {
             }
             Op::Copy { dst, .. } => self.expect_word(*dst),
             Op::Split { dst, .. } => dst.iter().for_each(|dst| self.expect_word(*dst)),
-            Op::Scatter { map, window, .. } | Op::Gather { map, window, .. } => self.expect_word(*self.chosen(*map, *window)),
+            Op::Scatter { map, window, .. } | Op::Gather { map, window, .. } => {
+                self.expect_word(*self.chosen(*map, *window))
+            }
             _ => {}
         }
     }
@@ -202,7 +204,9 @@ impl<'a> Fetch<'a> {
             self.at = high;
         } else {
             while self.calls.start == self.calls.end {
-                let Some(&calls) = job.shares.calls.get(job.shares.index(self.phase + 1, self.member)) else { return false };
+                let Some(&calls) = job.shares.calls.get(job.shares.index(self.phase + 1, self.member)) else {
+                    return false;
+                };
                 self.phase += 1;
                 self.calls = calls;
             }
@@ -220,7 +224,8 @@ impl<'a> Fetch<'a> {
             self.live = usize::from(job.live[pass].load(Ordering::Relaxed)) * if paired { 2 } else { 1 };
             self.at = call.planes.low;
             // Of passes that share rows, all but the first.
-            self.fetched += u64::from(call.bytes) - (call.rows() * call.planes.each() * if self.second.is_some() { 2 } else { 1 }) as u64;
+            self.fetched += u64::from(call.bytes)
+                - (call.rows() * call.planes.each() * if self.second.is_some() { 2 } else { 1 }) as u64;
         }
         let call = &job.calls[self.calls.start as usize - 1];
         (self.rows, self.bytes) = (call.rows(), call.planes.each());

@@ -107,9 +107,25 @@ impl Job {
         let shares = Shares::new(&plan, &calls, &calls_of, members);
         let live = plan.passes.iter().map(|_| AtomicU16::new(plan.lanes.div_ceil(LINE) as u16)).collect();
         let greatest = plan.runs.iter().map(|_| AtomicU8::new(UNKNOWN)).collect();
-        let steady = plan.tasks.iter().map(|_| Steady { epoch: AtomicU32::new(u32::MAX), greatest: AtomicU8::new(UNKNOWN) }).collect();
+        let steady = plan
+            .tasks
+            .iter()
+            .map(|_| Steady { epoch: AtomicU32::new(u32::MAX), greatest: AtomicU8::new(UNKNOWN) })
+            .collect();
         let prepared = (0..plan.prepared).map(|_| UnsafeCell::new(Ready::default())).collect();
-        Self { plan, arena, shares, calls, wholes, calls_of, live, greatest, steady, prepared, overflow: AtomicBool::new(false) }
+        Self {
+            plan,
+            arena,
+            shares,
+            calls,
+            wholes,
+            calls_of,
+            live,
+            greatest,
+            steady,
+            prepared,
+            overflow: AtomicBool::new(false),
+        }
     }
 
     /// Operations in order, in the host's widest vectors: the same code, compiled for each.

@@ -126,7 +126,9 @@ mod tests {
                 let mut expected = vec![0; bytes.len()];
                 lpu_lanes::switch(&instruction, &bytes, &mut expected, lanes);
                 let expected: Vec<u32> = (0..lanes)
-                    .map(|lane| (0..4).fold(0, |all, byte| all | u32::from(expected[byte * lanes + lane]) << (8 * byte)))
+                    .map(|lane| {
+                        (0..4).fold(0, |all, byte| all | u32::from(expected[byte * lanes + lane]) << (8 * byte))
+                    })
                     .collect();
                 let mut out = vec![u32::MAX; lanes];
                 super::lanes(movement, &src, &mut out);

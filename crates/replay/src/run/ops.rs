@@ -118,7 +118,9 @@ impl Job {
                 self.switch(&instruction, &self.plan.operands[operands.range()], usize::from(taken), scratch);
             }
             Op::Move { dst, src, movement } => moves::lanes(movement, self.read_wide(src), self.write_wide(dst)),
-            Op::Fold { dst, src, way, integers } => moves::fold(way, integers, self.read_wide(src), self.write_wide(dst)),
+            Op::Fold { dst, src, way, integers } => {
+                moves::fold(way, integers, self.read_wide(src), self.write_wide(dst))
+            }
             Op::Zero { dst, from } => self.write_wide(dst)[usize::from(from)..].fill(0),
             Op::Prepare { prepared, low, high, int8 } => {
                 self.numbers(low, high, scratch);
@@ -128,7 +130,9 @@ impl Job {
                 if int8 { ready.digits.load(numbers) } else { ready.halves.load(numbers) }
             }
             Op::Add { dst, format, terms } => self.add(format, &self.plan.terms[terms.range()], self.write_wide(dst)),
-            Op::Pass { dst, format, planes, low, high } => self.any_pass(format, planes, [low, high], self.write_wide(dst), scratch),
+            Op::Pass { dst, format, planes, low, high } => {
+                self.any_pass(format, planes, [low, high], self.write_wide(dst), scratch)
+            }
         }
     }
 

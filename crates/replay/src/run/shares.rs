@@ -33,9 +33,10 @@ fn cost(plan: &Plan<At>, calls: &[Call], task: &Task) -> u64 {
     match *task {
         Task::Ops(span) => span.range().len() as u64 * OP,
         Task::Runs(_) => bytes(calls),
-        Task::Columns { columns, lanes, .. } => {
-            plan.columns[columns.range()].iter().map(|columns| columns.rows.range().len() as u64 * u64::from(lanes) / 2).sum()
-        }
+        Task::Columns { columns, lanes, .. } => plan.columns[columns.range()]
+            .iter()
+            .map(|columns| columns.rows.range().len() as u64 * u64::from(lanes) / 2)
+            .sum(),
     }
 }
 
@@ -52,7 +53,8 @@ impl Shares {
                 let first = task;
                 // A task goes to the member in whose part of the whole its middle lies.
                 while task < costs.len()
-                    && (member + 1 == members || (2 * sum + costs[task]) * (members as u64) < 2 * total * (member as u64 + 1))
+                    && (member + 1 == members
+                        || (2 * sum + costs[task]) * (members as u64) < 2 * total * (member as u64 + 1))
                 {
                     sum += costs[task];
                     task += 1;
@@ -60,7 +62,11 @@ impl Shares {
                 let span = Span { start: phase.start + first as u32, end: phase.start + task as u32 };
                 // Tasks have their calls in order, one task behind the other.
                 let of = &calls_of[span.range()];
-                let span_of = of.first().zip(of.last()).map(|(first, last)| Span { start: first.start, end: last.end }).unwrap_or_default();
+                let span_of = of
+                    .first()
+                    .zip(of.last())
+                    .map(|(first, last)| Span { start: first.start, end: last.end })
+                    .unwrap_or_default();
                 shares.tasks.push(span);
                 shares.calls.push(span_of);
                 shares.before.push(*before);

@@ -24,7 +24,12 @@ fn span(start: u32, end: u32) -> Span {
 }
 
 fn add() -> Instruction {
-    Instruction::Add { arithmetic: Arithmetic::F32, dst: None, a: Operand::Stream(Stream::east(0)), b: Operand::Stream(Stream::east(4)) }
+    Instruction::Add {
+        arithmetic: Arithmetic::F32,
+        dst: None,
+        a: Operand::Stream(Stream::east(0)),
+        b: Operand::Stream(Stream::east(4)),
+    }
 }
 
 fn run(pass: u32, low: u32, high: u32, output: u16) -> Run<At> {
@@ -40,7 +45,11 @@ fn plan() -> Plan<At> {
             Op::Join { dst: wide(0), parts: [Some(plane(0)), None, None, None] },
             Op::Copy { dst: wide(1), src: plane(1) },
             Op::Prepare { prepared: 0, low: plane(2), high: plane(3), int8: false },
-            Op::Alu { instruction: add(), dst: wide(4), sources: [Source::Wide(wide(2)), Source::Splat(1), Source::None] },
+            Op::Alu {
+                instruction: add(),
+                dst: wide(4),
+                sources: [Source::Wide(wide(2)), Source::Splat(1), Source::None],
+            },
             Op::Add { dst: wide(5), format: PassFormat::I8, terms: span(0, 2) },
             Op::Copy { dst: word(40), src: Bytes::Lane(wide(5), 3) },
             Op::Scatter { src: plane(4), map: [plane(5), plane(6)], window: span(0, 2) },
@@ -49,7 +58,10 @@ fn plan() -> Plan<At> {
         terms: vec![wide(3), wide(4)],
         windows: vec![word(41), word(42)],
         weights: Vec::new(),
-        passes: vec![Pass { activation: Activation::F16(0), dst: wide(2) }, Pass { activation: Activation::I8(wide(1)), dst: wide(3) }],
+        passes: vec![
+            Pass { activation: Activation::F16(0), dst: wide(2) },
+            Pass { activation: Activation::I8(wide(1)), dst: wide(3) },
+        ],
         runs: vec![run(0, 10, 14, 0), run(0, 18, 22, 1)],
         columns: vec![Columns { pass: 1, rows: span(0, 2) }],
         prepared: 1,
@@ -70,8 +82,9 @@ fn plan() -> Plan<At> {
 fn accepted(change: impl Fn(&mut Plan<At>)) -> bool {
     let mut plan = plan();
     change(&mut plan);
-    let arena =
-        Arena::new(None, &Places::bytes(u64::from(WORDS) * LANES as u64, LANES)).and_then(|words| words.with_work(6 * 256)).unwrap();
+    let arena = Arena::new(None, &Places::bytes(u64::from(WORDS) * LANES as u64, LANES))
+        .and_then(|words| words.with_work(6 * 256))
+        .unwrap();
     sound(&plan, &arena, LANES)
 }
 
@@ -98,16 +111,25 @@ fn unsound_plans_are_refused() {
         ("lanes of another chip", |plan| plan.lanes = 32),
         ("more preparations than operations", |plan| plan.prepared = 8),
         ("a place far outside", |plan| plan.ops[1] = Op::Copy { dst: At(u32::MAX), src: Bytes::Plane(word(1)) }),
-        ("a place across the end of words", |plan| plan.ops[1] = Op::Copy { dst: At(word(WORDS).0 - 1), src: Bytes::Plane(word(1)) }),
+        ("a place across the end of words", |plan| {
+            plan.ops[1] = Op::Copy { dst: At(word(WORDS).0 - 1), src: Bytes::Plane(word(1)) }
+        }),
         ("a place across the end", |plan| plan.ops[0] = Op::Join { dst: At(wide(5).0 + 4), parts: [None; 4] }),
         ("a fifth byte", |plan| plan.ops[5] = Op::Copy { dst: word(40), src: Bytes::Lane(wide(5), 4) }),
-        ("two tasks that write one place", |plan| plan.ops[1] = Op::Copy { dst: At(wide(0).0 + 8), src: Bytes::Plane(word(1)) }),
-        ("a task that reads what another writes", |plan| plan.ops[1] = Op::Copy { dst: wide(1), src: Bytes::Plane(wide(0)) }),
-        ("an operation that reads what it writes", |plan| plan.ops[1] = Op::Copy { dst: At(wide(1).0 + 2), src: Bytes::Plane(wide(1)) }),
+        ("two tasks that write one place", |plan| {
+            plan.ops[1] = Op::Copy { dst: At(wide(0).0 + 8), src: Bytes::Plane(word(1)) }
+        }),
+        ("a task that reads what another writes", |plan| {
+            plan.ops[1] = Op::Copy { dst: wide(1), src: Bytes::Plane(wide(0)) }
+        }),
+        ("an operation that reads what it writes", |plan| {
+            plan.ops[1] = Op::Copy { dst: At(wide(1).0 + 2), src: Bytes::Plane(wide(1)) }
+        }),
         ("an operation that writes a place twice", |plan| plan.ops[1] = Op::Split { dst: [wide(1); 4], src: wide(4) }),
         ("a word written beside a scatter to it", |plan| plan.windows[1] = word(40)),
         ("an empty window", |plan| {
-            plan.ops[6] = Op::Scatter { src: Bytes::Plane(word(4)), map: [Bytes::Plane(word(5)); 2], window: span(0, 0) }
+            plan.ops[6] =
+                Op::Scatter { src: Bytes::Plane(word(4)), map: [Bytes::Plane(word(5)); 2], window: span(0, 0) }
         }),
         ("a window outside its list", |plan| plan.windows.truncate(1)),
         ("rows that a pass of this phase writes", |plan| plan.runs[0].low = wide(3)),
@@ -130,14 +152,18 @@ fn unsound_plans_are_refused() {
             plan.passes[1].activation = Activation::F16(0);
             plan.columns[0].rows = span(0, 1);
         }),
-        ("columns of lanes that are not there", |plan| plan.tasks[4] = Task::Columns { columns: span(0, 1), lane: 1, lanes: 64 }),
+        ("columns of lanes that are not there", |plan| {
+            plan.tasks[4] = Task::Columns { columns: span(0, 1), lane: 1, lanes: 64 }
+        }),
         ("columns of no pass", |plan| plan.tasks[4] = Task::Columns { columns: span(0, 0), lane: 0, lanes: 64 }),
         ("columns through other rows", |plan| {
             plan.operands.push(plan.operands[0]);
             plan.columns.push(Columns { pass: 1, rows: span(1, 3) });
             plan.tasks[4] = Task::Columns { columns: span(0, 2), lane: 0, lanes: 64 };
         }),
-        ("a maximum of nowhere", |plan| plan.ops[3] = Op::Fold { dst: wide(4), src: At(u32::MAX), way: Way::Superlanes, integers: false }),
+        ("a maximum of nowhere", |plan| {
+            plan.ops[3] = Op::Fold { dst: wide(4), src: At(u32::MAX), way: Way::Superlanes, integers: false }
+        }),
         ("no such columns", |plan| plan.tasks[4] = Task::Columns { columns: span(1, 2), lane: 0, lanes: 64 }),
         ("columns that overlap", |plan| plan.tasks[3] = Task::Columns { columns: span(0, 1), lane: 63, lanes: 1 }),
         ("columns in lanes", |plan| plan.operands[0] = Bytes::Lane(wide(4), 0)),
@@ -145,16 +171,20 @@ fn unsound_plans_are_refused() {
             plan.ops[3] = Op::Alu { instruction: Instruction::Sync {}, dst: wide(4), sources: [Source::None; 3] };
         }),
         ("a source too few", |plan| {
-            plan.ops[3] = Op::Alu { instruction: add(), dst: wide(4), sources: [Source::Splat(1), Source::None, Source::None] }
+            plan.ops[3] =
+                Op::Alu { instruction: add(), dst: wide(4), sources: [Source::Splat(1), Source::None, Source::None] }
         }),
-        ("a source too many", |plan| plan.ops[3] = Op::Alu { instruction: add(), dst: wide(4), sources: [Source::Splat(1); 3] }),
+        ("a source too many", |plan| {
+            plan.ops[3] = Op::Alu { instruction: add(), dst: wide(4), sources: [Source::Splat(1); 3] }
+        }),
         ("a switch that is none", |plan| {
             plan.ops[3] = Op::Switch { instruction: Instruction::Sync {}, operands: span(0, 0), taken: 0 };
         }),
         ("a sum of nothing", |plan| plan.ops[4] = Op::Add { dst: wide(5), format: PassFormat::I8, terms: span(1, 1) }),
         ("a sum that takes its own result", |plan| plan.terms[0] = wide(5)),
         ("a movement too far", |plan| {
-            plan.ops[3] = Op::Move { dst: wide(4), src: wide(2), movement: Movement::Superlanes { by: -5, wrap: true } };
+            plan.ops[3] =
+                Op::Move { dst: wide(4), src: wide(2), movement: Movement::Superlanes { by: -5, wrap: true } };
         }),
         ("zero beyond the lanes", |plan| plan.ops[3] = Op::Zero { dst: wide(4), from: 65 }),
         ("weights that are not there", |plan| {

@@ -105,7 +105,10 @@ fn tensors_have_the_names_of_the_file() {
         let weights = checkpoint.weights();
         for id in weights.ids() {
             let tensor = weights.name(id);
-            assert!(["blk.", "token_embd.", "output", "position_embd."].iter().any(|start| tensor.starts_with(start)), "{name}: {tensor}");
+            assert!(
+                ["blk.", "token_embd.", "output", "position_embd."].iter().any(|start| tensor.starts_with(start)),
+                "{name}: {tensor}"
+            );
         }
     }
 }
@@ -161,9 +164,12 @@ fn a_factor_of_the_file_scales_the_rotations_of_yarn() {
             }
         }
     }
-    let open = |name: &str, key: &str, factor: f32| Checkpoint::from_gguf("scaled", with_number(name, key, factor).into());
+    let open =
+        |name: &str, key: &str, factor: f32| Checkpoint::from_gguf("scaled", with_number(name, key, factor).into());
     assert!(open("qwen3", "qwen3.rope.scaling.attn_factor", 1.0).is_ok());
-    for (name, factor) in [("qwen3", 1.25), ("qwen3", 0.0), ("qwen2-yarn", -1.0), ("qwen2-yarn", f32::NAN), ("qwen2-yarn", f32::INFINITY)] {
+    for (name, factor) in
+        [("qwen3", 1.25), ("qwen3", 0.0), ("qwen2-yarn", -1.0), ("qwen2-yarn", f32::NAN), ("qwen2-yarn", f32::INFINITY)]
+    {
         let key = format!("{}.rope.scaling.attn_factor", name.trim_end_matches("-yarn"));
         let message = open(name, &key, factor).map(|_| ()).unwrap_err().to_string();
         assert!(message.contains(&format!("`{key}` ")), "{message}");

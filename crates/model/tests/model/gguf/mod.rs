@@ -160,32 +160,51 @@ fn damaged_and_hostile_files() {
         (0..5).for_each(|_| value.extend(list(9, 1)));
         value
     };
-    let with_counts =
-        |tensors: u64, values: u64| [b"GGUF", &3u32.to_le_bytes()[..], &tensors.to_le_bytes(), &values.to_le_bytes()].concat();
+    let with_counts = |tensors: u64, values: u64| {
+        [b"GGUF", &3u32.to_le_bytes()[..], &tensors.to_le_bytes(), &values.to_le_bytes()].concat()
+    };
     let arch = |name: &str| new().value("general.architecture", 8, &text(name));
     let whole = |number: u32| number.to_le_bytes();
     let cases: Vec<(Vec<u8>, &str)> = vec![
         (b"GGML0000".to_vec(), "it does not begin with `GGUF`"),
         (new().file(1, 0), "it is of version 1; versions 2 and 3 are read"),
         (new().file(3 << 24, 0), "it is in big-endian byte order"),
-        (b"GGUF\x03\0\0\0\x01".to_vec(), "it ends at byte 9, inside its header: the number of tensors at byte 8 has 8 bytes"),
+        (
+            b"GGUF\x03\0\0\0\x01".to_vec(),
+            "it ends at byte 9, inside its header: the number of tensors at byte 8 has 8 bytes",
+        ),
         (with_counts(u64::MAX, 0), "it counts 18446744073709551615 tensors and has room for at most 0"),
         (with_counts(0, u64::MAX), "it counts 18446744073709551615 metadata values and has room for at most 0"),
         (new().value("a", 13, &[]).file(3, 0), "of the unknown type 13"),
-        (new().value("a", 8, &u64::MAX.to_le_bytes()).file(3, 0), "a metadata value at byte 45 has 18446744073709551615 bytes"),
+        (
+            new().value("a", 8, &u64::MAX.to_le_bytes()).file(3, 0),
+            "a metadata value at byte 45 has 18446744073709551615 bytes",
+        ),
         (new().value("a", 8, &text(&"a".repeat((1 << 24) + 1))).file(3, 0), "has 16777217 bytes, more than 16777216"),
-        (new().value("a", 9, &list(0, u64::MAX)).file(3, 0), "has 18446744073709551615 items, more than the file has bytes left"),
+        (
+            new().value("a", 9, &list(0, u64::MAX)).file(3, 0),
+            "has 18446744073709551615 items, more than the file has bytes left",
+        ),
         (new().value("a", 9, &list(0, 1 << 24)).file(3, 1 << 24), "have more than 8388608 items"),
         (new().value("a", 9, &nested).file(3, 64), "is inside 3 others"),
         (new().value("a", 7, &[1]).value("a", 7, &[1]).file(3, 0), "`a` is there twice"),
         (new().value("general.alignment", 4, &whole(3)).file(3, 0), "`general.alignment` is 3, not a power of two"),
         (new().value("general.alignment", 4, &whole(0)).file(3, 0), "`general.alignment` is 0, not a power of two"),
-        (new().value("general.alignment", 4, &whole(1 << 21)).file(3, 0), "`general.alignment` is 2097152, not a power of two"),
+        (
+            new().value("general.alignment", 4, &whole(1 << 21)).file(3, 0),
+            "`general.alignment` is 2097152, not a power of two",
+        ),
         (new().tensor("t", &[], 0, 0).file(3, 32), "`t` has 0 dimensions"),
         (new().tensor("t", &[1; 5], 0, 0).file(3, 0), "`t` has 5 dimensions"),
-        (new().tensor("t", &[8], 0, 0).file(3, 31), "it has 95 bytes and its tensors need 96 (`t` is the first that is not whole)"),
+        (
+            new().tensor("t", &[8], 0, 0).file(3, 31),
+            "it has 95 bytes and its tensors need 96 (`t` is the first that is not whole)",
+        ),
         (new().tensor("t", &[8], 0, 64).file(3, 32), "it has 96 bytes and its tensors need 160 (`t`"),
-        (new().tensor("t", &[8], 0, 4).file(3, 36), "`t` begins at byte 4 of the data, not at a multiple of the alignment 32"),
+        (
+            new().tensor("t", &[8], 0, 4).file(3, 36),
+            "`t` begins at byte 4 of the data, not at a multiple of the alignment 32",
+        ),
         (new().tensor("t", &[8], 0, u64::MAX - 31).file(3, 0), "`t` of shape [8] needs more than 2^63 bytes"),
         (new().tensor("t", &[u64::MAX], 0, 0).file(3, 0), "needs more than 2^63"),
         (new().tensor("t", &[1 << 40, 1 << 40], 0, 0).file(3, 0), "needs more than 2^63"),
@@ -193,27 +212,68 @@ fn damaged_and_hostile_files() {
         (new().tensor("t", &[33], 8, 0).file(3, 99), "`t` has rows of 33 elements and Q8_0 has blocks of 32"),
         (new().tensor("t", &[128], 12, 0).file(3, 99), "`t` has rows of 128 elements and Q4_K has blocks of 256"),
         (new().tensor("t", &[1], 0, 0).tensor("t", &[1], 0, 32).file(3, 64), "the tensor `t` is there twice"),
-        (new().tensor("t", &[16], 0, 0).tensor("u", &[8], 0, 32).file(3, 64), "the tensors `t` and `u` overlap at byte 128"),
-        (new().tensor("u", &[8], 0, 32).tensor("t", &[64], 16, 0).tensor("v", &[8], 0, 32).file(3, 256), "has blocks of 256"),
+        (
+            new().tensor("t", &[16], 0, 0).tensor("u", &[8], 0, 32).file(3, 64),
+            "the tensors `t` and `u` overlap at byte 128",
+        ),
+        (
+            new().tensor("u", &[8], 0, 32).tensor("t", &[64], 16, 0).tensor("v", &[8], 0, 32).file(3, 256),
+            "has blocks of 256",
+        ),
         (new().file(3, 0), "`general.architecture` is missing"),
         (new().value("general.architecture", 4, &whole(7)).file(3, 0), "`general.architecture` is not a text"),
-        (arch("mamba").file(3, 0), "\"mamba\" is not read; those that are: llama, qwen2, qwen3, qwen3moe, gemma2, phi3, gpt2, gptneox"),
+        (
+            arch("mamba").file(3, 0),
+            "\"mamba\" is not read; those that are: llama, qwen2, qwen3, qwen3moe, gemma2, phi3, gpt2, gptneox",
+        ),
         (arch("llama").file(3, 0), "`llama.embedding_length` is missing; add it"),
         (arch("gpt2").file(3, 0), "`gpt2.embedding_length` is missing; add it"),
-        (arch("llama").value("llama.block_count", 5, &(-1i32).to_le_bytes()).file(3, 0), "`llama.block_count` is not a whole number"),
-        (arch("llama").value("llama.block_count", 4, &whole(0)).value("llama.embedding_length", 4, &whole(8)).file(3, 0), "`llama."),
-        (arch("qwen2").value("qwen2.expert_count", 4, &whole(8)).file(3, 0), "`qwen2.expert_count` is 8, which asks for experts"),
-        (arch("llama").value("llama.attention.clamp_kqv", 6, &1f32.to_le_bytes()).file(3, 0), "which asks for clamped queries"),
+        (
+            arch("llama").value("llama.block_count", 5, &(-1i32).to_le_bytes()).file(3, 0),
+            "`llama.block_count` is not a whole number",
+        ),
+        (
+            arch("llama")
+                .value("llama.block_count", 4, &whole(0))
+                .value("llama.embedding_length", 4, &whole(8))
+                .file(3, 0),
+            "`llama.",
+        ),
+        (
+            arch("qwen2").value("qwen2.expert_count", 4, &whole(8)).file(3, 0),
+            "`qwen2.expert_count` is 8, which asks for experts",
+        ),
+        (
+            arch("llama").value("llama.attention.clamp_kqv", 6, &1f32.to_le_bytes()).file(3, 0),
+            "which asks for clamped queries",
+        ),
         (arch("llama").value("llama.attention.causal", 7, &[0]).file(3, 0), "which asks for attention to later tokens"),
         (
-            arch("llama").value("llama.attention.head_count_kv", 9, &[&list(4, 2)[..], &whole(1), &whole(2)].concat()).file(3, 0),
+            arch("llama")
+                .value("llama.attention.head_count_kv", 9, &[&list(4, 2)[..], &whole(1), &whole(2)].concat())
+                .file(3, 0),
             "or the same one",
         ),
-        (arch("llama").tensor("rope_freqs.weight", &[4], 16, 0).file(3, 64), "rows of 4 elements and IQ2_XXS has blocks of 256"),
-        (arch("llama").tensor("rope_freqs.weight", &[4], 24, 0).file(3, 64), "`rope_freqs.weight` is I8 of shape [4], not a short vector"),
-        (arch("llama").tensor("rope_freqs.weight", &[4097], 0, 0).file(3, 4 * 4097), "F32 of shape [4097], not a short vector"),
-        (arch("llama").value("split.count", 2, &2u16.to_le_bytes()).file(3, 0), "it is part 1 of 2 of a model; give the path"),
-        (arch("llama").value("split.count", 2, &2000u16.to_le_bytes()).file(3, 0), "`split.count` is 2000; at most 1024"),
+        (
+            arch("llama").tensor("rope_freqs.weight", &[4], 16, 0).file(3, 64),
+            "rows of 4 elements and IQ2_XXS has blocks of 256",
+        ),
+        (
+            arch("llama").tensor("rope_freqs.weight", &[4], 24, 0).file(3, 64),
+            "`rope_freqs.weight` is I8 of shape [4], not a short vector",
+        ),
+        (
+            arch("llama").tensor("rope_freqs.weight", &[4097], 0, 0).file(3, 4 * 4097),
+            "F32 of shape [4097], not a short vector",
+        ),
+        (
+            arch("llama").value("split.count", 2, &2u16.to_le_bytes()).file(3, 0),
+            "it is part 1 of 2 of a model; give the path",
+        ),
+        (
+            arch("llama").value("split.count", 2, &2000u16.to_le_bytes()).file(3, 0),
+            "`split.count` is 2000; at most 1024",
+        ),
     ];
     for (bytes, words) in cases {
         let error = refused(read(bytes)).to_string();
@@ -241,11 +301,26 @@ fn changed(name: &str, kind: Option<u32>, letter: Option<(usize, u8)>) -> Vec<u8
 fn faults_of_tensors_are_in_the_names_of_the_file() {
     let name = "blk.1.attn_q.weight";
     let cases = [
-        (changed(name, Some(24), None), "the tensor `blk.1.attn_q.weight` is of the type I8, which is not read; use a file"),
-        (changed(name, Some(1000), None), "the tensor `blk.1.attn_q.weight` is of the type number 1000, which is not read"),
-        (changed(name, Some(24), None), "in one of these: F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K"),
-        (changed(name, None, Some((0, b'c'))), "the tensor `clk.1.attn_q.weight` has no place in the architecture \"llama\""),
-        (changed(name, None, Some((4, b'2'))), "the tensor `blk.2.attn_q.weight` has no place in the architecture \"llama\""),
+        (
+            changed(name, Some(24), None),
+            "the tensor `blk.1.attn_q.weight` is of the type I8, which is not read; use a file",
+        ),
+        (
+            changed(name, Some(1000), None),
+            "the tensor `blk.1.attn_q.weight` is of the type number 1000, which is not read",
+        ),
+        (
+            changed(name, Some(24), None),
+            "in one of these: F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K",
+        ),
+        (
+            changed(name, None, Some((0, b'c'))),
+            "the tensor `clk.1.attn_q.weight` has no place in the architecture \"llama\"",
+        ),
+        (
+            changed(name, None, Some((4, b'2'))),
+            "the tensor `blk.2.attn_q.weight` has no place in the architecture \"llama\"",
+        ),
         (
             changed("llama.embedding_length", None, Some((21, b'i'))),
             "`llama.embedding_length` is missing; add it with the value that the model was trained with",
@@ -264,7 +339,9 @@ fn a_missing_tensor_and_one_of_another_shape_are_named_with_the_metadata() {
     let sizes = [("embedding_length", 8), ("block_count", 1), ("feed_forward_length", 8), ("attention.head_count", 2)];
     let file = sizes
         .iter()
-        .fold(Written::default().value("general.architecture", 8, &text("llama")), |file, (key, number)| value(file, key, *number));
+        .fold(Written::default().value("general.architecture", 8, &text("llama")), |file, (key, number)| {
+            value(file, key, *number)
+        });
     let table = file.tensor("token_embd.weight", &[8, 4], 0, 0);
     let error = refused(read(table.file(3, 128))).to_string();
     assert!(error.contains("the tensor `blk.0.attn_norm.weight` is missing; use another file of the model"), "{error}");

@@ -155,5 +155,8 @@ fn a_part_under_another_name_is_refused_with_the_name_that_it_needs() {
     let folder = Folder::new();
     folder.put("model.gguf", stored(2));
     let error = refused(Checkpoint::open(&folder.path().join("model.gguf"))).to_string();
-    assert!(error.contains("it is part 2 of 3 of a model, but its name does not end in `-00002-of-00003.gguf`"), "{error}");
+    assert!(
+        error.contains("it is part 2 of 3 of a model, but its name does not end in `-00002-of-00003.gguf`"),
+        "{error}"
+    );
 }

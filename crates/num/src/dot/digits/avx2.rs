@@ -68,7 +68,11 @@ impl Digits {
 /// The exact sums of at most four rows.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn total<const ROWS: usize, const TWOS: usize>(rows: [&[i8]; ROWS], twos: [&[i16]; TWOS], ahead: &mut impl Ahead) -> [i64; 4] {
+fn total<const ROWS: usize, const TWOS: usize>(
+    rows: [&[i8]; ROWS],
+    twos: [&[i16]; TWOS],
+    ahead: &mut impl Ahead,
+) -> [i64; 4] {
     let mut totals = _mm256_setzero_si256();
     for start in (0..rows[0].len()).step_by(MOST_LANES) {
         let end = rows[0].len().min(start + MOST_LANES);

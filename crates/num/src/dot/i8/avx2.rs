@@ -111,7 +111,8 @@ unsafe fn step<const ROWS: usize, const XS: usize, X: Factor>(
 ) {
     for lane in (0..STEP).step_by(SIXTEEN) {
         // SAFETY: sixteen lanes of a step, which the caller answers for.
-        let (xs, weights) = unsafe { (xs.map(|x| X::sixteen(x.add(lane))), rows.map(|row| i8::sixteen(row.add(lane)))) };
+        let (xs, weights) =
+            unsafe { (xs.map(|x| X::sixteen(x.add(lane))), rows.map(|row| i8::sixteen(row.add(lane)))) };
         for (x, sums) in xs.into_iter().zip(&mut *sums) {
             for (sum, weights) in sums.iter_mut().zip(weights) {
                 *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(weights, x));

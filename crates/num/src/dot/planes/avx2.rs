@@ -79,7 +79,8 @@ pub(super) fn weighty([a, b, c, d]: [__m256i; SIXTEENS]) -> bool {
 #[target_feature(enable = "avx2")]
 pub(super) fn highest([a, b, c, d]: [__m256i; SIXTEENS]) -> __m256i {
     let high = _mm256_set1_epi16(0x7f00);
-    let (a, b, c, d) = (_mm256_and_si256(a, high), _mm256_and_si256(b, high), _mm256_and_si256(c, high), _mm256_and_si256(d, high));
+    let (a, b, c, d) =
+        (_mm256_and_si256(a, high), _mm256_and_si256(b, high), _mm256_and_si256(c, high), _mm256_and_si256(d, high));
     _mm256_max_epu8(_mm256_max_epu8(a, b), _mm256_max_epu8(c, d))
 }
 

@@ -32,7 +32,10 @@ impl Halves {
         out: &mut [f32],
     ) {
         let lanes = out.len() / all.len().max(1);
-        assert!(lanes <= STEP && all.iter().all(|halves| rows <= halves.lanes), "at most 64 lanes, and an activation for every row");
+        assert!(
+            lanes <= STEP && all.iter().all(|halves| rows <= halves.lanes),
+            "at most 64 lanes, and an activation for every row"
+        );
         if lanes == 0 {
             return;
         }
@@ -71,7 +74,14 @@ impl Halves {
         }
     }
 
-    fn settle_columns<'a>(&self, rows: usize, row: &impl Fn(usize) -> (&'a [u8], &'a [u8]), sums: &[f64; STEP], most: u8, out: &mut [f32]) {
+    fn settle_columns<'a>(
+        &self,
+        rows: usize,
+        row: &impl Fn(usize) -> (&'a [u8], &'a [u8]),
+        sums: &[f64; STEP],
+        most: u8,
+        out: &mut [f32],
+    ) {
         let bounds = self.bounds.with_roundings(rows + 1);
         let none = ([0.0; STEP], 0);
         #[cfg(target_arch = "x86_64")]
@@ -93,14 +103,20 @@ impl Halves {
                     let (low, high) = row(input);
                     f16_to_f32(u16::from_le_bytes([low[lane], high[lane]]))
                 };
-                let weights: Vec<f32> = (0..self.lanes).map(|input| if input < rows { weight(input) } else { 0.0 }).collect();
+                let weights: Vec<f32> =
+                    (0..self.lanes).map(|input| if input < rows { weight(input) } else { 0.0 }).collect();
                 let x: Vec<f32> = (0..self.lanes).map(|input| self.x(input)).collect();
                 dot_f16_exact(&weights, &x)
             });
         }
     }
 
-    pub(super) fn columns_portable<'a>(&self, rows: usize, row: &impl Fn(usize) -> (&'a [u8], &'a [u8]), sums: &mut [f64; STEP]) -> u8 {
+    pub(super) fn columns_portable<'a>(
+        &self,
+        rows: usize,
+        row: &impl Fn(usize) -> (&'a [u8], &'a [u8]),
+        sums: &mut [f64; STEP],
+    ) -> u8 {
         let mut most = 0;
         for input in 0..rows {
             let (x, (low, high)) = (self.x(input), row(input));
@@ -123,7 +139,8 @@ fn settle_avx512(error: f64, sums: &[f64; STEP]) -> ([f32; STEP], u64) {
         // SAFETY: both arrays have eight elements.
         unsafe {
             let sums = _mm512_loadu_pd(sums.as_ptr());
-            let (below, above) = (_mm512_cvtpd_ps(_mm512_sub_pd(sums, error)), _mm512_cvtpd_ps(_mm512_add_pd(sums, error)));
+            let (below, above) =
+                (_mm512_cvtpd_ps(_mm512_sub_pd(sums, error)), _mm512_cvtpd_ps(_mm512_add_pd(sums, error)));
             _mm256_storeu_ps(out.as_mut_ptr(), below);
             settled |= u64::from(_mm256_cmp_ps_mask::<_CMP_EQ_OQ>(below, above)) << (8 * eight);
         }
@@ -194,8 +211,9 @@ fn some_avx512<const XS: usize>(
     let mut most = _mm512_setzero_si512();
     for &(input, low, high) in some {
         // SAFETY: the mask loads no byte at or beyond `lanes`.
-        let (low, high) =
-            unsafe { (_mm512_maskz_loadu_epi8(live, low.as_ptr().cast()), _mm512_maskz_loadu_epi8(live, high.as_ptr().cast())) };
+        let (low, high) = unsafe {
+            (_mm512_maskz_loadu_epi8(live, low.as_ptr().cast()), _mm512_maskz_loadu_epi8(live, high.as_ptr().cast()))
+        };
         // Zero weights add nothing to finite activations.
         if finite && _mm512_test_epi8_mask(_mm512_or_si512(low, high), _mm512_set1_epi8(-1)) == 0 {
             continue;

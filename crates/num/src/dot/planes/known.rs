@@ -48,7 +48,11 @@ impl Known<'_> {
         let parts = PARTS as f64;
         let additions = parts * n * (n + 1.0) / 2.0 + 5.0 * parts * n;
         let unit = power(k - 23);
-        Range { start: (1.5 * power(k)) as f32, unit, error: unit * power(-25) * (additions * (1.0 + 1.0 / 1024.0) + 16.0) }
+        Range {
+            start: (1.5 * power(k)) as f32,
+            unit,
+            error: unit * power(-25) * (additions * (1.0 + 1.0 / 1024.0) + 16.0),
+        }
     }
 
     /// The exact sum rounded once for each row of so many lanes, of weights whose greatest high byte without sign is at most `most`, all finite.
@@ -83,7 +87,8 @@ impl Known<'_> {
                 break;
             }
             let close = if quarter.saturating_sub(place) * lanes > CLOSE { CLOSE } else { 0 };
-            let (values, settled) = four(rows.map(|row| (row < out.len()).then(|| weights.row(row, lanes))), &range, close);
+            let (values, settled) =
+                four(rows.map(|row| (row < out.len()).then(|| weights.row(row, lanes))), &range, close);
             for (number, (row, value)) in rows.into_iter().zip(values).enumerate() {
                 let Some(out) = out.get_mut(row) else { break };
                 *out = if settled >> number & 1 == 1 { value } else { otherwise(row) };

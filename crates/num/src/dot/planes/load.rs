@@ -46,7 +46,8 @@ impl Halves {
         }
         self.part = parts.iter().fold(0.0, |most, &part| if part > most { part } else { most });
         let lowest = (integers & ((1 << 42) - 1)).trailing_zeros() as i32;
-        self.bounds = Bounds::of(parts.iter().sum(), (lowest < 64).then_some(lowest - 24), x.len(), partial::roundings(x.len()));
+        self.bounds =
+            Bounds::of(parts.iter().sum(), (lowest < 64).then_some(lowest - 24), x.len(), partial::roundings(x.len()));
     }
 
     /// The portable code, compiled for wider vectors.
@@ -70,9 +71,13 @@ impl Halves {
             let sixteens = [0, 1, 2, 3].map(|sixteen: usize| {
                 let left = x.len().saturating_sub(SIXTEEN * sixteen).min(SIXTEEN);
                 // SAFETY: the mask loads no number at or beyond the end of the step.
-                unsafe { _mm512_maskz_loadu_ps(((1u32 << left) - 1) as u16, x.as_ptr().wrapping_add(SIXTEEN * sixteen)) }
+                unsafe {
+                    _mm512_maskz_loadu_ps(((1u32 << left) - 1) as u16, x.as_ptr().wrapping_add(SIXTEEN * sixteen))
+                }
             });
-            let some = sixteens.into_iter().fold(0, |some, x| some | _mm512_cmp_ps_mask::<_CMP_NEQ_UQ>(x, _mm512_setzero_ps()));
+            let some = sixteens
+                .into_iter()
+                .fold(0, |some, x| some | _mm512_cmp_ps_mask::<_CMP_NEQ_UQ>(x, _mm512_setzero_ps()));
             let bit = 1u64.checked_shl(number as u32).unwrap_or(0);
             if some != 0 {
                 self.active |= bit;

@@ -153,7 +153,10 @@ impl Halves {
     /// Whether there is a kernel for rows of finite weights of which the greatest is known.
     #[cfg(target_arch = "x86_64")]
     fn serves(&self, most: u8) -> bool {
-        most < Self::INFINITE && self.kernel != Kernel::Portable && self.lanes <= known::MOST_LANES && self.bounds.finite()
+        most < Self::INFINITE
+            && self.kernel != Kernel::Portable
+            && self.lanes <= known::MOST_LANES
+            && self.bounds.finite()
     }
 
     /// The sum of a row, and the greatest high byte of its weights without their signs.

@@ -25,7 +25,13 @@ struct Wide([f64; STEP]);
 impl Halves {
     /// [`Halves::rows`] for several activations of one length at once: `out` holds the sums of the first, then of the next. Rows that `blank` knows to
     /// be all zero need not be read.
-    pub fn rows_of(all: &[&Self], weights: Planes<'_>, blank: impl Fn(usize) -> bool, out: &mut [f32], ahead: &mut impl Ahead) -> u8 {
+    pub fn rows_of(
+        all: &[&Self],
+        weights: Planes<'_>,
+        blank: impl Fn(usize) -> bool,
+        out: &mut [f32],
+        ahead: &mut impl Ahead,
+    ) -> u8 {
         let rows = out.len() / all.len().max(1);
         let Some(first) = all.first() else { return 0 };
         assert!(all.iter().all(|halves| halves.lanes == first.lanes), "activations of one length");
@@ -93,7 +99,10 @@ fn by_threes<A: Ahead>(
     blank: &impl Fn(usize) -> bool,
     out: &mut [f32],
     ahead: &mut A,
-    Looks { roundings, look, three: sum }: Looks<impl Fn(Planes<'_>, &mut A) -> (u64, u8), impl Fn(Three<'_>) -> ([f64; 4], [f32; 4], u8)>,
+    Looks { roundings, look, three: sum }: Looks<
+        impl Fn(Planes<'_>, &mut A) -> (u64, u8),
+        impl Fn(Three<'_>) -> ([f64; 4], [f32; 4], u8),
+    >,
 ) -> u8 {
     let rows = out.len() / all.len();
     let mut order: [usize; MOST] = std::array::from_fn(|number| number);

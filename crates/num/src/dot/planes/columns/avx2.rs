@@ -110,7 +110,13 @@ fn four(of: &[f64; STEP], lane: usize) -> __m256d {
 /// Adds some rows, each times the activation of its input.
 #[inline]
 #[target_feature(enable = "avx2,fma")]
-fn add<const XS: usize>(group: &[&Halves; XS], inputs: &[usize], rows: &[[f64; STEP]; SOME], lanes: usize, sums: &mut [[f64; STEP]; XS]) {
+fn add<const XS: usize>(
+    group: &[&Halves; XS],
+    inputs: &[usize],
+    rows: &[[f64; STEP]; SOME],
+    lanes: usize,
+    sums: &mut [[f64; STEP]; XS],
+) {
     let mut x = [[0.0; XS]; SOME];
     for (x, &input) in x.iter_mut().zip(inputs) {
         *x = group.map(|halves| f64::from(halves.x(input)));

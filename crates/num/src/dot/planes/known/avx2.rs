@@ -60,7 +60,12 @@ impl Known<'_> {
 /// Adds the products of a step.
 #[inline]
 #[target_feature(enable = "avx2,f16c,fma")]
-fn add(x: &Step, weights: [__m256i; STEP / 16], highs: &mut [__m256; PARTS / EIGHT], lows: &mut [__m256; PARTS / EIGHT]) {
+fn add(
+    x: &Step,
+    weights: [__m256i; STEP / 16],
+    highs: &mut [__m256; PARTS / EIGHT],
+    lows: &mut [__m256; PARTS / EIGHT],
+) {
     for (sixteen, (x, weights)) in x.0.iter().zip(weights).enumerate() {
         let halves = [_mm256_castsi256_si128(weights), _mm256_extracti128_si256::<1>(weights)];
         for (half, (x, weights)) in x.as_chunks::<EIGHT>().0.iter().zip(halves).enumerate() {

@@ -18,13 +18,21 @@ impl Known<'_> {
         out: &mut [f32],
         otherwise: impl Fn(usize) -> f32,
     ) {
-        self.rows(weights, lanes, most, out, otherwise, |rows, range, close| self.four_avx512(rows, lanes, range, close));
+        self.rows(weights, lanes, most, out, otherwise, |rows, range, close| {
+            self.four_avx512(rows, lanes, range, close)
+        });
     }
 
     /// The sums of up to four rows rounded once, and a bit for each whose rounding its error does not change.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
-    fn four_avx512(&self, rows: [Option<impl Weights>; TOGETHER], lanes: usize, range: &Range, close: usize) -> ([f32; TOGETHER], u8) {
+    fn four_avx512(
+        &self,
+        rows: [Option<impl Weights>; TOGETHER],
+        lanes: usize,
+        range: &Range,
+        close: usize,
+    ) -> ([f32; TOGETHER], u8) {
         let mut units = [_mm512_setzero_si512(); TOGETHER];
         let mut rests = [_mm512_setzero_ps(); TOGETHER];
         for ((units, rests), row) in units.iter_mut().zip(&mut rests).zip(rows) {

@@ -22,8 +22,11 @@ pub(super) fn by_threes<A: Ahead>(
 ) -> u8 {
     // A product passes through one partial sum, and the joins of all.
     let roundings = lanes.next_multiple_of(STEP) / PARTS + PARTS.ilog2() as usize;
-    let kernel =
-        Looks { roundings, look: |weights: Planes<'_>, ahead: &mut A| look(weights, ahead), three: |three: Three<'_>| self::three(three) };
+    let kernel = Looks {
+        roundings,
+        look: |weights: Planes<'_>, ahead: &mut A| look(weights, ahead),
+        three: |three: Three<'_>| self::three(three),
+    };
     super::by_threes(all, weights, lanes, blank, out, ahead, kernel)
 }
 

@@ -19,8 +19,11 @@ pub(super) fn by_threes<A: Ahead>(
     ahead: &mut A,
 ) -> u8 {
     let roundings = all.first().map_or(0, |halves| partial::roundings(halves.lanes));
-    let kernel =
-        Looks { roundings, look: |weights: Planes<'_>, ahead: &mut A| look(weights, ahead), three: |three: Three<'_>| self::three(three) };
+    let kernel = Looks {
+        roundings,
+        look: |weights: Planes<'_>, ahead: &mut A| look(weights, ahead),
+        three: |three: Three<'_>| self::three(three),
+    };
     super::by_threes(all, weights, lanes, blank, out, ahead, kernel)
 }
 
