@@ -1,5 +1,5 @@
-//! Which rules an instruction can break: those of its operands, its streams and its unit. For the reference page, and for tests that hold
-//! both detections of faults to it.
+//! Which rules an instruction can break: those of its operands, its streams and its unit. For the reference page, and
+//! for tests that hold both detections of faults to it.
 
 use crate::operand::Kind;
 use crate::queue::Unit;
@@ -7,7 +7,8 @@ use crate::rule::Rule;
 use crate::table::{DelayClass, TableRow};
 
 impl TableRow {
-    /// The rules that an instruction of this row can break, in order of their numbers. Every item can overflow its queue.
+    /// The rules that an instruction of this row can break, in order of their numbers. Every item can overflow its
+    /// queue.
     #[must_use]
     pub fn rules(&self) -> Vec<Rule> {
         let has = |kinds: &[Kind]| self.operands.iter().any(|operand| kinds.contains(&operand.kind));

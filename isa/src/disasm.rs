@@ -238,8 +238,9 @@ fn comment(queue: Queue, before: Option<&Item>, item: &Item, slots: Slots, names
     comment
 }
 
-/// The longest name that stands in a comment, and the most runs that are looked through for one, in bytes and runs (assumed): a short file may
-/// have a long name for each of many instructions, and many runs that all begin before a word.
+/// The longest name that stands in a comment, and the most runs that are looked through for one, in bytes and runs
+/// (assumed): a short file may have a long name for each of many instructions, and many runs that all begin before a
+/// word.
 const LONGEST: usize = 64;
 const MOST_RUNS: usize = 64;
 

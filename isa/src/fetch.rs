@@ -11,7 +11,8 @@ const fn starts(item: &Item) -> bool {
     !item.paired && !matches!(item.instruction, Instruction::Repeat { .. })
 }
 
-/// The items of a queue as blocks of `block_bytes` bytes; nothing when an item and those that refer to it do not fit one.
+/// The items of a queue as blocks of `block_bytes` bytes; nothing when an item and those that refer to it do not fit
+/// one.
 #[must_use]
 pub fn blocks(items: &[Item], block_bytes: usize) -> Option<Vec<Vec<u8>>> {
     let mut blocks: Vec<Vec<u8>> = Vec::new();

@@ -9,10 +9,11 @@ use crate::place::{ChipId, SliceId, WordRun};
 pub enum Fill<'a> {
     /// All zero.
     Zero,
-    /// The first bytes of each word, word after word, as many of one word as of the other: 1 to `vector_bytes`. The bytes behind them are zero.
+    /// The first bytes of each word, word after word, as many of one word as of the other: 1 to `vector_bytes`. The
+    /// bytes behind them are zero.
     Bytes(Cow<'a, [u8]>),
-    /// The first bytes of these words and of as many others of one slice, byte by byte in turn, word after word. So a file holds fp16 numbers as numbers,
-    /// though their low bytes lie in one word and their high bytes in another.
+    /// The first bytes of these words and of as many others of one slice, byte by byte in turn, word after word. So a
+    /// file holds fp16 numbers as numbers, though their low bytes lie in one word and their high bytes in another.
     Pairs(Cow<'a, [u8]>, WordRun),
 }
 
@@ -84,8 +85,8 @@ impl Extent<'_> {
         self.bytes().len() / (self.places().count() * self.place.count.max(1) as usize)
     }
 
-    /// The first bytes of word `number` of the extent, or of its other words, [`Extent::live`] of them; none of a word that the extent does not have.
-    /// Those of pairs are copied.
+    /// The first bytes of word `number` of the extent, or of its other words, [`Extent::live`] of them; none of a word
+    /// that the extent does not have. Those of pairs are copied.
     #[must_use]
     pub fn word_bytes(&self, other: bool, number: u32) -> Cow<'_, [u8]> {
         let width = self.places().count();

@@ -1,4 +1,5 @@
-//! What a program is: queues of instructions, named regions of SRAM, and the container that holds several programs over one image.
+//! What a program is: queues of instructions, named regions of SRAM, and the container that holds several programs over
+//! one image.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;

@@ -75,7 +75,8 @@ impl DelayClass {
     }
 }
 
-/// Where an instruction comes from. Encodings, delays and everything about operands that the papers leave open are assumed for all.
+/// Where an instruction comes from. Encodings, delays and everything about operands that the papers leave open are
+/// assumed for all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
     /// Named in the published instruction set (ISCA 2020, Table I).

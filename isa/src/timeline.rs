@@ -79,7 +79,8 @@ fn accesses_memory(instruction: &Instruction) -> Option<bool> {
 /// The most cycles that a queue may run; keeps every sum of cycles and delays far from overflow (assumed).
 pub const MAX_CYCLES: u64 = 1 << 40;
 
-/// The clock of one queue, for those who need times but no issues. Behind a sync or a deskew it counts from the cycle in which that ends.
+/// The clock of one queue, for those who need times but no issues. Behind a sync or a deskew it counts from the cycle
+/// in which that ends.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Clock {
     next: u64,
@@ -257,7 +258,8 @@ impl Cursor {
     }
 }
 
-/// The issues of a queue in order of their cycles, as if no sync or deskew waited longer than a cycle; the items must be valid.
+/// The issues of a queue in order of their cycles, as if no sync or deskew waited longer than a cycle; the items must
+/// be valid.
 pub fn expand(items: &[Item]) -> impl Iterator<Item = Issue> + '_ {
     let mut cursor = Cursor::default();
     std::iter::from_fn(move || {
@@ -270,8 +272,8 @@ pub fn expand(items: &[Item]) -> impl Iterator<Item = Issue> + '_ {
 }
 
 /// The shortest items found for these issues, which are in order of their cycles, at most one a cycle except for
-/// legal pairs, and none that stops a queue or shares a cycle as `ifetch` does: runs of one instruction at a constant distance and stride become a Repeat. [`expand`] gives
-/// the issues back.
+/// legal pairs, and none that stops a queue or shares a cycle as `ifetch` does: runs of one instruction at a constant
+/// distance and stride become a Repeat. [`expand`] gives the issues back.
 ///
 /// # Panics
 /// When two issues that are no pair share a cycle, or cycles descend.

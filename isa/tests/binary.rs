@@ -128,8 +128,8 @@ proptest! {
         prop_assert_eq!(parsed.to_bytes().unwrap(), bytes);
     }
 
-    /// Extents of one or two words anywhere among few, by themselves or in pairs: they have a binary form when no two places share a word, and an error
-    /// names two that do.
+    /// Extents of one or two words anywhere among few, by themselves or in pairs: they have a binary form when no two
+    /// places share a word, and an error names two that do.
     #[test]
     fn extents_share_no_word_in_any_order(places in prop::collection::vec((0u16..2, 0u32..12, 1u32..3, prop::option::of((0u16..2, 0u32..12))), 1..6)) {
         let mut container = container(3, 1);

@@ -1,4 +1,5 @@
-//! Lines that are assembled more than once, or from other files: what they make, where their mistakes are, and how little a short text can make.
+//! Lines that are assembled more than once, or from other files: what they make, where their mistakes are, and how
+//! little a short text can make.
 
 use std::borrow::Cow;
 

@@ -157,7 +157,8 @@ fn errors_name_the_place() {
     }
 }
 
-/// Every byte of the extents' records with every value: the file is refused, or it is the one form of what it then says.
+/// Every byte of the extents' records with every value: the file is refused, or it is the one form of what it then
+/// says.
 #[test]
 fn every_value_in_a_record_of_an_extent_is_refused_or_canonical() {
     let bytes = by_hand();

@@ -66,7 +66,8 @@ fn a_model_goes_through_all_forms_in_seconds() {
     assert!(start.elapsed().as_secs() < 60, "{marks:?}");
 }
 
-/// Extents of single words and of pairs of them, spread over slices in no order: nothing that looks at them takes time that grows with their square.
+/// Extents of single words and of pairs of them, spread over slices in no order: nothing that looks at them takes time
+/// that grows with their square.
 #[test]
 fn many_extents_in_any_order_take_seconds() {
     let mut random = Random(6);

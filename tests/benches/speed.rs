@@ -1,8 +1,11 @@
-//! The speed of the fast engine beside the speed of memory, alternating in one run. `docs/fast-engine.md` says how to read it.
+//! The speed of the fast engine beside the speed of memory, alternating in one run. `docs/fast-engine.md` says how to
+//! read it.
 //!
-//! `cargo bench -p lpu-tests --bench speed -- [smollm2|tinyllama] [w8a8|w8a16|f16] [--rounds 9] [--tokens 16] [--threads 2]`
+//! `cargo bench -p lpu-tests --bench speed -- [smollm2|tinyllama] [w8a8|w8a16|f16] [--rounds 9] [--tokens 16]
+//! [--threads 2]`
 //!
-//! A compiled program of random weights is kept in the target folder with its plan; `--fresh` compiles it again, `--cold` starts without the plan.
+//! A compiled program of random weights is kept in the target folder with its plan; `--fresh` compiles it again,
+//! `--cold` starts without the plan.
 #![allow(missing_docs, reason = "a program")]
 
 use std::hint::black_box;

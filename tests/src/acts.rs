@@ -82,7 +82,8 @@ fn chain(stage: &mut Stage<'_>, fetched: Option<Queue>) {
     stage.write(&targets, dst, 0, ready + stage.delay(&three));
 }
 
-/// Any ALU operation of the table that takes `a` first, four streams of it if it is a stream, and leaves its result in the latch.
+/// Any ALU operation of the table that takes `a` first, four streams of it if it is a stream, and leaves its result in
+/// the latch.
 fn operation(stage: &mut Stage<'_>, a: Source) -> Instruction {
     let rows: Vec<&TableRow> = TABLE.iter().filter(|row| row.unit == Unit::Vxm).collect();
     loop {

@@ -1,4 +1,5 @@
-//! Chip descriptions drawn at random, and models held to what a description allows: compiled right, or refused by the figure's name.
+//! Chip descriptions drawn at random, and models held to what a description allows: compiled right, or refused by the
+//! figure's name.
 
 use std::fs;
 use std::path::PathBuf;
@@ -41,7 +42,8 @@ const SERVED: &[(&str, u32, u32, u32)] = &[
     ("mxm_accumulate", 1, 64, 1),
 ];
 
-/// Draws changes of one to three figures of a chip, or of all; `served` keeps to values that small models must compile for.
+/// Draws changes of one to three figures of a chip, or of all; `served` keeps to values that small models must compile
+/// for.
 pub fn draw(dice: &mut Dice, served: bool) -> Vec<(&'static str, u32)> {
     let names: Vec<&'static str> = match served {
         true => SERVED.iter().map(|&(name, ..)| name).collect(),
@@ -127,7 +129,8 @@ impl Case {
         }
     }
 
-    /// Compiles for a changed `tsp-v1`, proves what came of it, and feeds `count` tokens to both engines. `most` is the relative error of logits allowed.
+    /// Compiles for a changed `tsp-v1`, proves what came of it, and feeds `count` tokens to both engines. `most` is the
+    /// relative error of logits allowed.
     #[must_use]
     pub fn on(
         &self,

@@ -1,5 +1,6 @@
-//! Edits of a compiled program that keep it legal more often than not: operands exchanged between issues that are alike,
-//! words replaced by others that some issue names, operations by others of the same delay, issues moved to free cycles.
+//! Edits of a compiled program that keep it legal more often than not: operands exchanged between issues that are
+//! alike, words replaced by others that some issue names, operations by others of the same delay, issues moved to free
+//! cycles.
 
 use std::collections::{BTreeMap, BTreeSet};
 

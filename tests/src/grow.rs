@@ -1,5 +1,6 @@
-//! Legal programs grown at random: an issue is drawn so that it meets values on their way, and stays if the checker still finds the program legal.
-//! Instructions and operands come from the instruction table, so a new row takes part at once.
+//! Legal programs grown at random: an issue is drawn so that it meets values on their way, and stays if the checker
+//! still finds the program legal. Instructions and operands come from the instruction table, so a new row takes part at
+//! once.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};

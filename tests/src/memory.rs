@@ -56,7 +56,8 @@ impl Memory {
     }
 }
 
-/// Makes another image of the same words: extents shuffled, some in pairs, and without the zeros that their words end with.
+/// Makes another image of the same words: extents shuffled, some in pairs, and without the zeros that their words end
+/// with.
 pub fn disorder(image: &mut Image<'static>, dice: &mut Dice) {
     image.extents.iter_mut().for_each(shorten);
     for last in (1..image.extents.len()).rev() {

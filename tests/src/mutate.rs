@@ -1,4 +1,5 @@
-//! One small change of a program, in any of its parts: an operand, a time, an item, a pair, a queue, a region, the image, the stated cycles.
+//! One small change of a program, in any of its parts: an operand, a time, an item, a pair, a queue, a region, the
+//! image, the stated cycles.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -335,7 +336,8 @@ fn stated(program: &mut Program, dice: &mut Dice) -> Change {
     Change::Cycles
 }
 
-/// Puts something on a chip that a system of so many chips does not have: words of the image, a region, a queue, or the chip alone.
+/// Puts something on a chip that a system of so many chips does not have: words of the image, a region, a queue, or the
+/// chip alone.
 pub fn strand(image: &mut Image<'static>, program: &mut Program, chips: u16, dice: &mut Dice) {
     let absent = ChipId(chips + [0, 1, 2, 900][dice.below(4)]);
     let count = image.extents.len();

@@ -1,6 +1,7 @@
-//! Legal programs composed of small scenes, each a piece of dataflow over a few units at a time and on streams drawn at random: copies, ALU chains,
-//! passes, switch units, addresses on streams, vectors between chips, fetched instructions, a barrier, power. A scene that does not fit the
-//! others is left out, so every program is legal; it has every unit often, and mutations of it are nearly legal.
+//! Legal programs composed of small scenes, each a piece of dataflow over a few units at a time and on streams drawn at
+//! random: copies, ALU chains, passes, switch units, addresses on streams, vectors between chips, fetched instructions,
+//! a barrier, power. A scene that does not fit the others is left out, so every program is legal; it has every unit
+//! often, and mutations of it are nearly legal.
 
 use std::collections::{BTreeMap, BTreeSet};
 

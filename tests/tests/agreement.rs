@@ -1,5 +1,5 @@
-//! Checker equals machine: over composed programs and small changes of them, the checker accepts a program exactly when the reference engine
-//! runs it without a fault; where it rejects, first rule, cycle, unit and item are the same.
+//! Checker equals machine: over composed programs and small changes of them, the checker accepts a program exactly when
+//! the reference engine runs it without a fault; where it rejects, first rule, cycle, unit and item are the same.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,4 +1,5 @@
-//! Any chip that a description allows: a model is compiled for it, legal and right on both engines, or refused by the figure's name.
+//! Any chip that a description allows: a model is compiled for it, legal and right on both engines, or refused by the
+//! figure's name.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,5 @@
-//! Our engines meet the conformance vectors, the vectors cover the whole table, and a vector that is changed is noticed.
+//! Our engines meet the conformance vectors, the vectors cover the whole table, and a vector that is changed is
+//! noticed.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -1,5 +1,5 @@
-//! Instruction control and links: barriers, instruction fetch, power, chips that send to one another; values and cycles of the
-//! reference engine, and the same verdict of the checker.
+//! Instruction control and links: barriers, instruction fetch, power, chips that send to one another; values and cycles
+//! of the reference engine, and the same verdict of the checker.
 
 use std::borrow::Cow;
 
@@ -142,8 +142,8 @@ fn fetched_instructions_issue_when_they_have_arrived() {
     assert_eq!(busy.cycles, 26 + 4 + 4 + 4, "the queue goes on behind what it held");
 }
 
-/// Another ALU puts values on the fetch's streams, at the fetch's own position, in the cycle of the fetch, before and after it: what arrives is
-/// taken before what is put.
+/// Another ALU puts values on the fetch's streams, at the fetch's own position, in the cycle of the fetch, before and
+/// after it: what arrives is taken before what is put.
 #[test]
 fn a_producer_at_the_position_of_a_fetch_does_not_reach_it() {
     let fetched = "add mod, e0, #i40, #i2\n";
@@ -240,7 +240,8 @@ fn control_survives_text_and_binary() {
     assert!(again.contains("sync\n@4 "), "{again}");
 }
 
-/// A read of a word goes out from what the image says of it, wherever its extent stands, with zeros behind the lanes that are given.
+/// A read of a word goes out from what the image says of it, wherever its extent stands, with zeros behind the lanes
+/// that are given.
 #[test]
 fn words_are_zero_behind_the_lanes_that_are_given() {
     let text = ".data e0:4x2 3\n.hex 010203 040506\n.zero e0:6\n.data e0:2 1\n.hex ff\n.program p\n.queue mem.e0\n@0 read 5, e0\n.queue mem.e4\n@5 write 5, e0\n";

@@ -1,5 +1,5 @@
-//! File tests of the compiler: each file of `tests/filetests` is a small graph and a chip, and after `[expect]` what each stage of the
-//! compiler makes of them. `BLESS=1` rewrites what is expected.
+//! File tests of the compiler: each file of `tests/filetests` is a small graph and a chip, and after `[expect]` what
+//! each stage of the compiler makes of them. `BLESS=1` rewrites what is expected.
 
 use std::fmt::Write;
 use std::fs;

@@ -22,7 +22,8 @@ fn count(bytes: isize) {
     });
 }
 
-// SAFETY: every call is passed on to the system's allocator as it is; counting touches two cells of the thread and allocates nothing.
+// SAFETY: every call is passed on to the system's allocator as it is; counting touches two cells of the thread and
+// allocates nothing.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         count(layout.size() as isize);
@@ -113,8 +114,8 @@ fn chip() {
     bear("chip");
 }
 
-/// What is long only when taken apart: a region of sixteen million words of zeros, a long name in the comment of each of many instructions, many
-/// regions over the same words of code.
+/// What is long only when taken apart: a region of sixteen million words of zeros, a long name in the comment of each
+/// of many instructions, many regions over the same words of code.
 #[test]
 fn short_files_give_short_texts() {
     let head = ".chip small 16 0707070707070707070707070707070707070707070707070707070707070707\n";

@@ -1,4 +1,5 @@
-//! The two proofs of legality, checker and reference engine, agree on small random programs: the same first fault, or none.
+//! The two proofs of legality, checker and reference engine, agree on small random programs: the same first fault, or
+//! none.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,4 +1,5 @@
-//! Logits of compiled decode steps on the full-size chip against the float32 reference, for every test checkpoint and format.
+//! Logits of compiled decode steps on the full-size chip against the float32 reference, for every test checkpoint and
+//! format.
 
 use std::fs;
 use std::path::PathBuf;
@@ -113,7 +114,8 @@ fn twelve_tokens_with_other_rotary_embeddings_agree_with_the_reference() {
     all(ROTARY, 12, 0.003);
 }
 
-/// With int8 weights the choice of experts falls otherwise for some tokens, whose logits then are others: most must be close.
+/// With int8 weights the choice of experts falls otherwise for some tokens, whose logits then are others: most must be
+/// close.
 #[test]
 fn twelve_tokens_through_experts_agree_with_the_reference() {
     for name in EXPERTS {

@@ -50,7 +50,8 @@ fn a_part_that_is_not_there_is_refused_with_the_layers_there_are() {
     assert!(message.contains("layer:9") && message.contains("2 layers"), "{message}");
 }
 
-/// A session goes on from one bucket to the next: the bits are those of a longer context, the cycles those of the bucket.
+/// A session goes on from one bucket to the next: the bits are those of a longer context, the cycles those of the
+/// bucket.
 #[test]
 fn a_session_grows_from_bucket_to_bucket() {
     let tsp = chip::preset("tsp-v1").unwrap();

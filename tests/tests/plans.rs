@@ -1,4 +1,5 @@
-//! Kept plans: a start from one gives what a start without gives, and whatever befalls the file, a run is right or the plan is made anew.
+//! Kept plans: a start from one gives what a start without gives, and whatever befalls the file, a run is right or the
+//! plan is made anew.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -92,7 +93,8 @@ fn plans_serve_one_program_on_one_chip_alone() {
     assert!(!restores(&Replay::new(&System::single(&other), &image, 1).unwrap(), &program, ORIGIN), "another chip");
 }
 
-/// Every byte in turn: as it stands in the file the damage is seen; with a checksum that hides it, the plan is refused or runs without harm.
+/// Every byte in turn: as it stands in the file the damage is seen; with a checksum that hides it, the plan is refused
+/// or runs without harm.
 #[test]
 fn damaged_plans_are_refused_or_harmless() {
     let small = preset("test-small").unwrap();

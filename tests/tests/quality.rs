@@ -1,5 +1,5 @@
-//! How close each number format comes to float32: error of logits and agreement of the greedy choice, over 40 tokens of every test
-//! checkpoint and of the model that ships. `BLESS=1` writes the table into `docs/quality.md`.
+//! How close each number format comes to float32: error of logits and agreement of the greedy choice, over 40 tokens of
+//! every test checkpoint and of the model that ships. `BLESS=1` writes the table into `docs/quality.md`.
 
 use std::fmt::Write;
 use std::fs;

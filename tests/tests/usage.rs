@@ -1,4 +1,5 @@
-//! Utilization: shares of the cycles there are, over grown, composed and compiled programs, equal to a plain count of busy cycles.
+//! Utilization: shares of the cycles there are, over grown, composed and compiled programs, equal to a plain count of
+//! busy cycles.
 
 use std::collections::BTreeSet;
 

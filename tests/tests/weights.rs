@@ -1,5 +1,5 @@
-//! Weights that are not finite, or that the format cannot hold, are refused by tensor and place: every tensor of checkpoints that store them
-//! in every way, through folder and GGUF.
+//! Weights that are not finite, or that the format cannot hold, are refused by tensor and place: every tensor of
+//! checkpoints that store them in every way, through folder and GGUF.
 
 use std::borrow::Cow;
 use std::fs;
@@ -96,8 +96,8 @@ fn every_tensor_with_a_bad_element_is_refused_by_its_place() {
     }
 }
 
-/// Beyond 65,504 a weight is refused where it is rounded to fp16, and taken where it is not: as int8 with a scale, and as a bias or a
-/// norm's weight, which stay in float32.
+/// Beyond 65,504 a weight is refused where it is rounded to fp16, and taken where it is not: as int8 with a scale, and
+/// as a bias or a norm's weight, which stay in float32.
 #[test]
 fn weights_beyond_fp16_are_refused_where_they_are_rounded_to_it() {
     let config = fs::read(folder("gpt2").join("config.json")).unwrap();

@@ -31,7 +31,8 @@ fn kernel(orientation: &str, widen: bool) -> String {
             writeln!(text, "@{} read 12, e{stream}\nrepeat 3, 1, 1", start + 8).unwrap();
         }
     }
-    // A slice at west position 5 reads at cycle 0, so the value is on the stream at 4 and at the plane (position 8) at 17.
+    // A slice at west position 5 reads at cycle 0, so the value is on the stream at 4 and at the plane (position 8) at
+    // 17.
     let mut load = |plane: usize, at: usize, row: usize, more: usize| {
         let format = if widen { "widen" } else { "bytes" };
         writeln!(text, ".queue mxm.e{plane}.lw\n@{at} lw e0, {row}, {orientation}, {format}\nrepeat {more}, 1, 16")

@@ -1,5 +1,5 @@
-//! The resolved dataflow of a program: each consumer tied to its producer, all accesses of memory in order. It is complete: an engine that
-//! follows it needs no delay, position or link of the chip.
+//! The resolved dataflow of a program: each consumer tied to its producer, all accesses of memory in order. It is
+//! complete: an engine that follows it needs no delay, position or link of the chip.
 
 use std::ops::Range;
 
@@ -36,9 +36,9 @@ pub struct Flow {
     pub issues: Vec<Issue>,
     pub(crate) starts: Vec<u32>,
     pub(crate) feeds: Vec<Feed>,
-    /// What is taken other than from streams and latches, as (consumer, producer) in order of the consumer: an `iw` its `lw`s in order of landing,
-    /// an `abc` the `iw` of its plane (fp16: even plane, then odd plane), an `acc` its `abc` and, if it adds, the `acc` whose sum it adds to, a
-    /// `receive` its `send`.
+    /// What is taken other than from streams and latches, as (consumer, producer) in order of the consumer: an `iw` its
+    /// `lw`s in order of landing, an `abc` the `iw` of its plane (fp16: even plane, then odd plane), an `acc` its `abc`
+    /// and, if it adds, the `acc` whose sum it adds to, a `receive` its `send`.
     pub ties: Vec<(u32, u32)>,
     /// Cycle of access and issue of each [deferred](is_deferred) access, in order of time.
     pub(crate) deferred: Vec<(u64, u32)>,
@@ -52,14 +52,16 @@ pub(crate) fn is_deferred(instruction: &Instruction) -> bool {
 }
 
 impl Flow {
-    /// What an issue takes: its streams in the order of [`lpu_isa::Instruction::streams`], then its latches in operand order.
+    /// What an issue takes: its streams in the order of [`lpu_isa::Instruction::streams`], then its latches in operand
+    /// order.
     #[must_use]
     pub fn feeds(&self, issue: usize) -> &[Feed] {
         &self.feeds[self.starts[issue] as usize..self.starts[issue + 1] as usize]
     }
 
-    /// Every issue once, in an order that a machine without time may follow: each in that of its dispatch, except that writes, scatters and
-    /// gathers come when they access memory. Producers come before consumers, and accesses of one word in order of time.
+    /// Every issue once, in an order that a machine without time may follow: each in that of its dispatch, except that
+    /// writes, scatters and gathers come when they access memory. Producers come before consumers, and accesses of one
+    /// word in order of time.
     pub fn order(&self) -> impl Iterator<Item = usize> {
         let mut deferred = self.deferred.iter().peekable();
         let mut others =

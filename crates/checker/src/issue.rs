@@ -35,8 +35,8 @@ impl Issue {
         (self.cycle, self.item)
     }
 
-    /// The slice that a memory instruction accesses and the words that it may touch: one word, or the window of its addresses. Nothing for other
-    /// instructions.
+    /// The slice that a memory instruction accesses and the words that it may touch: one word, or the window of its
+    /// addresses. Nothing for other instructions.
     #[must_use]
     pub fn words(&self) -> Option<(SliceId, Range<u32>)> {
         let Queue::Mem(side, index) = self.queue else { return None };

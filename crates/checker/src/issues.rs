@@ -1,5 +1,5 @@
-//! All issues of a program with their times: queues unrolled, barriers and shared counters resolved, fetched instructions found in the
-//! image. What is out of range, and what this resolution finds wrong, stands beside them.
+//! All issues of a program with their times: queues unrolled, barriers and shared counters resolved, fetched
+//! instructions found in the image. What is out of range, and what this resolution finds wrong, stands beside them.
 
 use std::borrow::Cow;
 use std::cmp::Reverse;
@@ -215,7 +215,8 @@ fn counted(before: u64, items: &[Item]) -> Result<u64, CheckError> {
     if issues <= MOST_ISSUES { Ok(issues) } else { Err(CheckError::TooManyIssues { issues, most: MOST_ISSUES }) }
 }
 
-/// Cycles of a run on one chip, for a program whose instructions all stand in its queues; 0 when queues have no meaning.
+/// Cycles of a run on one chip, for a program whose instructions all stand in its queues; 0 when queues have no
+/// meaning.
 #[must_use]
 pub fn derived_cycles(chip: &Chip, program: &Program) -> u64 {
     cycles(&System::single(chip), &Image::default(), program).unwrap_or(0)

@@ -2,31 +2,40 @@
 //!
 //! # Method
 //!
-//! 1. `issues` unrolls the queues into one list in order of time. Barriers, shared counters and instruction fetch are resolved here, because they
-//!    alone decide when an instruction is dispatched; what is fetched is known from the image, since nothing may write code.
-//! 2. Each issue is placed on the lines that it touches: the diagonals of the streams that it feeds and takes (`streams`), its slice
-//!    (`memory`), its planes (`planes`), the latch of its ALU (`streams`), its link (`links`). When its effect lands there is [`Chip::landing`].
+//! 1. `issues` unrolls the queues into one list in order of time. Barriers, shared counters and instruction fetch are
+//!    resolved here, because they alone decide when an instruction is dispatched; what is fetched is known from the
+//!    image, since nothing may write code.
+//! 2. Each issue is placed on the lines that it touches: the diagonals of the streams that it feeds and takes
+//!    (`streams`), its slice (`memory`), its planes (`planes`), the latch of its ALU (`streams`), its link (`links`).
+//!    When its effect lands there is [`Chip::landing`].
 //! 3. Each line is put in order of time once, and neighbours on it are held to the rules of `docs/timing.md`.
 //! 4. What each consumer was tied to on the way is the [`Flow`].
 //!
-//! No cycle is stepped and no value computed. The cost grows with the number of issues, not with that of cycles, lanes or streams.
+//! No cycle is stepped and no value computed. The cost grows with the number of issues, not with that of cycles, lanes
+//! or streams.
 //!
 //! # Invariants
 //!
-//! - Every fault names the issue and cycle that the reference engine observes it at. An issue that breaks a rule still takes its effect as far as it
-//!   has one, so one mistake does not hide the next; only what is out of range takes part in nothing.
-//! - The list of issues is sorted by cycle, chip, queue, item, and never changes once the lines are built; the flow names issues by their place in it.
-//! - Violations are sorted by cycle, chip, queue, rule and item, whatever the order in which the parts found them; parts run in parallel.
-//! - The flow of a program without violations is complete: each stream and latch taken has a producer, each `iw`, `abc`, `acc` and `receive` what it
-//!   takes, each access of memory its place in time. Producers come before consumers in [`Flow::order`].
+//! - Every fault names the issue and cycle that the reference engine observes it at. An issue that breaks a rule still
+//!   takes its effect as far as it has one, so one mistake does not hide the next; only what is out of range takes part
+//!   in nothing.
+//! - The list of issues is sorted by cycle, chip, queue, item, and never changes once the lines are built; the flow
+//!   names issues by their place in it.
+//! - Violations are sorted by cycle, chip, queue, rule and item, whatever the order in which the parts found them;
+//!   parts run in parallel.
+//! - The flow of a program without violations is complete: each stream and latch taken has a producer, each `iw`,
+//!   `abc`, `acc` and `receive` what it takes, each access of memory its place in time. Producers come before consumers
+//!   in [`Flow::order`].
 //!
 //! # What is not claimed
 //!
-//! - Nothing about values: overflow, NaN and what an address in a map selects are no concern of a proof. A gather or scatter is held to the
-//!   rules for its whole window.
+//! - Nothing about values: overflow, NaN and what an address in a map selects are no concern of a proof. A gather or
+//!   scatter is held to the rules for its whole window.
 //! - Legality is judged from the initial image. Words that an earlier run wrote do not count as initialised.
-//! - A proof holds for one program on one system with one image's outline (which words it has, and the content of its code regions), not for another chip.
-//! - Nothing about whether a program computes what its author meant; [`Report::warnings`] points at what is legal and probably a mistake.
+//! - A proof holds for one program on one system with one image's outline (which words it has, and the content of its
+//!   code regions), not for another chip.
+//! - Nothing about whether a program computes what its author meant; [`Report::warnings`] points at what is legal and
+//!   probably a mistake.
 //! - The flow of a program that breaks a rule may lack producers. It serves warnings and reports, not execution.
 
 mod code;

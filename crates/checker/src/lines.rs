@@ -10,7 +10,8 @@ use crate::issue::Issue;
 /// A value put on a stream: diagonal, cycle on the register, issue, place in the issue's group.
 pub(crate) type Put = (i64, u64, u32, u8);
 
-/// What is put on the streams of each chip that puts something: by the number of the stream's code, in order of diagonal and cycle.
+/// What is put on the streams of each chip that puts something: by the number of the stream's code, in order of
+/// diagonal and cycle.
 #[derive(Default)]
 pub(crate) struct Lines(BTreeMap<ChipId, Vec<Line>>);
 

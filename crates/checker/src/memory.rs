@@ -62,8 +62,8 @@ impl Slices<'_> {
     }
 }
 
-/// Holds memory to the rules. Gives back the cycle and issue of each access that is not in the cycle of its dispatch, in order of time: what lands
-/// in a cycle comes before the gathers of that cycle.
+/// Holds memory to the rules. Gives back the cycle and issue of each access that is not in the cycle of its dispatch,
+/// in order of time: what lands in a cycle comes before the gathers of that cycle.
 pub(crate) fn check(
     chip: &Chip,
     image: &Image<'_>,

@@ -40,8 +40,9 @@ impl Read {
     }
 }
 
-/// What an instruction that finds a register empty misses by least. A value of the same stream comes first if it is there within the
-/// cycles that a value takes to cross the chip, then one of the streams next to it, then any of the same stream.
+/// What an instruction that finds a register empty misses by least. A value of the same stream comes first if it is
+/// there within the cycles that a value takes to cross the chip, then one of the streams next to it, then any of the
+/// same stream.
 pub(crate) fn value(
     chip: &Chip,
     issues: &Issues,

@@ -58,7 +58,8 @@ struct Planes<'a> {
     violations: &'a mut Vec<Violation>,
 }
 
-/// Holds planes to the rules. Gives back what each `iw`, `abc` and `acc` takes, of each consumer in the order of [`crate::Flow::ties`].
+/// Holds planes to the rules. Gives back what each `iw`, `abc` and `acc` takes, of each consumer in the order of
+/// [`crate::Flow::ties`].
 pub(crate) fn check(chip: &Chip, issues: &Issues, violations: &mut Vec<Violation>) -> Vec<(u32, u32)> {
     let mut planes = Planes { chip, planes: BTreeMap::new(), ties: Vec::new(), violations };
     for (cycle, event, index) in events(chip, issues) {

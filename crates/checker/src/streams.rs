@@ -1,4 +1,5 @@
-//! Streams and latches: the producer of each value taken, empty registers, two producers on one register, ALUs booked twice.
+//! Streams and latches: the producer of each value taken, empty registers, two producers on one register, ALUs booked
+//! twice.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,5 @@
-//! What is legal and probably a mistake: outputs that no instruction writes, values that no instruction takes, immediates of another kind.
+//! What is legal and probably a mistake: outputs that no instruction writes, values that no instruction takes,
+//! immediates of another kind.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -124,8 +125,8 @@ impl fmt::Display for Warning {
 }
 
 impl Report {
-    /// What is legal and probably a mistake, in order of cycles, outputs last; nothing for a program that breaks a rule, whose dataflow is
-    /// not whole.
+    /// What is legal and probably a mistake, in order of cycles, outputs last; nothing for a program that breaks a
+    /// rule, whose dataflow is not whole.
     #[must_use]
     pub fn warnings(&self, system: &System, program: &Program) -> Vec<Warning> {
         if !self.violations.is_empty() {
@@ -200,7 +201,8 @@ impl Report {
         }
         let mut windows: Vec<(ChipId, SliceId, u32, u32)> = self.flow.issues.iter().filter_map(written).collect();
         windows.sort_unstable();
-        // Neighbours that touch become one, so that a word is in the last window that starts no later than it, or in none.
+        // Neighbours that touch become one, so that a word is in the last window that starts no later than it, or in
+        // none.
         windows.dedup_by(|next, before| {
             let joined = (next.0, next.1) == (before.0, before.1) && next.2 <= before.3;
             if joined {
@@ -258,8 +260,8 @@ fn float_immediates(instruction: &Instruction) -> Vec<(&'static str, u32)> {
     operands.filter_map(immediate).collect()
 }
 
-/// Whether the bits are those of a binary32 number that a person would write: of usual size, with at most six decimal digits. An integer
-/// that is meant as one has such bits only by chance, and not below 729,808,896.
+/// Whether the bits are those of a binary32 number that a person would write: of usual size, with at most six decimal
+/// digits. An integer that is meant as one has such bits only by chance, and not below 729,808,896.
 fn is_short_number(bits: u32) -> bool {
     let number = f32::from_bits(bits);
     let usual = (2f32.powi(-40)..2f32.powi(40)).contains(&number.abs());

@@ -26,8 +26,8 @@ impl System {
         found
     }
 
-    /// All that a program has on chips that the system does not have, in order: queues, whatever they hold, and runs of regions; where there are none of these,
-    /// the chips themselves.
+    /// All that a program has on chips that the system does not have, in order: queues, whatever they hold, and runs of
+    /// regions; where there are none of these, the chips themselves.
     #[must_use]
     pub fn absent_of_program(&self, program: &Program) -> Vec<Violation> {
         let mut found = Vec::new();

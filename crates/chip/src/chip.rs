@@ -281,7 +281,8 @@ impl Chip {
         }
     }
 
-    /// The cycle in which the effect of an instruction of this class, dispatched in `cycle`, lands at its unit's own position.
+    /// The cycle in which the effect of an instruction of this class, dispatched in `cycle`, lands at its unit's own
+    /// position.
     #[must_use]
     pub fn landing(&self, cycle: u64, class: DelayClass) -> u64 {
         cycle + u64::from(self.delay(class))
@@ -293,8 +294,8 @@ impl Chip {
         (row.unit != Unit::Icu && row.delay != DelayClass::None).then(|| self.landing(cycle, row.delay))
     }
 
-    /// Cycles of a run, from the last landing of an [effect](Chip::effect) in its first tile; a run without effects has none. An effect reaches
-    /// one further tile a cycle, and the run ends after the cycle in which it reaches the last.
+    /// Cycles of a run, from the last landing of an [effect](Chip::effect) in its first tile; a run without effects has
+    /// none. An effect reaches one further tile a cycle, and the run ends after the cycle in which it reaches the last.
     #[must_use]
     pub fn run_cycles(&self, last: Option<u64>) -> u64 {
         last.map_or(0, |last| last + u64::from(self.values.superlanes))

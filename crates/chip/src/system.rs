@@ -64,7 +64,8 @@ impl System {
         Self::from_toml(text, &mut preset)
     }
 
-    /// Reads a description of a system, as [`System::from_toml`], or of one chip, as [`Chip::from_toml`]: one that has a `chip` is a system's.
+    /// Reads a description of a system, as [`System::from_toml`], or of one chip, as [`Chip::from_toml`]: one that has
+    /// a `chip` is a system's.
     ///
     /// # Errors
     /// [`ChipError`] names the field or link that is wrong.
@@ -74,9 +75,9 @@ impl System {
         if system { Self::from_toml(text, chips_by_name) } else { Ok(Self::single(&Chip::from_toml(text)?)) }
     }
 
-    /// Reads a description: `name`, `chip` (a name that `chips_by_name` knows, or a table that describes the chip), `chips`, and `links`, either
-    /// `"all"` (each chip to each other, link j of chip i to chip j below i and to chip j + 1 from i on) or a list such as `["0.0 - 1.0"]` of
-    /// `chip.link` ends.
+    /// Reads a description: `name`, `chip` (a name that `chips_by_name` knows, or a table that describes the chip),
+    /// `chips`, and `links`, either `"all"` (each chip to each other, link j of chip i to chip j below i and to chip j
+    /// + 1 from i on) or a list such as `["0.0 - 1.0"]` of `chip.link` ends.
     ///
     /// # Errors
     /// [`ChipError`] names the field or link that is wrong.

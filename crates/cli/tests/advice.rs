@@ -1,4 +1,5 @@
-//! Advice is tried: each case provokes an error, takes the command or the number that its message advises, and follows it.
+//! Advice is tried: each case provokes an error, takes the command or the number that its message advises, and follows
+//! it.
 
 mod common;
 
@@ -259,7 +260,8 @@ fn a_model_that_no_chip_holds_is_told_what_does_compile() {
     refused(&with(&request, &[("--dtype", "w8a16"), ("--context", &longer)]), 1);
 }
 
-/// Files of a folder that are not what they should be: what the message says of them, and that the file itself in their place helps.
+/// Files of a folder that are not what they should be: what the message says of them, and that the file itself in their
+/// place helps.
 #[test]
 fn files_that_are_damaged_are_replaced_as_told() {
     let shipped = root("examples/model");

@@ -91,7 +91,8 @@ fn a_stored_head_of_a_tied_model_is_noted() {
     );
 }
 
-/// Words that begin with a space, which the decoder leaves out at the start of a text: it is there between prompt and continuation.
+/// Words that begin with a space, which the decoder leaves out at the start of a text: it is there between prompt and
+/// continuation.
 #[test]
 fn the_continuation_begins_with_its_space() {
     let place = scratch("space");

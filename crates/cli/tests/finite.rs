@@ -19,7 +19,8 @@ fn message(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-/// A copy of a checkpoint of the tests whose tensors, as float32 all, went through `change` by name, which may leave out rows.
+/// A copy of a checkpoint of the tests whose tensors, as float32 all, went through `change` by name, which may leave
+/// out rows.
 fn changed(from: &str, name: &str, mut change: impl FnMut(&str, &mut Vec<f32>)) -> PathBuf {
     let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
     let _ = fs::remove_dir_all(&folder);
@@ -83,8 +84,9 @@ fn one_token() -> PathBuf {
     })
 }
 
-/// The first element of the keys of layer 0 is beyond fp16, so that all scores there are infinite and the soft cap makes them finite. There is one
-/// key-value head: zeros of queries that meet the infinity of another head would give NaN.
+/// The first element of the keys of layer 0 is beyond fp16, so that all scores there are infinite and the soft cap
+/// makes them finite. There is one key-value head: zeros of queries that meet the infinity of another head would give
+/// NaN.
 fn capped_score() -> PathBuf {
     let folder = changed("gemma2", "capped-score", |name, values| {
         if name.contains("k_proj") || name.contains("v_proj") {

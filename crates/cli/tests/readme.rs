@@ -1,7 +1,8 @@
 //! The README is true: every console block is run as it stands, every path in it exists.
 //!
-//! Blocks run in order in one folder that holds the repository's `examples`, `tests/checkpoints` and `tests/conformance`. In shown output a
-//! line `...` stands for any lines, and `...` at the end of a line for any rest of it.
+//! Blocks run in order in one folder that holds the repository's `examples`, `tests/checkpoints` and
+//! `tests/conformance`. In shown output a line `...` stands for any lines, and `...` at the end of a line for any rest
+//! of it.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -69,7 +69,8 @@ fn kernel(name: &str, system: &System) -> String {
     )
 }
 
-/// Whatever the chip: text to binary to text and back, checked and run, with `--chip`; another description is refused by both fingerprints.
+/// Whatever the chip: text to binary to text and back, checked and run, with `--chip`; another description is refused
+/// by both fingerprints.
 fn trips(folder: &Path, description: &str, other: &str) {
     fs::write(folder.join("mine.toml"), description).unwrap();
     fs::write(folder.join("other.toml"), other).unwrap();

@@ -1,4 +1,5 @@
-//! The blocks of attention: appending this token's rows, scores of queries against all rows, and mixing values by weight.
+//! The blocks of attention: appending this token's rows, scores of queries against all rows, and mixing values by
+//! weight.
 
 use lpu_isa::{DelayClass, Hemisphere, Instruction, Orientation, SliceId, WindowBits, Word};
 use smallvec::SmallVec;
@@ -11,8 +12,8 @@ use crate::record::Cause;
 use crate::rows::Rows;
 use crate::vectors::Parked;
 
-/// Writes a key or value row: all sixteen pairs of slices take the passing row, each at its own address from the host. Input:
-/// the row; output: the moment from which on the rows may be read.
+/// Writes a key or value row: all sixteen pairs of slices take the passing row, each at its own address from the host.
+/// Input: the row; output: the moment from which on the rows may be read.
 #[derive(Clone, Debug)]
 pub(crate) struct Append {
     pub(crate) entry: [Rows; 2],
@@ -22,8 +23,9 @@ pub(crate) struct Append {
     pub(crate) patience: u64,
 }
 
-/// Scores of queries against one tile of tokens: first halves pass in the east, second halves in the west, and the two meet in
-/// the VXM, where the mask is added. Inputs: both moments, the mask, then two halves a query; outputs: one vector a query.
+/// Scores of queries against one tile of tokens: first halves pass in the east, second halves in the west, and the two
+/// meet in the VXM, where the mask is added. Inputs: both moments, the mask, then two halves a query; outputs: one
+/// vector a query.
 #[derive(Clone, Debug)]
 pub(crate) struct Scores {
     pub(crate) parts: [Vec<Part>; 2],
@@ -38,8 +40,9 @@ impl Scores {
     }
 }
 
-/// Passes of several vectors through one tile, each result parked: mixing the values of a tile of tokens by weight, or summing over
-/// lanes. Inputs: the vectors, then the moment from which on the tile may be read, if there is one; outputs: one vector each.
+/// Passes of several vectors through one tile, each result parked: mixing the values of a tile of tokens by weight, or
+/// summing over lanes. Inputs: the vectors, then the moment from which on the tile may be read, if there is one;
+/// outputs: one vector each.
 #[derive(Clone, Debug)]
 pub(crate) struct Mix {
     pub(crate) set: PlaneSet,

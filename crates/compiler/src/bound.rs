@@ -1,12 +1,16 @@
 //! The lower bound of a decode step, from graph and chip alone.
 //!
-//! Method: two bounds that hold for any schedule, and the larger of them. *Bytes*: all weights and the key-value rows that are seen must cross into the planes. *Path*: the
-//! longest chain of dependent trips, in which every value is taken as soon as any way of computing it could have it.
+//! Method: two bounds that hold for any schedule, and the larger of them. *Bytes*: all weights and the key-value rows
+//! that are seen must cross into the planes. *Path*: the longest chain of dependent trips, in which every value is
+//! taken as soon as any way of computing it could have it.
 //!
-//! Invariant: no cost is added where a schedule could do without. A norm's factor is one number, so it is carried beside the value through everything linear and counted only
-//! where an operation needs the product; a factor or a sign that could be multiplied into weights beforehand costs nothing; sums and maxima over lanes take the shortest trip there is.
+//! Invariant: no cost is added where a schedule could do without. A norm's factor is one number, so it is carried
+//! beside the value through everything linear and counted only where an operation needs the product; a factor or a sign
+//! that could be multiplied into weights beforehand costs nothing; sums and maxima over lanes take the shortest trip
+//! there is.
 //!
-//! Not claimed: that a schedule can reach the bound. Memory, conversions, the cache, ports and the last landing are left out.
+//! Not claimed: that a schedule can reach the bound. Memory, conversions, the cache, ports and the last landing are
+//! left out.
 
 use std::collections::BTreeMap;
 
@@ -90,7 +94,8 @@ pub fn bound(graph: &Graph, chip: &Chip, precision: Precision, context: usize) -
             Op::Attention { kv_heads, head_dim, window, .. } => {
                 let seen = window.map_or(context, |window| window.min(context));
                 bytes += 2 * 2 * (seen * kv_heads * head_dim) as u64;
-                // Scores, their maximum, the difference, the power and the product with the values. The factor of a query or key is one of its scores.
+                // Scores, their maximum, the difference, the power and the product with the values. The factor of a
+                // query or key is one of its scores.
                 let [queries, keys, values] = [0, 1, 2].map(|input| inputs.get(input).copied().unwrap_or_default());
                 let scores = queries.and(keys).after(pass).ready(simple);
                 let weights = Earliest::whole(scores + maximum + simple + special);
@@ -124,7 +129,8 @@ pub fn bound(graph: &Graph, chip: &Chip, precision: Precision, context: usize) -
     }
 }
 
-/// What every way of computing an activation takes at least, a factor on its input and a product with another value beside it included.
+/// What every way of computing an activation takes at least, a factor on its input and a product with another value
+/// beside it included.
 fn activation_path(activation: Activation, special: u64, simple: u64) -> u64 {
     match activation {
         // x / 2 (1 + tanh(x / 2)), the halves beforehand.

@@ -137,7 +137,8 @@ pub(crate) struct Chain {
     offsets: Vec<u64>,
     /// Cycles between operations that take operands from memory, and between results that leave for one side.
     spacing: u64,
-    /// Whether ALUs are taken in order of time rather than node by node: so all of them can be, but neighbours use other ones.
+    /// Whether ALUs are taken in order of time rather than node by node: so all of them can be, but neighbours use
+    /// other ones.
     in_time: bool,
     /// Whether an operation comes too late for what passes on a stream, so that the chain cannot be placed.
     missed: bool,
@@ -307,8 +308,8 @@ impl Chain {
         self.nodes.len() - 1
     }
 
-    /// Combines all lanes of the result of `op` on `sources` by `combine`; every lane of the node returned holds the total.
-    /// First the lanes of each superlane, then the superlanes: each time all distances are shifted at once and
+    /// Combines all lanes of the result of `op` on `sources` by `combine`; every lane of the node returned holds the
+    /// total. First the lanes of each superlane, then the superlanes: each time all distances are shifted at once and
     /// a tree of ALUs combines them. As many distances in a cycle as the switch units and the ALUs' latches allow.
     pub(crate) fn reduce(&mut self, combine: Op, op: Op, sources: &[Feed]) -> Node {
         let mut shifts = self.switch_units;
@@ -351,8 +352,8 @@ impl Chain {
         held.max().unwrap_or(0).unsigned_abs()
     }
 
-    /// The result of `op` on `sources`, shifted by all distances from 0 to `count - 1`: the unshifted one takes the same way, so that no
-    /// latch has to hold it.
+    /// The result of `op` on `sources`, shifted by all distances from 0 to `count - 1`: the unshifted one takes the
+    /// same way, so that no latch has to hold it.
     fn all_distances(&mut self, op: Op, sources: &[Feed], across: bool, count: usize) -> Vec<Node> {
         let mut found = Vec::new();
         let mut by = 0;
@@ -374,8 +375,8 @@ impl Chain {
         found
     }
 
-    /// Combines the nodes in a tree down to the last two, which the caller combines. Shifted values pass once, so those that pass
-    /// together are combined as they come; an odd one waits in a latch.
+    /// Combines the nodes in a tree down to the last two, which the caller combines. Shifted values pass once, so those
+    /// that pass together are combined as they come; an odd one waits in a latch.
     fn tree(&mut self, combine: Op, mut passing: Vec<Node>) -> (Feed, Feed) {
         passing.sort_by_key(|&node| self.timing.done[node]);
         let done = |chain: &Self, node: Node| chain.timing.done[node];
@@ -404,8 +405,8 @@ impl Chain {
         (Feed::Node(rest[0]), Feed::Node(rest[1]))
     }
 
-    /// Reserves and emits the whole chain with cycle 0 at `start`: `inputs` are the values, `arrivals` the stream groups that
-    /// its nodes name; `outputs` are written where they say.
+    /// Reserves and emits the whole chain with cycle 0 at `start`: `inputs` are the values, `arrivals` the stream
+    /// groups that its nodes name; `outputs` are written where they say.
     pub(crate) fn attempt(
         &self,
         scheduler: &mut Scheduler<'_>,

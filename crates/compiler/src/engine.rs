@@ -1,5 +1,5 @@
-//! The list scheduler: tasks whose inputs are placed wait in order of the earliest cycle in which they could start; the first of
-//! them is placed for good, which gives its outputs their places and may make other tasks ready.
+//! The list scheduler: tasks whose inputs are placed wait in order of the earliest cycle in which they could start; the
+//! first of them is placed for good, which gives its outputs their places and may make other tasks ready.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
@@ -219,7 +219,8 @@ impl<'a> Engine<'a> {
         let ready = task.inputs.iter().filter_map(|&input| self.ready(input)).max().unwrap_or(0);
         let on_planes = |sets: &[PlaneSet]| {
             let edge = u64::from(self.scheduler.chip.mxm_position(Hemisphere::East).unsigned_abs());
-            // Work on planes of both sides comes up when the first of them is free; else work on one side would always go first.
+            // Work on planes of both sides comes up when the first of them is free; else work on one side would always
+            // go first.
             let free = sets.iter().map(|&set| self.planes.free(set)).min().unwrap_or(0);
             free.max(ready + self.scheduler.delay(DelayClass::MemRead) + edge)
         };
@@ -352,8 +353,8 @@ impl<'a> Engine<'a> {
     }
 
     fn put_chain(&mut self, task: &Task, chain: &Chain) -> Result<Delay, CompileError> {
-        // A rigid chain can stand in its own way: what it reads and writes may meet in a bank whatever its start. Other places for its
-        // results, and then more cycles between its accesses, resolve that.
+        // A rigid chain can stand in its own way: what it reads and writes may meet in a bank whatever its start. Other
+        // places for its results, and then more cycles between its accesses, resolve that.
         let mut later = None;
         for round in 0..ROUNDS {
             match self.put_round(task, chain, round, false)? {

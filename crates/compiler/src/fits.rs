@@ -39,8 +39,8 @@ pub(crate) fn advised(
     }
 }
 
-/// The largest of `1..below` that fits, to within a share of `1 / part` of it, if none that fits comes after one that does not; else one that
-/// fits.
+/// The largest of `1..below` that fits, to within a share of `1 / part` of it, if none that fits comes after one that
+/// does not; else one that fits.
 fn last(below: usize, part: usize, fits: impl Fn(usize) -> bool) -> Option<usize> {
     let (mut found, mut end) = (0, below);
     while end.saturating_sub(found) > 1 + found / part {
@@ -59,7 +59,8 @@ impl Trial<'_> {
         attempt(self.checkpoint(), graph.clone(), self.chip, &options).is_ok()
     }
 
-    /// A shorter context that fits: the longest whose rows have places, or if that has no schedule, about the longest that has one.
+    /// A shorter context that fits: the longest whose rows have places, or if that has no schedule, about the longest
+    /// that has one.
     fn context(&self) -> Option<usize> {
         let options = |rows: usize| Options { context: 16 * rows, ..self.options };
         let plan = |rows: usize| plan::plan(self.checkpoint(), self.graph.clone(), self.chip, &options(rows)).ok();

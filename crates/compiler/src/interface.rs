@@ -1,7 +1,9 @@
-//! The contract between compiler, program file and host: which regions a program's host fills for a token and reads after it, with what, and
-//! in which lanes. The compiler writes it, a file carries it, and the host fills ports by it without a lane rule of its own.
+//! The contract between compiler, program file and host: which regions a program's host fills for a token and reads
+//! after it, with what, and in which lanes. The compiler writes it, a file carries it, and the host fills ports by it
+//! without a lane rule of its own.
 //!
-//! The module knows no engine and no file. Every program of a placement has the same ports; the programs differ in the tokens they hold.
+//! The module knows no engine and no file. Every program of a placement has the same ports; the programs differ in the
+//! tokens they hold.
 
 use std::collections::BTreeMap;
 
@@ -123,8 +125,8 @@ pub enum PortKind {
         /// Tokens that are seen at most, the last one included; all where there is none.
         window: Option<usize>,
     },
-    /// Addresses (int16) of the key-value rows that the token is written to, one a slice: token `t` goes to row `t / slices` of slice
-    /// `t % slices`, and the other slices write their spare row.
+    /// Addresses (int16) of the key-value rows that the token is written to, one a slice: token `t` goes to row `t /
+    /// slices` of slice `t % slices`, and the other slices write their spare row.
     KvAddress {
         /// The side of the slices.
         side: Side,

@@ -22,9 +22,9 @@ impl Layout {
     }
 }
 
-/// How the heads of an attention lie in vectors. Key-value heads are taken in groups that fill a vector, keys by halves of
-/// heads, values by whole heads; a group has one vector of query heads for each rank that a query head can have among those sharing
-/// a key-value head.
+/// How the heads of an attention lie in vectors. Key-value heads are taken in groups that fill a vector, keys by halves
+/// of heads, values by whole heads; a group has one vector of query heads for each rank that a query head can have
+/// among those sharing a key-value head.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Heads {
     pub(crate) kv_heads: usize,
@@ -64,7 +64,8 @@ impl Heads {
         self.head_dim.div_ceil(2)
     }
 
-    /// Elements of the halves of a head, lane by lane. What is rotated together stands in one lane; what is not rotated is shared out.
+    /// Elements of the halves of a head, lane by lane. What is rotated together stands in one lane; what is not rotated
+    /// is shared out.
     fn half_elements(&self) -> [Vec<Option<usize>>; 2] {
         let rotated = self.rotary_dim / 2;
         let middle = self.rotary_dim + self.half() - rotated;

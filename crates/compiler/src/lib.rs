@@ -1,6 +1,7 @@
 //! From a decode graph to a program: placement of every weight and vector, a cycle for every instruction.
 //!
-//! [`compile`] does it all; its parts are [`bound`] (what no schedule can beat) and [`Interface`] (what the host supplies and reads a token).
+//! [`compile`] does it all; its parts are [`bound`] (what no schedule can beat) and [`Interface`] (what the host
+//! supplies and reads a token).
 
 mod attend;
 mod bound;
@@ -44,7 +45,8 @@ pub use record::{Cause, Operation, Record, operations};
 pub enum Precision {
     /// fp16 weights and activations, fp32 sums.
     F16,
-    /// int8 weights with a scale an output channel, int8 activations with a scale a vector; keys, values and queries in fp16.
+    /// int8 weights with a scale an output channel, int8 activations with a scale a vector; keys, values and queries in
+    /// fp16.
     W8A8,
     /// int8 weights with a scale an output channel, widened to fp16 as they are loaded; fp16 activations, fp32 sums.
     #[default]
@@ -89,8 +91,9 @@ pub struct Compiled {
     pub interface: Interface,
     /// For each program, what no schedule of this graph on this chip can beat.
     pub bounds: Vec<Bound>,
-    /// For each program of a model with experts: cycles that it would take if the choice of experts were known beforehand, so that
-    /// their weights could be loaded like any others. The difference is what choosing on the chip costs.
+    /// For each program of a model with experts: cycles that it would take if the choice of experts were known
+    /// beforehand, so that their weights could be loaded like any others. The difference is what choosing on the chip
+    /// costs.
     pub oracles: Vec<Option<u64>>,
     /// Where everything lies.
     pub placement: Placement,
@@ -101,8 +104,9 @@ pub struct Compiled {
 /// Tokens of the shortest context bucket (assumed: shorter ones save few cycles).
 const SHORTEST_BUCKET: usize = 256;
 
-/// The context buckets that programs are compiled for: doubling up to a context, which is rounded up to whole rows of key-value slices.
-/// All share one placement, so a longer context goes on with the next program where the last one stopped.
+/// The context buckets that programs are compiled for: doubling up to a context, which is rounded up to whole rows of
+/// key-value slices. All share one placement, so a longer context goes on with the next program where the last one
+/// stopped.
 #[must_use]
 pub fn buckets(context: usize) -> Vec<usize> {
     let context = context.div_ceil(16).saturating_mul(16);
@@ -127,8 +131,9 @@ impl Placement {
         text
     }
 
-    /// Whether key-value rows of this context took places that weights have in a compilation for a shorter one, or reach into a second
-    /// bank. Unless they do, every weight is where it is in any compilation of the same model for a shorter context.
+    /// Whether key-value rows of this context took places that weights have in a compilation for a shorter one, or
+    /// reach into a second bank. Unless they do, every weight is where it is in any compilation of the same model for a
+    /// shorter context.
     #[must_use]
     pub fn crowded(&self) -> bool {
         self.crowded
@@ -205,7 +210,8 @@ fn attempt(checkpoint: &Checkpoint, graph: Graph, chip: &Chip, options: &Options
 }
 
 impl Compiled {
-    /// Lets a bucket take the schedule of the next longer one where that is shorter: it attends to more tokens, which masks leave out.
+    /// Lets a bucket take the schedule of the next longer one where that is shorter: it attends to more tokens, which
+    /// masks leave out.
     fn take_shorter(&mut self) {
         for longer in (1..self.programs.len()).rev() {
             let bucket = longer - 1;
@@ -230,9 +236,10 @@ impl Compiled {
     }
 }
 
-/// The schedule for `tokens`, or that for sixteen more where it is shorter, and its cycles. Sixteen more include the spare row of each
-/// entry, which a mask leaves out like tokens that are not fed yet. Those of the shortest bucket and below, where counts grow with each
-/// sixteen tokens, and those that would need another vector of masks are taken as they are.
+/// The schedule for `tokens`, or that for sixteen more where it is shorter, and its cycles. Sixteen more include the
+/// spare row of each entry, which a mask leaves out like tokens that are not fed yet. Those of the shortest bucket and
+/// below, where counts grow with each sixteen tokens, and those that would need another vector of masks are taken as
+/// they are.
 fn shortest(
     plan: &Plan,
     chip: &Chip,

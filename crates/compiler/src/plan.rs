@@ -204,7 +204,8 @@ fn windows(graph: &Graph) -> Vec<Option<usize>> {
     windows
 }
 
-/// ALUs without which not every sum over lanes has a legal start, and superlanes for which each ALU serves (both found by trying).
+/// ALUs without which not every sum over lanes has a legal start, and superlanes for which each ALU serves (both found
+/// by trying).
 const LEAST_ALUS: u32 = 8;
 const SUPERLANES_AN_ALU: u32 = 5;
 /// Superlanes up to which sums over lanes have a legal start (found by trying).
@@ -417,9 +418,10 @@ impl Plan {
         Ok(())
     }
 
-    /// Gives output vectors their planes. Output vectors that are left when all planes have as many as one another are split by tiles
-    /// over all planes, where there are enough tiles to pay for adding up the parts. Matrices with one input are taken together, their vectors by turns, so that gate and up
-    /// finish side by side and sides are evenly loaded.
+    /// Gives output vectors their planes. Output vectors that are left when all planes have as many as one another are
+    /// split by tiles over all planes, where there are enough tiles to pay for adding up the parts. Matrices with one
+    /// input are taken together, their vectors by turns, so that gate and up finish side by side and sides are evenly
+    /// loaded.
     fn units(&mut self, chip: &Chip, precision: Precision) {
         let mut by_input: BTreeMap<(usize, ValueId, bool), Vec<Turn>> = BTreeMap::new();
         let mut first: BTreeMap<ValueId, usize> = BTreeMap::new();
@@ -486,7 +488,8 @@ impl Plan {
         self.units.extend(choices);
     }
 
-    /// The format that a matrix is stored in: with 16-bit activations, what decides between experts is not rounded to int8.
+    /// The format that a matrix is stored in: with 16-bit activations, what decides between experts is not rounded to
+    /// int8.
     fn stored(&self, precision: Precision, number: usize) -> Precision {
         let output = self.graph.nodes[number].output;
         let routes =

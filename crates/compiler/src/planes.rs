@@ -25,8 +25,8 @@ pub(crate) enum Content {
     Widened,
 }
 
-/// The planes that one tile occupies: an int8 tile one plane, two of them that share their activations both planes of a pair, an
-/// fp16 tile a pair.
+/// The planes that one tile occupies: an int8 tile one plane, two of them that share their activations both planes of a
+/// pair, an fp16 tile a pair.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct PlaneSet {
     pub(crate) side: Hemisphere,
@@ -91,8 +91,8 @@ pub(crate) struct Planes {
     maps: Maps,
 }
 
-/// Streams of maps on their way inwards, by the slice and the word that they were read from and the cycle in which they leave it.
-/// Loads that need one at the same time share it.
+/// Streams of maps on their way inwards, by the slice and the word that they were read from and the cycle in which they
+/// leave it. Loads that need one at the same time share it.
 type Maps = BTreeMap<(SliceId, u32, u64), Stream>;
 
 /// A tile to load.
@@ -102,7 +102,8 @@ pub(crate) struct Load<'a> {
     pub(crate) orientation: Orientation,
     /// First cycle in which its words may be read.
     pub(crate) readable: u64,
-    /// Where the words of an expert begin is only known on the chip: a vector in the outermost slices, to be added to each address.
+    /// Where the words of an expert begin is only known on the chip: a vector in the outermost slices, to be added to
+    /// each address.
     pub(crate) choice: Option<(&'a Parked, WindowBits)>,
 }
 
@@ -138,8 +139,8 @@ impl Planes {
         self.state(side, plane).open[usize::from(accumulator / 64)] &= !(1 << (accumulator % 64));
     }
 
-    /// Loads and installs a tile as early as buffers, arrays, streams and memory allow. Returns the first cycle in which a pass
-    /// may dispatch.
+    /// Loads and installs a tile as early as buffers, arrays, streams and memory allow. Returns the first cycle in
+    /// which a pass may dispatch.
     pub(crate) fn load(&mut self, scheduler: &mut Scheduler<'_>, load: &Load<'_>) -> Result<u64, CompileError> {
         let set = load.set;
         let delay = scheduler.delay(DelayClass::MxmInstall);
@@ -240,9 +241,10 @@ fn steps(content: Content, number: u16) -> (usize, usize, LoadFormat) {
     }
 }
 
-/// Loads the rows of all parts, each from an address that is only known on the chip, without a pause; returns the cycles in which the
-/// last of each have landed. The map flows inwards from the outermost slices while the rows flow outwards, so it is read anew in every
-/// cycle of the load, and a little longer. Returned besides are the maps that were put on streams.
+/// Loads the rows of all parts, each from an address that is only known on the chip, without a pause; returns the
+/// cycles in which the last of each have landed. The map flows inwards from the outermost slices while the rows flow
+/// outwards, so it is read anew in every cycle of the load, and a little longer. Returned besides are the maps that
+/// were put on streams.
 fn gathered(
     scheduler: &mut Scheduler<'_>,
     load: &Load<'_>,
@@ -280,8 +282,8 @@ fn gathered(
         if shared { parts.iter().enumerate().take(number).map(|(before, part)| loads(before, part)).sum() } else { 0 }
     };
     let most = parts.iter().enumerate().map(|(number, part)| start(number) + loads(number, part)).max().unwrap_or(0);
-    // A row that is loaded in cycle c is asked for where it lies when the map passes that was put on its stream in cycle
-    // c - lead + 2 distance.
+    // A row that is loaded in cycle c is asked for where it lies when the map passes that was put on its stream in
+    // cycle c - lead + 2 distance.
     let lead = distance(edge) + gather + distance(outer);
     let from = from.max(map.ready + read + apart + lead - 2 * distance(nearest));
     scheduler.place("a load of an expert's weights", from, |scheduler, at| {
@@ -383,8 +385,8 @@ pub(crate) fn pass_from(scheduler: &Scheduler<'_>, side: Hemisphere, activation:
     activation.passing.map_or(read, |passing| read.min(passing.cycle + hops))
 }
 
-/// Takes a pass at `at` through every passing plane of the set, with one result each. `route` takes the streams of a result
-/// that is emitted and says where they start.
+/// Takes a pass at `at` through every passing plane of the set, with one result each. `route` takes the streams of a
+/// result that is emitted and says where they start.
 pub(crate) fn pass(
     scheduler: &mut Scheduler<'_>,
     set: PlaneSet,

@@ -8,8 +8,8 @@ use crate::error::CompileError;
 use crate::planes::{Content, Part};
 use crate::rows::{Experts, WeightSlices};
 
-/// Fills the tiles of one output vector: lane `l` is row `outputs[l]` of the matrix, and input vector `t` holds the columns
-/// `columns[t]`. Returns the scale of each lane where weights are int8.
+/// Fills the tiles of one output vector: lane `l` is row `outputs[l]` of the matrix, and input vector `t` holds the
+/// columns `columns[t]`. Returns the scale of each lane where weights are int8.
 ///
 /// # Errors
 /// [`CompileError::NotFinite`] or [`CompileError::HalfOverflow`] at the first element that is one.

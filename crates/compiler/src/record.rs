@@ -1,4 +1,5 @@
-//! What the scheduler decided, a record a task, and from these a line an operation: for people who ask where the time went.
+//! What the scheduler decided, a record a task, and from these a line an operation: for people who ask where the time
+//! went.
 
 use lpu_isa::Queue;
 use lpu_model::Graph;
@@ -62,11 +63,13 @@ pub struct Operation {
     pub end: u64,
     /// Name of the node that made the last input of the piece that ended last; none for inputs of the program.
     pub waited: Option<String>,
-    /// The resource that cost it most, and the cycles it cost over all pieces; none where it only ever waited for inputs.
+    /// The resource that cost it most, and the cycles it cost over all pieces; none where it only ever waited for
+    /// inputs.
     pub bound: Option<(Cause, u64)>,
 }
 
-/// One line an operation that was placed by itself, in order of the graph; what was done in the finish of a matrix counts there.
+/// One line an operation that was placed by itself, in order of the graph; what was done in the finish of a matrix
+/// counts there.
 #[must_use]
 pub fn operations(graph: &Graph, records: &[Record]) -> Vec<Operation> {
     let of_node = |number: usize| {

@@ -78,7 +78,8 @@ pub(crate) struct WeightSlices {
     wanted: [u32; 2],
     /// Whether the slices next to the VXM take weights.
     tight: bool,
-    /// Whether they take them as the others do, because the weights alone are too many for these; else when the others are full.
+    /// Whether they take them as the others do, because the weights alone are too many for these; else when the others
+    /// are full.
     even: bool,
     /// Whether places depend on the context: key-value rows took those of weights, or lie in more than the last bank.
     crowded: bool,
@@ -107,8 +108,9 @@ fn cache_words(entries: u32, context: usize, bank_words: u32) -> (u32, u8, u64) 
 }
 
 impl WeightSlices {
-    /// Empty slices; a context that does not fit is refused without advice, which comes later. `rows` are the weight rows to come, `vector_area` the words a bank that the slices next to the VXM keep for
-    /// vectors; these slices take weights only when the others cannot hold them all.
+    /// Empty slices; a context that does not fit is refused without advice, which comes later. `rows` are the weight
+    /// rows to come, `vector_area` the words a bank that the slices next to the VXM keep for vectors; these slices take
+    /// weights only when the others cannot hold them all.
     pub(crate) fn new(
         chip: &Chip,
         cache: CacheShape,
@@ -171,7 +173,8 @@ impl WeightSlices {
         let most = cache.entries[0].max(cache.entries[1]) * (3 - cache_sets);
         let cached_slices = 2 * 16 * u64::from(cache_sets);
         let (entry, window_bits, used) = cache_words(most, cache.context, bank_words);
-        // A share holds 16 slices with key-value rows; every tile takes 16 slices of a share, so rows spread evenly to within a tile.
+        // A share holds 16 slices with key-value rows; every tile takes 16 slices of a share, so rows spread evenly to
+        // within a tile.
         let slack = 2 * chip.lanes() as u64 / 16;
         let left = ((available - needed) / word_bytes / cached_slices).saturating_sub(slack).min(u64::from(words));
         if used > left || window_bits > 16 {
@@ -265,8 +268,9 @@ impl WeightSlices {
         self.shares[index(side)].of(plane).iter().map(|&slice| u64::from(self.left(slice, 1))).sum()
     }
 
-    /// Places for `rows` rows of so many lanes in the share of a plane, the emptiest slices first. `busy` says that the tile is loaded while many
-    /// vectors are on their way, so that it had better stay out of the slices next to the VXM.
+    /// Places for `rows` rows of so many lanes in the share of a plane, the emptiest slices first. `busy` says that the
+    /// tile is loaded while many vectors are on their way, so that it had better stay out of the slices next to the
+    /// VXM.
     pub(crate) fn tile(
         &mut self,
         side: Hemisphere,
@@ -330,8 +334,8 @@ impl WeightSlices {
         Ok(places)
     }
 
-    /// Places for `rows` rows of each of the experts in the share of a plane, in one bank of each slice, and such that a gather's
-    /// window stays in it and among words that are there from the start.
+    /// Places for `rows` rows of each of the experts in the share of a plane, in one bank of each slice, and such that
+    /// a gather's window stays in it and among words that are there from the start.
     pub(crate) fn expert_tile(
         &mut self,
         side: Hemisphere,
@@ -404,15 +408,17 @@ pub(crate) fn outermost_quad(slices_per_side: u32) -> u8 {
     (slices_per_side / 4).saturating_sub(1).min(63) as u8
 }
 
-/// The slices of a side that serve even planes (and low bytes) and those that serve odd planes (and high bytes): every second one each, so that both
-/// reach all positions, or the same ones where every second one would be fewer than the sixteen of a load.
+/// The slices of a side that serve even planes (and low bytes) and those that serve odd planes (and high bytes): every
+/// second one each, so that both reach all positions, or the same ones where every second one would be fewer than the
+/// sixteen of a load.
 type Halved = [Vec<SliceId>; 2];
 
 /// What each slice of a side is for.
 struct Shares {
     /// Weights.
     weights: Halved,
-    /// Key-value rows, sixteen slices each, at positions beyond those of the slices next to the VXM: rows and addresses flow outwards from there.
+    /// Key-value rows, sixteen slices each, at positions beyond those of the slices next to the VXM: rows and addresses
+    /// flow outwards from there.
     cached: Halved,
     /// Rows of experts, at positions inside that of the outermost quad: choices flow inwards from there.
     gathered: Halved,

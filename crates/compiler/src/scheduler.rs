@@ -10,7 +10,8 @@ use crate::error::CompileError;
 use crate::tables::Tables;
 use crate::vectors::{Parked, Passing};
 
-/// Starts after everything that is taken at which a block is tried: more than a block is long, so that one that fails there collides with itself.
+/// Starts after everything that is taken at which a block is tried: more than a block is long, so that one that fails
+/// there collides with itself.
 const BEYOND: u64 = 1 << 12;
 
 /// The reservations and instructions so far.
@@ -164,7 +165,8 @@ impl<'a> Scheduler<'a> {
         None
     }
 
-    /// Takes a vector at position `to` in cycle `at` while it still flows outward behind the slices that it is written into.
+    /// Takes a vector at position `to` in cycle `at` while it still flows outward behind the slices that it is written
+    /// into.
     fn catch(&mut self, value: &Parked, to: i32, at: u64) -> Option<Stream> {
         let Passing { stream, cycle, taken } = value.passing?;
         if at != cycle + u64::from(to.unsigned_abs()) || to.signum() != taken.signum() || to.abs() <= taken.abs() {
@@ -179,7 +181,8 @@ impl<'a> Scheduler<'a> {
         None
     }
 
-    /// Takes a group of streams that carries a stored vector from the slices of a quad to position `to`, where all bytes arrive in cycle `at`.
+    /// Takes a group of streams that carries a stored vector from the slices of a quad to position `to`, where all
+    /// bytes arrive in cycle `at`.
     pub(crate) fn route_group(&mut self, value: &Parked, quad: u8, to: i32, at: u64) -> Option<Stream> {
         let from = self.chip.slice_position(value.slice(quad, 0));
         let direction = if to > from { Direction::East } else { Direction::West };
@@ -200,8 +203,9 @@ impl<'a> Scheduler<'a> {
         None
     }
 
-    /// Writes what is put on a stream group at position `from` in cycle `at` into the words of `value`, whose `ready` is set.
-    /// The group flows to the value's side of `from`, or towards the VXM when `from` lies outside the value's slices.
+    /// Writes what is put on a stream group at position `from` in cycle `at` into the words of `value`, whose `ready`
+    /// is set. The group flows to the value's side of `from`, or towards the VXM when `from` lies outside the value's
+    /// slices.
     pub(crate) fn park(&mut self, value: &mut Parked, from: i32, at: u64) -> Option<Stream> {
         let delay = self.delay(DelayClass::MemWrite);
         let positions = value.quads.iter().flat_map(|&quad| (0..value.bytes).map(move |byte| (quad, byte)));

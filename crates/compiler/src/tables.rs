@@ -127,8 +127,8 @@ impl Tables {
         self.log.clear();
     }
 
-    /// Takes a stream from the register at `from`, fed in cycle `cycle`, up to its last consumer at `to`. The consumer's
-    /// register itself stays free for another producer.
+    /// Takes a stream from the register at `from`, fed in cycle `cycle`, up to its last consumer at `to`. The
+    /// consumer's register itself stays free for another producer.
     pub(crate) fn segment(&mut self, stream: Stream, cycle: u64, from: i32, to: i32) -> bool {
         let (index, shift, low, high) = match stream.direction() {
             Direction::East => (0, -from, from, to - 1),

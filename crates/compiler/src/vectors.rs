@@ -21,7 +21,8 @@ static QUADS: [u8; 64] = {
     }
     quads
 };
-/// Words of a side that rest between two vectors before fresh ones are left alone: so long that nobody waits for the first to be read.
+/// Words of a side that rest between two vectors before fresh ones are left alone: so long that nobody waits for the
+/// first to be read.
 const RESTING: usize = 128;
 
 const BOTH: &[u8] = &[0, 1];
@@ -146,8 +147,8 @@ impl Vectors {
         number
     }
 
-    /// A vector that comes from the model's weights. Each has a place of its own, whatever it holds, so that places do not depend on
-    /// values.
+    /// A vector that comes from the model's weights. Each has a place of its own, whatever it holds, so that places do
+    /// not depend on values.
     pub(crate) fn weight(&mut self, vector: &[f32]) -> usize {
         let next = self.constants.len();
         let side = Hemisphere::BOTH[next % 2];
@@ -191,8 +192,8 @@ impl Vectors {
         places
     }
 
-    /// The mask of one of `kinds` kinds: the first vector with the other inputs, those of later tokens from the last word back, by turns with the other
-    /// kinds. So where a vector lies does not depend on how many there are.
+    /// The mask of one of `kinds` kinds: the first vector with the other inputs, those of later tokens from the last
+    /// word back, by turns with the other kinds. So where a vector lies does not depend on how many there are.
     pub(crate) fn masks(
         &mut self,
         name: &str,

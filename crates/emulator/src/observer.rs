@@ -21,8 +21,9 @@ pub trait Observer {
     }
     /// A bank is accessed.
     fn bank_access(&mut self, _cycle: u64, _chip: ChipId, _slice: SliceId, _bank: u32, _word: u32, _write: bool) {}
-    /// An instruction made a result: an operation of an ALU from its operands, an fp16 pass from its activation in binary32, or an
-    /// accumulation of such passes from what it adds. All have 32 bits a lane; the cycle is that of the dispatch.
+    /// An instruction made a result: an operation of an ALU from its operands, an fp16 pass from its activation in
+    /// binary32, or an accumulation of such passes from what it adds. All have 32 bits a lane; the cycle is that of the
+    /// dispatch.
     fn compute(
         &mut self,
         _cycle: u64,

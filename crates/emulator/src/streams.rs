@@ -1,4 +1,5 @@
-//! Stream registers. A value keeps its diagonal while it flows, so it is stored once, under its diagonal, and never moved.
+//! Stream registers. A value keeps its diagonal while it flows, so it is stored once, under its diagonal, and never
+//! moved.
 
 use lpu_chip::Chip;
 use lpu_isa::{Direction, Hemisphere, Producer, Stream};

@@ -35,7 +35,8 @@ pub fn sources(instruction: &Instruction) -> Option<Sources> {
     })
 }
 
-/// An ALU operation without where its operands come from and where its result goes: what it does to its sources. Other instructions stay as they are.
+/// An ALU operation without where its operands come from and where its result goes: what it does to its sources. Other
+/// instructions stay as they are.
 #[must_use]
 pub fn bare(mut instruction: Instruction) -> Instruction {
     let none = Source::Immediate(0);
@@ -62,7 +63,8 @@ pub fn bare(mut instruction: Instruction) -> Instruction {
     instruction
 }
 
-/// What an ALU operation makes of its sources, which are given in the order of [`sources`]; sources that it does not have are ignored.
+/// What an ALU operation makes of its sources, which are given in the order of [`sources`]; sources that it does not
+/// have are ignored.
 ///
 /// # Panics
 /// When the instruction is no ALU operation, that is, has no [`sources`].
@@ -90,9 +92,9 @@ pub fn operate(instruction: &Instruction, [a, b, c]: [&[u32]; 3], out: &mut [u32
     }
 }
 
-/// Whether a result of an ALU operation, whose first source is `a`, is beyond the range of its format or hides a number that is: a
-/// conversion makes an infinity of a finite number, or an integer of an infinity or NaN; `tanh` or `rsqrt` takes an infinity, of which both make a
-/// finite number.
+/// Whether a result of an ALU operation, whose first source is `a`, is beyond the range of its format or hides a number
+/// that is: a conversion makes an infinity of a finite number, or an integer of an infinity or NaN; `tanh` or `rsqrt`
+/// takes an infinity, of which both make a finite number.
 #[must_use]
 #[inline(always)]
 pub fn overflows(instruction: &Instruction, a: &[u32], out: &[u32]) -> bool {

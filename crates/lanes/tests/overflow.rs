@@ -1,4 +1,5 @@
-//! What counts as an overflow, against its definition by values: every conversion at the edges of its formats, and every 16-bit pattern.
+//! What counts as an overflow, against its definition by values: every conversion at the edges of its formats, and
+//! every 16-bit pattern.
 
 use lpu_isa::{Format, Instruction, Source};
 use lpu_lanes::{operate, overflows};

@@ -21,7 +21,8 @@ pub struct Engines {
     pub threads: Option<usize>,
     /// Both engines, comparing every word of SRAM, outputs and cycles after each run.
     pub verify: bool,
-    /// Plans of programs in files are kept beside the file where that can be written, and taken from there when they fit.
+    /// Plans of programs in files are kept beside the file where that can be written, and taken from there when they
+    /// fit.
     pub cache: bool,
 }
 
@@ -31,7 +32,8 @@ impl Default for Engines {
     }
 }
 
-/// Proves the programs of a file legal and keeps their plans beside it, so that its first start is as quick as later ones.
+/// Proves the programs of a file legal and keeps their plans beside it, so that its first start is as quick as later
+/// ones.
 ///
 /// # Errors
 /// [`EngineError`] when the file cannot be opened or does not fit the chip.
@@ -203,7 +205,8 @@ impl Engine {
         Ok(())
     }
 
-    /// [`Engine::ready`] for a program of the file that the engine was opened over, from a plan that was kept if there is one.
+    /// [`Engine::ready`] for a program of the file that the engine was opened over, from a plan that was kept if there
+    /// is one.
     ///
     /// # Errors
     /// As [`Engine::ready`].
@@ -308,8 +311,9 @@ impl Engine {
         }
     }
 
-    /// Runs a program once more on a reference machine of its own, from what SRAM keeps from run to run, and shows it to an observer. For a
-    /// compiled model that is the run that was last, since a token's rows are written before they are read.
+    /// Runs a program once more on a reference machine of its own, from what SRAM keeps from run to run, and shows it
+    /// to an observer. For a compiled model that is the run that was last, since a token's rows are written before they
+    /// are read.
     pub(crate) fn run_again<O: Observer>(
         &self,
         image: &Image<'_>,

@@ -1,4 +1,5 @@
-//! A program file mapped into memory: read once for its checksum, then used in place, its queues decoded only when somebody needs them.
+//! A program file mapped into memory: read once for its checksum, then used in place, its queues decoded only when
+//! somebody needs them.
 
 use std::fs::File;
 use std::ops::Range;
@@ -37,8 +38,8 @@ pub enum OpenError {
     },
 }
 
-/// A mapped program file, whose queues are decoded when somebody asks for them. Whoever changes the file while it is mapped changes what
-/// runs; the checksum was that of the opening.
+/// A mapped program file, whose queues are decoded when somebody asks for them. Whoever changes the file while it is
+/// mapped changes what runs; the checksum was that of the opening.
 pub struct ProgramFile {
     path: PathBuf,
     file: File,
@@ -62,8 +63,8 @@ impl ProgramFile {
     pub fn open(path: &Path) -> Result<Self, OpenError> {
         let refused = |error| OpenError::Read { path: path.to_owned(), error };
         let file = File::open(path).map_err(refused)?;
-        // SAFETY: a mapped file must not shrink while it is mapped, which no process of ours does; other changes are not undefined, as bytes are
-        // only ever read as numbers.
+        // SAFETY: a mapped file must not shrink while it is mapped, which no process of ours does; other changes are
+        // not undefined, as bytes are only ever read as numbers.
         let mapped = unsafe { Mmap::map(&file) }.map_err(refused)?;
         let damaged = |error| OpenError::Format { path: path.to_owned(), error };
         let frame = Frame::new(&mapped).map_err(damaged)?;
@@ -155,8 +156,8 @@ impl ProgramFile {
     }
 }
 
-/// BLAKE3 of a mapped file's content, on all threads. Every page is touched and given back: those in use return from the page cache, and until
-/// then planning has the room.
+/// BLAKE3 of a mapped file's content, on all threads. Every page is touched and given back: those in use return from
+/// the page cache, and until then planning has the room.
 fn hash(mapped: &Mmap, content: &[u8]) -> [u8; 32] {
     let mut hasher = blake3::Hasher::new();
     for (number, chunk) in content.chunks(CHUNK).enumerate() {

@@ -7,8 +7,8 @@ use lpu_isa::{Arithmetic, ChipId, Format, Instruction, Item, Queue, SliceId, Str
 use lpu_num::half::{bf16_to_f32, f16_to_f32};
 use thiserror::Error;
 
-/// A token that leads to a number that is not finite: a logit, which means nothing then whatever its sign, for no model has infinite logits by
-/// right; or a number before it that later operations, `tanh` say, make finite again.
+/// A token that leads to a number that is not finite: a logit, which means nothing then whatever its sign, for no model
+/// has infinite logits by right; or a number before it that later operations, `tanh` say, make finite again.
 #[derive(Clone, Debug, PartialEq, Error)]
 pub struct NotFinite {
     /// Position of the token, from 0.
@@ -17,7 +17,8 @@ pub struct NotFinite {
     pub token: u32,
     /// The first id of the vocabulary whose logit is not finite, with that logit; nothing where all logits are finite.
     pub logit: Option<(usize, f32)>,
-    /// What made the first number of the run that is not finite; nothing where the run took it from rows of earlier tokens.
+    /// What made the first number of the run that is not finite; nothing where the run took it from rows of earlier
+    /// tokens.
     pub origin: Option<Origin>,
 }
 

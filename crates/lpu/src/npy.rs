@@ -1,5 +1,5 @@
-//! Arrays in `.npy` files: read into the bytes of a region, and written. Both orders and both byte orders are read; the shape and the type
-//! must be those of the region.
+//! Arrays in `.npy` files: read into the bytes of a region, and written. Both orders and both byte orders are read; the
+//! shape and the type must be those of the region.
 
 use std::io::{self, Write};
 
@@ -254,8 +254,8 @@ fn taken(format: Format) -> (&'static str, &'static [(char, usize)]) {
 
 /// The array in a `.npy` file as the bytes of a region: its elements, little-endian, vector after vector.
 ///
-/// The array has the region's shape, `(vectors, lanes)`; a leading 1 may be missing or be there once more. Elements of `f16` come from
-/// `float16` or `float32`, those of `bf16` from `float32`, others from the type of the same name.
+/// The array has the region's shape, `(vectors, lanes)`; a leading 1 may be missing or be there once more. Elements of
+/// `f16` come from `float16` or `float32`, those of `bf16` from `float32`, others from the type of the same name.
 ///
 /// # Errors
 /// [`NpyError`] says what is wrong with the file, or how array and region differ.

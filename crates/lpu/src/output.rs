@@ -1,5 +1,5 @@
-//! Files that are written whole or not at all: bytes go to a new file in the same folder, which takes the name of the target once all of
-//! them are there. A program that has the old file open or mapped keeps it.
+//! Files that are written whole or not at all: bytes go to a new file in the same folder, which takes the name of the
+//! target once all of them are there. A program that has the old file open or mapped keeps it.
 
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, BufWriter, Stdout, Write};
@@ -50,8 +50,8 @@ pub enum OutputError {
 /// The path that means standard output.
 pub const STDOUT: &str = "-";
 
-/// A file being written. Regular files appear under their name when [`Output::finish`] succeeds; devices, pipes and standard output
-/// (`-`) are written as bytes come.
+/// A file being written. Regular files appear under their name when [`Output::finish`] succeeds; devices, pipes and
+/// standard output (`-`) are written as bytes come.
 #[derive(Debug)]
 pub struct Output {
     path: PathBuf,

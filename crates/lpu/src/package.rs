@@ -1,4 +1,5 @@
-//! The host section of a program file: the interface of its programs, and of a whole model what its host needs to feed tokens and to read text.
+//! The host section of a program file: the interface of its programs, and of a whole model what its host needs to feed
+//! tokens and to read text.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -53,8 +54,8 @@ pub struct Package {
 
 /// What the host of a whole model needs beside programs, image and interface.
 pub struct Host {
-    /// The model's name, that of the folder or the file that it comes from; no part of the section, so that the bytes of a program file
-    /// follow from the model alone.
+    /// The model's name, that of the folder or the file that it comes from; no part of the section, so that the bytes
+    /// of a program file follow from the model alone.
     pub name: String,
     /// Number formats that it was compiled for.
     pub precision: Precision,
@@ -62,7 +63,8 @@ pub struct Host {
     pub context: usize,
     /// For each program, cycles that no schedule can beat.
     pub lower_bounds: Vec<u64>,
-    /// For each program, cycles with a choice of experts that is known beforehand; see [`lpu_compiler::Compiled::oracles`].
+    /// For each program, cycles with a choice of experts that is known beforehand; see
+    /// [`lpu_compiler::Compiled::oracles`].
     pub oracles: Vec<Option<u64>>,
     /// The model's config.
     pub config: Config,

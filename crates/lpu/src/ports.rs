@@ -1,5 +1,6 @@
-//! Ports filled and read: what the host knows of a token, put into the lanes that an [`Interface`](lpu_compiler::Interface) names, and outputs
-//! taken out of theirs. All that is known of lanes comes from the port.
+//! Ports filled and read: what the host knows of a token, put into the lanes that an
+//! [`Interface`](lpu_compiler::Interface) names, and outputs taken out of theirs. All that is known of lanes comes from
+//! the port.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -181,7 +182,8 @@ fn region<'a>(program: &'a Program, port: &Port) -> Result<&'a Region, PortError
 /// Holds an interface to the programs that it describes: what is read from a file may say anything.
 ///
 /// # Errors
-/// [`PortError::NoRegion`] when a program lacks the region of a port, or that has another kind, format or too few lanes.
+/// [`PortError::NoRegion`] when a program lacks the region of a port, or that has another kind, format or too few
+/// lanes.
 pub fn validate(interface: &Interface, programs: &[Program]) -> Result<(), PortError> {
     for bucket in &interface.buckets {
         let no_region = |port: &Port, program: String| PortError::NoRegion { region: port.region.clone(), program };

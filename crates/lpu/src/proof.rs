@@ -1,4 +1,5 @@
-//! Compiling with proof: what is stated of a program is stated after the checker has proven it. The compiler itself knows no checker.
+//! Compiling with proof: what is stated of a program is stated after the checker has proven it. The compiler itself
+//! knows no checker.
 
 use lpu_checker::{CheckError, check};
 use lpu_chip::Chip;

@@ -226,7 +226,8 @@ impl Session {
         self.position
     }
 
-    /// Forgets all tokens from a position on; the next token is fed there. Later rows of the cache are hidden by masks until they are written again.
+    /// Forgets all tokens from a position on; the next token is fed there. Later rows of the cache are hidden by masks
+    /// until they are written again.
     pub fn truncate(&mut self, position: usize) {
         self.position = self.position.min(position);
     }
@@ -288,7 +289,8 @@ impl Session {
         Ok(watch.0.map(|origin| Origin { operation: operation(&origin), ..origin }))
     }
 
-    /// Name of the graph's node that an instruction belongs to: its schedule follows from config, chip and options alone.
+    /// Name of the graph's node that an instruction belongs to: its schedule follows from config, chip and options
+    /// alone.
     fn operation(&self, bucket: usize, program: &Program, origin: &Origin) -> Option<String> {
         let checkpoint = Checkpoint::from_config(self.host.config.to_json().as_bytes()).ok()?;
         let options = Options { precision: self.host.precision, context: self.host.context };

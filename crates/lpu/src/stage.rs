@@ -1,5 +1,5 @@
-//! Programs over one placement on a machine, run by their ports: a whole model or a part of one. A stage knows no tokens and no vocabulary; its
-//! host does ([`crate::Session`]).
+//! Programs over one placement on a machine, run by their ports: a whole model or a part of one. A stage knows no
+//! tokens and no vocabulary; its host does ([`crate::Session`]).
 
 use std::collections::BTreeMap;
 

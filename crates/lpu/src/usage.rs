@@ -33,7 +33,8 @@ impl Fed {
     }
 }
 
-/// The busy cycles of a run of `cycles` cycles, from its issues as the checker gives them; what reaches past the end is cut off.
+/// The busy cycles of a run of `cycles` cycles, from its issues as the checker gives them; what reaches past the end is
+/// cut off.
 #[must_use]
 pub fn counts(system: &System, issues: &[Issue], cycles: u64) -> Counts {
     let values = system.chip().values();

@@ -1,4 +1,5 @@
-//! Arrays in and out of regions: every shape, order, byte order and type that is read, and every kind of file that is not.
+//! Arrays in and out of regions: every shape, order, byte order and type that is read, and every kind of file that is
+//! not.
 
 use lpu::isa::{Format, Region, RegionKind};
 use lpu::npy::{self, NpyError, Shape, region_bytes};

@@ -61,8 +61,8 @@ impl Checkpoint {
         Checkpoint::assemble(config, &name, Some(files), tokenizer_json.map(Ok))
     }
 
-    /// Opens what the shape of a model is read from: as [`Checkpoint::open`], but a `config.json` by itself or a folder without weights
-    /// will do, with weights of zero.
+    /// Opens what the shape of a model is read from: as [`Checkpoint::open`], but a `config.json` by itself or a folder
+    /// without weights will do, with weights of zero.
     ///
     /// # Errors
     /// As [`Checkpoint::open`], but for weights that are not there.
@@ -221,8 +221,8 @@ impl Checkpoint {
         self.positions
     }
 
-    /// Reads the row of a learned position into `out`, `hidden` elements: the graph's input `position`. Returns whether the model has
-    /// such rows; `out` is left as it is when not.
+    /// Reads the row of a learned position into `out`, `hidden` elements: the graph's input `position`. Returns whether
+    /// the model has such rows; `out` is left as it is when not.
     ///
     /// # Errors
     /// [`ModelError::PositionOutOfRange`].
@@ -239,12 +239,14 @@ impl Checkpoint {
         Ok(true)
     }
 
-    /// The bytes of `tokenizer.json`, if there is one; for a GGUF file one made from its metadata, if they can be taken over.
+    /// The bytes of `tokenizer.json`, if there is one; for a GGUF file one made from its metadata, if they can be taken
+    /// over.
     pub fn tokenizer_json(&self) -> Option<&[u8]> {
         self.tokenizer_json.as_ref()?.as_deref().ok()
     }
 
-    /// The bytes of `tokenizer.json`, as [`Checkpoint::tokenizer_json`], or why a GGUF file's tokenizer cannot be taken over.
+    /// The bytes of `tokenizer.json`, as [`Checkpoint::tokenizer_json`], or why a GGUF file's tokenizer cannot be taken
+    /// over.
     ///
     /// # Errors
     /// [`ModelError::GgufTokenizer`].

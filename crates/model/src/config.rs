@@ -49,7 +49,8 @@ pub struct Config {
     pub norm_eps: f32,
     /// Whether the head uses the embedding table.
     pub tie_embeddings: bool,
-    /// Rotary frequencies, by the number that rotations in the graph name: one set, or two where layers with a window have their own.
+    /// Rotary frequencies, by the number that rotations in the graph name: one set, or two where layers with a window
+    /// have their own.
     pub ropes: Vec<Rope>,
     /// Positions that the model was made for. It limits nothing here unless positions are learned.
     pub max_positions: usize,
@@ -196,8 +197,8 @@ impl Config {
         Ok(())
     }
 
-    /// This config as the text of a `config.json` that [`Config::from_json`] reads back as the one that was read: its fields, with the
-    /// ids as they stand.
+    /// This config as the text of a `config.json` that [`Config::from_json`] reads back as the one that was read: its
+    /// fields, with the ids as they stand.
     pub fn to_json(&self) -> String {
         Value::Object(self.source.clone()).to_string()
     }
@@ -211,8 +212,8 @@ impl Config {
         tables
     }
 
-    /// Cosines and sines that rotate queries and keys at a position with a set of [`Config::ropes`], in a program compiled for a
-    /// context: two vectors of `rotary_dim / 2`, for the pairs (i, i + rotary_dim / 2) of every head.
+    /// Cosines and sines that rotate queries and keys at a position with a set of [`Config::ropes`], in a program
+    /// compiled for a context: two vectors of `rotary_dim / 2`, for the pairs (i, i + rotary_dim / 2) of every head.
     ///
     /// # Panics
     /// If the position is above [`Config::LAST_POSITION`], or there is no such set.
@@ -239,7 +240,8 @@ fn refuse_quantized(fields: &Fields) -> Result<(), ModelError> {
     Ok(())
 }
 
-/// The fields of a text model inside a larger one's config, with the ids and types that stand beside it; nothing for a config of its own.
+/// The fields of a text model inside a larger one's config, with the ids and types that stand beside it; nothing for a
+/// config of its own.
 fn text_part(object: &Map<String, Value>, row: &Row) -> Result<Option<Map<String, Value>>, ModelError> {
     const BESIDE: [&str; 5] = ["bos_token_id", "eos_token_id", "tie_word_embeddings", "dtype", "torch_dtype"];
     if row.wrapped.is_empty() || Fields::new(object).object("text_config")?.is_none() {

@@ -8,8 +8,8 @@ use lpu_num::half::{bf16_to_f32, f16_to_f32};
 
 /// Element type of a stored tensor.
 ///
-/// The quantised types are those of GGUF files, under the names that these files are known by. A block of one holds its elements as
-/// small numbers with scales; the expansion of each type is one function of [`blocks`].
+/// The quantised types are those of GGUF files, under the names that these files are known by. A block of one holds its
+/// elements as small numbers with scales; the expansion of each type is one function of [`blocks`].
 #[allow(non_camel_case_types, reason = "the names that these files are known by")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -104,7 +104,8 @@ impl Dtype {
         elements / block * bytes
     }
 
-    /// The name that `config.json` uses (`float32`, `float16`, `bfloat16`), or that GGUF files use (`Q8_0`, `Q4_K`, `IQ4_XS`).
+    /// The name that `config.json` uses (`float32`, `float16`, `bfloat16`), or that GGUF files use (`Q8_0`, `Q4_K`,
+    /// `IQ4_XS`).
     pub fn name(self) -> &'static str {
         match (self, self.blocks()) {
             (_, Some(blocks)) => blocks.name,
@@ -130,8 +131,8 @@ impl Dtype {
         }
     }
 
-    /// Converts little-endian elements to float32: exact for the floats; for a quantised type products and sums in float32, each rounded.
-    /// A scale that is not finite gives elements that are not.
+    /// Converts little-endian elements to float32: exact for the floats; for a quantised type products and sums in
+    /// float32, each rounded. A scale that is not finite gives elements that are not.
     ///
     /// `bytes` holds exactly `out.len()` elements. It need not be aligned.
     pub(crate) fn read(self, bytes: &[u8], out: &mut [f32]) {

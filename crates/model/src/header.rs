@@ -35,8 +35,8 @@ pub(crate) struct Stored {
 pub(crate) enum Order {
     /// As the graph numbers them.
     Plain,
-    /// In each head of this many outputs, output `i` of the first half and then `i` of the second, for one i after another:
-    /// the way of GGUF files for queries and keys of Llama.
+    /// In each head of this many outputs, output `i` of the first half and then `i` of the second, for one i after
+    /// another: the way of GGUF files for queries and keys of Llama.
     Paired(usize),
 }
 

@@ -1,4 +1,5 @@
-//! The JSON objects of a model folder, as Python writes them: with a byte order mark perhaps, and with `NaN` and `Infinity`.
+//! The JSON objects of a model folder, as Python writes them: with a byte order mark perhaps, and with `NaN` and
+//! `Infinity`.
 
 use std::borrow::Cow;
 
@@ -24,8 +25,8 @@ pub(crate) fn without_mark(json: &[u8]) -> &[u8] {
     json.strip_prefix(b"\xef\xbb\xbf").unwrap_or(json)
 }
 
-/// The object that a text is. Python's numbers that JSON does not have, `NaN`, `Infinity` and `-Infinity`, become texts: a field that is read
-/// refuses them by its name, others do not matter.
+/// The object that a text is. Python's numbers that JSON does not have, `NaN`, `Infinity` and `-Infinity`, become
+/// texts: a field that is read refuses them by its name, others do not matter.
 pub(crate) fn object(text: &[u8]) -> Result<Map<String, Value>, NoObject> {
     let fault = |detail: &str, hint| Err(NoObject { detail: detail.to_owned(), hint });
     let text = without_mark(text);

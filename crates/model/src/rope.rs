@@ -19,9 +19,10 @@ pub(crate) const LEAST_FACTOR: f64 = 0.5;
 
 /// The rotary frequencies of a model.
 ///
-/// The frequencies of [`Rope::Dynamic`] and [`Rope::LongRope`] depend on the length of the sequence. Keys are stored rotated, so one
-/// length decides for a whole program: the context that it is compiled for. (`transformers` takes the length of each forward, so
-/// its logits are the same when the sequence is as long as the context, or both are on one side of the first training's length.)
+/// The frequencies of [`Rope::Dynamic`] and [`Rope::LongRope`] depend on the length of the sequence. Keys are stored
+/// rotated, so one length decides for a whole program: the context that it is compiled for. (`transformers` takes the
+/// length of each forward, so its logits are the same when the sequence is as long as the context, or both are on one
+/// side of the first training's length.)
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Rope {
@@ -70,8 +71,8 @@ pub enum Rope {
         /// Factor of cosines and sines.
         attention_factor: f64,
     },
-    /// Each frequency divided by a factor of its own: of one list up to the context of the first training, of another beyond;
-    /// cosines and sines multiplied.
+    /// Each frequency divided by a factor of its own: of one list up to the context of the first training, of another
+    /// beyond; cosines and sines multiplied.
     LongRope {
         /// The base.
         theta: f64,
@@ -100,8 +101,9 @@ pub enum Rope {
 }
 
 impl Rope {
-    /// Reads both spellings: `rope_theta` with `rope_scaling`, and `rope_parameters`; with the share of a head that is rotated. The first
-    /// table is that of layers that see all positions; a family whose windowed layers have another one has it second.
+    /// Reads both spellings: `rope_theta` with `rope_scaling`, and `rope_parameters`; with the share of a head that is
+    /// rotated. The first table is that of layers that see all positions; a family whose windowed layers have another
+    /// one has it second.
     pub(crate) fn from_fields(
         config: &Fields,
         row: &Row,
@@ -264,8 +266,8 @@ impl Rope {
         Ok(())
     }
 
-    /// The angle, in radians, by which each pair of a head turns from one position to the next in a program for a context:
-    /// `rotary_dim / 2` values, fastest first. Pair `i` is made of the elements `i` and `i + rotary_dim / 2`.
+    /// The angle, in radians, by which each pair of a head turns from one position to the next in a program for a
+    /// context: `rotary_dim / 2` values, fastest first. Pair `i` is made of the elements `i` and `i + rotary_dim / 2`.
     pub fn inv_freq(&self, rotary_dim: usize, context: usize) -> Vec<f32> {
         (0..rotary_dim / 2).map(|pair| self.frequency(pair, rotary_dim, context)).collect()
     }
@@ -330,8 +332,8 @@ impl Rope {
         }
     }
 
-    /// Cosines and sines of the angles at a position, `rotary_dim / 2` of each, times [`Rope::attention_factor`]. Bases are at
-    /// least 1 and divisors at least [`LEAST_FACTOR`], so no angle is above the position over that.
+    /// Cosines and sines of the angles at a position, `rotary_dim / 2` of each, times [`Rope::attention_factor`]. Bases
+    /// are at least 1 and divisors at least [`LEAST_FACTOR`], so no angle is above the position over that.
     pub(crate) fn row(&self, rotary_dim: usize, position: u32, context: usize) -> (Vec<f32>, Vec<f32>) {
         let factor = self.attention_factor();
         self.inv_freq(rotary_dim, context)

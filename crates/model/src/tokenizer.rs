@@ -53,8 +53,8 @@ impl Tokenizer {
         text.map_err(|detail| ModelError::Tokenizer { action: "decode the ids", detail })
     }
 
-    /// The text that `ids` add to that of a prompt: with the space between the two where the file's decoder leaves out one that
-    /// starts a text, and with a character that the prompt leaves incomplete.
+    /// The text that `ids` add to that of a prompt: with the space between the two where the file's decoder leaves out
+    /// one that starts a text, and with a character that the prompt leaves incomplete.
     ///
     /// # Errors
     /// As [`Tokenizer::decode`].
@@ -85,8 +85,8 @@ impl Tokenizer {
         Ok(TextStream { tokenizer: self, ids: prompt.to_vec(), shown })
     }
 
-    /// Whether the last id that has text is that of a single byte, as SentencePiece vocabularies have them. A run of such ids is
-    /// decoded as a whole, so its text may change until another id ends it.
+    /// Whether the last id that has text is that of a single byte, as SentencePiece vocabularies have them. A run of
+    /// such ids is decoded as a whole, so its text may change until another id ends it.
     fn ends_in_a_byte(&self, ids: &[u32]) -> bool {
         let special = |token: &String| self.inner.get_added_vocabulary().is_special_token(token);
         let last = ids.iter().rev().filter_map(|&id| self.inner.id_to_token(id)).find(|token| !special(token));
@@ -105,8 +105,8 @@ fn guarded<T>(call: impl FnOnce() -> tokenizers::Result<T>) -> Result<T, String>
 
 /// Decodes ids one at a time into pieces of text that are complete characters.
 ///
-/// The pieces, [`TextStream::finish`] included, join to what the ids add to the text of the prompt ([`TextStream::prompt`]),
-/// wherever the text of an id depends on nothing before the id that precedes it.
+/// The pieces, [`TextStream::finish`] included, join to what the ids add to the text of the prompt
+/// ([`TextStream::prompt`]), wherever the text of an id depends on nothing before the id that precedes it.
 pub struct TextStream<'a> {
     tokenizer: &'a Tokenizer,
     /// The ids of the prompt or of the last piece, for context, and those that are not shown yet.
@@ -143,7 +143,8 @@ impl TextStream<'_> {
         Ok(Some(text))
     }
 
-    /// Ends the stream; returns what is left of it, empty unless the last character or run of single bytes is incomplete.
+    /// Ends the stream; returns what is left of it, empty unless the last character or run of single bytes is
+    /// incomplete.
     ///
     /// # Errors
     /// As [`Tokenizer::decode`].

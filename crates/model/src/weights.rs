@@ -18,11 +18,12 @@ const PARALLEL: usize = 1 << 18;
 
 /// The tensors that a graph names.
 ///
-/// A tensor has one dimension (`[n]`: one row of n), two (`[rows, columns]`) or three (`[experts, rows, columns]`: the rows of one
-/// expert after those of another). Reading converts to float32, which is exact for every stored type but the quantised
-/// ones of GGUF files, whose expansion is one float32 product an element.
+/// A tensor has one dimension (`[n]`: one row of n), two (`[rows, columns]`) or three (`[experts, rows, columns]`: the
+/// rows of one expert after those of another). Reading converts to float32, which is exact for every stored type but
+/// the quantised ones of GGUF files, whose expansion is one float32 product an element.
 ///
-/// A tensor may be a part of a stored one, or lie there transposed; what is read is always the tensor that the graph means.
+/// A tensor may be a part of a stored one, or lie there transposed; what is read is always the tensor that the graph
+/// means.
 pub struct Weights {
     files: Vec<Bytes>,
     tensors: Vec<Bound>,
@@ -128,12 +129,14 @@ impl Weights {
         &self.tensor(id).shape
     }
 
-    /// Name in the checkpoint, with the part in brackets where the stored tensor holds several; `*` stands for an expert.
+    /// Name in the checkpoint, with the part in brackets where the stored tensor holds several; `*` stands for an
+    /// expert.
     pub fn name(&self, id: WeightId) -> &str {
         &self.tensor(id).name
     }
 
-    /// Where an element is stored, for people: the tensor of the file, with the place in it. `row` is as for [`Weights::row_f32`].
+    /// Where an element is stored, for people: the tensor of the file, with the place in it. `row` is as for
+    /// [`Weights::row_f32`].
     ///
     /// # Panics
     /// If there is no such element.

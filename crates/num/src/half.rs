@@ -1,5 +1,6 @@
-//! The 16-bit floats, fp16 (IEEE binary16) and bf16, as bit patterns: widening to binary32, which is exact, and narrowing, which rounds
-//! once to nearest, ties to even. Subnormals are kept; NaN becomes the one NaN of the target format.
+//! The 16-bit floats, fp16 (IEEE binary16) and bf16, as bit patterns: widening to binary32, which is exact, and
+//! narrowing, which rounds once to nearest, ties to even. Subnormals are kept; NaN becomes the one NaN of the target
+//! format.
 
 use crate::fp32::NAN;
 

@@ -1,4 +1,5 @@
-//! Int32 arithmetic in its two forms, saturating (`_sat`) and modulo 2^32 (`_mod`), and conversions between integers and binary32.
+//! Int32 arithmetic in its two forms, saturating (`_sat`) and modulo 2^32 (`_mod`), and conversions between integers
+//! and binary32.
 //!
 //! A conversion from binary32 rounds to the nearest integer, ties to even, then saturates; NaN gives 0.
 
@@ -74,7 +75,8 @@ pub fn min(a: i32, b: i32) -> i32 {
     a.min(b)
 }
 
-/// `x` rounded to an integer, ties to even. From 2^51 up the sum is no longer exact, but every binary32 value of that size saturates.
+/// `x` rounded to an integer, ties to even. From 2^51 up the sum is no longer exact, but every binary32 value of that
+/// size saturates.
 #[inline]
 fn nearest(x: f32) -> f64 {
     const SHIFT: f64 = 6_755_399_441_055_744.0; // 1.5 * 2^52
@@ -108,7 +110,8 @@ pub fn i32_to_f32(x: i32) -> f32 {
 /// The fp16 pattern nearest to `x`, ties to even; 65520 and beyond give infinity.
 #[inline]
 pub fn i32_to_f16(x: i32) -> u16 {
-    // Binary32 holds every integer below 2^24, and from 65520 on the result is an infinity either way, so only one step rounds.
+    // Binary32 holds every integer below 2^24, and from 65520 on the result is an infinity either way, so only one step
+    // rounds.
     crate::half::f32_to_f16(x as f32)
 }
 

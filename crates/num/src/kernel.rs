@@ -1,6 +1,7 @@
 //! Which instructions the host has.
 
-/// A set of instructions that a kernel is written for. A value stands for a host that has them, so only this module makes one.
+/// A set of instructions that a kernel is written for. A value stands for a host that has them, so only this module
+/// makes one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kernel {
     /// 512-bit vectors of floats, bytes and 64-bit integers, and dot products of bytes.

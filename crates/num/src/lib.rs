@@ -1,7 +1,8 @@
 //! All arithmetic of the machine: integers, fp16, bf16, fp32, sums, transcendental functions.
 //!
-//! Every function is defined by IEEE 754 binary32 and binary64 `+ - * / sqrt` and integer operations alone, so it returns the same bits on
-//! every host. `docs/numerics.md` states each definition; the scalar code here is that definition, and vector code is proven equal to it.
+//! Every function is defined by IEEE 754 binary32 and binary64 `+ - * / sqrt` and integer operations alone, so it
+//! returns the same bits on every host. `docs/numerics.md` states each definition; the scalar code here is that
+//! definition, and vector code is proven equal to it.
 //!
 //! - [`fp32`]: the operations of the vector unit on binary32.
 //! - [`fp64`]: functions for tables made at compile time.

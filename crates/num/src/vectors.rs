@@ -1,5 +1,5 @@
-//! Whole vectors at speed: 32-bit lanes to vectors of bytes and back, and the conversions that a decode step is full of. The portable code beside
-//! each kernel is its definition.
+//! Whole vectors at speed: 32-bit lanes to vectors of bytes and back, and the conversions that a decode step is full
+//! of. The portable code beside each kernel is its definition.
 
 #[cfg(target_arch = "x86_64")]
 use std::arch::x86_64::*;

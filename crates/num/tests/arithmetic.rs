@@ -34,7 +34,8 @@ fn place(x: f32) -> i64 {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(20_000))]
 
-    /// Binary64 has more than twice the digits of binary32, so rounding its sum, product or quotient again is rounding once.
+    /// Binary64 has more than twice the digits of binary32, so rounding its sum, product or quotient again is rounding
+    /// once.
     #[test]
     fn arithmetic_is_rounded_once(a in any_f32(), b in any_f32()) {
         let (wide_a, wide_b) = (f64::from(a), f64::from(b));

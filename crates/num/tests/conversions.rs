@@ -1,11 +1,13 @@
-//! Conversions against oracles that share no code with them: the number line of the target format, and integer arithmetic on f64.
+//! Conversions against oracles that share no code with them: the number line of the target format, and integer
+//! arithmetic on f64.
 
 use lpu_num::fp32::NAN;
 use lpu_num::half::{BF16_NAN, F16_NAN, bf16_to_f32, f16_to_f32, f32_to_bf16, f32_to_f16};
 use lpu_num::int::{f32_to_i8, f32_to_i16, f32_to_i32, i32_to_bf16, i32_to_f16, i32_to_f32, i32_to_i8, i32_to_i16};
 use proptest::prelude::*;
 
-/// The value that a pattern of a 16-bit format means, from the definition of its fields; the top exponent counts on as if finite.
+/// The value that a pattern of a 16-bit format means, from the definition of its fields; the top exponent counts on as
+/// if finite.
 fn meaning(bits: u16, significand: u32, bias: i32) -> f64 {
     let fraction = f64::from(bits & ((1 << significand) - 1)) / f64::from(1u32 << significand);
     let exponent = i32::from((bits & 0x7FFF) >> significand);

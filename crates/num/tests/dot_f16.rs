@@ -1,11 +1,13 @@
-//! The fp16 pass against its definition: equal bits on ordinary, cancelling, subnormal and non-finite lanes, and no order of summation.
+//! The fp16 pass against its definition: equal bits on ordinary, cancelling, subnormal and non-finite lanes, and no
+//! order of summation.
 
 use lpu_num::dot::{PassF16, dot_f16_exact, max_abs};
 use lpu_num::fp32::NAN;
 use lpu_num::half::f16_to_f32;
 use proptest::prelude::*;
 
-/// fp16 values of every kind that is finite: any pattern, subnormals, a narrow range, a few with many equal magnitudes, zeros.
+/// fp16 values of every kind that is finite: any pattern, subnormals, a narrow range, a few with many equal magnitudes,
+/// zeros.
 fn finite() -> impl Strategy<Value = f32> {
     let any_sign = |range: std::ops::Range<u16>| {
         (range, any::<bool>()).prop_map(|(bits, minus)| bits | if minus { 0x8000 } else { 0 })

@@ -1,4 +1,5 @@
-//! exp, tanh and rsqrt of binary32, and the table functions of binary64, against the standard library and against exact arithmetic.
+//! exp, tanh and rsqrt of binary32, and the table functions of binary64, against the standard library and against exact
+//! arithmetic.
 
 use lpu_num::{fp32, fp64};
 use proptest::prelude::*;
@@ -72,13 +73,15 @@ fn ends_of_exp_and_tanh() {
 fn rsqrt_is_correctly_rounded() {
     for bits in 0x3F80_0000u32..0x4080_0000 {
         let y = fp32::rsqrt(f32::from_bits(bits));
-        // x = m * 2^-23 and y = n * 2^-25 in integers, so x y^2 = 1 reads m n^2 = 2^73; midpoints are n ± half its unit.
+        // x = m * 2^-23 and y = n * 2^-25 in integers, so x y^2 = 1 reads m n^2 = 2^73; midpoints are n ± half its
+        // unit.
         let m = u128::from((bits & 0x007F_FFFF) | 0x0080_0000) << ((bits >> 23) - 127);
         let half = f64::from(f32::from_bits(y.to_bits() + 1) - y) * 16_777_216.0;
         let n = f64::from(y) * 33_554_432.0;
         let (below, above) = (n - half, n + half);
         assert!(below.trunc() == below && above.trunc() == above);
-        // At a power of two the lower midpoint is nearer; only y = 1 (x = 1) and y = 1/2 stand there, and both are exact.
+        // At a power of two the lower midpoint is nearer; only y = 1 (x = 1) and y = 1/2 stand there, and both are
+        // exact.
         assert!(m * (below as u128).pow(2) < 1 << 73 && m * (above as u128).pow(2) > 1 << 73, "{bits:x}");
     }
 }

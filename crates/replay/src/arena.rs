@@ -1,7 +1,8 @@
 //! The memory that a plan runs over: SRAM and intermediate values, in two mappings.
 //!
-//! The only place where threads share mutable bytes. A plan's phases keep writers apart: in a phase, the bytes that one task writes are
-//! touched by no other task; phases are separated by barriers. `elaborate` builds phases so, and the equality tests hold it to that.
+//! The only place where threads share mutable bytes. A plan's phases keep writers apart: in a phase, the bytes that one
+//! task writes are touched by no other task; phases are separated by barriers. `elaborate` builds phases so, and the
+//! equality tests hold it to that.
 
 use std::borrow::Cow;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -18,11 +19,13 @@ struct Words {
     file: Option<MmapMut>,
     /// All other words; pages come when they are first touched.
     _rest: MmapMut,
-    /// A bit for each [`Words::grain`] of words that no image holds: whether the word that begins there was ever written. Until then it is zero.
+    /// A bit for each [`Words::grain`] of words that no image holds: whether the word that begins there was ever
+    /// written. Until then it is zero.
     written: Box<[AtomicU64]>,
     /// The greatest power of two that is no more than the bytes of a word, so that no two words begin in one grain.
     grain: usize,
-    /// A bit for each [`PAGE`] of all words: whether a word there was written since the image was laid down, or will be.
+    /// A bit for each [`PAGE`] of all words: whether a word there was written since the image was laid down, or will
+    /// be.
     changed: Box<[AtomicU64]>,
     /// Grows whenever a page of the file changes for the first time, or short words become whole.
     epoch: AtomicU32,
@@ -51,7 +54,8 @@ pub(crate) struct Arena {
     end: usize,
 }
 
-// SAFETY: the mappings live as long as the arena and do not move; who touches which bytes when is the plan's duty, as each access states.
+// SAFETY: the mappings live as long as the arena and do not move; who touches which bytes when is the plan's duty, as
+// each access states.
 unsafe impl Send for Arena {}
 // SAFETY: as for `Send`.
 unsafe impl Sync for Arena {}
@@ -59,7 +63,8 @@ unsafe impl Sync for Arena {}
 fn anonymous(bytes: u64) -> Result<MmapMut, ReplayError> {
     let bytes = usize::try_from(bytes.max(1)).map_err(|_| ReplayError::TooLarge { bytes })?;
     let map = MmapMut::map_anon(bytes).map_err(|error| ReplayError::Memory { bytes, error })?;
-    // Large pages where the host has them: words are touched all over the place. Without them the same bytes come a little slower.
+    // Large pages where the host has them: words are touched all over the place. Without them the same bytes come a
+    // little slower.
     #[cfg(target_os = "linux")]
     let _ = map.advise(memmap2::Advice::HugePage);
     Ok(map)
@@ -104,7 +109,8 @@ impl Arena {
         Ok(Self { words, _work: work, bases, held, end: bytes as usize })
     }
 
-    /// Maps the pages of a part of the file at once, which is quicker than by faults; where the system cannot, faults do.
+    /// Maps the pages of a part of the file at once, which is quicker than by faults; where the system cannot, faults
+    /// do.
     pub(crate) fn populate(&self, part: std::ops::Range<usize>) {
         #[cfg(target_os = "linux")]
         if let Some(file) = &self.words.file {
@@ -163,7 +169,8 @@ impl Arena {
             let Short { room, count, first } = self.words.shorts[number];
             for word in 0..count {
                 let room = room.plus(word * self.words.lanes);
-                // SAFETY: both lie in their mappings, as `Places` reserved them; until the words are whole nobody looks at their room.
+                // SAFETY: both lie in their mappings, as `Places` reserved them; until the words are whole nobody looks
+                // at their room.
                 let (given, cells) = unsafe { (self.lanes(first.plus(word)), self.bytes_mut(room, first.live)) };
                 cells.copy_from_slice(&given);
                 self.note_written(room);
@@ -251,7 +258,8 @@ impl Arena {
         (first / 64..=last / 64).all(untouched)
     }
 
-    /// Whether so many bytes lie in the file or are rooms of short words, and are [`Arena::unchanged`]; they stay so as long as [`Arena::epoch`] is the same.
+    /// Whether so many bytes lie in the file or are rooms of short words, and are [`Arena::unchanged`]; they stay so as
+    /// long as [`Arena::epoch`] is the same.
     pub(crate) fn steady(&self, at: At, bytes: usize) -> bool {
         at.bytes() + bytes <= self.held && self.unchanged(at, bytes)
     }

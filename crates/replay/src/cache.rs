@@ -1,7 +1,8 @@
 //! Plans that outlive the process: what a start needs of a proven program, as bytes and back.
 //!
-//! The bytes serve the engine that made them, over the same file and chip, and nobody else: a key of all that they depend on goes into their
-//! checksum. Nor is a file trusted after that: [`crate::sound`] holds every place and number in it to the memory at hand.
+//! The bytes serve the engine that made them, over the same file and chip, and nobody else: a key of all that they
+//! depend on goes into their checksum. Nor is a file trusted after that: [`crate::sound`] holds every place and number
+//! in it to the memory at hand.
 
 use lpu_isa::Program;
 use serde::{Deserialize, Serialize};

@@ -124,7 +124,8 @@ impl Replay {
         Ok(engine)
     }
 
-    /// An engine whose SRAM is a program file mapped privately, so that its bytes serve in place and what runs write stays in this process.
+    /// An engine whose SRAM is a program file mapped privately, so that its bytes serve in place and what runs write
+    /// stays in this process.
     ///
     /// # Errors
     /// [`ReplayError`] when the image does not fit the chip.
@@ -162,8 +163,8 @@ impl Replay {
         self.team.members()
     }
 
-    /// Proves a program legal over the image and makes it ready to run. A program that is not legal is prepared too: running it reports
-    /// its first fault.
+    /// Proves a program legal over the image and makes it ready to run. A program that is not legal is prepared too:
+    /// running it reports its first fault.
     ///
     /// # Errors
     /// [`ReplayError`] when queues have no meaning or regions do not fit.
@@ -211,8 +212,9 @@ impl Replay {
         cache::write(&self.key(origin), prepared.run, &job.plan)
     }
 
-    /// A program that was proven legal before, from the bytes of [`Replay::keep`]; its queues may be left out. Nothing when they are not the bytes of
-    /// this program, this file, this chip and this version of the engine, or are damaged: prove it again then.
+    /// A program that was proven legal before, from the bytes of [`Replay::keep`]; its queues may be left out. Nothing
+    /// when they are not the bytes of this program, this file, this chip and this version of the engine, or are
+    /// damaged: prove it again then.
     #[must_use]
     pub fn restore(&self, program: &Program, origin: Origin, bytes: &[u8]) -> Option<Prepared> {
         self.fits(program).ok()?;
@@ -221,7 +223,8 @@ impl Replay {
         sound(&plan, &arena, self.places.lanes).then(|| Prepared { run, job: Ok(self.job(program, plan, arena)) })
     }
 
-    /// All that the plan of a program depends on, as the key of the checksum of [`Replay::keep`]'s bytes: file, chip, engine, places of words.
+    /// All that the plan of a program depends on, as the key of the checksum of [`Replay::keep`]'s bytes: file, chip,
+    /// engine, places of words.
     #[must_use]
     pub fn key(&self, origin: Origin) -> [u8; 32] {
         cache::key(origin, self.system.reference().fingerprint, &self.places)
@@ -328,8 +331,8 @@ impl Replay {
     /// Runs a program to its end.
     ///
     /// # Errors
-    /// [`ReplayError::Fault`] with the first fault of a program that is not legal; SRAM stays as it is. [`ReplayError::OtherEngine`] when
-    /// another engine prepared it; [`ReplayError::Broken`] after a run that panicked.
+    /// [`ReplayError::Fault`] with the first fault of a program that is not legal; SRAM stays as it is.
+    /// [`ReplayError::OtherEngine`] when another engine prepared it; [`ReplayError::Broken`] after a run that panicked.
     ///
     /// # Panics
     /// Where a thread of the engine does, once the others have stopped.

@@ -1,7 +1,9 @@
-//! The fast engine: a program's time is proven once, what remains is a fixed dataflow, and that is replayed at the speed of memory.
+//! The fast engine: a program's time is proven once, what remains is a fixed dataflow, and that is replayed at the
+//! speed of memory.
 //!
-//! [`Replay`] holds SRAM as the reference engine's machine does; [`Replay::prepare`] has the checker prove a program legal and turns the
-//! dataflow it resolved into a plan; [`Replay::run`] does the plan. `docs/fast-engine.md` says why the result cannot differ.
+//! [`Replay`] holds SRAM as the reference engine's machine does; [`Replay::prepare`] has the checker prove a program
+//! legal and turns the dataflow it resolved into a plan; [`Replay::run`] does the plan. `docs/fast-engine.md` says why
+//! the result cannot differ.
 
 mod arena;
 mod cache;

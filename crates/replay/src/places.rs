@@ -1,6 +1,6 @@
-//! Where each word of SRAM lies on the host: words of the image's extents in the order of the file, so that a mapped file serves in place,
-//! all others behind it. Words that the file does not have as such, but their first lanes or the bytes of two in turn, have room for whole ones behind
-//! it, before the others.
+//! Where each word of SRAM lies on the host: words of the image's extents in the order of the file, so that a mapped
+//! file serves in place, all others behind it. Words that the file does not have as such, but their first lanes or the
+//! bytes of two in turn, have room for whole ones behind it, before the others.
 
 use lpu_chip::System;
 use lpu_isa::{ChipId, Hemisphere, Image, SliceId, WordRun};
@@ -39,7 +39,8 @@ pub(crate) struct Stored {
     pub(crate) live: usize,
 }
 
-/// Consecutive words of which the file has only the first lanes, or has them in turn with those of other words; the other lanes are zero.
+/// Consecutive words of which the file has only the first lanes, or has them in turn with those of other words; the
+/// other lanes are zero.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Short {
     /// Room for whole words, for those who need them.
@@ -91,8 +92,8 @@ pub(crate) struct Places {
     slices: Vec<Vec<Segment>>,
     /// In order of their rooms.
     pub(crate) shorts: Vec<Short>,
-    /// Where the words of the file end and others begin: at a page after the file's last byte, so that no word of the file
-    /// has a neighbour in another mapping.
+    /// Where the words of the file end and others begin: at a page after the file's last byte, so that no word of the
+    /// file has a neighbour in another mapping.
     pub(crate) split: u64,
     /// Bytes of all words of the file, with the rooms of short ones: all that an image holds from the start.
     pub(crate) held: u64,

@@ -1,4 +1,5 @@
-//! A plan: the fixed dataflow of a program as flat lists, over slots while it is built and over addresses once it is laid out.
+//! A plan: the fixed dataflow of a program as flat lists, over slots while it is built and over addresses once it is
+//! laid out.
 
 use lpu_isa::{Instruction, PassFormat};
 use serde::{Deserialize, Serialize};
@@ -62,7 +63,8 @@ pub(crate) enum Op<R> {
     },
     /// A switch unit's movement of whole 32-bit lanes.
     Move { dst: R, src: R, movement: Movement },
-    /// In every lane the maximum, of binary32 numbers or integers, over the lanes of its superlane or over its place in all superlanes.
+    /// In every lane the maximum, of binary32 numbers or integers, over the lanes of its superlane or over its place in
+    /// all superlanes.
     Fold { dst: R, src: R, way: Way, integers: bool },
     /// Zero in all lanes from `from` on.
     Zero { dst: R, from: u16 },

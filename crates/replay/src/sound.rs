@@ -1,5 +1,6 @@
-//! Whether a plan that came from a file may run: every place lies in the arena, every number names something that exists, and no task of a
-//! phase touches what another one writes. It does not say that the plan is right; its checksum does.
+//! Whether a plan that came from a file may run: every place lies in the arena, every number names something that
+//! exists, and no task of a phase touches what another one writes. It does not say that the plan is right; its checksum
+//! does.
 
 use lpu_isa::{Flow, Unit};
 use smallvec::SmallVec;

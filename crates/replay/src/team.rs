@@ -1,9 +1,10 @@
 //! Worker threads that outlive runs, and the barrier between phases.
 //!
-//! A member that panics breaks the barrier, so that the others stop waiting at it. The panic goes on in the caller once all
-//! have left their shares.
+//! A member that panics breaks the barrier, so that the others stop waiting at it. The panic goes on in the caller once
+//! all have left their shares.
 //!
-//! Who waits spins, then yields, then sleeps: a token has hundreds of phases of a few microseconds, and between tokens the workers cost nothing.
+//! Who waits spins, then yields, then sleeps: a token has hundreds of phases of a few microseconds, and between tokens
+//! the workers cost nothing.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -81,8 +82,8 @@ impl Barrier {
         Self { members, arrived: AtomicU32::new(0), broken: AtomicBool::new(false), gate: Gate::default() }
     }
 
-    /// Waits for all members; the last one to come calls `last` before any goes on, those that wait call `idle`. False when
-    /// some member will not come any more.
+    /// Waits for all members; the last one to come calls `last` before any goes on, those that wait call `idle`. False
+    /// when some member will not come any more.
     #[must_use]
     pub(crate) fn meet(&self, last: impl FnOnce(), idle: impl FnMut()) -> bool {
         let seen = self.gate.passed.load(Ordering::SeqCst);
@@ -168,8 +169,8 @@ impl Team {
         self.workers.len() + 1
     }
 
-    /// Does the work and returns when every member has left its share. A panic of a member goes on here; afterwards the team
-    /// does no work, and says so with false.
+    /// Does the work and returns when every member has left its share. A panic of a member goes on here; afterwards the
+    /// team does no work, and says so with false.
     #[must_use]
     pub(crate) fn run(&self, work: &Arc<dyn Work>) -> bool {
         if self.shared.phases.is_broken() {

@@ -4,7 +4,8 @@ use std::fmt;
 
 use serde::Serialize;
 
-/// How busy units are: of the cycles of all units of a kind, the share in which they are busy, 0 to 1. `docs/reports.md` defines each.
+/// How busy units are: of the cycles of all units of a kind, the share in which they are busy, 0 to 1.
+/// `docs/reports.md` defines each.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct Utilization {
     /// Planes loading weights or passing activations, or both at once.
@@ -128,7 +129,8 @@ impl Latency {
         self.cycles as f64 / f64::from(self.clock_mhz)
     }
 
-    /// Tokens a second at the chip's clock, host transfer apart; none for a part of a decode step or a program of no cycles.
+    /// Tokens a second at the chip's clock, host transfer apart; none for a part of a decode step or a program of no
+    /// cycles.
     #[must_use]
     pub fn tokens_per_second(&self) -> Option<f64> {
         (!self.part && self.cycles > 0).then(|| 1e6 / self.microseconds())

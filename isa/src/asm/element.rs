@@ -47,7 +47,8 @@ impl Range {
     }
 }
 
-/// `FIRST..LAST` or `FIRST..LAST+STEP`, counting up or down; nothing where this is no range. The numbers are written out, or constants.
+/// `FIRST..LAST` or `FIRST..LAST+STEP`, counting up or down; nothing where this is no range. The numbers are written
+/// out, or constants.
 pub(super) fn range(scope: Scope<'_>, text: &str) -> Option<Result<Range, (String, String)>> {
     let (first, rest) = text.split_once("..")?;
     let (last, step) = rest.split_once('+').unwrap_or((rest, "1"));

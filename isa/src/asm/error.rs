@@ -76,7 +76,8 @@ pub(super) fn suggestion<'k>(given: &str, known: impl Iterator<Item = &'k str>, 
     closest.map_or_else(|| otherwise.to_owned(), |(_, each)| format!("did you mean `{each}`?"))
 }
 
-/// Letters to insert, remove, replace or swap with a neighbour to turn one word into the other; long words are far from all.
+/// Letters to insert, remove, replace or swap with a neighbour to turn one word into the other; long words are far from
+/// all.
 fn distance(a: &str, b: &str) -> usize {
     let (a, b): (Vec<char>, Vec<char>) = (a.chars().take(40).collect(), b.chars().collect());
     let mut rows = vec![vec![0; b.len() + 1]; a.len() + 1];

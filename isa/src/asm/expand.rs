@@ -1,4 +1,5 @@
-//! Lines in the order in which they are assembled: those of the text, of the files that it includes, and of what it repeats.
+//! Lines in the order in which they are assembled: those of the text, of the files that it includes, and of what it
+//! repeats.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,8 +16,8 @@ use super::symbol::Value;
 use super::{LoadChip, LoadFile};
 use crate::program::Container;
 
-/// Bytes of lines that a text may bring beside its own, by repeating, including again, and writing for several chips (assumed).
-/// Keeps a short text from taking much memory and time.
+/// Bytes of lines that a text may bring beside its own, by repeating, including again, and writing for several chips
+/// (assumed). Keeps a short text from taking much memory and time.
 const EXPANDED: u64 = 1 << 20;
 /// Such bytes a byte of the text and of the files that it includes.
 pub(super) const EACH: u64 = 16;

@@ -13,8 +13,8 @@ use crate::program::{ChipId, Container, Program, WordRun};
 use crate::queue::{Item, Queue};
 use crate::text::place::moved;
 
-/// Bytes that a text may make without spelling them out, that is by `.fill`, short `.values` and numbers of chips: this many,
-/// and more the longer the text is (assumed). Keeps a short text from taking much memory.
+/// Bytes that a text may make without spelling them out, that is by `.fill`, short `.values` and numbers of chips: this
+/// many, and more the longer the text is (assumed). Keeps a short text from taking much memory.
 const GENERATED: u64 = 1 << 22;
 /// Such bytes a byte of the text.
 const GENERATED_EACH: u64 = 64;
@@ -165,7 +165,8 @@ fn initial<'a>(
     })
 }
 
-/// The bytes that the text gives, in itself or from the file, of which it takes `length` where the text does not say how many.
+/// The bytes that the text gives, in itself or from the file, of which it takes `length` where the text does not say
+/// how many.
 fn given_bytes<'a>(
     content: &Content,
     length: u64,
@@ -313,7 +314,8 @@ fn program(text: ProgramText, errors: &mut Vec<AsmError>) -> (Program, ProgramLi
             }
         };
         let mut of_items = queue.lines;
-        // Fetched items follow those that the queue holds; which come first is plain where there is one series for the queue.
+        // Fetched items follow those that the queue holds; which come first is plain where there is one series for the
+        // queue.
         let mut series = text.code.iter().filter(|(of, _)| *of == (chip, name));
         if let (Some((_, fetched)), None) = (series.next(), series.next()) {
             of_items.extend(&fetched.lines);

@@ -11,7 +11,8 @@ use crate::table::{Instruction, OperandBits, TABLE, TableRow};
 use crate::text::operand::{expected, number, parse};
 use crate::timeline::{MAX_CYCLES, QueueError, validate_item, wait};
 
-/// The furthest that one `@` may move a queue's clock, a few `nop`s (assumed); keeps a short text from becoming a huge queue.
+/// The furthest that one `@` may move a queue's clock, a few `nop`s (assumed); keeps a short text from becoming a huge
+/// queue.
 pub(crate) const FURTHEST: u64 = 1 << 18;
 
 /// An instruction line, taken apart.
@@ -70,7 +71,8 @@ pub(super) fn line(text: &mut Text<'_>, line: &Line<'_>, errors: &mut Vec<AsmErr
     }
 }
 
-/// Takes an instruction into a queue of one chip, or into instructions in memory for it, and gives back the cycle in which it first issues.
+/// Takes an instruction into a queue of one chip, or into instructions in memory for it, and gives back the cycle in
+/// which it first issues.
 fn on_chip(
     text: &mut Text<'_>,
     line: &Line<'_>,

@@ -55,7 +55,8 @@ impl<'s> Lines<'s> {
         self.at.unwrap_or(self.source.len())
     }
 
-    /// The next line, as it is written, and the bytes it takes, line end included. It is line number `order` of all, in expansion `context`.
+    /// The next line, as it is written, and the bytes it takes, line end included. It is line number `order` of all, in
+    /// expansion `context`.
     pub(super) fn next(&mut self, order: u32, context: u32) -> Option<(Line<'s>, usize)> {
         let start = self.at?;
         let rest = &self.source[start..];

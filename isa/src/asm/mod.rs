@@ -33,8 +33,8 @@ pub type LoadFile<'f, 'a> = &'f mut dyn FnMut(&str) -> Result<Cow<'a, [u8]>, Str
 /// Gives the chip of a name, with its number of lanes.
 pub type LoadChip<'f> = &'f mut dyn FnMut(&str) -> Option<(ChipRef, u32)>;
 
-/// Assembles a text. `load` is asked for the image file and for files that are included, `chip` for the chip unless the text
-/// gives its fingerprint. A name in an included file is joined to that file's folder before `load` sees it.
+/// Assembles a text. `load` is asked for the image file and for files that are included, `chip` for the chip unless the
+/// text gives its fingerprint. A name in an included file is joined to that file's folder before `load` sees it.
 /// An image that `load` lends is borrowed by the container. A program whose cycles are not stated has 0 of them,
 /// and the source map says so.
 ///

@@ -57,8 +57,8 @@ impl SourceMap {
         Place { file, line: origin.line, trail: self.sources.trail(origin.context) }
     }
 
-    /// The line of an item in its own file; the programs are numbered in order. A `nop` inserted for `@` has the line of the
-    /// instruction after it, a fetched item that of its instruction where the queue has one `.block`.
+    /// The line of an item in its own file; the programs are numbered in order. A `nop` inserted for `@` has the line
+    /// of the instruction after it, a fetched item that of its instruction where the queue has one `.block`.
     #[must_use]
     pub fn line(&self, program: usize, chip: ChipId, queue: Queue, item: u32) -> Option<u32> {
         self.origin(program, chip, queue, item).map(|origin| origin.line)

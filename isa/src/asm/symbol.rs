@@ -1,7 +1,8 @@
 //! Names that a text gives to numbers, operands, cycles and addresses, and the sums and products in which they stand.
 //!
 //! A constant (`.equ`) is a number or any operand. A label is the cycle in which its instruction first issues. A
-//! region's name is an address: `x + 3` is the word number 3, from 0, of those words of region `x` that lie in the queue's slice.
+//! region's name is an address: `x + 3` is the word number 3, from 0, of those words of region `x` that lie in the
+//! queue's slice.
 
 use std::collections::BTreeMap;
 

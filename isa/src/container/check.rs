@@ -61,7 +61,8 @@ pub(crate) fn extent(extent: &Extent<'_>, vector_bytes: u32, chips: usize) -> Re
     Ok(())
 }
 
-/// Pairs of places that share words, by number, the lower first; each that begins inside another is in one. They come in the order of places.
+/// Pairs of places that share words, by number, the lower first; each that begins inside another is in one. They come
+/// in the order of places.
 pub(crate) fn overlaps(places: &[WordRun]) -> impl Iterator<Item = (usize, usize)> {
     let mut order: Vec<usize> = (0..places.len()).collect();
     order.sort_unstable_by_key(|&index| (begin(places[index]), index));
@@ -77,7 +78,8 @@ pub(crate) fn overlaps(places: &[WordRun]) -> impl Iterator<Item = (usize, usize
     })
 }
 
-/// Whether no word is in two extents or twice in one; with a mistake comes the number of the extent that stands behind the other.
+/// Whether no word is in two extents or twice in one; with a mistake comes the number of the extent that stands behind
+/// the other.
 pub(crate) fn apart(extents: &[Extent<'_>]) -> Result<(), (usize, ContentError)> {
     let places =
         extents.iter().enumerate().flat_map(|(number, extent)| extent.places().map(move |place| (number, place)));

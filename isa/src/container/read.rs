@@ -151,7 +151,8 @@ impl<'a> Frame<'a> {
         self.content
     }
 
-    /// The checksum as the file states it, which is the program's hash if `found`, BLAKE3 of [`Frame::content`], is the same.
+    /// The checksum as the file states it, which is the program's hash if `found`, BLAKE3 of [`Frame::content`], is the
+    /// same.
     ///
     /// # Errors
     /// [`FormatError::Checksum`] when the two differ.

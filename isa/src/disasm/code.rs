@@ -1,4 +1,5 @@
-//! Comments with the instructions that stand in code regions: they are bytes of the image, so the text has them as `.hex` or in a file.
+//! Comments with the instructions that stand in code regions: they are bytes of the image, so the text has them as
+//! `.hex` or in a file.
 
 use std::collections::BTreeMap;
 
@@ -15,8 +16,9 @@ const EMPTY: usize = 64;
 pub(super) struct Code<'c> {
     words: ByPlace<'c>,
     lanes: usize,
-    /// Blocks that may still be looked at: as many as words that the image's bytes fill, and a few empty ones (assumed). So a short file with many
-    /// or large regions over the same words, or with words of which it gives one byte, makes no long text and takes no time.
+    /// Blocks that may still be looked at: as many as words that the image's bytes fill, and a few empty ones
+    /// (assumed). So a short file with many or large regions over the same words, or with words of which it gives one
+    /// byte, makes no long text and takes no time.
     left: usize,
 }
 

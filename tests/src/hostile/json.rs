@@ -1,4 +1,5 @@
-//! Checkpoints and chips: configs, headers of tensor files and descriptions whose fields are edge values or of another kind.
+//! Checkpoints and chips: configs, headers of tensor files and descriptions whose fields are edge values or of another
+//! kind.
 
 use std::borrow::Cow;
 use std::path::PathBuf;

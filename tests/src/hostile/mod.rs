@@ -1,6 +1,7 @@
 //! Hostile files for each reader: nearly right ones, made from entropy, and the reader that must bear them.
 //!
-//! The normal test run draws them with `arbtest` and counts what the readers allocate; `tests/fuzz` draws the same ones for hours.
+//! The normal test run draws them with `arbtest` and counts what the readers allocate; `tests/fuzz` draws the same ones
+//! for hours.
 
 mod json;
 mod lpb;
@@ -33,7 +34,8 @@ pub const TARGETS: &[Target] = &[
     Target { name: "lpb", make: lpb::make, read: lpb::read, fixed: 1 << 14, each: 32 },
     // Some letters a byte, and what the assembler takes for them.
     Target { name: "text", make: lpb::make, read: lpb::read_as_text, fixed: 3 << 22, each: 1024 },
-    // What `.fill` and numbers of chips make, 4 MiB, while a growing buffer is copied; or what a MiB of repeated lines makes, 26 MB.
+    // What `.fill` and numbers of chips make, 4 MiB, while a growing buffer is copied; or what a MiB of repeated lines
+    // makes, 26 MB.
     Target { name: "lpu", make: lpu::make, read: lpu::read, fixed: 1 << 25, each: 256 },
     Target { name: "safetensors", make: json::safetensors, read: json::read_safetensors, fixed: 1 << 17, each: 32 },
     // The host section of a compiled model; as `config`, which it holds.

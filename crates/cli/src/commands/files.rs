@@ -145,7 +145,8 @@ impl Loaded {
         self.system.clone().map_or_else(|| system_for(&self.container.chip, chip), Ok)
     }
 
-    /// Refuses programs that need chips which their system does not have. `chip` as in [`Loaded::system`]; a system that is not known refuses nothing.
+    /// Refuses programs that need chips which their system does not have. `chip` as in [`Loaded::system`]; a system
+    /// that is not known refuses nothing.
     pub(crate) fn on_chips(&self, path: &Path, chip: Option<&OsStr>) -> Result<(), String> {
         let Ok(system) = self.system(chip) else { return Ok(()) };
         let mut text = self.listed(path, 0, &system.absent_of_image(&self.container.image));
@@ -227,7 +228,8 @@ fn entry(text: &mut String, lines: &[&str], path: &Path, place: Option<&Place>, 
     }
 }
 
-/// Reads a `.lpb`, or assembles anything else. The chip is the one that the program names; `chip` is its description, where it is no preset.
+/// Reads a `.lpb`, or assembles anything else. The chip is the one that the program names; `chip` is its description,
+/// where it is no preset.
 pub(crate) fn program(path: &Path, chip: Option<&OsStr>) -> Result<Loaded, Box<dyn Error>> {
     let bytes = read(path)?;
     if is_compiled(path) || bytes.starts_with(b"\x89LPB") {
@@ -282,7 +284,8 @@ pub(crate) fn program(path: &Path, chip: Option<&OsStr>) -> Result<Loaded, Box<d
     Ok(Loaded { container, map: Some(map), text, system: Some(system) })
 }
 
-/// Whether the name of a chip in a text of this folder has a description: it is a preset's, or that of a file that exists.
+/// Whether the name of a chip in a text of this folder has a description: it is a preset's, or that of a file that
+/// exists.
 fn described_by(folder: &Path, name: &str) -> bool {
     if name.ends_with(".toml") { folder.join(name).exists() } else { System::preset(name).is_ok() }
 }

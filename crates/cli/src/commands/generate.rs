@@ -196,7 +196,8 @@ impl Generate {
         Ok(ExitCode::SUCCESS)
     }
 
-    /// What helps where these tokens gave a logit that is not finite: another number format in which they give none, found by trying.
+    /// What helps where these tokens gave a logit that is not finite: another number format in which they give none,
+    /// found by trying.
     fn remedy(&self, failed: &Session, fed: &[u32]) -> String {
         if self.model.as_deref().is_some_and(files::is_compiled) {
             return "run `lpu generate` on the folder or .gguf file of the model, which tries the other number formats"

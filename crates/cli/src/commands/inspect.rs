@@ -33,7 +33,8 @@ pub(crate) struct Inspect {
     /// What to show
     #[arg(value_enum)]
     step: Step,
-    /// Program file, model folder (with or without weights), config.json or .gguf file; nothing for the model that ships
+    /// Program file, model folder (with or without weights), config.json or .gguf file; nothing for the model that
+    /// ships
     file: Option<PathBuf>,
     /// Only a part: layer:N, attention:N, ffn:N or head
     #[arg(long, value_parser = super::part)]

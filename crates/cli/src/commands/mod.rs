@@ -56,7 +56,8 @@ fn tell(message: &dyn std::fmt::Display) {
 /// What a command gives back: its exit status, or one message.
 pub(crate) type Outcome = Result<ExitCode, Box<dyn Error>>;
 
-/// A deterministic LPU-style dataflow emulator: compiles a model, runs it instruction by instruction, counts every cycle.
+/// A deterministic LPU-style dataflow emulator: compiles a model, runs it instruction by instruction, counts every
+/// cycle.
 #[derive(Parser)]
 #[command(name = "lpu", version)]
 pub(crate) struct Cli {
@@ -138,7 +139,8 @@ pub(crate) struct Target {
     /// Number formats: f16, w8a8 or w8a16 [default: w8a16]
     #[arg(long, value_parser = precision)]
     pub(crate) dtype: Option<Precision>,
-    /// Tokens of context, rounded up to a multiple of 16 [default: compile 256, generate what the request feeds, rounded up]
+    /// Tokens of context, rounded up to a multiple of 16 [default: compile 256, generate what the request feeds,
+    /// rounded up]
     #[arg(long, value_parser = context)]
     pub(crate) context: Option<usize>,
 }

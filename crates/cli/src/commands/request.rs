@@ -42,7 +42,8 @@ impl Request {
         }
     }
 
-    /// Refuses more tokens than the context holds. `kind` says whose context it is, `longer` how to get one that holds them.
+    /// Refuses more tokens than the context holds. `kind` says whose context it is, `longer` how to get one that holds
+    /// them.
     pub(crate) fn within(
         self,
         config: &Config,

@@ -1,6 +1,8 @@
-//! Chains in two parts: a chain that collides with itself at every start is cut, and values that cross the cut are stored and read again.
+//! Chains in two parts: a chain that collides with itself at every start is cut, and values that cross the cut are
+//! stored and read again.
 //!
-//! Invariant: what passes on a stream is taken in the cycle in which it passes, so no cut separates a shift from what it shifts or from its use.
+//! Invariant: what passes on a stream is taken in the cycle in which it passes, so no cut separates a shift from what
+//! it shifts or from its use.
 
 use lpu_isa::Hemisphere;
 
@@ -30,8 +32,9 @@ pub(crate) struct Split {
 }
 
 impl Chain {
-    /// Cuts the chain in two, near its middle: the first part also stores what the second takes from it, and the second reads that from memory. Nothing if there is
-    /// no such cut: a value on its way through a switch unit has to be taken as it passes.
+    /// Cuts the chain in two, near its middle: the first part also stores what the second takes from it, and the second
+    /// reads that from memory. Nothing if there is no such cut: a value on its way through a switch unit has to be
+    /// taken as it passes.
     pub(crate) fn split(&self) -> Option<Split> {
         let count = self.nodes.len();
         let mut cuts: Vec<usize> = (1..count).collect();

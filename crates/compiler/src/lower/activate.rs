@@ -70,8 +70,8 @@ fn gelu_tanh(maker: &mut Maker, x: Feed) -> Made {
     Made::Op(Op::Mul, vec![sum, half])
 }
 
-/// x (1 + erf(x / sqrt 2)) / 2 as max(x, 0) - |x| E / 2, where E = 1 - erf(|x| / sqrt 2) is Abramowitz and Stegun's 7.1.26: a
-/// polynomial in t = 1 / (1 + p |x| / sqrt 2) times e^(-x^2 / 2), within 1.5e-7.
+/// x (1 + erf(x / sqrt 2)) / 2 as max(x, 0) - |x| E / 2, where E = 1 - erf(|x| / sqrt 2) is Abramowitz and Stegun's
+/// 7.1.26: a polynomial in t = 1 / (1 + p |x| / sqrt 2) times e^(-x^2 / 2), within 1.5e-7.
 fn gelu(maker: &mut Maker, x: Feed) -> Made {
     const P: f64 = 0.3275911;
     const A: [f64; 5] = [1.061405429, -1.453152027, 1.421413741, -0.284496736, 0.254829592];

@@ -1,4 +1,5 @@
-//! Attention over a context: appends this token's key and value rows, scores all rows, takes the softmax and mixes the values.
+//! Attention over a context: appends this token's key and value rows, scores all rows, takes the softmax and mixes the
+//! values.
 
 use lpu_isa::{Format, Hemisphere, Orientation};
 
@@ -177,8 +178,8 @@ impl Lowering<'_> {
         totals
     }
 
-    /// e^(score - largest) of all tokens in fp16 on `sides`, and their sum over tiles on the side opposite to that of the first group
-    /// of values that the head belongs to.
+    /// e^(score - largest) of all tokens in fp16 on `sides`, and their sum over tiles on the side opposite to that of
+    /// the first group of values that the head belongs to.
     fn softmax(&mut self, scores: &[Slot], sides: &[Hemisphere], index_of: usize, count: usize) -> Softmax {
         let mut maker = self.maker();
         let feeds: Vec<Feed> = scores.iter().map(|&slot| maker.input(slot)).collect();

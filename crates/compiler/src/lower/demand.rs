@@ -45,8 +45,8 @@ fn ends_in_a_chain(op: &Op) -> bool {
 }
 
 impl Demands {
-    /// The demands of a graph; `late` says that results of matrices behind a norm wait for its factor, so that nothing is fused into
-    /// their finish.
+    /// The demands of a graph; `late` says that results of matrices behind a norm wait for its factor, so that nothing
+    /// is fused into their finish.
     pub(super) fn new(graph: &Graph, late: bool) -> Self {
         let mut demands = Self {
             forms: BTreeMap::new(),

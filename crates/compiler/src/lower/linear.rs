@@ -1,4 +1,5 @@
-//! Matrices: a job for each output vector (or for the part of it whose inputs share a scale), and a tile task for each tile.
+//! Matrices: a job for each output vector (or for the part of it whose inputs share a scale), and a tile task for each
+//! tile.
 
 use std::ops::Range;
 

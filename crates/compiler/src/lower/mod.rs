@@ -1,5 +1,5 @@
-//! Lowering: turns the graph's operations into tasks. A value is made in the forms that its consumers ask for, as part of the chain
-//! that computes it, so that little is parked that nobody reads.
+//! Lowering: turns the graph's operations into tasks. A value is made in the forms that its consumers ask for, as part
+//! of the chain that computes it, so that little is parked that nobody reads.
 
 mod activate;
 mod attention;
@@ -86,8 +86,9 @@ pub(crate) struct Lowered {
     pub(crate) records: Vec<Record>,
 }
 
-/// Schedules the whole plan for a context of `tokens`, at most the plan's. With `oracle`, as if the choice of experts were known now:
-/// the first ones' weights are read like any others. Nobody runs such a schedule; it says what choosing on the chip costs.
+/// Schedules the whole plan for a context of `tokens`, at most the plan's. With `oracle`, as if the choice of experts
+/// were known now: the first ones' weights are read like any others. Nobody runs such a schedule; it says what choosing
+/// on the chip costs.
 pub(crate) fn lower(
     plan: &Plan,
     chip: &Chip,
@@ -201,7 +202,8 @@ impl Lowering<'_> {
         (region_name(&self.plan.graph.value(value).name).to_owned(), slots)
     }
 
-    /// Class of chains that make a form: keys come first, since scores wait for the rows that they are appended to; values last.
+    /// Class of chains that make a form: keys come first, since scores wait for the rows that they are appended to;
+    /// values last.
     fn urgency(&self, value: ValueId) -> u64 {
         let forms = self.demands.of(value);
         match () {

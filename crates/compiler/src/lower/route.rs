@@ -1,5 +1,5 @@
-//! Choosing experts on the chip: the greatest score is found, then the least lane that has it; that lane is left out and the next
-//! greatest is found. What is chosen never decides when anything happens: it is a number in a vector.
+//! Choosing experts on the chip: the greatest score is found, then the least lane that has it; that lane is left out
+//! and the next greatest is found. What is chosen never decides when anything happens: it is a number in a vector.
 
 use lpu_isa::{Format, Hemisphere};
 

@@ -12,8 +12,8 @@ use crate::chain::{Feed, Op};
 use crate::engine::Slot;
 use crate::vectors::index;
 
-/// Combines `feeds` in up to four running results, so that none waits for the one before it, and these down to at most two, for the
-/// caller to combine.
+/// Combines `feeds` in up to four running results, so that none waits for the one before it, and these down to at most
+/// two, for the caller to combine.
 pub(super) fn fold(maker: &mut Maker, op: Op, feeds: &[Feed]) -> Vec<Feed> {
     let mut running: Vec<Feed> = feeds.iter().take(4).copied().collect();
     for (number, &feed) in feeds.iter().enumerate().skip(4) {

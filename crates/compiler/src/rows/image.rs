@@ -1,5 +1,5 @@
-//! What weight slices start from: tile after tile in the order in which tiles are loaded, of each row only the lanes that its tile has, and low and high
-//! bytes of fp16 numbers in turn.
+//! What weight slices start from: tile after tile in the order in which tiles are loaded, of each row only the lanes
+//! that its tile has, and low and high bytes of fp16 numbers in turn.
 
 use lpu_isa::{ChipId, Extent, Fill, Format, Hemisphere, Region, RegionKind, SliceId, WordRun};
 
@@ -19,7 +19,8 @@ pub(super) struct Placed {
     other: Option<usize>,
 }
 
-/// Rows in an image have a multiple of so many bytes, unless they are whole: a host reads its memory by lines of that size.
+/// Rows in an image have a multiple of so many bytes, unless they are whole: a host reads its memory by lines of that
+/// size.
 const LINE: usize = 64;
 
 impl Placed {

@@ -110,7 +110,8 @@ impl<'a> Stepper<'a> {
         }
     }
 
-    /// Steps to the end, or to the end of the cycle in which as many faults as asked for are found. Returns the cycles of the run.
+    /// Steps to the end, or to the end of the cycle in which as many faults as asked for are found. Returns the cycles
+    /// of the run.
     pub(crate) fn run<O: Observer>(&mut self, observer: &mut O) -> u64 {
         let prepared = self.prepared;
         for (sram, inputs) in self.machine.chips.iter_mut().zip(&prepared.inputs) {

@@ -1,4 +1,5 @@
-//! Conformance vectors: programs with everything that must happen, run on any engine. `tests/conformance/README.md` describes the files.
+//! Conformance vectors: programs with everything that must happen, run on any engine. `tests/conformance/README.md`
+//! describes the files.
 
 mod coverage;
 mod engines;

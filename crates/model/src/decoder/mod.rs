@@ -1,7 +1,7 @@
 //! What a decoder is made of, as its family describes it: the one description from which every graph is built.
 //!
-//! A family fills in a [`Decoder`] from `config.json`; most start from [`Layer::standard`], the Llama layer, and change what is
-//! theirs. The graph builder (`build`) turns any description into nodes and knows no family.
+//! A family fills in a [`Decoder`] from `config.json`; most start from [`Layer::standard`], the Llama layer, and change
+//! what is theirs. The graph builder (`build`) turns any description into nodes and knows no family.
 
 mod build;
 mod tensor;
@@ -44,8 +44,8 @@ pub(crate) struct Layer {
     pub(crate) feed_forward: FeedForward,
     /// Between feed-forward and its residual sum.
     pub(crate) after_feed_forward: Option<Norm>,
-    /// Whether the feed-forward reads the layer's input, not the sum after attention; without a norm of its own it reads what
-    /// attention reads.
+    /// Whether the feed-forward reads the layer's input, not the sum after attention; without a norm of its own it
+    /// reads what attention reads.
     pub(crate) parallel: bool,
     /// Factor of what is added to the residual stream.
     pub(crate) residual_scale: f32,
@@ -102,7 +102,8 @@ pub(crate) enum FeedForward {
     Gated { gate: Projection, up: Projection, down: Projection, activation: Activation },
     /// `down act(up x)`.
     Plain { up: Projection, down: Projection, activation: Activation },
-    /// The gated form with one matrix an expert, of which a router takes `active`, and perhaps one that every token takes.
+    /// The gated form with one matrix an expert, of which a router takes `active`, and perhaps one that every token
+    /// takes.
     Experts {
         router: Tensor,
         gate: Tensor,

@@ -1,8 +1,9 @@
 //! Blocks of quantised elements, one function a type: the bytes of one block to the elements that they stand for.
 //!
-//! Every product and every sum is one float32 operation, in the order of the formula above it, so that results have the bits that the
-//! reference implementation of the format gives. Scales are fp16 unless said otherwise. "Low then high halves" of a run of bytes
-//! means: the low four bits of each byte in turn are the first elements, the high four bits the next.
+//! Every product and every sum is one float32 operation, in the order of the formula above it, so that results have the
+//! bits that the reference implementation of the format gives. Scales are fp16 unless said otherwise. "Low then high
+//! halves" of a run of bytes means: the low four bits of each byte in turn are the first elements, the high four bits
+//! the next.
 
 use lpu_num::half::f16_to_f32;
 
@@ -69,8 +70,8 @@ pub(super) fn q8_0(raw: &[u8], values: &mut [f32]) {
     fill(values, |index| scale * f32::from(numbers[index] as i8));
 }
 
-/// `scale * scale_j * number - minimum * minimum_j`, one j for 16 elements: 16 bytes with the scale in the low half and the minimum in the
-/// high one, 64 bytes of numbers, the scale, the minimum.
+/// `scale * scale_j * number - minimum * minimum_j`, one j for 16 elements: 16 bytes with the scale in the low half and
+/// the minimum in the high one, 64 bytes of numbers, the scale, the minimum.
 pub(super) fn q2_k(raw: &[u8], values: &mut [f32]) {
     let (parts, numbers, scale, minimum) = (&raw[..16], &raw[16..80], half(&raw[80..]), half(&raw[82..]));
     fill(values, |index| {
@@ -79,8 +80,9 @@ pub(super) fn q2_k(raw: &[u8], values: &mut [f32]) {
     });
 }
 
-/// `scale * (scale_j - 32) * number`, one j for 16 elements: 32 bytes whose bit `i / 32` says whether element `i` is not less by 4, 64 bytes
-/// of the lower two bits, 12 bytes of scales (low and high halves of 8, and two bits of each in the last 4), the scale.
+/// `scale * (scale_j - 32) * number`, one j for 16 elements: 32 bytes whose bit `i / 32` says whether element `i` is
+/// not less by 4, 64 bytes of the lower two bits, 12 bytes of scales (low and high halves of 8, and two bits of each in
+/// the last 4), the scale.
 pub(super) fn q3_k(raw: &[u8], values: &mut [f32]) {
     let (high, low, parts, scale) = (&raw[..32], &raw[32..96], &raw[96..108], half(&raw[108..]));
     let part = |j: usize| four(parts, 8, j) | (parts[8 + j % 4] >> (2 * (j / 4)) & 3) << 4;
@@ -90,8 +92,9 @@ pub(super) fn q3_k(raw: &[u8], values: &mut [f32]) {
     });
 }
 
-/// Scale and minimum of 32 elements, six bits each, from the 12 bytes of a block. The first four have a byte each for scale and minimum;
-/// the last four have their low bits in the halves of a byte each, their upper two above those of the first four.
+/// Scale and minimum of 32 elements, six bits each, from the 12 bytes of a block. The first four have a byte each for
+/// scale and minimum; the last four have their low bits in the halves of a byte each, their upper two above those of
+/// the first four.
 fn scale_and_minimum(parts: &[u8], j: usize) -> (f32, f32) {
     let (scale, minimum) = match j {
         0..4 => (parts[j] & 63, parts[j + 4] & 63),
@@ -100,8 +103,8 @@ fn scale_and_minimum(parts: &[u8], j: usize) -> (f32, f32) {
     (f32::from(scale), f32::from(minimum))
 }
 
-/// `scale * scale_j * number - minimum * minimum_j`, one j for 32 elements: scale, minimum, 12 bytes of scales and minima, 128 bytes of
-/// numbers in runs of 32.
+/// `scale * scale_j * number - minimum * minimum_j`, one j for 32 elements: scale, minimum, 12 bytes of scales and
+/// minima, 128 bytes of numbers in runs of 32.
 pub(super) fn q4_k(raw: &[u8], values: &mut [f32]) {
     let (scale, minimum, parts, numbers) = (half(raw), half(&raw[2..]), &raw[4..16], &raw[16..]);
     fill(values, |index| {
@@ -120,8 +123,8 @@ pub(super) fn q5_k(raw: &[u8], values: &mut [f32]) {
     });
 }
 
-/// `scale * scale_j * (number - 32)`, one signed j for 16 elements: 128 bytes of the low four bits in runs of 64, 64 bytes of the high two,
-/// 16 scales, the scale.
+/// `scale * scale_j * (number - 32)`, one signed j for 16 elements: 128 bytes of the low four bits in runs of 64, 64
+/// bytes of the high two, 16 scales, the scale.
 pub(super) fn q6_k(raw: &[u8], values: &mut [f32]) {
     let (low, high, parts, scale) = (&raw[..128], &raw[128..192], &raw[192..208], half(&raw[208..]));
     fill(values, |index| {
@@ -142,8 +145,8 @@ pub(super) fn iq4_nl(raw: &[u8], values: &mut [f32]) {
     fill(values, |index| scale * f32::from(TABLE[usize::from(four(numbers, 16, index))]));
 }
 
-/// `scale * (scale_j - 32) * TABLE[number]`, one j for 32 elements: the scale, the upper two bits of each scale_j in 16 bits, their lower
-/// four bits in 4 bytes, 128 bytes of numbers in runs of 16.
+/// `scale * (scale_j - 32) * TABLE[number]`, one j for 32 elements: the scale, the upper two bits of each scale_j in 16
+/// bits, their lower four bits in 4 bytes, 128 bytes of numbers in runs of 16.
 pub(super) fn iq4_xs(raw: &[u8], values: &mut [f32]) {
     let (scale, high, low, numbers) = (half(raw), u16::from_le_bytes([raw[2], raw[3]]), &raw[4..8], &raw[8..]);
     fill(values, |index| {

@@ -1,5 +1,5 @@
-//! Cohere: one layer norm without bias before attention and feed-forward side by side, neighbouring elements of a head rotated
-//! together, scaled logits.
+//! Cohere: one layer norm without bias before attention and feed-forward side by side, neighbouring elements of a head
+//! rotated together, scaled logits.
 
 use super::{Family, Names, Row, activation, layers, llama, refuse};
 use crate::decoder::{Biases, Decoder, Norm};

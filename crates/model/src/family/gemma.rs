@@ -21,7 +21,8 @@ pub(super) const ROW: Row = Row {
 
 fn describe(fields: &Fields, config: &Config) -> Result<Decoder, ModelError> {
     refuse(fields, &["use_bidirectional_attention"], "attention to later tokens")?;
-    // Older configs say `gelu` and mean its approximation; `hidden_activation` is a later name that stayed without effect.
+    // Older configs say `gelu` and mean its approximation; `hidden_activation` is a later name that stayed without
+    // effect.
     let activation = match activation(fields, "hidden_act", Activation::GeluTanh)? {
         Activation::Gelu => Activation::GeluTanh,
         other => other,

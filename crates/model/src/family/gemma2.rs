@@ -1,5 +1,5 @@
-//! Gemma 2: norms before and after each half with weights stored less 1, soft caps on scores and logits, every other layer with a
-//! window, the embedding scaled by the root of its width, tanh GELU.
+//! Gemma 2: norms before and after each half with weights stored less 1, soft caps on scores and logits, every other
+//! layer with a window, the embedding scaled by the root of its width, tanh GELU.
 
 use super::{Family, Row, activation, layers, llama, refuse, window, windowed_layers};
 use crate::decoder::{Biases, Decoder, Norm, inverse_root};

@@ -1,5 +1,5 @@
-//! Gemma 3, its text model: Gemma 2 with a norm of each query and key head, five layers with a window for each one without, and
-//! another rotary base in those that have one.
+//! Gemma 3, its text model: Gemma 2 with a norm of each query and key head, five layers with a window for each one
+//! without, and another rotary base in those that have one.
 
 use super::{Family, LocalRotary, Row, gemma2, windowed_layers};
 use crate::decoder::{Decoder, HeadNorm};

@@ -1,5 +1,5 @@
-//! GPT-NeoX and Pythia: layer norms, one matrix whose outputs are query, key and value of one head after another, part of each
-//! head rotated, attention and feed-forward side by side.
+//! GPT-NeoX and Pythia: layer norms, one matrix whose outputs are query, key and value of one head after another, part
+//! of each head rotated, attention and feed-forward side by side.
 
 use super::{Family, Names, Rotary, Row, activation, llama};
 use crate::decoder::{

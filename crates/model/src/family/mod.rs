@@ -1,7 +1,7 @@
 //! The families of models: one file a family, from its fields in `config.json` to the description of its decoder.
 //!
-//! A family is a [`Row`]: its names, its defaults (those of the `transformers` package), and a function that reads what is
-//! its own and describes the decoder. A new family is one file and its line in `ROWS`.
+//! A family is a [`Row`]: its names, its defaults (those of the `transformers` package), and a function that reads what
+//! is its own and describes the decoder. A new family is one file and its line in `ROWS`.
 
 mod cohere;
 mod gemma;
@@ -105,7 +105,8 @@ pub(crate) struct Row {
     pub(crate) local_rotary: Option<LocalRotary>,
     /// Names of rotary types that mean another one here.
     pub(crate) rotary_kinds: &'static [(&'static str, &'static str)],
-    /// Where the family is also the text part of a larger model (`text_config`): the sizes that its config may leave out there.
+    /// Where the family is also the text part of a larger model (`text_config`): the sizes that its config may leave
+    /// out there.
     pub(crate) wrapped: &'static [(&'static str, usize)],
     pub(crate) bos: Option<u32>,
     pub(crate) eos: Option<u32>,
@@ -250,7 +251,8 @@ fn windowed_layers(fields: &Fields, config: &Config, default: impl Fn(usize) -> 
     types.iter().map(windowed).collect()
 }
 
-/// The window of each layer in the way of Qwen: none unless `use_sliding_window`, then from layer `max_window_layers` on.
+/// The window of each layer in the way of Qwen: none unless `use_sliding_window`, then from layer `max_window_layers`
+/// on.
 fn qwen_windows(fields: &Fields, config: &Config) -> Result<Vec<Option<usize>>, ModelError> {
     let window = if fields.flag("use_sliding_window")? { window(fields, Some(4096))? } else { None };
     let from = fields.count("max_window_layers")?.unwrap_or(28);

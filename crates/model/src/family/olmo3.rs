@@ -1,4 +1,5 @@
-//! OLMo 3: OLMo 2 with windows in three of four layers, which keep the plain rotary frequencies when those of the others are scaled.
+//! OLMo 3: OLMo 2 with windows in three of four layers, which keep the plain rotary frequencies when those of the
+//! others are scaled.
 
 use super::{Family, LocalRotary, Row, olmo2, window, windowed_layers};
 use crate::decoder::Decoder;

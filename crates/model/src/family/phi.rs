@@ -1,5 +1,5 @@
-//! Phi-1, Phi-1.5 and Phi-2: one layer norm before attention and feed-forward side by side, biases everywhere (in the head, too), part
-//! of each head rotated, a plain GELU feed-forward.
+//! Phi-1, Phi-1.5 and Phi-2: one layer norm before attention and feed-forward side by side, biases everywhere (in the
+//! head, too), part of each head rotated, a plain GELU feed-forward.
 
 use super::{Family, Names, Rotary, Row, activation, layers, llama, refuse};
 use crate::decoder::{Biases, Decoder, FeedForward, NARROW, Norm, OUTPUT, Projection, Tensor, WIDEN};

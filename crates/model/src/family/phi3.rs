@@ -1,5 +1,5 @@
-//! Phi-3 and Phi-4: Llama with queries, keys and values in one matrix, gate and up in another; both are read row by row as
-//! separate ones.
+//! Phi-3 and Phi-4: Llama with queries, keys and values in one matrix, gate and up in another; both are read row by row
+//! as separate ones.
 
 use super::{Family, Rotary, Row, activation, layers, llama, window};
 use crate::decoder::{Biases, Decoder, FeedForward, KEY, Projection, QUERY, Rows, WIDEN};

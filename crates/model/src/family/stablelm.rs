@@ -1,4 +1,5 @@
-//! StableLM: Llama with layer norms, part of each head rotated, and attention and feed-forward side by side if asked for.
+//! StableLM: Llama with layer norms, part of each head rotated, and attention and feed-forward side by side if asked
+//! for.
 
 use super::{Family, Names, Rotary, Row, activation, layers, llama, refuse};
 use crate::decoder::{Biases, Decoder, Norm};

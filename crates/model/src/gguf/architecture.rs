@@ -177,8 +177,8 @@ const ALL: &[Architecture] = &[
     },
 ];
 
-/// The scale of scores of Gemma, which files leave out: by the size of a head, in the largest model (known by its layers) by the width
-/// over all heads.
+/// The scale of scores of Gemma, which files leave out: by the size of a head, in the largest model (known by its
+/// layers) by the width over all heads.
 fn score_scale(config: &mut Map<String, Value>, largest: u64) {
     let size = |name: &str| config.get(name).and_then(Value::as_u64);
     let scalar = match (size("num_hidden_layers"), size("hidden_size"), size("num_attention_heads")) {

@@ -1,4 +1,5 @@
-//! Giving the graph its tensors of a GGUF file: under the file's names, in the layout that converters write, with faults in the file's terms.
+//! Giving the graph its tensors of a GGUF file: under the file's names, in the layout that converters write, with
+//! faults in the file's terms.
 
 use std::collections::BTreeMap;
 
@@ -16,7 +17,8 @@ pub(crate) struct Naming {
     pub(super) keys: Keys,
 }
 
-/// Finds and checks every tensor, whichever kind of files they are in. `prefix` is what the names of a bare model's folder lack.
+/// Finds and checks every tensor, whichever kind of files they are in. `prefix` is what the names of a bare model's
+/// folder lack.
 pub(crate) fn bind(tensors: Vec<Tensor>, prefix: &str, mut files: Files) -> Result<Weights, ModelError> {
     match files.naming.take() {
         None => Weights::bind(tensors, prefix, files),
@@ -53,7 +55,8 @@ impl Naming {
         Weights::bind(tensors, "", files).map_err(|error| self.translate(error, &first))
     }
 
-    /// The matrices of experts, which files have in one tensor or, older ones, in one each. Those of one tensor are entered as `NAME[expert]`.
+    /// The matrices of experts, which files have in one tensor or, older ones, in one each. Those of one tensor are
+    /// entered as `NAME[expert]`.
     fn experts(&self, tensor: &mut Tensor, files: &mut Files) -> Result<(), ModelError> {
         let stacked = tensor.name.clone();
         let Some(file) = files.files.iter_mut().find(|file| held(&file.tensors).contains_key(&stacked)) else {

@@ -7,7 +7,8 @@ use super::reader::{Metadata, Value as Item};
 use super::{GgufError, Part};
 use crate::family::{Rotary, Row};
 
-/// Metadata values that change the arithmetic, where no architecture reads them, the value that changes nothing, and what others ask for.
+/// Metadata values that change the arithmetic, where no architecture reads them, the value that changes nothing, and
+/// what others ask for.
 const NEUTRAL: &[(&str, f64, &str)] = &[
     (WINDOW, 0.0, "a sliding window"),
     ("attention.scale", 0.0, "another scale of scores"),

@@ -271,7 +271,8 @@ pub enum GgufError {
         /// What it asks for.
         what: &'static str,
     },
-    /// What the metadata say together is no model. The message is that of the same fault in a `config.json`, with the metadata keys.
+    /// What the metadata say together is no model. The message is that of the same fault in a `config.json`, with the
+    /// metadata keys.
     #[error("{detail}")]
     Model {
         /// What is wrong.

@@ -1,9 +1,10 @@
 //! GGUF files: one file, or several parts, with metadata, tokenizer and tensors, read as if it were a model folder.
 //!
-//! Metadata become a `config.json` ([`config`]) and a `tokenizer.json` ([`tokenizer`]) that go through the same checks as those of a
-//! folder; tensors keep their place and their names in the file, and what the graph asks for is asked for under these ([`names`],
-//! [`bind`]). What is read of the file's own structure ([`reader`]) is read with suspicion: no size is believed before the bytes that it needs are
-//! known to be there.
+//! Metadata become a `config.json` ([`config`]) and a `tokenizer.json` ([`tokenizer`]) that go through the same checks
+//! as those of a folder; tensors keep their place and their names in the file, and what the graph asks for is asked for
+//! under these ([`names`],
+//! [`bind`]). What is read of the file's own structure ([`reader`]) is read with suspicion: no size is believed before
+//! the bytes that it needs are known to be there.
 
 mod architecture;
 mod bind;

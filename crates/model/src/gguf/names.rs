@@ -96,8 +96,8 @@ impl Architecture {
         Some(format!("blk.{number}.{module}.{kind}"))
     }
 
-    /// Makes a tensor of the graph what it is in a file: under the file's name, matrices `[out, in]`, parts of a fused one after another, norms with
-    /// the whole of their weights.
+    /// Makes a tensor of the graph what it is in a file: under the file's name, matrices `[out, in]`, parts of a fused
+    /// one after another, norms with the whole of their weights.
     pub(super) fn own(&self, tensor: &mut Tensor) {
         let view = &mut tensor.view;
         view.transposed = false;

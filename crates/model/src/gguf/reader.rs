@@ -15,7 +15,8 @@ const DIMENSIONS: u32 = 4;
 const TEXT: usize = 1 << 24;
 /// The greatest alignment taken.
 const ALIGNMENT: u64 = 1 << 20;
-/// Bytes of the shortest metadata value (an empty key, a type, a byte) and of the shortest tensor entry (an empty name, one dimension).
+/// Bytes of the shortest metadata value (an empty key, a type, a byte) and of the shortest tensor entry (an empty name,
+/// one dimension).
 const SHORTEST: [u64; 2] = [13, 32];
 
 /// A metadata value. Whole numbers of all widths are one kind.
@@ -168,7 +169,8 @@ struct Placed {
     length: usize,
 }
 
-/// Gives every tensor its first byte in the file: none begins off the alignment, overlaps another or ends beyond the file.
+/// Gives every tensor its first byte in the file: none begins off the alignment, overlaps another or ends beyond the
+/// file.
 fn place(
     entries: Vec<Placed>,
     header: usize,

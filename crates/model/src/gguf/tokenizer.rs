@@ -1,4 +1,5 @@
-//! The `tokenizer.json` that does what a GGUF file's tokenizer does: byte-level BPE (`gpt2`) or SentencePiece BPE (`llama`).
+//! The `tokenizer.json` that does what a GGUF file's tokenizer does: byte-level BPE (`gpt2`) or SentencePiece BPE
+//! (`llama`).
 
 use std::collections::BTreeMap;
 
@@ -39,7 +40,8 @@ const USER: i128 = 4;
 const UNUSED: i128 = 5;
 const BYTE: i128 = 6;
 
-/// How words are cut before they are encoded; the pattern that `tokenizers` takes, and whether a run of digits is cut up first.
+/// How words are cut before they are encoded; the pattern that `tokenizers` takes, and whether a run of digits is cut
+/// up first.
 struct Cut {
     names: &'static [&'static str],
     pattern: Option<&'static str>,
@@ -124,7 +126,8 @@ fn convert(metadata: &Metadata) -> Result<Value, Fault> {
     }
     let vocabulary = Vocabulary { tokens, kinds, ids };
     let model = metadata.text(&key("model"))?.unwrap_or_default();
-    // A first token, where the metadata do not say whether there is one, is put by SentencePiece and by the cuts that take whole words.
+    // A first token, where the metadata do not say whether there is one, is put by SentencePiece and by the cuts that
+    // take whole words.
     let (mut tokenizer, begins) = match model {
         "gpt2" => {
             let cut = cut(metadata)?;
@@ -178,7 +181,8 @@ impl Vocabulary<'_> {
     }
 }
 
-/// Puts a token before every text, and one after, where the metadata ask for it. `begins` is what is done when they do not say.
+/// Puts a token before every text, and one after, where the metadata ask for it. `begins` is what is done when they do
+/// not say.
 fn ends(metadata: &Metadata, vocabulary: &Vocabulary, begins: bool) -> Result<Value, Fault> {
     let asked = |name: &str, default: bool| {
         Ok::<bool, Fault>(metadata.flag(&format!("tokenizer.ggml.add_{name}_token"))?.unwrap_or(default))

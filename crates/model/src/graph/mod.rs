@@ -176,16 +176,16 @@ pub enum Op {
         /// The function.
         activation: Activation,
     },
-    /// Input: a score an expert. With `p = softmax(scores)`, `y` has `p` at the `active` experts of the greatest scores (of equal
-    /// ones those of lower number) and 0 elsewhere; `normalise` divides by the sum of what is left.
+    /// Input: a score an expert. With `p = softmax(scores)`, `y` has `p` at the `active` experts of the greatest scores
+    /// (of equal ones those of lower number) and 0 elsewhere; `normalise` divides by the sum of what is left.
     Route {
         /// Experts taken, at least 1 and at most all.
         active: usize,
         /// Whether the shares taken add up to 1.
         normalise: bool,
     },
-    /// Inputs x, shares (from [`Op::Route`]). `y = weight[e] x`, with e the expert of the share that `choice` others precede:
-    /// greater ones, and equal ones of lower number.
+    /// Inputs x, shares (from [`Op::Route`]). `y = weight[e] x`, with e the expert of the share that `choice` others
+    /// precede: greater ones, and equal ones of lower number.
     ExpertLinear {
         /// Shape `[experts, out, in]`.
         weight: WeightId,

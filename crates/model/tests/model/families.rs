@@ -1,5 +1,5 @@
-//! Every committed checkpoint, evaluated at the level of its graph, has the logits of `transformers`; configs of every family
-//! survive being written, and ask for the right things.
+//! Every committed checkpoint, evaluated at the level of its graph, has the logits of `transformers`; configs of every
+//! family survive being written, and ask for the right things.
 
 use std::fs;
 use std::path::PathBuf;

@@ -49,7 +49,8 @@ fn ends(parts: &Parts) -> (String, String, usize) {
     (name(checkpoint.embedding()), name(weight), checkpoint.notes().len())
 }
 
-/// As `transformers` does it: a stored head that differs is used, and said to be; of two equal ones, or where one is missing, there is one.
+/// As `transformers` does it: a stored head that differs is used, and said to be; of two equal ones, or where one is
+/// missing, there is one.
 #[test]
 fn a_tied_head_uses_the_embedding_unless_another_one_is_stored() {
     const TABLE: &str = "model.embed_tokens.weight";

@@ -1,4 +1,5 @@
-//! A direct evaluation of graphs in float64, node by node: what the operations say, with nothing shared with the compiler.
+//! A direct evaluation of graphs in float64, node by node: what the operations say, with nothing shared with the
+//! compiler.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +8,8 @@ use lpu_model::{Activation, Checkpoint, Graph, Op, WeightId};
 /// Evaluates parts of a model; the caches are kept by layer.
 pub(crate) struct Evaluation<'a> {
     checkpoint: &'a Checkpoint,
-    /// Decides about rotary frequencies that depend on a length; at first beyond that of the first training in `longrope`.
+    /// Decides about rotary frequencies that depend on a length; at first beyond that of the first training in
+    /// `longrope`.
     context: usize,
     keys: BTreeMap<usize, Vec<Vec<f64>>>,
     values: BTreeMap<usize, Vec<Vec<f64>>>,

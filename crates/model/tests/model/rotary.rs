@@ -175,7 +175,8 @@ fn rows_that_follow_the_context_are_those_of_transformers() {
     }
 }
 
-/// Below the first training's context the frequencies are one set, beyond it others, and every angle stays one that has a sine.
+/// Below the first training's context the frequencies are one set, beyond it others, and every angle stays one that has
+/// a sine.
 #[test]
 fn every_rotary_row_is_finite() {
     let factors = serde_json::json!([0.5, 1.0, 1.5, 2.0]);

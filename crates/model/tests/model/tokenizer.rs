@@ -70,8 +70,8 @@ fn pieces_join_to_the_whole_text() {
     }
 }
 
-/// SentencePiece pieces in the way of Llama 2: `<s>`, bytes as far as they are needed here, and words that begin with a space, one of
-/// which the decoder leaves out at the start of a text.
+/// SentencePiece pieces in the way of Llama 2: `<s>`, bytes as far as they are needed here, and words that begin with a
+/// space, one of which the decoder leaves out at the start of a text.
 fn sentence_pieces(decoder: &Value) -> Value {
     let words = [
         "<s>",
@@ -151,8 +151,8 @@ fn the_space_between_prompt_and_continuation_is_kept() {
     }
 }
 
-/// Whether ids in `cut` are in a run of single bytes that are no text, and the cut is inside the run: such bytes change their text
-/// when the run goes on, so what was shown of it before the cut cannot be taken back.
+/// Whether ids in `cut` are in a run of single bytes that are no text, and the cut is inside the run: such bytes change
+/// their text when the run goes on, so what was shown of it before the cut cannot be taken back.
 fn inside_broken_bytes(tokenizer: &Tokenizer, ids: &[u32], cut: usize) -> bool {
     let byte = |id: &&u32| (1..=5).contains(*id);
     let [before, after] = [&ids[..cut], &ids[cut..]].map(|part| part.iter().filter(|id| **id != 0).collect::<Vec<_>>());

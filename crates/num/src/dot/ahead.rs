@@ -1,6 +1,7 @@
 //! Fetching weights ahead of their use.
 
-/// Who fetches weights that will be read soon. Kernels call it as they read theirs, so that fetches are spread over the reads.
+/// Who fetches weights that will be read soon. Kernels call it as they read theirs, so that fetches are spread over the
+/// reads.
 pub trait Ahead {
     /// Some rows will be read now: time to find out what comes next.
     fn rows(&mut self);

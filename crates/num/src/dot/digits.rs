@@ -1,5 +1,6 @@
-//! fp16 passes over int8 weights, by integers alone. Activations are written in signed digits of eight bits over a common last place; each digit
-//! is an int8 pass, and the sum of the passes, a 64-bit integer, is the exact sum, which is rounded once.
+//! fp16 passes over int8 weights, by integers alone. Activations are written in signed digits of eight bits over a
+//! common last place; each digit is an int8 pass, and the sum of the passes, a 64-bit integer, is the exact sum, which
+//! is rounded once.
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
@@ -20,7 +21,8 @@ const MOST: usize = 6;
 pub(super) const PLACES: f64 = 16_777_216.0;
 /// `1.5 * 2^52`: added to it, an integer stands in the low bits.
 pub(super) const SHIFT: f64 = 6_755_399_441_055_744.0;
-/// Half of each digit's range. Added to it, an integer has in each byte a digit with its highest bit turned, carries done.
+/// Half of each digit's range. Added to it, an integer has in each byte a digit with its highest bit turned, carries
+/// done.
 const BIAS: i64 = 0x8080_8080_8080;
 
 /// How many digits numbers need in which these bits occur.
@@ -101,7 +103,8 @@ impl Digits {
         }
     }
 
-    /// Lanes up to the last that has an activation other than zero, as far as the kernel knows: it reads no weights beyond.
+    /// Lanes up to the last that has an activation other than zero, as far as the kernel knows: it reads no weights
+    /// beyond.
     #[must_use]
     pub fn live(&self) -> usize {
         self.live
@@ -167,7 +170,8 @@ impl Digits {
         shift
     }
 
-    /// The sum of each row: `weights` holds the first int8 weights of `out.len()` rows, as many of each; those behind them are zero.
+    /// The sum of each row: `weights` holds the first int8 weights of `out.len()` rows, as many of each; those behind
+    /// them are zero.
     pub fn rows(&self, weights: &[i8], out: &mut [f32], ahead: &mut impl Ahead) {
         let Some(given) = given(weights.len(), out.len(), self.lanes) else {
             // Zero weights have a sum too where activations are not finite.

@@ -1,5 +1,6 @@
-//! The fp16 pass at speed. A sum is taken in binary64, in whatever order suits the host, and returned only if its rounding error provably
-//! cannot change the rounded result; otherwise [`dot_f16_exact`] decides. So every host returns the bits of the definition.
+//! The fp16 pass at speed. A sum is taken in binary64, in whatever order suits the host, and returned only if its
+//! rounding error provably cannot change the rounded result; otherwise [`dot_f16_exact`] decides. So every host returns
+//! the bits of the definition.
 
 use super::{dot_f16_exact, partial};
 use crate::fp32::canonical;
@@ -46,15 +47,16 @@ impl PassF16 {
         self.x.len()
     }
 
-    /// [`dot_f16_exact`] of a row of weights and these activations. `max_abs_w` is at least the greatest `|w|` of the row, and infinite or
-    /// NaN if some weight is.
+    /// [`dot_f16_exact`] of a row of weights and these activations. `max_abs_w` is at least the greatest `|w|` of the
+    /// row, and infinite or NaN if some weight is.
     pub fn row(&self, w: &[f32], max_abs_w: f32) -> f32 {
         let mut out = [0.0];
         self.plane(w, w.len(), &[max_abs_w], &mut out);
         out[0]
     }
 
-    /// [`PassF16::row`] for each row of a plane: `weights` holds `out.len()` rows of `lanes` weights, `row_max` the bound of each.
+    /// [`PassF16::row`] for each row of a plane: `weights` holds `out.len()` rows of `lanes` weights, `row_max` the
+    /// bound of each.
     pub fn plane(&self, weights: &[f32], lanes: usize, row_max: &[f32], out: &mut [f32]) {
         assert_eq!(lanes, self.x.len(), "as many lanes as activations");
         self.plane_on(Kernel::of_host(), weights, row_max, out);
@@ -119,10 +121,12 @@ impl Bounds {
         Self::of(sum, (lowest != i32::MAX).then_some(lowest), x.len(), roundings)
     }
 
-    /// The same of so many activations from the sum of their magnitudes, in any order, and the exponent of the lowest bit that one has.
+    /// The same of so many activations from the sum of their magnitudes, in any order, and the exponent of the lowest
+    /// bit that one has.
     #[inline(always)]
     pub(super) fn of(sum: f64, lowest: Option<i32>, lanes: usize, roundings: usize) -> Self {
-        // The factor covers the rounding of the sum itself, for up to 2^12 lanes with a wide margin and beyond by its growth.
+        // The factor covers the rounding of the sum itself, for up to 2^12 lanes with a wide margin and beyond by its
+        // growth.
         let slack = 1.0 + lanes.max(4096) as f64 * (1.0 / 4_503_599_627_370_496.0);
         // Every product is a multiple of 2^(lowest - 24), so sums below 2^53 such units are exact.
         let exact_below = power_of_two(29 + lowest.unwrap_or(0));
@@ -161,7 +165,8 @@ impl Bounds {
     }
 }
 
-/// The exponent of the lowest set bit of an fp16 number, none of which is subnormal in binary32; of zero the greatest there is.
+/// The exponent of the lowest set bit of an fp16 number, none of which is subnormal in binary32; of zero the greatest
+/// there is.
 #[inline(always)]
 fn lowest_bit(v: f32) -> i32 {
     let bits = v.abs().to_bits();

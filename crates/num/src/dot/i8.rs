@@ -23,8 +23,8 @@ pub struct Octets<'a> {
     x: &'a [i8],
     /// `128 * sum(x)`: what unsigned weights add to a sum.
     added: i32,
-    /// Lanes up to the last that is not zero, in whole vectors: activations that are zero to the end, as behind the last live lane, need no
-    /// weights.
+    /// Lanes up to the last that is not zero, in whole vectors: activations that are zero to the end, as behind the
+    /// last live lane, need no weights.
     live: usize,
 }
 
@@ -49,13 +49,15 @@ impl<'a> Octets<'a> {
         }
     }
 
-    /// Lanes up to the last that has an activation other than zero, as far as the kernel knows: it reads no weights beyond.
+    /// Lanes up to the last that has an activation other than zero, as far as the kernel knows: it reads no weights
+    /// beyond.
     #[must_use]
     pub fn live(&self) -> usize {
         self.live
     }
 
-    /// [`dot_i8`] of each row: `weights` holds the first weights of `out.len()` rows, as many of each; those behind them are zero.
+    /// [`dot_i8`] of each row: `weights` holds the first weights of `out.len()` rows, as many of each; those behind
+    /// them are zero.
     pub fn rows(&self, weights: &[i8], out: &mut [i32], ahead: &mut impl Ahead) {
         let Some(given) = given(weights.len(), out.len(), self.x.len()) else {
             out.fill(0);
@@ -79,8 +81,8 @@ impl<'a> Octets<'a> {
         }
     }
 
-    /// The dot-product instruction takes one factor unsigned: `w + 128`, which is `w` with its top bit flipped. What that adds, `128 * sum(x)`, is
-    /// taken off again.
+    /// The dot-product instruction takes one factor unsigned: `w + 128`, which is `w` with its top bit flipped. What
+    /// that adds, `128 * sum(x)`, is taken off again.
     #[cfg(target_arch = "x86_64")]
     #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
     fn rows_avx512(&self, weights: &[i8], lanes: usize, out: &mut [i32], ahead: &mut impl Ahead) {

@@ -156,7 +156,8 @@ proptest! {
         x.iter_mut().skip(zero).for_each(|x| *x = 0.0);
         let x = &x[..];
         let rows = rows.min(w.len() / lanes.max(1));
-        // Any patterns; finite ones; weights that mirror the activations, so that sums cancel or lie beside midpoints; small ones; zeros.
+        // Any patterns; finite ones; weights that mirror the activations, so that sums cancel or lie beside midpoints;
+        // small ones; zeros.
         let weight = |index: usize| match kind {
             0 => w[index],
             1 => w[index] & 0xbbff & if w[index / lanes.max(1)].is_multiple_of(2) { 0 } else { u16::MAX },

@@ -19,17 +19,19 @@ pub use planes::{Halves, Planes};
 
 use crate::fp32::NAN;
 
-/// The sum of products of int8 lanes, modulo 2^32. It is exact below 2^17 lanes, since a product is at most 2^14 in magnitude.
+/// The sum of products of int8 lanes, modulo 2^32. It is exact below 2^17 lanes, since a product is at most 2^14 in
+/// magnitude.
 #[inline(always)]
 pub fn dot_i8(w: &[i8], x: &[i8]) -> i32 {
     assert_eq!(w.len(), x.len(), "a weight for every lane");
     w.iter().zip(x).fold(0, |sum: i32, (&w, &x)| sum.wrapping_add(i32::from(w) * i32::from(x)))
 }
 
-/// The real sum of products rounded once to binary32, to nearest, ties to even, where each lane holds the binary32 value of an fp16
-/// number. There is no order of summation. A zero sum is +0.
+/// The real sum of products rounded once to binary32, to nearest, ties to even, where each lane holds the binary32
+/// value of an fp16 number. There is no order of summation. A zero sum is +0.
 ///
-/// A NaN operand, zero times infinity, or infinite products of both signs give NaN; otherwise an infinite product gives its infinity.
+/// A NaN operand, zero times infinity, or infinite products of both signs give NaN; otherwise an infinite product gives
+/// its infinity.
 pub fn dot_f16_exact(w: &[f32], x: &[f32]) -> f32 {
     assert_eq!(w.len(), x.len(), "a weight for every lane");
     if w.iter().chain(x).any(|v| !v.is_finite()) {
@@ -46,7 +48,8 @@ pub fn dot_f16_exact(w: &[f32], x: &[f32]) -> f32 {
     sum as f32 * (1.0 / 281_474_976_710_656.0)
 }
 
-/// The greatest `|w|` of a row, or infinity if some weight is infinite or NaN: the bound that [`PassF16::row`] asks for.
+/// The greatest `|w|` of a row, or infinity if some weight is infinite or NaN: the bound that [`PassF16::row`] asks
+/// for.
 pub fn max_abs(w: &[f32]) -> f32 {
     // Without their signs, patterns are ordered as the values are, and NaN lies above infinity.
     let bits = w.iter().fold(0, |max, v| (v.to_bits() & 0x7FFF_FFFF).max(max));

@@ -1,5 +1,5 @@
-//! Sums of products in binary64, for lanes that hold fp16 values. Each product is exact, each addition rounds; kernels differ in order and
-//! so in the last bits of a sum, but none exceeds [`roundings`] on the path of any product.
+//! Sums of products in binary64, for lanes that hold fp16 values. Each product is exact, each addition rounds; kernels
+//! differ in order and so in the last bits of a sum, but none exceeds [`roundings`] on the path of any product.
 
 #[cfg(target_arch = "x86_64")]
 use std::arch::x86_64::*;
@@ -9,7 +9,8 @@ const STEP: usize = 32;
 
 /// At most this many additions lie between any product and the sum.
 pub(super) fn roundings(lanes: usize) -> usize {
-    // A product passes through one partial sum and the five joins of 32 into one, or through the tail; then the two meet.
+    // A product passes through one partial sum and the five joins of 32 into one, or through the tail; then the two
+    // meet.
     (lanes / STEP + STEP.ilog2() as usize).max(lanes % STEP) + 1
 }
 
@@ -37,7 +38,8 @@ fn tail(w: &[f32], x: &[f64]) -> f64 {
     w.iter().zip(x).fold(0.0, |sum, (&w, &x)| sum + f64::from(w) * x)
 }
 
-/// [`sum`] in four vectors of eight. A fused multiply-add rounds as the addition alone does, since the product is exact.
+/// [`sum`] in four vectors of eight. A fused multiply-add rounds as the addition alone does, since the product is
+/// exact.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f")]
 pub(super) fn sum_avx512(w: &[f32], x: &[f64]) -> f64 {
@@ -45,7 +47,8 @@ pub(super) fn sum_avx512(w: &[f32], x: &[f64]) -> f64 {
     let ((w, w_tail), (x, x_tail)) = (w.as_chunks::<STEP>(), x.as_chunks::<STEP>());
     for (w, x) in w.iter().zip(x) {
         for (group, sum) in sums.iter_mut().enumerate() {
-            // SAFETY: group is below 4, so both loads lie within their arrays of 32; unaligned loads ask for no alignment.
+            // SAFETY: group is below 4, so both loads lie within their arrays of 32; unaligned loads ask for no
+            // alignment.
             let (w, x) =
                 unsafe { (_mm256_loadu_ps(w.as_ptr().add(8 * group)), _mm512_loadu_pd(x.as_ptr().add(8 * group))) };
             *sum = _mm512_fmadd_pd(_mm512_cvtps_pd(w), x, *sum);
@@ -63,7 +66,8 @@ pub(super) fn sum_avx2(w: &[f32], x: &[f64]) -> f64 {
     let ((w, w_tail), (x, x_tail)) = (w.as_chunks::<STEP>(), x.as_chunks::<STEP>());
     for (w, x) in w.iter().zip(x) {
         for (group, sum) in sums.iter_mut().enumerate() {
-            // SAFETY: group is below 8, so both loads lie within their arrays of 32; unaligned loads ask for no alignment.
+            // SAFETY: group is below 8, so both loads lie within their arrays of 32; unaligned loads ask for no
+            // alignment.
             let (w, x) =
                 unsafe { (_mm_loadu_ps(w.as_ptr().add(4 * group)), _mm256_loadu_pd(x.as_ptr().add(4 * group))) };
             *sum = _mm256_add_pd(*sum, _mm256_mul_pd(_mm256_cvtps_pd(w), x));

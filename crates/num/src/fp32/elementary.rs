@@ -31,7 +31,8 @@ pub fn exp(x: f32) -> f32 {
 pub fn tanh(x: f32) -> f32 {
     let wide = f64::from(x);
     let square = wide * wide;
-    // Below 2^-7 the fractional form loses digits, and the next term of the series, 62/2835 x^9, is below 2^-61 of the value.
+    // Below 2^-7 the fractional form loses digits, and the next term of the series, 62/2835 x^9, is below 2^-61 of the
+    // value.
     let series = wide * (1.0 + square * (-1.0 / 3.0 + square * (2.0 / 15.0 + square * (-17.0 / 315.0))));
     let decay = exp_f64((-2.0 * wide.abs()).clamp(-200.0, 0.0));
     let fraction = ((1.0 - decay) / (1.0 + decay)).copysign(wide);

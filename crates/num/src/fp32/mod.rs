@@ -1,7 +1,7 @@
 //! Binary32 operations of the vector unit: arithmetic, sign, order, comparison.
 //!
-//! Each result is the IEEE 754 result rounded once, to nearest, ties to even, with subnormals kept. A NaN result is always [`NAN`],
-//! whatever payload or sign the operands carried.
+//! Each result is the IEEE 754 result rounded once, to nearest, ties to even, with subnormals kept. A NaN result is
+//! always [`NAN`], whatever payload or sign the operands carried.
 
 mod elementary;
 

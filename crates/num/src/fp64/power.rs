@@ -31,7 +31,8 @@ pub fn ln(x: f64) -> f64 {
     }
 }
 
-/// `base^exponent` within 0.51 ulp, and within 1 ulp where the result is subnormal; the special cases are those of IEEE 754 `pow`.
+/// `base^exponent` within 0.51 ulp, and within 1 ulp where the result is subnormal; the special cases are those of IEEE
+/// 754 `pow`.
 pub fn pow(base: f64, exponent: f64) -> f64 {
     if exponent == 0.0 || base == 1.0 {
         return 1.0;
@@ -95,7 +96,8 @@ fn ln_double(x: f64) -> Double {
     let above = i64::from(bits & 0x000F_FFFF_FFFF_FFFF >= 0x0008_0000_0000_0000);
     let exponent = (bits >> 52) as i64 - 1023 + above;
     let m = f64::from_bits((bits & 0x000F_FFFF_FFFF_FFFF) | ((1023 - above) as u64) << 52);
-    // ln m = 2 artanh(s) = 2 (s + s^3/3 + s^5/5 + ...), |s| <= 1/5: the terms beyond s^47 are below 2^-110 of the first.
+    // ln m = 2 artanh(s) = 2 (s + s^3/3 + s^5/5 + ...), |s| <= 1/5: the terms beyond s^47 are below 2^-110 of the
+    // first.
     let s = Double::sum(m, -1.0) / Double::sum(m, 1.0);
     let square = s * s;
     let mut sum = Double::from(0.0);

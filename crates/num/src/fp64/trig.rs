@@ -7,7 +7,8 @@ use super::power::nearest;
 /// The greatest angle, in radians, that [`sin`] and [`cos`] reduce.
 pub const ANGLE_LIMIT: f64 = 1_048_576.0; // 2^20
 
-/// pi/2 in five parts, all but the last of 33 bits, so that their products with a count of quarter turns below 2^20 are exact.
+/// pi/2 in five parts, all but the last of 33 bits, so that their products with a count of quarter turns below 2^20 are
+/// exact.
 const QUARTER_PARTS: [f64; 5] = [
     f64::from_bits(0x3FF9_21FB_5440_0000),
     f64::from_bits(0x3DD0_B461_1A60_0000),

@@ -1,7 +1,9 @@
-//! Operations as they are found, each with the phase in which it can run and the operations of that phase that must run before it.
+//! Operations as they are found, each with the phase in which it can run and the operations of that phase that must run
+//! before it.
 //!
-//! Level l has two phases: operations (position 2l), then passes (2l + 1). An operation stands in the first level in which all that it takes is there.
-//! Operations of one level that depend on one another are joined into one component, which a single thread does in order.
+//! Level l has two phases: operations (position 2l), then passes (2l + 1). An operation stands in the first level in
+//! which all that it takes is there. Operations of one level that depend on one another are joined into one component,
+//! which a single thread does in order.
 
 use std::collections::HashMap;
 
@@ -252,7 +254,8 @@ impl<'a> Builder<'a> {
         };
         let fixed = parts.iter().flatten().all(|&part| self.fixed(part));
         let constant = parts.iter().flatten().all(|part| matches!(part.of(), Ref::Word(_))) && fixed;
-        // Constants that several operations of a level take must not tie these together, so they are joined in the level before.
+        // Constants that several operations of a level take must not tie these together, so they are joined in the
+        // level before.
         let mut need = Need { level: if constant { level.saturating_sub(1) } else { level }, ..Need::default() };
         self.need_wide(&mut need, wide);
         if let Some(&slot) = self.joins.get(&(parts, need.level)).filter(|_| fixed) {
@@ -284,7 +287,8 @@ impl<'a> Builder<'a> {
         if let Some(slot) = self.known.value(&instruction, sources) {
             return slot;
         }
-        // Lane by lane, what is done to rotations of a value is done to the value and rotated; maxima of them may be more.
+        // Lane by lane, what is done to rotations of a value is done to the value and rotated; maxima of them may be
+        // more.
         if let [Source::Wide(Ref::Slot(a)), Source::Wide(Ref::Slot(b)), Source::None] = sources
             && !matches!(instruction, Instruction::Max { .. })
             && let Some((src, first, second)) = self.known.rotations(a, b, self.places.lanes)
@@ -510,7 +514,8 @@ impl<'a> Builder<'a> {
         dst
     }
 
-    /// Begins a pass through rows in place, which a kernel does; gives back its number and its slot. Outputs from `outputs` on are zero.
+    /// Begins a pass through rows in place, which a kernel does; gives back its number and its slot. Outputs from
+    /// `outputs` on are zero.
     pub(super) fn pass(
         &mut self,
         activation: Activation<Ref>,

@@ -146,8 +146,8 @@ pub(super) fn lay_out(mut builder: Builder<'_>, work: At) -> Plan<At> {
             runs.push(Run { low, high, pass: run.pass, output, step: run.step, rows, same: run.same });
         }
     }
-    // Runs in the order in which a file has them, so that memory is read in order; passes through the same rows stay together. Rows that are all
-    // one go by passes: a pass remembers its sum.
+    // Runs in the order in which a file has them, so that memory is read in order; passes through the same rows stay
+    // together. Rows that are all one go by passes: a pass remembers its sum.
     runs.sort_unstable_by_key(|run| {
         (passes_at[run.pass as usize], if run.same { run.pass } else { 0 }, run.low, run.pass)
     });

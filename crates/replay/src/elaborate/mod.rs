@@ -1,5 +1,6 @@
-//! From a legal program's dataflow to a plan: every issue, in the order of the flow, becomes operations over slots and words. The flow has all that
-//! is taken from where and when; nothing here knows a delay, a position or a link of the chip.
+//! From a legal program's dataflow to a plan: every issue, in the order of the flow, becomes operations over slots and
+//! words. The flow has all that is taken from where and when; nothing here knows a delay, a position or a link of the
+//! chip.
 
 mod builder;
 mod hazards;

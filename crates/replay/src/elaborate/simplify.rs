@@ -1,8 +1,9 @@
-//! What need not be done twice or at all: equal operations, movements by nothing, the maximum of a value with itself, trees of maxima over
-//! all rotations of a value, which are one operation, and operations on rotations, which are rotations of one operation: of the sums of a tree
-//! over rotations of a value one of each level is left.
+//! What need not be done twice or at all: equal operations, movements by nothing, the maximum of a value with itself,
+//! trees of maxima over all rotations of a value, which are one operation, and operations on rotations, which are
+//! rotations of one operation: of the sums of a tree over rotations of a value one of each level is left.
 //!
-//! `lpu_num::fp32::max` is associative and commutative in its bits, NaN and zeros of both signs included, so a tree's shape does not matter.
+//! `lpu_num::fp32::max` is associative and commutative in its bits, NaN and zeros of both signs included, so a tree's
+//! shape does not matter.
 
 use std::collections::HashMap;
 
@@ -110,7 +111,8 @@ impl Known {
         }
     }
 
-    /// The value of which both are rotations along the same way, other than by nothing; the first rotation, and the second after it.
+    /// The value of which both are rotations along the same way, other than by nothing; the first rotation, and the
+    /// second after it.
     pub(super) fn rotations(&self, a: u32, b: u32, lanes: usize) -> Option<(u32, Movement, Movement)> {
         let of = |slot: u32| self.turned.get(&slot).filter(|turned| turned.number.is_none());
         let (one, other) = (of(a)?, of(b)?);

@@ -1,4 +1,5 @@
-//! Runs that are done together, and where their rows are read: where words lie, or, of words that are short, where the file has their first lanes.
+//! Runs that are done together, and where their rows are read: where words lie, or, of words that are short, where the
+//! file has their first lanes.
 
 use lpu_num::dot::Planes;
 
@@ -77,8 +78,8 @@ fn planes(plan: &Plan<At>, run: &Run<At>) -> usize {
     plan.passes[run.pass as usize].activation.planes()
 }
 
-/// The calls of a plan, those of each task, and how many extents of short words are whole: the rows of the calls are where
-/// they say as long as there are no more.
+/// The calls of a plan, those of each task, and how many extents of short words are whole: the rows of the calls are
+/// where they say as long as there are no more.
 pub(super) fn settled(plan: &Plan<At>, arena: &Arena) -> (Vec<Call>, Vec<Span>, u32) {
     loop {
         make_whole(plan, arena);

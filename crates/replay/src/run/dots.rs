@@ -65,8 +65,9 @@ impl Job {
         &self.plan.passes[self.plan.runs[call.runs.start as usize].pass as usize]
     }
 
-    /// Runs of a pass of fp16 rows. Rows that have not changed since they were read are read up to the last activation other than zero, once it is known
-    /// that they are finite. Gives back their greatest byte if they are finite and will stay as they are for an epoch.
+    /// Runs of a pass of fp16 rows. Rows that have not changed since they were read are read up to the last activation
+    /// other than zero, once it is known that they are finite. Gives back their greatest byte if they are finite and
+    /// will stay as they are for an epoch.
     fn halves(&self, call: &Call, prepared: u32, sums: &mut [f32], fetch: &mut Fetch<'_>) -> Option<u8> {
         let places = || {
             let places =
@@ -153,8 +154,8 @@ impl Job {
     }
 
     /// Runs of one pass, each of one row again and again. Rows of one content, as those that sum their activations,
-    /// give one sum; a row that was like that of the run before still is if neither has changed, as where all are `steady`. Says with [`ALIKE`] that
-    /// all will stay as they are for an epoch.
+    /// give one sum; a row that was like that of the run before still is if neither has changed, as where all are
+    /// `steady`. Says with [`ALIKE`] that all will stay as they are for an epoch.
     fn equal_rows(&self, call: &Call, steady: bool, fetch: &mut Fetch<'_>) -> Option<u8> {
         let (runs, pass) = (self.runs_of(call), self.pass_of(call));
         let halves = pass.activation.planes() == 2;
@@ -239,7 +240,8 @@ impl Job {
         }
     }
 
-    /// At most 64 lanes of passes by columns through the same rows. For fp16 passes these are low and high bytes in turn.
+    /// At most 64 lanes of passes by columns through the same rows. For fp16 passes these are low and high bytes in
+    /// turn.
     pub(super) fn columns(&self, columns: &[Columns], lane: usize, lanes: usize, scratch: &mut Scratch) {
         for columns in columns.chunks(SHARED) {
             let fp16 = columns.iter().filter_map(|columns| {

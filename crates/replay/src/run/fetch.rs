@@ -1,5 +1,5 @@
-//! Memory on its way: each member fetches the rows of its own share into its caches, in the order in which it will read them, while it
-//! reads others and while it waits; operations, words of SRAM that later ones take.
+//! Memory on its way: each member fetches the rows of its own share into its caches, in the order in which it will read
+//! them, while it reads others and while it waits; operations, words of SRAM that later ones take.
 
 use std::sync::atomic::Ordering;
 
@@ -18,7 +18,8 @@ const IDLE: u64 = 768 << 10;
 const NEAR: u64 = 32 << 10;
 /// So many lines, about as many as the processor can wait for.
 const BURST: usize = 20;
-/// Operations between fetching what one takes from SRAM and doing it; which word of a window it takes is fetched as long before that.
+/// Operations between fetching what one takes from SRAM and doing it; which word of a window it takes is fetched as
+/// long before that.
 const SOON: usize = 8;
 /// Lines left of the rows at hand below which it is time to go on.
 const FEW: usize = 10;
@@ -89,7 +90,8 @@ pub(super) struct Fetch<'a> {
     live: usize,
     /// Whether rows of the call may be blank.
     blanks: bool,
-    /// Bytes of the member's rows, whole ones, up to the end of those at hand; up to those that are read now; in calls that are done.
+    /// Bytes of the member's rows, whole ones, up to the end of those at hand; up to those that are read now; in calls
+    /// that are done.
     fetched: u64,
     read: u64,
     done: u64,

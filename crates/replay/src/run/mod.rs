@@ -75,7 +75,8 @@ pub(crate) struct Job {
     pub(crate) overflow: AtomicBool,
 }
 
-/// Of a task whose runs are all in the file, of finite fp16 weights each read by one pass or of one row, while the arena's epoch is this one.
+/// Of a task whose runs are all in the file, of finite fp16 weights each read by one pass or of one row, while the
+/// arena's epoch is this one.
 struct Steady {
     epoch: AtomicU32,
     /// The greatest high byte of the weights without their signs; [`ALIKE`] if there are runs of one row.
@@ -89,7 +90,8 @@ struct Ready {
     digits: Digits,
 }
 
-// SAFETY: prepared activations are written by one task of a phase and read only in later phases; the arena states its own rules.
+// SAFETY: prepared activations are written by one task of a phase and read only in later phases; the arena states its
+// own rules.
 unsafe impl Sync for Job {}
 
 impl Job {

@@ -18,7 +18,8 @@ impl Job {
     /// A vector of bytes that an earlier task or operation made.
     #[inline(always)]
     pub(super) fn read(&self, at: At) -> &[u8] {
-        // SAFETY: `elaborate` puts whoever writes these bytes into an earlier phase, or before this in one task, or into a later phase.
+        // SAFETY: `elaborate` puts whoever writes these bytes into an earlier phase, or before this in one task, or
+        // into a later phase.
         unsafe { self.arena.bytes(at, self.lanes()) }
     }
 

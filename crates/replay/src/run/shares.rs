@@ -1,6 +1,7 @@
 //! Who does what first: each member of the team has a share of every phase, and helps with the others' when it is done.
 //!
-//! Shares are cut at the same points in every run, so that a member finds in its caches what it fetched ahead. Results do not depend on them.
+//! Shares are cut at the same points in every run, so that a member finds in its caches what it fetched ahead. Results
+//! do not depend on them.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 

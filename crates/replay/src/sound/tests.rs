@@ -36,7 +36,8 @@ fn run(pass: u32, low: u32, high: u32, output: u16) -> Run<At> {
     Run { low: word(low), high: word(high), pass, output, step: 2, rows: 4, same: false }
 }
 
-/// Three phases: bytes are gathered and activations prepared; an fp16 pass by rows in two tasks and an int8 pass by columns; their sum is written.
+/// Three phases: bytes are gathered and activations prepared; an fp16 pass by rows in two tasks and an int8 pass by
+/// columns; their sum is written.
 fn plan() -> Plan<At> {
     let plane = |number| Bytes::Plane(word(number));
     Plan {

@@ -1,5 +1,5 @@
-//! Every architecture that is read from GGUF files: the logits of `transformers` with the weights as the file holds them, and the graph
-//! of the folder that the file stands for.
+//! Every architecture that is read from GGUF files: the logits of `transformers` with the weights as the file holds
+//! them, and the graph of the folder that the file stands for.
 
 use std::fs;
 use std::path::PathBuf;

@@ -11,7 +11,8 @@ use crate::dot::i8::by_rows;
 const BITS: usize = 16;
 /// Half of each digit's range, as [`super::BIAS`].
 const BIAS: i64 = 0x8000_8000_8000;
-/// Lanes whose products are summed in 32 bits: an instruction adds two products, each of at most 2^22, to one of eight sums.
+/// Lanes whose products are summed in 32 bits: an instruction adds two products, each of at most 2^22, to one of eight
+/// sums.
 const MOST_LANES: usize = 2048;
 
 impl Digits {

@@ -1,4 +1,5 @@
-//! Sums of int8 weights in 256-bit vectors: weights and factors as 16-bit integers, of which an instruction adds the products two by two.
+//! Sums of int8 weights in 256-bit vectors: weights and factors as 16-bit integers, of which an instruction adds the
+//! products two by two.
 
 use std::arch::x86_64::*;
 

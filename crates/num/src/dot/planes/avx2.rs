@@ -9,7 +9,8 @@ use crate::dot::ahead::Ahead;
 /// Sixteen fp16 numbers of a step.
 const SIXTEENS: usize = STEP / 16;
 
-/// Calls `$each` with 64 fp16 numbers in binary64, four at a time in order, with their place. A macro, so that nothing passes through memory.
+/// Calls `$each` with 64 fp16 numbers in binary64, four at a time in order, with their place. A macro, so that nothing
+/// passes through memory.
 macro_rules! widen_avx2 {
     ($sixteens:expr, $each:expr) => {{
         let mut each = $each;
@@ -28,7 +29,8 @@ macro_rules! widen_avx2 {
 pub(super) use widen_avx2;
 
 impl Halves {
-    /// The sum of a row, joined from 32 as [`crate::dot::partial::roundings`] allows, and the greatest high byte of its weights without their signs.
+    /// The sum of a row, joined from 32 as [`crate::dot::partial::roundings`] allows, and the greatest high byte of its
+    /// weights without their signs.
     #[target_feature(enable = "avx2,f16c,fma")]
     pub(super) fn row_avx2(&self, weights: Planes<'_>, ahead: &mut impl Ahead) -> (f64, u8) {
         ahead.rows();

@@ -21,9 +21,10 @@ const THREES: usize = 4;
 const SOON: usize = 16;
 
 impl Halves {
-    /// Sums of 64 lanes or fewer when rows are inputs: row i times activation i, summed over rows, lane by lane. `row` gives the low and high bytes
-    /// of these lanes of a row; activations behind the last row meet zero weights. Rows that `blank` knows to be all zero need not be read. Several
-    /// activations share what is widened: `out` holds the lanes of the first, then of the next.
+    /// Sums of 64 lanes or fewer when rows are inputs: row i times activation i, summed over rows, lane by lane. `row`
+    /// gives the low and high bytes of these lanes of a row; activations behind the last row meet zero weights. Rows
+    /// that `blank` knows to be all zero need not be read. Several activations share what is widened: `out` holds the
+    /// lanes of the first, then of the next.
     pub fn columns<'a>(
         all: &[&Self],
         rows: usize,
@@ -195,7 +196,8 @@ pub(super) fn columns_avx512<'a, const XS: usize>(
     greatest_avx512(most)
 }
 
-/// Adds some rows, each the number of its input with its bytes, at least `lanes` of them; gives back the greatest high bytes.
+/// Adds some rows, each the number of its input with its bytes, at least `lanes` of them; gives back the greatest high
+/// bytes.
 #[cfg(target_arch = "x86_64")]
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw")]

@@ -1,9 +1,10 @@
 //! Rows of fp16 weights of which the greatest is known, with finite activations.
 //!
-//! Products of fp16 numbers are exact in binary32, of which a vector holds twice as many as of binary64. Each partial sum is a pair: `high`
-//! begins at `1.5 * 2^k`, so far above its products that it stays between `2^k` and `2^(k+1)` and is always a multiple of `2^(k-23)`, the
-//! unit. What an addition to it rounds away is at most half a unit, is exact in binary32 (products have 22 bits), and is added to `low`. So
-//! bit patterns of `high` count units, as integers; only additions to `low` round, each by a 2^24th part of some halves of a unit.
+//! Products of fp16 numbers are exact in binary32, of which a vector holds twice as many as of binary64. Each partial
+//! sum is a pair: `high` begins at `1.5 * 2^k`, so far above its products that it stays between `2^k` and `2^(k+1)` and
+//! is always a multiple of `2^(k-23)`, the unit. What an addition to it rounds away is at most half a unit, is exact in
+//! binary32 (products have 22 bits), and is added to `low`. So bit patterns of `high` count units, as integers; only
+//! additions to `low` round, each by a 2^24th part of some halves of a unit.
 
 mod avx2;
 mod avx512;
@@ -14,7 +15,8 @@ use super::load::PARTS;
 use super::{CLOSE, STEP, Step, magnitude};
 pub(super) use avx512::{Apart, Pairs, first};
 
-/// Rows whose sums are joined at once, one of each quarter of all: a quarter is a stretch of memory, and the processor fetches ahead in several by itself.
+/// Rows whose sums are joined at once, one of each quarter of all: a quarter is a stretch of memory, and the processor
+/// fetches ahead in several by itself.
 const TOGETHER: usize = 4;
 /// Lanes up to which the bounds of [`Known::range`] hold, and more than any chip has.
 pub(super) const MOST_LANES: usize = 1 << 16;
@@ -37,13 +39,15 @@ struct Range {
 
 impl Known<'_> {
     fn range(&self, most: u8) -> Range {
-        // Room for the rounding of the bound itself and for half a unit from every addition, of which a partial sum takes at most 2^11.
+        // Room for the rounding of the bound itself and for half a unit from every addition, of which a partial sum
+        // takes at most 2^11.
         let reach = self.part * f64::from(magnitude(most)) * (1.0 + 1.0 / 1024.0);
         let exponent = (reach.to_bits() >> 52) as i32 - 1023;
         let k = (exponent + 2).max(-60);
         let power = |k: i32| f64::from_bits(((1023 + k) as u64) << 52);
-        // One partial sum's i-th addition to `low` errs by at most 2^-24 of i halves of a unit. Five additions join all of them, each of
-        // values that make up `PARTS * n` halves at most. Then binary64 rounds numbers below 2^(k+5) three times.
+        // One partial sum's i-th addition to `low` errs by at most 2^-24 of i halves of a unit. Five additions join all
+        // of them, each of values that make up `PARTS * n` halves at most. Then binary64 rounds numbers below 2^(k+5)
+        // three times.
         let n = (self.x.len() * STEP / PARTS) as f64;
         let parts = PARTS as f64;
         let additions = parts * n * (n + 1.0) / 2.0 + 5.0 * parts * n;
@@ -55,9 +59,10 @@ impl Known<'_> {
         }
     }
 
-    /// The exact sum rounded once for each row of so many lanes, of weights whose greatest high byte without sign is at most `most`, all finite.
-    /// `four` gives the sums of up to four rows, those that there are, rounded once, and a bit for each whose rounding its error does not change; it is
-    /// told how far ahead to ask for lines. `otherwise` gives the sums that cannot be settled so.
+    /// The exact sum rounded once for each row of so many lanes, of weights whose greatest high byte without sign is at
+    /// most `most`, all finite. `four` gives the sums of up to four rows, those that there are, rounded once, and a bit
+    /// for each whose rounding its error does not change; it is told how far ahead to ask for lines. `otherwise` gives
+    /// the sums that cannot be settled so.
     #[inline(always)]
     fn rows<W: Rows>(
         &self,

@@ -1,5 +1,6 @@
-//! fp16 passes over weights in two byte planes, as they lie in memory: low bytes in one row of bytes, high bytes in another, or both in turn. Sums
-//! are settled as in [`super::f16`], so every host returns the bits of [`dot_f16_exact`].
+//! fp16 passes over weights in two byte planes, as they lie in memory: low bytes in one row of bytes, high bytes in
+//! another, or both in turn. Sums are settled as in [`super::f16`], so every host returns the bits of
+//! [`dot_f16_exact`].
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
@@ -33,7 +34,8 @@ const CLOSE: usize = 640;
 #[cfg(target_arch = "x86_64")]
 const WIDENED: [usize; 8] = [0, 2, 4, 6, 1, 3, 5, 7];
 
-/// Calls `$each` with 64 fp16 numbers in binary64, eight at a time with their place in [`WIDENED`]. A macro, so that nothing passes through memory.
+/// Calls `$each` with 64 fp16 numbers in binary64, eight at a time with their place in [`WIDENED`]. A macro, so that
+/// nothing passes through memory.
 #[cfg(target_arch = "x86_64")]
 macro_rules! widen {
     ($low:expr, $high:expr, $each:expr) => {{
@@ -118,8 +120,9 @@ impl Halves {
         self.x[lane / STEP].0.as_flattened()[lane % STEP]
     }
 
-    /// The sum of each row: `weights` are the first weights of `out.len()` rows, as many of each; those behind them are zero. Gives back the greatest
-    /// high byte of all weights without their signs; whoever knows it, or a greater one below [`Halves::INFINITE`], gives it as `most`. Then nobody need fetch rows `ahead`.
+    /// The sum of each row: `weights` are the first weights of `out.len()` rows, as many of each; those behind them are
+    /// zero. Gives back the greatest high byte of all weights without their signs; whoever knows it, or a greater one
+    /// below [`Halves::INFINITE`], gives it as `most`. Then nobody need fetch rows `ahead`.
     pub fn rows(&self, weights: Planes<'_>, most: Option<u8>, out: &mut [f32], ahead: &mut impl Ahead) -> u8 {
         #[cfg(target_arch = "x86_64")]
         if let Some(most) = most.filter(|&most| self.serves(most)) {
@@ -256,7 +259,8 @@ impl Step {
     }
 }
 
-/// At least the magnitude of any fp16 number whose high byte without sign is `most`; infinite when some such number is not finite.
+/// At least the magnitude of any fp16 number whose high byte without sign is `most`; infinite when some such number is
+/// not finite.
 #[inline]
 fn magnitude(most: u8) -> f32 {
     if most >= Halves::INFINITE {
@@ -293,7 +297,8 @@ mod tests {
     }
 
     proptest! {
-        /// A greatest weight that is too great costs the exact sum, one that is too small may cost a bit: sums show neither for certain.
+        /// A greatest weight that is too great costs the exact sum, one that is too small may cost a bit: sums show
+        /// neither for certain.
         #[test]
         fn every_kernel_finds_the_greatest_weight(lanes in 1usize..200, bytes in proptest::collection::vec(any::<(u8, u8)>(), 200), small: bool) {
             let high: Vec<u8> = bytes[..lanes].iter().map(|(high, _)| if small { high & 0x83 } else { *high }).collect();

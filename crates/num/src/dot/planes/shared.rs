@@ -23,8 +23,8 @@ const MOST: usize = 12;
 struct Wide([f64; STEP]);
 
 impl Halves {
-    /// [`Halves::rows`] for several activations of one length at once: `out` holds the sums of the first, then of the next. Rows that `blank` knows to
-    /// be all zero need not be read.
+    /// [`Halves::rows`] for several activations of one length at once: `out` holds the sums of the first, then of the
+    /// next. Rows that `blank` knows to be all zero need not be read.
     pub fn rows_of(
         all: &[&Self],
         weights: Planes<'_>,

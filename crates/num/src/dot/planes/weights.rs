@@ -95,7 +95,8 @@ impl<'a> Planes<'a> {
     #[inline]
     #[target_feature(enable = "avx2")]
     pub(super) fn sixteens(self, start: usize) -> [__m256i; STEP / 16] {
-        // No closures: what they return passes through memory where a caller without these instructions does not become part of this one.
+        // No closures: what they return passes through memory where a caller without these instructions does not become
+        // part of this one.
         match self {
             Self::Apart(low, high) => {
                 if let (Some(low), Some(high)) = (low.get(start..start + STEP), high.get(start..start + STEP)) {

@@ -1,4 +1,5 @@
-//! Passes by columns in 256-bit vectors: a few rows are widened into binary64, then all activations add them, a few lanes at a time.
+//! Passes by columns in 256-bit vectors: a few rows are widened into binary64, then all activations add them, a few
+//! lanes at a time.
 
 use std::arch::x86_64::*;
 
