@@ -124,7 +124,7 @@ fn program(program: &Program, code: &mut Code<'_>, text: &mut String) {
     // Chips that have been written, for queues that are the same on several.
     let mut written: BTreeMap<Queue, usize> = BTreeMap::new();
     for (chip, queues) in program.queues.iter().enumerate() {
-        let names = Names::new(program, ChipId(chip as u16));
+        let names = RegionNames::new(program, ChipId(chip as u16));
         for (queue, items) in queues {
             if written.get(queue).is_some_and(|&next| chip < next) {
                 continue;
@@ -187,7 +187,7 @@ fn bare_instruction(item: &Item, text: &mut String) {
 }
 
 /// Lines of a queue, each with the cycle in which it issues in the margin. Waits that `@` makes again are left out.
-fn instructions(queue: Queue, items: &[Item], names: &Names<'_>, text: &mut String) {
+fn instructions(queue: Queue, items: &[Item], names: &RegionNames<'_>, text: &mut String) {
     let mut clock = Clock::default();
     let mut waits: Vec<(u64, &Item)> = Vec::new();
     let mut before = None;
@@ -226,7 +226,7 @@ fn line(cycle: Option<u64>, item: &Item, comment: &str, text: &mut String) {
 }
 
 /// The cycles of a repeat, and the names of the words that are accessed.
-fn comment(queue: Queue, before: Option<&Item>, item: &Item, slots: Slots, names: &Names<'_>) -> String {
+fn comment(queue: Queue, before: Option<&Item>, item: &Item, slots: Slots, names: &RegionNames<'_>) -> String {
     let Instruction::Repeat { stride, count, .. } = item.instruction else {
         return names.word(queue, &item.instruction).unwrap_or_default();
     };
@@ -245,12 +245,12 @@ const LONGEST: usize = 64;
 const MOST_RUNS: usize = 64;
 
 /// The regions' words in each slice of one chip, to name addresses.
-struct Names<'p> {
+struct RegionNames<'p> {
     /// In order of their first words.
-    slices: BTreeMap<SliceId, Vec<Named<'p>>>,
+    slices: BTreeMap<SliceId, Vec<NamedRun<'p>>>,
 }
 
-struct Named<'p> {
+struct NamedRun<'p> {
     run: WordRun,
     name: &'p str,
     /// Number of the region in its program.
@@ -259,14 +259,14 @@ struct Named<'p> {
     before: u64,
 }
 
-impl<'p> Names<'p> {
+impl<'p> RegionNames<'p> {
     fn new(program: &'p Program, chip: ChipId) -> Self {
-        let mut slices: BTreeMap<SliceId, Vec<Named<'p>>> = BTreeMap::new();
+        let mut slices: BTreeMap<SliceId, Vec<NamedRun<'p>>> = BTreeMap::new();
         for (number, region) in program.regions.iter().enumerate().filter(|(_, region)| region.name.len() <= LONGEST) {
             let mut counted: BTreeMap<SliceId, u64> = BTreeMap::new();
             for run in region.runs.iter().filter(|run| run.chip == chip) {
                 let words = counted.entry(run.slice).or_default();
-                slices.entry(run.slice).or_default().push(Named {
+                slices.entry(run.slice).or_default().push(NamedRun {
                     run: *run,
                     name: &region.name,
                     region: number,

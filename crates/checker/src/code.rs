@@ -9,13 +9,13 @@ use crate::issue::Issue;
 use crate::lines::diagonal;
 
 /// A value put on a stream: cycle on the register, queue, item, dispatch, and the word of code that it is.
-type Put = (u64, Queue, u32, u64, Option<(SliceId, u32)>);
+type CodePut = (u64, Queue, u32, u64, Option<(SliceId, u32)>);
 
 /// What a program that fetches needs.
 struct Fetched<'a> {
     words: ByPlace<'a>,
     /// By chip, stream and diagonal.
-    puts: BTreeMap<(ChipId, Stream, i64), Vec<Put>>,
+    puts: BTreeMap<(ChipId, Stream, i64), Vec<CodePut>>,
 }
 
 /// Follows what is put on streams, for programs that fetch.

@@ -29,7 +29,7 @@ pub(crate) struct Issues {
 }
 
 /// A queue being unrolled.
-struct Line<'p> {
+struct QueueWalk<'p> {
     chip: ChipId,
     queue: Queue,
     items: Cow<'p, [Item]>,
@@ -40,7 +40,7 @@ struct Line<'p> {
     live: Option<u16>,
 }
 
-impl Line<'_> {
+impl QueueWalk<'_> {
     fn issue(&self, issue: &lpu_isa::Issue) -> Issue {
         Issue {
             cycle: issue.cycle,
@@ -56,7 +56,7 @@ impl Line<'_> {
 type Due = (u64, u32);
 
 struct Unroll<'p> {
-    lines: Vec<Line<'p>>,
+    lines: Vec<QueueWalk<'p>>,
     due: BinaryHeap<Reverse<Due>>,
     barriers: BTreeSet<(u64, ChipId)>,
 }
@@ -120,7 +120,7 @@ impl Issues {
                     issues.unfit.push(at(depth as usize).violation(0, fault));
                 }
                 let items = Cow::Borrowed(&items[..]);
-                unroll.lines.push(Line {
+                unroll.lines.push(QueueWalk {
                     chip: chip_id,
                     queue,
                     items,

@@ -59,7 +59,7 @@ pub use issue::Issue;
 use issues::Issues;
 pub use issues::{cycles, derived_cycles, issues};
 use streams::Feeds;
-pub use warnings::{At, Warning};
+pub use warnings::{Warning, WarningSite};
 
 /// The most issues that are checked (assumed): some gigabytes. Keeps a short file of repeats from taking all memory.
 pub const MOST_ISSUES: u64 = 1 << 26;

@@ -13,16 +13,16 @@ pub(crate) type Put = (i64, u64, u32, u8);
 /// What is put on the streams of each chip that puts something: by the number of the stream's code, in order of
 /// diagonal and cycle.
 #[derive(Default)]
-pub(crate) struct Lines(BTreeMap<ChipId, Vec<Line>>);
+pub(crate) struct StreamLines(BTreeMap<ChipId, Vec<StreamLine>>);
 
 #[derive(Clone, Default)]
-struct Line {
+struct StreamLine {
     puts: Vec<Put>,
     /// Where the last producer was found: the next one is close to it, as consumers come in order of time.
     near: usize,
 }
 
-impl Lines {
+impl StreamLines {
     /// Notes the streams that an issue feeds from a cycle on.
     pub(crate) fn put(&mut self, index: u32, issue: &Issue, landed: u64, position: i32) {
         for used in issue.instruction.streams().into_iter().filter(|used| used.flow == Flow::Out) {
@@ -41,7 +41,7 @@ impl Lines {
 
     /// The last producer strictly upstream on the consumer's diagonal; lines must be in order.
     pub(crate) fn producer(&mut self, issue: &Issue, stream: Stream, position: i32) -> Option<Feed> {
-        let Line { puts, near } = self.line(issue.chip, stream);
+        let StreamLine { puts, near } = self.line(issue.chip, stream);
         let wanted = diagonal(stream, issue.cycle, position);
         let after = front(puts, *near, |&(diagonal, cycle, ..)| (diagonal, cycle) < (wanted, issue.cycle));
         *near = after;
@@ -49,8 +49,8 @@ impl Lines {
         (diagonal == wanted).then_some(Feed { producer, byte })
     }
 
-    fn line(&mut self, chip: ChipId, stream: Stream) -> &mut Line {
-        let lines = self.0.entry(chip).or_insert_with(|| vec![Line::default(); 256]);
+    fn line(&mut self, chip: ChipId, stream: Stream) -> &mut StreamLine {
+        let lines = self.0.entry(chip).or_insert_with(|| vec![StreamLine::default(); 256]);
         &mut lines[stream.to_bits() as usize]
     }
 

@@ -12,7 +12,7 @@ use crate::issues::Issues;
 
 /// An access: when, of which words (one, or a window), by which issue.
 #[derive(Clone, Copy)]
-struct Access {
+struct SliceAccess {
     cycle: u64,
     word: u32,
     end: u32,
@@ -26,7 +26,7 @@ struct Slice {
     protected: BitVec,
     /// First landing of a Write, by word.
     written: BTreeMap<u32, u64>,
-    accesses: Vec<Access>,
+    accesses: Vec<SliceAccess>,
 }
 
 struct Slices<'a> {
@@ -98,7 +98,7 @@ pub(crate) fn check(
             Instruction::Scatter { .. } => (landed, true),
             _ => (issue.cycle, false),
         };
-        slice.accesses.push(Access { cycle, word: touched.start, end: touched.end, index, write });
+        slice.accesses.push(SliceAccess { cycle, word: touched.start, end: touched.end, index, write });
         if is_deferred(&issue.instruction) {
             deferred.push((cycle, !write, index));
         }
@@ -108,7 +108,7 @@ pub(crate) fn check(
     }
     for ((_, name), slice) in &mut slices.slices {
         let Slice { initialised, written, accesses, .. } = slice;
-        for &Access { cycle, word, end, index, .. } in accesses.iter().filter(|access| !access.write) {
+        for &SliceAccess { cycle, word, end, index, .. } in accesses.iter().filter(|access| !access.write) {
             let ready =
                 |word: u32| initialised[word as usize] || written.get(&word).is_some_and(|&landed| landed <= cycle);
             if let Some(word) = (word..end).find(|&word| !ready(word)) {
@@ -128,8 +128,8 @@ pub(crate) fn check(
 }
 
 /// Conflicts among the accesses of one cycle, in order of dispatch.
-fn conflicts(chip: &Chip, slice: SliceId, group: &[Access], issues: &Issues, violations: &mut Vec<Violation>) {
-    for (later, &Access { cycle, word, index, write, .. }) in group.iter().enumerate() {
+fn conflicts(chip: &Chip, slice: SliceId, group: &[SliceAccess], issues: &Issues, violations: &mut Vec<Violation>) {
+    for (later, &SliceAccess { cycle, word, index, write, .. }) in group.iter().enumerate() {
         let before = &group[..later];
         let issue = &issues.list[index as usize];
         if before.iter().any(|other| other.write == write) {

@@ -5,7 +5,7 @@ use lpu_isa::{ChipId, Direction, Flow, Hemisphere, Near, Stream};
 
 use crate::issue::Issue;
 use crate::issues::Issues;
-use crate::lines::{Lines, Put, diagonal};
+use crate::lines::{Put, StreamLines, diagonal};
 
 /// Values on each side of the wanted diagonal that are looked at, so that the search costs the same in any program.
 const REACH: usize = 256;
@@ -46,7 +46,7 @@ impl Read {
 pub(crate) fn value(
     chip: &Chip,
     issues: &Issues,
-    puts: &Lines,
+    puts: &StreamLines,
     issue: &Issue,
     stream: Stream,
     position: i32,
@@ -61,13 +61,13 @@ pub(crate) fn value(
 }
 
 /// Puts of the stream before and after the wanted diagonal, the nearest first.
-fn around(puts: &Lines, read: Read) -> (impl Iterator<Item = &Put> + Clone, impl Iterator<Item = &Put> + Clone) {
+fn around(puts: &StreamLines, read: Read) -> (impl Iterator<Item = &Put> + Clone, impl Iterator<Item = &Put> + Clone) {
     let line = puts.puts(read.chip, read.stream);
     let middle = line.partition_point(|put| put.0 < read.diagonal());
     (line[..middle].iter().rev().take(REACH), line[middle..].iter().take(REACH))
 }
 
-fn in_another_cycle(issues: &Issues, puts: &Lines, read: Read) -> Option<Near> {
+fn in_another_cycle(issues: &Issues, puts: &StreamLines, read: Read) -> Option<Near> {
     let (before, after) = around(puts, read);
     let earlier = before.clone().find(|put| read.reached_by(put));
     let later = after.clone().find(|put| read.reached_by(put));
@@ -79,7 +79,7 @@ fn in_another_cycle(issues: &Issues, puts: &Lines, read: Read) -> Option<Near> {
     Some(Near::Cycle { stream: read.stream, passes: read.arrival(diagonal) as u64, read: read.cycle, from })
 }
 
-fn on_another_stream(chip: &Chip, issues: &Issues, puts: &Lines, issue: &Issue, read: Read) -> Option<Near> {
+fn on_another_stream(chip: &Chip, issues: &Issues, puts: &StreamLines, issue: &Issue, read: Read) -> Option<Near> {
     let uses = issue.instruction.streams();
     let taken = |stream: Stream| {
         let covers = |first: Stream, width: u8| {
@@ -107,7 +107,7 @@ fn on_another_stream(chip: &Chip, issues: &Issues, puts: &Lines, issue: &Issue, 
     })
 }
 
-fn past(issues: &Issues, puts: &Lines, read: Read) -> Option<Near> {
+fn past(issues: &Issues, puts: &StreamLines, read: Read) -> Option<Near> {
     if puts.puts(read.chip, read.stream).is_empty() {
         return Some(Near::Unfed);
     }

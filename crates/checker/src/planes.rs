@@ -25,7 +25,7 @@ enum Event {
 }
 
 #[derive(Default)]
-struct Plane {
+struct PlaneState {
     loaded: Vec<u16>,
     /// Loads since the last install.
     loads: Vec<u32>,
@@ -43,7 +43,7 @@ struct Plane {
 
 /// An event under way: when, at which plane, of which issue.
 #[derive(Clone, Copy)]
-struct At<'a> {
+struct PlaneEvent<'a> {
     cycle: u64,
     side: Hemisphere,
     plane: u16,
@@ -51,9 +51,9 @@ struct At<'a> {
     issue: &'a Issue,
 }
 
-struct Planes<'a> {
+struct PlaneStates<'a> {
     chip: &'a Chip,
-    planes: BTreeMap<(ChipId, Hemisphere, u16), Plane>,
+    planes: BTreeMap<(ChipId, Hemisphere, u16), PlaneState>,
     ties: Vec<(u32, u32)>,
     violations: &'a mut Vec<Violation>,
 }
@@ -61,11 +61,11 @@ struct Planes<'a> {
 /// Holds planes to the rules. Gives back what each `iw`, `abc` and `acc` takes, of each consumer in the order of
 /// [`crate::Flow::ties`].
 pub(crate) fn check(chip: &Chip, issues: &Issues, violations: &mut Vec<Violation>) -> Vec<(u32, u32)> {
-    let mut planes = Planes { chip, planes: BTreeMap::new(), ties: Vec::new(), violations };
+    let mut planes = PlaneStates { chip, planes: BTreeMap::new(), ties: Vec::new(), violations };
     for (cycle, event, index) in events(chip, issues) {
         let issue = &issues.list[index as usize];
         if let Queue::Mxm(side, plane, _) = issue.queue {
-            planes.event(event, At { cycle, side, plane, index, issue });
+            planes.event(event, PlaneEvent { cycle, side, plane, index, issue });
         }
     }
     planes.ties
@@ -97,20 +97,20 @@ fn events(chip: &Chip, issues: &Issues) -> Vec<(u64, Event, u32)> {
     events
 }
 
-impl Planes<'_> {
-    fn plane(&mut self, at: At<'_>, plane: u16) -> &mut Plane {
+impl PlaneStates<'_> {
+    fn plane(&mut self, at: PlaneEvent<'_>, plane: u16) -> &mut PlaneState {
         self.planes.entry((at.issue.chip, at.side, plane)).or_default()
     }
 
-    fn fault(&mut self, at: At<'_>, fault: Fault) {
+    fn fault(&mut self, at: PlaneEvent<'_>, fault: Fault) {
         self.violations.push(at.issue.violation(at.cycle, fault));
     }
 
-    fn misuse(&mut self, at: At<'_>, what: &'static str) {
+    fn misuse(&mut self, at: PlaneEvent<'_>, what: &'static str) {
         self.fault(at, Fault::AccumulatorMisuse { what });
     }
 
-    fn event(&mut self, event: Event, at: At<'_>) {
+    fn event(&mut self, event: Event, at: PlaneEvent<'_>) {
         match (event, at.issue.instruction) {
             (Event::RowsLand, Instruction::Lw { row, orientation, format, .. }) => {
                 self.rows_land(at, row, orientation, format)
@@ -131,7 +131,7 @@ impl Planes<'_> {
     }
 
     /// Sixteen rows come into the buffer of a plane, or of both planes of a pair.
-    fn rows_land(&mut self, at: At<'_>, row: Row, orientation: Orientation, format: LoadFormat) {
+    fn rows_land(&mut self, at: PlaneEvent<'_>, row: Row, orientation: Orientation, format: LoadFormat) {
         let filled = match format {
             LoadFormat::Bytes => at.plane..=at.plane,
             LoadFormat::Widen => at.plane & !1..=at.plane | 1,
@@ -153,7 +153,7 @@ impl Planes<'_> {
     }
 
     /// An install takes the buffer, which must hold the rows that it names and no others.
-    fn install(&mut self, at: At<'_>, rows: Row) {
+    fn install(&mut self, at: PlaneEvent<'_>, rows: Row) {
         let plane = self.plane(at, at.plane);
         let found = 16 * plane.loaded.iter().filter(|&&row| row < rows.0).count() as u16;
         let beyond = 16 * plane.loaded.len() as u16 - found;
@@ -167,7 +167,7 @@ impl Planes<'_> {
     }
 
     /// The weights of an install replace those of the array, which no pass may be using.
-    fn array_lands(&mut self, at: At<'_>) {
+    fn array_lands(&mut self, at: PlaneEvent<'_>) {
         let plane = self.plane(at, at.plane);
         plane.array = Some(at.index);
         let until = plane.busy_until;
@@ -177,7 +177,7 @@ impl Planes<'_> {
     }
 
     /// A pass takes the arrays of its planes, which must hold weights and be free.
-    fn pass(&mut self, at: At<'_>, format: PassFormat) {
+    fn pass(&mut self, at: PlaneEvent<'_>, format: PassFormat) {
         let occupied = self.chip.occupancy(format);
         let (mut missing, mut busy) = (None, None);
         for number in at.plane..at.plane + u16::from(occupied.planes) {
@@ -202,7 +202,7 @@ impl Planes<'_> {
     }
 
     /// An `acc` takes the result at the port.
-    fn accumulate(&mut self, at: At<'_>) {
+    fn accumulate(&mut self, at: PlaneEvent<'_>) {
         let plane = self.plane(at, at.plane);
         match plane.port.take() {
             Some((result, format)) => {
@@ -214,14 +214,14 @@ impl Planes<'_> {
     }
 
     /// A result leaves the port in the cycle in which it came.
-    fn port_closes(&mut self, at: At<'_>) {
+    fn port_closes(&mut self, at: PlaneEvent<'_>) {
         if self.plane(at, at.plane).port.take_if(|(result, _)| *result == at.index).is_some() {
             self.misuse(at, "a result at the port is not taken");
         }
     }
 
     /// What an `acc` took comes into its accumulator, in place of what was there or added to it.
-    fn accumulator_lands(&mut self, at: At<'_>, accumulator: Accumulator, mode: Mode) {
+    fn accumulator_lands(&mut self, at: PlaneEvent<'_>, accumulator: Accumulator, mode: Mode) {
         let plane = self.plane(at, at.plane);
         let Some(format) = plane.taken.remove(&at.index) else { return };
         let before = plane.accumulators.insert(accumulator.0, (at.index, format));

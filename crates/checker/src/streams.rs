@@ -9,7 +9,7 @@ use lpu_isa::{ChipId, Fault, Flow, Instruction, Landing, Operand, Queue, Source,
 use crate::flow::Feed;
 use crate::issue::Issue;
 use crate::issues::Issues;
-use crate::lines::Lines;
+use crate::lines::StreamLines;
 use crate::near;
 
 /// Empty registers for which the nearest value is looked for, in order of cycles; those after them are given without.
@@ -41,7 +41,7 @@ pub(crate) struct Feeds {
 
 /// Holds streams and latches to the rules.
 pub(crate) fn check(chip: &Chip, issues: &Issues, violations: &mut Vec<Violation>) -> Feeds {
-    let mut lines = Lines::default();
+    let mut lines = StreamLines::default();
     let mut latches = Latches::new();
     for (index, issue) in (0u32..).zip(&issues.list) {
         let row = issue.instruction.row();
@@ -111,7 +111,7 @@ fn bookings(issues: &Issues, latches: &mut Latches, violations: &mut Vec<Violati
 }
 
 /// Puts the lines in order; two producers on one register are a fault.
-fn producers(chip: &Chip, issues: &Issues, lines: &mut Lines, violations: &mut Vec<Violation>) {
+fn producers(chip: &Chip, issues: &Issues, lines: &mut StreamLines, violations: &mut Vec<Violation>) {
     let mut clashes: BTreeMap<(u64, usize), (Stream, i32, u32)> = BTreeMap::new();
     for (stream, puts) in lines.streams() {
         puts.sort_unstable();

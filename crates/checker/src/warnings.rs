@@ -29,7 +29,7 @@ pub enum Warning {
     /// Values put on streams of which no instruction takes any byte.
     ValueUnread {
         /// The first issue whose value is not taken.
-        at: At,
+        at: WarningSite,
         /// First stream of the group.
         stream: Stream,
         /// Streams of the group.
@@ -42,7 +42,7 @@ pub enum Warning {
     /// An immediate of an integer operation whose bits are those of a short binary32 number.
     FloatImmediate {
         /// The first issue.
-        at: At,
+        at: WarningSite,
         /// The operand's name.
         operand: &'static str,
         /// The immediate.
@@ -52,7 +52,7 @@ pub enum Warning {
 
 /// Where a warning is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct At {
+pub struct WarningSite {
     /// Cycle of dispatch.
     pub cycle: u64,
     /// The chip.
@@ -76,7 +76,7 @@ impl Warning {
 
     /// The instruction that it is about; none for a region.
     #[must_use]
-    pub const fn at(&self) -> Option<At> {
+    pub const fn at(&self) -> Option<WarningSite> {
         match self {
             Warning::OutputUnwritten { .. } => None,
             Warning::ValueUnread { at, .. } | Warning::FloatImmediate { at, .. } => Some(*at),
@@ -86,7 +86,7 @@ impl Warning {
 
 impl fmt::Display for Warning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(At { cycle, chip, chips, site }) = self.at() {
+        if let Some(WarningSite { cycle, chip, chips, site }) = self.at() {
             write!(f, "cycle {cycle}, ")?;
             if chips > 1 {
                 write!(f, "chip {}, ", chip.0)?;
@@ -132,7 +132,7 @@ impl Report {
         if !self.violations.is_empty() {
             return Vec::new();
         }
-        let at = |issue: &Issue| At {
+        let at = |issue: &Issue| WarningSite {
             cycle: issue.cycle,
             chip: issue.chip,
             chips: system.chips(),

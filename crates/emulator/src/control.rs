@@ -6,11 +6,11 @@ use std::collections::{BTreeSet, BinaryHeap};
 
 use lpu_isa::{ChipId, Cursor, Fault, Issue, Item, Site, Violation};
 
+use crate::dispatch::Dispatch;
 use crate::prepare::Prepared;
-use crate::step::Step;
 
 /// A queue under way.
-struct Line<'a> {
+struct QueueRun<'a> {
     chip: u16,
     /// Its number among all queues of a chip, in order.
     queue: u16,
@@ -29,7 +29,7 @@ type Due = (u64, u16, u16, u32, usize);
 
 /// All queues of a system.
 pub(crate) struct Control<'a> {
-    lines: Vec<Line<'a>>,
+    lines: Vec<QueueRun<'a>>,
     /// Lines that have something to dispatch: cycle, chip, queue, item, line.
     due: BinaryHeap<Reverse<Due>>,
     /// Barriers on their way: cycle of arrival, chip.
@@ -42,7 +42,7 @@ pub(crate) struct Control<'a> {
 
 impl<'a> Control<'a> {
     pub(crate) fn new(prepared: &'a Prepared, lanes: usize) -> Self {
-        let line = |(chip, queue, items): &'a (u16, u16, Vec<Item>)| Line {
+        let line = |(chip, queue, items): &'a (u16, u16, Vec<Item>)| QueueRun {
             chip: *chip,
             queue: *queue,
             items: Cow::Borrowed(items),
@@ -51,7 +51,7 @@ impl<'a> Control<'a> {
             live: lanes as u32,
             parked: None,
         };
-        let lines: Vec<Line<'a>> = prepared.lines.iter().map(line).collect();
+        let lines: Vec<QueueRun<'a>> = prepared.lines.iter().map(line).collect();
         let count = lines.len();
         let mut control =
             Self { lines, due: BinaryHeap::new(), barriers: BTreeSet::new(), dispatched: false, end: 0, fetched: 0 };
@@ -61,7 +61,7 @@ impl<'a> Control<'a> {
 
     /// Finds what a queue dispatches next.
     fn advance(&mut self, line: usize) {
-        let Line { chip, queue, items, cursor, next, .. } = &mut self.lines[line];
+        let QueueRun { chip, queue, items, cursor, next, .. } = &mut self.lines[line];
         *next = cursor.next(items);
         if let Some(issue) = next {
             self.due.push(Reverse((issue.cycle, *chip, *queue, issue.item, line)));
@@ -90,7 +90,7 @@ impl<'a> Control<'a> {
     }
 
     /// The next instruction that dispatches in this cycle, and its line.
-    pub(crate) fn pop(&mut self, cycle: u64) -> Option<(usize, Step)> {
+    pub(crate) fn pop(&mut self, cycle: u64) -> Option<(usize, Dispatch)> {
         let &Reverse((due, chip, queue, item, line)) = self.due.peek()?;
         if due != cycle {
             return None;
@@ -98,7 +98,7 @@ impl<'a> Control<'a> {
         self.due.pop();
         self.end = cycle + 1;
         let issue = self.lines[line].next?;
-        Some((line, Step { cycle, chip, queue, item, live: self.lines[line].live, instruction: issue.instruction }))
+        Some((line, Dispatch { cycle, chip, queue, item, live: self.lines[line].live, instruction: issue.instruction }))
     }
 
     /// Goes on behind the instruction that dispatched last.
@@ -124,7 +124,7 @@ impl<'a> Control<'a> {
 
     /// Appends fetched items; says how many then wait in the queue.
     pub(crate) fn append(&mut self, line: usize, items: &[Item], arrival: u64) -> usize {
-        let Line { items: queue, cursor, .. } = &mut self.lines[line];
+        let QueueRun { items: queue, cursor, .. } = &mut self.lines[line];
         cursor.hold(queue.len(), arrival);
         queue.to_mut().extend_from_slice(items);
         self.fetched += items.len() as u64;
@@ -134,7 +134,7 @@ impl<'a> Control<'a> {
     /// Queues that are still parked when nothing is left to happen.
     pub(crate) fn stuck(&self, prepared: &Prepared, end: u64) -> Vec<Violation> {
         let parked = self.lines.iter().filter_map(|line| Some((line, line.parked?)));
-        let violation = |(line, sync): (&Line<'_>, Issue)| Violation {
+        let violation = |(line, sync): (&QueueRun<'_>, Issue)| Violation {
             cycle: end,
             chip: ChipId(line.chip),
             chips: prepared.chips,

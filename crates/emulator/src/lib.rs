@@ -3,6 +3,7 @@
 //! A [`Machine`] holds SRAM; [`Machine::prepare`] expands a program's queues once; [`Machine::run`] steps it.
 
 mod control;
+mod dispatch;
 mod error;
 mod links;
 mod machine;
@@ -11,7 +12,6 @@ mod planes;
 mod prepare;
 mod run;
 mod sram;
-mod step;
 mod stepper;
 mod streams;
 

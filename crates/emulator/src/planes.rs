@@ -6,7 +6,7 @@ use lpu_isa::{Mode, Orientation, PassFormat};
 use lpu_num::dot::{PassF16, max_abs, plane_i8};
 use lpu_num::fp32;
 
-use crate::step::Step;
+use crate::dispatch::Dispatch;
 
 /// Installed weights: for each output its weights over all input lanes.
 #[derive(Debug)]
@@ -31,7 +31,7 @@ pub(crate) struct Held {
 
 /// fp16 weights of a pair of planes, widened; kept while both arrays stay.
 #[derive(Debug)]
-struct Wide {
+struct WidenedPair {
     low: Arc<Array>,
     high: Arc<Array>,
     weights: Vec<f32>,
@@ -47,9 +47,9 @@ pub(crate) struct Plane {
     orientation: Option<Orientation>,
     pub(crate) array: Option<Arc<Array>>,
     pub(crate) busy_until: u64,
-    pub(crate) port: Option<(Held, Step)>,
+    pub(crate) port: Option<(Held, Dispatch)>,
     accumulators: Vec<Option<Held>>,
-    wide: Option<Wide>,
+    wide: Option<WidenedPair>,
 }
 
 /// What an install finds in the buffer.
@@ -147,7 +147,7 @@ impl Plane {
                     widen[byte(low) | byte(high) << 8]
                 }));
                 let row_max = weights.chunks_exact(lanes).map(max_abs).collect();
-                self.wide = Some(Wide { low: Arc::clone(low), high: Arc::clone(high), weights, row_max });
+                self.wide = Some(WidenedPair { low: Arc::clone(low), high: Arc::clone(high), weights, row_max });
             }
             if let Some(wide) = &self.wide {
                 let outputs = wide.row_max.len();

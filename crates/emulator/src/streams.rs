@@ -5,7 +5,7 @@ use lpu_chip::Chip;
 use lpu_isa::{Direction, Hemisphere, Producer, Stream};
 
 #[derive(Clone, Copy, Debug)]
-struct Tag {
+struct ValueTag {
     diagonal: i64,
     cycle: u64,
     code: bool,
@@ -18,7 +18,7 @@ pub(crate) struct Streams {
     lanes: usize,
     a_direction: usize,
     mask: usize,
-    tags: Vec<Tag>,
+    tags: Vec<ValueTag>,
     values: Vec<u8>,
 }
 
@@ -27,7 +27,7 @@ impl Streams {
         let positions = 2 * chip.mxm_position(Hemisphere::East) as usize + 2;
         let ring = positions.next_power_of_two();
         let slots = ring * 2 * usize::from(chip.streams());
-        let empty = Tag { diagonal: i64::MIN, cycle: 0, code: false, from: None };
+        let empty = ValueTag { diagonal: i64::MIN, cycle: 0, code: false, from: None };
         Self {
             lanes: chip.lanes(),
             a_direction: usize::from(chip.streams()),
@@ -70,7 +70,7 @@ impl Streams {
     ) -> Option<Producer> {
         let (slot, diagonal) = self.slot(stream, position, cycle);
         let before = self.tags[slot];
-        self.tags[slot] = Tag { diagonal, cycle, code, from: Some(from) };
+        self.tags[slot] = ValueTag { diagonal, cycle, code, from: Some(from) };
         self.values[slot * self.lanes..(slot + 1) * self.lanes].copy_from_slice(value);
         before.from.filter(|_| before.diagonal == diagonal && before.cycle == cycle)
     }

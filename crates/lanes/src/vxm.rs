@@ -279,38 +279,38 @@ fn function(a: &[u32], out: &mut [u32], op: impl Fn(f32) -> f32) {
 
 /// A number of a format, as it stands in the low bytes of 32 bits.
 #[derive(Clone, Copy)]
-enum Value {
+enum Scalar {
     Integer(i32),
     Float(f32),
 }
 
 #[inline(always)]
-fn read(format: Format, bits: u32) -> Value {
+fn read(format: Format, bits: u32) -> Scalar {
     match format {
-        Format::I8 => Value::Integer(i32::from(bits as i8)),
-        Format::I16 => Value::Integer(i32::from(bits as i16)),
-        Format::I32 => Value::Integer(bits as i32),
-        Format::F16 => Value::Float(half::f16_to_f32(bits as u16)),
-        Format::Bf16 => Value::Float(half::bf16_to_f32(bits as u16)),
-        Format::F32 => Value::Float(f32::from_bits(bits)),
+        Format::I8 => Scalar::Integer(i32::from(bits as i8)),
+        Format::I16 => Scalar::Integer(i32::from(bits as i16)),
+        Format::I32 => Scalar::Integer(bits as i32),
+        Format::F16 => Scalar::Float(half::f16_to_f32(bits as u16)),
+        Format::Bf16 => Scalar::Float(half::bf16_to_f32(bits as u16)),
+        Format::F32 => Scalar::Float(f32::from_bits(bits)),
     }
 }
 
 #[inline(always)]
-fn write(format: Format, value: Value) -> u32 {
+fn write(format: Format, value: Scalar) -> u32 {
     match (format, value) {
-        (Format::I8, Value::Integer(value)) => u32::from(int::i32_to_i8(value) as u8),
-        (Format::I8, Value::Float(value)) => u32::from(int::f32_to_i8(value) as u8),
-        (Format::I16, Value::Integer(value)) => u32::from(int::i32_to_i16(value) as u16),
-        (Format::I16, Value::Float(value)) => u32::from(int::f32_to_i16(value) as u16),
-        (Format::I32, Value::Integer(value)) => value as u32,
-        (Format::I32, Value::Float(value)) => int::f32_to_i32(value) as u32,
-        (Format::F16, Value::Integer(value)) => u32::from(int::i32_to_f16(value)),
-        (Format::F16, Value::Float(value)) => u32::from(half::f32_to_f16(value)),
-        (Format::Bf16, Value::Integer(value)) => u32::from(int::i32_to_bf16(value)),
-        (Format::Bf16, Value::Float(value)) => u32::from(half::f32_to_bf16(value)),
-        (Format::F32, Value::Integer(value)) => int::i32_to_f32(value).to_bits(),
-        (Format::F32, Value::Float(value)) => fp32::canonical(value).to_bits(),
+        (Format::I8, Scalar::Integer(value)) => u32::from(int::i32_to_i8(value) as u8),
+        (Format::I8, Scalar::Float(value)) => u32::from(int::f32_to_i8(value) as u8),
+        (Format::I16, Scalar::Integer(value)) => u32::from(int::i32_to_i16(value) as u16),
+        (Format::I16, Scalar::Float(value)) => u32::from(int::f32_to_i16(value) as u16),
+        (Format::I32, Scalar::Integer(value)) => value as u32,
+        (Format::I32, Scalar::Float(value)) => int::f32_to_i32(value) as u32,
+        (Format::F16, Scalar::Integer(value)) => u32::from(int::i32_to_f16(value)),
+        (Format::F16, Scalar::Float(value)) => u32::from(half::f32_to_f16(value)),
+        (Format::Bf16, Scalar::Integer(value)) => u32::from(int::i32_to_bf16(value)),
+        (Format::Bf16, Scalar::Float(value)) => u32::from(half::f32_to_bf16(value)),
+        (Format::F32, Scalar::Integer(value)) => int::i32_to_f32(value).to_bits(),
+        (Format::F32, Scalar::Float(value)) => fp32::canonical(value).to_bits(),
     }
 }
 

@@ -99,7 +99,7 @@ impl Checkpoint {
         gguf::is_gguf(path)
     }
 
-    fn of_gguf(parts: gguf::Parts, name: &str) -> Result<Checkpoint, ModelError> {
+    fn of_gguf(parts: gguf::GgufFile, name: &str) -> Result<Checkpoint, ModelError> {
         Checkpoint::assemble(parts.config, name, Some(parts.files), parts.tokenizer)
     }
 

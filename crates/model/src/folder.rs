@@ -10,7 +10,7 @@ use memmap2::Mmap;
 
 use crate::ModelError;
 use crate::gguf::Naming;
-use crate::header::Stored;
+use crate::header::StoredTensor;
 use crate::json::{is_pointer, without_mark};
 
 /// Name of the index of a checkpoint in several files.
@@ -41,7 +41,7 @@ pub(crate) struct File {
     pub(crate) name: String,
     pub(crate) bytes: Bytes,
     /// What the file holds, where that is known already; else its safetensors header says.
-    pub(crate) tensors: Option<BTreeMap<String, Stored>>,
+    pub(crate) tensors: Option<BTreeMap<String, StoredTensor>>,
 }
 
 /// The tensor files of a checkpoint.

@@ -19,7 +19,7 @@ const PREFIX: usize = 8;
 
 /// A tensor in a file.
 #[derive(Clone, Debug)]
-pub(crate) struct Stored {
+pub(crate) struct StoredTensor {
     /// `None` for a type that is not read.
     pub(crate) dtype: Option<Dtype>,
     /// The type's name in the file.
@@ -27,12 +27,12 @@ pub(crate) struct Stored {
     pub(crate) shape: Vec<usize>,
     /// First byte of the elements, counted from the start of the file.
     pub(crate) start: usize,
-    pub(crate) order: Order,
+    pub(crate) order: RowOrder,
 }
 
 /// How a file orders the outputs of a matrix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Order {
+pub(crate) enum RowOrder {
     /// As the graph numbers them.
     Plain,
     /// In each head of this many outputs, output `i` of the first half and then `i` of the second, for one i after
@@ -40,12 +40,12 @@ pub(crate) enum Order {
     Paired(usize),
 }
 
-impl Order {
+impl RowOrder {
     /// The stored output of output `output`.
     pub(crate) fn stored(self, output: usize) -> usize {
         match self {
-            Order::Plain => output,
-            Order::Paired(head_dim) => {
+            RowOrder::Plain => output,
+            RowOrder::Paired(head_dim) => {
                 let (head, element) = (output / head_dim, output % head_dim);
                 let half = head_dim / 2;
                 head * head_dim + 2 * (element % half) + element / half
@@ -55,7 +55,7 @@ impl Order {
 }
 
 /// Reads and checks the header of `bytes`, the whole file; `file` names it in errors.
-pub(crate) fn read(file: &str, bytes: &[u8]) -> Result<BTreeMap<String, Stored>, ModelError> {
+pub(crate) fn read(file: &str, bytes: &[u8]) -> Result<BTreeMap<String, StoredTensor>, ModelError> {
     if is_pointer(bytes) {
         return Err(ModelError::LfsPointer { file: file.to_owned() });
     }
@@ -74,12 +74,12 @@ pub(crate) fn read(file: &str, bytes: &[u8]) -> Result<BTreeMap<String, Stored>,
         .map_err(|error| ModelError::BadHeader { file: file.to_owned(), detail: error.to_string() })?;
     check_spans(file, &entries, data)?;
     let data_start = PREFIX + header.len();
-    let stored = |info: TensorInfo| Stored {
+    let stored = |info: TensorInfo| StoredTensor {
         dtype: Dtype::from_safetensors(info.dtype),
         type_name: format!("{:?}", info.dtype),
         shape: info.shape,
         start: data_start + info.data_offsets.0,
-        order: Order::Plain,
+        order: RowOrder::Plain,
     };
     Ok(entries.into_iter().map(|(name, info)| (name, stored(info))).collect())
 }

@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use crate::decoder::{Tensor, View};
 use crate::folder::{Bytes, Files};
 use crate::graph::WeightId;
-use crate::header::Order;
+use crate::header::RowOrder;
 use crate::{Dtype, ModelError};
 use directory::Directory;
 
@@ -38,7 +38,7 @@ struct Bound {
     outputs: usize,
     dtype: Dtype,
     /// How the outputs are ordered in the file.
-    order: Order,
+    order: RowOrder,
     /// File and first byte, one an expert; empty when the checkpoint is a config alone.
     places: Vec<(usize, usize)>,
 }
@@ -69,7 +69,7 @@ impl Bound {
 
     /// Whether outputs are stored as they are numbered.
     fn plain(&self) -> bool {
-        self.view.rows.is_none() && self.order == Order::Plain
+        self.view.rows.is_none() && self.order == RowOrder::Plain
     }
 }
 
@@ -105,7 +105,7 @@ impl Weights {
             name: tensor.shown(&tensor.name),
             outputs: 0,
             dtype,
-            order: Order::Plain,
+            order: RowOrder::Plain,
             places: Vec::new(),
             shape: tensor.shape,
             view: tensor.view,

@@ -3,9 +3,10 @@
 use super::element::{self, Range};
 use super::error::{AsmError, Span, suggestion};
 use super::expand::EACH;
-use super::lex::{Line, Word};
+use super::lex::{DirectiveWord, SourceLine};
 use super::state::{
-    Arguments, Content, ExtentText, Open, ProgramText, QueueText, RegionText, Room, Text, Values, is_operand,
+    Arguments, Content, ExpansionBudget, ExtentText, Open, ParsedText, ProgramText, QueueText, RegionText, Values,
+    is_operand,
 };
 use super::symbol::{Scope, Trouble, Value};
 use super::{LoadChip, LoadFile};
@@ -56,8 +57,8 @@ fn region_kind(directive: &str) -> Option<RegionKind> {
 
 /// Takes one directive line.
 pub(super) fn line<'a>(
-    text: &mut Text<'a>,
-    line: &Line<'_>,
+    text: &mut ParsedText<'a>,
+    line: &SourceLine<'_>,
     load: LoadFile<'_, 'a>,
     chip: LoadChip<'_>,
 ) -> Result<(), AsmError> {
@@ -82,8 +83,8 @@ type Given = (String, Span, Value);
 
 /// Takes a line whose numbers may be constants and labels; gives back the constant that it defines, if it does.
 fn known_names<'a>(
-    text: &mut Text<'a>,
-    line: &Line<'_>,
+    text: &mut ParsedText<'a>,
+    line: &SourceLine<'_>,
     scope: Scope<'_>,
     load: LoadFile<'_, 'a>,
     chip: LoadChip<'_>,
@@ -142,7 +143,7 @@ fn twice(span: Span, what: &str) -> AsmError {
     AsmError::new(span, format!("a second `{what}`"), "leave out one of them")
 }
 
-fn chip_line(text: &mut Text<'_>, mut arguments: Arguments<'_, '_>, chip: LoadChip<'_>) -> Result<(), AsmError> {
+fn chip_line(text: &mut ParsedText<'_>, mut arguments: Arguments<'_, '_>, chip: LoadChip<'_>) -> Result<(), AsmError> {
     let again = text.chip.replace(None).is_some();
     if again {
         return Err(twice(arguments.span, arguments.directive));
@@ -176,7 +177,11 @@ fn chip_line(text: &mut Text<'_>, mut arguments: Arguments<'_, '_>, chip: LoadCh
     arguments.finish()
 }
 
-fn image<'a>(text: &mut Text<'a>, mut arguments: Arguments<'_, '_>, load: LoadFile<'_, 'a>) -> Result<(), AsmError> {
+fn image<'a>(
+    text: &mut ParsedText<'a>,
+    mut arguments: Arguments<'_, '_>,
+    load: LoadFile<'_, 'a>,
+) -> Result<(), AsmError> {
     let again = text.file.replace(None).is_some();
     if again {
         return Err(twice(arguments.span, arguments.directive));
@@ -194,7 +199,7 @@ fn image<'a>(text: &mut Text<'a>, mut arguments: Arguments<'_, '_>, load: LoadFi
     arguments.finish()
 }
 
-fn extent(text: &mut Text<'_>, mut arguments: Arguments<'_, '_>) -> Result<(), AsmError> {
+fn extent(text: &mut ParsedText<'_>, mut arguments: Arguments<'_, '_>) -> Result<(), AsmError> {
     let span = arguments.span;
     let (place, more) = arguments.run_on_chips()?;
     let zero = arguments.directive == ".zero";
@@ -227,7 +232,7 @@ fn extent(text: &mut Text<'_>, mut arguments: Arguments<'_, '_>) -> Result<(), A
     arguments.finish()
 }
 
-fn host(text: &mut Text<'_>, mut arguments: Arguments<'_, '_>) -> Result<(), AsmError> {
+fn host(text: &mut ParsedText<'_>, mut arguments: Arguments<'_, '_>) -> Result<(), AsmError> {
     if text.host.is_some() {
         return Err(twice(arguments.span, arguments.directive));
     }
@@ -250,7 +255,7 @@ fn bytes(digits: &str) -> Option<Vec<u8>> {
     digits.as_bytes().chunks(2).map(|pair| Some(digit(pair[0])? << 4 | digit(*pair.get(1)?)?)).collect()
 }
 
-fn hex(text: &mut Text<'_>, mut arguments: Arguments<'_, '_>) -> Result<(), AsmError> {
+fn hex(text: &mut ParsedText<'_>, mut arguments: Arguments<'_, '_>) -> Result<(), AsmError> {
     let more = text.extents.last().filter(|_| text.open == Open::Extent).map_or(0, |extent| extent.more);
     let digits: u64 = arguments.words.clone().map(|word| word.text.len() as u64).sum();
     if !text.room.take(u64::from(more) * digits) {
@@ -272,7 +277,7 @@ fn hex(text: &mut Text<'_>, mut arguments: Arguments<'_, '_>) -> Result<(), AsmE
     Ok(())
 }
 
-fn program(text: &mut Text<'_>, mut arguments: Arguments<'_, '_>) -> Result<(), AsmError> {
+fn program(text: &mut ParsedText<'_>, mut arguments: Arguments<'_, '_>) -> Result<(), AsmError> {
     let name = arguments.next("a name")?;
     text.open = Open::Nothing;
     let again = !text.program_names.insert(name.text.to_string());
@@ -285,7 +290,7 @@ fn program(text: &mut Text<'_>, mut arguments: Arguments<'_, '_>) -> Result<(), 
 }
 
 /// The program that a line belongs to.
-fn current<'t>(text: &'t mut Text<'_>, arguments: &Arguments<'_, '_>) -> Result<&'t mut ProgramText, AsmError> {
+fn current<'t>(text: &'t mut ParsedText<'_>, arguments: &Arguments<'_, '_>) -> Result<&'t mut ProgramText, AsmError> {
     let missing = || {
         AsmError::new(
             arguments.span,
@@ -296,7 +301,7 @@ fn current<'t>(text: &'t mut Text<'_>, arguments: &Arguments<'_, '_>) -> Result<
     text.programs.last_mut().ok_or_else(missing)
 }
 
-fn number_line(text: &mut Text<'_>, mut arguments: Arguments<'_, '_>) -> Result<(), AsmError> {
+fn number_line(text: &mut ParsedText<'_>, mut arguments: Arguments<'_, '_>) -> Result<(), AsmError> {
     let program = current(text, &arguments)?;
     let (directive, span) = (arguments.directive, arguments.span);
     let again = if directive == ".cycles" {
@@ -311,7 +316,7 @@ fn number_line(text: &mut Text<'_>, mut arguments: Arguments<'_, '_>) -> Result<
     if again { Err(twice(span, directive)) } else { arguments.finish() }
 }
 
-fn queue(text: &mut Text<'_>, mut arguments: Arguments<'_, '_>, bytes: usize) -> Result<(), AsmError> {
+fn queue(text: &mut ParsedText<'_>, mut arguments: Arguments<'_, '_>, bytes: usize) -> Result<(), AsmError> {
     current(text, &arguments)?;
     text.open = Open::Nothing;
     let expected = "a queue such as mem.e0, vxm.3, mxm.w1.lw, sxm.e2, 1/mem.w0 or 0..7/mem.e4";
@@ -333,7 +338,7 @@ fn queue_name(arguments: &mut Arguments<'_, '_>) -> Result<(ChipId, Queue), AsmE
 }
 
 /// Instructions that a queue fetches from a region.
-fn block(text: &mut Text<'_>, mut arguments: Arguments<'_, '_>) -> Result<(), AsmError> {
+fn block(text: &mut ParsedText<'_>, mut arguments: Arguments<'_, '_>) -> Result<(), AsmError> {
     let program = current(text, &arguments)?;
     let name = arguments.next("the name of a region")?;
     let index = region_index(program, name)?;
@@ -360,14 +365,14 @@ fn block(text: &mut Text<'_>, mut arguments: Arguments<'_, '_>) -> Result<(), As
 }
 
 /// Where in a program a region is.
-fn region_index(program: &ProgramText, name: &Word<'_>) -> Result<usize, AsmError> {
+fn region_index(program: &ProgramText, name: &DirectiveWord<'_>) -> Result<usize, AsmError> {
     program.region_names.get(name.text.as_ref()).copied().ok_or_else(|| {
         let help = suggestion(&name.text, program.region_names.keys().map(String::as_str), "declare it first");
         AsmError::new(name.span, format!("this program has no region `{}`", name.text), help)
     })
 }
 
-fn region(text: &mut Text<'_>, kind: RegionKind, mut arguments: Arguments<'_, '_>) -> Result<(), AsmError> {
+fn region(text: &mut ParsedText<'_>, kind: RegionKind, mut arguments: Arguments<'_, '_>) -> Result<(), AsmError> {
     let program = current(text, &arguments)?;
     let name = arguments.next("a name")?;
     let format = arguments.next("a number format")?;
@@ -403,7 +408,7 @@ fn region(text: &mut Text<'_>, kind: RegionKind, mut arguments: Arguments<'_, '_
     Ok(())
 }
 
-fn more_runs(text: &mut Text<'_>, mut arguments: Arguments<'_, '_>) -> Result<(), AsmError> {
+fn more_runs(text: &mut ParsedText<'_>, mut arguments: Arguments<'_, '_>) -> Result<(), AsmError> {
     let inside = text.open == Open::Region;
     let region = text.programs.last_mut().and_then(|program| program.regions.last_mut()).filter(|_| inside);
     let Some(region) = region else {
@@ -423,21 +428,25 @@ fn more_runs(text: &mut Text<'_>, mut arguments: Arguments<'_, '_>) -> Result<()
     Ok(())
 }
 
-fn values(text: &mut Text<'_>, arguments: Arguments<'_, '_>) -> Result<(), AsmError> {
+fn values(text: &mut ParsedText<'_>, arguments: Arguments<'_, '_>) -> Result<(), AsmError> {
     let mut room = std::mem::take(&mut text.room);
     let taken = values_within(text, arguments, &mut room);
     text.room = room;
     taken
 }
 
-fn values_within(text: &mut Text<'_>, mut arguments: Arguments<'_, '_>, room: &mut Room) -> Result<(), AsmError> {
+fn values_within(
+    text: &mut ParsedText<'_>,
+    mut arguments: Arguments<'_, '_>,
+    room: &mut ExpansionBudget,
+) -> Result<(), AsmError> {
     let program = current(text, &arguments)?;
     let name = arguments.next("the name of a region")?;
     let index = region_index(program, name)?;
     let region = &mut program.regions[index];
     let format = region.region.format;
     let scope = arguments.scope;
-    let value = |word: &Word<'_>| {
+    let value = |word: &DirectiveWord<'_>| {
         let constant = || match scope.value(&word.text).ok()? {
             Value::Number(number) => element::parse(format, &number.to_string()).ok(),
             Value::Operand(operand) => element::parse(format, operand.strip_prefix('#')?).ok(),
@@ -490,7 +499,12 @@ fn values_within(text: &mut Text<'_>, mut arguments: Arguments<'_, '_>, room: &m
 }
 
 /// Appends the elements of a range, each of which counts as a byte that the text brings.
-fn elements(format: Format, range: &Range, room: &mut Room, each: &mut Vec<u32>) -> Result<(), (String, String)> {
+fn elements(
+    format: Format,
+    range: &Range,
+    room: &mut ExpansionBudget,
+    each: &mut Vec<u32>,
+) -> Result<(), (String, String)> {
     let mut first = Ok(());
     let numbers = range.numbers().take_while(|_| room.take(1));
     for number in numbers {

@@ -8,10 +8,10 @@ use super::directive;
 use super::error::{AsmError, Span};
 use super::finish;
 use super::instruction;
-use super::lex::{Line, Lines};
-use super::source::{Cause, Source, Sources, beside};
+use super::lex::{SourceLine, SourceLines};
+use super::source::{Cause, IncludedFiles, Source, beside};
 use super::source_map::SourceMap;
-use super::state::{Arguments, Text};
+use super::state::{Arguments, ParsedText};
 use super::symbol::Value;
 use super::{LoadChip, LoadFile};
 use crate::program::Container;
@@ -30,8 +30,8 @@ const MOST_FILES: usize = 1024;
 
 /// The assembler at work.
 pub(super) struct Expansion<'a, 'l> {
-    text: Text<'a>,
-    sources: Sources,
+    text: ParsedText<'a>,
+    sources: IncludedFiles,
     errors: Vec<AsmError>,
     /// The expansion in which a place of a file had mistakes first: elsewhere they are not repeated.
     reported: BTreeMap<(u32, usize), u32>,
@@ -46,11 +46,11 @@ pub(super) struct Expansion<'a, 'l> {
 impl<'a, 'l> Expansion<'a, 'l> {
     pub(super) fn new(source: &str, load: LoadFile<'l, 'a>, chip: LoadChip<'l>) -> Self {
         let bytes = source.len() as u64;
-        let mut text = Text::new();
+        let mut text = ParsedText::new();
         text.room.add(EXPANDED + EACH * bytes);
         Self {
             text,
-            sources: Sources::default(),
+            sources: IncludedFiles::default(),
             errors: Vec::new(),
             reported: BTreeMap::new(),
             order: 0,
@@ -62,7 +62,7 @@ impl<'a, 'l> Expansion<'a, 'l> {
 
     /// Takes all lines of the text.
     pub(super) fn text(&mut self, source: &str) {
-        let mut lines = Lines::of(source);
+        let mut lines = SourceLines::of(source);
         self.lines(&mut lines, usize::MAX, 0);
     }
 
@@ -88,7 +88,7 @@ impl<'a, 'l> Expansion<'a, 'l> {
     }
 
     /// Takes the lines before offset `end` of a file.
-    fn lines(&mut self, lines: &mut Lines<'_>, end: usize, context: u32) {
+    fn lines(&mut self, lines: &mut SourceLines<'_>, end: usize, context: u32) {
         while lines.at() < end && !self.text.room.exceeded() {
             self.order += 1;
             let Some((line, bytes)) = lines.next(self.order, context) else { return };
@@ -107,7 +107,7 @@ impl<'a, 'l> Expansion<'a, 'l> {
         }
     }
 
-    fn line(&mut self, line: &Line<'_>, lines: &mut Lines<'_>) {
+    fn line(&mut self, line: &SourceLine<'_>, lines: &mut SourceLines<'_>) {
         let substituted = match line.substituted(self.text.scope()) {
             Ok(substituted) => substituted,
             Err(error) => {
@@ -138,7 +138,7 @@ impl<'a, 'l> Expansion<'a, 'l> {
     }
 
     /// `.rept COUNT [NAME]`: the lines up to its `.endr`, so many times.
-    fn rept(&mut self, line: &Line<'_>, lines: &mut Lines<'_>) -> Result<(), AsmError> {
+    fn rept(&mut self, line: &SourceLine<'_>, lines: &mut SourceLines<'_>) -> Result<(), AsmError> {
         let start = *lines;
         let end = body(lines);
         let words = line.words()?;
@@ -180,7 +180,7 @@ impl<'a, 'l> Expansion<'a, 'l> {
     }
 
     /// `.include FILE`: the lines of another file.
-    fn include(&mut self, line: &Line<'_>) -> Result<(), AsmError> {
+    fn include(&mut self, line: &SourceLine<'_>) -> Result<(), AsmError> {
         let words = line.words()?;
         let mut arguments = Arguments::of(&words, directive::INCLUDE, self.text.scope());
         let word = arguments.next("a file name")?;
@@ -210,7 +210,7 @@ impl<'a, 'l> Expansion<'a, 'l> {
         };
         let Some(source) = self.sources.file(number).map(Arc::clone) else { return Ok(()) };
         let context = self.sources.expand(line.context, number, line.number, Cause::Inclusion);
-        self.lines(&mut Lines::of(&source.text), usize::MAX, context);
+        self.lines(&mut SourceLines::of(&source.text), usize::MAX, context);
         Ok(())
     }
 
@@ -225,7 +225,7 @@ impl<'a, 'l> Expansion<'a, 'l> {
         Ok(Source { name: name.to_owned(), text })
     }
 
-    fn nested(&self, line: &Line<'_>) -> Result<(), AsmError> {
+    fn nested(&self, line: &SourceLine<'_>) -> Result<(), AsmError> {
         if self.sources.depth(line.context) < DEEPEST {
             return Ok(());
         }
@@ -242,12 +242,12 @@ fn too_much(span: Span) -> AsmError {
 }
 
 /// Whether this expansion is the first in which this place of a file has mistakes.
-fn first(reported: &mut BTreeMap<(u32, usize), u32>, sources: &Sources, span: Span) -> bool {
+fn first(reported: &mut BTreeMap<(u32, usize), u32>, sources: &IncludedFiles, span: Span) -> bool {
     *reported.entry((sources.file_of(span.context), span.start)).or_insert(span.context) == span.context
 }
 
 /// Moves past the body of a `.rept` and its `.endr`; gives the offset of the latter.
-fn body(lines: &mut Lines<'_>) -> Option<usize> {
+fn body(lines: &mut SourceLines<'_>) -> Option<usize> {
     let mut open = 0u32;
     loop {
         let at = lines.at();

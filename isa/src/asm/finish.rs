@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use super::error::{AsmError, Span};
 use super::source_map::ProgramLines;
-use super::state::{Content, ExtentText, ProgramText, QueueText, RegionText, Text, Values};
+use super::state::{Content, ExtentText, ParsedText, ProgramText, QueueText, RegionText, Values};
 use crate::container::{ContentError, check_extent, check_pair, check_region, extent_overlaps};
 use crate::fetch::blocks;
 use crate::image::{Extent, Fill, Image};
@@ -25,11 +25,11 @@ const START: Span = Span { order: 1, line: 1, column: 1, start: 0, length: 0, co
 
 /// Builds the container; nothing when there are errors.
 pub(super) fn finish<'a>(
-    text: Text<'a>,
+    text: ParsedText<'a>,
     source_bytes: u64,
     errors: &mut Vec<AsmError>,
 ) -> Option<(Container<'a>, Vec<ProgramLines>)> {
-    let Text { chip, file, extents: stated, host, programs: texts, .. } = text;
+    let ParsedText { chip, file, extents: stated, host, programs: texts, .. } = text;
     if chip.is_none() {
         errors.push(AsmError::new(START, "the text names no chip", "start it with `.chip tsp-v1` or another chip"));
     }

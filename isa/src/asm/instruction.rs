@@ -1,8 +1,8 @@
 //! Instruction lines: `& @120 read 4096, e0`. Mnemonics and operands follow the table.
 
 use super::error::{AsmError, Span, suggestion};
-use super::lex::Line;
-use super::state::{Open, QueueText, Text};
+use super::lex::SourceLine;
+use super::state::{Open, ParsedText, QueueText};
 use super::symbol::{Scope, Trouble, Value};
 use crate::operand::Kind;
 use crate::program::{ChipId, SliceId};
@@ -24,7 +24,7 @@ struct Parsed {
 }
 
 /// Takes one instruction line into the open queue.
-pub(super) fn line(text: &mut Text<'_>, line: &Line<'_>, errors: &mut Vec<AsmError>) {
+pub(super) fn line(text: &mut ParsedText<'_>, line: &SourceLine<'_>, errors: &mut Vec<AsmError>) {
     let open = match text.open {
         Open::Queue(first, last, name) => Some((first, last, name, None)),
         Open::Code(chip, name, number) => Some((chip, chip, name, Some(number))),
@@ -74,8 +74,8 @@ pub(super) fn line(text: &mut Text<'_>, line: &Line<'_>, errors: &mut Vec<AsmErr
 /// Takes an instruction into a queue of one chip, or into instructions in memory for it, and gives back the cycle in
 /// which it first issues.
 fn on_chip(
-    text: &mut Text<'_>,
-    line: &Line<'_>,
+    text: &mut ParsedText<'_>,
+    line: &SourceLine<'_>,
     rest: &str,
     (chip, name, code): (ChipId, Queue, Option<usize>),
     errors: &mut Vec<AsmError>,
@@ -111,7 +111,7 @@ fn label(text: &str) -> (Option<&str>, &str) {
 }
 
 fn parse_line(
-    line: &Line<'_>,
+    line: &SourceLine<'_>,
     mut rest: &str,
     of: (ChipId, Queue),
     scope: Scope<'_>,
@@ -168,7 +168,7 @@ fn parse_line(
 fn operand_bits(
     row: &TableRow,
     operands: &str,
-    line: &Line<'_>,
+    line: &SourceLine<'_>,
     mnemonic: Span,
     scope: Scope<'_>,
     errors: &mut Vec<AsmError>,

@@ -8,7 +8,7 @@ use crate::text::place::quoted;
 
 /// One source line without its comment and line end.
 #[derive(Clone, Copy)]
-pub(super) struct Line<'s> {
+pub(super) struct SourceLine<'s> {
     /// Number in its file, from 1.
     pub(super) number: u32,
     /// Offset of its first byte in the file.
@@ -38,14 +38,14 @@ pub(super) struct Substituted {
 
 /// The lines of one file from some line on.
 #[derive(Clone, Copy)]
-pub(super) struct Lines<'s> {
+pub(super) struct SourceLines<'s> {
     source: &'s str,
     /// Offset of the next line; nothing after the last.
     at: Option<usize>,
     number: u32,
 }
 
-impl<'s> Lines<'s> {
+impl<'s> SourceLines<'s> {
     pub(super) fn of(source: &'s str) -> Self {
         Self { source, at: Some(0), number: 0 }
     }
@@ -57,28 +57,28 @@ impl<'s> Lines<'s> {
 
     /// The next line, as it is written, and the bytes it takes, line end included. It is line number `order` of all, in
     /// expansion `context`.
-    pub(super) fn next(&mut self, order: u32, context: u32) -> Option<(Line<'s>, usize)> {
+    pub(super) fn next(&mut self, order: u32, context: u32) -> Option<(SourceLine<'s>, usize)> {
         let start = self.at?;
         let rest = &self.source[start..];
         let (text, end) = rest.split_once('\n').map_or((rest, None), |(text, _)| (text, Some(start + text.len() + 1)));
         (self.at, self.number) = (end, self.number + 1);
         let written = code(text.strip_suffix('\r').unwrap_or(text));
         Some((
-            Line { number: self.number, start, order, context, text: written, written, replaced: &[] },
+            SourceLine { number: self.number, start, order, context, text: written, written, replaced: &[] },
             text.len() + 1,
         ))
     }
 }
 
 /// A word of a directive.
-pub(super) struct Word<'s> {
+pub(super) struct DirectiveWord<'s> {
     /// The text, quotes resolved.
     pub(super) text: Cow<'s, str>,
     /// Where it stands.
     pub(super) span: Span,
 }
 
-impl<'s> Line<'s> {
+impl<'s> SourceLine<'s> {
     /// The directive or mnemonic with which the line starts.
     pub(super) fn first_word(&self) -> &'s str {
         self.text.split([' ', '\t', ',']).find(|word| !word.is_empty()).unwrap_or("")
@@ -165,15 +165,15 @@ impl<'s> Line<'s> {
     }
 
     /// This line, with what was substituted in it.
-    pub(super) fn with<'t>(&self, substituted: &'t Substituted) -> Line<'t>
+    pub(super) fn with<'t>(&self, substituted: &'t Substituted) -> SourceLine<'t>
     where
         's: 't,
     {
-        Line { text: &substituted.text, replaced: &substituted.replaced, ..*self }
+        SourceLine { text: &substituted.text, replaced: &substituted.replaced, ..*self }
     }
 
     /// The words of a directive: blanks and commas separate them, brackets stand alone.
-    pub(super) fn words(&self) -> Result<Vec<Word<'s>>, AsmError> {
+    pub(super) fn words(&self) -> Result<Vec<DirectiveWord<'s>>, AsmError> {
         let mut words = Vec::new();
         let mut at = 0;
         // Columns are counted on from word to word: a line may be as long as an image.
@@ -201,13 +201,13 @@ impl<'s> Line<'s> {
                             "close it with a quote; `\\\"`, `\\\\`, `\\n` and `\\r` stand for what they name",
                         )
                     })?;
-                    words.push(Word { text: Cow::Owned(name), span: span_at(at, length) });
+                    words.push(DirectiveWord { text: Cow::Owned(name), span: span_at(at, length) });
                     at += length;
                     continue;
                 }
                 _ => rest.find([' ', '\t', ',', '[', ']', '"']).unwrap_or(rest.len()),
             };
-            words.push(Word { text: Cow::Borrowed(&rest[..length]), span: span_at(at, length) });
+            words.push(DirectiveWord { text: Cow::Borrowed(&rest[..length]), span: span_at(at, length) });
             at += length;
         }
         Ok(words)

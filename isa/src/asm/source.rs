@@ -34,13 +34,13 @@ struct Context {
 
 /// All files and expansions of a text.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Sources {
+pub(super) struct IncludedFiles {
     files: Vec<Arc<Source>>,
     /// Expansion number 0 is the text itself, and not in the list.
     contexts: Vec<Context>,
 }
 
-impl Sources {
+impl IncludedFiles {
     /// Number of the file of this name, if it was included before.
     pub(super) fn find(&self, name: &str) -> Option<u32> {
         self.files.iter().position(|file| file.name == name).map(|index| index as u32 + 1)

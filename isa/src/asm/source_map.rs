@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::error::Span;
-use super::source::{Source, Sources};
+use super::source::{IncludedFiles, Source};
 use crate::program::ChipId;
 use crate::queue::Queue;
 
@@ -12,17 +12,17 @@ use crate::queue::Queue;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SourceMap {
     pub(super) programs: Vec<ProgramLines>,
-    pub(super) sources: Sources,
+    pub(super) sources: IncludedFiles,
 }
 
 /// A line, and the expansion that it belongs to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Origin {
+pub(super) struct LineOrigin {
     pub(super) line: u32,
     pub(super) context: u32,
 }
 
-impl From<Span> for Origin {
+impl From<Span> for LineOrigin {
     fn from(span: Span) -> Self {
         Self { line: span.line, context: span.context }
     }
@@ -31,9 +31,9 @@ impl From<Span> for Origin {
 /// The lines of one program.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct ProgramLines {
-    pub(super) origin: Origin,
+    pub(super) origin: LineOrigin,
     pub(super) cycles_stated: bool,
-    pub(super) queues: BTreeMap<(ChipId, Queue), Vec<Origin>>,
+    pub(super) queues: BTreeMap<(ChipId, Queue), Vec<LineOrigin>>,
 }
 
 /// A source line, in the text or in a file that it includes.
@@ -48,11 +48,11 @@ pub struct Place {
 }
 
 impl SourceMap {
-    fn origin(&self, program: usize, chip: ChipId, queue: Queue, item: u32) -> Option<Origin> {
+    fn origin(&self, program: usize, chip: ChipId, queue: Queue, item: u32) -> Option<LineOrigin> {
         self.programs.get(program)?.queues.get(&(chip, queue))?.get(item as usize).copied()
     }
 
-    fn resolved(&self, origin: Origin) -> Place {
+    fn resolved(&self, origin: LineOrigin) -> Place {
         let file = self.sources.file(self.sources.file_of(origin.context)).cloned();
         Place { file, line: origin.line, trail: self.sources.trail(origin.context) }
     }

@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::str::FromStr;
 
 use super::error::{AsmError, Span};
-use super::lex::Word;
-use super::source_map::Origin;
-use super::symbol::{Named, Names, Scope, Trouble, Value, is_name};
+use super::lex::DirectiveWord;
+use super::source_map::LineOrigin;
+use super::symbol::{Scope, Symbol, SymbolTable, Trouble, Value, is_name};
 use crate::program::{ChipId, ChipRef, Region, WordRun};
 use crate::queue::{Item, Queue};
 use crate::table::TABLE;
@@ -55,7 +55,7 @@ pub(super) struct RegionText {
 #[derive(Default)]
 pub(super) struct QueueText {
     pub(super) items: Vec<Item>,
-    pub(super) lines: Vec<Origin>,
+    pub(super) lines: Vec<LineOrigin>,
     pub(super) clock: Clock,
     /// The line before had a mistake: what depends on it is not judged.
     pub(super) unsure: bool,
@@ -71,7 +71,7 @@ pub(super) struct ProgramText {
     pub(super) regions: Vec<RegionText>,
     /// Where in `regions` a name is.
     pub(super) region_names: BTreeMap<String, usize>,
-    pub(super) labels: Names,
+    pub(super) labels: SymbolTable,
     pub(super) queues: BTreeMap<(ChipId, Queue), QueueText>,
     /// Instructions in memory, each series for one queue.
     pub(super) code: Vec<((ChipId, Queue), QueueText)>,
@@ -97,7 +97,7 @@ pub(super) enum Open {
 }
 
 /// All that was gathered.
-pub(super) struct Text<'a> {
+pub(super) struct ParsedText<'a> {
     /// Chip and lanes; the inner nothing after a mistake.
     pub(super) chip: Option<Option<(ChipRef, u32)>>,
     /// The file beside the text; the inner nothing when it could not be loaded.
@@ -106,22 +106,22 @@ pub(super) struct Text<'a> {
     pub(super) host: Option<(Content, Span)>,
     pub(super) programs: Vec<ProgramText>,
     pub(super) program_names: BTreeSet<String>,
-    pub(super) constants: Names,
+    pub(super) constants: SymbolTable,
     pub(super) open: Open,
-    pub(super) room: Room,
+    pub(super) room: ExpansionBudget,
     /// Constants that the iterations at hand have given, from the outermost on.
     iterations: Vec<Vec<String>>,
 }
 
 /// Bytes that a text may still bring beside its own.
 #[derive(Default)]
-pub(super) struct Room {
+pub(super) struct ExpansionBudget {
     left: u64,
     exceeded: bool,
     told: bool,
 }
 
-impl Room {
+impl ExpansionBudget {
     pub(super) fn add(&mut self, bytes: u64) {
         self.left = self.left.saturating_add(bytes);
     }
@@ -156,7 +156,7 @@ impl ProgramText {
             chips: None,
             regions: Vec::new(),
             region_names: BTreeMap::new(),
-            labels: Names::new(),
+            labels: SymbolTable::new(),
             queues: BTreeMap::new(),
             code: Vec::new(),
         }
@@ -177,7 +177,7 @@ impl ProgramText {
     }
 }
 
-impl<'a> Text<'a> {
+impl<'a> ParsedText<'a> {
     pub(super) fn new() -> Self {
         Self {
             chip: None,
@@ -186,9 +186,9 @@ impl<'a> Text<'a> {
             host: None,
             programs: Vec::new(),
             program_names: BTreeSet::new(),
-            constants: Names::new(),
+            constants: SymbolTable::new(),
             open: Open::Nothing,
-            room: Room::default(),
+            room: ExpansionBudget::default(),
             iterations: Vec::new(),
         }
     }
@@ -234,7 +234,7 @@ impl<'a> Text<'a> {
                 &mut self.constants
             }
         };
-        names.insert(name.to_owned(), Named { value, span });
+        names.insert(name.to_owned(), Symbol { value, span });
         Ok(())
     }
 
@@ -259,20 +259,24 @@ pub(super) struct Arguments<'w, 's> {
     pub(super) directive: &'w str,
     pub(super) span: Span,
     pub(super) usage: &'static str,
-    pub(super) words: std::slice::Iter<'w, Word<'s>>,
+    pub(super) words: std::slice::Iter<'w, DirectiveWord<'s>>,
     /// What names mean; addresses mean nothing in a directive.
     pub(super) scope: Scope<'w>,
 }
 
 impl<'w, 's> Arguments<'w, 's> {
     /// The words behind the first, which is the directive of this name and written form.
-    pub(super) fn of(words: &'w [Word<'s>], (directive, usage): (&'w str, &'static str), scope: Scope<'w>) -> Self {
+    pub(super) fn of(
+        words: &'w [DirectiveWord<'s>],
+        (directive, usage): (&'w str, &'static str),
+        scope: Scope<'w>,
+    ) -> Self {
         let start = Span { order: 0, line: 0, column: 0, start: 0, length: 0, context: 0 };
         let span = words.first().map_or(start, |word| word.span);
         Self { directive, span, usage, words: words.get(1..).unwrap_or_default().iter(), scope }
     }
 
-    pub(super) fn mistake(&self, word: &Word<'_>, expected: &str) -> AsmError {
+    pub(super) fn mistake(&self, word: &DirectiveWord<'_>, expected: &str) -> AsmError {
         AsmError::new(
             word.span,
             format!("{expected} is expected, found `{}`", word.text),
@@ -280,7 +284,7 @@ impl<'w, 's> Arguments<'w, 's> {
         )
     }
 
-    pub(super) fn next(&mut self, expected: &str) -> Result<&'w Word<'s>, AsmError> {
+    pub(super) fn next(&mut self, expected: &str) -> Result<&'w DirectiveWord<'s>, AsmError> {
         let message = || {
             AsmError::new(
                 self.span,
@@ -306,7 +310,7 @@ impl<'w, 's> Arguments<'w, 's> {
         }
     }
 
-    pub(super) fn trouble(&self, word: &Word<'_>, trouble: Trouble, expected: &str) -> AsmError {
+    pub(super) fn trouble(&self, word: &DirectiveWord<'_>, trouble: Trouble, expected: &str) -> AsmError {
         match trouble {
             Trouble::Form => self.mistake(word, expected),
             Trouble::Unknown(name) if name == word.text => self.mistake(word, expected),
@@ -354,7 +358,7 @@ impl<'w, 's> Arguments<'w, 's> {
 
     pub(super) fn finish(mut self) -> Result<(), AsmError> {
         let usage = self.usage;
-        let surplus = |word: &Word<'_>| {
+        let surplus = |word: &DirectiveWord<'_>| {
             Err(AsmError::new(
                 word.span,
                 format!("`{}` takes nothing here, found `{}`", self.directive, word.text),

@@ -21,20 +21,20 @@ pub(super) enum Value {
 }
 
 /// A name's value, and where it was given.
-pub(super) struct Named {
+pub(super) struct Symbol {
     pub(super) value: Value,
     pub(super) span: Span,
 }
 
 /// Names in order, so that messages are always the same.
-pub(super) type Names = BTreeMap<String, Named>;
+pub(super) type SymbolTable = BTreeMap<String, Symbol>;
 
 /// What a name can mean at one place of the text.
 #[derive(Clone, Copy)]
 pub(super) struct Scope<'t> {
-    pub(super) constants: &'t Names,
+    pub(super) constants: &'t SymbolTable,
     /// Labels of the program.
-    pub(super) labels: Option<&'t Names>,
+    pub(super) labels: Option<&'t SymbolTable>,
     /// The program whose regions can be named.
     pub(super) regions: Option<&'t ProgramText>,
     /// The slice in which the words of the regions are looked for.
@@ -75,7 +75,7 @@ impl Trouble {
 }
 
 /// A part of an expression that was read so far.
-enum Part<'t> {
+enum Partial<'t> {
     Value(Value),
     Word(&'t Region, i64),
 }
@@ -100,8 +100,8 @@ impl<'t> Scope<'t> {
             return Err(Trouble::Form);
         }
         match part {
-            Part::Value(value) => Ok(value),
-            Part::Word(region, offset) => self.word(region, offset).map(|word| Value::Number(i64::from(word))),
+            Partial::Value(value) => Ok(value),
+            Partial::Word(region, offset) => self.word(region, offset).map(|word| Value::Number(i64::from(word))),
         }
     }
 
@@ -147,14 +147,14 @@ impl<'t> Scope<'t> {
         Err(Trouble::Form)
     }
 
-    fn name(&self, name: &str) -> Result<Part<'t>, Trouble> {
+    fn name(&self, name: &str) -> Result<Partial<'t>, Trouble> {
         let named = self.labels.and_then(|labels| labels.get(name)).or_else(|| self.constants.get(name));
         if let Some(named) = named {
-            return Ok(Part::Value(named.value.clone()));
+            return Ok(Partial::Value(named.value.clone()));
         }
         if let Some(found) = self.regions.and_then(|program| program.region(name)) {
             return match self.slice {
-                Some(_) => Ok(Part::Word(&found.region, 0)),
+                Some(_) => Ok(Partial::Word(&found.region, 0)),
                 None => Err(because(
                     format!("`{name}` is a region, whose words have addresses in the queues of its slices alone"),
                     "use a number, a constant or a label",
@@ -162,7 +162,7 @@ impl<'t> Scope<'t> {
             };
         }
         if is_operand(name) {
-            return Ok(Part::Value(Value::Operand(name.to_owned())));
+            return Ok(Partial::Value(Value::Operand(name.to_owned())));
         }
         let labels = self.labels.iter().flat_map(|labels| labels.keys());
         let regions = self.regions.filter(|_| self.slice.is_some());
@@ -175,7 +175,7 @@ impl<'t> Scope<'t> {
     }
 
     /// A name, or the name in front of the first `/`, which then divides; and the length of what was taken.
-    fn longest_name(&self, text: &str) -> Result<(Part<'t>, usize), Trouble> {
+    fn longest_name(&self, text: &str) -> Result<(Partial<'t>, usize), Trouble> {
         let whole = self.name(text);
         match text.find('/') {
             Some(cut) if whole.is_err() => Ok((self.name(&text[..cut])?, cut)),
@@ -204,7 +204,7 @@ impl<'t> Reader<'_, 't> {
         found.is_some()
     }
 
-    fn sum(&mut self) -> Result<Part<'t>, Trouble> {
+    fn sum(&mut self) -> Result<Partial<'t>, Trouble> {
         let mut total = self.product()?;
         loop {
             let minus = if self.take('+') {
@@ -219,11 +219,11 @@ impl<'t> Reader<'_, 't> {
         }
     }
 
-    fn product(&mut self) -> Result<Part<'t>, Trouble> {
+    fn product(&mut self) -> Result<Partial<'t>, Trouble> {
         let mut total = self.term()?;
         while let Some(sign) = ['*', '/', '%'].into_iter().find(|sign| self.take(*sign)) {
             let next = self.term()?;
-            let (Part::Value(Value::Number(a)), Part::Value(Value::Number(b))) = (&total, &next) else {
+            let (Partial::Value(Value::Number(a)), Partial::Value(Value::Number(b))) = (&total, &next) else {
                 return Err(because(
                     "only numbers can be multiplied and divided".into(),
                     "leave addresses and operands out of products",
@@ -232,7 +232,7 @@ impl<'t> Reader<'_, 't> {
             if sign != '*' && *b < 1 {
                 return Err(because(format!("{a} cannot be divided by {b}"), "divide by a number of at least 1"));
             }
-            total = Part::Value(Value::Number(match sign {
+            total = Partial::Value(Value::Number(match sign {
                 '*' => a.checked_mul(*b).ok_or_else(too_large)?,
                 '/' => a.div_euclid(*b),
                 _ => a.rem_euclid(*b),
@@ -241,7 +241,7 @@ impl<'t> Reader<'_, 't> {
         Ok(total)
     }
 
-    fn term(&mut self) -> Result<Part<'t>, Trouble> {
+    fn term(&mut self) -> Result<Partial<'t>, Trouble> {
         let open = self.take('(');
         if open || self.take('-') {
             // Deeper than anyone writes, it would only serve to exhaust the stack.
@@ -249,7 +249,7 @@ impl<'t> Reader<'_, 't> {
             if self.depth > 32 {
                 return Err(Trouble::Form);
             }
-            let inner = if open { self.sum()? } else { add(Part::Value(Value::Number(0)), self.term()?, true)? };
+            let inner = if open { self.sum()? } else { add(Partial::Value(Value::Number(0)), self.term()?, true)? };
             self.depth -= 1;
             return if open && !self.take(')') { Err(Trouble::Form) } else { Ok(inner) };
         }
@@ -259,7 +259,7 @@ impl<'t> Reader<'_, 't> {
         let term = &self.rest[..length];
         let (part, length) = match term.bytes().next() {
             None => return Err(Trouble::Form),
-            Some(b'0'..=b'9') => (Part::Value(Value::Number(number::<i64>(term).ok_or(Trouble::Form)?)), length),
+            Some(b'0'..=b'9') => (Partial::Value(Value::Number(number::<i64>(term).ok_or(Trouble::Form)?)), length),
             Some(_) => self.scope.longest_name(term)?,
         };
         self.rest = self.rest[length..].trim_start();
@@ -271,8 +271,8 @@ fn too_large() -> Trouble {
     because("the number is too large".into(), "numbers have 64 bits")
 }
 
-fn add<'t>(a: Part<'t>, b: Part<'t>, minus: bool) -> Result<Part<'t>, Trouble> {
-    let Part::Value(Value::Number(b)) = b else {
+fn add<'t>(a: Partial<'t>, b: Partial<'t>, minus: bool) -> Result<Partial<'t>, Trouble> {
+    let Partial::Value(Value::Number(b)) = b else {
         return Err(because(
             "only a number can be added or taken away".into(),
             "write the address or operand first, then the number",
@@ -280,9 +280,9 @@ fn add<'t>(a: Part<'t>, b: Part<'t>, minus: bool) -> Result<Part<'t>, Trouble> {
     };
     let b = if minus { b.checked_neg().ok_or_else(too_large)? } else { b };
     Ok(match a {
-        Part::Value(Value::Number(a)) => Part::Value(Value::Number(a.checked_add(b).ok_or_else(too_large)?)),
-        Part::Value(Value::Operand(operand)) => Part::Value(Value::Operand(step(&operand, b)?)),
-        Part::Word(region, offset) => Part::Word(region, offset.checked_add(b).ok_or_else(too_large)?),
+        Partial::Value(Value::Number(a)) => Partial::Value(Value::Number(a.checked_add(b).ok_or_else(too_large)?)),
+        Partial::Value(Value::Operand(operand)) => Partial::Value(Value::Operand(step(&operand, b)?)),
+        Partial::Word(region, offset) => Partial::Word(region, offset.checked_add(b).ok_or_else(too_large)?),
     })
 }
 
@@ -307,8 +307,8 @@ mod tests {
 
     fn value(text: &str) -> Result<String, String> {
         let span = Span { order: 1, line: 1, column: 1, start: 0, length: 0, context: 0 };
-        let named = |value| Named { value, span };
-        let constants: Names = [
+        let named = |value| Symbol { value, span };
+        let constants: SymbolTable = [
             ("four", Value::Number(4)),
             ("x_bus", Value::Operand("w4".into())),
             ("eps", Value::Operand("#0.5".into())),

@@ -1,7 +1,7 @@
 //! The byte codes of the container: queues, slices, runs and kinds as fixed fields, written and read side by side.
 
 use super::error::FormatError;
-use super::read::Cursor;
+use super::read::ByteCursor;
 use crate::operand::{Format, Operand};
 use crate::program::{ChipId, RegionKind, SliceId, WordRun};
 use crate::queue::{Hemisphere, PlanePort, Queue};
@@ -35,13 +35,13 @@ fn side_code(side: Hemisphere) -> u8 {
     }
 }
 
-fn pick<T: Copy>(all: &[T], cursor: &mut Cursor<'_>, what: &'static str) -> Result<T, FormatError> {
+fn pick<T: Copy>(all: &[T], cursor: &mut ByteCursor<'_>, what: &'static str) -> Result<T, FormatError> {
     let offset = cursor.offset();
     let value = cursor.u8()?;
     all.get(usize::from(value)).copied().ok_or(FormatError::BadCode { offset, what, value: u64::from(value) })
 }
 
-fn read_side(cursor: &mut Cursor<'_>) -> Result<Hemisphere, FormatError> {
+fn read_side(cursor: &mut ByteCursor<'_>) -> Result<Hemisphere, FormatError> {
     pick(&Hemisphere::BOTH, cursor, "side")
 }
 
@@ -54,7 +54,7 @@ pub(crate) fn put_place(out: &mut Vec<u8>, run: &WordRun) {
     out.extend(run.count.to_le_bytes());
 }
 
-pub(crate) fn read_place(cursor: &mut Cursor<'_>) -> Result<WordRun, FormatError> {
+pub(crate) fn read_place(cursor: &mut ByteCursor<'_>) -> Result<WordRun, FormatError> {
     let chip = ChipId(cursor.u16()?);
     let slice = SliceId { side: read_side(cursor)?, index: cursor.u16()? };
     Ok(WordRun { chip, slice, word: cursor.u32()?, count: cursor.u32()?, stride: 1 })
@@ -65,7 +65,7 @@ pub(crate) fn put_run(out: &mut Vec<u8>, run: &WordRun) {
     out.extend(run.stride.to_le_bytes());
 }
 
-pub(crate) fn read_run(cursor: &mut Cursor<'_>) -> Result<WordRun, FormatError> {
+pub(crate) fn read_run(cursor: &mut ByteCursor<'_>) -> Result<WordRun, FormatError> {
     let place = read_place(cursor)?;
     Ok(WordRun { stride: cursor.u32()?, ..place })
 }
@@ -84,7 +84,7 @@ pub(crate) fn put_queue(out: &mut Vec<u8>, queue: Queue) {
     out.push(port);
 }
 
-pub(crate) fn read_queue(cursor: &mut Cursor<'_>) -> Result<Queue, FormatError> {
+pub(crate) fn read_queue(cursor: &mut ByteCursor<'_>) -> Result<Queue, FormatError> {
     let offset = cursor.offset();
     let unit = cursor.u8()?;
     let side = read_side(cursor)?;
@@ -115,6 +115,6 @@ pub(crate) fn put_kind(out: &mut Vec<u8>, kind: RegionKind, format: Format) {
     ]);
 }
 
-pub(crate) fn read_kind(cursor: &mut Cursor<'_>) -> Result<(RegionKind, Format), FormatError> {
+pub(crate) fn read_kind(cursor: &mut ByteCursor<'_>) -> Result<(RegionKind, Format), FormatError> {
     Ok((pick(RegionKind::ALL, cursor, "kind of region")?, pick(Format::ALL, cursor, "number format")?))
 }

@@ -15,12 +15,12 @@ use crate::program::{ChipId, ChipRef, Container, Program, Region};
 use crate::queue::{Item, Queue};
 
 /// A place in bytes up to an end.
-pub(crate) struct Cursor<'a> {
+pub(crate) struct ByteCursor<'a> {
     bytes: &'a [u8],
     at: usize,
 }
 
-impl<'a> Cursor<'a> {
+impl<'a> ByteCursor<'a> {
     pub(crate) fn offset(&self) -> u64 {
         self.at as u64
     }
@@ -127,7 +127,7 @@ impl<'a> Frame<'a> {
         if found < least {
             return Err(FormatError::Length { found, stated: least });
         }
-        let mut header = Cursor { bytes: &bytes[..HEADER], at: MAGIC.len() };
+        let mut header = ByteCursor { bytes: &bytes[..HEADER], at: MAGIC.len() };
         let version = header.u32()?;
         if version != VERSION {
             return Err(FormatError::Version { found: version, supported: VERSION });
@@ -185,8 +185,8 @@ impl<'a> Frame<'a> {
         let (content, needed, left) = (self.content, self.tables, (self.content.len() - HEADER) as u64);
         let refused = FormatError::Truncated { offset: HEADER as u64 - 8, needed, left };
         let end = usize::try_from(needed).ok().filter(|_| needed <= left).ok_or(refused)?;
-        let tables = Cursor { bytes: &content[..HEADER + end], at: HEADER };
-        let data = Cursor { bytes: content, at: HEADER + end };
+        let tables = ByteCursor { bytes: &content[..HEADER + end], at: HEADER };
+        let data = ByteCursor { bytes: content, at: HEADER + end };
         read_tables(tables, data, self, queues)
     }
 }
@@ -198,8 +198,8 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<(Container<'_>, [u8; CHECKSUM]), For
 }
 
 fn read_tables<'a>(
-    mut tables: Cursor<'a>,
-    mut data: Cursor<'a>,
+    mut tables: ByteCursor<'a>,
+    mut data: ByteCursor<'a>,
     frame: &Frame<'_>,
     queues: bool,
 ) -> Result<Container<'a>, FormatError> {
@@ -225,14 +225,14 @@ fn read_tables<'a>(
 }
 
 fn read_extent<'a>(
-    tables: &mut Cursor<'_>,
-    data: &mut Cursor<'a>,
+    tables: &mut ByteCursor<'_>,
+    data: &mut ByteCursor<'a>,
     vector_bytes: u32,
 ) -> Result<Extent<'a>, FormatError> {
     let offset = tables.offset();
     let kind = tables.u8()?;
     let place = read_place(tables)?;
-    let mut bytes = |tables: &mut Cursor<'_>, width: u64| {
+    let mut bytes = |tables: &mut ByteCursor<'_>, width: u64| {
         let offset = tables.offset();
         let live = tables.u32()?;
         if !(1..=vector_bytes).contains(&live) {
@@ -256,7 +256,7 @@ fn read_extent<'a>(
     Ok(Extent { place, fill })
 }
 
-fn read_programs(tables: &mut Cursor<'_>, vector_bytes: u32, queues: bool) -> Result<Vec<Program>, FormatError> {
+fn read_programs(tables: &mut ByteCursor<'_>, vector_bytes: u32, queues: bool) -> Result<Vec<Program>, FormatError> {
     let offset = tables.offset();
     let count = tables.count(2 + 8 + 4 + 2)?;
     if count == 0 {
@@ -275,7 +275,7 @@ fn read_programs(tables: &mut Cursor<'_>, vector_bytes: u32, queues: bool) -> Re
     Ok(programs)
 }
 
-fn read_program(tables: &mut Cursor<'_>, vector_bytes: u32, queues: bool) -> Result<Program, FormatError> {
+fn read_program(tables: &mut ByteCursor<'_>, vector_bytes: u32, queues: bool) -> Result<Program, FormatError> {
     let start = tables.offset();
     let name = tables.name("program")?;
     let cycles = tables.u64()?;
@@ -301,7 +301,7 @@ fn read_program(tables: &mut Cursor<'_>, vector_bytes: u32, queues: bool) -> Res
     Ok(Program { name, cycles, regions, queues })
 }
 
-fn read_region(tables: &mut Cursor<'_>) -> Result<Region, FormatError> {
+fn read_region(tables: &mut ByteCursor<'_>) -> Result<Region, FormatError> {
     let name = tables.name("region")?;
     let (kind, format) = read_kind(tables)?;
     let (vectors, lanes) = (tables.u32()?, tables.u32()?);
@@ -311,7 +311,7 @@ fn read_region(tables: &mut Cursor<'_>) -> Result<Region, FormatError> {
 }
 
 fn read_queues(
-    tables: &mut Cursor<'_>,
+    tables: &mut ByteCursor<'_>,
     program: &str,
     chip: ChipId,
     keep: bool,

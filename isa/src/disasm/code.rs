@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Names, instructions, put};
+use super::{RegionNames, instructions, put};
 use crate::fetch::items_of;
 use crate::image::{ByPlace, Image};
 use crate::program::{ChipId, Region, RegionKind, SliceId};
@@ -45,7 +45,7 @@ impl<'c> Code<'c> {
             put(text, format_args!("    ; block {number}\n"));
             let mut lines = String::new();
             // Which slice's words the instructions access, the block does not say.
-            instructions(Queue::Vxm(0), &items, &Names { slices: BTreeMap::new() }, &mut lines);
+            instructions(Queue::Vxm(0), &items, &RegionNames { slices: BTreeMap::new() }, &mut lines);
             lines.lines().for_each(|line| put(text, format_args!("    ; {line}\n")));
         }
     }

@@ -4,11 +4,11 @@ use lpu_isa::{ChipId, Fault, Flow, Queue, Source};
 use lpu_lanes::{operate, sources};
 
 use super::{Effect, Stepper};
+use crate::dispatch::Dispatch;
 use crate::observer::Observer;
-use crate::step::Step;
 
 impl Stepper<'_> {
-    pub(super) fn operate<O: Observer>(&mut self, step: Step, queue: Queue, delay: u64, observer: &mut O) {
+    pub(super) fn operate<O: Observer>(&mut self, step: Dispatch, queue: Queue, delay: u64, observer: &mut O) {
         let sources = sources(&step.instruction).expect("dispatch sends only ALU operations here");
         let values =
             sources.map(|source| source.map(|(source, width)| self.source(step, source, width)).unwrap_or_default());
@@ -28,7 +28,7 @@ impl Stepper<'_> {
     }
 
     /// The 32 bits of every lane of a source whose stream group has `width` streams.
-    fn source(&mut self, step: Step, source: Source, width: u8) -> Vec<u32> {
+    fn source(&mut self, step: Dispatch, source: Source, width: u8) -> Vec<u32> {
         match source {
             Source::Stream(first) => {
                 let bytes = self.take(step, first, width, 0);

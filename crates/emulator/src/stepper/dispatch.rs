@@ -4,9 +4,9 @@ use lpu_isa::{ChipId, Fault, Flow, Hemisphere, Instruction, PlanePort, Queue, Sl
 use lpu_lanes::switch;
 
 use super::{Effect, Stepper};
+use crate::dispatch::Dispatch;
 use crate::observer::Observer;
 use crate::prepare::Fixed;
-use crate::step::Step;
 
 impl Stepper<'_> {
     pub(super) fn plane(&self, side: Hemisphere, plane: u16) -> usize {
@@ -14,7 +14,7 @@ impl Stepper<'_> {
             + if side == Hemisphere::West { self.machine.chip().values().planes_per_side as usize } else { 0 }
     }
 
-    fn address(&mut self, step: Step, map: Stream, position: i32, base: Word, bits: WindowBits) -> u32 {
+    fn address(&mut self, step: Dispatch, map: Stream, position: i32, base: Word, bits: WindowBits) -> u32 {
         let bytes = self.take(step, map, 2, position);
         let address = u32::from(bytes[0]) | u32::from(bytes[self.lanes]) << 8;
         self.spare.push(bytes);
@@ -26,7 +26,7 @@ impl Stepper<'_> {
         (from..to).find(|&word| words.get(word as usize).is_some_and(|&fixed| fixed != Fixed::Free))
     }
 
-    pub(super) fn dispatch<O: Observer>(&mut self, line: usize, step: Step, observer: &mut O) {
+    pub(super) fn dispatch<O: Observer>(&mut self, line: usize, step: Dispatch, observer: &mut O) {
         let chip = step.chip;
         let queue = self.prepared.queues[usize::from(step.queue)];
         if let Some(fault) = self.machine.system.out_of_range(ChipId(chip), queue, &step.instruction) {

@@ -3,11 +3,11 @@
 use lpu_isa::{Fault, Queue, Stream, block_items};
 
 use super::Stepper;
-use crate::step::Step;
+use crate::dispatch::Dispatch;
 
 impl Stepper<'_> {
     /// Takes a block off a stream pair and appends its instructions to the queue that fetches.
-    pub(super) fn fetch(&mut self, line: usize, step: Step, queue: Queue, src: Stream, delay: u64) {
+    pub(super) fn fetch(&mut self, line: usize, step: Dispatch, queue: Queue, src: Stream, delay: u64) {
         let position = self.machine.chip().position(queue);
         let mut block = Vec::with_capacity(2 * self.lanes);
         let (mut empty, mut other) = (None, None);

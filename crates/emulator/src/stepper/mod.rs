@@ -11,12 +11,12 @@ use std::collections::VecDeque;
 use lpu_isa::{ChipId, Fault, Instruction, LoadFormat, PassFormat, Producer, Queue, Site, SliceId, Stream, Violation};
 
 use crate::control::Control;
+use crate::dispatch::Dispatch;
 use crate::links::Links;
 use crate::machine::Machine;
 use crate::observer::Observer;
 use crate::planes::{Held, Plane, widen};
 use crate::prepare::{Fixed, Prepared};
-use crate::step::Step;
 use crate::streams::Streams;
 
 /// What is due in a cycle, with the step that caused it.
@@ -38,28 +38,28 @@ enum Effect {
 }
 
 /// Values due on consecutive streams.
-struct Feed {
-    step: Step,
+struct StreamWrites {
+    step: Dispatch,
     first: Stream,
     value: Vec<u8>,
 }
 
 /// The accesses of a slice in one cycle: cycle, bank, dispatch and item.
 #[derive(Clone, Copy, Default)]
-struct Access {
+struct SlicePort {
     cycle: Option<u64>,
     bank: u32,
     order: (u64, u32),
-    step: Option<Step>,
+    step: Option<Dispatch>,
 }
 
 struct ChipState {
     streams: Streams,
     latches: Vec<Option<Vec<u32>>>,
     /// Last landing of each ALU: cycle, step.
-    landed: Vec<Option<(u64, Step)>>,
+    landed: Vec<Option<(u64, Dispatch)>>,
     planes: Vec<Plane>,
-    accesses: [Vec<Access>; 2],
+    accesses: [Vec<SlicePort>; 2],
 }
 
 /// A run in progress.
@@ -73,8 +73,8 @@ pub(crate) struct Stepper<'a> {
     cycle: u64,
     last: u64,
     most: usize,
-    effects: VecDeque<Vec<(Step, Effect)>>,
-    feeds: VecDeque<Vec<Feed>>,
+    effects: VecDeque<Vec<(Dispatch, Effect)>>,
+    feeds: VecDeque<Vec<StreamWrites>>,
     ports: Vec<(u16, usize)>,
     spare: Vec<Vec<u8>>,
     pub(crate) violations: Vec<Violation>,
@@ -88,7 +88,7 @@ impl<'a> Stepper<'a> {
             latches: vec![None; values.alus as usize],
             landed: vec![None; values.alus as usize],
             planes: (0..2 * values.planes_per_side).map(|_| Plane::default()).collect(),
-            accesses: [0, 1].map(|_| vec![Access::default(); 2 * values.slices_per_side as usize]),
+            accesses: [0, 1].map(|_| vec![SlicePort::default(); 2 * values.slices_per_side as usize]),
         };
         let states = machine.chips.iter().map(|_| state()).collect();
         let horizon = machine.chip().longest_delay() as usize + 1;
@@ -172,14 +172,14 @@ impl<'a> Stepper<'a> {
         self.control.fetched
     }
 
-    fn take_effects(&mut self) -> Vec<(Step, Effect)> {
+    fn take_effects(&mut self) -> Vec<(Dispatch, Effect)> {
         let due = self.effects.pop_front().unwrap_or_default();
         self.effects.push_back(Vec::new());
         due
     }
 
-    fn fault(&mut self, step: Step, fault: Fault) {
-        let Step { chip, queue, item, instruction, .. } = step;
+    fn fault(&mut self, step: Dispatch, fault: Fault) {
+        let Dispatch { chip, queue, item, instruction, .. } = step;
         let queue = self.prepared.queues[usize::from(queue)];
         let site = Some(Site { queue, item, instruction });
         let chips = self.prepared.chips;
@@ -187,13 +187,13 @@ impl<'a> Stepper<'a> {
     }
 
     /// A step as faults name it.
-    fn producer(&self, step: Step) -> Producer {
+    fn producer(&self, step: Dispatch) -> Producer {
         let queue = self.prepared.queues[usize::from(step.queue)];
         Producer { chip: ChipId(step.chip), queue, item: step.item, cycle: step.cycle }
     }
 
     /// Plans an effect `delay` cycles ahead. The effects of the current cycle were taken, so index 0 is the next cycle.
-    fn plan(&mut self, step: Step, delay: u64, effect: Effect) {
+    fn plan(&mut self, step: Dispatch, delay: u64, effect: Effect) {
         self.last = self.last.max(self.cycle + delay);
         match delay {
             0 => unreachable!("every delay is at least one cycle"),
@@ -202,21 +202,21 @@ impl<'a> Stepper<'a> {
     }
 
     /// Puts a value on streams `delay` cycles ahead, zero in lanes without power.
-    fn feed(&mut self, step: Step, delay: u64, first: Stream, mut value: Vec<u8>) {
+    fn feed(&mut self, step: Dispatch, delay: u64, first: Stream, mut value: Vec<u8>) {
         self.power(step, &mut value);
         self.last = self.last.max(self.cycle + delay);
-        self.feeds[delay as usize].push(Feed { step, first, value });
+        self.feeds[delay as usize].push(StreamWrites { step, first, value });
     }
 
     /// Zeroes the lanes of vectors that are without power.
-    fn power(&self, step: Step, value: &mut [u8]) {
+    fn power(&self, step: Dispatch, value: &mut [u8]) {
         if (step.live as usize) < self.lanes {
             value.chunks_exact_mut(self.lanes).for_each(|cells| cells[step.live as usize..].fill(0));
         }
     }
 
     /// Zeroes the lanes of a result that are without power.
-    fn cut(&self, step: Step, value: &mut [u32]) {
+    fn cut(&self, step: Dispatch, value: &mut [u32]) {
         value[(step.live as usize).min(self.lanes)..].fill(0);
     }
 
@@ -227,7 +227,7 @@ impl<'a> Stepper<'a> {
     }
 
     /// Takes a stream group at a position; what nobody fed is zero and a fault, what has no power is zero.
-    fn take(&mut self, step: Step, first: Stream, width: u8, position: i32) -> Vec<u8> {
+    fn take(&mut self, step: Dispatch, first: Stream, width: u8, position: i32) -> Vec<u8> {
         let mut bytes = self.buffer(usize::from(width));
         let mut empty = None;
         for (stream, cells) in (0..width).map(|index| first.plus(index)).zip(bytes.chunks_exact_mut(self.lanes)) {
@@ -247,8 +247,8 @@ impl<'a> Stepper<'a> {
     }
 
     /// Notes an access of a slice and its conflicts with the other accesses of this cycle.
-    fn access<O: Observer>(&mut self, step: Step, slice: usize, word: u32, write: bool, observer: &mut O) {
-        let Step { cycle: dispatch, chip, queue, item, .. } = step;
+    fn access<O: Observer>(&mut self, step: Dispatch, slice: usize, word: u32, write: bool, observer: &mut O) {
+        let Dispatch { cycle: dispatch, chip, queue, item, .. } = step;
         let bank = self.machine.chip().bank(word);
         let place = match self.prepared.queues[usize::from(queue)] {
             Queue::Mem(side, index) => SliceId { side, index },
@@ -256,11 +256,11 @@ impl<'a> Stepper<'a> {
         };
         observer.bank_access(self.cycle, ChipId(chip), place, bank, word, write);
         let accesses = &mut self.states[usize::from(chip)].accesses;
-        let mine = Access { cycle: Some(self.cycle), bank, order: (dispatch, item), step: Some(step) };
+        let mine = SlicePort { cycle: Some(self.cycle), bank, order: (dispatch, item), step: Some(step) };
         let same = accesses[usize::from(write)][slice];
         let other = accesses[usize::from(!write)][slice];
         accesses[usize::from(write)][slice] = mine;
-        let later = |other: Access| other.step.filter(|_| other.order > mine.order).unwrap_or(step);
+        let later = |other: SlicePort| other.step.filter(|_| other.order > mine.order).unwrap_or(step);
         if same.cycle == Some(self.cycle) {
             let kind = if write { "write" } else { "read" };
             self.fault(later(same), Fault::PortConflict { slice: place, kind, word });
@@ -270,7 +270,7 @@ impl<'a> Stepper<'a> {
         }
     }
 
-    fn land<O: Observer>(&mut self, step: Step, effect: Effect, observer: &mut O) {
+    fn land<O: Observer>(&mut self, step: Dispatch, effect: Effect, observer: &mut O) {
         let chip = usize::from(step.chip);
         match effect {
             Effect::Word { slice, word, value, scatter } => {
@@ -348,7 +348,7 @@ impl<'a> Stepper<'a> {
     }
 
     /// Whether a step reads a whole word of code.
-    fn reads_code(&self, step: Step, queue: Queue) -> bool {
+    fn reads_code(&self, step: Dispatch, queue: Queue) -> bool {
         let (Instruction::Read { word, .. }, Queue::Mem(side, index)) = (step.instruction, queue) else { return false };
         let slice = self.machine.chips[usize::from(step.chip)].index(SliceId { side, index });
         let word = self.prepared.fixed[usize::from(step.chip)][slice].get(word.0 as usize);
@@ -356,8 +356,8 @@ impl<'a> Stepper<'a> {
     }
 
     /// A gather's access of its word.
-    fn gather<O: Observer>(&mut self, step: Step, slice: usize, word: u32, dst: Stream, observer: &mut O) {
-        let Step { chip, queue, instruction, .. } = step;
+    fn gather<O: Observer>(&mut self, step: Dispatch, slice: usize, word: u32, dst: Stream, observer: &mut O) {
+        let Dispatch { chip, queue, instruction, .. } = step;
         self.access(step, slice, word, false, observer);
         let sram = &self.machine.chips[usize::from(chip)];
         if let Instruction::Gather { base, bits, .. } = instruction
@@ -397,8 +397,8 @@ impl<'a> Stepper<'a> {
         let mut due = self.feeds.pop_front().unwrap_or_default();
         self.feeds.push_back(Vec::new());
         due.sort_by_key(|feed| (feed.step.queue, feed.step.item, feed.step.cycle));
-        for Feed { step, first, value } in due {
-            let Step { chip, queue, .. } = step;
+        for StreamWrites { step, first, value } in due {
+            let Dispatch { chip, queue, .. } = step;
             let name = self.prepared.queues[usize::from(queue)];
             let position = self.machine.chip().position(name);
             let code = self.reads_code(step, name);

@@ -3,14 +3,14 @@
 use lpu_isa::{ChipId, Fault, PassFormat, Queue, Stream, Target};
 
 use super::{Effect, Stepper};
+use crate::dispatch::Dispatch;
 use crate::observer::Observer;
 use crate::planes::Held;
-use crate::step::Step;
 
 impl Stepper<'_> {
     pub(super) fn pass<O: Observer>(
         &mut self,
-        step: Step,
+        step: Dispatch,
         queue: Queue,
         (format, src, dst): (PassFormat, Stream, Target),
         delay: u64,

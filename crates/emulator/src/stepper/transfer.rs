@@ -4,15 +4,15 @@ use lpu_chip::LinkEnd;
 use lpu_isa::{Arrival, ChipId, Fault, Queue, Stream};
 
 use super::Stepper;
-use crate::step::Step;
+use crate::dispatch::Dispatch;
 
-fn end(step: &Step, queue: Queue) -> LinkEnd {
+fn end(step: &Dispatch, queue: Queue) -> LinkEnd {
     let Queue::C2c(link) = queue else { unreachable!("validated") };
     LinkEnd { chip: ChipId(step.chip), link }
 }
 
 impl Stepper<'_> {
-    pub(super) fn send(&mut self, step: Step, queue: Queue, src: Stream, delay: u64) {
+    pub(super) fn send(&mut self, step: Dispatch, queue: Queue, src: Stream, delay: u64) {
         let value = self.take(step, src, 1, self.machine.chip().position(queue));
         let near = end(&step, queue);
         let until = self.links.occupy(near, self.cycle + u64::from(self.machine.chip().values().c2c_interval));
@@ -25,7 +25,7 @@ impl Stepper<'_> {
         self.links.send(far, arrival, value);
     }
 
-    pub(super) fn receive(&mut self, step: Step, queue: Queue, dst: Stream, delay: u64) {
+    pub(super) fn receive(&mut self, step: Dispatch, queue: Queue, dst: Stream, delay: u64) {
         let near = end(&step, queue);
         let value = self.links.receive(near, self.cycle).unwrap_or_else(|next| {
             self.fault(step, Fault::ReceiveEarly { link: near.link, next });

@@ -9,7 +9,7 @@ mod tensor;
 use crate::graph::Activation;
 use crate::{Config, ModelError};
 
-pub(crate) use tensor::{Rows, Tensor, View};
+pub(crate) use tensor::{FusedRows, Tensor, View};
 
 /// A whole decode step.
 #[derive(Clone, Debug, PartialEq)]
@@ -112,13 +112,13 @@ pub(crate) enum FeedForward {
         activation: Activation,
         active: usize,
         normalise: bool,
-        shared: Option<Box<Shared>>,
+        shared: Option<Box<SharedExpert>>,
     },
 }
 
 /// An expert that every token takes: `sigmoid(share x) * expert(x)`, added to those that are chosen.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Shared {
+pub(crate) struct SharedExpert {
     pub(crate) expert: FeedForward,
     /// The one stored row of the share, once an output of the expert.
     pub(crate) share: Tensor,
@@ -209,7 +209,7 @@ impl Projection {
     }
 
     /// This projection read through a view of the stored tensors, named `part` in messages.
-    pub(crate) fn viewed(mut self, part: &str, transposed: bool, rows: Option<Rows>) -> Projection {
+    pub(crate) fn viewed(mut self, part: &str, transposed: bool, rows: Option<FusedRows>) -> Projection {
         self.weight = self.weight.viewed(part, transposed, rows);
         self.bias = self.bias.map(|bias| bias.viewed(part, false, rows));
         self

@@ -22,7 +22,7 @@ pub(crate) struct View {
     /// The stored matrix is `[in, out]`.
     pub(crate) transposed: bool,
     /// The outputs that this tensor takes of the stored one; all when absent.
-    pub(crate) rows: Option<Rows>,
+    pub(crate) rows: Option<FusedRows>,
     /// Size of a head whose outputs are stored in pairs, as an interleaved rotation takes them.
     pub(crate) paired: Option<usize>,
     /// Added to every element.
@@ -31,7 +31,7 @@ pub(crate) struct View {
 
 /// Outputs taken from a fused tensor: row `r` is the stored row `start + r / block * stride + r % block`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Rows {
+pub(crate) struct FusedRows {
     /// Outputs of the stored tensor.
     pub(crate) total: usize,
     pub(crate) start: usize,
@@ -39,10 +39,10 @@ pub(crate) struct Rows {
     pub(crate) stride: usize,
 }
 
-impl Rows {
+impl FusedRows {
     /// `count` rows in one piece.
-    pub(crate) fn slice(start: usize, count: usize, total: usize) -> Rows {
-        Rows { total, start, block: count, stride: count }
+    pub(crate) fn slice(start: usize, count: usize, total: usize) -> FusedRows {
+        FusedRows { total, start, block: count, stride: count }
     }
 
     /// The stored row of row `row`.
@@ -65,7 +65,7 @@ impl Tensor {
         Tensor { name: name.to_owned(), alias: None, shape: shape.to_vec(), fields, view: View::default() }
     }
 
-    pub(crate) fn viewed(mut self, part: &str, transposed: bool, rows: Option<Rows>) -> Tensor {
+    pub(crate) fn viewed(mut self, part: &str, transposed: bool, rows: Option<FusedRows>) -> Tensor {
         self.view = View { part: part.to_owned(), transposed, rows, ..self.view };
         self
     }

@@ -1,7 +1,7 @@
 //! Cohere: one layer norm without bias before attention and feed-forward side by side, neighbouring elements of a head
 //! rotated together, scaled logits.
 
-use super::{Family, Names, Row, activation, layers, llama, refuse};
+use super::{Family, FieldNames, Row, activation, layers, llama, refuse};
 use crate::decoder::{Biases, Decoder, Norm};
 use crate::fields::Fields;
 use crate::graph::Activation;
@@ -11,7 +11,7 @@ pub(super) const ROW: Row = Row {
     family: Family::Cohere,
     architectures: &["CohereForCausalLM", "CohereModel"],
     model_type: "cohere",
-    names: Names { norm_eps: "layer_norm_eps", ..llama::NAMES },
+    names: FieldNames { norm_eps: "layer_norm_eps", ..llama::NAMES },
     norm_eps: 1e-5,
     tied: true,
     max_positions: 8192,

@@ -1,12 +1,12 @@
 //! GPT-2: layer norms, learned positions, a plain GELU feed-forward, matrices stored `[in, out]`.
 
-use super::{Family, Names, Rotary, Row, activation, llama, refuse};
-use crate::decoder::{Attention, Decoder, FeedForward, Layer, Norm, Projection, Rows, Tensor, inverse_root};
+use super::{Family, FieldNames, Rotary, Row, activation, llama, refuse};
+use crate::decoder::{Attention, Decoder, FeedForward, FusedRows, Layer, Norm, Projection, Tensor, inverse_root};
 use crate::fields::Fields;
 use crate::graph::Activation;
 use crate::{Config, ModelError};
 
-const NAMES: Names = Names {
+const NAMES: FieldNames = FieldNames {
     hidden: "n_embd",
     layers: "n_layer",
     heads: "n_head",
@@ -46,7 +46,7 @@ fn describe(fields: &Fields, config: &Config) -> Result<Decoder, ModelError> {
     let layers = Layer::all(config, |number| {
         let at = |name: &str| format!("transformer.h.{number}.{name}");
         let third = |place: usize, part| {
-            conv(&at("attn.c_attn"), [hidden, hidden], part, Some(Rows::slice(place * hidden, hidden, 3 * hidden)))
+            conv(&at("attn.c_attn"), [hidden, hidden], part, Some(FusedRows::slice(place * hidden, hidden, 3 * hidden)))
         };
         let scale = if scaled { inverse_root(head_dim as f64) } else { 1.0 };
         Layer {

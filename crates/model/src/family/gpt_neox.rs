@@ -1,15 +1,16 @@
 //! GPT-NeoX and Pythia: layer norms, one matrix whose outputs are query, key and value of one head after another, part
 //! of each head rotated, attention and feed-forward side by side.
 
-use super::{Family, Names, Rotary, Row, activation, llama};
+use super::{Family, FieldNames, Rotary, Row, activation, llama};
 use crate::decoder::{
-    Attention, Decoder, FeedForward, Layer, NARROW, Norm, OUTPUT, Projection, QUERY, Rows, Tensor, WIDEN, inverse_root,
+    Attention, Decoder, FeedForward, FusedRows, Layer, NARROW, Norm, OUTPUT, Projection, QUERY, Tensor, WIDEN,
+    inverse_root,
 };
 use crate::fields::Fields;
 use crate::graph::Activation;
 use crate::{Config, ModelError};
 
-const NAMES: Names = Names {
+const NAMES: FieldNames = FieldNames {
     kv_heads: None,
     norm_eps: "layer_norm_eps",
     theta: "rotary_emb_base",
@@ -38,7 +39,7 @@ fn describe(fields: &Fields, config: &Config) -> Result<Decoder, ModelError> {
     let layers = Layer::all(config, |number| {
         let at = |name: &str| format!("gpt_neox.layers.{number}.{name}");
         let third = |place: usize, part| {
-            let rows = Rows { total: 3 * hidden, start: place * head_dim, block: head_dim, stride: 3 * head_dim };
+            let rows = FusedRows { total: 3 * hidden, start: place * head_dim, block: head_dim, stride: 3 * head_dim };
             Projection::new(&at("attention.query_key_value"), [heads * head_dim, hidden], QUERY, bias).viewed(
                 part,
                 false,

@@ -1,7 +1,7 @@
 //! Granite with experts in every layer, all experts of a layer in one tensor, gate over up.
 
 use super::{Family, Row, granite};
-use crate::decoder::{Decoder, FeedForward, Rows, Tensor, check_experts};
+use crate::decoder::{Decoder, FeedForward, FusedRows, Tensor, check_experts};
 use crate::fields::Fields;
 use crate::graph::Activation;
 use crate::{Config, ModelError};
@@ -25,7 +25,7 @@ fn describe(fields: &Fields, config: &Config) -> Result<Decoder, ModelError> {
         let at = |name: &str| format!("model.layers.{number}.block_sparse_moe.{name}");
         let half = |part, start| {
             let fields = "num_local_experts, 2 * intermediate_size, hidden_size";
-            let rows = Rows::slice(start, intermediate, 2 * intermediate);
+            let rows = FusedRows::slice(start, intermediate, 2 * intermediate);
             let both = Tensor::experts(&at("input_linear.weight"), [experts, intermediate, hidden], fields);
             both.or(&at("experts.gate_up_proj")).viewed(part, false, Some(rows))
         };

@@ -1,12 +1,12 @@
 //! Llama, and what is stored as Llama: SmolLM2, TinyLlama, Yi and others.
 
-use super::{Family, Names, Rotary, Row, activation, layers, refuse};
+use super::{Family, FieldNames, Rotary, Row, activation, layers, refuse};
 use crate::decoder::{Biases, Decoder};
 use crate::fields::Fields;
 use crate::graph::Activation;
 use crate::{Config, ModelError};
 
-pub(super) const NAMES: Names = Names {
+pub(super) const NAMES: FieldNames = FieldNames {
     hidden: "hidden_size",
     layers: "num_hidden_layers",
     heads: "num_attention_heads",

@@ -90,7 +90,7 @@ pub(crate) struct Row {
     pub(crate) model_type: &'static str,
     /// Prefix that the tensors of the bare model lack.
     pub(crate) prefix: &'static str,
-    pub(crate) names: Names,
+    pub(crate) names: FieldNames,
     pub(crate) norm_eps: f64,
     pub(crate) tied: bool,
     /// Elements of a head when `head_dim` is absent; `hidden / heads` when this is, too.
@@ -116,7 +116,7 @@ pub(crate) struct Row {
 
 /// Names of the fields that every family has under one name or another.
 #[derive(Clone, Copy)]
-pub(crate) struct Names {
+pub(crate) struct FieldNames {
     pub(crate) hidden: &'static str,
     pub(crate) layers: &'static str,
     pub(crate) heads: &'static str,

@@ -1,7 +1,7 @@
 //! Phi-1, Phi-1.5 and Phi-2: one layer norm before attention and feed-forward side by side, biases everywhere (in the
 //! head, too), part of each head rotated, a plain GELU feed-forward.
 
-use super::{Family, Names, Rotary, Row, activation, layers, llama, refuse};
+use super::{Family, FieldNames, Rotary, Row, activation, layers, llama, refuse};
 use crate::decoder::{Biases, Decoder, FeedForward, NARROW, Norm, OUTPUT, Projection, Tensor, WIDEN};
 use crate::fields::Fields;
 use crate::graph::Activation;
@@ -11,7 +11,7 @@ pub(super) const ROW: Row = Row {
     family: Family::Phi,
     architectures: &["PhiForCausalLM", "PhiModel"],
     model_type: "phi",
-    names: Names { norm_eps: "layer_norm_eps", ..llama::NAMES },
+    names: FieldNames { norm_eps: "layer_norm_eps", ..llama::NAMES },
     norm_eps: 1e-5,
     rotary: Rotary::Share(0.5),
     describe,

@@ -2,7 +2,7 @@
 //! as separate ones.
 
 use super::{Family, Rotary, Row, activation, layers, llama, window};
-use crate::decoder::{Biases, Decoder, FeedForward, KEY, Projection, QUERY, Rows, WIDEN};
+use crate::decoder::{Biases, Decoder, FeedForward, FusedRows, KEY, Projection, QUERY, WIDEN};
 use crate::fields::Fields;
 use crate::graph::Activation;
 use crate::{Config, ModelError};
@@ -32,7 +32,7 @@ fn describe(fields: &Fields, config: &Config) -> Result<Decoder, ModelError> {
             Projection::new(&module, [count, hidden], fields, false).viewed(
                 part,
                 false,
-                Some(Rows::slice(start, count, total)),
+                Some(FusedRows::slice(start, count, total)),
             )
         };
         layer.attention.q = part("self_attn.qkv_proj", "q", QUERY, 0, queries, all);

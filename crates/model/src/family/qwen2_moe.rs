@@ -1,7 +1,9 @@
 //! Qwen2 with experts in every layer, and one more that every token takes to a share of its own.
 
-use super::{Family, Names, Row, activation, expert_layers, layers, llama, qwen2, window, windowed_layers};
-use crate::decoder::{Biases, Decoder, FeedForward, NARROW, Projection, Rows, Shared, Tensor, WIDEN, check_experts};
+use super::{Family, FieldNames, Row, activation, expert_layers, layers, llama, qwen2, window, windowed_layers};
+use crate::decoder::{
+    Biases, Decoder, FeedForward, FusedRows, NARROW, Projection, SharedExpert, Tensor, WIDEN, check_experts,
+};
 use crate::fields::Fields;
 use crate::graph::Activation;
 use crate::{Config, ModelError};
@@ -11,7 +13,7 @@ pub(super) const ROW: Row = Row {
     architectures: &["Qwen2MoeForCausalLM", "Qwen2MoeModel"],
     model_type: "qwen2_moe",
     // With experts in every layer the width of a dense feed-forward is the width of nothing.
-    names: Names { intermediate: "moe_intermediate_size", ..llama::NAMES },
+    names: FieldNames { intermediate: "moe_intermediate_size", ..llama::NAMES },
     describe,
     ..qwen2::ROW
 };
@@ -37,7 +39,7 @@ fn describe(fields: &Fields, config: &Config) -> Result<Decoder, ModelError> {
         let shared = |name: &str, shape, fields| {
             Projection::new(&at(&format!("shared_expert.{name}_proj")), shape, fields, false)
         };
-        let once = Rows { total: 1, start: 0, block: 1, stride: 0 };
+        let once = FusedRows { total: 1, start: 0, block: 1, stride: 0 };
         let share = Tensor::matrix(&at("shared_expert_gate.weight"), [hidden, hidden], "1, hidden_size");
         layer.attention.window = if windowed[number] { window } else { None };
         layer.feed_forward = FeedForward::Experts {
@@ -48,7 +50,7 @@ fn describe(fields: &Fields, config: &Config) -> Result<Decoder, ModelError> {
             activation,
             active,
             normalise,
-            shared: Some(Box::new(Shared {
+            shared: Some(Box::new(SharedExpert {
                 expert: FeedForward::Gated {
                     gate: shared("gate", [always, hidden], ["shared_expert_intermediate_size, hidden_size", WIDEN[1]]),
                     up: shared("up", [always, hidden], ["shared_expert_intermediate_size, hidden_size", WIDEN[1]]),

@@ -1,6 +1,6 @@
 //! Qwen3 with experts in every layer.
 
-use super::{Family, Names, Row, activation, expert_layers, layers, llama, window};
+use super::{Family, FieldNames, Row, activation, expert_layers, layers, llama, window};
 use crate::decoder::{Biases, Decoder, FeedForward, Tensor, check_experts};
 use crate::fields::Fields;
 use crate::graph::Activation;
@@ -11,7 +11,7 @@ pub(super) const ROW: Row = Row {
     architectures: &["Qwen3MoeForCausalLM", "Qwen3MoeModel"],
     model_type: "qwen3_moe",
     // With experts in every layer the width of a dense feed-forward is the width of nothing.
-    names: Names { intermediate: "moe_intermediate_size", ..llama::NAMES },
+    names: FieldNames { intermediate: "moe_intermediate_size", ..llama::NAMES },
     max_positions: 32_768,
     bos: None,
     eos: None,

@@ -1,7 +1,7 @@
 //! StableLM: Llama with layer norms, part of each head rotated, and attention and feed-forward side by side if asked
 //! for.
 
-use super::{Family, Names, Rotary, Row, activation, layers, llama, refuse};
+use super::{Family, FieldNames, Rotary, Row, activation, layers, llama, refuse};
 use crate::decoder::{Biases, Decoder, Norm};
 use crate::fields::Fields;
 use crate::graph::Activation;
@@ -11,7 +11,7 @@ pub(super) const ROW: Row = Row {
     family: Family::StableLm,
     architectures: &["StableLmForCausalLM", "StableLmModel"],
     model_type: "stablelm",
-    names: Names { norm_eps: "layer_norm_eps", ..llama::NAMES },
+    names: FieldNames { norm_eps: "layer_norm_eps", ..llama::NAMES },
     norm_eps: 1e-5,
     max_positions: 4096,
     rotary: Rotary::Share(0.25),

@@ -22,14 +22,14 @@ pub(super) struct Architecture {
     /// Modules of a layer that have other names than in [`super::names`].
     pub(super) modules: &'static [(&'static str, &'static str)],
     /// Config fields of the family's own and their keys.
-    pub(super) fields: &'static [(&'static str, &'static str, Kind)],
+    pub(super) fields: &'static [(&'static str, &'static str, FieldKind)],
     /// Adds the config fields that files of this kind leave out, since they follow from others.
     pub(super) complete: fn(&mut Map<String, Value>),
 }
 
 /// How a metadata value becomes a config field.
 #[derive(Clone, Copy, PartialEq)]
-pub(super) enum Kind {
+pub(super) enum FieldKind {
     Number,
     Whole,
     Flag,
@@ -51,11 +51,11 @@ const ACTIVE: &str = "expert_used_count";
 const SHARED: &str = "expert_shared_feed_forward_length";
 const PATTERN: &str = "attention.sliding_window_pattern";
 /// Config fields of Granite.
-const MULTIPLIERS: [(&str, &str, Kind); 4] = [
-    ("attention_multiplier", "attention.scale", Kind::Number),
-    ("embedding_multiplier", "embedding_scale", Kind::Number),
-    ("residual_multiplier", "residual_scale", Kind::Number),
-    ("logits_scaling", "logit_scale", Kind::Number),
+const MULTIPLIERS: [(&str, &str, FieldKind); 4] = [
+    ("attention_multiplier", "attention.scale", FieldKind::Number),
+    ("embedding_multiplier", "embedding_scale", FieldKind::Number),
+    ("residual_multiplier", "residual_scale", FieldKind::Number),
+    ("logits_scaling", "logit_scale", FieldKind::Number),
 ];
 
 /// An architecture with the names and norms of Llama and nothing of its own.
@@ -81,16 +81,16 @@ const ALL: &[Architecture] = &[
         when: Some(EXPERTS),
         paired: true,
         fields: &[
-            ("num_local_experts", EXPERTS, Kind::Whole),
-            ("num_experts_per_tok", ACTIVE, Kind::Whole),
-            ("sliding_window", WINDOW, Kind::Window),
+            ("num_local_experts", EXPERTS, FieldKind::Whole),
+            ("num_experts_per_tok", ACTIVE, FieldKind::Whole),
+            ("sliding_window", WINDOW, FieldKind::Window),
         ],
         ..plain("llama", Family::Mixtral)
     },
     Architecture {
         when: Some(WINDOW),
         paired: true,
-        fields: &[("sliding_window", WINDOW, Kind::Window)],
+        fields: &[("sliding_window", WINDOW, FieldKind::Window)],
         ..plain("llama", Family::Mistral)
     },
     Architecture { paired: true, ..plain("llama", Family::Llama) },
@@ -98,31 +98,31 @@ const ALL: &[Architecture] = &[
     plain("qwen3", Family::Qwen3),
     Architecture {
         width: "expert_feed_forward_length",
-        fields: &[("num_experts", EXPERTS, Kind::Whole), ("num_experts_per_tok", ACTIVE, Kind::Whole)],
+        fields: &[("num_experts", EXPERTS, FieldKind::Whole), ("num_experts_per_tok", ACTIVE, FieldKind::Whole)],
         complete: |config| drop(config.insert("norm_topk_prob".to_owned(), json!(true))),
         ..plain("qwen3moe", Family::Qwen3Moe)
     },
     Architecture {
         modules: AFTER,
         fields: &[
-            ("sliding_window", WINDOW, Kind::Window),
-            ("attn_logit_softcapping", "attn_logit_softcapping", Kind::Number),
-            ("final_logit_softcapping", "final_logit_softcapping", Kind::Number),
+            ("sliding_window", WINDOW, FieldKind::Window),
+            ("attn_logit_softcapping", "attn_logit_softcapping", FieldKind::Number),
+            ("final_logit_softcapping", "final_logit_softcapping", FieldKind::Number),
         ],
         complete: |config| score_scale(config, 46),
         ..plain("gemma2", Family::Gemma2)
     },
-    Architecture { fields: &[("sliding_window", WINDOW, Kind::Window)], ..plain("phi3", Family::Phi3) },
+    Architecture { fields: &[("sliding_window", WINDOW, FieldKind::Window)], ..plain("phi3", Family::Phi3) },
     Architecture { epsilon: LAYER, ..plain("gpt2", Family::Gpt2) },
     Architecture {
         epsilon: LAYER,
-        fields: &[("use_parallel_residual", "use_parallel_residual", Kind::Flag)],
+        fields: &[("use_parallel_residual", "use_parallel_residual", FieldKind::Flag)],
         ..plain("gptneox", Family::GptNeoX)
     },
     Architecture {
         when: Some(WINDOW),
         modules: AFTER,
-        fields: &[("sliding_window", WINDOW, Kind::Window), ("layer_types", PATTERN, Kind::Windowed)],
+        fields: &[("sliding_window", WINDOW, FieldKind::Window), ("layer_types", PATTERN, FieldKind::Windowed)],
         ..plain("olmo2", Family::Olmo3)
     },
     Architecture { modules: AFTER, ..plain("olmo2", Family::Olmo2) },
@@ -134,8 +134,8 @@ const ALL: &[Architecture] = &[
             MULTIPLIERS[1],
             MULTIPLIERS[2],
             MULTIPLIERS[3],
-            ("num_local_experts", EXPERTS, Kind::Whole),
-            ("num_experts_per_tok", ACTIVE, Kind::Whole),
+            ("num_local_experts", EXPERTS, FieldKind::Whole),
+            ("num_experts_per_tok", ACTIVE, FieldKind::Whole),
         ],
         ..plain("granitemoe", Family::GraniteMoe)
     },
@@ -143,10 +143,10 @@ const ALL: &[Architecture] = &[
     Architecture {
         modules: AFTER,
         fields: &[
-            ("sliding_window", WINDOW, Kind::Window),
-            ("layer_types", PATTERN, Kind::Windowed),
-            ("rope_local_base_freq", "rope.freq_base_swa", Kind::Number),
-            ("final_logit_softcapping", "final_logit_softcapping", Kind::Number),
+            ("sliding_window", WINDOW, FieldKind::Window),
+            ("layer_types", PATTERN, FieldKind::Windowed),
+            ("rope_local_base_freq", "rope.freq_base_swa", FieldKind::Number),
+            ("final_logit_softcapping", "final_logit_softcapping", FieldKind::Number),
         ],
         complete: |config| score_scale(config, 62),
         ..plain("gemma3", Family::Gemma3)
@@ -155,24 +155,24 @@ const ALL: &[Architecture] = &[
     Architecture {
         width: "expert_feed_forward_length",
         fields: &[
-            ("num_experts", EXPERTS, Kind::Whole),
-            ("num_experts_per_tok", ACTIVE, Kind::Whole),
-            ("shared_expert_intermediate_size", SHARED, Kind::Whole),
+            ("num_experts", EXPERTS, FieldKind::Whole),
+            ("num_experts_per_tok", ACTIVE, FieldKind::Whole),
+            ("shared_expert_intermediate_size", SHARED, FieldKind::Whole),
         ],
         ..plain("qwen2moe", Family::Qwen2Moe)
     },
     Architecture {
         epsilon: LAYER,
         fields: &[
-            ("use_qkv_bias", "attn_q.bias", Kind::Has),
-            ("use_parallel_residual", "ffn_norm.weight", Kind::Lacks),
+            ("use_qkv_bias", "attn_q.bias", FieldKind::Has),
+            ("use_parallel_residual", "ffn_norm.weight", FieldKind::Lacks),
         ],
         ..plain("stablelm", Family::StableLm)
     },
     Architecture { epsilon: LAYER, ..plain("phi2", Family::Phi) },
     Architecture {
         epsilon: LAYER,
-        fields: &[("logit_scale", "logit_scale", Kind::Number)],
+        fields: &[("logit_scale", "logit_scale", FieldKind::Number)],
         ..plain("command-r", Family::Cohere)
     },
 ];

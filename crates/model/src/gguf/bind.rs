@@ -8,7 +8,7 @@ use super::config::Keys;
 use super::{GgufError, types};
 use crate::decoder::Tensor;
 use crate::folder::Files;
-use crate::header::Stored;
+use crate::header::StoredTensor;
 use crate::{ModelError, Weights};
 
 /// What tensors and config fields are called in the files of a model.
@@ -73,7 +73,7 @@ impl Naming {
         let matrix = stored.shape[1..].to_vec();
         let bytes = dtype.size(matrix.iter().product());
         let singles = (0..stored.shape[0]).map(|expert| {
-            let single = Stored { shape: matrix.clone(), start: stored.start + expert * bytes, ..stored.clone() };
+            let single = StoredTensor { shape: matrix.clone(), start: stored.start + expert * bytes, ..stored.clone() };
             (format!("{stacked}[{expert}]"), single)
         });
         file.tensors.get_or_insert_default().extend(singles);
@@ -118,8 +118,8 @@ impl Naming {
     }
 }
 
-fn held(tensors: &Option<BTreeMap<String, Stored>>) -> &BTreeMap<String, Stored> {
-    static NONE: BTreeMap<String, Stored> = BTreeMap::new();
+fn held(tensors: &Option<BTreeMap<String, StoredTensor>>) -> &BTreeMap<String, StoredTensor> {
+    static NONE: BTreeMap<String, StoredTensor> = BTreeMap::new();
     tensors.as_ref().unwrap_or(&NONE)
 }
 

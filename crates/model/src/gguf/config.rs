@@ -2,9 +2,9 @@
 
 use serde_json::{Map, Value, json};
 
-use super::architecture::{Architecture, Kind, WINDOW};
+use super::architecture::{Architecture, FieldKind, WINDOW};
 use super::reader::{Metadata, Value as Item};
-use super::{GgufError, Part};
+use super::{GgufError, SplitFile};
 use crate::family::{Rotary, Row};
 
 /// Metadata values that change the arithmetic, where no architecture reads them, the value that changes nothing, and
@@ -36,7 +36,7 @@ const ATTENTION_FACTOR: &str = "rope.scaling.attn_factor";
 const FACTORS: usize = 1 << 12;
 
 /// A config made from metadata.
-pub(super) struct Made {
+pub(super) struct ConvertedConfig {
     pub(super) config: Value,
     /// Metadata keys (or tensors) by the config fields that were made from them.
     pub(super) keys: Keys,
@@ -64,14 +64,14 @@ impl Keys {
 }
 
 struct Maker<'a> {
-    parts: &'a [Part],
+    parts: &'a [SplitFile],
     architecture: &'static Architecture,
     config: Map<String, Value>,
     keys: Vec<(String, String)>,
 }
 
 /// The metadata as a config.
-pub(super) fn make(parts: &[Part], architecture: &'static Architecture) -> Result<Made, GgufError> {
+pub(super) fn make(parts: &[SplitFile], architecture: &'static Architecture) -> Result<ConvertedConfig, GgufError> {
     let row = architecture.family.row();
     let mut maker = Maker { parts, architecture, config: Map::new(), keys: Vec::new() };
     maker.refuse()?;
@@ -82,7 +82,7 @@ pub(super) fn make(parts: &[Part], architecture: &'static Architecture) -> Resul
     }
     maker.own()?;
     maker.tokens()?;
-    Ok(Made { config: Value::Object(maker.config), keys: Keys(maker.keys) })
+    Ok(ConvertedConfig { config: Value::Object(maker.config), keys: Keys(maker.keys) })
 }
 
 impl Maker<'_> {
@@ -305,13 +305,13 @@ impl Maker<'_> {
         for &(field, name, kind) in self.architecture.fields {
             let key = self.architecture.key(name);
             let value = match kind {
-                Kind::Number => json!(self.number(name)?),
-                Kind::Whole => json!(self.whole(name)?),
-                Kind::Flag => json!(self.metadata().flag(&key)?),
-                Kind::Has => json!(self.has(&[&format!("blk.0.{name}")])),
-                Kind::Lacks => json!(!self.has(&[&format!("blk.0.{name}")])),
-                Kind::Windowed => json!(self.metadata().list(&key, "a list of truth values", windowed)?),
-                Kind::Window => {
+                FieldKind::Number => json!(self.number(name)?),
+                FieldKind::Whole => json!(self.whole(name)?),
+                FieldKind::Flag => json!(self.metadata().flag(&key)?),
+                FieldKind::Has => json!(self.has(&[&format!("blk.0.{name}")])),
+                FieldKind::Lacks => json!(!self.has(&[&format!("blk.0.{name}")])),
+                FieldKind::Windowed => json!(self.metadata().list(&key, "a list of truth values", windowed)?),
+                FieldKind::Window => {
                     // No window is a `null` that is there.
                     let window = self.whole(name)?.filter(|window| *window > 0);
                     self.config.insert(field.to_owned(), json!(window));

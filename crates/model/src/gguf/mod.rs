@@ -20,7 +20,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use crate::folder::{self, Bytes, File, Files};
-use crate::header::{Order, Stored};
+use crate::header::{RowOrder, StoredTensor};
 use crate::json::is_pointer;
 use crate::{Config, ModelError};
 use architecture::Architecture;
@@ -32,7 +32,7 @@ use reader::Contents;
 const MAGIC: &[u8; 4] = b"GGUF";
 
 /// A GGUF file as the parts of a folder.
-pub(crate) struct Parts {
+pub(crate) struct GgufFile {
     pub(crate) config: Config,
     pub(crate) files: Files,
     /// The text of a `tokenizer.json`, if the file has a tokenizer; or why it cannot be taken over.
@@ -57,16 +57,16 @@ pub(crate) fn model_name(path: &Path) -> String {
 }
 
 /// Opens a file, with the other parts of its model beside it.
-pub(crate) fn open(path: &Path) -> Result<Parts, ModelError> {
+pub(crate) fn open(path: &Path) -> Result<GgufFile, ModelError> {
     let bytes =
         folder::map_bytes(path).map_err(|source| ModelError::Unreadable { path: path.to_path_buf(), source })?;
-    let part = Part::read(&path.display().to_string(), bytes)?;
+    let part = SplitFile::read(&path.display().to_string(), bytes)?;
     assemble(split::gather(path, part)?)
 }
 
 /// Reads a file from its bytes; `name` is for errors.
-pub(crate) fn parts(name: &str, bytes: Bytes) -> Result<Parts, ModelError> {
-    let part = Part::read(name, bytes)?;
+pub(crate) fn parts(name: &str, bytes: Bytes) -> Result<GgufFile, ModelError> {
+    let part = SplitFile::read(name, bytes)?;
     let alone = match split::place(&part) {
         Ok(None) => return assemble(vec![part]),
         Ok(Some((part, count))) => GgufError::PartAlone { part, count },
@@ -76,26 +76,26 @@ pub(crate) fn parts(name: &str, bytes: Bytes) -> Result<Parts, ModelError> {
 }
 
 /// One file of a model.
-struct Part {
+struct SplitFile {
     name: String,
     bytes: Bytes,
     contents: Contents,
 }
 
-impl Part {
-    fn read(name: &str, bytes: Bytes) -> Result<Part, ModelError> {
+impl SplitFile {
+    fn read(name: &str, bytes: Bytes) -> Result<SplitFile, ModelError> {
         if is_pointer(&bytes) {
             return Err(ModelError::LfsPointer { file: name.to_owned() });
         }
         match reader::read(&bytes) {
-            Ok(contents) => Ok(Part { name: name.to_owned(), bytes, contents }),
+            Ok(contents) => Ok(SplitFile { name: name.to_owned(), bytes, contents }),
             Err(source) => Err(ModelError::BadGguf { file: name.to_owned(), source }),
         }
     }
 }
 
 /// A model from its parts, of which the first has the metadata.
-fn assemble(parts: Vec<Part>) -> Result<Parts, ModelError> {
+fn assemble(parts: Vec<SplitFile>) -> Result<GgufFile, ModelError> {
     let first = parts[0].name.clone();
     let bad = |source: GgufError| ModelError::BadGguf { file: first.clone(), source };
     let metadata = &parts[0].contents.metadata;
@@ -110,18 +110,19 @@ fn assemble(parts: Vec<Part>) -> Result<Parts, ModelError> {
         File { name: part.name, bytes: part.bytes, tensors }
     });
     let naming = Naming { architecture, keys: made.keys };
-    Ok(Parts { config, files: Files { files: files.collect(), index: None, naming: Some(naming) }, tokenizer })
+    Ok(GgufFile { config, files: Files { files: files.collect(), index: None, naming: Some(naming) }, tokenizer })
 }
 
 /// The tensors of a part; with `paired`, the size of a head, outputs of queries and keys are in pairs.
-fn tensors(contents: Contents, paired: Option<usize>) -> BTreeMap<String, Stored> {
+fn tensors(contents: Contents, paired: Option<usize>) -> BTreeMap<String, StoredTensor> {
     let stored = contents.tensors.into_iter().map(|(name, tensor)| {
         let mut shape: Vec<usize> = tensor.shape.iter().rev().copied().collect();
         if shape.len() == 1 && names::one_row(&name) {
             shape.insert(0, 1);
         }
-        let order = paired.filter(|_| names::pairable(&name)).map_or(Order::Plain, Order::Paired);
-        let stored = Stored { dtype: tensor.dtype, type_name: tensor.type_name, shape, start: tensor.start, order };
+        let order = paired.filter(|_| names::pairable(&name)).map_or(RowOrder::Plain, RowOrder::Paired);
+        let stored =
+            StoredTensor { dtype: tensor.dtype, type_name: tensor.type_name, shape, start: tensor.start, order };
         (name, stored)
     });
     stored.collect()

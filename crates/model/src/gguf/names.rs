@@ -1,7 +1,7 @@
 //! Names of tensors: a folder's in those of GGUF files, and the layout that a converter gives them.
 
 use super::architecture::Architecture;
-use crate::decoder::{Rows, Tensor};
+use crate::decoder::{FusedRows, Tensor};
 
 /// Modules of the whole model.
 const WHOLE: &[(&str, &str)] = &[
@@ -116,7 +116,7 @@ impl Architecture {
             && rows.stride > rows.block
         {
             let count = tensor.shape[0];
-            view.rows = Some(Rows::slice(rows.start / rows.block * count, count, rows.total));
+            view.rows = Some(FusedRows::slice(rows.start / rows.block * count, count, rows.total));
         }
     }
 

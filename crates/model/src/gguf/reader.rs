@@ -124,7 +124,7 @@ impl Metadata {
 
 /// Reads the structure of a file.
 pub(super) fn read(bytes: &[u8]) -> Result<Contents, GgufError> {
-    let mut cursor = Cursor { bytes, at: 0, items: 0 };
+    let mut cursor = GgufCursor { bytes, at: 0, items: 0 };
     if cursor.take("the magic", 4)? != MAGIC {
         return Err(GgufError::Magic);
     }
@@ -162,7 +162,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<Contents, GgufError> {
 }
 
 /// An entry before it has its place: its name, its offset in the data, and its bytes, unknown for a type that is.
-struct Placed {
+struct LocatedTensor {
     name: String,
     entry: Entry,
     offset: u64,
@@ -172,14 +172,14 @@ struct Placed {
 /// Gives every tensor its first byte in the file: none begins off the alignment, overlaps another or ends beyond the
 /// file.
 fn place(
-    entries: Vec<Placed>,
+    entries: Vec<LocatedTensor>,
     header: usize,
     alignment: usize,
     length: usize,
 ) -> Result<BTreeMap<String, Entry>, GgufError> {
     let data = header.next_multiple_of(alignment);
     let mut spans: Vec<(usize, usize, usize)> = Vec::with_capacity(entries.len());
-    for (number, Placed { name, entry, offset, length }) in entries.iter().enumerate() {
+    for (number, LocatedTensor { name, entry, offset, length }) in entries.iter().enumerate() {
         let shape =
             || GgufError::Shape { tensor: name.clone(), shape: entry.shape.iter().map(|size| *size as u64).collect() };
         if !offset.is_multiple_of(alignment as u64) {
@@ -207,7 +207,7 @@ fn place(
     let mut starts = vec![0; entries.len()];
     spans.iter().for_each(|(start, _, number)| starts[*number] = *start);
     let mut tensors = BTreeMap::new();
-    for (Placed { name, entry, .. }, start) in entries.into_iter().zip(starts) {
+    for (LocatedTensor { name, entry, .. }, start) in entries.into_iter().zip(starts) {
         if tensors.insert(name.clone(), Entry { start, ..entry }).is_some() {
             return Err(GgufError::TensorTwice { tensor: name });
         }
@@ -215,14 +215,14 @@ fn place(
     Ok(tensors)
 }
 
-struct Cursor<'a> {
+struct GgufCursor<'a> {
     bytes: &'a [u8],
     at: usize,
     /// Items of the lists so far.
     items: u64,
 }
 
-impl<'a> Cursor<'a> {
+impl<'a> GgufCursor<'a> {
     /// Refuses a count of things of which each has at least `shortest` bytes.
     fn check_count(&self, what: &'static str, count: u64, shortest: u64) -> Result<(), GgufError> {
         let most = (self.bytes.len() - self.at) as u64 / shortest;
@@ -301,7 +301,7 @@ impl<'a> Cursor<'a> {
         })
     }
 
-    fn entry(&mut self) -> Result<Placed, GgufError> {
+    fn entry(&mut self) -> Result<LocatedTensor, GgufError> {
         let name = self.text("the name of a tensor")?;
         let dimensions = self.u32("the number of dimensions of a tensor")?;
         if dimensions == 0 || dimensions > DIMENSIONS {
@@ -330,6 +330,6 @@ impl<'a> Cursor<'a> {
         }
         let type_name = kind.map_or(format!("number {number}"), |kind| kind.name.to_owned());
         let entry = Entry { dtype: kind.and_then(|kind| kind.dtype), type_name, shape, start: 0 };
-        Ok(Placed { name, entry, offset, length })
+        Ok(LocatedTensor { name, entry, offset, length })
     }
 }

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{GgufError, Part};
+use super::{GgufError, SplitFile};
 use crate::{ModelError, folder};
 
 /// Most parts taken.
@@ -14,7 +14,7 @@ const COUNT: &str = "split.count";
 const TENSORS: &str = "split.tensors.count";
 
 /// Which part of how many a file is, counted from 1; `None` for a model in one file.
-pub(super) fn place(part: &Part) -> Result<Option<(u64, u64)>, GgufError> {
+pub(super) fn place(part: &SplitFile) -> Result<Option<(u64, u64)>, GgufError> {
     let metadata = &part.contents.metadata;
     match metadata.whole(COUNT)? {
         None | Some(0 | 1) => Ok(None),
@@ -37,7 +37,7 @@ pub(super) fn stem(path: &Path) -> String {
 }
 
 /// All parts of the model of which `path` is a part, in order.
-pub(super) fn gather(path: &Path, part: Part) -> Result<Vec<Part>, ModelError> {
+pub(super) fn gather(path: &Path, part: SplitFile) -> Result<Vec<SplitFile>, ModelError> {
     let bad = |file: &str, source: GgufError| ModelError::BadGguf { file: file.to_owned(), source };
     let name = part.name.clone();
     let Some((own, count)) = place(&part).map_err(|error| bad(&name, error))? else { return Ok(vec![part]) };
@@ -66,16 +66,16 @@ pub(super) fn gather(path: &Path, part: Part) -> Result<Vec<Part>, ModelError> {
 }
 
 /// What went wrong with another part.
-enum Fault {
+enum SplitFault {
     Gguf(GgufError),
     Model(ModelError),
 }
 
-impl Fault {
+impl SplitFault {
     fn of(self, file: &str) -> ModelError {
         match self {
-            Fault::Gguf(source) => ModelError::BadGguf { file: file.to_owned(), source },
-            Fault::Model(error) => error,
+            SplitFault::Gguf(source) => ModelError::BadGguf { file: file.to_owned(), source },
+            SplitFault::Model(error) => error,
         }
     }
 }
@@ -85,18 +85,18 @@ fn sibling(path: &Path, file: &str, own: &str, end: &str) -> PathBuf {
     path.with_file_name(format!("{}{end}", file.strip_suffix(own).unwrap_or(file)))
 }
 
-fn read(path: &Path, part: u64, count: u64) -> Result<Part, Fault> {
+fn read(path: &Path, part: u64, count: u64) -> Result<SplitFile, SplitFault> {
     match folder::map_bytes(path) {
-        Ok(bytes) => Part::read(&path.display().to_string(), bytes).map_err(Fault::Model),
+        Ok(bytes) => SplitFile::read(&path.display().to_string(), bytes).map_err(SplitFault::Model),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            Err(Fault::Gguf(GgufError::PartMissing { part, count, path: path.display().to_string() }))
+            Err(SplitFault::Gguf(GgufError::PartMissing { part, count, path: path.display().to_string() }))
         }
-        Err(source) => Err(Fault::Model(ModelError::Unreadable { path: path.to_path_buf(), source })),
+        Err(source) => Err(SplitFault::Model(ModelError::Unreadable { path: path.to_path_buf(), source })),
     }
 }
 
 /// Holds a part to its number and the count.
-fn check(part: &Part, number: u64, count: u64) -> Result<(), GgufError> {
+fn check(part: &SplitFile, number: u64, count: u64) -> Result<(), GgufError> {
     let metadata = &part.contents.metadata;
     for (key, expected) in [(COUNT, count), (NUMBER, number - 1)] {
         let found = metadata.whole(key)?;

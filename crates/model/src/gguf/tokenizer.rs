@@ -9,24 +9,24 @@ use super::GgufError;
 use super::reader::{Metadata, Value as Item};
 
 /// Why a tokenizer cannot be taken over, without advice: that is to do without.
-struct Fault(String);
+struct TokenizerFault(String);
 
-impl From<String> for Fault {
-    fn from(detail: String) -> Fault {
-        Fault(detail)
+impl From<String> for TokenizerFault {
+    fn from(detail: String) -> TokenizerFault {
+        TokenizerFault(detail)
     }
 }
 
-impl From<&str> for Fault {
-    fn from(detail: &str) -> Fault {
-        Fault(detail.to_owned())
+impl From<&str> for TokenizerFault {
+    fn from(detail: &str) -> TokenizerFault {
+        TokenizerFault(detail.to_owned())
     }
 }
 
-impl From<GgufError> for Fault {
-    fn from(error: GgufError) -> Fault {
+impl From<GgufError> for TokenizerFault {
+    fn from(error: GgufError) -> TokenizerFault {
         let text = error.to_string();
-        Fault(text.split_once("; ").map_or(text.clone(), |(detail, _)| detail.to_owned()))
+        TokenizerFault(text.split_once("; ").map_or(text.clone(), |(detail, _)| detail.to_owned()))
     }
 }
 
@@ -102,10 +102,10 @@ struct Vocabulary<'a> {
 
 /// The tokenizer of a file, if it has one.
 pub(super) fn json(metadata: &Metadata) -> Option<Result<Value, String>> {
-    metadata.get("tokenizer.ggml.model").map(|_| convert(metadata).map_err(|Fault(detail)| detail))
+    metadata.get("tokenizer.ggml.model").map(|_| convert(metadata).map_err(|TokenizerFault(detail)| detail))
 }
 
-fn convert(metadata: &Metadata) -> Result<Value, Fault> {
+fn convert(metadata: &Metadata) -> Result<Value, TokenizerFault> {
     let key = |name: &str| format!("tokenizer.ggml.{name}");
     let whole = |item: &Item| -> Option<i128> { if let Item::Whole(number) = item { Some(*number) } else { None } };
     let tokens: Vec<&str> = metadata
@@ -114,7 +114,7 @@ fn convert(metadata: &Metadata) -> Result<Value, Fault> {
     let kinds =
         metadata.list(&key("token_type"), "a list of whole numbers", whole)?.unwrap_or_else(|| vec![1; tokens.len()]);
     if kinds.len() != tokens.len() {
-        return Err(Fault(format!(
+        return Err(TokenizerFault(format!(
             "`tokenizer.ggml.token_type` has {} entries for {} tokens",
             kinds.len(),
             tokens.len()
@@ -135,7 +135,9 @@ fn convert(metadata: &Metadata) -> Result<Value, Fault> {
         }
         "llama" => (sentence_piece(metadata, &vocabulary)?, true),
         other => {
-            return Err(Fault(format!("the tokenizer model \"{other}\" is not read; those that are: gpt2, llama")));
+            return Err(TokenizerFault(format!(
+                "the tokenizer model \"{other}\" is not read; those that are: gpt2, llama"
+            )));
         }
     };
     let object = tokenizer.as_object_mut().expect("an object was made");
@@ -172,7 +174,7 @@ impl Vocabulary<'_> {
     }
 
     /// The token of an id that the metadata name.
-    fn token(&self, metadata: &Metadata, name: &str) -> Result<Option<(u64, &str)>, Fault> {
+    fn token(&self, metadata: &Metadata, name: &str) -> Result<Option<(u64, &str)>, TokenizerFault> {
         let key = format!("tokenizer.ggml.{name}_token_id");
         let Some(id) = metadata.whole(&key)? else { return Ok(None) };
         let token = usize::try_from(id).ok().and_then(|id| self.tokens.get(id));
@@ -183,9 +185,9 @@ impl Vocabulary<'_> {
 
 /// Puts a token before every text, and one after, where the metadata ask for it. `begins` is what is done when they do
 /// not say.
-fn ends(metadata: &Metadata, vocabulary: &Vocabulary, begins: bool) -> Result<Value, Fault> {
+fn ends(metadata: &Metadata, vocabulary: &Vocabulary, begins: bool) -> Result<Value, TokenizerFault> {
     let asked = |name: &str, default: bool| {
-        Ok::<bool, Fault>(metadata.flag(&format!("tokenizer.ggml.add_{name}_token"))?.unwrap_or(default))
+        Ok::<bool, TokenizerFault>(metadata.flag(&format!("tokenizer.ggml.add_{name}_token"))?.unwrap_or(default))
     };
     let (mut single, mut pair, mut special) = (Vec::new(), Vec::new(), Map::new());
     let mut put = |token: Option<(u64, &str)>, single: &mut Vec<Value>, pair: &mut Vec<Value>, kind: u32| {
@@ -206,16 +208,16 @@ fn ends(metadata: &Metadata, vocabulary: &Vocabulary, begins: bool) -> Result<Va
 }
 
 /// The way of cutting words that the metadata name.
-fn cut(metadata: &Metadata) -> Result<&'static Cut, Fault> {
+fn cut(metadata: &Metadata) -> Result<&'static Cut, TokenizerFault> {
     let name = metadata.text("tokenizer.ggml.pre")?.unwrap_or("default");
     CUTS.iter().find(|cut| cut.names.contains(&name)).ok_or_else(|| {
         let names: Vec<&str> = CUTS.iter().flat_map(|cut| cut.names).copied().collect();
-        Fault(format!("the way \"{name}\" of cutting words is not read; those that are: {}", names.join(", ")))
+        TokenizerFault(format!("the way \"{name}\" of cutting words is not read; those that are: {}", names.join(", ")))
     })
 }
 
 /// The way of GPT-2: bytes as letters, merges in order.
-fn byte_level(metadata: &Metadata, vocabulary: &Vocabulary, cut: &Cut) -> Result<Value, Fault> {
+fn byte_level(metadata: &Metadata, vocabulary: &Vocabulary, cut: &Cut) -> Result<Value, TokenizerFault> {
     let merges = metadata.list("tokenizer.ggml.merges", "a list of texts", text)?;
     let merges = merges.ok_or("the metadata value `tokenizer.ggml.merges` is missing")?;
     let halves = |merge: &&str| merge.split_once(' ').map(|(left, right)| json!([left, right]));
@@ -240,7 +242,7 @@ fn byte_level(metadata: &Metadata, vocabulary: &Vocabulary, cut: &Cut) -> Result
 }
 
 /// The way of SentencePiece: any two neighbours that make a token merge, the token of the best score first.
-fn sentence_piece(metadata: &Metadata, vocabulary: &Vocabulary) -> Result<Value, Fault> {
+fn sentence_piece(metadata: &Metadata, vocabulary: &Vocabulary) -> Result<Value, TokenizerFault> {
     let scores = metadata.list("tokenizer.ggml.scores", "a list of numbers", |item| match item {
         Item::Number(number) => Some(*number),
         Item::Whole(number) => Some(*number as f64),
@@ -248,7 +250,7 @@ fn sentence_piece(metadata: &Metadata, vocabulary: &Vocabulary) -> Result<Value,
     })?;
     let scores = scores.ok_or("the metadata value `tokenizer.ggml.scores` is missing")?;
     if scores.len() != vocabulary.tokens.len() {
-        return Err(Fault(format!(
+        return Err(TokenizerFault(format!(
             "`tokenizer.ggml.scores` has {} entries for {} tokens",
             scores.len(),
             vocabulary.tokens.len()

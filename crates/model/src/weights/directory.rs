@@ -6,12 +6,12 @@ use super::Bound;
 use crate::ModelError;
 use crate::decoder::Tensor;
 use crate::folder::{File, Files};
-use crate::header::{self, Order, Stored};
+use crate::header::{self, RowOrder, StoredTensor};
 
 /// What all files of a checkpoint hold.
 pub(super) struct Directory<'a> {
     files: &'a [File],
-    tensors: BTreeMap<String, (usize, Stored)>,
+    tensors: BTreeMap<String, (usize, StoredTensor)>,
     /// Prefix to be left out of names; empty unless the checkpoint is of the bare model.
     lacking: &'a str,
 }
@@ -24,7 +24,7 @@ fn text_name(name: String) -> String {
 
 impl<'a> Directory<'a> {
     pub(super) fn read(files: &'a Files, prefix: &'a str, wanted: &[Tensor]) -> Result<Self, ModelError> {
-        let mut tensors: BTreeMap<String, (usize, Stored)> = BTreeMap::new();
+        let mut tensors: BTreeMap<String, (usize, StoredTensor)> = BTreeMap::new();
         for (number, file) in files.files.iter().enumerate() {
             let held = match &file.tensors {
                 Some(held) => held.clone(),
@@ -51,7 +51,7 @@ impl<'a> Directory<'a> {
     }
 
     /// The stored tensor of a name, under the name that it has here.
-    fn get(&self, name: &str) -> Option<(&str, &(usize, Stored))> {
+    fn get(&self, name: &str) -> Option<(&str, &(usize, StoredTensor))> {
         let short = name.strip_prefix(self.lacking).and_then(|short| self.tensors.get_key_value(short));
         let found = short.or_else(|| self.tensors.get_key_value(name));
         found.map(|(name, held)| (name.as_str(), held))
@@ -105,7 +105,7 @@ impl<'a> Directory<'a> {
                             .rows
                             .map_or(tensor.shape[tensor.shape.len().saturating_sub(2)], |rows| rows.total),
                         dtype,
-                        order: tensor.view.paired.map_or(stored.order, Order::Paired),
+                        order: tensor.view.paired.map_or(stored.order, RowOrder::Paired),
                         places: (0..=others).map(|expert| (place.0, place.1 + expert * one)).collect(),
                     });
                 }

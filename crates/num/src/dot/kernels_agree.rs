@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::digits::Digits;
 use super::f16::Bounds;
 use super::i8::Octets;
-use super::planes::{Halves, Planes};
+use super::planes::{HalfWeights, Halves};
 use super::{PassF16, dot_f16_exact, dot_i8, max_abs, partial};
 use crate::half::{f16_to_f32, f32_to_f16};
 use crate::kernel::Kernel;
@@ -90,7 +90,7 @@ fn lost_products_decide_the_rounding() {
         halves.load(&x);
         let mut out = [0.0];
         let paired = in_turn(&low, &high);
-        for weights in [Planes::Apart(&low, &high), Planes::Pairs(&paired)] {
+        for weights in [HalfWeights::Apart(&low, &high), HalfWeights::Pairs(&paired)] {
             let most = halves.rows(weights, None, &mut out, &mut ());
             assert_eq!(out, [0.75 + tiny], "{kernel:?}");
             halves.rows(weights, Some(most), &mut out, &mut ());
@@ -175,13 +175,13 @@ proptest! {
             let mut halves = Halves::on(kernel);
             halves.load(x);
             let mut out = vec![f32::NAN; rows];
-            let greatest = halves.rows(Planes::Apart(&low, &high), None, &mut out, &mut ());
+            let greatest = halves.rows(HalfWeights::Apart(&low, &high), None, &mut out, &mut ());
             prop_assert_eq!(greatest, high.iter().map(|high| high & 0x7f).max().unwrap_or(0), "{:?}", kernel);
             let planes = [
-                Planes::Apart(&low, &high),
-                Planes::Pairs(&paired),
-                Planes::Apart(&short_low, &short_high),
-                Planes::Pairs(&short_paired),
+                HalfWeights::Apart(&low, &high),
+                HalfWeights::Pairs(&paired),
+                HalfWeights::Apart(&short_low, &short_high),
+                HalfWeights::Pairs(&short_paired),
             ];
             for (weights, most) in planes.into_iter().flat_map(|planes| [None, Some(greatest), Some(greatest.saturating_add(more))].map(|most| (planes, most))) {
                 let mut out = vec![f32::NAN; rows];

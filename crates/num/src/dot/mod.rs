@@ -15,7 +15,7 @@ pub use ahead::Ahead;
 pub use digits::Digits;
 pub use f16::PassF16;
 pub use i8::{Octets, plane_i8};
-pub use planes::{Halves, Planes};
+pub use planes::{HalfWeights, Halves};
 
 use crate::fp32::NAN;
 

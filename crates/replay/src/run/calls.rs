@@ -1,7 +1,7 @@
 //! Runs that are done together, and where their rows are read: where words lie, or, of words that are short, where the
 //! file has their first lanes.
 
-use lpu_num::dot::Planes;
+use lpu_num::dot::HalfWeights;
 
 use super::Job;
 use crate::arena::Arena;
@@ -190,15 +190,15 @@ impl Job {
     }
 
     /// The fp16 weights of a call's rows: as many of each; what is behind them is zero.
-    pub(super) fn halves_of<'a>(&'a self, call: &Call, room: &'a mut Vec<u8>) -> Planes<'a> {
+    pub(super) fn halves_of<'a>(&'a self, call: &Call, room: &'a mut Vec<u8>) -> HalfWeights<'a> {
         if self.arena.wholes() != self.wholes {
             let [low, high] = [|run: &Run<At>| run.low, |run: &Run<At>| run.high].map(|at| self.words_now(call, at));
             room.extend(low.iter().zip(&high).flat_map(|(&low, &high)| [low, high]));
-            return Planes::Pairs(room);
+            return HalfWeights::Pairs(room);
         }
         let Rows { low, high, paired, .. } = call.planes;
         let bytes = |at: At| self.rows_of(at, call.rows() * call.planes.each());
-        if paired { Planes::Pairs(bytes(low)) } else { Planes::Apart(bytes(low), bytes(high)) }
+        if paired { HalfWeights::Pairs(bytes(low)) } else { HalfWeights::Apart(bytes(low), bytes(high)) }
     }
 
     /// [`Job::halves_of`] of int8 weights.

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use lpu_num::dot::{Halves, Octets, Planes};
+use lpu_num::dot::{HalfWeights, Halves, Octets};
 use smallvec::SmallVec;
 
 use super::calls::{Call, Kind, SHARED, TOGETHER};
@@ -190,7 +190,7 @@ impl Job {
                 return sums[0] as u32;
             }
             Activation::F16(prepared) => {
-                self.ready(prepared).halves.rows(Planes::Apart(low, high), None, &mut sums, fetch);
+                self.ready(prepared).halves.rows(HalfWeights::Apart(low, high), None, &mut sums, fetch);
             }
             Activation::I8F16(prepared) => self.ready(prepared).digits.rows(signed(low), &mut sums, fetch),
         }

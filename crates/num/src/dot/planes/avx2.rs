@@ -3,7 +3,7 @@
 use std::arch::x86_64::*;
 
 use super::known::fetch;
-use super::{CLOSE, Halves, Planes, STEP, Step};
+use super::{CLOSE, HalfWeights, Halves, STEP, StepLanes};
 use crate::dot::ahead::Ahead;
 
 /// Sixteen fp16 numbers of a step.
@@ -32,7 +32,7 @@ impl Halves {
     /// The sum of a row, joined from 32 as [`crate::dot::partial::roundings`] allows, and the greatest high byte of its
     /// weights without their signs.
     #[target_feature(enable = "avx2,f16c,fma")]
-    pub(super) fn row_avx2(&self, weights: Planes<'_>, ahead: &mut impl Ahead) -> (f64, u8) {
+    pub(super) fn row_avx2(&self, weights: HalfWeights<'_>, ahead: &mut impl Ahead) -> (f64, u8) {
         ahead.rows();
         let mut sums = [_mm256_setzero_pd(); 8];
         let mut most = _mm256_setzero_si256();
@@ -58,7 +58,7 @@ impl Halves {
     }
 }
 
-impl Step {
+impl StepLanes {
     /// Four activations in binary64.
     #[inline]
     #[target_feature(enable = "avx2")]

@@ -12,33 +12,33 @@ mod avx512;
 use std::arch::x86_64::*;
 
 use super::load::PARTS;
-use super::{CLOSE, STEP, Step, magnitude};
+use super::{CLOSE, STEP, StepLanes, magnitude};
 pub(super) use avx512::{Apart, Pairs, first};
 
 /// Rows whose sums are joined at once, one of each quarter of all: a quarter is a stretch of memory, and the processor
 /// fetches ahead in several by itself.
 const TOGETHER: usize = 4;
-/// Lanes up to which the bounds of [`Known::range`] hold, and more than any chip has.
+/// Lanes up to which the bounds of [`FiniteRows::range`] hold, and more than any chip has.
 pub(super) const MOST_LANES: usize = 1 << 16;
 
 /// The activations of such rows.
-pub(super) struct Known<'a> {
+pub(super) struct FiniteRows<'a> {
     /// Activations up to the last step that has one other than zero.
-    pub(super) x: &'a [Step],
+    pub(super) x: &'a [StepLanes],
     /// At least the greatest sum of `|x|` that one partial sum takes.
     pub(super) part: f64,
 }
 
 /// How sums over a run of rows begin, and what is known of their ends.
-struct Range {
+struct RowBounds {
     start: f32,
     unit: f64,
     /// At least the error of a sum.
     error: f64,
 }
 
-impl Known<'_> {
-    fn range(&self, most: u8) -> Range {
+impl FiniteRows<'_> {
+    fn range(&self, most: u8) -> RowBounds {
         // Room for the rounding of the bound itself and for half a unit from every addition, of which a partial sum
         // takes at most 2^11.
         let reach = self.part * f64::from(magnitude(most)) * (1.0 + 1.0 / 1024.0);
@@ -52,7 +52,7 @@ impl Known<'_> {
         let parts = PARTS as f64;
         let additions = parts * n * (n + 1.0) / 2.0 + 5.0 * parts * n;
         let unit = power(k - 23);
-        Range {
+        RowBounds {
             start: (1.5 * power(k)) as f32,
             unit,
             error: unit * power(-25) * (additions * (1.0 + 1.0 / 1024.0) + 16.0),
@@ -64,14 +64,14 @@ impl Known<'_> {
     /// for each whose rounding its error does not change; it is told how far ahead to ask for lines. `otherwise` gives
     /// the sums that cannot be settled so.
     #[inline(always)]
-    fn rows<W: Rows>(
+    fn rows<W: WeightRows>(
         &self,
         weights: W,
         lanes: usize,
         most: u8,
         out: &mut [f32],
         otherwise: impl Fn(usize) -> f32,
-        four: impl Fn([Option<W>; TOGETHER], &Range, usize) -> ([f32; TOGETHER], u8),
+        four: impl Fn([Option<W>; TOGETHER], &RowBounds, usize) -> ([f32; TOGETHER], u8),
     ) {
         if self.x.is_empty() {
             // Finite weights add nothing to activations that are zero.
@@ -116,7 +116,7 @@ pub(super) fn fetch(lines: [*const u8; 2]) {
 }
 
 /// Rows of weights.
-pub(super) trait Rows: Copy {
+pub(super) trait WeightRows: Copy {
     /// Row `row` of rows of so many lanes.
     fn row(self, row: usize, lanes: usize) -> Self;
 

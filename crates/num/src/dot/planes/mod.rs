@@ -22,8 +22,8 @@ use super::i8::given;
 use crate::half::f16_to_f32;
 use crate::kernel::Kernel;
 #[cfg(target_arch = "x86_64")]
-use known::{Apart, Known, Pairs, fetch};
-pub use weights::Planes;
+use known::{Apart, FiniteRows, Pairs, fetch};
+pub use weights::HalfWeights;
 
 /// Lanes that a step takes.
 const STEP: usize = 64;
@@ -59,7 +59,7 @@ use widen;
 /// The activations of a step, in lines of their own: threads share them.
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(align(64))]
-struct Step([Sixteen; STEP / 16]);
+struct StepLanes([Sixteen; STEP / 16]);
 
 /// Activations of a vector.
 type Sixteen = [f32; 16];
@@ -70,7 +70,7 @@ pub struct Halves {
     kernel: Kernel,
     lanes: usize,
     /// Activations, zero behind the last lane.
-    x: Vec<Step>,
+    x: Vec<StepLanes>,
     /// Steps up to the last that has activations other than zero, as far as the kernel knows.
     live: usize,
     /// The first 64 steps that have activations other than zero, a bit each, as far as the kernel knows.
@@ -99,7 +99,7 @@ impl Halves {
         let steps = x.len().div_ceil(STEP);
         if self.x.len() != steps {
             self.x.clear();
-            self.x.resize(steps, Step::default());
+            self.x.resize(steps, StepLanes::default());
             self.active = 0;
         }
         self.lanes = x.len();
@@ -123,18 +123,18 @@ impl Halves {
     /// The sum of each row: `weights` are the first weights of `out.len()` rows, as many of each; those behind them are
     /// zero. Gives back the greatest high byte of all weights without their signs; whoever knows it, or a greater one
     /// below [`Halves::INFINITE`], gives it as `most`. Then nobody need fetch rows `ahead`.
-    pub fn rows(&self, weights: Planes<'_>, most: Option<u8>, out: &mut [f32], ahead: &mut impl Ahead) -> u8 {
+    pub fn rows(&self, weights: HalfWeights<'_>, most: Option<u8>, out: &mut [f32], ahead: &mut impl Ahead) -> u8 {
         #[cfg(target_arch = "x86_64")]
         if let Some(most) = most.filter(|&most| self.serves(most)) {
             let lanes = given(weights.count(), out.len(), self.lanes).unwrap_or(0);
             let otherwise = |row: usize| self.row(weights.row(row, lanes), &mut ()).0;
-            let known = Known { x: &self.x[..self.live.min(lanes.div_ceil(STEP))], part: self.part };
+            let known = FiniteRows { x: &self.x[..self.live.min(lanes.div_ceil(STEP))], part: self.part };
             // SAFETY: a kernel exists only on a host with its instructions.
             unsafe {
                 match weights {
                     _ if self.kernel == Kernel::Avx2 => known.rows_avx2(weights, lanes, most, out, otherwise),
-                    Planes::Apart(low, high) => known.rows_avx512(Apart(low, high), lanes, most, out, otherwise),
-                    Planes::Pairs(bytes) => known.rows_avx512(Pairs(bytes), lanes, most, out, otherwise),
+                    HalfWeights::Apart(low, high) => known.rows_avx512(Apart(low, high), lanes, most, out, otherwise),
+                    HalfWeights::Pairs(bytes) => known.rows_avx512(Pairs(bytes), lanes, most, out, otherwise),
                 }
             }
             return most;
@@ -163,12 +163,12 @@ impl Halves {
     }
 
     /// The sum of a row, and the greatest high byte of its weights without their signs.
-    fn row(&self, weights: Planes<'_>, ahead: &mut impl Ahead) -> (f32, u8) {
+    fn row(&self, weights: HalfWeights<'_>, ahead: &mut impl Ahead) -> (f32, u8) {
         if weights.count() < self.lanes && !self.bounds.finite() {
             // Zero weights count where activations are not finite.
             let zeros = std::iter::repeat_n(0, self.lanes - weights.count());
             let bytes: Vec<u8> = weights.patterns().chain(zeros).flat_map(u16::to_le_bytes).collect();
-            return self.row(Planes::Pairs(&bytes), ahead);
+            return self.row(HalfWeights::Pairs(&bytes), ahead);
         }
         let (sum, most) = match self.kernel {
             #[cfg(target_arch = "x86_64")]
@@ -189,13 +189,13 @@ impl Halves {
 
     /// The exact sum of a row rounded once, from a sum in binary64 and the greatest high byte of the weights.
     #[inline(always)]
-    fn settle(&self, sum: f64, most: u8, weights: Planes<'_>) -> f32 {
+    fn settle(&self, sum: f64, most: u8, weights: HalfWeights<'_>) -> f32 {
         self.bounds.settle(sum, magnitude(most)).unwrap_or_else(|| self.exact(weights))
     }
 
     /// The exact sum of a row, where the bounds do not settle it.
     #[cold]
-    fn exact(&self, weights: Planes<'_>) -> f32 {
+    fn exact(&self, weights: HalfWeights<'_>) -> f32 {
         let mut weights: Vec<f32> = weights.patterns().map(f16_to_f32).collect();
         weights.resize(self.lanes, 0.0);
         let x: Vec<f32> = (0..self.lanes).map(|lane| self.x(lane)).collect();
@@ -203,7 +203,7 @@ impl Halves {
     }
 
     /// The sum of a row, and the greatest high byte of its weights without their signs.
-    fn row_portable(&self, weights: Planes<'_>) -> (f64, u8) {
+    fn row_portable(&self, weights: HalfWeights<'_>) -> (f64, u8) {
         let mut sums = [0.0; 32];
         let mut most = 0;
         for (lane, pattern) in weights.patterns().enumerate() {
@@ -222,7 +222,7 @@ impl Halves {
 
     #[cfg(target_arch = "x86_64")]
     #[target_feature(enable = "avx512f,avx512bw")]
-    fn row_avx512(&self, weights: Planes<'_>, ahead: &mut impl Ahead) -> (f64, u8) {
+    fn row_avx512(&self, weights: HalfWeights<'_>, ahead: &mut impl Ahead) -> (f64, u8) {
         ahead.rows();
         let mut sums = [_mm512_setzero_pd(); 8];
         let mut most = _mm512_setzero_si512();
@@ -249,7 +249,7 @@ impl Halves {
 }
 
 #[cfg(target_arch = "x86_64")]
-impl Step {
+impl StepLanes {
     /// Eight activations in binary64.
     #[inline]
     #[target_feature(enable = "avx512f")]
@@ -307,7 +307,7 @@ mod tests {
             let mut sums = [[[0.0; STEP]]];
             let column = lanes.min(STEP);
             let paired: Vec<u8> = low.iter().zip(&high).flat_map(|(&low, &high)| [low, high]).collect();
-            let planes = [Planes::Apart(&low, &high), Planes::Pairs(&paired)];
+            let planes = [HalfWeights::Apart(&low, &high), HalfWeights::Pairs(&paired)];
             for (kernel, weights) in Kernel::all_of_host().into_iter().flat_map(|kernel| planes.map(|weights| (kernel, weights))) {
                 let (mut row, mut one) = (Halves::on(kernel), Halves::on(kernel));
                 row.load(&vec![1.0; lanes]);

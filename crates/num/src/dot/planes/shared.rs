@@ -5,7 +5,7 @@ mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 
-use super::{Halves, Planes};
+use super::{HalfWeights, Halves};
 #[cfg(target_arch = "x86_64")]
 use super::{STEP, magnitude};
 use crate::dot::ahead::Ahead;
@@ -20,14 +20,14 @@ const MOST: usize = 12;
 #[cfg(target_arch = "x86_64")]
 #[derive(Clone, Copy)]
 #[repr(align(64))]
-struct Wide([f64; STEP]);
+struct WideStep([f64; STEP]);
 
 impl Halves {
     /// [`Halves::rows`] for several activations of one length at once: `out` holds the sums of the first, then of the
     /// next. Rows that `blank` knows to be all zero need not be read.
     pub fn rows_of(
         all: &[&Self],
-        weights: Planes<'_>,
+        weights: HalfWeights<'_>,
         blank: impl Fn(usize) -> bool,
         out: &mut [f32],
         ahead: &mut impl Ahead,
@@ -72,8 +72,8 @@ impl Halves {
 struct Three<'a> {
     all: [&'a Halves; 3],
     /// The activations of the step, if it is one.
-    wide: Option<&'a [Wide; 3]>,
-    weights: Planes<'a>,
+    wide: Option<&'a [WideStep; 3]>,
+    weights: HalfWeights<'a>,
     steps: u64,
     errors: [f64; 3],
 }
@@ -94,13 +94,13 @@ struct Looks<Look, Sum> {
 #[inline(always)]
 fn by_threes<A: Ahead>(
     all: &[&Halves],
-    weights: Planes<'_>,
+    weights: HalfWeights<'_>,
     lanes: usize,
     blank: &impl Fn(usize) -> bool,
     out: &mut [f32],
     ahead: &mut A,
     Looks { roundings, look, three: sum }: Looks<
-        impl Fn(Planes<'_>, &mut A) -> (u64, u8),
+        impl Fn(HalfWeights<'_>, &mut A) -> (u64, u8),
         impl Fn(Three<'_>) -> ([f64; 4], [f32; 4], u8),
     >,
 ) -> u8 {
@@ -111,7 +111,7 @@ fn by_threes<A: Ahead>(
     order.sort_unstable_by_key(|&number| (all[number].active, number));
     let (threes, rest) = order.as_chunks::<3>();
     let active = |three: &[usize; 3]| three.iter().fold(0, |steps, &number| steps | all[number].active);
-    let mut wide = [[Wide([0.0; STEP]); 3]; MOST / 3];
+    let mut wide = [[WideStep([0.0; STEP]); 3]; MOST / 3];
     for (three, wide) in threes.iter().zip(&mut wide).filter(|(three, _)| active(three).is_power_of_two()) {
         let step = active(three).trailing_zeros() as usize;
         for (&number, wide) in three.iter().zip(wide) {

@@ -7,18 +7,18 @@ use std::ops::Range;
 #[cfg(target_arch = "x86_64")]
 use super::STEP;
 #[cfg(target_arch = "x86_64")]
-use super::known::{Apart, Pairs, Rows, first};
+use super::known::{Apart, Pairs, WeightRows, first};
 
 /// The bytes of fp16 weights, row after row.
 #[derive(Clone, Copy, Debug)]
-pub enum Planes<'a> {
+pub enum HalfWeights<'a> {
     /// Low bytes, and high bytes; as many of both.
     Apart(&'a [u8], &'a [u8]),
     /// Low and high bytes in turn, which is one number after the other.
     Pairs(&'a [u8]),
 }
 
-impl<'a> Planes<'a> {
+impl<'a> HalfWeights<'a> {
     /// Number of weights.
     ///
     /// # Panics
@@ -131,7 +131,7 @@ impl<'a> Planes<'a> {
         self.last_sixteens(start.min(count)..count)
     }
 
-    /// [`Planes::sixteens`] of less than a step.
+    /// [`HalfWeights::sixteens`] of less than a step.
     #[cfg(target_arch = "x86_64")]
     #[inline(never)]
     #[target_feature(enable = "avx2")]
@@ -159,7 +159,7 @@ unsafe fn in_turn(low: *const u8, high: *const u8) -> __m256i {
 }
 
 #[cfg(target_arch = "x86_64")]
-impl Rows for Planes<'_> {
+impl WeightRows for HalfWeights<'_> {
     #[inline(always)]
     fn row(self, row: usize, lanes: usize) -> Self {
         self.row(row, lanes)

@@ -15,7 +15,7 @@ const FOUR: usize = 4;
 
 /// Some rows in binary64.
 #[repr(align(64))]
-struct Wide([[f64; STEP]; SOME]);
+struct WideRows([[f64; STEP]; SOME]);
 
 /// Sums by columns for groups of activations, at most [`THREES`], and the greatest high byte of the weights that count.
 #[target_feature(enable = "avx2,f16c,fma")]
@@ -45,7 +45,7 @@ pub(in crate::dot::planes) fn columns<'a, const XS: usize>(
         }
         (few, count)
     };
-    let mut wide = Wide([[0.0; STEP]; SOME]);
+    let mut wide = WideRows([[0.0; STEP]; SOME]);
     let (mut now, mut count) = few();
     while count > 0 {
         let (next, coming) = few();

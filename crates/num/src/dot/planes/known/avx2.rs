@@ -1,21 +1,21 @@
-//! [`super::Known`] in 256-bit vectors.
+//! [`super::FiniteRows`] in 256-bit vectors.
 
 use std::arch::x86_64::*;
 
-use super::{Known, PARTS, Range, TOGETHER};
+use super::{FiniteRows, PARTS, RowBounds, TOGETHER};
 use crate::dot::i8::avx2::join as join_units;
 use crate::dot::planes::avx2::rounded;
-use crate::dot::planes::{Planes, STEP, Step};
+use crate::dot::planes::{HalfWeights, STEP, StepLanes};
 
 /// Lanes of a vector of binary32 numbers.
 const EIGHT: usize = 8;
 
-impl Known<'_> {
-    /// [`Known::rows`] on hosts without 512-bit vectors.
+impl FiniteRows<'_> {
+    /// [`FiniteRows::rows`] on hosts without 512-bit vectors.
     #[target_feature(enable = "avx2,f16c,fma")]
     pub(in crate::dot::planes) fn rows_avx2(
         &self,
-        weights: Planes<'_>,
+        weights: HalfWeights<'_>,
         lanes: usize,
         most: u8,
         out: &mut [f32],
@@ -27,7 +27,12 @@ impl Known<'_> {
     /// The sums of up to four rows rounded once, and a bit for each whose rounding its error does not change.
     #[inline]
     #[target_feature(enable = "avx2,f16c,fma")]
-    fn four_avx2(&self, rows: [Option<Planes<'_>>; TOGETHER], range: &Range, close: usize) -> ([f32; TOGETHER], u8) {
+    fn four_avx2(
+        &self,
+        rows: [Option<HalfWeights<'_>>; TOGETHER],
+        range: &RowBounds,
+        close: usize,
+    ) -> ([f32; TOGETHER], u8) {
         let mut units = [_mm256_setzero_si256(); TOGETHER];
         let mut rests = [_mm256_setzero_ps(); TOGETHER];
         for ((units, rests), row) in units.iter_mut().zip(&mut rests).zip(rows) {
@@ -43,7 +48,7 @@ impl Known<'_> {
     /// A row's partial sums, four and four together: bit patterns of `high`, and `low`.
     #[inline]
     #[target_feature(enable = "avx2,f16c,fma")]
-    fn row_avx2(&self, row: Planes<'_>, start: f32, close: usize) -> (__m256i, __m256) {
+    fn row_avx2(&self, row: HalfWeights<'_>, start: f32, close: usize) -> (__m256i, __m256) {
         let mut highs = [_mm256_set1_ps(start); PARTS / EIGHT];
         let mut lows = [_mm256_setzero_ps(); PARTS / EIGHT];
         for (step, x) in self.x.iter().enumerate() {
@@ -61,7 +66,7 @@ impl Known<'_> {
 #[inline]
 #[target_feature(enable = "avx2,f16c,fma")]
 fn add(
-    x: &Step,
+    x: &StepLanes,
     weights: [__m256i; STEP / 16],
     highs: &mut [__m256; PARTS / EIGHT],
     lows: &mut [__m256; PARTS / EIGHT],

@@ -1,14 +1,14 @@
-//! [`super::Known`] in 512-bit vectors.
+//! [`super::FiniteRows`] in 512-bit vectors.
 
 use std::arch::x86_64::*;
 
-use super::{Known, PARTS, Range, Rows, TOGETHER, fetch};
+use super::{FiniteRows, PARTS, RowBounds, TOGETHER, WeightRows, fetch};
 use crate::dot::i8::join_avx512;
 use crate::dot::planes::avx2::rounded;
-use crate::dot::planes::{STEP, Step};
+use crate::dot::planes::{STEP, StepLanes};
 
-impl Known<'_> {
-    /// [`Known::rows`] on hosts with 512-bit vectors.
+impl FiniteRows<'_> {
+    /// [`FiniteRows::rows`] on hosts with 512-bit vectors.
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
     pub(in crate::dot::planes) fn rows_avx512(
         &self,
@@ -30,7 +30,7 @@ impl Known<'_> {
         &self,
         rows: [Option<impl Weights>; TOGETHER],
         lanes: usize,
-        range: &Range,
+        range: &RowBounds,
         close: usize,
     ) -> ([f32; TOGETHER], u8) {
         let mut units = [_mm512_setzero_si512(); TOGETHER];
@@ -66,7 +66,7 @@ impl Known<'_> {
 }
 
 /// Rows read by steps.
-pub(in crate::dot::planes) trait Weights: Rows {
+pub(in crate::dot::planes) trait Weights: WeightRows {
     /// A step from a lane on, sixteen numbers each.
     ///
     /// # Safety
@@ -80,11 +80,11 @@ pub(in crate::dot::planes) trait Weights: Rows {
     unsafe fn tail(self, start: usize) -> [__m256i; 4];
 }
 
-/// [`crate::dot::planes::Planes::Apart`].
+/// [`crate::dot::planes::HalfWeights::Apart`].
 #[derive(Clone, Copy)]
 pub(in crate::dot::planes) struct Apart<'a>(pub(in crate::dot::planes) &'a [u8], pub(in crate::dot::planes) &'a [u8]);
 
-impl Rows for Apart<'_> {
+impl WeightRows for Apart<'_> {
     #[inline(always)]
     fn row(self, row: usize, lanes: usize) -> Self {
         Self(&self.0[row * lanes..][..lanes], &self.1[row * lanes..][..lanes])
@@ -113,11 +113,11 @@ impl Weights for Apart<'_> {
     }
 }
 
-/// [`crate::dot::planes::Planes::Pairs`].
+/// [`crate::dot::planes::HalfWeights::Pairs`].
 #[derive(Clone, Copy)]
 pub(in crate::dot::planes) struct Pairs<'a>(pub(in crate::dot::planes) &'a [u8]);
 
-impl Rows for Pairs<'_> {
+impl WeightRows for Pairs<'_> {
     #[inline(always)]
     fn row(self, row: usize, lanes: usize) -> Self {
         Self(&self.0[2 * row * lanes..][..2 * lanes])
@@ -181,7 +181,7 @@ impl Sums {
     /// Adds the products of a step.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw")]
-    fn add(&mut self, x: &Step, weights: [__m256i; 4]) {
+    fn add(&mut self, x: &StepLanes, weights: [__m256i; 4]) {
         for (sixteen, (x, weights)) in x.0.iter().zip(weights).enumerate() {
             let weights = _mm512_cvt_roundph_ps::<_MM_FROUND_CUR_DIRECTION>(weights);
             // SAFETY: as many elements as a vector.

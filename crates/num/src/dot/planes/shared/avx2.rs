@@ -2,10 +2,10 @@
 
 use std::arch::x86_64::*;
 
-use super::{Looks, Three, Wide};
+use super::{Looks, Three, WideStep};
 use crate::dot::ahead::Ahead;
 use crate::dot::planes::avx2::{greatest_of_32, highest, rounded, weighty, widen_avx2};
-use crate::dot::planes::{Halves, Planes, STEP};
+use crate::dot::planes::{HalfWeights, Halves, STEP};
 
 /// Partial sums of each activation: there are no registers for more.
 const PARTS: usize = 16;
@@ -14,7 +14,7 @@ const PARTS: usize = 16;
 #[target_feature(enable = "avx2,f16c,fma")]
 pub(super) fn by_threes<A: Ahead>(
     all: &[&Halves],
-    weights: Planes<'_>,
+    weights: HalfWeights<'_>,
     lanes: usize,
     blank: &impl Fn(usize) -> bool,
     out: &mut [f32],
@@ -24,7 +24,7 @@ pub(super) fn by_threes<A: Ahead>(
     let roundings = lanes.next_multiple_of(STEP) / PARTS + PARTS.ilog2() as usize;
     let kernel = Looks {
         roundings,
-        look: |weights: Planes<'_>, ahead: &mut A| look(weights, ahead),
+        look: |weights: HalfWeights<'_>, ahead: &mut A| look(weights, ahead),
         three: |three: Three<'_>| self::three(three),
     };
     super::by_threes(all, weights, lanes, blank, out, ahead, kernel)
@@ -33,7 +33,7 @@ pub(super) fn by_threes<A: Ahead>(
 /// The steps of a row that have weights other than zero, a bit each, and the greatest high byte of the weights.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn look(weights: Planes<'_>, ahead: &mut impl Ahead) -> (u64, u8) {
+fn look(weights: HalfWeights<'_>, ahead: &mut impl Ahead) -> (u64, u8) {
     ahead.rows();
     let (mut steps, mut most) = (0, _mm256_setzero_si256());
     for (step, start) in (0..weights.count()).step_by(STEP).enumerate() {
@@ -57,7 +57,7 @@ fn three(Three { all, wide, weights, mut steps, errors }: Three<'_>) -> ([f64; 4
         let sixteens = weights.sixteens(start);
         match wide {
             Some(wide) => widen_avx2!(sixteens, |place: usize, weights: __m256d| {
-                for (Wide(x), sums) in wide.iter().zip(&mut sums) {
+                for (WideStep(x), sums) in wide.iter().zip(&mut sums) {
                     // SAFETY: four elements for each of sixteen places lie in the array.
                     let x = unsafe { _mm256_load_pd(x.as_ptr().add(4 * place)) };
                     sums[place % 4] = _mm256_fmadd_pd(weights, x, sums[place % 4]);

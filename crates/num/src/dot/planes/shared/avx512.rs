@@ -6,13 +6,13 @@ use super::{Looks, Three};
 use crate::dot::ahead::Ahead;
 use crate::dot::partial;
 use crate::dot::planes::avx2::rounded;
-use crate::dot::planes::{Halves, Planes, STEP, WIDENED, greatest_avx512, widen};
+use crate::dot::planes::{HalfWeights, Halves, STEP, WIDENED, greatest_avx512, widen};
 
 /// Rows with some finite activations, three at a time; gives back the greatest high byte of the weights.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
 pub(super) fn by_threes<A: Ahead>(
     all: &[&Halves],
-    weights: Planes<'_>,
+    weights: HalfWeights<'_>,
     lanes: usize,
     blank: &impl Fn(usize) -> bool,
     out: &mut [f32],
@@ -21,7 +21,7 @@ pub(super) fn by_threes<A: Ahead>(
     let roundings = all.first().map_or(0, |halves| partial::roundings(halves.lanes));
     let kernel = Looks {
         roundings,
-        look: |weights: Planes<'_>, ahead: &mut A| look(weights, ahead),
+        look: |weights: HalfWeights<'_>, ahead: &mut A| look(weights, ahead),
         three: |three: Three<'_>| self::three(three),
     };
     super::by_threes(all, weights, lanes, blank, out, ahead, kernel)
@@ -30,7 +30,7 @@ pub(super) fn by_threes<A: Ahead>(
 /// The steps of a row that have weights other than zero, a bit each, and the greatest high byte of the weights.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw")]
-fn look(weights: Planes<'_>, ahead: &mut impl Ahead) -> (u64, u8) {
+fn look(weights: HalfWeights<'_>, ahead: &mut impl Ahead) -> (u64, u8) {
     ahead.rows();
     let (mut steps, mut most) = (0, _mm512_setzero_si512());
     for (step, start) in (0..weights.count()).step_by(STEP).enumerate() {

@@ -4,7 +4,7 @@ use lpu_isa::Instruction;
 
 /// One dispatch of an instruction.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Step {
+pub(crate) struct Dispatch {
     /// Cycle of dispatch.
     pub(crate) cycle: u64,
     pub(crate) chip: u16,
