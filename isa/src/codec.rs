@@ -58,13 +58,13 @@ fn encode_item(item: &Item, bytes: &mut Vec<u8>) {
 /// The items of a queue's bytes.
 ///
 /// # Errors
-/// [`FormatError`] names the first byte at which no item stands. Whether the items make a queue is for
+/// [`FormatError`] names the first byte at which no item is. Whether the items make a queue is for
 /// [`crate::timeline::validate`] to say.
 pub fn decode_queue(bytes: &[u8]) -> Result<Vec<Item>, FormatError> {
     decode_queue_at(bytes, 0)
 }
 
-/// [`decode_queue`] of bytes that stand at offset `base` of a file.
+/// [`decode_queue`] of bytes that are at offset `base` of a file.
 pub(crate) fn decode_queue_at(bytes: &[u8], base: u64) -> Result<Vec<Item>, FormatError> {
     let mut items = Vec::with_capacity(bytes.len() / *SHORTEST);
     let mut at = 0;

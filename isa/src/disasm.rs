@@ -16,20 +16,20 @@ use crate::text::place::{print_name, print_runs};
 use crate::timeline::{Clock, Slots, wait};
 use code::Code;
 
-/// Image and host bytes up to this many stand in the text; more go to a file beside it (assumed).
+/// Image and host bytes up to this many are in the text; more go to a file alongside it (assumed).
 pub const INLINE_LIMIT: usize = 4096;
 
 /// Bytes on a `.hex` line.
 const HEX_BYTES: usize = 32;
 /// Runs on a line of a region.
 const RUNS: usize = 8;
-/// Width of the margin in which the cycles stand.
+/// Width of the margin in which the cycles are.
 const MARGIN: usize = 10;
-/// Column of the comment behind an instruction.
+/// Column of the comment after an instruction.
 const COMMENT: usize = 50;
 
-/// The canonical text, and the bytes of the file beside it if there is one. `image_file` is the name that the
-/// text gives that file; without a name everything stands in the text.
+/// The canonical text, and the bytes of the file alongside it if there is one. `image_file` is the name that the
+/// text gives that file; without a name everything is in the text.
 #[must_use]
 pub fn disassemble(container: &Container<'_>, image_file: Option<&str>) -> (String, Option<Vec<u8>>) {
     let mut text = String::new();
@@ -238,7 +238,7 @@ fn comment(queue: Queue, before: Option<&Item>, item: &Item, slots: Slots, names
     comment
 }
 
-/// The longest name that stands in a comment, and the most runs that are looked through for one, in bytes and runs
+/// The longest name that is in a comment, and the most runs that are looked through for one, in bytes and runs
 /// (assumed): a short file may have a long name for each of many instructions, and many runs that all begin before a
 /// word.
 const LONGEST: usize = 64;

@@ -1,5 +1,5 @@
 //! Instructions in memory: an `ifetch` takes two vectors, a block, that hold whole items one after another, as the
-//! binary form has them. A zero byte where an opcode would stand ends the block; the rest of it is zero.
+//! binary form has them. A zero byte where an opcode would be ends the block; the rest of it is zero.
 
 use crate::codec::{decode_queue, encode_queue};
 use crate::queue::{Item, Queue};
@@ -36,7 +36,7 @@ pub fn blocks(items: &[Item], block_bytes: usize) -> Option<Vec<Vec<u8>>> {
 /// The items of a block that is fetched for `queue`.
 ///
 /// # Errors
-/// The offset of the first byte at which no item stands that can stand there.
+/// The offset of the first byte at which no item is that can be there.
 pub fn block_items(queue: Queue, block: &[u8]) -> Result<Vec<Item>, usize> {
     let mut items: Vec<Item> = Vec::new();
     let mut at = 0;

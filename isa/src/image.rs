@@ -10,10 +10,10 @@ pub enum Fill<'a> {
     /// All zero.
     Zero,
     /// The first bytes of each word, word after word, as many of one word as of the other: 1 to `vector_bytes`. The
-    /// bytes behind them are zero.
+    /// bytes after them are zero.
     Bytes(Cow<'a, [u8]>),
     /// The first bytes of these words and of as many others of one slice, byte by byte in turn, word after word. So a
-    /// file holds fp16 numbers as numbers, though their low bytes lie in one word and their high bytes in another.
+    /// file holds fp16 numbers as numbers, though their low bytes are in one word and their high bytes in another.
     Pairs(Cow<'a, [u8]>, WordRun),
 }
 
@@ -79,7 +79,7 @@ impl Extent<'_> {
         Extent { place, fill }
     }
 
-    /// Bytes of each word that the fill has; those behind them are zero.
+    /// Bytes of each word that the fill has; those after them are zero.
     #[must_use]
     pub fn live(&self) -> usize {
         self.bytes().len() / (self.places().count() * self.place.count.max(1) as usize)
@@ -143,7 +143,7 @@ pub struct ByPlace<'i> {
 }
 
 impl<'i> ByPlace<'i> {
-    /// The first bytes of a word, behind which it is zero; nothing for a word that is not initialised.
+    /// The first bytes of a word, after which it is zero; nothing for a word that is not initialised.
     #[must_use]
     pub fn word(&self, chip: ChipId, slice: SliceId, word: u32) -> Option<Cow<'i, [u8]>> {
         let begun = self.places.partition_point(|&(place, ..)| begin(place) <= (chip, slice, word));

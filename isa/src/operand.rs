@@ -30,7 +30,7 @@ pub enum Kind {
     Arithmetic,
     /// Kind of number compared: `f32`, `i32`.
     Number,
-    /// How a weight row lies: `out` or `in`.
+    /// How a weight row is: `out` or `in`.
     Orientation,
     /// What a weight load does with its rows: `bytes` or `widen`.
     LoadFormat,
@@ -368,7 +368,7 @@ word_operand! {
         /// 32-bit integer.
         I32 = "i32",
     }
-    /// How a weight row lies in a plane.
+    /// How a weight row is in a plane.
     Orientation {
         /// Row r holds the weights of output r, one a input lane.
         Out = "out",

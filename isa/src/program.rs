@@ -70,7 +70,7 @@ pub struct Region {
     pub vectors: u32,
     /// Live lanes of a vector.
     pub lanes: u32,
-    /// Where the words lie.
+    /// Where the words are.
     pub runs: Vec<WordRun>,
 }
 
@@ -92,7 +92,7 @@ impl Region {
 pub struct Program {
     /// The name, unique within a container; a model's program is named by its context bucket.
     pub name: String,
-    /// Cycles of a run, as stated by whoever made the program.
+    /// Cycles of a run, as stated by the program's author.
     pub cycles: u64,
     /// Named regions.
     pub regions: Vec<Region>,

@@ -1,4 +1,4 @@
-//! Instruction queues: their names, their order, and what stands in them.
+//! Instruction queues: their names, their order, and what is in them.
 
 use std::fmt;
 
@@ -114,7 +114,7 @@ impl fmt::Display for Queue {
     }
 }
 
-/// What stands in a queue: an instruction, and whether it issues in the same cycle as the one before it.
+/// What is in a queue: an instruction, and whether it issues in the same cycle as the one before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Item {
     /// The instruction.

@@ -3,8 +3,8 @@
 //! A queue's clock starts at 0. An instruction issues at the clock and moves it on by one; a paired item
 //! issues in the cycle of the item before it; `nop n` moves the clock on by n; `repeat n, d, s` issues the
 //! instruction before it again at d, 2d, .. nd cycles after it and leaves the clock one past the last; `ifetch`
-//! issues at the clock and leaves it. `sync` and `deskew` stop the queue at the clock; whoever knows when they end
-//! resumes it there. Items that an `ifetch` brings are held until they have arrived.
+//! issues at the clock and leaves it. `sync` and `deskew` stop the queue at the clock; a caller that knows when they
+//! end resumes it there. Items that an `ifetch` brings are held until they have arrived.
 
 use std::collections::VecDeque;
 
@@ -79,7 +79,7 @@ fn accesses_memory(instruction: &Instruction) -> Option<bool> {
 /// The most cycles that a queue may run; keeps every sum of cycles and delays far from overflow (assumed).
 pub const MAX_CYCLES: u64 = 1 << 40;
 
-/// The clock of one queue, for those who need times but no issues. Behind a sync or a deskew it counts from the cycle
+/// The clock of one queue, for callers that need times but no issues. After a sync or a deskew it counts from the cycle
 /// in which that ends.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Clock {

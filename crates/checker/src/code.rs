@@ -65,7 +65,7 @@ impl<'a> Code<'a> {
         }
     }
 
-    /// The two vectors that a fetch takes; nothing when nobody fed one of them.
+    /// The two vectors that a fetch takes; nothing when one of them has no producer.
     pub(crate) fn block(&self, issue: &Issue, src: Stream) -> Option<Result<Vec<u8>, Fault>> {
         let Fetched { words, puts } = self.fetched.as_ref()?;
         let position = self.chip.position(issue.queue);
@@ -77,7 +77,7 @@ impl<'a> Code<'a> {
         let mut block = Vec::new();
         for ((stream, put), count) in vectors.into_iter().zip(1..) {
             let Some((slice, word)) = put.4 else { return Some(Err(Fault::FetchNotCode { stream, position })) };
-            // Zero where the image has no such word, and behind the bytes that it has of one.
+            // Zero where the image has no such word, and after the bytes that it has of one.
             block.extend_from_slice(&words.word(issue.chip, slice, word).unwrap_or_default());
             block.resize(count * self.chip.lanes(), 0);
         }

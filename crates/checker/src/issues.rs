@@ -1,5 +1,5 @@
 //! All issues of a program with their times: queues unrolled, barriers and shared counters resolved, fetched
-//! instructions found in the image. What is out of range, and what this resolution finds wrong, stands beside them.
+//! instructions found in the image. What is out of range, and what this resolution finds wrong, is alongside them.
 
 use std::borrow::Cow;
 use std::cmp::Reverse;
@@ -52,7 +52,7 @@ impl QueueWalk<'_> {
     }
 }
 
-/// What orders issues: cycle and line. Lines stand in order of chip and queue, and each has one issue due.
+/// What orders issues: cycle and line. Lines are in order of chip and queue, and each has one issue due.
 type Due = (u64, u32);
 
 struct Unroll<'p> {
@@ -215,7 +215,7 @@ fn counted(before: u64, items: &[Item]) -> Result<u64, CheckError> {
     if issues <= MOST_ISSUES { Ok(issues) } else { Err(CheckError::TooManyIssues { issues, most: MOST_ISSUES }) }
 }
 
-/// Cycles of a run on one chip, for a program whose instructions all stand in its queues; 0 when queues have no
+/// Cycles of a run on one chip, for a program whose instructions all are in its queues; 0 when queues have no
 /// meaning.
 #[must_use]
 pub fn derived_cycles(chip: &Chip, program: &Program) -> u64 {

@@ -1,4 +1,4 @@
-//! Memory: ports, banks, words that nobody initialised, words that nobody may write.
+//! Memory: ports, banks, words that are not initialised, words that are read-only.
 
 use std::collections::BTreeMap;
 
@@ -117,7 +117,7 @@ pub(crate) fn check(
                 );
             }
         }
-        // Issues of one queue stand in the list in the order of their dispatch.
+        // Issues of one queue are in the list in the order of their dispatch.
         accesses.sort_unstable_by_key(|access| (access.cycle, access.index));
         for group in accesses.chunk_by(|one, other| one.cycle == other.cycle) {
             conflicts(chip, *name, group, issues, violations);

@@ -129,7 +129,7 @@ pub enum ChipError {
         /// The parser's message with line and column.
         message: String,
     },
-    /// A field that nobody knows.
+    /// An unknown field.
     #[error("chip description: unknown field `{field}`; `lpu chips tsp-v1` lists every field")]
     UnknownField {
         /// The field's name.

@@ -101,7 +101,7 @@ impl<'a> Control<'a> {
         Some((line, Dispatch { cycle, chip, queue, item, live: self.lines[line].live, instruction: issue.instruction }))
     }
 
-    /// Goes on behind the instruction that dispatched last.
+    /// Goes on after the instruction that dispatched last.
     pub(crate) fn done(&mut self, line: usize) {
         self.advance(line);
     }

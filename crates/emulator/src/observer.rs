@@ -1,4 +1,4 @@
-//! What a run shows to those who watch.
+//! What a run shows to its observers.
 
 use lpu_isa::{ChipId, Instruction, Queue, SliceId, Stream};
 

@@ -9,7 +9,7 @@ use crate::sram::Sram;
 /// Whether a word may be written, and whether it may be fetched.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Fixed {
-    /// Anybody may write it.
+    /// Anything may write it.
     #[default]
     Free,
     /// It belongs to a const region, or to a code region that is also an input.
@@ -66,7 +66,7 @@ impl Prepared {
         Ok(prepared)
     }
 
-    /// Items that stand in the queues before a run.
+    /// Items that are in the queues before a run.
     #[must_use]
     pub fn preloaded(&self) -> u64 {
         self.lines.iter().map(|(_, _, items)| items.len() as u64).sum()

@@ -66,7 +66,7 @@ impl Sram {
         }
     }
 
-    /// Puts the first bytes of a word of the image; those behind them are zero.
+    /// Puts the first bytes of a word of the image; those after them are zero.
     pub(crate) fn load(&mut self, slice: usize, word: u32, bytes: &[u8]) {
         self.allocate(slice);
         let (given, rest) = self.slices[slice][word as usize * self.lanes..][..self.lanes].split_at_mut(bytes.len());

@@ -2,7 +2,7 @@
 
 use lpu_isa::{Edge, Instruction};
 
-/// What a switch unit makes of its source streams, which lie one after another in `value` in the order of
+/// What a switch unit makes of its source streams, which are one after another in `value` in the order of
 /// [`Instruction::streams`], as do the resulting streams in `out`.
 ///
 /// # Panics

@@ -163,7 +163,7 @@ fn low8(bits: u32) -> i32 {
     i32::from(bits as i8)
 }
 
-/// Narrower results as they stand in the low bytes of 32 bits; 32-bit operations on narrower operands are exact.
+/// Narrower results as they are in the low bytes of 32 bits; 32-bit operations on narrower operands are exact.
 #[inline(always)]
 fn sat16(value: i32) -> u32 {
     u32::from(int::i32_to_i16(value) as u16)
@@ -277,7 +277,7 @@ fn function(a: &[u32], out: &mut [u32], op: impl Fn(f32) -> f32) {
     one(a, out, |a| op(f32::from_bits(a)).to_bits());
 }
 
-/// A number of a format, as it stands in the low bytes of 32 bits.
+/// A number of a format, as it is in the low bytes of 32 bits.
 #[derive(Clone, Copy)]
 enum Scalar {
     Integer(i32),

@@ -163,7 +163,7 @@ impl Config {
         Ok(config)
     }
 
-    /// Writes the ids into the fields, as they stand after defaults and additions.
+    /// Writes the ids into the fields, as they are after defaults and additions.
     fn note_ids(&mut self) {
         self.source.insert("bos_token_id".to_owned(), json!(self.bos));
         self.source.insert("eos_token_id".to_owned(), json!(self.stop_ids));
@@ -198,7 +198,7 @@ impl Config {
     }
 
     /// This config as the text of a `config.json` that [`Config::from_json`] reads back as the one that was read: its
-    /// fields, with the ids as they stand.
+    /// fields, with the ids as they are.
     pub fn to_json(&self) -> String {
         Value::Object(self.source.clone()).to_string()
     }
@@ -240,7 +240,7 @@ fn refuse_quantized(fields: &Fields) -> Result<(), ModelError> {
     Ok(())
 }
 
-/// The fields of a text model inside a larger one's config, with the ids and types that stand beside it; nothing for a
+/// The fields of a text model inside a larger one's config, with the ids and types that are alongside it; nothing for a
 /// config of its own.
 fn text_part(object: &Map<String, Value>, row: &Row) -> Result<Option<Map<String, Value>>, ModelError> {
     const BESIDE: [&str; 5] = ["bos_token_id", "eos_token_id", "tie_word_embeddings", "dtype", "torch_dtype"];

@@ -106,9 +106,9 @@ pub enum ModelError {
     WrongType {
         /// The field.
         field: String,
-        /// What stands there, shortened.
+        /// What is there, shortened.
         got: String,
-        /// What should stand there.
+        /// What should be there.
         expected: &'static str,
     },
     /// A size is zero.
@@ -253,7 +253,7 @@ pub enum ModelError {
         /// Bits of an element.
         bits: usize,
     },
-    /// A tensor is stored in the quantised format of MLX, with scales and biases beside it.
+    /// A tensor is stored in the quantised format of MLX, with scales and biases alongside it.
     #[error(
         "{file}: tensor \"{tensor}\" is quantised in the format of MLX (there are \"{scales}\" and its biases); use the checkpoint that it was made from, in float32, float16 or bfloat16, the compiler quantises by itself"
     )]
@@ -372,10 +372,10 @@ pub enum ModelError {
         file: String,
         /// Bytes of all tensors.
         needed: u64,
-        /// Bytes behind the header.
+        /// Bytes after the header.
         bytes: u64,
     },
-    /// One tensor stands in two files.
+    /// One tensor is in two files.
     #[error(
         "tensor \"{tensor}\" is in {first} and again in {second}; remove one of the files or add model.safetensors.index.json"
     )]

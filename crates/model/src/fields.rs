@@ -172,7 +172,7 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// A value as it stands in the file, cut to a length that fits a message.
+/// A value as it is in the file, cut to a length that fits a message.
 fn shown(value: &Value) -> String {
     const LONGEST: usize = 60;
     let text = value.to_string();

@@ -170,7 +170,7 @@ pub(crate) fn map_bytes(path: &Path) -> std::io::Result<Bytes> {
     if file.metadata()?.len() == 0 {
         return Ok(Bytes::Given(Cow::Borrowed(&[])));
     }
-    // SAFETY: the map is only read, and only as bytes, of which every pattern is valid. Nobody
+    // SAFETY: the map is only read, and only as bytes, of which every pattern is valid. Nothing
     // may shorten or rewrite the file while it is mapped; checkpoints are written once and then
     // only read, which is the condition under which every reader of this format maps them.
     let map = unsafe { Mmap::map(&file)? };

@@ -1,7 +1,7 @@
 //! The header of a safetensors file, read with suspicion.
 //!
 //! A file is eight bytes of header length, a JSON header, then the bytes of all tensors without
-//! gap or overlap. What this module hands out has been checked: every span lies inside the file
+//! gap or overlap. What this module hands out has been checked: every span is inside the file
 //! and has the length that shape and type need. It allocates in proportion to the header's
 //! bytes, which are part of the file.
 

@@ -22,7 +22,7 @@ const PARALLEL: usize = 1 << 18;
 /// rows of one expert after those of another). Reading converts to float32, which is exact for every stored type but
 /// the quantised ones of GGUF files, whose expansion is one float32 product an element.
 ///
-/// A tensor may be a part of a stored one, or lie there transposed; what is read is always the tensor that the graph
+/// A tensor may be a part of a stored one, or are there transposed; what is read is always the tensor that the graph
 /// means.
 pub struct Weights {
     files: Vec<Bytes>,

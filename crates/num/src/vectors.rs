@@ -1,5 +1,5 @@
 //! Whole vectors at speed: 32-bit lanes to vectors of bytes and back, and the conversions that a decode step is full
-//! of. The portable code beside each kernel is its definition.
+//! of. The portable code alongside each kernel is its definition.
 
 #[cfg(target_arch = "x86_64")]
 use std::arch::x86_64::*;
@@ -12,7 +12,7 @@ use crate::kernel::Kernel;
 /// Lanes of a block of [`max_within`] and [`max_across`].
 const BLOCK: usize = 16;
 
-/// Lanes that a 512-bit kernel takes at a time; those behind the last whole step are left to the portable code.
+/// Lanes that a 512-bit kernel takes at a time; those after the last whole step are left to the portable code.
 #[cfg(target_arch = "x86_64")]
 const STEP: usize = 16;
 

@@ -45,7 +45,7 @@ pub(crate) const USAGE: &[(&str, &str)] = &[
 
 /// What a run of a range counts where lines are repeated.
 const RUN_BYTES: u64 = 20;
-/// What an extent on one more chip counts, beside its bytes.
+/// What an extent on one more chip counts, alongside its bytes.
 const EXTENT_BYTES: u64 = 64;
 
 /// The written form of a region.

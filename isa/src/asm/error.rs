@@ -53,7 +53,7 @@ impl AsmError {
         Self { span, file: None, trail: Vec::new(), message: message.into(), help: help.into() }
     }
 
-    /// A mistake in the content: its message ends with what to do, behind a semicolon.
+    /// A mistake in the content: its message ends with what to do, after a semicolon.
     pub(super) fn content(span: Span, error: &ContentError) -> Self {
         let text = error.to_string();
         let (message, help) = text.rsplit_once("; ").unwrap_or((&text, "correct it"));

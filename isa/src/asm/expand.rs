@@ -16,12 +16,12 @@ use super::symbol::Value;
 use super::{LoadChip, LoadFile};
 use crate::program::Container;
 
-/// Bytes of lines that a text may bring beside its own, by repeating, including again, and writing for several chips
+/// Bytes of lines that a text may bring alongside its own, by repeating, including again, and writing for several chips
 /// (assumed). Keeps a short text from taking much memory and time.
 const EXPANDED: u64 = 1 << 20;
 /// Such bytes a byte of the text and of the files that it includes.
 pub(super) const EACH: u64 = 16;
-/// What an iteration counts beside its lines.
+/// What an iteration counts alongside its lines.
 const ITERATION: u64 = 8;
 /// The most expansions around a line (assumed).
 const DEEPEST: usize = 16;

@@ -97,7 +97,7 @@ fn chip_count(program: &ProgramText) -> usize {
     program.chips.map_or(needed, |(chips, _)| usize::from(chips))
 }
 
-/// Each extent by itself, and those that are right beside each other.
+/// Each extent by itself, and those that are right next to each other.
 fn judge(extents: &[(Extent<'_>, Span)], lanes: u32, chips: usize, errors: &mut Vec<AsmError>) {
     let mut right: Vec<(WordRun, Span)> = Vec::new();
     let mut wrong = None;

@@ -74,7 +74,7 @@ impl<'s> SourceLines<'s> {
 pub(super) struct DirectiveWord<'s> {
     /// The text, quotes resolved.
     pub(super) text: Cow<'s, str>,
-    /// Where it stands.
+    /// Where it is.
     pub(super) span: Span,
 }
 
@@ -172,7 +172,7 @@ impl<'s> SourceLine<'s> {
         SourceLine { text: &substituted.text, replaced: &substituted.replaced, ..*self }
     }
 
-    /// The words of a directive: blanks and commas separate them, brackets stand alone.
+    /// The words of a directive: blanks and commas separate them, brackets are alone.
     pub(super) fn words(&self) -> Result<Vec<DirectiveWord<'s>>, AsmError> {
         let mut words = Vec::new();
         let mut at = 0;

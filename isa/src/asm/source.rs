@@ -113,7 +113,7 @@ impl IncludedFiles {
     }
 }
 
-/// The name of a file that stands beside another: names with a folder are from there, absolute ones stay.
+/// The name of a file that is alongside another: names with a folder are from there, absolute ones stay.
 pub(super) fn beside(file: Option<&str>, name: &str) -> String {
     match file.and_then(|file| file.rsplit_once('/')) {
         Some((folder, _)) if !name.starts_with('/') => format!("{folder}/{name}"),

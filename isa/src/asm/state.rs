@@ -100,7 +100,7 @@ pub(super) enum Open {
 pub(super) struct ParsedText<'a> {
     /// Chip and lanes; the inner nothing after a mistake.
     pub(super) chip: Option<Option<(ChipRef, u32)>>,
-    /// The file beside the text; the inner nothing when it could not be loaded.
+    /// The file alongside the text; the inner nothing when it could not be loaded.
     pub(super) file: Option<Option<Cow<'a, [u8]>>>,
     pub(super) extents: Vec<ExtentText>,
     pub(super) host: Option<(Content, Span)>,
@@ -113,7 +113,7 @@ pub(super) struct ParsedText<'a> {
     iterations: Vec<Vec<String>>,
 }
 
-/// Bytes that a text may still bring beside its own.
+/// Bytes that a text may still bring alongside its own.
 #[derive(Default)]
 pub(super) struct ExpansionBudget {
     left: u64,
@@ -265,7 +265,7 @@ pub(super) struct Arguments<'w, 's> {
 }
 
 impl<'w, 's> Arguments<'w, 's> {
-    /// The words behind the first, which is the directive of this name and written form.
+    /// The words after the first, which is the directive of this name and written form.
     pub(super) fn of(
         words: &'w [DirectiveWord<'s>],
         (directive, usage): (&'w str, &'static str),

@@ -1,7 +1,7 @@
-//! Names that a text gives to numbers, operands, cycles and addresses, and the sums and products in which they stand.
+//! Names that a text gives to numbers, operands, cycles and addresses, and the sums and products in which they are.
 //!
 //! A constant (`.equ`) is a number or any operand. A label is the cycle in which its instruction first issues. A
-//! region's name is an address: `x + 3` is the word number 3, from 0, of those words of region `x` that lie in the
+//! region's name is an address: `x + 3` is the word number 3, from 0, of those words of region `x` that are in the
 //! queue's slice.
 
 use std::collections::BTreeMap;
@@ -86,7 +86,7 @@ pub(super) fn is_name(text: &str) -> bool {
     first && text != "_" && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
 }
 
-/// Whether a byte may stand in a name that is used; region names may hold dots and slashes.
+/// Whether a byte may be in a name that is used; region names may hold dots and slashes.
 fn in_name(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'/')
 }

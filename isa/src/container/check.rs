@@ -35,7 +35,7 @@ pub(crate) fn run(place: WordRun, chips: usize) -> Result<(), ContentError> {
     if last > u128::from(MAX_WORD) { Err(ContentError::PastEnd { place }) } else { Ok(()) }
 }
 
-/// The places of an extent beside each other.
+/// The places of an extent alongside each other.
 pub(crate) fn pair(place: WordRun, other: Option<WordRun>) -> Result<(), ContentError> {
     match other.filter(|other| other.count != place.count) {
         Some(other) => Err(ContentError::UnequalPair { place, other }),
@@ -78,7 +78,7 @@ pub(crate) fn overlaps(places: &[WordRun]) -> impl Iterator<Item = (usize, usize
     })
 }
 
-/// Whether no word is in two extents or twice in one; with a mistake comes the number of the extent that stands behind
+/// Whether no word is in two extents or twice in one; with a mistake comes the number of the extent that is after
 /// the other.
 pub(crate) fn apart(extents: &[Extent<'_>]) -> Result<(), (usize, ContentError)> {
     let places =
@@ -158,7 +158,7 @@ fn program(program: &Program, vector_bytes: u32) -> Result<(), ContentError> {
     Ok(())
 }
 
-/// The number of chips that a container's image can lie on.
+/// The number of chips that a container's image can be on.
 pub(crate) fn chips(programs: &[Program]) -> usize {
     programs.iter().map(|program| program.queues.len()).max().unwrap_or(0)
 }

@@ -77,9 +77,9 @@ pub enum ContentError {
     /// Extents that share words.
     #[error("extent {place} overlaps {before}; initialise each word once")]
     ExtentOverlap {
-        /// The extent that stands first.
+        /// The extent that is first.
         before: WordRun,
-        /// The extent that stands behind it.
+        /// The extent that is after it.
         place: WordRun,
     },
     /// An extent with bytes that are not the same number for each word, or with too few or too many.
@@ -273,7 +273,7 @@ pub enum FormatError {
         /// Its mnemonic.
         mnemonic: &'static str,
     },
-    /// An instruction with set bits behind its operands.
+    /// An instruction with set bits after its operands.
     #[error("byte {offset}: the padding of this `{mnemonic}` is not zero; make the file again")]
     InstructionPadding {
         /// Offset of the instruction.

@@ -87,7 +87,7 @@ pub(crate) fn encode<'a>(container: &'a Container<'_>) -> Result<Encoded<'a>, Co
     Ok(Encoded { chunks, hash, length })
 }
 
-/// What stands behind the tables: extents in order, then the host section unless it is empty.
+/// What is after the tables: extents in order, then the host section unless it is empty.
 fn data<'a>(container: &'a Container<'_>) -> impl Iterator<Item = &'a [u8]> {
     let extents = container.image.extents.iter().filter(|extent| extent.fill != Fill::Zero);
     extents.map(Extent::bytes).chain(Some(container.host.as_ref()).filter(|host| !host.is_empty()))

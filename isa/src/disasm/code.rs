@@ -1,4 +1,4 @@
-//! Comments with the instructions that stand in code regions: they are bytes of the image, so the text has them as
+//! Comments with the instructions that are in code regions: they are bytes of the image, so the text has them as
 //! `.hex` or in a file.
 
 use std::collections::BTreeMap;

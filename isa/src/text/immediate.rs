@@ -1,10 +1,10 @@
-//! The written form of 32-bit immediates: chosen from the bits alone, so that it is the same whoever wrote them.
+//! The written form of 32-bit immediates: chosen from the bits alone, so that equal bits are written alike.
 
 use std::fmt::Write;
 
 /// Below this, positive bits are more likely an integer than a binary32 number under 2^-40.
 const SMALLEST_FLOAT: u32 = (127 - 40) << 23;
-/// Binary32 infinity; from here to the sign bit stand infinity and NaNs.
+/// Binary32 infinity; from here to the sign bit are infinity and NaNs.
 const INFINITY: u32 = 0x7f80_0000;
 const SIGN: u32 = 0x8000_0000;
 
@@ -22,7 +22,7 @@ pub(crate) fn print(bits: u32, out: &mut String) {
     result.expect("a String takes all text");
 }
 
-/// Reads what stands behind the `#`.
+/// Reads what is after the `#`.
 pub(crate) fn parse(text: &str) -> Result<u32, &'static str> {
     if let Some(hex) = text.strip_prefix('x') {
         return hexadecimal(hex).ok_or("`#x` takes 1 to 8 hexadecimal digits");

@@ -164,7 +164,7 @@ fn queue(text: &str) -> Option<Queue> {
     })
 }
 
-/// Whether a name can stand without quotes.
+/// Whether a name can be without quotes.
 fn bare(name: &str) -> bool {
     !name.is_empty()
         && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.' | b'/'))
@@ -188,7 +188,7 @@ pub(crate) fn print_name(name: &str, out: &mut String) {
     out.push('"');
 }
 
-/// The name behind an opening quote, and the length of its written form, quotes included.
+/// The name after an opening quote, and the length of its written form, quotes included.
 pub(crate) fn quoted(text: &str) -> Option<(String, usize)> {
     let mut name = String::new();
     let mut letters = text.char_indices().skip(1);

@@ -226,7 +226,7 @@ impl<'a> Stepper<'a> {
         bytes
     }
 
-    /// Takes a stream group at a position; what nobody fed is zero and a fault, what has no power is zero.
+    /// Takes a stream group at a position; what has no producer is zero and a fault, what has no power is zero.
     fn take(&mut self, step: Dispatch, first: Stream, width: u8, position: i32) -> Vec<u8> {
         let mut bytes = self.buffer(usize::from(width));
         let mut empty = None;

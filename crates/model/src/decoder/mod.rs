@@ -133,7 +133,7 @@ pub(crate) struct Biases {
 }
 
 impl Decoder {
-    /// A decoder without layers, to stand where a description is still to come.
+    /// A decoder without layers, a placeholder for a description that is still to come.
     pub(crate) fn empty() -> Decoder {
         let table = || Tensor::vector("", 0, "");
         let norm = Norm::Rms { weight: table(), eps: 0.0 };

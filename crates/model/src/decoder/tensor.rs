@@ -14,7 +14,7 @@ pub(crate) struct Tensor {
     pub(crate) view: View,
 }
 
-/// How the elements lie in the stored tensor.
+/// How the elements are in the stored tensor.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct View {
     /// What of a fused tensor this is, for people; empty for a whole one.

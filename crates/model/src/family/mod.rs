@@ -143,7 +143,7 @@ pub(crate) enum Rotary {
 
 /// The rotary base of layers with a window.
 pub(crate) struct LocalRotary {
-    /// Field that gives it, beside a set of parameters of its own.
+    /// Field that gives it, alongside a set of parameters of its own.
     pub(crate) name: Option<&'static str>,
     /// The base when a config gives none.
     pub(crate) theta: f64,

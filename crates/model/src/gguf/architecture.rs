@@ -37,7 +37,7 @@ pub(super) enum FieldKind {
     Window,
     /// One truth value a layer: whether it has a window.
     Windowed,
-    /// Whether the first layer has the tensor that stands in place of the key.
+    /// Whether the first layer has the tensor that is in place of the key.
     Has,
     /// Whether it lacks it.
     Lacks,

@@ -56,7 +56,7 @@ pub(crate) fn model_name(path: &Path) -> String {
     split::stem(path)
 }
 
-/// Opens a file, with the other parts of its model beside it.
+/// Opens a file, with the other parts of its model alongside it.
 pub(crate) fn open(path: &Path) -> Result<GgufFile, ModelError> {
     let bytes =
         folder::map_bytes(path).map_err(|source| ModelError::Unreadable { path: path.to_path_buf(), source })?;

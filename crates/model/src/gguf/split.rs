@@ -1,5 +1,5 @@
-//! Models in several files, `NAME-00001-of-0000N.gguf`: finding the parts beside one of them, and holding them to be of
-//! one model.
+//! Models in several files, `NAME-00001-of-0000N.gguf`: finding the parts alongside one of them, and holding them to be
+//! of one model.
 
 use std::path::{Path, PathBuf};
 

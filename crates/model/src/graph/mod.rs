@@ -1,6 +1,6 @@
 //! The decode graph: what is computed for one token, as operations over vectors.
 //!
-//! A graph names its parts by ids that index its lists. Nodes stand in an order in which every
+//! A graph names its parts by ids that index its lists. Nodes are in an order in which every
 //! value is made before it is used. What the host supplies besides the graph's input values is
 //! the same for every family: the cosines and sines of the position ([`crate::Config::rotary_row`])
 //! for [`Op::Rotary`], and the position and its masks (one a window) for [`Op::Attention`].

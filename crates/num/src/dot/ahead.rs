@@ -10,7 +10,7 @@ pub trait Ahead {
     fn lines(&mut self, count: usize);
 }
 
-/// Nobody fetches.
+/// Nothing fetches.
 impl Ahead for () {
     #[inline(always)]
     fn rows(&mut self) {}

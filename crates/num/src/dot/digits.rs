@@ -19,7 +19,7 @@ use crate::kernel::Kernel;
 const MOST: usize = 6;
 /// An fp16 number is an integer of at most 41 bits over so many parts.
 pub(super) const PLACES: f64 = 16_777_216.0;
-/// `1.5 * 2^52`: added to it, an integer stands in the low bits.
+/// `1.5 * 2^52`: added to it, an integer is in the low bits.
 pub(super) const SHIFT: f64 = 6_755_399_441_055_744.0;
 /// Half of each digit's range. Added to it, an integer has in each byte a digit with its highest bit turned, carries
 /// done.
@@ -170,7 +170,7 @@ impl Digits {
         shift
     }
 
-    /// The sum of each row: `weights` holds the first int8 weights of `out.len()` rows, as many of each; those behind
+    /// The sum of each row: `weights` holds the first int8 weights of `out.len()` rows, as many of each; those after
     /// them are zero.
     pub fn rows(&self, weights: &[i8], out: &mut [f32], ahead: &mut impl Ahead) {
         let Some(given) = given(weights.len(), out.len(), self.lanes) else {

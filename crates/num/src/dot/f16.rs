@@ -106,7 +106,7 @@ impl PassF16 {
 }
 
 impl Bounds {
-    /// Bounds of sums over these activations in which at most `roundings` additions lie between a product and the sum.
+    /// Bounds of sums over these activations in which at most `roundings` additions are between a product and the sum.
     #[inline(always)]
     pub(super) fn new(x: &[f32], roundings: usize) -> Self {
         let (eights, rest) = x.as_chunks::<8>();

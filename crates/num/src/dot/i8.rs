@@ -23,7 +23,7 @@ pub struct Octets<'a> {
     x: &'a [i8],
     /// `128 * sum(x)`: what unsigned weights add to a sum.
     added: i32,
-    /// Lanes up to the last that is not zero, in whole vectors: activations that are zero to the end, as behind the
+    /// Lanes up to the last that is not zero, in whole vectors: activations that are zero to the end, as after the
     /// last live lane, need no weights.
     live: usize,
 }
@@ -56,7 +56,7 @@ impl<'a> Octets<'a> {
         self.live
     }
 
-    /// [`dot_i8`] of each row: `weights` holds the first weights of `out.len()` rows, as many of each; those behind
+    /// [`dot_i8`] of each row: `weights` holds the first weights of `out.len()` rows, as many of each; those after
     /// them are zero.
     pub fn rows(&self, weights: &[i8], out: &mut [i32], ahead: &mut impl Ahead) {
         let Some(given) = given(weights.len(), out.len(), self.x.len()) else {
@@ -125,7 +125,7 @@ pub(super) fn given(weights: usize, rows: usize, lanes: usize) -> Option<usize> 
     (given > 0).then_some(given)
 }
 
-/// The first `live` lanes of each of some rows that lie one after another.
+/// The first `live` lanes of each of some rows that are one after another.
 #[cfg(target_arch = "x86_64")]
 #[inline(always)]
 pub(super) fn by_rows<const ROWS: usize>(weights: &[i8], lanes: usize, live: usize) -> [&[i8]; ROWS] {

@@ -64,7 +64,7 @@ fn roundings_grow_with_steps_and_tail() {
     }
 }
 
-/// A sum that lies beside the middle of two binary32 numbers by products that get lost in a partial sum.
+/// A sum that is next to the middle of two binary32 numbers by products that get lost in a partial sum.
 #[test]
 fn lost_products_decide_the_rounding() {
     let power = |k: i32| f32::exp2(k as f32);
@@ -106,7 +106,7 @@ proptest! {
     fn f16_kernels_are_the_definition(lanes in lane_count(), rows in 0usize..9, x in patterns(), w in patterns(), same in any::<bool>()) {
         let x = &x[..lanes];
         let rows = rows.min(w.len() / lanes.max(1));
-        // Rows that mirror the activations put sums beside binary32 midpoints and cancel often.
+        // Rows that mirror the activations put sums next to binary32 midpoints and cancel often.
         let w: Vec<f32> = if same {
             (0..rows).flat_map(|_| x.iter().enumerate().map(|(lane, &v)| if lane % 2 == 0 { v } else { -v })).collect()
         } else {
@@ -156,7 +156,7 @@ proptest! {
         x.iter_mut().skip(zero).for_each(|x| *x = 0.0);
         let x = &x[..];
         let rows = rows.min(w.len() / lanes.max(1));
-        // Any patterns; finite ones; weights that mirror the activations, so that sums cancel or lie beside midpoints;
+        // Any patterns; finite ones; weights that mirror the activations, so that sums cancel or are next to midpoints;
         // small ones; zeros.
         let weight = |index: usize| match kind {
             0 => w[index],

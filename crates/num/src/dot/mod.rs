@@ -51,7 +51,7 @@ pub fn dot_f16_exact(w: &[f32], x: &[f32]) -> f32 {
 /// The greatest `|w|` of a row, or infinity if some weight is infinite or NaN: the bound that [`PassF16::row`] asks
 /// for.
 pub fn max_abs(w: &[f32]) -> f32 {
-    // Without their signs, patterns are ordered as the values are, and NaN lies above infinity.
+    // Without their signs, patterns are ordered as the values are, and NaN is above infinity.
     let bits = w.iter().fold(0, |max, v| (v.to_bits() & 0x7FFF_FFFF).max(max));
     f32::from_bits(bits.min(0x7F80_0000))
 }

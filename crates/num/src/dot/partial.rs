@@ -7,7 +7,7 @@ use std::arch::x86_64::*;
 /// The lanes that every kernel takes in one step, each into a partial sum of its own.
 const STEP: usize = 32;
 
-/// At most this many additions lie between any product and the sum.
+/// At most this many additions are between any product and the sum.
 pub(super) fn roundings(lanes: usize) -> usize {
     // A product passes through one partial sum and the five joins of 32 into one, or through the tail; then the two
     // meet.
@@ -47,7 +47,7 @@ pub(super) fn sum_avx512(w: &[f32], x: &[f64]) -> f64 {
     let ((w, w_tail), (x, x_tail)) = (w.as_chunks::<STEP>(), x.as_chunks::<STEP>());
     for (w, x) in w.iter().zip(x) {
         for (group, sum) in sums.iter_mut().enumerate() {
-            // SAFETY: group is below 4, so both loads lie within their arrays of 32; unaligned loads ask for no
+            // SAFETY: group is below 4, so both loads are within their arrays of 32; unaligned loads ask for no
             // alignment.
             let (w, x) =
                 unsafe { (_mm256_loadu_ps(w.as_ptr().add(8 * group)), _mm512_loadu_pd(x.as_ptr().add(8 * group))) };
@@ -66,7 +66,7 @@ pub(super) fn sum_avx2(w: &[f32], x: &[f64]) -> f64 {
     let ((w, w_tail), (x, x_tail)) = (w.as_chunks::<STEP>(), x.as_chunks::<STEP>());
     for (w, x) in w.iter().zip(x) {
         for (group, sum) in sums.iter_mut().enumerate() {
-            // SAFETY: group is below 8, so both loads lie within their arrays of 32; unaligned loads ask for no
+            // SAFETY: group is below 8, so both loads are within their arrays of 32; unaligned loads ask for no
             // alignment.
             let (w, x) =
                 unsafe { (_mm_loadu_ps(w.as_ptr().add(4 * group)), _mm256_loadu_pd(x.as_ptr().add(4 * group))) };

@@ -21,7 +21,7 @@ pub fn rsqrt(x: f32) -> f32 {
 /// `e^x` within 0.5001 ulp: overflow gives infinity, underflow a rounded subnormal or +0.
 #[inline]
 pub fn exp(x: f32) -> f32 {
-    // e^±200 lies beyond binary32 on both sides, so the clamp changes no rounded result.
+    // e^±200 is beyond binary32 on both sides, so the clamp changes no rounded result.
     let y = exp_f64(f64::from(x).clamp(-200.0, 200.0)) as f32;
     if x.is_nan() { NAN } else { y }
 }

@@ -91,7 +91,7 @@ fn exp_double(x: Double) -> f64 {
 fn ln_double(x: f64) -> Double {
     // A subnormal is first brought into the normal range.
     let (x, lift) = if x < f64::MIN_POSITIVE { (x * 18_014_398_509_481_984.0, 54) } else { (x, 0) };
-    // The significand m lies in [0.75, 1.5), where 1 is not near an end.
+    // The significand m is in [0.75, 1.5), where 1 is not near an end.
     let bits = x.to_bits();
     let above = i64::from(bits & 0x000F_FFFF_FFFF_FFFF >= 0x0008_0000_0000_0000);
     let exponent = (bits >> 52) as i64 - 1023 + above;

@@ -78,7 +78,7 @@ pub(in crate::dot) fn sums<const ROWS: usize, const XS: usize, X: Factor>(
         for row in rows {
             _mm_prefetch::<_MM_HINT_T0>(row.wrapping_add(CLOSE));
         }
-        // SAFETY: a whole step from here lies in every row and all factors.
+        // SAFETY: a whole step from here is in every row and all factors.
         unsafe { step(rows, xs.map(|x| x.as_ptr().wrapping_add(start)), &mut sums) };
     }
     if !lanes.is_multiple_of(STEP) {
@@ -90,7 +90,7 @@ pub(in crate::dot) fn sums<const ROWS: usize, const XS: usize, X: Factor>(
     sums
 }
 
-/// What is left behind the whole steps, and zeros.
+/// What is left after the whole steps, and zeros.
 #[inline]
 fn last<T: Copy + Default>(all: &[T]) -> [T; STEP] {
     let mut step = [T::default(); STEP];

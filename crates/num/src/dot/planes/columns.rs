@@ -22,7 +22,7 @@ const SOON: usize = 16;
 
 impl Halves {
     /// Sums of 64 lanes or fewer when rows are inputs: row i times activation i, summed over rows, lane by lane. `row`
-    /// gives the low and high bytes of these lanes of a row; activations behind the last row meet zero weights. Rows
+    /// gives the low and high bytes of these lanes of a row; activations after the last row meet zero weights. Rows
     /// that `blank` knows to be all zero need not be read. Several activations share what is widened: `out` holds the
     /// lanes of the first, then of the next.
     pub fn columns<'a>(
@@ -164,7 +164,7 @@ pub(super) fn columns_avx512<'a, const XS: usize>(
     let mut most = _mm512_setzero_si512();
     let finite = groups.as_flattened().iter().all(|halves| halves.bounds.finite());
     let mut inputs = (0..rows).filter(|&input| !(finite && blank(input)));
-    // Rows lie anywhere in memory: the next few are on their way while some are added.
+    // Rows are anywhere in memory: the next few are on their way while some are added.
     let mut few = || {
         let mut few = [(0, &[][..], &[][..]); SOON];
         let mut count = 0;
@@ -189,7 +189,7 @@ pub(super) fn columns_avx512<'a, const XS: usize>(
     }
     for (totals, sums) in totals.as_flattened().iter().zip(sums.as_flattened_mut()) {
         for (eight, total) in WIDENED.into_iter().zip(totals) {
-            // SAFETY: eight elements for each of eight eights lie in the array.
+            // SAFETY: eight elements for each of eight eights are in the array.
             unsafe { _mm512_storeu_pd(sums.as_mut_ptr().add(8 * eight), *total) };
         }
     }

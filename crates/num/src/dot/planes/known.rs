@@ -80,7 +80,7 @@ impl FiniteRows<'_> {
         }
         assert!(self.x.len() <= lanes.div_ceil(STEP), "weights for every step");
         let quarter = out.len() / TOGETHER;
-        // What lies behind a quarter is read much later, if ever, or was read before: rows fetch within it.
+        // What is after a quarter is read much later, if ever, or was read before: rows fetch within it.
         for first in quarters(0, quarter) {
             let weights = weights.row(first, lanes);
             (0..(quarter * lanes).min(CLOSE)).step_by(STEP).for_each(|lane| fetch(weights.lines(lane)));

@@ -121,7 +121,7 @@ mod tests {
             let expected = Bounds::new(&x, partial::roundings(x.len()));
             for kernel in Kernel::all_of_host() {
                 let mut halves = Halves::on(kernel);
-                // What was there before leaves nothing behind, be it longer or shorter, with more steps of zeros or
+                // What was there before leaves nothing after, be it longer or shorter, with more steps of zeros or
                 // fewer.
                 for &(lanes, zero) in &others {
                     let other: Vec<f32> = (0..lanes).map(|lane| if lane < zero { 1.5 } else { 0.0 }).collect();

@@ -1,4 +1,4 @@
-//! fp16 passes over weights in two byte planes, as they lie in memory: low bytes in one row of bytes, high bytes in
+//! fp16 passes over weights in two byte planes, as they are in memory: low bytes in one row of bytes, high bytes in
 //! another, or both in turn. Sums are settled as in [`super::f16`], so every host returns the bits of
 //! [`dot_f16_exact`].
 
@@ -69,7 +69,7 @@ type Sixteen = [f32; 16];
 pub struct Halves {
     kernel: Kernel,
     lanes: usize,
-    /// Activations, zero behind the last lane.
+    /// Activations, zero after the last lane.
     x: Vec<StepLanes>,
     /// Steps up to the last that has activations other than zero, as far as the kernel knows.
     live: usize,
@@ -120,9 +120,9 @@ impl Halves {
         self.x[lane / STEP].0.as_flattened()[lane % STEP]
     }
 
-    /// The sum of each row: `weights` are the first weights of `out.len()` rows, as many of each; those behind them are
-    /// zero. Gives back the greatest high byte of all weights without their signs; whoever knows it, or a greater one
-    /// below [`Halves::INFINITE`], gives it as `most`. Then nobody need fetch rows `ahead`.
+    /// The sum of each row: `weights` are the first weights of `out.len()` rows, as many of each; those after them are
+    /// zero. Gives back the greatest high byte of all weights without their signs; a caller that knows it, or a greater
+    /// one below [`Halves::INFINITE`], gives it as `most`. Then rows need no prefetch `ahead`.
     pub fn rows(&self, weights: HalfWeights<'_>, most: Option<u8>, out: &mut [f32], ahead: &mut impl Ahead) -> u8 {
         #[cfg(target_arch = "x86_64")]
         if let Some(most) = most.filter(|&most| self.serves(most)) {

@@ -81,7 +81,7 @@ struct Three<'a> {
 /// How a kernel looks at a row.
 #[cfg(target_arch = "x86_64")]
 struct Looks<Look, Sum> {
-    /// At most so many additions lie between any product and a sum.
+    /// At most so many additions are between any product and a sum.
     roundings: usize,
     /// The steps of a row that have weights other than zero, a bit each, and the greatest high byte of the weights.
     look: Look,

@@ -72,7 +72,7 @@ impl<'a> HalfWeights<'a> {
         }
     }
 
-    /// Low and high bytes of up to 64 weights from a lane on, zero behind the last of them.
+    /// Low and high bytes of up to 64 weights from a lane on, zero after the last of them.
     #[cfg(target_arch = "x86_64")]
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw")]
@@ -90,7 +90,7 @@ impl<'a> HalfWeights<'a> {
         }
     }
 
-    /// 64 weights from a lane on, sixteen a vector, zero behind the last of them.
+    /// 64 weights from a lane on, sixteen a vector, zero after the last of them.
     #[cfg(target_arch = "x86_64")]
     #[inline]
     #[target_feature(enable = "avx2")]
@@ -101,7 +101,7 @@ impl<'a> HalfWeights<'a> {
             Self::Apart(low, high) => {
                 if let (Some(low), Some(high)) = (low.get(start..start + STEP), high.get(start..start + STEP)) {
                     let (low, high) = (low.as_ptr(), high.as_ptr());
-                    // SAFETY: sixteen bytes from each of these lanes of a whole step on lie in both planes.
+                    // SAFETY: sixteen bytes from each of these lanes of a whole step on are in both planes.
                     return unsafe {
                         [
                             in_turn(low, high),

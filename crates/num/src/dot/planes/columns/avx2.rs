@@ -31,7 +31,7 @@ pub(in crate::dot::planes) fn columns<'a, const XS: usize>(
     let mut most = _mm_setzero_si128();
     let finite = groups.as_flattened().iter().all(|halves| halves.bounds.finite());
     let mut inputs = (0..rows).filter(|&input| !(finite && blank(input)));
-    // Rows lie anywhere in memory: the next few are on their way while some are added.
+    // Rows are anywhere in memory: the next few are on their way while some are added.
     let mut few = || {
         let mut few = [(0, &[][..], &[][..]); SOME];
         let mut count = 0;
@@ -141,7 +141,7 @@ fn add<const XS: usize>(
         }
         for (sums, totals) in sums.iter_mut().zip(totals) {
             for (number, total) in totals.into_iter().enumerate() {
-                // SAFETY: four numbers from each of these places on lie in the array.
+                // SAFETY: four numbers from each of these places on are in the array.
                 unsafe { _mm256_storeu_pd(sums.as_mut_ptr().add(lane + FOUR * number), total) };
             }
         }

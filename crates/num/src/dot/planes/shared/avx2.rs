@@ -58,7 +58,7 @@ fn three(Three { all, wide, weights, mut steps, errors }: Three<'_>) -> ([f64; 4
         match wide {
             Some(wide) => widen_avx2!(sixteens, |place: usize, weights: __m256d| {
                 for (WideStep(x), sums) in wide.iter().zip(&mut sums) {
-                    // SAFETY: four elements for each of sixteen places lie in the array.
+                    // SAFETY: four elements for each of sixteen places are in the array.
                     let x = unsafe { _mm256_load_pd(x.as_ptr().add(4 * place)) };
                     sums[place % 4] = _mm256_fmadd_pd(weights, x, sums[place % 4]);
                 }

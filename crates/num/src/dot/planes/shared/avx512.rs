@@ -54,7 +54,7 @@ fn three(Three { all, wide, weights, mut steps, errors }: Three<'_>) -> ([f64; 4
         let (low, high) = weights.step(start);
         let x = all.map(|halves| &halves.x[start / STEP]);
         let eight = |number: usize, eight: usize| match wide {
-            // SAFETY: eight elements for each of eight places lie in the array.
+            // SAFETY: eight elements for each of eight places are in the array.
             Some(wide) => unsafe { _mm512_load_pd(wide[number].0.as_ptr().add(8 * eight)) },
             None => x[number].eight(eight),
         };
