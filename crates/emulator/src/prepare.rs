@@ -9,7 +9,7 @@ use crate::sram::Sram;
 /// Whether a word may be written, and whether it may be fetched.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Fixed {
-    /// Anything may write it.
+    /// Any instruction may write it.
     #[default]
     Free,
     /// It belongs to a const region, or to a code region that is also an input.

@@ -35,7 +35,7 @@ pub(crate) fn run(place: WordRun, chips: usize) -> Result<(), ContentError> {
     if last > u128::from(MAX_WORD) { Err(ContentError::PastEnd { place }) } else { Ok(()) }
 }
 
-/// The places of an extent alongside each other.
+/// The places of an extent side by side.
 pub(crate) fn pair(place: WordRun, other: Option<WordRun>) -> Result<(), ContentError> {
     match other.filter(|other| other.count != place.count) {
         Some(other) => Err(ContentError::UnequalPair { place, other }),

@@ -1,6 +1,6 @@
 //! Fetching weights ahead of their use.
 
-/// Who fetches weights that will be read soon. Kernels call it as they read theirs, so that fetches are spread over the
+/// A prefetcher of weights that will be read soon. Kernels call it as they read theirs, so that fetches are spread over the
 /// reads.
 pub trait Ahead {
     /// Some rows will be read now: time to find out what comes next.
@@ -10,7 +10,7 @@ pub trait Ahead {
     fn lines(&mut self, count: usize);
 }
 
-/// Nothing fetches.
+/// No prefetch.
 impl Ahead for () {
     #[inline(always)]
     fn rows(&mut self) {}
