@@ -98,7 +98,8 @@ pub enum Fault {
     },
     /// See [`Rule::TwoProducers`].
     #[error(
-        "its value meets that of {other} on stream {stream} at position {position} in this cycle; move one of them by a cycle, or to another stream"
+        "its value meets that of {other} on stream {stream} at position {position} in this cycle; move one of them by \
+        a cycle, or to another stream"
     )]
     TwoProducers {
         /// The stream.

@@ -79,13 +79,15 @@ impl fmt::Display for Near {
                 let cycles = if by == 1 { "1 cycle" } else { &format!("{by} cycles") };
                 write!(
                     f,
-                    "{stream} carries a value here in cycle {passes}, {cycles} {way}, fed by {from}; take it then, or feed it to match"
+                    "{stream} carries a value here in cycle {passes}, {cycles} {way}, fed by {from}; take it then, or \
+                    feed it to match"
                 )
             }
             Near::Stream { stream, from } => {
                 write!(
                     f,
-                    "in this cycle {stream} carries a value here, fed by {from}; take that stream, or feed the one that is taken"
+                    "in this cycle {stream} carries a value here, fed by {from}; take that stream, or feed the one \
+                    that is taken"
                 )
             }
             Near::Past { position, past, from } => {
@@ -97,7 +99,8 @@ impl fmt::Display for Near {
                 };
                 write!(
                     f,
-                    "it is fed {where_from}, by {from}, and flows away; feed it upstream, or take a stream of the other direction"
+                    "it is fed {where_from}, by {from}, and flows away; feed it upstream, or take a stream of the \
+                    other direction"
                 )
             }
             Near::Unfed => f.write_str("no instruction feeds it; feed it, or take another stream"),

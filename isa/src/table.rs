@@ -225,24 +225,29 @@ instructions! {
     Icu Published None 0x01 "nop" Nop { count: Count },
         "Issues nothing for `count` cycles.";
     Icu Published None 0x02 "repeat" Repeat { count: Count, distance: Count, stride: Stride },
-        "Issues the instruction before it `count` more times, `distance` cycles apart, its strided operand growing by `stride` each time; takes no cycle of its own.";
+        "Issues the instruction before it `count` more times, `distance` cycles apart, its strided operand growing by \
+        `stride` each time; takes no cycle of its own.";
     Icu Published IcuFetch 0x03 "ifetch" Ifetch { src: Stream },
-        "Takes the two vectors on stream pair `src`, words of `code` regions, and appends the instructions that they hold to this queue; issues beside the instruction after it and takes no cycle of its own.";
+        "Takes the two vectors on stream pair `src`, words of `code` regions, and appends the instructions that they \
+        hold to this queue; issues beside the instruction after it and takes no cycle of its own.";
     Icu Published None 0x04 "sync" Sync {},
         "Parks the queue until a notify of the same chip reaches it; the next instruction issues in that cycle.";
     Icu Published IcuBarrier 0x05 "notify" Notify {},
         "Reaches every queue of the chip that is parked by a sync.";
     Icu Published None 0x06 "config" Config { superlanes: Superlanes },
-        "Powers down all but the first `superlanes` superlanes for the later instructions of this queue: what they take and put is zero there.";
+        "Powers down all but the first `superlanes` superlanes for the later instructions of this queue: what they \
+        take and put is zero there.";
 
     Mem Published MemRead 0x10 "read" Read { word: Word, dst: Stream } strides Word,
         "Puts `word` on stream `dst`; the word is accessed at dispatch.";
     Mem Published MemWrite 0x11 "write" Write { word: Word, src: Stream } strides Word,
         "Takes the value passing on `src` at dispatch into `word`; the word is accessed when it lands.";
     Mem Published MemGather 0x12 "gather" Gather { dst: Stream, map: Stream, base: Word, bits: WindowBits } strides Word,
-        "Takes an unsigned 16-bit address from lane 0 of stream pair `map` at dispatch and puts word `base + (address mod 2^bits)` on `dst`.";
+        "Takes an unsigned 16-bit address from lane 0 of stream pair `map` at dispatch and puts word `base + (address \
+        mod 2^bits)` on `dst`.";
     Mem Published MemScatter 0x13 "scatter" Scatter { src: Stream, map: Stream, base: Word, bits: WindowBits } strides Word,
-        "Takes the value on `src` and an unsigned 16-bit address from lane 0 of stream pair `map` at dispatch and writes word `base + (address mod 2^bits)`.";
+        "Takes the value on `src` and an unsigned 16-bit address from lane 0 of stream pair `map` at dispatch and \
+        writes word `base + (address mod 2^bits)`.";
 
     Vxm Published VxmSimple 0x20 "add" Add { arithmetic: Arithmetic, dst: Target, a: Source, b: Source },
         "a + b in every lane.";
@@ -280,11 +285,15 @@ instructions! {
         "1 / a in every lane, binary32.";
 
     Mxm Published MxmLoad 0x40 "lw" Lw { src: Stream, row: Row, orientation: Orientation, format: LoadFormat } strides Row,
-        "Takes the 16 streams from `src` as rows `row` to `row + 15` of the plane's weight buffer; `widen` converts int8 exactly to fp16 and fills these rows of both planes of the pair, low bytes in the even, high bytes in the odd plane. With `out` a row holds the weights of one output, with `in` those of one input.";
+        "Takes the 16 streams from `src` as rows `row` to `row + 15` of the plane's weight buffer; `widen` converts \
+        int8 exactly to fp16 and fills these rows of both planes of the pair, low bytes in the even, high bytes in \
+        the odd plane. With `out` a row holds the weights of one output, with `in` those of one input.";
     Mxm Published MxmInstall 0x41 "iw" Iw { rows: Row },
-        "Installs the buffer's rows 0 to `rows - 1` into the array, all other weights zero, and empties the buffer; the buffer is sampled at dispatch.";
+        "Installs the buffer's rows 0 to `rows - 1` into the array, all other weights zero, and empties the buffer; \
+        the buffer is sampled at dispatch.";
     Mxm Published MxmPass 0x42 "abc" Abc { format: PassFormat, src: Stream, dst: Target },
-        "Passes the activation on `src` (`f16`: a pair) through the array; 32-bit results leave on `dst`, or with `_` wait at the result port for `acc` in that same cycle.";
+        "Passes the activation on `src` (`f16`: a pair) through the array; 32-bit results leave on `dst`, or with `_` \
+        wait at the result port for `acc` in that same cycle.";
     Mxm Published MxmAccumulate 0x43 "acc" Acc { accumulator: Accumulator, mode: Mode, dst: Target },
         "Takes the result at the port into `accumulator` and, with a `dst`, puts the new sum on it.";
 
@@ -295,20 +304,26 @@ instructions! {
     Sxm Published SxmLocal 0x52 "transpose" Transpose { src: Stream, dst: Stream },
         "Transposes each superlane's 16x16 block: lane i of stream `src + j` goes to lane j of stream `dst + i`.";
     Sxm Published SxmAcross 0x53 "permute" Permute { width: GroupWidth, src: Stream, map: Stream, dst: Stream },
-        "Lane i of `dst` is the lane of `src` that lane i of stream pair `map` numbers (unsigned, 16 bits); zero where there is no such lane, or a lower lane of `dst` has it already.";
+        "Lane i of `dst` is the lane of `src` that lane i of stream pair `map` numbers (unsigned, 16 bits); zero \
+        where there is no such lane, or a lower lane of `dst` has it already.";
     Sxm Published SxmLocal 0x54 "distribute" Distribute { width: GroupWidth, src: Stream, map: Stream, dst: Stream },
-        "Lane i of `dst` is the lane of `src` within the same superlane that lane i of stream `map` numbers; zero where the number exceeds 15.";
+        "Lane i of `dst` is the lane of `src` within the same superlane that lane i of stream `map` numbers; zero \
+        where the number exceeds 15.";
     Sxm Published SxmLocal 0x55 "rotate" Rotate { side: BlockSide, src: Stream, dst: Stream },
-        "Reads the first `side * side` lanes of each superlane of `src` as a block, row after row; stream `dst + side * i + j` is the block with rows moved up by i and columns moved left by j, cyclically, and zero in the other lanes.";
+        "Reads the first `side * side` lanes of each superlane of `src` as a block, row after row; stream `dst + side \
+        * i + j` is the block with rows moved up by i and columns moved left by j, cyclically, and zero in the other \
+        lanes.";
     Sxm Published SxmLocal 0x56 "select_lanes" SelectLanes { width: GroupWidth, a: Stream, b: Stream, mask: Stream, dst: Stream },
         "Lane i of `dst` is that of `a` where lane i of stream `mask` is not zero, else that of `b`.";
 
     C2c Published C2cLink 0x60 "send" Send { src: Stream },
-        "Sends the vector on `src` over the queue's link; it waits at the other end, behind those sent before it, from its arrival on.";
+        "Sends the vector on `src` over the queue's link; it waits at the other end, behind those sent before it, \
+        from its arrival on.";
     C2c Published C2cReceive 0x61 "receive" Receive { dst: Stream },
         "Puts the vector that waits longest at the queue's link on `dst`.";
     C2c Published None 0x62 "deskew" Deskew {},
-        "Parks the queue until the counter that the chips of a system share next overflows; the next instruction issues in that cycle.";
+        "Parks the queue until the counter that the chips of a system share next overflows; the next instruction \
+        issues in that cycle.";
 }
 
 /// Whether a stream group is taken or fed.

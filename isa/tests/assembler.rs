@@ -94,7 +94,8 @@ fn messages() {
         (".queue mem.e0\nread 1", "line 4, column 1: `read` takes 2 operands, found 1; write `read word, dst`"),
         (
             ".queue vxm.0\nread 1, e0",
-            "line 4, column 1: `read` does not belong in queue vxm.0 of chip 0; put it in a queue of unit mem that holds `read`",
+            "line 4, column 1: `read` does not belong in queue vxm.0 of chip 0; put it in a queue of unit mem that \
+            holds `read`",
         ),
         (
             ".queue vxm.0\nexp e3, e0",
@@ -102,11 +103,14 @@ fn messages() {
         ),
         (
             ".queue vxm.0\nexp _, #inf",
-            "line 4, column 8: operand 2 of `exp` is a stream such as e4, an ALU latch such as a3, or an immediate such as #0.5, #i7 or #x3f800000, found `#inf`; infinities, NaNs and numbers beyond binary32 are written as bits, such as #x7fc00000",
+            "line 4, column 8: operand 2 of `exp` is a stream such as e4, an ALU latch such as a3, or an immediate \
+            such as #0.5, #i7 or #x3f800000, found `#inf`; infinities, NaNs and numbers beyond binary32 are written \
+            as bits, such as #x7fc00000",
         ),
         (
             ".queue mem.e0\nnop 9\n@3 read 1, e0",
-            "line 5, column 1: cycle 3 is past: the queue has reached cycle 9; give a cycle of 9 or later, or move earlier instructions",
+            "line 5, column 1: cycle 3 is past: the queue has reached cycle 9; give a cycle of 9 or later, or move \
+            earlier instructions",
         ),
         (
             ".queue mem.e0\n& @3 read 1, e0",
@@ -114,16 +118,19 @@ fn messages() {
         ),
         (
             ".queue mem.e0\n@9 repeat 1, 1, 0",
-            "line 4, column 4: there is nothing to repeat; put it right behind an unpaired instruction that is no nop and no repeat",
+            "line 4, column 4: there is nothing to repeat; put it right behind an unpaired instruction that is no nop \
+            and no repeat",
         ),
         (
             ".queue mem.e0\nread 1, e0\n@1 repeat 2, 3, 0",
-            "line 5, column 1: this issues in cycle 3, not in cycle 1; leave out `@`: a repeat issues relative to the instruction before it",
+            "line 5, column 1: this issues in cycle 3, not in cycle 1; leave out `@`: a repeat issues relative to the \
+            instruction before it",
         ),
         (".cycles 5 6", "line 3, column 11: `.cycles` takes nothing here, found `6`; write `.cycles NUMBER`"),
         (
             ".queue mem.z0",
-            "line 3, column 8: a queue such as mem.e0, vxm.3, mxm.w1.lw, sxm.e2, 1/mem.w0 or 0..7/mem.e4 is expected, found `mem.z0`; write `.queue [CHIP[..CHIP]/]QUEUE`",
+            "line 3, column 8: a queue such as mem.e0, vxm.3, mxm.w1.lw, sxm.e2, 1/mem.w0 or 0..7/mem.e4 is expected, \
+            found `mem.z0`; write `.queue [CHIP[..CHIP]/]QUEUE`",
         ),
         (".quue mem.e0", "line 3, column 1: unknown directive `.quue`; did you mean `.queue`?"),
         (
@@ -149,20 +156,24 @@ fn messages() {
         (".zero e0:4x3\n.zero e0:6", "line 4, column 1: extent e0:6 overlaps e0:4x3; initialise each word once"),
         (
             ".data e0:4\n.hex 00ff",
-            "line 3, column 1: extent e0:4 of 16 lanes a word takes 16 bytes but 2 are given; give one byte a lane of each word, or say behind the run how many lanes are given",
+            "line 3, column 1: extent e0:4 of 16 lanes a word takes 16 bytes but 2 are given; give one byte a lane of \
+            each word, or say behind the run how many lanes are given",
         ),
         (
             ".equ n 3\n.data e0:4x2 n\n.hex 00010203 0405 06",
-            "line 4, column 1: extent e0:4x2 of 3 lanes a word takes 6 bytes but 7 are given; give one byte a lane of each word, or say behind the run how many lanes are given",
+            "line 4, column 1: extent e0:4x2 of 3 lanes a word takes 6 bytes but 7 are given; give one byte a lane of \
+            each word, or say behind the run how many lanes are given",
         ),
         (".data e0:4 16\n.hex 000102030405060708090a0b0c0d0e0f", ""),
         (
             ".data e0:4 0",
-            "line 3, column 12: 0 of the 16 lanes of a word cannot be given; give 1 to 16, or leave the number out for all",
+            "line 3, column 12: 0 of the 16 lanes of a word cannot be given; give 1 to 16, or leave the number out \
+            for all",
         ),
         (
             ".data e0:4 17",
-            "line 3, column 12: 17 of the 16 lanes of a word cannot be given; give 1 to 16, or leave the number out for all",
+            "line 3, column 12: 17 of the 16 lanes of a word cannot be given; give 1 to 16, or leave the number out \
+            for all",
         ),
         (
             ".data e0:4 all",
@@ -175,11 +186,13 @@ fn messages() {
         (".data e0:4 w0:4 3\n.hex 000102030405", ""),
         (
             ".data e0:4 w0:4\n.hex 000102030405060708090a0b0c0d0e0f",
-            "line 3, column 1: extent e0:4 with w0:4 of 16 lanes a word takes 32 bytes but 16 are given; give one byte a lane of each word, or say behind the run how many lanes are given",
+            "line 3, column 1: extent e0:4 with w0:4 of 16 lanes a word takes 32 bytes but 16 are given; give one \
+            byte a lane of each word, or say behind the run how many lanes are given",
         ),
         (
             ".data e0:4x2 w0:4x2 3\n.hex 00010203 0405 060708090a0b0c",
-            "line 3, column 1: extent e0:4x2 with w0:4x2 of 3 lanes a word takes 12 bytes but 13 are given; give one byte a lane of each word, or say behind the run how many lanes are given",
+            "line 3, column 1: extent e0:4x2 with w0:4x2 of 3 lanes a word takes 12 bytes but 13 are given; give one \
+            byte a lane of each word, or say behind the run how many lanes are given",
         ),
         (
             ".data e0:4x2 w0:4 3\n.hex 0001",
@@ -191,7 +204,8 @@ fn messages() {
         ),
         (
             ".data e0:4 w0:4 17",
-            "line 3, column 17: 17 of the 16 lanes of a word cannot be given; give 1 to 16, or leave the number out for all",
+            "line 3, column 17: 17 of the 16 lanes of a word cannot be given; give 1 to 16, or leave the number out \
+            for all",
         ),
         (".data e0:4 e0:4 1\n.hex 0001", "line 3, column 1: extent e0:4 overlaps e0:4; initialise each word once"),
         (
@@ -200,11 +214,13 @@ fn messages() {
         ),
         (
             ".data e0:4 1/w0:4 1\n.hex 0001",
-            "line 3, column 1: 1/w0:4 is on chip 1, but there are 1 chips; correct the chip or give the program more chips",
+            "line 3, column 1: 1/w0:4 is on chip 1, but there are 1 chips; correct the chip or give the program more \
+            chips",
         ),
         (
             ".data e0:4 z0:4",
-            "line 3, column 12: a run of words such as e0:5, e0:5x4, 1/w3:16x4 or 0..7/e0:5 is expected, found `z0:4`; write `.data RUN [RUN] [LANES]`",
+            "line 3, column 12: a run of words such as e0:5, e0:5x4, 1/w3:16x4 or 0..7/e0:5 is expected, found \
+            `z0:4`; write `.data RUN [RUN] [LANES]`",
         ),
         (
             ".data e0:4 w0:4 w1:4",
@@ -218,15 +234,18 @@ fn messages() {
         (".zero e0:4 3", "line 3, column 12: `.zero` takes nothing here, found `3`; write `.zero RUN`"),
         (
             ".zero 1..0/e0:4",
-            "line 3, column 7: a run of words such as e0:5, e0:5x4, 1/w3:16x4 or 0..7/e0:5 is expected, found `1..0/e0:4`; write `.zero RUN`",
+            "line 3, column 7: a run of words such as e0:5, e0:5x4, 1/w3:16x4 or 0..7/e0:5 is expected, found \
+            `1..0/e0:4`; write `.zero RUN`",
         ),
         (
             ".zero 0..1/1/e0:4",
-            "line 3, column 7: a run of words such as e0:5, e0:5x4, 1/w3:16x4 or 0..7/e0:5 is expected, found `0..1/1/e0:4`; write `.zero RUN`",
+            "line 3, column 7: a run of words such as e0:5, e0:5x4, 1/w3:16x4 or 0..7/e0:5 is expected, found \
+            `0..1/1/e0:4`; write `.zero RUN`",
         ),
         (
             ".zero 0..9/e0:4",
-            "line 3, column 1: 1/e0:4 is on chip 1, but there are 1 chips; correct the chip or give the program more chips",
+            "line 3, column 1: 1/e0:4 is on chip 1, but there are 1 chips; correct the chip or give the program more \
+            chips",
         ),
         (
             ".chips 4\n.data 0..1/e0:4 1..3/w0:4",
@@ -235,25 +254,30 @@ fn messages() {
         (".zero e0:4x3+2", "line 3, column 1: extent e0:4x3+2 is strided; split it into extents of consecutive words"),
         (
             ".zero 1/e0:4",
-            "line 3, column 1: 1/e0:4 is on chip 1, but there are 1 chips; correct the chip or give the program more chips",
+            "line 3, column 1: 1/e0:4 is on chip 1, but there are 1 chips; correct the chip or give the program more \
+            chips",
         ),
         (
             ".const k i8 [2, 2] at e3..e1:0",
-            "line 3, column 23: runs of words such as e0:5, 1/w3:16x4+2, e0..e3:5 or 0..7/e0..e3:5, of at most 64 slices of one side is expected, found `e3..e1:0`; write `.KIND NAME FORMAT [VECTORS, LANES] at RUNS, ..`",
+            "line 3, column 23: runs of words such as e0:5, 1/w3:16x4+2, e0..e3:5 or 0..7/e0..e3:5, of at most 64 \
+            slices of one side is expected, found `e3..e1:0`; write `.KIND NAME FORMAT [VECTORS, LANES] at RUNS, ..`",
         ),
         (".state k i8 [64, 16] at e0..e63:0", ""),
         (
             ".state k i8 [65, 16] at e0..e64:0",
-            "line 3, column 25: runs of words such as e0:5, 1/w3:16x4+2, e0..e3:5 or 0..7/e0..e3:5, of at most 64 slices of one side is expected, found `e0..e64:0`; write `.KIND NAME FORMAT [VECTORS, LANES] at RUNS, ..`",
+            "line 3, column 25: runs of words such as e0:5, 1/w3:16x4+2, e0..e3:5 or 0..7/e0..e3:5, of at most 64 \
+            slices of one side is expected, found `e0..e64:0`; write `.KIND NAME FORMAT [VECTORS, LANES] at RUNS, ..`",
         ),
         (".block k mem.e0", "line 3, column 8: this program has no region `k`; declare it first"),
         (
             ".const k i8 [2, 16] at e1:0x2\n.block k mem.e0",
-            "line 4, column 8: region `k` is a `const` of i8; instructions stand in a `code` of i8; name another region or change this one",
+            "line 4, column 8: region `k` is a `const` of i8; instructions stand in a `code` of i8; name another \
+            region or change this one",
         ),
         (
             ".code k i8 [2, 16] at e1:0x2\n.block k mem",
-            "line 4, column 10: a queue such as mem.e0, vxm.3, mxm.w1.lw, sxm.e2 or 1/mem.w0 is expected, found `mem`; write `.block REGION [CHIP/]QUEUE`",
+            "line 4, column 10: a queue such as mem.e0, vxm.3, mxm.w1.lw, sxm.e2 or 1/mem.w0 is expected, found \
+            `mem`; write `.block REGION [CHIP/]QUEUE`",
         ),
         (
             ".code k i8 [2, 16] at e1:0x2\n.block k mem.e0\nread 0, e0\n.block k mem.e0",
@@ -261,15 +285,18 @@ fn messages() {
         ),
         (
             ".code k i8 [2, 16] at e1:0x2\n.block k mem.e0\nrepeat 2, 1, 1",
-            "line 5, column 1: there is nothing to repeat; put it right behind an unpaired instruction that is no nop and no repeat",
+            "line 5, column 1: there is nothing to repeat; put it right behind an unpaired instruction that is no nop \
+            and no repeat",
         ),
         (
             ".code k i8 [2, 15] at e1:0x2\n.block k mem.e0\nread 0, e0",
             "line 3, column 1: region `k` has 15 lanes, instructions fill whole words; give it [2, 16]",
         ),
         (
-            ".code k i8 [3, 16] at e1:0x3\n.block k mem.e0\nread 0, e0\nread 0, e0\nread 0, e0\nread 0, e0\nread 0, e0\nread 0, e0",
-            "line 4, column 1: the instructions take 2 blocks of two words, region `k` holds 1; give the region [4, 16]",
+            ".code k i8 [3, 16] at e1:0x3\n.block k mem.e0\nread 0, e0\nread 0, e0\nread 0, e0\nread 0, e0\nread 0, \
+            e0\nread 0, e0",
+            "line 4, column 1: the instructions take 2 blocks of two words, region `k` holds 1; give the region [4, \
+            16]",
         ),
         (".program p", "line 3, column 10: a second program `p`; rename one"),
         (".cycles 5\n.cycles 6", "line 4, column 1: a second `.cycles`; leave out one of them"),
@@ -318,7 +345,8 @@ fn each_extent_that_meets_another_is_reported() {
     assert_eq!(words, ["line 4, column 1: extent e0:5 overlaps e0:0x9; initialise each word once"]);
     // Of pairs, either place meets others; one that is wrong by itself is not held to them.
     let found = errors(
-        ".zero e0:20x2\n.data e0:21 w0:5 1\n.hex 0102\n.data e1:7 e0:20 1\n.hex 0102\n.data w0:5 w0:6x2 1\n.data w0:4x3 w0:6x3 1\n.hex 000102030405",
+        ".zero e0:20x2\n.data e0:21 w0:5 1\n.hex 0102\n.data e1:7 e0:20 1\n.hex 0102\n.data w0:5 w0:6x2 1\n.data \
+        w0:4x3 w0:6x3 1\n.hex 000102030405",
     );
     let unequal = "line 8, column 1: extent w0:5 is paired with w0:6x2; give both the same number of words".to_owned();
     let expected = [
@@ -394,9 +422,8 @@ store: @load+late write x + 4, w5
     let messages: Vec<String> = wrong.iter().map(ToString::to_string).collect();
     assert_eq!(
         messages,
-        [
-            "line 16, column 25: region `x` has 1 words in slice e1, there is no word 4; words of a region count from 0 to 0"
-        ]
+        ["line 16, column 25: region `x` has 1 words in slice e1, there is no word 4; words of a region count from \
+            0 to 0"]
     );
     let (expected, _) = read(plain).unwrap();
     assert_eq!(read(&named.replace("x + 4", "base*3")).unwrap().0, expected);
@@ -427,25 +454,30 @@ fn symbols_that_mean_nothing() {
         ),
         (
             ".equ n 300\n.queue vxm.0\nadd f32, _, a0 + n, e0",
-            "line 5, column 13: operand 3 of `add` is a stream such as e4, an ALU latch such as a3, or an immediate such as #0.5, #i7 or #x3f800000, found `a0 + n`, which is `a300`; write `add arithmetic, dst, a, b`",
+            "line 5, column 13: operand 3 of `add` is a stream such as e4, an ALU latch such as a3, or an immediate \
+            such as #0.5, #i7 or #x3f800000, found `a0 + n`, which is `a300`; write `add arithmetic, dst, a, b`",
         ),
         (
             ".equ n 99999999\n.queue mem.e0\nread n, e0",
-            "line 5, column 6: operand 1 of `read` is a word address, 0 to 16777215, found `n`, which is `99999999`; write `read word, dst`",
+            "line 5, column 6: operand 1 of `read` is a word address, 0 to 16777215, found `n`, which is `99999999`; \
+            write `read word, dst`",
         ),
         (
             ".equ e3 7",
-            "line 3, column 6: `e3` cannot be the name of a symbol; use letters, digits and `_`, and no operand such as e0, a3 or f32",
+            "line 3, column 6: `e3` cannot be the name of a symbol; use letters, digits and `_`, and no operand such \
+            as e0, a3 or f32",
         ),
         (
             ".equ _n 7\n.equ 9n 7",
-            "line 4, column 6: `9n` cannot be the name of a symbol; use letters, digits and `_`, and no operand such as e0, a3 or f32",
+            "line 4, column 6: `9n` cannot be the name of a symbol; use letters, digits and `_`, and no operand such \
+            as e0, a3 or f32",
         ),
         (".equ n 7\n.equ n 8", "line 4, column 6: a second `n`; the first is in line 3; rename one"),
         (".equ n m", "line 3, column 8: there is no symbol `m`; give it above its use, with `.equ` or as a label"),
         (
             ".equ n 7 7",
-            "line 3, column 8: a number, an operand, or a sum or product of numbers and constants is expected, found `7`; write `.equ NAME VALUE`",
+            "line 3, column 8: a number, an operand, or a sum or product of numbers and constants is expected, found \
+            `7`; write `.equ NAME VALUE`",
         ),
         (
             ".queue mem.e0\n@nope read 0, e0",
@@ -461,27 +493,33 @@ fn symbols_that_mean_nothing() {
         ),
         (
             ".const k i8 [1, 2] at e1:4\n.queue vxm.0\n@k nop 1",
-            "line 5, column 1: `k` is a region, whose words have addresses in the queues of its slices alone; use a number, a constant or a label",
+            "line 5, column 1: `k` is a region, whose words have addresses in the queues of its slices alone; use a \
+            number, a constant or a label",
         ),
         (
             ".queue mem.e0\nread 0, e0\n@0 write 1, e0",
-            "line 5, column 1: cycle 0 is past: the queue has reached cycle 1; write `&` in place of `@0` to issue with the instruction before, or give a cycle of 1 or later, or move earlier instructions",
+            "line 5, column 1: cycle 0 is past: the queue has reached cycle 1; write `&` in place of `@0` to issue \
+            with the instruction before, or give a cycle of 1 or later, or move earlier instructions",
         ),
         (
             ".queue mem.e0\nread 0, e0\n@0 read 1, e0",
-            "line 5, column 1: cycle 0 is past: the queue has reached cycle 1; give a cycle of 1 or later, or move earlier instructions",
+            "line 5, column 1: cycle 0 is past: the queue has reached cycle 1; give a cycle of 1 or later, or move \
+            earlier instructions",
         ),
         (
             ".queue c2c.0\nsend e0\n& receive e1",
-            "line 5, column 3: this does not pair with the instruction before it; leave out `&`: queue c2c.0 issues one instruction a cycle, memory slices alone issue two",
+            "line 5, column 3: this does not pair with the instruction before it; leave out `&`: queue c2c.0 issues \
+            one instruction a cycle, memory slices alone issue two",
         ),
         (
             ".queue mem.e0\nlw e0, 0, out, bites",
-            "line 4, column 1: `lw` does not belong in queue mem.e0 of chip 0; put it in a queue of unit mxm that holds `lw`",
+            "line 4, column 1: `lw` does not belong in queue mem.e0 of chip 0; put it in a queue of unit mxm that \
+            holds `lw`",
         ),
         (
             ".equ n",
-            "line 3, column 1: `.equ` lacks a number, an operand, or a sum or product of numbers and constants; write `.equ NAME VALUE`",
+            "line 3, column 1: `.equ` lacks a number, an operand, or a sum or product of numbers and constants; write \
+            `.equ NAME VALUE`",
         ),
         (
             ".queue mem.e0\nhere: nop 3\nhere: nop 3",
@@ -489,7 +527,8 @@ fn symbols_that_mean_nothing() {
         ),
         (
             ".queue mem.e0\nhere:",
-            "line 4, column 1: a label stands in front of an instruction, in its line; write it as `start: @5 read 0, e0`",
+            "line 4, column 1: a label stands in front of an instruction, in its line; write it as `start: @5 read 0, \
+            e0`",
         ),
         (
             ".queue mem.e0\nhere: nop 3\n@hree+2 nop 3",

@@ -91,7 +91,8 @@ fn short_texts_stand_for_long_ones() {
         (".state k i8 [4, 16] at 1..2/e3..e4:5", ".state k i8 [4, 16] at 1/e3:5, 1/e4:5, 2/e3:5, 2/e4:5"),
         (
             ".state k i8 [2, 16] at 0/e0:5 1/e0:9\n.queue 0..1/mem.e0\nld: read k, e0\n@ld+7 read k, e1",
-            ".state k i8 [2, 16] at 0/e0:5 1/e0:9\n.queue mem.e0\nread 5, e0\n@7 read 5, e1\n.queue 1/mem.e0\nread 9, e0\n@7 read 9, e1",
+            ".state k i8 [2, 16] at 0/e0:5 1/e0:9\n.queue mem.e0\nread 5, e0\n@7 read 5, e1\n.queue 1/mem.e0\nread 9, \
+            e0\n@7 read 9, e1",
         ),
     ] {
         same(short, long, files);
@@ -109,32 +110,39 @@ fn mistakes_say_where_and_in_which_iteration() {
     for (body, expected) in [
         (
             ".rept 3, i\n.queue mem.e0\n  read {i}, e0, {i}\n.endr",
-            "line 5, column 3: `read` takes 2 operands, found 3; write `read word, dst`; in iteration 0 of the `.rept` in line 3",
+            "line 5, column 3: `read` takes 2 operands, found 3; write `read word, dst`; in iteration 0 of the \
+            `.rept` in line 3",
         ),
         (
             ".rept 3, i\n.queue mem.e0\nread {100*i}, e{127*i}\n.endr",
-            "line 5, column 15: operand 2 of `read` is a stream such as e0 or w31, found `e254`; write `read word, dst`; in iteration 2 of the `.rept` in line 3",
+            "line 5, column 15: operand 2 of `read` is a stream such as e0 or w31, found `e254`; write `read word, \
+            dst`; in iteration 2 of the `.rept` in line 3",
         ),
         (
             ".rept 2, i\n.include lib/bad.inc\n.endr",
-            "lib/bad.inc, line 3, column 11: operand 2 of `read` is a stream such as e0 or w31, found `x0`; write `read word, dst`; included from line 4; in iteration 0 of the `.rept` in line 3",
+            "lib/bad.inc, line 3, column 11: operand 2 of `read` is a stream such as e0 or w31, found `x0`; write \
+            `read word, dst`; included from line 4; in iteration 0 of the `.rept` in line 3",
         ),
         (
             ".include loop.inc",
-            "loop2.inc, line 1, column 10: `loop.inc` includes itself; leave this line out; included from line 1 of loop.inc; included from line 3",
+            "loop2.inc, line 1, column 10: `loop.inc` includes itself; leave this line out; included from line 1 of \
+            loop.inc; included from line 3",
         ),
         (
             ".include none",
-            "line 3, column 10: `none` cannot be included: there is no none; put it beside the text or correct its name",
+            "line 3, column 10: `none` cannot be included: there is no none; put it beside the text or correct its \
+            name",
         ),
         (
             ".include open.inc",
-            "open.inc, line 1, column 1: this `.rept` has no `.endr`; close it with `.endr` in the same file; included from line 3",
+            "open.inc, line 1, column 1: this `.rept` has no `.endr`; close it with `.endr` in the same file; \
+            included from line 3",
         ),
         (".endr", "line 3, column 1: `.endr` ends no `.rept`; leave it out"),
         (
             ".rept 2, e0\n.endr",
-            "line 3, column 10: `e0` cannot be the name of a symbol; use letters, digits and `_`, and no operand such as e0, a3 or f32",
+            "line 3, column 10: `e0` cannot be the name of a symbol; use letters, digits and `_`, and no operand such \
+            as e0, a3 or f32",
         ),
         (".equ i 3\n.rept 2, i\n.endr", "line 4, column 10: a second `i`; the first is in line 3; rename one"),
         (
@@ -152,11 +160,13 @@ fn mistakes_say_where_and_in_which_iteration() {
         ),
         (
             ".queue mem.e0\n.rept 2\nl: read 0, e0\n.endr",
-            "line 5, column 1: a second `l`; the first is in line 5; rename one; in iteration 1 of the `.rept` in line 4",
+            "line 5, column 1: a second `l`; the first is in line 5; rename one; in iteration 1 of the `.rept` in \
+            line 4",
         ),
         (
             ".const k i8 [1, 4] at e0:0\n.values k 0..3+0",
-            "line 4, column 11: a range in steps of 0; give a step of at least 1; a range whose last number is smaller counts down",
+            "line 4, column 11: a range in steps of 0; give a step of at least 1; a range whose last number is \
+            smaller counts down",
         ),
         (
             ".const k i8 [1, 4] at e0:0\n.values k 126..129",
@@ -168,7 +178,8 @@ fn mistakes_say_where_and_in_which_iteration() {
         ),
         (
             ".queue 1/mem.e0\nnop 3\n.queue 0..1/mem.e0\nl: read 0, e0",
-            "line 6, column 1: `l` is cycle 0 on chip 0 and cycle 3 on chip 1; bring the queues to the same cycle with `@` first, or label a line of one chip",
+            "line 6, column 1: `l` is cycle 0 on chip 0 and cycle 3 on chip 1; bring the queues to the same cycle \
+            with `@` first, or label a line of one chip",
         ),
         (
             ".state k i8 [1, 4] at e0:0\n.queue 0..3/mem.e0\nread k, e0",
@@ -176,7 +187,8 @@ fn mistakes_say_where_and_in_which_iteration() {
         ),
         (
             ".queue 3..1/mem.e0",
-            "line 3, column 8: a queue such as mem.e0, vxm.3, mxm.w1.lw, sxm.e2, 1/mem.w0 or 0..7/mem.e4 is expected, found `3..1/mem.e0`; write `.queue [CHIP[..CHIP]/]QUEUE`",
+            "line 3, column 8: a queue such as mem.e0, vxm.3, mxm.w1.lw, sxm.e2, 1/mem.w0 or 0..7/mem.e4 is expected, \
+            found `3..1/mem.e0`; write `.queue [CHIP[..CHIP]/]QUEUE`",
         ),
     ] {
         assert_eq!(errors(body, files), [expected], "{body}");

@@ -83,7 +83,8 @@ pub enum CheckError {
     },
     /// More issues than are held in memory at once.
     #[error(
-        "the program issues {issues} instructions, repeats counted, and at most {most} are checked; shorten its repeats, or run it unchecked with --engine reference"
+        "the program issues {issues} instructions, repeats counted, and at most {most} are checked; shorten its \
+        repeats, or run it unchecked with --engine reference"
     )]
     TooManyIssues {
         /// Issues of the program.

@@ -98,7 +98,8 @@ impl fmt::Display for Warning {
             Warning::OutputUnwritten { region, words, unwritten } => {
                 write!(
                     f,
-                    "no instruction writes {unwritten} of the {words} words of output `{region}`; write them, or leave them out of it"
+                    "no instruction writes {unwritten} of the {words} words of output `{region}`; write them, or \
+                    leave them out of it"
                 )
             }
             Warning::ValueUnread { stream, width, unread, issues, .. } => {
@@ -107,7 +108,8 @@ impl fmt::Display for Warning {
                 let times = if *issues == 1 { String::new() } else { format!(" in {unread} of its {issues} issues") };
                 write!(
                     f,
-                    "no instruction takes what it puts on {streams}{times}; the value leaves the chip unread, or is replaced on its way"
+                    "no instruction takes what it puts on {streams}{times}; the value leaves the chip unread, or is \
+                    replaced on its way"
                 )?;
                 f.write_str("; take it as it passes, or leave it out")
             }
@@ -116,7 +118,8 @@ impl fmt::Display for Warning {
                 let mnemonic = at.site.instruction.row().mnemonic;
                 write!(
                     f,
-                    "operand `{operand}` has the bits of #{number:?}, which this `{mnemonic}` takes as the integer {integer}"
+                    "operand `{operand}` has the bits of #{number:?}, which this `{mnemonic}` takes as the integer \
+                    {integer}"
                 )?;
                 f.write_str("; write an integer as #i7, or name another kind of number")
             }

@@ -20,7 +20,8 @@ fn words_of_both_places_are_initialised() {
     let system = System::preset("test-pair").unwrap();
     let rules = |place: &str, other: &str| {
         let text = format!(
-            ".data {place} {other} 1\n.hex 00010203\n.program p\n.chips 2\n.queue mem.e0\nread 5, e0\n.queue 1/mem.w3\nread 9, w0\n"
+            ".data {place} {other} 1\n.hex 00010203\n.program p\n.chips 2\n.queue mem.e0\nread 5, e0\n.queue \
+            1/mem.w3\nread 9, w0\n"
         );
         let report = check(&system, &mut read(&system, &text)).unwrap();
         report.violations.iter().map(|violation| violation.fault.rule()).collect::<Vec<_>>()

@@ -144,7 +144,8 @@ impl Checkpoint {
             let head = untied.decoder.head.as_ref().expect("a head of its own");
             if Weights::differ([&config.decoder.embedding, head], config.architecture.row().prefix, files)? {
                 notes.push(format!(
-                    "config.json says that the head shares the embedding table, but \"{}\" is stored and differs from it: it is used, as transformers does; set \"tie_word_embeddings\": false to say so",
+                    "config.json says that the head shares the embedding table, but \"{}\" is stored and differs from \
+                    it: it is used, as transformers does; set \"tie_word_embeddings\": false to say so",
                     head.name
                 ));
                 config = untied;

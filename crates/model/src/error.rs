@@ -19,7 +19,8 @@ pub enum ModelError {
     },
     /// The path is not a folder.
     #[error(
-        "{path}: this is a file, not a folder; give the folder that holds config.json and *.safetensors, or a .gguf file"
+        "{path}: this is a file, not a folder; give the folder that holds config.json and *.safetensors, or a .gguf \
+        file"
     )]
     NotAFolder {
         /// The path asked for.
@@ -43,7 +44,8 @@ pub enum ModelError {
     },
     /// The folder has weights in another format only.
     #[error(
-        "{folder}: the weights are in {found}, which is not read; convert them with `save_pretrained(..., safe_serialization=True)`"
+        "{folder}: the weights are in {found}, which is not read; convert them with `save_pretrained(..., \
+        safe_serialization=True)`"
     )]
     OtherFormat {
         /// The folder asked for.
@@ -189,7 +191,8 @@ pub enum ModelError {
     },
     /// A token would take more experts than there are.
     #[error(
-        "config.json: a token takes {active} experts of {experts}; correct `num_experts_per_tok` or the number of experts"
+        "config.json: a token takes {active} experts of {experts}; correct `num_experts_per_tok` or the number of \
+        experts"
     )]
     TooManyActive {
         /// Experts a token takes.
@@ -199,7 +202,8 @@ pub enum ModelError {
     },
     /// The rotary type is not known.
     #[error(
-        "config.json: the rotary type \"{found}\" is not supported; the supported ones are: default, linear, dynamic, yarn, longrope, llama3"
+        "config.json: the rotary type \"{found}\" is not supported; the supported ones are: default, linear, dynamic, \
+        yarn, longrope, llama3"
     )]
     UnknownRope {
         /// The type found.
@@ -217,7 +221,8 @@ pub enum ModelError {
     },
     /// The rotary parameters are one set a kind of layer.
     #[error(
-        "config.json: `{field}.{key}` is an object; rotary parameters by kind of layer are not supported, give one set for all layers"
+        "config.json: `{field}.{key}` is an object; rotary parameters by kind of layer are not supported, give one \
+        set for all layers"
     )]
     NestedRope {
         /// The object of rotary parameters.
@@ -227,7 +232,8 @@ pub enum ModelError {
     },
     /// Only a part of each head would be rotated, in a family that rotates whole ones.
     #[error(
-        "config.json: `partial_rotary_factor` is {value}; this architecture rotates whole heads, remove the field or correct `architectures`"
+        "config.json: `partial_rotary_factor` is {value}; this architecture rotates whole heads, remove the field or \
+        correct `architectures`"
     )]
     PartialRotary {
         /// The factor found.
@@ -235,7 +241,8 @@ pub enum ModelError {
     },
     /// Tensors are stored in a quantised format.
     #[error(
-        "config.json: `{field}` is set; use the checkpoint in float32, float16 or bfloat16, the compiler quantises by itself"
+        "config.json: `{field}` is set; use the checkpoint in float32, float16 or bfloat16, the compiler quantises by \
+        itself"
     )]
     Quantized {
         /// The field.
@@ -243,7 +250,9 @@ pub enum ModelError {
     },
     /// Tensors are stored in the quantised format of MLX.
     #[error(
-        "config.json: `{field}` says that this is an MLX checkpoint, quantised to {bits} bits in groups of {group_size}; use the checkpoint that it was made from, in float32, float16 or bfloat16, the compiler quantises by itself"
+        "config.json: `{field}` says that this is an MLX checkpoint, quantised to {bits} bits in groups of \
+        {group_size}; use the checkpoint that it was made from, in float32, float16 or bfloat16, the compiler \
+        quantises by itself"
     )]
     MlxQuantized {
         /// The field.
@@ -255,7 +264,8 @@ pub enum ModelError {
     },
     /// A tensor is stored in the quantised format of MLX, with scales and biases alongside it.
     #[error(
-        "{file}: tensor \"{tensor}\" is quantised in the format of MLX (there are \"{scales}\" and its biases); use the checkpoint that it was made from, in float32, float16 or bfloat16, the compiler quantises by itself"
+        "{file}: tensor \"{tensor}\" is quantised in the format of MLX (there are \"{scales}\" and its biases); use \
+        the checkpoint that it was made from, in float32, float16 or bfloat16, the compiler quantises by itself"
     )]
     MlxTensor {
         /// The tensor file.
@@ -267,7 +277,8 @@ pub enum ModelError {
     },
     /// `head_dim` is absent and cannot be derived.
     #[error(
-        "config.json: `hidden_size` {hidden} is not a multiple of `num_attention_heads` {heads}; correct one of them or give `head_dim`"
+        "config.json: `hidden_size` {hidden} is not a multiple of `num_attention_heads` {heads}; correct one of them \
+        or give `head_dim`"
     )]
     HiddenNotDivisible {
         /// `hidden_size`.
@@ -277,7 +288,8 @@ pub enum ModelError {
     },
     /// Query heads cannot be shared out over key-value heads.
     #[error(
-        "config.json: `num_attention_heads` {heads} is not a multiple of `num_key_value_heads` {kv_heads}; correct one of them"
+        "config.json: `num_attention_heads` {heads} is not a multiple of `num_key_value_heads` {kv_heads}; correct \
+        one of them"
     )]
     HeadsNotDivisible {
         /// `num_attention_heads`.
@@ -287,7 +299,8 @@ pub enum ModelError {
     },
     /// What is rotated of a head has no two halves.
     #[error(
-        "config.json: {rotary_dim} elements of a head would be rotated, rotary embedding needs two halves; correct `head_dim`, or `hidden_size` and `num_attention_heads`, or the share that is rotated"
+        "config.json: {rotary_dim} elements of a head would be rotated, rotary embedding needs two halves; correct \
+        `head_dim`, or `hidden_size` and `num_attention_heads`, or the share that is rotated"
     )]
     OddHeadDim {
         /// Elements rotated of one head.
@@ -305,7 +318,8 @@ pub enum ModelError {
     },
     /// The index names a shard outside the folder.
     #[error(
-        "{file}: the shard name \"{shard}\" is not a plain file name; shards must lie in the folder itself, correct the index"
+        "{file}: the shard name \"{shard}\" is not a plain file name; shards must lie in the folder itself, correct \
+        the index"
     )]
     ShardName {
         /// The index file.
@@ -315,7 +329,8 @@ pub enum ModelError {
     },
     /// The file ends before its header does.
     #[error(
-        "{file}: the header needs {needed} bytes and the file has {bytes}; the file is truncated or no safetensors file, download it again"
+        "{file}: the header needs {needed} bytes and the file has {bytes}; the file is truncated or no safetensors \
+        file, download it again"
     )]
     ShortFile {
         /// The tensor file.
@@ -335,7 +350,8 @@ pub enum ModelError {
     },
     /// The bytes given to a tensor are not those that its shape needs.
     #[error(
-        "{file}: tensor \"{tensor}\" has the bytes {start}..{end}, but its shape needs {needed}; the file is damaged, download it again"
+        "{file}: tensor \"{tensor}\" has the bytes {start}..{end}, but its shape needs {needed}; the file is damaged, \
+        download it again"
     )]
     TensorBytes {
         /// The tensor file.
@@ -351,7 +367,8 @@ pub enum ModelError {
     },
     /// Tensors overlap or leave a hole.
     #[error(
-        "{file}: tensor \"{tensor}\" starts at byte {start}, but the one before ends at {expected}; the file is damaged, download it again"
+        "{file}: tensor \"{tensor}\" starts at byte {start}, but the one before ends at {expected}; the file is \
+        damaged, download it again"
     )]
     TensorStart {
         /// The tensor file.
@@ -365,7 +382,8 @@ pub enum ModelError {
     },
     /// The file is longer or shorter than its tensors.
     #[error(
-        "{file}: the tensors need {needed} bytes after the header and the file has {bytes}; the file is truncated or damaged, download it again"
+        "{file}: the tensors need {needed} bytes after the header and the file has {bytes}; the file is truncated or \
+        damaged, download it again"
     )]
     DataLength {
         /// The tensor file.
@@ -377,7 +395,8 @@ pub enum ModelError {
     },
     /// One tensor is in two files.
     #[error(
-        "tensor \"{tensor}\" is in {first} and again in {second}; remove one of the files or add model.safetensors.index.json"
+        "tensor \"{tensor}\" is in {first} and again in {second}; remove one of the files or add \
+        model.safetensors.index.json"
     )]
     TensorTwice {
         /// The tensor.
@@ -399,7 +418,8 @@ pub enum ModelError {
     },
     /// A tensor has another shape than the config gives it.
     #[error(
-        "{file}: tensor \"{tensor}\" has the shape {got:?}, but config.json gives {expected:?} ({fields}); correct config.json or use the weights that belong to it"
+        "{file}: tensor \"{tensor}\" has the shape {got:?}, but config.json gives {expected:?} ({fields}); correct \
+        config.json or use the weights that belong to it"
     )]
     WrongShape {
         /// The tensor file.
@@ -415,7 +435,8 @@ pub enum ModelError {
     },
     /// A tensor has an element type that is not read.
     #[error(
-        "{file}: tensor \"{tensor}\" is of type {found}; only F32, F16 and BF16 are read, convert the checkpoint to one of them"
+        "{file}: tensor \"{tensor}\" is of type {found}; only F32, F16 and BF16 are read, convert the checkpoint to \
+        one of them"
     )]
     TensorType {
         /// The tensor file.
@@ -428,7 +449,8 @@ pub enum ModelError {
 
     /// Experts of one layer are stored in different types.
     #[error(
-        "{file}: tensor \"{tensor}\" is stored as {found}, the first expert of its layer as {first}; convert all experts to one type"
+        "{file}: tensor \"{tensor}\" is stored as {found}, the first expert of its layer as {first}; convert all \
+        experts to one type"
     )]
     MixedExperts {
         /// The tensor file.

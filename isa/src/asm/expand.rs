@@ -236,7 +236,8 @@ impl<'a, 'l> Expansion<'a, 'l> {
 
 fn too_much(span: Span) -> AsmError {
     let message = format!(
-        "repetition, inclusion and lines for several chips bring more than {EXPANDED} bytes and {EACH} a byte of the text"
+        "repetition, inclusion and lines for several chips bring more than {EXPANDED} bytes and {EACH} a byte of the \
+        text"
     );
     AsmError::new(span, message, "repeat less, by `repeat` instructions where they do")
 }

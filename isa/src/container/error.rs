@@ -183,7 +183,8 @@ pub enum FormatError {
     Magic,
     /// A version that this crate does not read.
     #[error(
-        "byte 8: the file has format version {found}, but this program reads version {supported}; compile or assemble it again with this program"
+        "byte 8: the file has format version {found}, but this program reads version {supported}; compile or assemble \
+        it again with this program"
     )]
     Version {
         /// Version of the file.
@@ -257,7 +258,8 @@ pub enum FormatError {
     },
     /// An opcode that the table does not have.
     #[error(
-        "byte {offset}: opcode {opcode:#04x} is in no row of the instruction table; make the file again with this version"
+        "byte {offset}: opcode {opcode:#04x} is in no row of the instruction table; make the file again with this \
+        version"
     )]
     UnknownOpcode {
         /// Offset of the instruction.

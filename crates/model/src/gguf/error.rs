@@ -21,7 +21,8 @@ pub enum GgufError {
     ByteOrder,
     /// The file ends inside its header.
     #[error(
-        "it ends at byte {length}, inside its header: {what} at byte {at} has {needed} bytes; the file is truncated, fetch it whole"
+        "it ends at byte {length}, inside its header: {what} at byte {at} has {needed} bytes; the file is truncated, \
+        fetch it whole"
     )]
     Header {
         /// What is read there.
@@ -35,7 +36,8 @@ pub enum GgufError {
     },
     /// The file ends before its tensors do.
     #[error(
-        "it has {length} bytes and its tensors need {needed} (`{tensor}` is the first that is not whole); the file is truncated, fetch it whole"
+        "it has {length} bytes and its tensors need {needed} (`{tensor}` is the first that is not whole); the file is \
+        truncated, fetch it whole"
     )]
     Truncated {
         /// Bytes of the file.
@@ -121,7 +123,8 @@ pub enum GgufError {
     },
     /// A tensor that does not begin at a multiple of the alignment.
     #[error(
-        "the tensor `{tensor}` begins at byte {offset} of the data, not at a multiple of the alignment {alignment}; the header is damaged"
+        "the tensor `{tensor}` begins at byte {offset} of the data, not at a multiple of the alignment {alignment}; \
+        the header is damaged"
     )]
     Misaligned {
         /// The tensor.
@@ -290,7 +293,8 @@ pub enum GgufError {
     },
     /// A tensor that the model has no place for.
     #[error(
-        "the tensor `{tensor}` has no place in the architecture \"{architecture}\" as it is read here; use a model without it"
+        "the tensor `{tensor}` has no place in the architecture \"{architecture}\" as it is read here; use a model \
+        without it"
     )]
     ExtraTensor {
         /// The tensor.
@@ -300,7 +304,8 @@ pub enum GgufError {
     },
     /// A tensor of another shape than the metadata give it.
     #[error(
-        "the tensor `{tensor}` has the shape {got:?}, and {expected:?} was expected ({fields}); metadata and tensors are not of one model"
+        "the tensor `{tensor}` has the shape {got:?}, and {expected:?} was expected ({fields}); metadata and tensors \
+        are not of one model"
     )]
     TensorShape {
         /// The tensor.
@@ -314,7 +319,8 @@ pub enum GgufError {
     },
     /// A tensor of an element type that is not read.
     #[error(
-        "the tensor `{tensor}` is of the type {found}, which is not read; use a file of the model in one of these: {known}"
+        "the tensor `{tensor}` is of the type {found}, which is not read; use a file of the model in one of these: \
+        {known}"
     )]
     TensorType {
         /// The tensor.
@@ -326,7 +332,8 @@ pub enum GgufError {
     },
     /// A tensor that stands for metadata and cannot.
     #[error(
-        "the tensor `{tensor}` is {kind} of shape {shape:?}, not a short vector of numbers; use another file of the model"
+        "the tensor `{tensor}` is {kind} of shape {shape:?}, not a short vector of numbers; use another file of the \
+        model"
     )]
     Vector {
         /// The tensor.

@@ -86,7 +86,8 @@ fn operation(op: &Op, inputs: &str, weights: &Weights) -> String {
             let softcap = softcap.map_or(String::new(), |cap| format!(" softcap={cap}"));
             let cache = cache.index();
             format!(
-                "attention({inputs}) cache={cache} heads={heads} kv_heads={kv_heads} head_dim={head_dim} scale={scale}{window}{softcap}"
+                "attention({inputs}) cache={cache} heads={heads} kv_heads={kv_heads} head_dim={head_dim} \
+                scale={scale}{window}{softcap}"
             )
         }
         Op::Add => format!("add({inputs})"),

@@ -125,9 +125,11 @@ impl<'a> Directory<'a> {
 
     fn missing(&self, tensor: String) -> ModelError {
         let hint = if tensor == "lm_head.weight" {
-            "set \"tie_word_embeddings\": true in config.json if the head shares the embedding, else download the weights again"
+            "set \"tie_word_embeddings\": true in config.json if the head shares the embedding, else download the \
+            weights again"
         } else if tensor.ends_with(".bias") {
-            "set \"attention_bias\" or \"mlp_bias\" to false in config.json if the model has no biases, else download the weights again"
+            "set \"attention_bias\" or \"mlp_bias\" to false in config.json if the model has no biases, else download \
+            the weights again"
         } else {
             "download the weights again, or correct config.json if it belongs to another model"
         };

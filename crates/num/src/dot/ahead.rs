@@ -1,7 +1,7 @@
 //! Fetching weights ahead of their use.
 
-/// A prefetcher of weights that will be read soon. Kernels call it as they read theirs, so that fetches are spread over the
-/// reads.
+/// A prefetcher of weights that will be read soon. Kernels call it as they read theirs, so that fetches are spread over
+/// the reads.
 pub trait Ahead {
     /// Some rows will be read now: time to find out what comes next.
     fn rows(&mut self);
