@@ -114,6 +114,13 @@ pub trait Operand: Copy {
     fn to_bits(self) -> u64;
     /// The operand, or nothing where no operand has these bits.
     fn from_bits(bits: u64) -> Option<Self>;
+    /// The stream, latch or immediate that the operand names; nothing for operands of other kinds, and for a result that
+    /// goes on no stream.
+    fn place(self) -> Option<Source> {
+        None
+    }
+    /// Makes the operand name no stream and no latch, if it is of a kind that may.
+    fn clear(&mut self) {}
 }
 
 /// Direction in which a stream flows.
@@ -198,6 +205,9 @@ impl Operand for Stream {
     fn from_bits(bits: u64) -> Option<Self> {
         u8::try_from(bits).ok().map(Self)
     }
+    fn place(self) -> Option<Source> {
+        Some(Source::Stream(self))
+    }
 }
 
 /// The stream group that receives a result, or none.
@@ -214,6 +224,12 @@ impl Operand for Target {
             0x100..=0x1ff => Some(Some(Stream((bits & 0xff) as u8))),
             _ => None,
         }
+    }
+    fn place(self) -> Option<Source> {
+        self.map(Source::Stream)
+    }
+    fn clear(&mut self) {
+        *self = None;
     }
 }
 
@@ -245,6 +261,12 @@ impl Operand for Source {
             2 => Some(Source::Immediate(low)),
             _ => None,
         }
+    }
+    fn place(self) -> Option<Source> {
+        Some(self)
+    }
+    fn clear(&mut self) {
+        *self = Source::Immediate(0);
     }
 }
 
@@ -430,6 +452,17 @@ impl Arithmetic {
             Arithmetic::F32 | Arithmetic::Sat | Arithmetic::Mod => 4,
             Arithmetic::Sat16 | Arithmetic::Mod16 => 2,
             Arithmetic::Sat8 | Arithmetic::Mod8 => 1,
+        }
+    }
+}
+
+impl PassFormat {
+    /// Bytes a lane of an activation, which is also the number of streams.
+    #[must_use]
+    pub const fn streams(self) -> u8 {
+        match self {
+            PassFormat::I8 => 1,
+            PassFormat::F16 => 2,
         }
     }
 }

@@ -163,7 +163,7 @@ const fn strided_index(operands: &[OperandRow], kind: Option<Kind>) -> Option<us
 
 macro_rules! instructions {
     ($(
-        $unit:ident $origin:ident $delay:ident $opcode:literal $mnemonic:literal $variant:ident { $($operand:ident: $type:ident),* $(,)? } $(strides $strided:ident)?, $meaning:literal;
+        $unit:ident $origin:ident $delay:ident $opcode:literal $mnemonic:literal $variant:ident { $($operand:ident: $type:ident $([$($use:tt)+])?),* $(,)? } $(strides $strided:ident)?, $meaning:literal;
     )*) => {
         /// An instruction with its operands.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -215,10 +215,49 @@ macro_rules! instructions {
                 };
                 bits.next().is_none().then_some(instruction)
             }
+
+            /// The operands that may name streams or latches, each with the number of streams of its group and
+            /// whether these are taken or fed, in operand order.
+            fn operands(&self) -> SmallVec<[OperandUse; 4]> {
+                let mut uses = SmallVec::new();
+                match *self {
+                    $(Instruction::$variant { $($operand),* } => {
+                        $(instructions!(@use uses $operand $($($use)+)?);)*
+                    })*
+                }
+                uses
+            }
+
+            /// An ALU operation without where its operands come from and where its result goes: what it does to its
+            /// sources. Other instructions stay as they are.
+            #[must_use]
+            pub fn bare(mut self) -> Self {
+                if self.row().unit == Unit::Vxm {
+                    match &mut self {
+                        $(Instruction::$variant { $($operand),* } => { $($operand.clear();)* })*
+                    }
+                }
+                self
+            }
         }
     };
     (@strided) => { None };
     (@strided $kind:ident) => { Some(Kind::$kind) };
+    (@use $uses:ident $operand:ident) => { let _ = $operand; };
+    (@use $uses:ident $operand:ident in $width:expr) => {
+        $uses.push(OperandUse { place: $operand.place(), width: $width, flow: Flow::In });
+    };
+    (@use $uses:ident $operand:ident out $width:expr) => {
+        $uses.push(OperandUse { place: $operand.place(), width: $width, flow: Flow::Out });
+    };
+}
+
+/// An operand that moves vectors.
+struct OperandUse {
+    /// Where from or to; nothing for a result that goes on no stream.
+    place: Option<Source>,
+    width: u8,
+    flow: Flow,
 }
 
 instructions! {
@@ -227,7 +266,7 @@ instructions! {
     Icu Published None 0x02 "repeat" Repeat { count: Count, distance: Count, stride: Stride },
         "Issues the instruction before it `count` more times, `distance` cycles apart, its strided operand growing by \
         `stride` each time; takes no cycle of its own.";
-    Icu Published IcuFetch 0x03 "ifetch" Ifetch { src: Stream },
+    Icu Published IcuFetch 0x03 "ifetch" Ifetch { src: Stream [in 2] },
         "Takes the two vectors on stream pair `src`, words of `code` regions, and appends the instructions that they \
         hold to this queue; issues beside the instruction after it and takes no cycle of its own.";
     Icu Published None 0x04 "sync" Sync {},
@@ -238,88 +277,137 @@ instructions! {
         "Powers down all but the first `superlanes` superlanes for the later instructions of this queue: what they \
         take and put is zero there.";
 
-    Mem Published MemRead 0x10 "read" Read { word: Word, dst: Stream } strides Word,
+    Mem Published MemRead 0x10 "read" Read { word: Word, dst: Stream [out 1] } strides Word,
         "Puts `word` on stream `dst`; the word is accessed at dispatch.";
-    Mem Published MemWrite 0x11 "write" Write { word: Word, src: Stream } strides Word,
+    Mem Published MemWrite 0x11 "write" Write { word: Word, src: Stream [in 1] } strides Word,
         "Takes the value passing on `src` at dispatch into `word`; the word is accessed when it lands.";
-    Mem Published MemGather 0x12 "gather" Gather { dst: Stream, map: Stream, base: Word, bits: WindowBits } strides Word,
+    Mem Published MemGather 0x12 "gather" Gather {
+        dst: Stream [out 1], map: Stream [in 2], base: Word, bits: WindowBits,
+    } strides Word,
         "Takes an unsigned 16-bit address from lane 0 of stream pair `map` at dispatch and puts word `base + (address \
         mod 2^bits)` on `dst`.";
-    Mem Published MemScatter 0x13 "scatter" Scatter { src: Stream, map: Stream, base: Word, bits: WindowBits } strides Word,
+    Mem Published MemScatter 0x13 "scatter" Scatter {
+        src: Stream [in 1], map: Stream [in 2], base: Word, bits: WindowBits,
+    } strides Word,
         "Takes the value on `src` and an unsigned 16-bit address from lane 0 of stream pair `map` at dispatch and \
         writes word `base + (address mod 2^bits)`.";
 
-    Vxm Published VxmSimple 0x20 "add" Add { arithmetic: Arithmetic, dst: Target, a: Source, b: Source },
+    Vxm Published VxmSimple 0x20 "add" Add {
+        arithmetic: Arithmetic,
+        dst: Target [out arithmetic.bytes()],
+        a: Source [in arithmetic.bytes()],
+        b: Source [in arithmetic.bytes()],
+    },
         "a + b in every lane.";
-    Vxm Assumed VxmSimple 0x21 "sub" Sub { arithmetic: Arithmetic, dst: Target, a: Source, b: Source },
+    Vxm Assumed VxmSimple 0x21 "sub" Sub {
+        arithmetic: Arithmetic,
+        dst: Target [out arithmetic.bytes()],
+        a: Source [in arithmetic.bytes()],
+        b: Source [in arithmetic.bytes()],
+    },
         "a - b in every lane.";
-    Vxm Published VxmSimple 0x22 "mul" Mul { arithmetic: Arithmetic, dst: Target, a: Source, b: Source },
+    Vxm Published VxmSimple 0x22 "mul" Mul {
+        arithmetic: Arithmetic,
+        dst: Target [out arithmetic.bytes()],
+        a: Source [in arithmetic.bytes()],
+        b: Source [in arithmetic.bytes()],
+    },
         "a * b in every lane.";
-    Vxm Assumed VxmSimple 0x23 "max" Max { number: Number, dst: Target, a: Source, b: Source },
+    Vxm Assumed VxmSimple 0x23 "max" Max { number: Number, dst: Target [out 4], a: Source [in 4], b: Source [in 4] },
         "The larger of a and b in every lane; a NaN gives a NaN.";
-    Vxm Assumed VxmSimple 0x24 "min" Min { number: Number, dst: Target, a: Source, b: Source },
+    Vxm Assumed VxmSimple 0x24 "min" Min { number: Number, dst: Target [out 4], a: Source [in 4], b: Source [in 4] },
         "The smaller of a and b in every lane; a NaN gives a NaN.";
-    Vxm Assumed VxmSimple 0x25 "negate" Negate { arithmetic: Arithmetic, dst: Target, a: Source },
+    Vxm Assumed VxmSimple 0x25 "negate" Negate {
+        arithmetic: Arithmetic, dst: Target [out arithmetic.bytes()], a: Source [in arithmetic.bytes()],
+    },
         "-a in every lane.";
-    Vxm Assumed VxmSimple 0x26 "abs" Abs { arithmetic: Arithmetic, dst: Target, a: Source },
+    Vxm Assumed VxmSimple 0x26 "abs" Abs {
+        arithmetic: Arithmetic, dst: Target [out arithmetic.bytes()], a: Source [in arithmetic.bytes()],
+    },
         "The magnitude of a in every lane.";
-    Vxm Published VxmSimple 0x27 "relu" Relu { number: Number, dst: Target, a: Source },
+    Vxm Published VxmSimple 0x27 "relu" Relu { number: Number, dst: Target [out 4], a: Source [in 4] },
         "The larger of a and zero in every lane.";
-    Vxm Assumed VxmSimple 0x28 "greater" Greater { number: Number, dst: Target, a: Source, b: Source },
+    Vxm Assumed VxmSimple 0x28 "greater" Greater {
+        number: Number, dst: Target [out 4], a: Source [in 4], b: Source [in 4],
+    },
         "Integer 1 in every lane where a > b, else 0.";
-    Vxm Assumed VxmSimple 0x29 "equal" Equal { number: Number, dst: Target, a: Source, b: Source },
+    Vxm Assumed VxmSimple 0x29 "equal" Equal {
+        number: Number, dst: Target [out 4], a: Source [in 4], b: Source [in 4],
+    },
         "Integer 1 in every lane where a = b, else 0.";
-    Vxm Assumed VxmSimple 0x2a "mask" Mask { dst: Target, condition: Source, a: Source },
+    Vxm Assumed VxmSimple 0x2a "mask" Mask { dst: Target [out 4], condition: Source [in 4], a: Source [in 4] },
         "The bits of a in every lane where any bit of `condition` is set, else zero.";
-    Vxm Assumed VxmSimple 0x2b "select" Select { dst: Target, condition: Source, a: Source, b: Source },
+    Vxm Assumed VxmSimple 0x2b "select" Select {
+        dst: Target [out 4], condition: Source [in 4], a: Source [in 4], b: Source [in 4],
+    },
         "The bits of a in every lane where any bit of `condition` is set, else those of b.";
-    Vxm Published VxmSimple 0x2c "convert" Convert { from: Format, to: Format, dst: Target, a: Source },
+    Vxm Published VxmSimple 0x2c "convert" Convert {
+        from: Format, to: Format, dst: Target [out to.bytes()], a: Source [in from.bytes()],
+    },
         "a, read as `from`, in format `to`: rounded to nearest, ties to even, integers saturating.";
-    Vxm Published VxmSpecial 0x30 "exp" Exp { dst: Target, a: Source },
+    Vxm Published VxmSpecial 0x30 "exp" Exp { dst: Target [out 4], a: Source [in 4] },
         "e^a in every lane, binary32.";
-    Vxm Published VxmSpecial 0x31 "tanh" Tanh { dst: Target, a: Source },
+    Vxm Published VxmSpecial 0x31 "tanh" Tanh { dst: Target [out 4], a: Source [in 4] },
         "Hyperbolic tangent of a in every lane, binary32.";
-    Vxm Published VxmSpecial 0x32 "rsqrt" Rsqrt { dst: Target, a: Source },
+    Vxm Published VxmSpecial 0x32 "rsqrt" Rsqrt { dst: Target [out 4], a: Source [in 4] },
         "1 / sqrt(a) in every lane, binary32.";
-    Vxm Assumed VxmSpecial 0x33 "reciprocal" Reciprocal { dst: Target, a: Source },
+    Vxm Assumed VxmSpecial 0x33 "reciprocal" Reciprocal { dst: Target [out 4], a: Source [in 4] },
         "1 / a in every lane, binary32.";
 
-    Mxm Published MxmLoad 0x40 "lw" Lw { src: Stream, row: Row, orientation: Orientation, format: LoadFormat } strides Row,
+    Mxm Published MxmLoad 0x40 "lw" Lw {
+        src: Stream [in 16], row: Row, orientation: Orientation, format: LoadFormat,
+    } strides Row,
         "Takes the 16 streams from `src` as rows `row` to `row + 15` of the plane's weight buffer; `widen` converts \
         int8 exactly to fp16 and fills these rows of both planes of the pair, low bytes in the even, high bytes in \
         the odd plane. With `out` a row holds the weights of one output, with `in` those of one input.";
     Mxm Published MxmInstall 0x41 "iw" Iw { rows: Row },
         "Installs the buffer's rows 0 to `rows - 1` into the array, all other weights zero, and empties the buffer; \
         the buffer is sampled at dispatch.";
-    Mxm Published MxmPass 0x42 "abc" Abc { format: PassFormat, src: Stream, dst: Target },
+    Mxm Published MxmPass 0x42 "abc" Abc { format: PassFormat, src: Stream [in format.streams()], dst: Target [out 4] },
         "Passes the activation on `src` (`f16`: a pair) through the array; 32-bit results leave on `dst`, or with `_` \
         wait at the result port for `acc` in that same cycle.";
-    Mxm Published MxmAccumulate 0x43 "acc" Acc { accumulator: Accumulator, mode: Mode, dst: Target },
+    Mxm Published MxmAccumulate 0x43 "acc" Acc { accumulator: Accumulator, mode: Mode, dst: Target [out 4] },
         "Takes the result at the port into `accumulator` and, with a `dst`, puts the new sum on it.";
 
-    Sxm Published SxmLocal 0x50 "shift_lanes" ShiftLanes { width: GroupWidth, src: Stream, dst: Stream, by: Shift, edge: Edge },
+    Sxm Published SxmLocal 0x50 "shift_lanes" ShiftLanes {
+        width: GroupWidth, src: Stream [in width.streams()], dst: Stream [out width.streams()], by: Shift, edge: Edge,
+    },
         "Moves every value of `src` up by `by` lanes within its superlane.";
-    Sxm Published SxmAcross 0x51 "shift_superlanes" ShiftSuperlanes { width: GroupWidth, src: Stream, dst: Stream, by: Shift, edge: Edge },
+    Sxm Published SxmAcross 0x51 "shift_superlanes" ShiftSuperlanes {
+        width: GroupWidth, src: Stream [in width.streams()], dst: Stream [out width.streams()], by: Shift, edge: Edge,
+    },
         "Moves every value of `src` up by `by` superlanes.";
-    Sxm Published SxmLocal 0x52 "transpose" Transpose { src: Stream, dst: Stream },
+    Sxm Published SxmLocal 0x52 "transpose" Transpose { src: Stream [in 16], dst: Stream [out 16] },
         "Transposes each superlane's 16x16 block: lane i of stream `src + j` goes to lane j of stream `dst + i`.";
-    Sxm Published SxmAcross 0x53 "permute" Permute { width: GroupWidth, src: Stream, map: Stream, dst: Stream },
+    Sxm Published SxmAcross 0x53 "permute" Permute {
+        width: GroupWidth, src: Stream [in width.streams()], map: Stream [in 2], dst: Stream [out width.streams()],
+    },
         "Lane i of `dst` is the lane of `src` that lane i of stream pair `map` numbers (unsigned, 16 bits); zero \
         where there is no such lane, or a lower lane of `dst` has it already.";
-    Sxm Published SxmLocal 0x54 "distribute" Distribute { width: GroupWidth, src: Stream, map: Stream, dst: Stream },
+    Sxm Published SxmLocal 0x54 "distribute" Distribute {
+        width: GroupWidth, src: Stream [in width.streams()], map: Stream [in 1], dst: Stream [out width.streams()],
+    },
         "Lane i of `dst` is the lane of `src` within the same superlane that lane i of stream `map` numbers; zero \
         where the number exceeds 15.";
-    Sxm Published SxmLocal 0x55 "rotate" Rotate { side: BlockSide, src: Stream, dst: Stream },
+    Sxm Published SxmLocal 0x55 "rotate" Rotate {
+        side: BlockSide, src: Stream [in 1], dst: Stream [out side.streams()],
+    },
         "Reads the first `side * side` lanes of each superlane of `src` as a block, row after row; stream `dst + side \
         * i + j` is the block with rows moved up by i and columns moved left by j, cyclically, and zero in the other \
         lanes.";
-    Sxm Published SxmLocal 0x56 "select_lanes" SelectLanes { width: GroupWidth, a: Stream, b: Stream, mask: Stream, dst: Stream },
+    Sxm Published SxmLocal 0x56 "select_lanes" SelectLanes {
+        width: GroupWidth,
+        a: Stream [in width.streams()],
+        b: Stream [in width.streams()],
+        mask: Stream [in 1],
+        dst: Stream [out width.streams()],
+    },
         "Lane i of `dst` is that of `a` where lane i of stream `mask` is not zero, else that of `b`.";
 
-    C2c Published C2cLink 0x60 "send" Send { src: Stream },
+    C2c Published C2cLink 0x60 "send" Send { src: Stream [in 1] },
         "Sends the vector on `src` over the queue's link; it waits at the other end, behind those sent before it, \
         from its arrival on.";
-    C2c Published C2cReceive 0x61 "receive" Receive { dst: Stream },
+    C2c Published C2cReceive 0x61 "receive" Receive { dst: Stream [out 1] },
         "Puts the vector that waits longest at the queue's link on `dst`.";
     C2c Published None 0x62 "deskew" Deskew {},
         "Parks the queue until the counter that the chips of a system share next overflows; the next instruction \
@@ -385,125 +473,25 @@ impl Instruction {
     /// The stream groups it touches, inputs first, in operand order.
     #[must_use]
     pub fn streams(&self) -> SmallVec<[StreamUse; 4]> {
-        let mut uses = SmallVec::new();
-        let mut take = |first, width| uses.push(StreamUse { first, width, flow: Flow::In });
-        let mut from = |sources: &[(Source, u8)]| {
-            for &(source, width) in sources {
-                if let Source::Stream(stream) = source {
-                    take(stream, width);
-                }
-            }
+        let of = |operand: &OperandUse| match operand.place {
+            Some(Source::Stream(first)) => Some(StreamUse { first, width: operand.width, flow: operand.flow }),
+            _ => None,
         };
-        let (dst, width): (Target, u8) = match *self {
-            Instruction::Nop { .. }
-            | Instruction::Repeat { .. }
-            | Instruction::Sync {}
-            | Instruction::Notify {}
-            | Instruction::Config { .. }
-            | Instruction::Deskew {}
-            | Instruction::Iw { .. } => (None, 0),
-            Instruction::Ifetch { src } => {
-                take(src, 2);
-                (None, 0)
-            }
-            Instruction::Send { src } => {
-                take(src, 1);
-                (None, 0)
-            }
-            Instruction::Receive { dst } => (Some(dst), 1),
-            Instruction::Read { dst, .. } => (Some(dst), 1),
-            Instruction::Write { src, .. } => {
-                take(src, 1);
-                (None, 0)
-            }
-            Instruction::Gather { dst, map, .. } => {
-                take(map, 2);
-                (Some(dst), 1)
-            }
-            Instruction::Scatter { src, map, .. } => {
-                take(src, 1);
-                take(map, 2);
-                (None, 0)
-            }
-            Instruction::Add { arithmetic, dst, a, b }
-            | Instruction::Sub { arithmetic, dst, a, b }
-            | Instruction::Mul { arithmetic, dst, a, b } => {
-                from(&[(a, arithmetic.bytes()), (b, arithmetic.bytes())]);
-                (dst, arithmetic.bytes())
-            }
-            Instruction::Max { dst, a, b, .. }
-            | Instruction::Min { dst, a, b, .. }
-            | Instruction::Greater { dst, a, b, .. }
-            | Instruction::Equal { dst, a, b, .. } => {
-                from(&[(a, 4), (b, 4)]);
-                (dst, 4)
-            }
-            Instruction::Negate { arithmetic, dst, a } | Instruction::Abs { arithmetic, dst, a } => {
-                from(&[(a, arithmetic.bytes())]);
-                (dst, arithmetic.bytes())
-            }
-            Instruction::Relu { dst, a, .. }
-            | Instruction::Exp { dst, a }
-            | Instruction::Tanh { dst, a }
-            | Instruction::Rsqrt { dst, a }
-            | Instruction::Reciprocal { dst, a } => {
-                from(&[(a, 4)]);
-                (dst, 4)
-            }
-            Instruction::Mask { dst, condition, a } => {
-                from(&[(condition, 4), (a, 4)]);
-                (dst, 4)
-            }
-            Instruction::Select { dst, condition, a, b } => {
-                from(&[(condition, 4), (a, 4), (b, 4)]);
-                (dst, 4)
-            }
-            Instruction::Convert { from: format, to, dst, a } => {
-                from(&[(a, format.bytes())]);
-                (dst, to.bytes())
-            }
-            Instruction::Lw { src, .. } => {
-                take(src, 16);
-                (None, 0)
-            }
-            Instruction::Abc { format, src, dst } => {
-                take(src, if format == PassFormat::F16 { 2 } else { 1 });
-                (dst, 4)
-            }
-            Instruction::Acc { dst, .. } => (dst, 4),
-            Instruction::ShiftLanes { width, src, dst, .. } | Instruction::ShiftSuperlanes { width, src, dst, .. } => {
-                take(src, width.streams());
-                (Some(dst), width.streams())
-            }
-            Instruction::Transpose { src, dst } => {
-                take(src, 16);
-                (Some(dst), 16)
-            }
-            Instruction::Permute { width, src, map, dst } => {
-                take(src, width.streams());
-                take(map, 2);
-                (Some(dst), width.streams())
-            }
-            Instruction::Distribute { width, src, map, dst } => {
-                take(src, width.streams());
-                take(map, 1);
-                (Some(dst), width.streams())
-            }
-            Instruction::Rotate { side, src, dst } => {
-                take(src, 1);
-                (Some(dst), side.streams())
-            }
-            Instruction::SelectLanes { width, a, b, mask, dst } => {
-                take(a, width.streams());
-                take(b, width.streams());
-                take(mask, 1);
-                (Some(dst), width.streams())
-            }
-        };
-        if let Some(first) = dst {
-            uses.push(StreamUse { first, width, flow: Flow::Out });
+        let operands = self.operands();
+        let (taken, fed): (SmallVec<[&OperandUse; 4]>, SmallVec<[&OperandUse; 4]>) =
+            operands.iter().partition(|operand| operand.flow == Flow::In);
+        taken.into_iter().chain(fed).filter_map(of).collect()
+    }
+
+    /// Where an ALU operation takes its operands, in operand order, each with the number of streams that it takes when
+    /// it is a stream group; nothing for other instructions.
+    #[must_use]
+    pub fn sources(&self) -> SmallVec<[(Source, u8); 3]> {
+        if self.row().unit != Unit::Vxm {
+            return SmallVec::new();
         }
-        uses
+        let taken = self.operands().into_iter().filter(|operand| operand.flow == Flow::In);
+        taken.filter_map(|operand| Some((operand.place?, operand.width))).collect()
     }
 
     /// Whether the operands fit one another, whatever the chip.

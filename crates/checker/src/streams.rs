@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use lpu_chip::Chip;
-use lpu_isa::{ChipId, Fault, Flow, Instruction, Landing, Operand, Queue, Source, Stream, Unit, Violation};
+use lpu_isa::{ChipId, Fault, Flow, Instruction, Landing, Queue, Source, Stream, Unit, Violation};
 
 use crate::flow::Feed;
 use crate::issue::Issue;
@@ -16,17 +16,11 @@ use crate::near;
 const MOST_ADVISED: usize = 1000;
 
 /// The ALUs whose latches an instruction takes, in operand order.
-fn sources(instruction: &Instruction) -> Vec<u8> {
-    let latch = |source: &Source| match source {
-        Source::Latch(alu) => Some(*alu),
+fn latches_of(instruction: &Instruction) -> impl Iterator<Item = u16> {
+    instruction.sources().into_iter().filter_map(|(source, _)| match source {
+        Source::Latch(alu) => Some(u16::from(alu)),
         _ => None,
-    };
-    let kinds = instruction.row().operands.iter().zip(instruction.operand_bits());
-    kinds
-        .filter(|(operand, _)| operand.kind == lpu_isa::Kind::Source)
-        .filter_map(|(_, bits)| <Source as Operand>::from_bits(bits))
-        .filter_map(|source| latch(&source))
-        .collect()
+    })
 }
 
 /// What lands in the latch of each ALU: cycle and issue, in order of time.
@@ -86,7 +80,7 @@ pub(crate) fn check(chip: &Chip, issues: &Issues, violations: &mut Vec<Violation
 
 /// The latches that an ALU's issue takes: each holds the last result that has landed.
 fn latched(issues: &Issues, latches: &Latches, issue: &Issue, feeds: &mut Vec<Feed>, violations: &mut Vec<Violation>) {
-    for alu in sources(&issue.instruction).into_iter().map(u16::from) {
+    for alu in latches_of(&issue.instruction) {
         let line = latches.get(&(issue.chip, alu)).map_or(&[][..], |line| &line[..]);
         match line[..line.partition_point(|&(landed, _)| landed <= issue.cycle)].last() {
             Some(&(_, producer)) => feeds.push(Feed { producer, byte: 0 }),

@@ -14,10 +14,13 @@ pub fn out_of_range(chip: &Chip, queue: Queue, instruction: &Instruction) -> Opt
             return over("stream", last, i64::from(values.streams));
         }
     }
-    let latch = |source: Source| match source {
-        Source::Latch(alu) if u32::from(alu) >= values.alus => over("ALU", i64::from(alu), i64::from(values.alus)),
-        _ => None,
-    };
+    for (source, _) in instruction.sources() {
+        if let Source::Latch(alu) = source
+            && u32::from(alu) >= values.alus
+        {
+            return over("ALU", i64::from(alu), i64::from(values.alus));
+        }
+    }
     match *instruction {
         Instruction::Read { word: Word(word), .. } | Instruction::Write { word: Word(word), .. } => {
             (word >= chip.words_per_slice()).then_some(())?;
@@ -30,23 +33,6 @@ pub fn out_of_range(chip: &Chip, queue: Queue, instruction: &Instruction) -> Opt
             (base >= chip.words_per_slice() || last >= bank_end).then_some(())?;
             over("window end", last as i64, bank_end.min(u64::from(chip.words_per_slice())) as i64)
         }
-        Instruction::Add { a, b, .. }
-        | Instruction::Sub { a, b, .. }
-        | Instruction::Mul { a, b, .. }
-        | Instruction::Max { a, b, .. }
-        | Instruction::Min { a, b, .. }
-        | Instruction::Greater { a, b, .. }
-        | Instruction::Equal { a, b, .. } => latch(a).or_else(|| latch(b)),
-        Instruction::Mask { condition, a, .. } => latch(condition).or_else(|| latch(a)),
-        Instruction::Select { condition, a, b, .. } => latch(condition).or_else(|| latch(a)).or_else(|| latch(b)),
-        Instruction::Negate { a, .. }
-        | Instruction::Abs { a, .. }
-        | Instruction::Relu { a, .. }
-        | Instruction::Convert { a, .. }
-        | Instruction::Exp { a, .. }
-        | Instruction::Tanh { a, .. }
-        | Instruction::Rsqrt { a, .. }
-        | Instruction::Reciprocal { a, .. } => latch(a),
         Instruction::Lw { row: Row(row), .. } => {
             let lanes = chip.lanes() as i64;
             (i64::from(row) + 16 > lanes).then_some(())?;
@@ -82,7 +68,24 @@ pub fn out_of_range(chip: &Chip, queue: Queue, instruction: &Instruction) -> Opt
             }
             _ => None,
         },
-        Instruction::Permute { .. }
+        Instruction::Add { .. }
+        | Instruction::Sub { .. }
+        | Instruction::Mul { .. }
+        | Instruction::Max { .. }
+        | Instruction::Min { .. }
+        | Instruction::Negate { .. }
+        | Instruction::Abs { .. }
+        | Instruction::Relu { .. }
+        | Instruction::Greater { .. }
+        | Instruction::Equal { .. }
+        | Instruction::Mask { .. }
+        | Instruction::Select { .. }
+        | Instruction::Convert { .. }
+        | Instruction::Exp { .. }
+        | Instruction::Tanh { .. }
+        | Instruction::Rsqrt { .. }
+        | Instruction::Reciprocal { .. }
+        | Instruction::Permute { .. }
         | Instruction::Distribute { .. }
         | Instruction::Rotate { .. }
         | Instruction::SelectLanes { .. }

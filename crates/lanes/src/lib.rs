@@ -6,4 +6,4 @@ mod sxm;
 mod vxm;
 
 pub use sxm::switch;
-pub use vxm::{Sources, bare, operate, overflows, sources};
+pub use vxm::{Sources, operate, overflows, sources};

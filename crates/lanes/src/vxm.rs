@@ -9,58 +9,9 @@ pub type Sources = [Option<(Source, u8)>; 3];
 /// The sources of an ALU operation in operand order; nothing for other instructions.
 #[must_use]
 pub fn sources(instruction: &Instruction) -> Option<Sources> {
-    let wide = |source| Some((source, 4));
-    Some(match *instruction {
-        Instruction::Add { arithmetic, a, b, .. }
-        | Instruction::Sub { arithmetic, a, b, .. }
-        | Instruction::Mul { arithmetic, a, b, .. } => {
-            [Some((a, arithmetic.bytes())), Some((b, arithmetic.bytes())), None]
-        }
-        Instruction::Max { a, b, .. }
-        | Instruction::Min { a, b, .. }
-        | Instruction::Greater { a, b, .. }
-        | Instruction::Equal { a, b, .. } => [wide(a), wide(b), None],
-        Instruction::Negate { arithmetic, a, .. } | Instruction::Abs { arithmetic, a, .. } => {
-            [Some((a, arithmetic.bytes())), None, None]
-        }
-        Instruction::Relu { a, .. }
-        | Instruction::Exp { a, .. }
-        | Instruction::Tanh { a, .. }
-        | Instruction::Rsqrt { a, .. }
-        | Instruction::Reciprocal { a, .. } => [wide(a), None, None],
-        Instruction::Mask { condition, a, .. } => [wide(condition), wide(a), None],
-        Instruction::Select { condition, a, b, .. } => [wide(condition), wide(a), wide(b)],
-        Instruction::Convert { from, a, .. } => [Some((a, from.bytes())), None, None],
-        _ => return None,
-    })
-}
-
-/// An ALU operation without where its operands come from and where its result goes: what it does to its sources. Other
-/// instructions stay as they are.
-#[must_use]
-pub fn bare(mut instruction: Instruction) -> Instruction {
-    let none = Source::Immediate(0);
-    match &mut instruction {
-        Instruction::Add { dst, a, b, .. }
-        | Instruction::Sub { dst, a, b, .. }
-        | Instruction::Mul { dst, a, b, .. }
-        | Instruction::Max { dst, a, b, .. }
-        | Instruction::Min { dst, a, b, .. }
-        | Instruction::Greater { dst, a, b, .. }
-        | Instruction::Equal { dst, a, b, .. } => (*dst, *a, *b) = (None, none, none),
-        Instruction::Negate { dst, a, .. }
-        | Instruction::Abs { dst, a, .. }
-        | Instruction::Relu { dst, a, .. }
-        | Instruction::Exp { dst, a, .. }
-        | Instruction::Tanh { dst, a, .. }
-        | Instruction::Rsqrt { dst, a, .. }
-        | Instruction::Reciprocal { dst, a, .. }
-        | Instruction::Convert { dst, a, .. } => (*dst, *a) = (None, none),
-        Instruction::Mask { dst, condition, a, .. } => (*dst, *condition, *a) = (None, none, none),
-        Instruction::Select { dst, condition, a, b, .. } => (*dst, *condition, *a, *b) = (None, none, none, none),
-        _ => {}
-    }
-    instruction
+    let mut found = instruction.sources().into_iter();
+    let sources = [found.next(), found.next(), found.next()];
+    sources[0].is_some().then_some(sources)
 }
 
 /// What an ALU operation makes of its sources, which are given in the order of [`sources`]; sources that it does not

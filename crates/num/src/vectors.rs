@@ -92,9 +92,10 @@ pub fn from_f16(low: &[u8], high: &[u8], out: &mut [f32]) {
 
 fn from_f16_on(kernel: Kernel, low: &[u8], high: &[u8], out: &mut [f32]) {
     assert!(low.len() == out.len() && high.len() == out.len(), "two bytes for every number");
-    // SAFETY: as in `narrow_on`.
-    let done =
-        wide!(kernel, out.len(), |whole| unsafe { from_f16_avx512(&low[..whole], &high[..whole], &mut out[..whole]) });
+    let done = wide!(kernel, out.len(), |whole| {
+        // SAFETY: as in `narrow_on`.
+        unsafe { from_f16_avx512(&low[..whole], &high[..whole], &mut out[..whole]) }
+    });
     for ((out, &low), &high) in out[done..].iter_mut().zip(&low[done..]).zip(&high[done..]) {
         *out = f16_to_f32(u16::from_le_bytes([low, high]));
     }

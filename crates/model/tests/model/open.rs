@@ -142,7 +142,7 @@ fn stop_ids_of_both_files_are_joined() {
     folder.put("generation_config.json", r#"{"temperature": NaN, "max_length": Infinity, "eos_token_id": 7}"#);
     assert_eq!(Checkpoint::open(folder.path()).unwrap().config.stop_ids, [2, 7, 9]);
     for bad in ["-1", "[2, -1]", "Infinity", "NaN", "1e300", "2.5"] {
-        folder.put("generation_config.json", &format!("{{\"eos_token_id\": {bad}}}"));
+        folder.put("generation_config.json", format!("{{\"eos_token_id\": {bad}}}"));
         let error = refused(Checkpoint::open(folder.path())).to_string();
         assert!(error.starts_with("generation_config.json: `eos_token_id` "), "{bad}: {error}");
     }

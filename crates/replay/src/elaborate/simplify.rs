@@ -88,11 +88,11 @@ fn everything(way: Way, lanes: usize) -> Option<u64> {
 
 impl Known {
     pub(super) fn value(&self, instruction: &Instruction, sources: [Source<Ref>; 3]) -> Option<u32> {
-        self.values.get(&(lpu_lanes::bare(*instruction), sources)).copied()
+        self.values.get(&(instruction.bare(), sources)).copied()
     }
 
     pub(super) fn note_value(&mut self, instruction: &Instruction, sources: [Source<Ref>; 3], slot: u32) {
-        self.values.insert((lpu_lanes::bare(*instruction), sources), slot);
+        self.values.insert((instruction.bare(), sources), slot);
     }
 
     pub(super) fn moved(&self, src: u32, movement: Movement) -> Option<u32> {
