@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use lpu_isa::{Hemisphere, Region, SliceId};
+use lpu_isa::{Hemisphere, Region, SliceId, WordRun};
 
 use crate::plan::Plan;
 use crate::rows::Rows;
@@ -191,10 +191,7 @@ impl Placement {
 impl fmt::Display for Placement {
     /// One line a matrix tile, key-value entry and region.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let line = |runs: &[SliceRun]| {
-            let places = runs.iter().flat_map(SliceRun::places).map(|(slice, word)| format!("{slice}:{word}"));
-            places.collect::<Vec<_>>().join(" ")
-        };
+        let line = |runs: &[SliceRun]| runs.iter().map(SliceRun::to_string).collect::<Vec<_>>().join(" ");
         let lines = |parts: &[Vec<SliceRun>]| parts.iter().map(|part| line(part)).collect::<Vec<_>>().join(" | ");
         for MatrixTile { node, output, input, side, plane, rows, parts } in &self.tiles {
             let (side, parts) = (side.letter(), lines(parts));
@@ -203,8 +200,26 @@ impl fmt::Display for Placement {
         for CacheEntry { node, group, kind, tokens, bytes } in &self.entries {
             writeln!(f, "{node} group {group} {}: {tokens} tokens at {}", kind.text(), lines(bytes))?;
         }
+        for Region { name, kind, vectors, runs, .. } in &self.regions {
+            writeln!(f, "region {name}: {}, {vectors} vectors at {}", kind.text(), words(runs))?;
+        }
         Ok(())
     }
+}
+
+/// The words of a region: runs of slices, each with the number of its words where that is not 1.
+fn words(runs: &[WordRun]) -> String {
+    let alike = runs.chunk_by(|a, b| (a.count, a.stride) == (b.count, b.stride));
+    let texts = alike.flat_map(|alike| {
+        let count = match (alike[0].count, alike[0].stride) {
+            (1, _) => String::new(),
+            (count, 1) => format!("x{count}"),
+            (count, stride) => format!("x{count}+{stride}"),
+        };
+        let runs = SliceRun::of(alike.iter().map(|run| (run.slice, run.word)));
+        runs.into_iter().map(move |run| format!("{run}{count}"))
+    });
+    texts.collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]
