@@ -145,8 +145,7 @@ impl Lowering<'_> {
                 }
                 let (number, vector) = unit.members[0];
                 self.node = number;
-                let readers = plan.graph.nodes.iter().position(|node| node.inputs.contains(&unit.input));
-                let class = 3 + readers.map_or(0, |first| self.within_block(first));
+                let class = 3 + self.first_uses.get(&unit.input).map_or(0, |&first| self.blocks[first].1);
                 let rank = self.rank(class, vector, plan.linears[&number].len());
                 let activation = self.activations[&unit.input].sides[index(unit.set.side)][tile];
                 let mut inputs = vec![activation];

@@ -75,8 +75,10 @@ pub(crate) struct Lowering<'a> {
     turn: usize,
     /// Node being lowered.
     node: usize,
-    /// Number of each node's block.
-    blocks: Vec<u64>,
+    /// By node: the number of its block, and that of nodes before it in the block.
+    blocks: Vec<(u64, u64)>,
+    /// By value: the first node that reads it.
+    first_uses: BTreeMap<ValueId, usize>,
 }
 
 /// What lowering makes.
@@ -106,7 +108,13 @@ pub(crate) fn lower(placed: &Placed, tokens: usize, oracle: bool) -> Result<Lowe
         masks.insert(name.clone(), places.map(|place| engine.fixed(place.clone())).collect());
     }
     let blocks = plan.graph.nodes.chunk_by(|a, b| a.block == b.block).zip(0u64..);
-    let blocks = blocks.flat_map(|(nodes, number)| nodes.iter().map(move |_| number)).collect();
+    let blocks = blocks.flat_map(|(nodes, block)| (0u64..).zip(nodes).map(move |(at, _)| (block, at))).collect();
+    let mut first_uses = BTreeMap::new();
+    for (number, node) in plan.graph.nodes.iter().enumerate() {
+        for &input in &node.inputs {
+            first_uses.entry(input).or_insert(number);
+        }
+    }
     let mut lowering = Lowering {
         chip,
         plan,
@@ -123,6 +131,7 @@ pub(crate) fn lower(placed: &Placed, tokens: usize, oracle: bool) -> Result<Lowe
         turn: 0,
         node: 0,
         blocks,
+        first_uses,
         engine,
     };
     lowering.inputs();
@@ -210,14 +219,9 @@ impl Lowering<'_> {
         }
     }
 
-    /// Nodes of the same block before a node.
-    fn within_block(&self, node: usize) -> u64 {
-        self.blocks[..node].iter().rev().take_while(|&&block| block == self.blocks[node]).count() as u64
-    }
-
     /// Rank of a task: by block of the graph, then `class`, then how far into the operation it is.
     fn rank(&self, class: u64, index: usize, count: usize) -> u64 {
-        self.blocks[self.node] << 40 | class << 32 | (index as u64 * 65_536 / count.max(1) as u64)
+        self.blocks[self.node].0 << 40 | class << 32 | (index as u64 * 65_536 / count.max(1) as u64)
     }
 
     /// Adds a chain as a task of its own.
