@@ -5,7 +5,7 @@ use std::fmt;
 
 use lpu_isa::{Hemisphere, Region, SliceId, WordRun};
 
-use crate::plan::Plan;
+use crate::plan::{NodePlan, Plan};
 use crate::rows::Rows;
 
 /// Slices of a side that hold words at one address: `count` of them, each `stride` after the one before.
@@ -150,7 +150,7 @@ impl Placement {
         let mut tiles = Vec::new();
         for unit in &plan.units {
             for &(number, output) in &unit.members {
-                let planned = &plan.linears[&number][output];
+                let planned = &plan.linear(number)[output];
                 tiles.extend(unit.tiles.clone().map(|input| MatrixTile {
                     node: name(number),
                     output,
@@ -163,7 +163,8 @@ impl Placement {
             }
         }
         let mut entries = Vec::new();
-        for (&number, attending) in &plan.attentions {
+        for (&number, planned) in &plan.nodes {
+            let NodePlan::Attention(attending) = planned else { continue };
             let mut entry = |group, kind, rows: &[Rows; 2]| {
                 let bytes = [runs(&rows[0]), runs(&rows[1])];
                 entries.push(CacheEntry { node: name(number), group, kind, tokens: plan.context, bytes });

@@ -46,6 +46,21 @@ struct Pending {
     bias: Vec<Option<Slot>>,
 }
 
+/// A vector of a value: one row of it, and the elements of one tile of its layout.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct VectorId {
+    value: ValueId,
+    row: usize,
+    tile: usize,
+}
+
+impl VectorId {
+    /// A vector of row 0: decode steps have one row.
+    const fn first_row(value: ValueId, tile: usize) -> Self {
+        Self { value, row: 0, tile }
+    }
+}
+
 /// The vectors of an input whose products one job sums.
 type PartialSum = (Range<usize>, usize);
 
@@ -56,13 +71,13 @@ pub(crate) struct Lowering<'a> {
     engine: Engine<'a>,
     precision: Precision,
     demands: Demands,
-    /// Slots of each form of each value, by vector; a query form has a slot a member.
-    forms: BTreeMap<(ValueId, Form), Vec<Vec<Slot>>>,
+    /// Slots of each form of each vector; a query form has a slot a member.
+    forms: BTreeMap<(VectorId, Form), Vec<Slot>>,
     /// Values whose fp32 vectors still lack a factor and a bias.
     pending: BTreeMap<ValueId, Pending>,
     activations: BTreeMap<ValueId, Activation>,
     /// Jobs of each output vector.
-    jobs: BTreeMap<(usize, usize), Vec<PartialSum>>,
+    jobs: BTreeMap<VectorId, Vec<PartialSum>>,
     /// Cosines and sines by set of rotary frequencies.
     rotary: BTreeMap<usize, [Slot; 2]>,
     /// By value of shares.
@@ -181,7 +196,7 @@ impl Lowering<'_> {
 
     /// Vector `tile` of a value.
     fn read(&mut self, maker: &mut Maker, value: ValueId, tile: usize) -> Feed {
-        let mut feed = maker.input(self.plain(value)[tile]);
+        let mut feed = maker.input(self.forms[&(VectorId::first_row(value, tile), Form::Plain)][0]);
         if let Some(Pending { factor, bias }) = self.pending.get(&value) {
             let factor = maker.input(*factor);
             feed = maker.op(Op::Mul, &[feed, factor]);
@@ -195,8 +210,13 @@ impl Lowering<'_> {
 
     /// The fp32 vectors of a value.
     fn plain(&self, value: ValueId) -> Vec<Slot> {
-        let found = self.forms.get(&(value, Form::Plain));
-        found.expect("the form was asked for").iter().map(|slots| slots[0]).collect()
+        self.vectors(value, Form::Plain).into_iter().map(|slots| slots[0]).collect()
+    }
+
+    /// The slots of a form of a value, by vector.
+    fn vectors(&self, value: ValueId, form: Form) -> Vec<Vec<Slot>> {
+        let of_tile = |tile| self.forms[&(VectorId::first_row(value, tile), form)].clone();
+        (0..self.tile_count(value)).map(of_tile).collect()
     }
 
     /// The region name and the slots of an output of the graph.
@@ -248,7 +268,9 @@ impl Lowering<'_> {
         let plan = self.plan;
         for (&value, places) in &plan.inputs.values {
             let slots: Vec<Slot> = places.iter().map(|place| self.engine.fixed(place.clone())).collect();
-            self.forms.insert((value, Form::Plain), slots.iter().map(|&slot| vec![slot]).collect());
+            for (tile, &slot) in slots.iter().enumerate() {
+                self.forms.insert((VectorId::first_row(value, tile), Form::Plain), vec![slot]);
+            }
             for (tile, &slot) in slots.iter().enumerate() {
                 let mut maker = self.maker();
                 let stored = maker.input(slot);
