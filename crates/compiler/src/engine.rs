@@ -22,8 +22,30 @@ pub(crate) type Issues = BTreeMap<Queue, Vec<(u64, Instruction)>>;
 /// What held a task up once its inputs were there, and for how many cycles.
 pub(crate) type Delay = (Cause, u64);
 
-/// Ways in which a chain is tried before it is split in two.
-const ROUNDS: u64 = 8;
+/// One way of trying a chain.
+struct Attempt {
+    /// Sides on which a word is left out, so that all results go to the other bank.
+    skipped: &'static [Hemisphere],
+    /// Cycles between accesses of memory; `None` keeps the chain as it is.
+    spacing: Option<u64>,
+}
+
+/// The ways in which a chain is tried, in this order, before it is split in two. A rigid chain can stand in its own way:
+/// what it reads and writes may meet in a bank whatever its start. Other banks for its results, and then more cycles
+/// between its accesses, resolve that.
+const ATTEMPTS: [Attempt; 8] = {
+    use Hemisphere::{East, West};
+    [
+        Attempt { skipped: &[], spacing: None },
+        Attempt { skipped: &[East], spacing: None },
+        Attempt { skipped: &[West], spacing: None },
+        Attempt { skipped: &[East, West], spacing: None },
+        Attempt { skipped: &[], spacing: Some(1) },
+        Attempt { skipped: &[East], spacing: Some(2) },
+        Attempt { skipped: &[West], spacing: Some(3) },
+        Attempt { skipped: &[East, West], spacing: Some(4) },
+    ]
+};
 /// Starts at which each way is tried.
 const STARTS: u64 = 128;
 
@@ -353,18 +375,16 @@ impl<'a> Engine<'a> {
     }
 
     fn put_chain(&mut self, task: &Task, chain: &Chain) -> Result<Delay, CompileError> {
-        // A rigid chain can stand in its own way: what it reads and writes may meet in a bank whatever its start. Other
-        // places for its results, and then more cycles between its accesses, resolve that.
         let mut later = None;
-        for round in 0..ROUNDS {
-            match self.put_round(task, chain, round, false)? {
+        for attempt in &ATTEMPTS {
+            match self.put_attempt(task, chain, attempt, false)? {
                 Round::Done(delay) => return Ok(delay),
-                Round::Later => later = later.or(Some(round)),
+                Round::Later => later = later.or(Some(attempt)),
                 Round::Never => {}
             }
         }
-        if let Some(round) = later
-            && let Round::Done(delay) = self.put_round(task, chain, round, true)?
+        if let Some(attempt) = later
+            && let Round::Done(delay) = self.put_attempt(task, chain, attempt, true)?
         {
             return Ok(delay);
         }
@@ -372,17 +392,16 @@ impl<'a> Engine<'a> {
     }
 
     /// Tries a chain in one way: at the first starts, or with `whole` at all of them.
-    fn put_round(&mut self, task: &Task, chain: &Chain, round: u64, whole: bool) -> Result<Round, CompileError> {
+    fn put_attempt(&mut self, task: &Task, chain: &Chain, way: &Attempt, whole: bool) -> Result<Round, CompileError> {
         let inputs: Vec<Parked> = task.inputs.iter().map(|&input| self.place(input)).collect();
         let operands: Vec<&Parked> = inputs.iter().collect();
-        let spaced = if round < 4 { None } else { Some(chain.spaced(round - 3)) };
+        let spaced = way.spacing.map(|spacing| chain.spaced(spacing));
         let chain = spaced.as_ref().unwrap_or(chain);
         let at_vxm = |(index, input): (usize, &Parked)| self.at_vxm(input).saturating_sub(chain.first_use(index));
         let from =
             inputs.iter().enumerate().map(at_vxm).max().unwrap_or(0).max(self.scheduler.delay(DelayClass::MemRead) + 4);
-        // Words are taken from the banks in turn, so one left out on a side moves all results there to the other bank.
-        let sides = Hemisphere::BOTH.into_iter().enumerate().filter(|(bit, _)| round >> bit & 1 == 1);
-        let skipped: Vec<Parked> = sides.filter_map(|(_, side)| self.vectors.scratch(4, side).ok()).collect();
+        // Words are taken from the banks in turn.
+        let skipped: Vec<Parked> = way.skipped.iter().filter_map(|&side| self.vectors.scratch(4, side).ok()).collect();
         let outputs: Vec<Parked> = task.outputs.iter().map(|out| self.scratch(out)).collect::<Result<_, _>>()?;
         for place in &skipped {
             self.vectors.give_back(place);
@@ -408,7 +427,7 @@ impl<'a> Engine<'a> {
 
     /// Places the first part of a chain, and makes a task of the second.
     fn put_split(&mut self, task: &Task, chain: &Chain) -> Result<Delay, CompileError> {
-        let none = || CompileError::NoPlace { what: task.what.to_owned(), searched: ROUNDS * STARTS };
+        let none = || CompileError::NoPlace { what: task.what.to_owned(), searched: ATTEMPTS.len() as u64 * STARTS };
         let Split { first, second, outputs, inputs, .. } = chain.split().ok_or_else(none)?;
         let [firsts, seconds] = outputs;
         let firsts: Vec<Out> = firsts

@@ -3,9 +3,9 @@
 
 use std::fmt;
 
-use lpu_isa::{Hemisphere, Region, SliceId};
+use lpu_isa::{Hemisphere, Region, SliceId, WordRun};
 
-use crate::plan::Plan;
+use crate::plan::{NodePlan, Plan};
 use crate::rows::Rows;
 
 /// Slices of a side that hold words at one address: `count` of them, each `stride` after the one before.
@@ -150,7 +150,7 @@ impl Placement {
         let mut tiles = Vec::new();
         for unit in &plan.units {
             for &(number, output) in &unit.members {
-                let planned = &plan.linears[&number][output];
+                let planned = &plan.linear(number)[output];
                 tiles.extend(unit.tiles.clone().map(|input| MatrixTile {
                     node: name(number),
                     output,
@@ -163,7 +163,8 @@ impl Placement {
             }
         }
         let mut entries = Vec::new();
-        for (&number, attending) in &plan.attentions {
+        for (&number, planned) in &plan.nodes {
+            let NodePlan::Attention(attending) = planned else { continue };
             let mut entry = |group, kind, rows: &[Rows; 2]| {
                 let bytes = [runs(&rows[0]), runs(&rows[1])];
                 entries.push(CacheEntry { node: name(number), group, kind, tokens: plan.context, bytes });
@@ -191,10 +192,7 @@ impl Placement {
 impl fmt::Display for Placement {
     /// One line a matrix tile, key-value entry and region.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let line = |runs: &[SliceRun]| {
-            let places = runs.iter().flat_map(SliceRun::places).map(|(slice, word)| format!("{slice}:{word}"));
-            places.collect::<Vec<_>>().join(" ")
-        };
+        let line = |runs: &[SliceRun]| runs.iter().map(SliceRun::to_string).collect::<Vec<_>>().join(" ");
         let lines = |parts: &[Vec<SliceRun>]| parts.iter().map(|part| line(part)).collect::<Vec<_>>().join(" | ");
         for MatrixTile { node, output, input, side, plane, rows, parts } in &self.tiles {
             let (side, parts) = (side.letter(), lines(parts));
@@ -203,8 +201,26 @@ impl fmt::Display for Placement {
         for CacheEntry { node, group, kind, tokens, bytes } in &self.entries {
             writeln!(f, "{node} group {group} {}: {tokens} tokens at {}", kind.text(), lines(bytes))?;
         }
+        for Region { name, kind, vectors, runs, .. } in &self.regions {
+            writeln!(f, "region {name}: {}, {vectors} vectors at {}", kind.text(), words(runs))?;
+        }
         Ok(())
     }
+}
+
+/// The words of a region: runs of slices, each with the number of its words where that is not 1.
+fn words(runs: &[WordRun]) -> String {
+    let alike = runs.chunk_by(|a, b| (a.count, a.stride) == (b.count, b.stride));
+    let texts = alike.flat_map(|alike| {
+        let count = match (alike[0].count, alike[0].stride) {
+            (1, _) => String::new(),
+            (count, 1) => format!("x{count}"),
+            (count, stride) => format!("x{count}+{stride}"),
+        };
+        let runs = SliceRun::of(alike.iter().map(|run| (run.slice, run.word)));
+        runs.into_iter().map(move |run| format!("{run}{count}"))
+    });
+    texts.collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]

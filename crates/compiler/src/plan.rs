@@ -1,11 +1,14 @@
 //! The plan of a model: every tile of every matrix with its plane and its places, the constants, and the host's inputs.
 
+mod matrices;
+mod needs;
+mod units;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
-use lpu_chip::Chip;
 use lpu_isa::{Format, Hemisphere, WindowBits};
-use lpu_model::{Block, Checkpoint, Graph, Node, Op, ValueId, WeightId, Weights};
+use lpu_model::{Checkpoint, Graph, Node, Op, ValueId};
 use smallvec::SmallVec;
 
 use crate::error::CompileError;
@@ -14,7 +17,7 @@ use crate::layout::{Heads, Layout, layouts};
 use crate::planes::{Content, Part, PlaneSet};
 use crate::quantize;
 use crate::rows::{CacheShape, Experts, ROW_SLICES, Rows, WeightSlices};
-use crate::target::{Precision, Target};
+use crate::target::Target;
 use crate::vectors::{Parked, Vectors, index};
 
 /// The tiles that make one output vector.
@@ -73,6 +76,28 @@ pub(crate) struct Attending {
     pub(crate) value_side: Vec<Hemisphere>,
 }
 
+/// The constants of a norm.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct NormPlan {
+    /// Of each weight vector.
+    pub(crate) weights: Vec<usize>,
+    /// Of each bias vector; empty where there are none.
+    pub(crate) biases: Vec<usize>,
+    /// Of a QK norm, see [`head_lanes`]; else empty.
+    pub(crate) head_lanes: Vec<Vec<(usize, usize)>>,
+}
+
+/// What a node of the graph has in memory.
+#[derive(Clone, Debug)]
+pub(crate) enum NodePlan {
+    /// Output vectors of a matrix.
+    Linear(Vec<OutputVector>),
+    Norm(NormPlan),
+    Attention(Attending),
+    /// Constants of a router: 0 in the lanes of experts and -inf elsewhere, and the negatives of lane numbers.
+    Router([usize; 2]),
+}
+
 /// What the host fills before every run.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Inputs {
@@ -89,106 +114,18 @@ pub(crate) struct Inputs {
 pub(crate) struct Plan {
     pub(crate) graph: Graph,
     pub(crate) layouts: BTreeMap<ValueId, Layout>,
-    pub(crate) linears: BTreeMap<usize, Vec<OutputVector>>,
+    /// By index of the graph's node; other nodes need nothing in memory.
+    pub(crate) nodes: BTreeMap<usize, NodePlan>,
     pub(crate) units: Vec<Unit>,
-    /// Constants of the weight vectors of each norm.
-    pub(crate) norms: BTreeMap<usize, Vec<usize>>,
-    /// Constants of the bias vectors of each norm that has some.
-    pub(crate) shifts: BTreeMap<usize, Vec<usize>>,
-    /// For each norm of heads, see [`head_lanes`].
-    pub(crate) head_lanes: BTreeMap<usize, Vec<Vec<(usize, usize)>>>,
-    pub(crate) attentions: BTreeMap<usize, Attending>,
     pub(crate) inputs: Inputs,
     /// By side: tiles of ones, a word a slice, for sums over lanes.
     pub(crate) ones: [Vec<Part>; 2],
-    /// Constants of each route: 0 in the lanes of experts and -inf elsewhere, and the negatives of lane numbers.
-    pub(crate) routes: BTreeMap<usize, [usize; 2]>,
     /// By route: how its experts lie.
     pub(crate) experts: BTreeMap<ValueId, Experts>,
     pub(crate) vectors: Vectors,
     pub(crate) window: WindowBits,
     /// The context rounded up to whole rows of key-value slices.
     pub(crate) context: usize,
-}
-
-/// What has to be placed, counted before anything is.
-#[derive(Default)]
-struct Needs {
-    weight_rows: u64,
-    entries: [u32; 2],
-    constants: u64,
-    inputs: u64,
-    /// Intermediate vectors that may be alive at once.
-    alive: u64,
-    experts: bool,
-}
-
-fn needs(
-    graph: &Graph,
-    layouts: &BTreeMap<ValueId, Layout>,
-    lanes: usize,
-    context: usize,
-    precision: Precision,
-    weights: &Weights,
-) -> Result<Needs, CompileError> {
-    let mut needs = Needs::default();
-    let tiles = |value: ValueId| layouts[&value].tiles.len() as u64;
-    let tokens = context.div_ceil(lanes) as u64;
-    for (number, node) in graph.nodes.iter().enumerate() {
-        match node.op {
-            Op::Attention { heads, head_dim, .. } => {
-                let shape = Heads::of(graph, node, lanes)?.expect("an attention has heads");
-                needs.entries[0] += shape.key_groups() as u32;
-                needs.entries[1] += shape.key_groups() as u32;
-                for group in 0..shape.value_groups() {
-                    needs.entries[index(value_side(number, group))] += 1;
-                }
-                needs.constants += (2 * lanes / head_dim + 1) as u64
-                    + (0..shape.value_groups()).map(|group| shape.value_members(group).count() as u64).sum::<u64>();
-                needs.alive = needs.alive.max(heads as u64 * (4 * tokens + 3));
-            }
-            Op::Linear { .. } => {
-                let rows: u64 =
-                    layouts[&node.output].tiles.iter().map(|tile| tile.len().next_multiple_of(16) as u64).sum();
-                needs.weight_rows += tiles(node.inputs[0]) * rows * if precision == Precision::F16 { 2 } else { 1 };
-                needs.constants += 2 * tiles(node.output);
-            }
-            Op::ExpertLinear { weight, choice } => {
-                needs.experts = true;
-                needs.constants += tiles(node.output);
-                if choice == 0 {
-                    // Every tile takes the words of the largest.
-                    let rows = layouts[&node.output].tiles.iter().map(|tile| tile.len().next_multiple_of(16) as u64);
-                    let rows = rows.max().unwrap_or(0) * tiles(node.output);
-                    let bytes = if precision == Precision::F16 { 2 } else { 1 };
-                    needs.weight_rows += tiles(node.inputs[0]) * rows * bytes * weights.shape(weight)[0] as u64;
-                }
-            }
-            Op::Route { active, .. } => {
-                needs.constants += 2;
-                needs.alive = needs.alive.max(4 * active as u64 + 8);
-                if tiles(node.inputs[0]) > 1 {
-                    let what = format!("it chooses among more experts than a vector has lanes ({lanes})");
-                    return Err(CompileError::Unsupported { node: node.name.clone(), what });
-                }
-            }
-            Op::LayerNorm { .. } => needs.constants += 2 * tiles(node.output),
-            Op::HeadNorm { heads, .. } => {
-                needs.constants += tiles(node.output) + 2 * heads as u64;
-                needs.alive = needs.alive.max(2 * heads as u64 + 4 * tiles(node.output));
-            }
-            _ => needs.constants += tiles(node.output),
-        }
-        needs.alive = needs.alive.max(tiles(node.output) * 6);
-    }
-    needs.weight_rows += if needs.entries[0] > 0 { 64 } else { 0 };
-    needs.alive += graph.outputs.iter().map(|&value| tiles(value)).sum::<u64>() + 128;
-    let others = 2 * rotary_tables(graph).len().saturating_sub(1) as u64;
-    needs.inputs = graph.inputs.iter().map(|&value| tiles(value)).sum::<u64>()
-        + 34
-        + others
-        + tokens * windows(graph).len() as u64;
-    Ok(needs)
 }
 
 /// The windows of a graph's attentions, each once.
@@ -251,7 +188,7 @@ pub(crate) fn plan(
     let lanes = chip.lanes();
     let context = context.div_ceil(16).saturating_mul(16);
     let layouts = layouts(&graph, lanes)?;
-    let needs = needs(&graph, &layouts, lanes, context, precision, checkpoint.weights())?;
+    let needs = needs::needs(&graph, &layouts, lanes, context, precision, checkpoint.weights())?;
     let area = ((needs.constants / 4 + needs.inputs + needs.alive) / u64::from(values.banks) + 32)
         .min(u64::from(values.words_per_bank));
     let real = checkpoint.weights().present();
@@ -261,15 +198,10 @@ pub(crate) fn plan(
     let whole = if slices.takes_vector_slices() { area as u32 } else { values.words_per_bank };
     let mut plan = Plan {
         layouts,
-        linears: BTreeMap::new(),
+        nodes: BTreeMap::new(),
         units: Vec::new(),
-        norms: BTreeMap::new(),
-        shifts: BTreeMap::new(),
-        head_lanes: BTreeMap::new(),
-        attentions: BTreeMap::new(),
         inputs: Inputs::default(),
         ones: [Vec::new(), Vec::new()],
-        routes: BTreeMap::new(),
         experts: BTreeMap::new(),
         vectors: Vectors::new(chip, whole),
         window: WindowBits(slices.window_bits()),
@@ -285,12 +217,12 @@ pub(crate) fn plan(
     plan.matrices(checkpoint, &mut slices)?;
     plan.tables(checkpoint)?;
     for (number, node) in plan.graph.nodes.iter().enumerate() {
-        match node.op {
+        let planned = match node.op {
             Op::RmsNorm { weight, .. } => {
                 let weights = quantize::vector(checkpoint.weights(), weight)?;
                 let vectors = gather(&plan.layouts[&node.output], &weights);
-                let constants = vectors.iter().map(|vector| plan.vectors.weight(vector)).collect();
-                plan.norms.insert(number, constants);
+                let weights = vectors.iter().map(|vector| plan.vectors.weight(vector)).collect();
+                NodePlan::Norm(NormPlan { weights, ..NormPlan::default() })
             }
             Op::LayerNorm { weight, bias, .. } => {
                 let mut constants = |tensor| {
@@ -299,34 +231,34 @@ pub(crate) fn plan(
                         vectors.iter().map(|vector| plan.vectors.weight(vector)).collect::<Vec<usize>>(),
                     )
                 };
-                plan.norms.insert(number, constants(weight)?);
-                if let Some(bias) = bias {
-                    plan.shifts.insert(number, constants(bias)?);
-                }
+                let weights = constants(weight)?;
+                let biases = bias.map(constants).transpose()?.unwrap_or_default();
+                NodePlan::Norm(NormPlan { weights, biases, ..NormPlan::default() })
             }
             Op::HeadNorm { weight, heads, head_dim, .. } => {
                 let weights = quantize::vector(checkpoint.weights(), weight)?;
                 let layout = &plan.layouts[&node.output];
                 let repeated: Vec<f32> = (0..heads * head_dim).map(|element| weights[element % head_dim]).collect();
-                let constants = gather(layout, &repeated).iter().map(|vector| plan.vectors.weight(vector)).collect();
-                plan.norms.insert(number, constants);
-                plan.head_lanes.insert(number, head_lanes(layout, heads, head_dim, &mut plan.vectors));
+                let weights = gather(layout, &repeated).iter().map(|vector| plan.vectors.weight(vector)).collect();
+                let head_lanes = head_lanes(layout, heads, head_dim, &mut plan.vectors);
+                NodePlan::Norm(NormPlan { weights, head_lanes, ..NormPlan::default() })
             }
             Op::Route { .. } => {
                 let experts = plan.graph.value(node.output).width;
                 let pad: Vec<f32> =
                     (0..lanes).map(|lane| if lane < experts { 0.0 } else { f32::NEG_INFINITY }).collect();
                 let numbers: Vec<f32> = (0..lanes).map(|lane| -(lane as f32)).collect();
-                plan.routes.insert(number, [plan.vectors.constant(&pad), plan.vectors.constant(&numbers)]);
+                NodePlan::Router([plan.vectors.constant(&pad), plan.vectors.constant(&numbers)])
             }
             Op::Attention { scale, window, .. } => {
                 let heads = Heads::of(&plan.graph, node, lanes)?.expect("an attention has heads");
                 let mask = mask_name(window);
                 let attending = attending(number, heads, scale, &mut plan.vectors, &mut slices);
-                plan.attentions.insert(number, Attending { mask, ..attending });
+                NodePlan::Attention(Attending { mask, ..attending })
             }
-            _ => {}
-        }
+            _ => continue,
+        };
+        plan.nodes.insert(number, planned);
     }
     plan.vectors.finish()?;
     Ok((plan, slices))
@@ -365,6 +297,38 @@ fn attending(number: usize, heads: Heads, scale: f32, vectors: &mut Vectors, sli
 }
 
 impl Plan {
+    /// The output vectors of a matrix.
+    pub(crate) fn linear(&self, node: usize) -> &[OutputVector] {
+        match &self.nodes[&node] {
+            NodePlan::Linear(vectors) => vectors,
+            _ => unreachable!("the node is a matrix"),
+        }
+    }
+
+    /// The constants of a norm.
+    pub(crate) fn norm(&self, node: usize) -> &NormPlan {
+        match &self.nodes[&node] {
+            NodePlan::Norm(norm) => norm,
+            _ => unreachable!("the node is a norm"),
+        }
+    }
+
+    /// The constants and key-value rows of an attention.
+    pub(crate) fn attention(&self, node: usize) -> &Attending {
+        match &self.nodes[&node] {
+            NodePlan::Attention(attending) => attending,
+            _ => unreachable!("the node is an attention"),
+        }
+    }
+
+    /// The constants of a router.
+    pub(crate) fn router(&self, node: usize) -> [usize; 2] {
+        match self.nodes[&node] {
+            NodePlan::Router(constants) => constants,
+            _ => unreachable!("the node is a router"),
+        }
+    }
+
     /// The windows of the graph's attentions, each once.
     pub(crate) fn windows(&self) -> Vec<Option<usize>> {
         windows(&self.graph)
@@ -418,280 +382,6 @@ impl Plan {
         }
         Ok(())
     }
-
-    /// Gives output vectors their planes. Output vectors that are left when all planes have as many as one another are
-    /// split by tiles over all planes, where there are enough tiles to pay for adding up the parts. Matrices with one
-    /// input are taken together, their vectors by turns, so that gate and up finish side by side and sides are evenly
-    /// loaded.
-    fn units(&mut self, chip: &Chip, precision: Precision) {
-        let mut by_input: BTreeMap<(usize, ValueId, bool), Vec<Turn>> = BTreeMap::new();
-        let mut first: BTreeMap<ValueId, usize> = BTreeMap::new();
-        for (number, node) in self.graph.nodes.iter().enumerate() {
-            // The matrices of one choice stand for those of all.
-            if let Op::Linear { .. } | Op::ExpertLinear { choice: 0, .. } = node.op {
-                let chosen = matches!(node.op, Op::ExpertLinear { .. });
-                let input = node.inputs[0];
-                let first = *first.entry(input).or_insert(number);
-                let tiles = &self.layouts[&node.output].tiles;
-                let vectors = tiles.iter().enumerate();
-                let vectors = vectors.map(|(vector, tile)| Turn {
-                    at: (2 * vector + 1) * 500_000 / tiles.len(),
-                    node: number,
-                    vector,
-                    rows: tile.len(),
-                });
-                by_input.entry((first, input, chosen)).or_default().extend(vectors);
-            }
-        }
-        let pairs = chip.values().planes_per_side as u16 / 2;
-        let places: Vec<(Hemisphere, u16)> =
-            (0..pairs).flat_map(|pair| Hemisphere::BOTH.map(|side| (side, 2 * pair))).collect();
-        let width = if precision == Precision::W8A8 { 2 } else { 1 };
-        let mut load = Loads::default();
-        for ((_, input, _), mut vectors) in by_input {
-            vectors.sort_unstable();
-            let columns = self.layouts[&input].tiles.len();
-            let rest = if columns < SPLIT { 0 } else { vectors.len() % (width * places.len()) };
-            let split = vectors.split_off(vectors.len() - rest);
-            // Two vectors that share a pair of planes take the time of the one with more rows.
-            let mut whole: Vec<Vec<Turn>> = Vec::new();
-            let mut waiting: BTreeMap<usize, Turn> = BTreeMap::new();
-            for turn in vectors {
-                match waiting.remove(&turn.rows) {
-                    Some(mate) => whole.push(vec![mate, turn]),
-                    None if width == 1 => whole.push(vec![turn]),
-                    None => drop(waiting.insert(turn.rows, turn)),
-                }
-            }
-            whole.extend(waiting.into_values().collect::<Vec<_>>().chunks(width).map(<[Turn]>::to_vec));
-            whole.sort_unstable();
-            for group in &whole {
-                let (side, plane) = load.least(&places);
-                let set = set_of(self.stored(precision, group[0].node), side, plane, group.len());
-                self.units.push(load.unit(set, input, 0..columns, group));
-            }
-            for group in split.chunks(width) {
-                let planes: Vec<(Hemisphere, u16)> = match group.len() < width {
-                    true => places.iter().flat_map(|&(side, plane)| [(side, plane), (side, plane + 1)]).collect(),
-                    false => places.clone(),
-                };
-                let size = columns.div_ceil(planes.len());
-                for (&(side, plane), first) in planes.iter().zip((0..columns).step_by(size)) {
-                    let set = match group.len() < width {
-                        true => PlaneSet { side, plane, count: 1, content: Content::Bytes },
-                        false => set_of(self.stored(precision, group[0].node), side, plane, group.len()),
-                    };
-                    self.units.push(load.unit(set, input, first..(first + size).min(columns), group));
-                }
-            }
-        }
-        let choices: Vec<Unit> = self.units.iter().flat_map(|unit| self.other_choices(unit)).collect();
-        self.units.extend(choices);
-    }
-
-    /// The format that a matrix is stored in: with 16-bit activations, what decides between experts is not rounded to
-    /// int8.
-    fn stored(&self, precision: Precision, number: usize) -> Precision {
-        let output = self.graph.nodes[number].output;
-        let routes =
-            || self.graph.nodes.iter().any(|node| matches!(node.op, Op::Route { .. }) && node.inputs[0] == output);
-        if precision == Precision::W8A16 && routes() { Precision::F16 } else { precision }
-    }
-
-    /// The units of the other choices of experts, which share words and planes with those of the first.
-    fn other_choices(&self, unit: &Unit) -> Vec<Unit> {
-        let Op::ExpertLinear { weight: first, choice: 0 } = self.graph.nodes[unit.members[0].0].op else {
-            return Vec::new();
-        };
-        let of = |weight: WeightId| {
-            let nodes = self.graph.nodes.iter().enumerate();
-            nodes.filter(move |(_, node)| matches!(node.op, Op::ExpertLinear { weight: found, choice } if found == weight && choice > 0))
-        };
-        let unit_of = |(place, (_, node)): (usize, (usize, &Node))| {
-            let members = unit.members.iter().map(|&(number, vector)| {
-                let Op::ExpertLinear { weight, .. } = self.graph.nodes[number].op else {
-                    unreachable!("experts share units with experts")
-                };
-                (of(weight).nth(place).expect("every matrix has all choices").0, vector)
-            });
-            Unit { set: unit.set, input: node.inputs[0], tiles: unit.tiles.clone(), members: members.collect() }
-        };
-        of(first).enumerate().map(unit_of).collect()
-    }
-
-    /// Decides how far apart the experts of each route lie: as far as the largest tile of theirs needs.
-    fn experts(&mut self, weights: &Weights, precision: Precision) {
-        for node in &self.graph.nodes {
-            let Op::ExpertLinear { weight, .. } = node.op else { continue };
-            let rows =
-                self.layouts[&node.output].tiles.iter().map(|tile| tile.len().next_multiple_of(16)).max().unwrap_or(16);
-            let words = if precision == Precision::W8A16 { rows.div_ceil(32) } else { rows / 16 } as u32;
-            let found = self.experts.get(&node.inputs[1]).map_or(0, |experts| experts.stride);
-            self.experts.insert(node.inputs[1], Experts::new(weights.shape(weight)[0], words.max(found)));
-        }
-    }
-
-    /// Places the tiles of all matrices and fills them.
-    fn matrices(&mut self, checkpoint: &Checkpoint, slices: &mut WeightSlices) -> Result<(), CompileError> {
-        let mut found: BTreeMap<(usize, usize), OutputVector> = BTreeMap::new();
-        for unit in &self.units {
-            for (place, &(number, vector)) in unit.members.iter().enumerate() {
-                let node = &self.graph.nodes[number];
-                if let Op::ExpertLinear { .. } = node.op {
-                    continue;
-                }
-                let rows = self.layouts[&node.output].tiles[vector].len().next_multiple_of(16);
-                for (plane, held) in unit.held(place, rows) {
-                    unit.tiles.clone().for_each(|_| slices.announce(unit.set.side, plane, held));
-                }
-            }
-        }
-        for unit in &self.units {
-            for (place, &(number, vector)) in unit.members.iter().enumerate() {
-                let node = &self.graph.nodes[number];
-                let rows = self.layouts[&node.output].tiles[vector].len().next_multiple_of(16);
-                let busy = matches!(node.block, Block::Attention(_));
-                let planes = unit.held(place, rows);
-                // Later choices lie where the first does.
-                let experts = match node.op {
-                    Op::ExpertLinear { choice: 0, .. } => Some(self.experts[&node.inputs[1]]),
-                    Op::ExpertLinear { .. } => continue,
-                    _ => None,
-                };
-                let columns = self.layouts[&unit.input].tiles.len();
-                let empty = || OutputVector { rows, tiles: vec![Vec::new(); columns], scale: None, bias: None };
-                let output = found.entry((number, vector)).or_insert_with(empty);
-                for tile in unit.tiles.clone() {
-                    let part = |&(plane, held): &(u16, usize)| {
-                        let places = match experts {
-                            Some(experts) => slices.expert_tile(unit.set.side, plane, held, experts),
-                            None => slices.tile(
-                                unit.set.side,
-                                plane,
-                                held,
-                                self.layouts[&unit.input].tiles[tile].len(),
-                                busy,
-                            ),
-                        };
-                        places.map(|places| Part { places, rows, step: 1 })
-                    };
-                    let parts = planes.iter().map(part).collect::<Result<Vec<_>, _>>()?;
-                    // A gather gives whole words, of one plane.
-                    if let (Content::Halves, None, [low, high]) = (unit.set.content, experts, &parts[..]) {
-                        slices.pair(&low.places, &high.places);
-                    }
-                    output.tiles[tile] = parts;
-                }
-            }
-        }
-        let contents: BTreeMap<(usize, usize), Content> =
-            self.units.iter().flat_map(|unit| unit.members.iter().map(|&member| (member, unit.set.content))).collect();
-        let weights = checkpoint.weights();
-        for ((number, vector), mut output) in found {
-            let node = &self.graph.nodes[number];
-            let (weight, bias, experts) = match node.op {
-                Op::Linear { weight, bias } => (weight, bias, None),
-                Op::ExpertLinear { weight, .. } => (weight, None, Some(self.experts[&node.inputs[1]])),
-                _ => unreachable!("only matrices have tiles"),
-            };
-            let outputs = &self.layouts[&node.output].tiles[vector];
-            let columns = &self.layouts[&node.inputs[0]].tiles;
-            let content = contents[&(number, vector)];
-            let scales = quantize::fill(weights, weight, outputs, columns, content, &output.tiles, experts, slices)?;
-            output.scale = (content != Content::Halves).then(|| self.vectors.weight(&scales));
-            if let Some(bias) = bias {
-                let biases = quantize::vector(weights, bias)?;
-                let lane = |element: &Option<u32>| element.map_or(0.0, |element| biases[element as usize]);
-                output.bias = Some(self.vectors.weight(&outputs.iter().map(lane).collect::<Vec<_>>()));
-            }
-            self.linears.entry(number).or_default().push(output);
-        }
-        for (number, node) in self.graph.nodes.iter().enumerate() {
-            if let Op::ExpertLinear { weight, choice } = node.op
-                && choice > 0
-            {
-                let is_first =
-                    |node: &Node| matches!(node.op, Op::ExpertLinear { weight: found, choice: 0 } if found == weight);
-                let first = self.graph.nodes.iter().position(is_first).expect("a later choice follows the first");
-                let vectors = self.linears[&first].clone();
-                self.linears.insert(number, vectors);
-            }
-        }
-        Ok(())
-    }
-
-    /// Checks the tables whose rows the host supplies, unless one of the matrices is the same tensor.
-    fn tables(&self, checkpoint: &Checkpoint) -> Result<(), CompileError> {
-        let weights = checkpoint.weights();
-        let supplied = |name: &str| self.graph.inputs.iter().any(|&value| self.graph.value(value).name == name);
-        let is_matrix = |table: WeightId| {
-            self.graph.nodes.iter().any(|node| matches!(node.op, Op::Linear { weight, .. } if weight == table))
-        };
-        let embedding = supplied("embedding").then(|| checkpoint.embedding());
-        let positions = checkpoint.positions().filter(|_| supplied("position"));
-        let mut tables = embedding.into_iter().chain(positions).filter(|&table| weights.present() && !is_matrix(table));
-        tables.try_for_each(|table| quantize::table(weights, table))
-    }
-}
-
-/// Tiles from which on an output vector may be split over planes: below, adding up the parts costs more than it saves.
-const SPLIT: usize = 6;
-
-/// The planes at `plane` for one or two output vectors.
-fn set_of(precision: Precision, side: Hemisphere, plane: u16, vectors: usize) -> PlaneSet {
-    let (count, content) = match precision {
-        Precision::F16 => (2, Content::Halves),
-        Precision::W8A16 => (2, Content::Widened),
-        Precision::W8A8 => (vectors as u16, Content::Bytes),
-    };
-    PlaneSet { side, plane, count, content }
-}
-
-/// Rows given to each plane so far.
-#[derive(Default)]
-struct Loads(BTreeMap<(Hemisphere, u16), u64>);
-
-impl Loads {
-    fn of(&self, side: Hemisphere, plane: u16) -> u64 {
-        self.0.get(&(side, plane)).copied().unwrap_or(0)
-    }
-
-    /// The least loaded of these pairs of planes.
-    fn least(&self, places: &[(Hemisphere, u16)]) -> (Hemisphere, u16) {
-        let load =
-            |&&(side, plane): &&(Hemisphere, u16)| (self.of(side, plane).max(self.of(side, plane + 1)), plane, side);
-        *places.iter().min_by_key(load).expect("a chip has planes")
-    }
-
-    /// A unit of these vectors, an odd int8 one on the less loaded plane of the pair.
-    fn unit(&mut self, mut set: PlaneSet, input: ValueId, tiles: Range<usize>, group: &[Turn]) -> Unit {
-        let odd = set.plane ^ 1;
-        if set.content == Content::Bytes
-            && set.count == 1
-            && tiles.start == 0
-            && self.of(set.side, odd) < self.of(set.side, set.plane)
-        {
-            set.plane = odd;
-        }
-        for plane in set.planes() {
-            let rows = match set.content {
-                Content::Bytes => group[usize::from(plane - set.plane)].rows,
-                Content::Halves | Content::Widened => group[0].rows,
-            };
-            *self.0.entry((set.side, plane)).or_default() += (tiles.len() * rows) as u64;
-        }
-        Unit { set, input, tiles, members: group.iter().map(|turn| (turn.node, turn.vector)).collect() }
-    }
-}
-
-/// An output vector in the order in which those of one input are given planes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Turn {
-    /// How far into its matrix, in millionths.
-    at: usize,
-    node: usize,
-    vector: usize,
-    rows: usize,
 }
 
 fn gather(layout: &Layout, elements: &[f32]) -> Vec<Vec<f32>> {

@@ -152,12 +152,12 @@ impl Planes {
                 self.maps.extend(maps);
             }
             None => {
-                for (number, part) in load.parts.iter().enumerate() {
+                for number in 0..load.parts.len() as u16 {
                     let from = match set.content {
-                        Content::Bytes => self.state(set.side, set.plane + number as u16).buffer_free,
+                        Content::Bytes => self.state(set.side, set.plane + number).buffer_free,
                         Content::Halves | Content::Widened => self.free(set),
                     };
-                    landed.push(self.rows(scheduler, load, number as u16, part, from)?);
+                    landed.push(self.rows(scheduler, load, number, from)?);
                 }
             }
         }
@@ -187,37 +187,15 @@ impl Planes {
         scheduler: &mut Scheduler<'_>,
         load: &Load<'_>,
         number: u16,
-        part: &Part,
         from: u64,
     ) -> Result<u64, CompileError> {
-        let chip = scheduler.chip;
-        let &Load { set, orientation, readable, .. } = load;
-        let plane = set.plane + number;
-        let edge = chip.mxm_position(set.side);
-        let read = scheduler.delay(DelayClass::MemRead);
-        let reach = read + u64::from(edge.unsigned_abs());
-        let direction = if set.side == Hemisphere::East { Direction::East } else { Direction::West };
-        let groups = u16::from(chip.streams() / 16);
-        let first = Stream::new(direction, (plane % groups * 16) as u8);
-        let (step, offset, format) = steps(set.content, number);
-        let mut next = from.max(readable + reach).max(reach);
-        for (load, row) in (offset..part.rows).step_by(step).enumerate() {
+        let reach =
+            scheduler.delay(DelayClass::MemRead) + u64::from(scheduler.chip.mxm_position(load.set.side).unsigned_abs());
+        let loads = PartLoads::new(scheduler.chip, load, usize::from(number));
+        let mut next = from.max(load.readable + reach).max(reach);
+        for (index, row) in loads.first_rows().enumerate() {
             next = scheduler.place("a weight load", next, |scheduler, at| {
-                for (row, &(slice, word)) in part.places.iter().enumerate() {
-                    let position = chip.slice_position(slice);
-                    let fed = at - u64::from(position.abs_diff(edge));
-                    let dst = first.plus(row as u8);
-                    let word = word + load as u32 * part.step;
-                    if !scheduler.tables.segment(dst, fed, position, edge)
-                        || !scheduler.tables.read(slice, fed - read, word)
-                    {
-                        return None;
-                    }
-                    scheduler.emit(slice.queue(), fed - read, Instruction::Read { word: Word(word), dst });
-                }
-                let lw = Instruction::Lw { src: first, row: Row(row as u16), orientation, format };
-                scheduler.issue(Queue::Mxm(set.side, plane, PlanePort::Load), at, lw)?;
-                Some(at + 1)
+                loads.load_rows(scheduler, (index, row), at, &Addresses::Fixed).map(|()| at + 1)
             })?;
         }
         Ok(next - 1 + scheduler.delay(DelayClass::MxmLoad))
@@ -233,11 +211,85 @@ impl Planes {
     }
 }
 
-/// Rows from one load to the next, the first row, and the format of loads of part `number`.
-fn steps(content: Content, number: u16) -> (usize, usize, LoadFormat) {
-    match content {
-        Content::Bytes | Content::Halves => (16, 0, LoadFormat::Bytes),
-        Content::Widened => (32, 16 * usize::from(number), LoadFormat::Widen),
+/// From where the sixteen rows of a load are read.
+enum Addresses<'a> {
+    /// The places of the part.
+    Fixed,
+    /// Those plus a map that passes: its stream at a position in a cycle of loading, and its bits.
+    Gathered(&'a dyn Fn(u64, i32) -> Stream, WindowBits),
+}
+
+/// How one part of a tile is loaded into its plane: sixteen rows a cycle, on one group of streams.
+struct PartLoads<'a> {
+    part: &'a Part,
+    side: Hemisphere,
+    plane: u16,
+    group: Stream,
+    orientation: Orientation,
+    format: LoadFormat,
+    /// First row, and rows from one load to the next.
+    offset: usize,
+    step: usize,
+}
+
+impl<'a> PartLoads<'a> {
+    fn new(chip: &Chip, load: &Load<'a>, number: usize) -> Self {
+        let &Load { set: PlaneSet { side, plane, content, .. }, parts, orientation, .. } = load;
+        let direction = if side == Hemisphere::East { Direction::East } else { Direction::West };
+        let groups = u16::from(chip.streams() / 16);
+        let plane = plane + number as u16;
+        let group = Stream::new(direction, (plane % groups * 16) as u8);
+        let (step, offset, format) = match content {
+            Content::Bytes | Content::Halves => (16, 0, LoadFormat::Bytes),
+            Content::Widened => (32, 16 * number, LoadFormat::Widen),
+        };
+        Self { part: &parts[number], side, plane, group, orientation, format, offset, step }
+    }
+
+    /// The first row of each load.
+    fn first_rows(&self) -> impl Iterator<Item = usize> + use<> {
+        (self.offset..self.part.rows).step_by(self.step)
+    }
+
+    /// Load number `index`, of the rows from `row` on, into the plane in cycle `at`.
+    fn load_rows(
+        &self,
+        scheduler: &mut Scheduler<'_>,
+        (index, row): (usize, usize),
+        at: u64,
+        addresses: &Addresses<'_>,
+    ) -> Option<()> {
+        let chip = scheduler.chip;
+        let edge = chip.mxm_position(self.side);
+        let access = u64::from(chip.values().mem_gather_access);
+        for (lane, &(slice, word)) in self.part.places.iter().enumerate() {
+            let position = chip.slice_position(slice);
+            let fed = at - u64::from(position.abs_diff(edge));
+            let dst = self.group.plus(lane as u8);
+            let word = word + index as u32 * self.part.step;
+            if !scheduler.tables.segment(dst, fed, position, edge) {
+                return None;
+            }
+            let (taken, dispatch, instruction) = match addresses {
+                Addresses::Fixed => {
+                    let dispatch = fed - scheduler.delay(DelayClass::MemRead);
+                    let read = Instruction::Read { word: Word(word), dst };
+                    (scheduler.tables.read(slice, dispatch, word), dispatch, read)
+                }
+                &Addresses::Gathered(map, bits) => {
+                    let dispatch = fed - scheduler.delay(DelayClass::MemGather);
+                    let gather = Instruction::Gather { dst, map: map(at, position), base: Word(word), bits };
+                    (scheduler.tables.gather(slice, dispatch, dispatch + access, word), dispatch, gather)
+                }
+            };
+            if !taken {
+                return None;
+            }
+            scheduler.emit(slice.queue(), dispatch, instruction);
+        }
+        let (orientation, format) = (self.orientation, self.format);
+        let lw = Instruction::Lw { src: self.group, row: Row(row as u16), orientation, format };
+        scheduler.issue(Queue::Mxm(self.side, self.plane, PlanePort::Load), at, lw)
     }
 }
 
@@ -253,11 +305,10 @@ fn gathered(
     from: u64,
 ) -> Result<(SmallVec<[u64; 2]>, Maps), CompileError> {
     let chip = scheduler.chip;
-    let &Load { set, parts, orientation, .. } = load;
+    let &Load { set, parts, .. } = load;
     let edge = chip.mxm_position(set.side);
     let distance = |position: i32| u64::from(position.unsigned_abs());
     let (read, gather) = (scheduler.delay(DelayClass::MemRead), scheduler.delay(DelayClass::MemGather));
-    let access = u64::from(chip.values().mem_gather_access);
     // Both bytes pass the position of the inner one of their slices in one cycle.
     let slices = [0, 1].map(|byte| map.slice(map.quads[0], byte));
     let [source, other] = if slices[0].index < slices[1].index { slices } else { [slices[1], slices[0]] };
@@ -268,20 +319,17 @@ fn gathered(
     let places = || parts.iter().flat_map(|part| part.places.iter().map(|&(slice, _)| chip.slice_position(slice)));
     let nearest = places().min_by_key(|&position| distance(position)).expect("a tile has slices");
     let farthest = places().map(distance).max().expect("a tile has slices");
-    let direction = if set.side == Hemisphere::East { Direction::East } else { Direction::West };
     let groups = u16::from(chip.streams() / 16);
-    let loads = |number: usize, part: &Part| {
-        let (step, offset, _) = steps(set.content, number as u16);
-        (offset..part.rows).step_by(step).count() as u64
-    };
+    let of_part = |number: usize| PartLoads::new(chip, load, number);
+    let loads = |number: usize| of_part(number).first_rows().count() as u64;
     // Parts whose rows lie in the same slices, or travel on the same streams, are loaded one after the other.
     let slices = |part: &Part| part.places.map(|(slice, _)| slice);
     let shared = groups == 1
         || parts.iter().skip(1).any(|part| slices(part).iter().any(|slice| slices(&parts[0]).contains(slice)));
     let start = |number: usize| {
-        if shared { parts.iter().enumerate().take(number).map(|(before, part)| loads(before, part)).sum() } else { 0 }
+        if shared { (0..number).map(loads).sum() } else { 0 }
     };
-    let most = parts.iter().enumerate().map(|(number, part)| start(number) + loads(number, part)).max().unwrap_or(0);
+    let most = (0..parts.len()).map(|number| start(number) + loads(number)).max().unwrap_or(0);
     // A row that is loaded in cycle c is asked for where it lies when the map passes that was put on its stream in
     // cycle c - lead + 2 distance.
     let lead = distance(edge) + gather + distance(outer);
@@ -314,29 +362,14 @@ fn gathered(
             streams.push(stream);
         }
         let mut landed = SmallVec::new();
-        for (number, part) in parts.iter().enumerate() {
-            let plane = set.plane + number as u16;
-            let group = Stream::new(direction, (plane % groups * 16) as u8);
-            let (step, offset, format) = steps(set.content, number as u16);
+        let passing = |at: u64, position: i32| streams[(at - lead + 2 * distance(position) - first) as usize];
+        let addresses = Addresses::Gathered(&passing, bits);
+        for number in 0..parts.len() {
+            let loads = of_part(number);
             let mut end = at;
-            for (index, row) in (offset..part.rows).step_by(step).enumerate() {
-                let at = at + start(number) + index as u64;
-                for (place, &(slice, word)) in part.places.iter().enumerate() {
-                    let position = chip.slice_position(slice);
-                    let fed = at - u64::from(position.abs_diff(edge));
-                    let (dispatch, dst) = (fed - gather, group.plus(place as u8));
-                    let word = word + index as u32;
-                    if !scheduler.tables.segment(dst, fed, position, edge)
-                        || !scheduler.tables.gather(slice, dispatch, dispatch + access, word)
-                    {
-                        return None;
-                    }
-                    let map = streams[(at - lead + 2 * distance(position) - first) as usize];
-                    scheduler.emit(slice.queue(), dispatch, Instruction::Gather { dst, map, base: Word(word), bits });
-                }
-                let lw = Instruction::Lw { src: group, row: Row(row as u16), orientation, format };
-                scheduler.issue(Queue::Mxm(set.side, plane, PlanePort::Load), at, lw)?;
-                end = at;
+            for (index, row) in loads.first_rows().enumerate() {
+                end = at + start(number) + index as u64;
+                loads.load_rows(scheduler, (index, row), end, &addresses)?;
             }
             landed.push(end + scheduler.delay(DelayClass::MxmLoad));
         }

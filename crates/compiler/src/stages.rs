@@ -153,3 +153,108 @@ pub fn emit(schedule: &Schedule) -> Program {
     let (name, regions) = (schedule.bucket.to_string(), schedule.regions.clone());
     Program { name, cycles: schedule.cycles, regions, queues: vec![queues] }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use lpu_isa::expand;
+    use lpu_model::Checkpoint;
+
+    use super::{Placed, emit, oracle, place, schedule};
+    use crate::{CompileError, Options, Precision, Target, compile};
+
+    const CONTEXT: usize = 272;
+
+    fn checkpoint() -> Checkpoint {
+        let config = r#"{"architectures":["LlamaForCausalLM"],"model_type":"llama","hidden_size":32,
+            "intermediate_size":48,"num_hidden_layers":1,"num_attention_heads":2,"num_key_value_heads":1,
+            "vocab_size":24,"rms_norm_eps":1e-5,"tie_word_embeddings":true,"hidden_act":"silu","rope_theta":10000.0,
+            "max_position_embeddings":512}"#;
+        Checkpoint::from_config(config.as_bytes()).expect("a config of a known family")
+    }
+
+    fn target(precision: Precision) -> Target {
+        Target::new(&lpu_chip::preset("tsp-v1").expect("it ships"), precision)
+    }
+
+    fn placed(precision: Precision, context: usize) -> Placed {
+        let checkpoint = checkpoint();
+        place(&target(precision), &checkpoint, checkpoint.graph(), context).expect("it fits")
+    }
+
+    #[test]
+    fn the_stages_one_by_one_make_what_compile_makes() {
+        for precision in [Precision::F16, Precision::W8A8, Precision::W8A16] {
+            let options = Options { precision, context: CONTEXT };
+            let compiled = compile(&checkpoint(), &target(precision).chip, &options).expect("it fits");
+            let placed = placed(precision, CONTEXT);
+            assert_eq!(placed.placement(), compiled.placement, "{precision:?}");
+            assert_eq!(placed.interface(), compiled.interface, "{precision:?}");
+            let last = schedule(&placed, CONTEXT).expect("it has a schedule");
+            assert_eq!(Some(&emit(&last)), compiled.programs.last(), "{precision:?}");
+            assert_eq!(Some(&last.records), compiled.records.last(), "{precision:?}");
+            assert_eq!(oracle(&placed, CONTEXT), Ok(None), "{precision:?}: there are no experts");
+        }
+    }
+
+    #[test]
+    fn no_tile_entry_or_constant_shares_a_word_with_another() {
+        for precision in [Precision::F16, Precision::W8A8, Precision::W8A16] {
+            let placement = placed(precision, CONTEXT).placement();
+            assert!(!placement.tiles.is_empty() && !placement.constants.is_empty());
+            let mut taken = BTreeSet::new();
+            for tile in &placement.tiles {
+                // A part of a tile that is widened has the rows of every second load.
+                let loads = tile.rows.div_ceil(16);
+                for (number, part) in tile.parts.iter().enumerate() {
+                    let words = match precision {
+                        Precision::W8A16 => (loads + 1 - number) / 2,
+                        _ => loads,
+                    } as u32;
+                    for (slice, word) in part.iter().flat_map(|run| run.places()) {
+                        for word in word..word + words {
+                            assert!(taken.insert((slice, word)), "{precision:?}: {} at {slice}:{word}", tile.node);
+                        }
+                    }
+                }
+            }
+            for entry in &placement.entries {
+                for (slice, word) in entry.bytes.iter().flatten().flat_map(|run| run.places()) {
+                    for word in word..=word + (entry.tokens / 16) as u32 {
+                        assert!(taken.insert((slice, word)), "{precision:?}: {} at {slice}:{word}", entry.node);
+                    }
+                }
+            }
+            for (slice, word) in placement.constants.iter().flat_map(|run| run.places()) {
+                assert!(taken.insert((slice, word)), "{precision:?}: a constant at {slice}:{word}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_schedule_follows_from_the_placed_graph_and_the_bucket_alone() {
+        let placed = placed(Precision::W8A16, CONTEXT);
+        let cycles = |bucket| schedule(&placed, bucket).expect("it has a schedule").cycles;
+        assert_eq!(cycles(64), cycles(64));
+        assert_eq!(cycles(50), cycles(64), "buckets are rounded up to rows of key-value slices");
+        assert!(cycles(16) <= cycles(CONTEXT));
+        assert_eq!(schedule(&placed, 0).unwrap_err(), CompileError::EmptyContext);
+        let context = CONTEXT;
+        let long = CompileError::BucketTooLong { bucket: CONTEXT + 16, context };
+        assert_eq!(schedule(&placed, CONTEXT + 1).unwrap_err(), long);
+    }
+
+    #[test]
+    fn a_program_holds_each_issue_of_its_schedule() {
+        let schedule = schedule(&placed(Precision::F16, 16), 16).expect("it has a schedule");
+        let program = emit(&schedule);
+        assert_eq!((program.name.as_str(), program.cycles), ("16", schedule.cycles));
+        assert_eq!(program.queues[0].len(), schedule.issues.len());
+        for (queue, items) in &program.queues[0] {
+            let issues: Vec<_> = expand(items).map(|issue| (issue.cycle, issue.instruction)).collect();
+            assert_eq!(issues, schedule.issues[queue], "{queue}");
+        }
+        assert_eq!(schedule.to_text(&checkpoint().graph()).lines().count(), schedule.records.len());
+    }
+}

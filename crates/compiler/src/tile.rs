@@ -12,6 +12,8 @@ use crate::vectors::Parked;
 
 /// Cycles that a result may wait in latches for the operands of its finish before it is parked instead.
 const PATIENCE: u64 = 16;
+/// Starts at which a pass is tried together with its finish.
+const FUSED_STARTS: u64 = 64;
 /// Accumulators of a plane kept for sums whose inputs are all there.
 const SPARE: u16 = 2;
 
@@ -53,12 +55,13 @@ pub(crate) struct Tile {
     pub(crate) jobs: SmallVec<[usize; 2]>,
 }
 
-/// What a job's last pass does with the sum.
-enum Ending {
-    /// The finish runs as the sum passes the VXM; its output places.
-    Fused(Vec<Parked>),
-    /// The sum is parked here, and the finish becomes a task of its own.
-    Parked(Parked),
+/// The pass that completes a job's sum.
+struct LastPass<'a> {
+    set: PlaneSet,
+    activation: &'a Parked,
+    /// First cycle in which it may dispatch.
+    from: u64,
+    result: Result32,
 }
 
 impl Engine<'_> {
@@ -126,126 +129,106 @@ impl Engine<'_> {
                 })?;
                 self.planes.passed(&self.scheduler, set, at);
             } else {
-                self.last_pass(task, set, job, &activation, from, result)?;
+                self.last_pass(task, job, &LastPass { set, activation: &activation, from, result })?;
             }
         }
         Ok(delay)
     }
 
-    /// The pass that completes a job's sum, and what becomes of the sum.
-    fn last_pass(
-        &mut self,
-        task: &Task,
-        set: PlaneSet,
-        job: usize,
-        activation: &Parked,
-        from: u64,
-        result: Result32,
-    ) -> Result<(), CompileError> {
-        let ending = self.ending(job, set, from, result)?;
-        self.finish_job(task, set, job, activation, from, result, ending)
-    }
-
-    #[allow(clippy::too_many_arguments, reason = "what a pass needs, and one of two endings")]
-    fn finish_job(
-        &mut self,
-        task: &Task,
-        set: PlaneSet,
-        job: usize,
-        activation: &Parked,
-        from: u64,
-        result: Result32,
-        ending: Ending,
-    ) -> Result<(), CompileError> {
-        let issued = self.scheduler.count();
-        let finish = self.jobs[job].finish.clone();
-        let at = match ending {
-            Ending::Fused(places) => {
-                let inputs: Vec<Parked> = finish.inputs.iter().map(|&input| self.place(input)).collect();
-                let ready: Vec<u64> = inputs.iter().map(|input| self.at_vxm(input)).collect();
-                let operands: Vec<&Parked> = inputs.iter().collect();
-                let found = self.scheduler.place_within(from, 64, |scheduler, at| {
-                    let mut places = places.clone();
-                    let mut arrival = None;
-                    pass(scheduler, set, activation, at, &[result], |scheduler, emission| {
-                        let stream = scheduler.route(4, emission.cycle, emission.position, 0)?;
-                        arrival = Some((emission.at_vxm(), stream));
-                        Some(stream)
-                    })?;
-                    let (cycle, stream) = arrival?;
-                    let offsets: Vec<u64> = ready.iter().map(|&ready| ready.saturating_sub(cycle)).collect();
-                    if offsets.iter().all(|&offset| offset == 0) {
-                        finish.chain.attempt(scheduler, cycle, &operands, &[stream], &mut places)?;
-                    } else {
-                        finish.chain.delayed(&offsets).attempt(scheduler, cycle, &operands, &[stream], &mut places)?;
-                    }
-                    Some((at, places))
-                });
-                let Some((at, places)) = found else {
-                    for place in &places {
-                        self.vectors.give_back(place);
-                    }
-                    let ending = Ending::Parked(self.vectors.scratch(4, set.side)?);
-                    return self.finish_job(task, set, job, activation, from, result, ending);
-                };
-                for (out, place) in finish.outputs.iter().zip(places) {
-                    self.made(out.slot, place.ready, Some(place));
-                }
-                let last = self.scheduler.span(issued).map_or(at, |(_, last)| last);
-                for &input in &finish.inputs {
-                    self.drop_reader(input, last);
-                }
-                at
-            }
-            Ending::Parked(place) => {
-                let (at, place) = self.scheduler.place(task.what, from, |scheduler, at| {
-                    let mut place = place.clone();
-                    pass(scheduler, set, activation, at, &[result], |scheduler, emission| {
-                        scheduler.park(&mut place, emission.position, emission.cycle)
-                    })?;
-                    Some((at, place))
-                })?;
-                let raw = self.slot();
-                let mut inputs = finish.inputs.clone();
-                inputs.push(raw);
-                let work = Work::Chain(finish.chain.reading_memory(finish.inputs.len()));
-                self.task(Task {
-                    node: task.node,
-                    what: "a finish",
-                    rank: task.rank,
-                    inputs,
-                    outputs: finish.outputs,
-                    work,
-                });
-                self.made(raw, place.ready, Some(place));
-                for &input in &finish.inputs {
-                    self.drop_reader(input, 0);
-                }
-                at
-            }
+    /// Passes, and runs the finish on the sum: as it passes the VXM if that is possible, else later, from memory.
+    fn last_pass(&mut self, task: &Task, job: usize, last: &LastPass<'_>) -> Result<(), CompileError> {
+        let at = match self.try_fused(job, last)? {
+            Some(at) => at,
+            None => self.spill(task, job, last)?,
         };
-        self.planes.passed(&self.scheduler, set, at);
+        self.planes.passed(&self.scheduler, last.set, at);
         if let Some((plane, accumulator)) = self.jobs[job].accumulator.take() {
-            self.planes.close(set.side, plane, accumulator);
+            self.planes.close(last.set.side, plane, accumulator);
             self.unblock();
         }
         Ok(())
     }
 
-    /// Whether the finish can run as the sum passes the VXM.
-    fn ending(&mut self, job: usize, set: PlaneSet, from: u64, result: Result32) -> Result<Ending, CompileError> {
-        let hops = u64::from(self.scheduler.chip.mxm_position(set.side).unsigned_abs());
-        let arrival = from + result_after(&self.scheduler, result) + hops;
-        let finish = &self.jobs[job].finish;
-        let made = finish.inputs.iter().all(|&input| self.ready(input).is_some());
-        let offset = |&input: &Slot| self.at_vxm(&self.place(input)).saturating_sub(arrival);
-        let offsets: Option<Vec<u64>> = made.then(|| finish.inputs.iter().map(offset).collect());
-        let fits =
-            |offsets: &Vec<u64>| offsets.iter().all(|&offset| offset <= PATIENCE) && finish.chain.can_wait(offsets);
-        if offsets.as_ref().is_some_and(fits) {
-            let outputs = self.jobs[job].finish.outputs.clone();
-            return Ok(Ending::Fused(outputs.iter().map(|out| self.scratch(out)).collect::<Result<_, _>>()?));
+    /// Runs the finish as the sum passes the VXM; returns the cycle of the pass. Nothing is taken where an operand comes
+    /// too late or no start serves both.
+    fn try_fused(&mut self, job: usize, last: &LastPass<'_>) -> Result<Option<u64>, CompileError> {
+        let &LastPass { set, activation, from, result } = last;
+        if !self.meets_operands(job, last) {
+            return Ok(None);
         }
-        Ok(Ending::Parked(self.vectors.scratch(4, set.side)?))
+        let finish = self.jobs[job].finish.clone();
+        let places: Vec<Parked> = finish.outputs.iter().map(|out| self.scratch(out)).collect::<Result<_, _>>()?;
+        let issued = self.scheduler.count();
+        let inputs: Vec<Parked> = finish.inputs.iter().map(|&input| self.place(input)).collect();
+        let ready: Vec<u64> = inputs.iter().map(|input| self.at_vxm(input)).collect();
+        let operands: Vec<&Parked> = inputs.iter().collect();
+        let found = self.scheduler.place_within(from, FUSED_STARTS, |scheduler, at| {
+            let mut places = places.clone();
+            let mut arrival = None;
+            pass(scheduler, set, activation, at, &[result], |scheduler, emission| {
+                let stream = scheduler.route(4, emission.cycle, emission.position, 0)?;
+                arrival = Some((emission.at_vxm(), stream));
+                Some(stream)
+            })?;
+            let (cycle, stream) = arrival?;
+            let offsets: Vec<u64> = ready.iter().map(|&ready| ready.saturating_sub(cycle)).collect();
+            if offsets.iter().all(|&offset| offset == 0) {
+                finish.chain.attempt(scheduler, cycle, &operands, &[stream], &mut places)?;
+            } else {
+                finish.chain.delayed(&offsets).attempt(scheduler, cycle, &operands, &[stream], &mut places)?;
+            }
+            Some((at, places))
+        });
+        let Some((at, places)) = found else {
+            for place in &places {
+                self.vectors.give_back(place);
+            }
+            return Ok(None);
+        };
+        for (out, place) in finish.outputs.iter().zip(places) {
+            self.made(out.slot, place.ready, Some(place));
+        }
+        let end = self.scheduler.span(issued).map_or(at, |(_, end)| end);
+        for &input in &finish.inputs {
+            self.drop_reader(input, end);
+        }
+        Ok(Some(at))
+    }
+
+    /// Stores the sum, and makes a task of the finish, which reads it; returns the cycle of the pass.
+    fn spill(&mut self, task: &Task, job: usize, last: &LastPass<'_>) -> Result<u64, CompileError> {
+        let &LastPass { set, activation, from, result } = last;
+        let Finish { chain, inputs: operands, outputs } = self.jobs[job].finish.clone();
+        let place = self.vectors.scratch(4, set.side)?;
+        let (at, place) = self.scheduler.place(task.what, from, |scheduler, at| {
+            let mut place = place.clone();
+            pass(scheduler, set, activation, at, &[result], |scheduler, emission| {
+                scheduler.park(&mut place, emission.position, emission.cycle)
+            })?;
+            Some((at, place))
+        })?;
+        let sum = self.slot();
+        let work = Work::Chain(chain.reading_memory(operands.len()));
+        let inputs = operands.iter().copied().chain([sum]).collect();
+        let (node, rank) = (task.node, task.rank);
+        self.task(Task { node, what: "a finish", rank, inputs, outputs, work });
+        self.made(sum, place.ready, Some(place));
+        for input in operands {
+            self.drop_reader(input, 0);
+        }
+        Ok(at)
+    }
+
+    /// Whether all operands of the finish can be at the VXM soon enough after the sum.
+    fn meets_operands(&self, job: usize, last: &LastPass<'_>) -> bool {
+        let hops = u64::from(self.scheduler.chip.mxm_position(last.set.side).unsigned_abs());
+        let arrival = last.from + result_after(&self.scheduler, last.result) + hops;
+        let finish = &self.jobs[job].finish;
+        if finish.inputs.iter().any(|&input| self.ready(input).is_none()) {
+            return false;
+        }
+        let offset = |&input: &Slot| self.at_vxm(&self.place(input)).saturating_sub(arrival);
+        let offsets: Vec<u64> = finish.inputs.iter().map(offset).collect();
+        offsets.iter().all(|&offset| offset <= PATIENCE) && finish.chain.can_wait(&offsets)
     }
 }

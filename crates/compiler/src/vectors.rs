@@ -25,7 +25,7 @@ static QUADS: [u8; 64] = {
 };
 /// Words of a side that rest between two vectors before fresh ones are left alone: so long that nobody waits for the
 /// first to be read.
-const RESTING: usize = 128;
+pub(crate) const RESTING: usize = 128;
 
 const BOTH: &[u8] = &[0, 1];
 const NEAR: &[u8] = &[0];

@@ -65,7 +65,7 @@ impl Inspect {
             let (_, host) = Package::parse(&container.host)?.model()?;
             let checkpoint = Checkpoint::from_config(host.config.to_json().as_bytes())?.with_name(&host.name);
             let options = Options { precision: host.precision, context: host.context };
-            return self.model(&checkpoint, &chip, &options, &mut out);
+            return self.model(&checkpoint, &chip, &options, Some(&container.programs), &mut out);
         }
         let checkpoint = match file {
             Some(path) => Checkpoint::open_shape(path)?,
@@ -74,11 +74,18 @@ impl Inspect {
         let chip = self.target.chip()?;
         let options =
             Options { precision: self.target.dtype.unwrap_or_default(), context: self.target.context.unwrap_or(256) };
-        self.model(&checkpoint, &chip, &options, &mut out)
+        self.model(&checkpoint, &chip, &options, None, &mut out)
     }
 
-    /// Shows a step of a model's compilation.
-    fn model(&self, checkpoint: &Checkpoint, chip: &Chip, options: &Options, out: &mut impl Write) -> Outcome {
+    /// Shows a step of a model's compilation; with `filed`, the programs of a file, only if they are what it makes.
+    fn model(
+        &self,
+        checkpoint: &Checkpoint,
+        chip: &Chip,
+        options: &Options,
+        filed: Option<&[Program]>,
+        out: &mut impl Write,
+    ) -> Outcome {
         let whole = checkpoint.graph();
         let graph = match self.part {
             Some(part) => part.of(&whole)?,
@@ -90,6 +97,19 @@ impl Inspect {
             return Ok(ExitCode::SUCCESS);
         }
         let compiled = lpu::compile_graph(checkpoint, graph.clone(), chip, options)?;
+        if let Some(programs) = filed {
+            if self.part.is_some() {
+                return Err("the file holds the whole model; leave --part away, or give the model itself".into());
+            }
+            if programs != compiled.programs {
+                return Err(
+                    "this compiler makes other programs of the file's model, so its placement and schedule are \
+                    unknown; `inspect dispatches` and `inspect sram` show what is in the file, and `compile` makes it \
+                    anew"
+                        .into(),
+                );
+            }
+        }
         match self.step {
             Step::Placement => write!(out, "{}", compiled.placement.to_text())?,
             Step::Schedule => {

@@ -1,6 +1,8 @@
 //! Attention over a context: appends this token's key and value rows, scores all rows, takes the softmax and mixes the
 //! values.
 
+use std::collections::BTreeMap;
+
 use lpu_isa::{Format, Hemisphere, Orientation};
 
 use super::Lowering;
@@ -10,9 +12,20 @@ use super::vector::fold;
 use crate::attend::{Append, Mix, Scores};
 use crate::chain::{Chain, Feed, Op};
 use crate::engine::{Out, Slot, Task, Work};
+use crate::layout::Heads;
+use crate::plan::Attending;
 use crate::planes::{Content, Part, PlaneSet};
 use crate::rows::Rows;
 use crate::vectors::index;
+
+/// A query head: one of those that share a key-value head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct QueryHead {
+    /// The key-value head.
+    kv: usize,
+    /// Number among the query heads of the key-value head.
+    member: usize,
+}
 
 /// A head's softmax: unnormalised weights by side and token tile, and their sum over tiles.
 #[derive(Clone, Debug)]
@@ -21,28 +34,43 @@ struct Softmax {
     sum: Slot,
 }
 
+/// Something of each query head.
+type ByHead<T> = BTreeMap<QueryHead, T>;
+
 impl Lowering<'_> {
     pub(super) fn attention(&mut self, number: usize) {
         let plan = self.plan;
         let node = &plan.graph.nodes[number];
-        let attending = &plan.attentions[&number];
+        let attending = plan.attention(number);
         let lpu_model::Op::Attention { softcap, .. } = node.op else {
             unreachable!("only attentions are lowered here")
         };
-        let heads = &attending.heads;
-        let queries = self.forms[&(node.inputs[0], Form::Queries(number))].clone();
-        let keys = self.forms[&(node.inputs[1], Form::Keys(number))].clone();
-        let values = self.forms[&(node.inputs[2], Form::Values(number))].clone();
-        let tiles = self.tokens.div_ceil(self.chip.lanes());
+        let scores = self.scores(number, attending, softcap);
+        let softmaxes = self.softmaxes(attending, &scores);
+        let rows = self.vectors(node.inputs[2], Form::Values(number));
+        let mut totals: ByHead<Slot> = BTreeMap::new();
+        for (group, row) in rows.iter().enumerate() {
+            let side = attending.value_side[group];
+            let moment = self.append(2, row[0], side, &attending.values[group]);
+            self.group_totals(attending, group, &softmaxes, &mut totals);
+            let mixed = self.mixes(number, attending, group, moment, &softmaxes);
+            self.joins(number, attending, group, &mixed, &totals);
+        }
+    }
 
-        // Scores by rank, key-value head and tile.
-        let mut scores = vec![vec![Vec::new(); heads.kv_heads]; heads.ranks];
+    /// Appends the key rows and makes the scores of all query heads, by tile of tokens.
+    fn scores(&mut self, number: usize, attending: &Attending, softcap: Option<f32>) -> ByHead<Vec<Slot>> {
+        let node = &self.plan.graph.nodes[number];
+        let heads = &attending.heads;
+        let queries = self.vectors(node.inputs[0], Form::Queries(number));
+        let keys = self.vectors(node.inputs[1], Form::Keys(number));
+        let mut scores: ByHead<Vec<Slot>> = BTreeMap::new();
         for group in 0..heads.key_groups() {
             let moments = Hemisphere::BOTH.map(|side| {
                 let half = index(side);
                 self.append(0, keys[2 * group + half][0], side, &attending.keys[group][half])
             });
-            for tile in 0..tiles {
+            for tile in 0..self.token_tiles() {
                 let parts = [0, 1].map(|half| self.token_tile(&attending.keys[group][half], tile));
                 let mut chain = Chain::new(self.chip);
                 let mut sum = chain.op(Op::Add, &[Feed::Arrival(0), Feed::Arrival(1)]);
@@ -56,12 +84,12 @@ impl Lowering<'_> {
                 let mut inputs = vec![moments[0], moments[1], self.masks[&attending.mask][tile]];
                 let mut outputs = Vec::new();
                 let first = 2 * group * heads.ranks;
-                for (rank, halves) in queries[first..first + 2 * heads.ranks].chunks(2).enumerate() {
-                    for (place, member) in heads.key_members(group).enumerate() {
-                        inputs.extend([halves[0][place], halves[1][place]]);
+                for (member, halves) in queries[first..first + 2 * heads.ranks].chunks(2).enumerate() {
+                    for (at, kv) in heads.key_members(group).enumerate() {
+                        inputs.extend([halves[0][at], halves[1][at]]);
                         let slot = self.engine.slot();
                         outputs.push(Out { slot, bytes: 4, side });
-                        scores[rank][member].push(slot);
+                        scores.entry(QueryHead { kv, member }).or_default().push(slot);
                     }
                 }
                 let rank = self.rank(0, group, heads.key_groups());
@@ -69,75 +97,110 @@ impl Lowering<'_> {
                 self.engine.task(Task { node: number, what: "scores", rank, inputs, outputs, work });
             }
         }
-        // Softmaxes by rank and key-value head, each on the sides of the groups of values that it weighs.
-        let mut softmaxes: Vec<Vec<Softmax>> = vec![Vec::new(); heads.ranks];
-        for head in 0..heads.kv_heads {
-            let groups =
-                (0..heads.value_groups()).filter(|&group| heads.value_members(group).any(|(member, _)| member == head));
+        scores
+    }
+
+    /// The softmaxes of all query heads, each on the sides of the groups of values that it weighs.
+    fn softmaxes(&mut self, attending: &Attending, scores: &ByHead<Vec<Slot>>) -> ByHead<Softmax> {
+        let heads = &attending.heads;
+        let softmax = |(&head, scores): (&QueryHead, &Vec<Slot>)| {
+            let weighed = |&group: &usize| heads.value_members(group).any(|(kv, _)| kv == head.kv);
+            let groups = (0..heads.value_groups()).filter(weighed);
             let sides: Vec<Hemisphere> = groups.map(|group| attending.value_side[group]).collect();
-            for (scores, softmaxes) in scores.iter().zip(&mut softmaxes) {
-                softmaxes.push(self.softmax(&scores[head], &sides, head, heads.kv_heads));
+            (head, self.softmax(scores, &sides, head.kv, heads.kv_heads))
+        };
+        scores.iter().map(softmax).collect()
+    }
+
+    /// The sums of the weights of a group's query heads that no earlier group has.
+    fn group_totals(
+        &mut self,
+        attending: &Attending,
+        group: usize,
+        softmaxes: &ByHead<Softmax>,
+        totals: &mut ByHead<Slot>,
+    ) {
+        let query_heads = query_heads(&attending.heads, group);
+        let fresh: Vec<QueryHead> = query_heads.into_iter().filter(|head| !totals.contains_key(head)).collect();
+        let sums: Vec<Slot> = fresh.iter().map(|head| softmaxes[head].sum).collect();
+        let summed = self.totals(sums, opposite(attending.value_side[group]), group, attending.values.len());
+        totals.extend(fresh.into_iter().zip(summed));
+    }
+
+    /// Products of weights and a group's values for its query heads, by tile of tokens.
+    fn mixes(
+        &mut self,
+        number: usize,
+        attending: &Attending,
+        group: usize,
+        moment: Slot,
+        softmaxes: &ByHead<Softmax>,
+    ) -> ByHead<Vec<Slot>> {
+        let side = attending.value_side[group];
+        let query_heads = query_heads(&attending.heads, group);
+        let set = PlaneSet::pair(side, Content::Halves);
+        let mut mixed: ByHead<Vec<Slot>> = BTreeMap::new();
+        for tile in 0..self.token_tiles() {
+            let weights = query_heads.iter().map(|head| softmaxes[head].weights[index(side)][tile]);
+            let inputs = weights.chain([moment]).collect();
+            let outputs = self.outs(query_heads.len(), side);
+            for (&head, out) in query_heads.iter().zip(&outputs) {
+                mixed.entry(head).or_default().push(out.slot);
             }
+            let parts = self.token_tile(&attending.values[group], tile);
+            let work = Work::Mix(Mix { set, parts, orientation: Orientation::In });
+            let rank = self.rank(0, group, attending.values.len());
+            self.engine.task(Task { node: number, what: "a mix", rank, inputs, outputs, work });
         }
-        let mut totals: Vec<Vec<Slot>> = vec![Vec::new(); heads.ranks];
-        for (group, row) in values.iter().enumerate() {
-            let side = attending.value_side[group];
-            let moment = self.append(2, row[0], side, &attending.values[group]);
-            let members: Vec<usize> = heads.value_members(group).map(|(head, _)| head).collect();
-            let fresh = totals[0].len()..members[members.len() - 1] + 1;
-            let sums: Vec<Slot> =
-                softmaxes.iter().flat_map(|of_rank| of_rank[fresh.clone()].iter().map(|softmax| softmax.sum)).collect();
-            let summed = self.totals(sums, opposite(side), group, values.len());
-            for (totals, summed) in totals.iter_mut().zip(summed.chunks(fresh.len().max(1))) {
-                totals.extend(summed);
+        mixed
+    }
+
+    /// The output vectors of a group: the products of its heads over their sums of weights, each in its lanes.
+    fn joins(
+        &mut self,
+        number: usize,
+        attending: &Attending,
+        group: usize,
+        mixed: &ByHead<Vec<Slot>>,
+        totals: &ByHead<Slot>,
+    ) {
+        let heads = &attending.heads;
+        let output = self.plan.graph.nodes[number].output;
+        for member in 0..heads.ranks {
+            let mut maker = self.maker();
+            let mut sum: Option<Made> = None;
+            for (at, (kv, _)) in heads.value_members(group).enumerate() {
+                let head = QueryHead { kv, member };
+                let feeds: Vec<Feed> = mixed[&head].iter().map(|&slot| maker.input(slot)).collect();
+                let parts = fold(&mut maker, Op::Add, &feeds);
+                let value = match parts[..] {
+                    [one] => one,
+                    _ => maker.op(Op::Add, &parts),
+                };
+                let total = maker.input(totals[&head]);
+                let inverse = maker.op(Op::Reciprocal, &[total]);
+                let lanes = self.engine.constant(attending.outputs[group][at]);
+                let lanes = maker.input(lanes);
+                let share = maker.op(Op::Mul, &[value, inverse]);
+                let operands = vec![share, lanes];
+                sum = Some(match sum {
+                    None => Made::Op(Op::Mul, operands),
+                    Some(sum) => {
+                        let sum = maker.hold(sum);
+                        let part = maker.op(Op::Mul, &operands);
+                        Made::Op(Op::Add, vec![sum, part])
+                    }
+                });
             }
-            let weighed: Vec<&Softmax> =
-                softmaxes.iter().flat_map(|of_rank| members.iter().map(|&head| &of_rank[head])).collect();
-            let set = PlaneSet::pair(side, Content::Halves);
-            let mut mixed: Vec<Vec<Slot>> = vec![Vec::new(); weighed.len()];
-            for tile in 0..tiles {
-                let mut inputs: Vec<Slot> = weighed.iter().map(|softmax| softmax.weights[index(side)][tile]).collect();
-                inputs.push(moment);
-                let outputs = self.outs(weighed.len(), side);
-                for (mixed, out) in mixed.iter_mut().zip(&outputs) {
-                    mixed.push(out.slot);
-                }
-                let parts = self.token_tile(&attending.values[group], tile);
-                let work = Work::Mix(Mix { set, parts, orientation: Orientation::In });
-                let rank = self.rank(0, group, values.len());
-                self.engine.task(Task { node: number, what: "a mix", rank, inputs, outputs, work });
-            }
-            for rank in 0..heads.ranks {
-                let mut maker = self.maker();
-                let mut sum: Option<Made> = None;
-                for (place, &head) in members.iter().enumerate() {
-                    let feeds: Vec<Feed> =
-                        mixed[rank * members.len() + place].iter().map(|&slot| maker.input(slot)).collect();
-                    let parts = fold(&mut maker, Op::Add, &feeds);
-                    let value = match parts[..] {
-                        [one] => one,
-                        _ => maker.op(Op::Add, &parts),
-                    };
-                    let total = maker.input(totals[rank][head]);
-                    let inverse = maker.op(Op::Reciprocal, &[total]);
-                    let lanes = self.engine.constant(attending.outputs[group][place]);
-                    let lanes = maker.input(lanes);
-                    let share = maker.op(Op::Mul, &[value, inverse]);
-                    let operands = vec![share, lanes];
-                    sum = Some(match sum {
-                        None => Made::Op(Op::Mul, operands),
-                        Some(sum) => {
-                            let sum = maker.hold(sum);
-                            let part = maker.op(Op::Mul, &operands);
-                            Made::Op(Op::Add, vec![sum, part])
-                        }
-                    });
-                }
-                let vector = group * heads.ranks + rank;
-                self.deliver(&mut maker, node.output, vector, sum.expect("a group has members"));
-                self.chain_task("a join of heads", maker, group, values.len());
-            }
+            let vector = group * heads.ranks + member;
+            self.deliver(&mut maker, output, vector, sum.expect("a group has members"));
+            self.chain_task("a join of heads", maker, group, attending.values.len());
         }
+    }
+
+    /// Tiles of tokens that the program attends to.
+    fn token_tiles(&self) -> usize {
+        self.tokens.div_ceil(self.chip.lanes())
     }
 
     /// The moment from which on a row that is to be appended may be read.
@@ -212,6 +275,12 @@ impl Lowering<'_> {
         self.chain_task("a softmax", maker, index_of, count);
         Softmax { weights, sum: slot }
     }
+}
+
+/// The query heads whose key-value heads have elements in a group of values: by member, then by key-value head.
+fn query_heads(heads: &Heads, group: usize) -> Vec<QueryHead> {
+    let of_member = |member| heads.value_members(group).map(move |(kv, _)| QueryHead { kv, member });
+    (0..heads.ranks).flat_map(of_member).collect()
 }
 
 const NARROW: Op = Op::Convert(Format::F32, Format::F16);

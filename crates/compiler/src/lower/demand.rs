@@ -54,11 +54,19 @@ impl Demands {
             fused_nodes: BTreeSet::new(),
             deferred: BTreeSet::new(),
         };
-        let maker = |value: ValueId| graph.maker(value).map(|node| node.index());
-        let consumers = |value: ValueId| {
-            let readers = graph.nodes.iter().enumerate().filter(move |(_, node)| node.inputs.contains(&value));
-            readers.map(|(number, _)| number).collect::<Vec<_>>()
-        };
+        let producers: BTreeMap<ValueId, usize> =
+            graph.nodes.iter().enumerate().map(|(number, node)| (node.output, number)).collect();
+        let mut uses: BTreeMap<ValueId, Vec<usize>> = BTreeMap::new();
+        for (number, node) in graph.nodes.iter().enumerate() {
+            for &input in &node.inputs {
+                let uses = uses.entry(input).or_default();
+                if uses.last() != Some(&number) {
+                    uses.push(number);
+                }
+            }
+        }
+        let maker = |value: ValueId| producers.get(&value).copied();
+        let consumers = |value: ValueId| uses.get(&value).map_or(&[][..], |uses| &uses[..]);
         let sole = |value: ValueId| consumers(value).len() == 1 && !graph.outputs.contains(&value);
         for (number, node) in graph.nodes.iter().enumerate() {
             let mut ask = |value: ValueId, form: Form| {

@@ -7,9 +7,9 @@ use lpu_isa::Format;
 use lpu_model::ValueId;
 use smallvec::SmallVec;
 
-use super::Lowering;
 use super::demand::Form;
 use super::maker::{Made, Maker};
+use super::{Lowering, VectorId};
 use crate::Precision;
 use crate::chain::{Feed, Op};
 use crate::engine::{Slot, Task, Work};
@@ -26,7 +26,7 @@ impl Lowering<'_> {
             return;
         }
         let form = if self.precision == Precision::W8A8 { Form::Plain } else { Form::Activation };
-        let vectors = self.forms[&(value, form)].clone();
+        let vectors = self.vectors(value, form);
         let activation = self.activation_of(vectors, None, 4);
         self.activations.insert(value, activation);
     }
@@ -44,7 +44,7 @@ impl Lowering<'_> {
         }
         let pending =
             activation.factor.filter(|_| !plan.graph.outputs.contains(&output) && self.demands.fused(output).is_none());
-        for (vector, planned) in plan.linears[&number].iter().enumerate() {
+        for (vector, planned) in plan.linear(number).iter().enumerate() {
             let scale = planned.scale.map(|scale| self.engine.constant(scale));
             let bias = planned.bias.map(|bias| self.engine.constant(bias));
             let parts = self.parts(number, vector, &groups);
@@ -86,9 +86,9 @@ impl Lowering<'_> {
             if whole {
                 jobs.push((parts[0].0.clone(), self.job(maker, parts[0].0.len())));
             } else {
-                self.chain_task("a sum of parts", maker, vector, plan.linears[&number].len());
+                self.chain_task("a sum of parts", maker, vector, plan.linear(number).len());
             }
-            self.jobs.insert((number, vector), jobs);
+            self.jobs.insert(VectorId::first_row(output, vector), jobs);
             if let Some(factor) = pending {
                 let pending = self.pending.entry(output).or_insert_with(|| super::Pending { factor, bias: Vec::new() });
                 pending.bias.push(bias);
@@ -139,15 +139,15 @@ impl Lowering<'_> {
                 let mut parts = Vec::new();
                 let mut jobs: SmallVec<[usize; 2]> = SmallVec::new();
                 for &(number, vector) in &unit.members {
-                    parts.extend(plan.linears[&number][vector].tiles[tile].iter().cloned());
-                    let found = self.jobs[&(number, vector)].iter().find(|(tiles, _)| tiles.contains(&tile));
+                    parts.extend(plan.linear(number)[vector].tiles[tile].iter().cloned());
+                    let output = VectorId::first_row(plan.graph.nodes[number].output, vector);
+                    let found = self.jobs[&output].iter().find(|(tiles, _)| tiles.contains(&tile));
                     jobs.push(found.expect("every tile has a job").1);
                 }
                 let (number, vector) = unit.members[0];
                 self.node = number;
-                let readers = plan.graph.nodes.iter().position(|node| node.inputs.contains(&unit.input));
-                let class = 3 + readers.map_or(0, |first| self.within_block(first));
-                let rank = self.rank(class, vector, plan.linears[&number].len());
+                let class = 3 + self.first_uses.get(&unit.input).map_or(0, |&first| self.blocks[first].1);
+                let rank = self.rank(class, vector, plan.linear(number).len());
                 let activation = self.activations[&unit.input].sides[index(unit.set.side)][tile];
                 let mut inputs = vec![activation];
                 let choice = match plan.graph.nodes[number].op {

@@ -46,6 +46,21 @@ struct Pending {
     bias: Vec<Option<Slot>>,
 }
 
+/// A vector of a value: one row of it, and the elements of one tile of its layout.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct VectorId {
+    value: ValueId,
+    row: usize,
+    tile: usize,
+}
+
+impl VectorId {
+    /// A vector of row 0: decode steps have one row.
+    const fn first_row(value: ValueId, tile: usize) -> Self {
+        Self { value, row: 0, tile }
+    }
+}
+
 /// The vectors of an input whose products one job sums.
 type PartialSum = (Range<usize>, usize);
 
@@ -56,13 +71,13 @@ pub(crate) struct Lowering<'a> {
     engine: Engine<'a>,
     precision: Precision,
     demands: Demands,
-    /// Slots of each form of each value, by vector; a query form has a slot a member.
-    forms: BTreeMap<(ValueId, Form), Vec<Vec<Slot>>>,
+    /// Slots of each form of each vector; a query form has a slot a member.
+    forms: BTreeMap<(VectorId, Form), Vec<Slot>>,
     /// Values whose fp32 vectors still lack a factor and a bias.
     pending: BTreeMap<ValueId, Pending>,
     activations: BTreeMap<ValueId, Activation>,
     /// Jobs of each output vector.
-    jobs: BTreeMap<(usize, usize), Vec<PartialSum>>,
+    jobs: BTreeMap<VectorId, Vec<PartialSum>>,
     /// Cosines and sines by set of rotary frequencies.
     rotary: BTreeMap<usize, [Slot; 2]>,
     /// By value of shares.
@@ -75,8 +90,10 @@ pub(crate) struct Lowering<'a> {
     turn: usize,
     /// Node being lowered.
     node: usize,
-    /// Number of each node's block.
-    blocks: Vec<u64>,
+    /// By node: the number of its block, and that of nodes before it in the block.
+    blocks: Vec<(u64, u64)>,
+    /// By value: the first node that reads it.
+    first_uses: BTreeMap<ValueId, usize>,
 }
 
 /// What lowering makes.
@@ -106,7 +123,13 @@ pub(crate) fn lower(placed: &Placed, tokens: usize, oracle: bool) -> Result<Lowe
         masks.insert(name.clone(), places.map(|place| engine.fixed(place.clone())).collect());
     }
     let blocks = plan.graph.nodes.chunk_by(|a, b| a.block == b.block).zip(0u64..);
-    let blocks = blocks.flat_map(|(nodes, number)| nodes.iter().map(move |_| number)).collect();
+    let blocks = blocks.flat_map(|(nodes, block)| (0u64..).zip(nodes).map(move |(at, _)| (block, at))).collect();
+    let mut first_uses = BTreeMap::new();
+    for (number, node) in plan.graph.nodes.iter().enumerate() {
+        for &input in &node.inputs {
+            first_uses.entry(input).or_insert(number);
+        }
+    }
     let mut lowering = Lowering {
         chip,
         plan,
@@ -123,6 +146,7 @@ pub(crate) fn lower(placed: &Placed, tokens: usize, oracle: bool) -> Result<Lowe
         turn: 0,
         node: 0,
         blocks,
+        first_uses,
         engine,
     };
     lowering.inputs();
@@ -172,7 +196,7 @@ impl Lowering<'_> {
 
     /// Vector `tile` of a value.
     fn read(&mut self, maker: &mut Maker, value: ValueId, tile: usize) -> Feed {
-        let mut feed = maker.input(self.plain(value)[tile]);
+        let mut feed = maker.input(self.forms[&(VectorId::first_row(value, tile), Form::Plain)][0]);
         if let Some(Pending { factor, bias }) = self.pending.get(&value) {
             let factor = maker.input(*factor);
             feed = maker.op(Op::Mul, &[feed, factor]);
@@ -186,8 +210,13 @@ impl Lowering<'_> {
 
     /// The fp32 vectors of a value.
     fn plain(&self, value: ValueId) -> Vec<Slot> {
-        let found = self.forms.get(&(value, Form::Plain));
-        found.expect("the form was asked for").iter().map(|slots| slots[0]).collect()
+        self.vectors(value, Form::Plain).into_iter().map(|slots| slots[0]).collect()
+    }
+
+    /// The slots of a form of a value, by vector.
+    fn vectors(&self, value: ValueId, form: Form) -> Vec<Vec<Slot>> {
+        let of_tile = |tile| self.forms[&(VectorId::first_row(value, tile), form)].clone();
+        (0..self.tile_count(value)).map(of_tile).collect()
     }
 
     /// The region name and the slots of an output of the graph.
@@ -210,14 +239,9 @@ impl Lowering<'_> {
         }
     }
 
-    /// Nodes of the same block before a node.
-    fn within_block(&self, node: usize) -> u64 {
-        self.blocks[..node].iter().rev().take_while(|&&block| block == self.blocks[node]).count() as u64
-    }
-
     /// Rank of a task: by block of the graph, then `class`, then how far into the operation it is.
     fn rank(&self, class: u64, index: usize, count: usize) -> u64 {
-        self.blocks[self.node] << 40 | class << 32 | (index as u64 * 65_536 / count.max(1) as u64)
+        self.blocks[self.node].0 << 40 | class << 32 | (index as u64 * 65_536 / count.max(1) as u64)
     }
 
     /// Adds a chain as a task of its own.
@@ -244,7 +268,9 @@ impl Lowering<'_> {
         let plan = self.plan;
         for (&value, places) in &plan.inputs.values {
             let slots: Vec<Slot> = places.iter().map(|place| self.engine.fixed(place.clone())).collect();
-            self.forms.insert((value, Form::Plain), slots.iter().map(|&slot| vec![slot]).collect());
+            for (tile, &slot) in slots.iter().enumerate() {
+                self.forms.insert((VectorId::first_row(value, tile), Form::Plain), vec![slot]);
+            }
             for (tile, &slot) in slots.iter().enumerate() {
                 let mut maker = self.maker();
                 let stored = maker.input(slot);

@@ -27,7 +27,7 @@ impl Lowering<'_> {
         let plan = self.plan;
         let node = &plan.graph.nodes[number];
         let experts = plan.experts.get(&node.output).copied();
-        let [pad, lanes] = plan.routes[&number].map(|constant| self.engine.constant(constant));
+        let [pad, lanes] = plan.router(number).map(|constant| self.engine.constant(constant));
         let mut route = Route::default();
 
         let mut maker = self.maker();

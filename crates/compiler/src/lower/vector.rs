@@ -3,10 +3,10 @@
 use lpu_isa::{Format, Hemisphere};
 use lpu_model::{Op as GraphOp, ValueId};
 
-use super::Lowering;
 use super::activate::{activated, gate_activation, unary};
 use super::demand::Form;
 use super::maker::{Made, Maker};
+use super::{Lowering, VectorId};
 use crate::Precision;
 use crate::chain::{Feed, Op};
 use crate::engine::Slot;
@@ -29,9 +29,8 @@ pub(super) fn fold(maker: &mut Maker, op: Op, feeds: &[Feed]) -> Vec<Feed> {
 
 impl Lowering<'_> {
     fn made_form(&mut self, value: ValueId, form: Form, tile: usize, slots: Vec<Slot>) {
-        let tiles = self.forms.entry((value, form)).or_default();
-        debug_assert_eq!(tiles.len(), tile, "vectors are made in order");
-        tiles.push(slots);
+        let before = self.forms.insert((VectorId::first_row(value, tile), form), slots);
+        debug_assert!(before.is_none(), "a vector is made once");
     }
 
     /// Makes vector `tile` of a value in every form that is asked for, or finishes the operation that waits for it.
@@ -52,7 +51,7 @@ impl Lowering<'_> {
                     Made::Op(Op::Add, vec![y, other])
                 }
                 _ => {
-                    let gate = self.forms[&(node.inputs[0], Form::Gate(number))][tile][0];
+                    let gate = self.forms[&(VectorId::first_row(node.inputs[0], tile), Form::Gate(number))][0];
                     let gate = maker.input(gate);
                     Made::Op(Op::Mul, vec![y, gate])
                 }
@@ -110,7 +109,7 @@ impl Lowering<'_> {
             Form::Plain => unreachable!("made with the value itself"),
             Form::Activation => self.both_sides(maker, y),
             Form::Normed(norm) => {
-                let weights = self.engine.constant(plan.norms[&norm][tile]);
+                let weights = self.engine.constant(plan.norm(norm).weights[tile]);
                 let weights = maker.input(weights);
                 if self.precision == Precision::W8A8 {
                     let slot = self.engine.slot();
@@ -133,7 +132,7 @@ impl Lowering<'_> {
             }
             Form::Queries(attention) => {
                 let side = Hemisphere::BOTH[tile % 2];
-                let attending = &plan.attentions[&attention];
+                let attending = plan.attention(attention);
                 let group = tile / 2 / attending.heads.ranks;
                 let members = attending.heads.key_members(group).len();
                 let mut slots = Vec::new();
@@ -146,7 +145,7 @@ impl Lowering<'_> {
                 slots
             }
             Form::Keys(_) => vec![self.narrow(maker, y, Hemisphere::BOTH[tile % 2])],
-            Form::Values(attention) => vec![self.narrow(maker, y, plan.attentions[&attention].value_side[tile])],
+            Form::Values(attention) => vec![self.narrow(maker, y, plan.attention(attention).value_side[tile])],
         }
     }
 
@@ -162,7 +161,7 @@ impl Lowering<'_> {
 
     /// The factor 1/rms of a norm, in every lane.
     fn norm_factor(&mut self, number: usize, input: ValueId, eps: f32) -> Slot {
-        let squares: Vec<Slot> = self.forms[&(input, Form::Squares(number))].iter().map(|slots| slots[0]).collect();
+        let squares: Vec<Slot> = self.vectors(input, Form::Squares(number)).iter().map(|slots| slots[0]).collect();
         let width = self.plan.graph.value(input).width;
         let mut maker = self.maker();
         let feeds: Vec<Feed> = squares.iter().map(|&slot| maker.input(slot)).collect();
@@ -183,14 +182,14 @@ impl Lowering<'_> {
         let factor = self.norm_factor(number, input, eps);
         let output = self.plan.graph.nodes[number].output;
         if self.demands.is_deferred(number) {
-            let weighted = self.forms[&(input, Form::Normed(number))].clone();
+            let weighted = self.vectors(input, Form::Normed(number));
             let activation = self.activation_of(weighted, Some(factor), 20);
             self.activations.insert(output, activation);
             return;
         }
         let count = self.tile_count(input);
         for tile in 0..count {
-            let weights = self.engine.constant(self.plan.norms[&number][tile]);
+            let weights = self.engine.constant(self.plan.norm(number).weights[tile]);
             let mut maker = self.maker();
             let y = self.read(&mut maker, input, tile);
             let (weights, factor) = (maker.input(weights), maker.input(factor));
@@ -225,7 +224,7 @@ impl Lowering<'_> {
             feeds = feeds.into_iter().map(|feed| maker.op(Op::Max, &[feed, feed])).collect();
         }
         let mean = self.total("a norm's mean", maker, feeds, share);
-        let squares = self.forms[&(input, Form::Squares(number))].clone();
+        let squares = self.vectors(input, Form::Squares(number));
         let mut maker = self.maker();
         let feeds = squares.iter().map(|slots| maker.input(slots[0])).collect();
         let square = self.total("a norm's mean square", maker, feeds, share);
@@ -245,14 +244,14 @@ impl Lowering<'_> {
             let (mean, factor) = (maker.input(mean), maker.input(factor));
             let centred = maker.op(Op::Sub, &[x, mean]);
             let scaled = maker.op(Op::Mul, &[centred, factor]);
-            let weights = self.engine.constant(plan.norms[&number][tile]);
+            let weights = self.engine.constant(plan.norm(number).weights[tile]);
             let weights = maker.input(weights);
             let mut made = Made::Op(Op::Mul, vec![scaled, weights]);
-            if let Some(shifts) = plan.shifts.get(&number) {
+            if let Some(&bias) = plan.norm(number).biases.get(tile) {
                 let weighted = maker.hold(made);
-                let shift = self.engine.constant(shifts[tile]);
-                let shift = maker.input(shift);
-                made = Made::Op(Op::Add, vec![weighted, shift]);
+                let bias = self.engine.constant(bias);
+                let bias = maker.input(bias);
+                made = Made::Op(Op::Add, vec![weighted, bias]);
             }
             self.deliver(&mut maker, output, tile, made);
             self.chain_task("a norm", maker, tile, count);
@@ -263,8 +262,8 @@ impl Lowering<'_> {
     pub(super) fn head_norm(&mut self, number: usize, input: ValueId, head_dim: usize, eps: f32) {
         let plan = self.plan;
         let output = plan.graph.nodes[number].output;
-        let squares: Vec<Slot> = self.forms[&(input, Form::Squares(number))].iter().map(|slots| slots[0]).collect();
-        let heads = &plan.head_lanes[&number];
+        let squares: Vec<Slot> = self.vectors(input, Form::Squares(number)).iter().map(|slots| slots[0]).collect();
+        let heads = &plan.norm(number).head_lanes;
         let mut factors: Vec<Vec<Slot>> = vec![Vec::new(); squares.len()];
         for (index, tiles) in heads.iter().enumerate() {
             let mut maker = self.maker();
@@ -300,7 +299,7 @@ impl Lowering<'_> {
                 [one] => one,
                 _ => maker.op(Op::Add, &parts),
             };
-            let weights = self.engine.constant(plan.norms[&number][tile]);
+            let weights = self.engine.constant(plan.norm(number).weights[tile]);
             let x = self.read(&mut maker, input, tile);
             let weights = maker.input(weights);
             let weighted = maker.op(Op::Mul, &[x, weights]);
