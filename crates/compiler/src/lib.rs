@@ -28,6 +28,7 @@ use std::collections::BTreeMap;
 
 use lpu_isa::{Image, Instruction, Item, Program, Queue, Region, compress};
 use lpu_model::{Checkpoint, Graph};
+use tracing::debug_span;
 
 use lower::Lowered;
 use plan::Plan;
@@ -170,7 +171,7 @@ pub fn compile_graph(
 
 /// [`compile_graph`] whose errors advise nothing.
 fn attempt(checkpoint: &Checkpoint, graph: Graph, chip: &Chip, options: &Options) -> Result<Compiled, CompileError> {
-    let (plan, slices) = plan::plan(checkpoint, graph, chip, options)?;
+    let (plan, slices) = debug_span!("place").in_scope(|| plan::plan(checkpoint, graph, chip, options))?;
     let mut compiled = Compiled {
         image: Image { vector_bytes: chip.lanes() as u32, extents: plan.vectors.extents() },
         programs: Vec::new(),
@@ -181,6 +182,7 @@ fn attempt(checkpoint: &Checkpoint, graph: Graph, chip: &Chip, options: &Options
         records: Vec::new(),
     };
     for tokens in buckets(plan.context) {
+        let _span = debug_span!("schedule", tokens).entered();
         let oracle = match plan.experts.is_empty() {
             true => None,
             false => Some(shortest(&plan, chip, options.precision, tokens, true)?.1),
