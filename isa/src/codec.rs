@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 
 use bitvec::prelude::*;
 
-use crate::container::FormatError;
+use crate::error::FormatError;
 use crate::queue::Item;
 use crate::table::{Instruction, OperandBits, TABLE, TableRow};
 

@@ -9,6 +9,7 @@ mod breaks;
 pub mod codec;
 pub mod container;
 pub mod disasm;
+mod error;
 pub mod fault;
 mod fetch;
 pub mod image;

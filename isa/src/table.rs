@@ -163,7 +163,9 @@ const fn strided_index(operands: &[OperandRow], kind: Option<Kind>) -> Option<us
 
 macro_rules! instructions {
     ($(
-        $unit:ident $origin:ident $delay:ident $opcode:literal $mnemonic:literal $variant:ident { $($operand:ident: $type:ident $([$($use:tt)+])?),* $(,)? } $(strides $strided:ident)?, $meaning:literal;
+        $unit:ident $origin:ident $delay:ident $opcode:literal $mnemonic:literal
+        $variant:ident { $($operand:ident: $type:ident $([$($use:tt)+])?),* $(,)? }
+        $(strides $strided:ident)?, $meaning:literal;
     )*) => {
         /// An instruction with its operands.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -174,7 +176,8 @@ macro_rules! instructions {
 
         /// Every instruction, one row each.
         pub static TABLE: &[TableRow] = &[$({
-            const OPERANDS: &[OperandRow] = &[$(OperandRow { name: stringify!($operand), kind: <$type as Operand>::KIND }),*];
+            const OPERANDS: &[OperandRow] =
+                &[$(OperandRow { name: stringify!($operand), kind: <$type as Operand>::KIND }),*];
             TableRow {
                 mnemonic: $mnemonic,
                 opcode: $opcode,
@@ -210,7 +213,9 @@ macro_rules! instructions {
             pub fn from_bits(opcode: u8, bits: &[u64]) -> Option<Self> {
                 let mut bits = bits.iter().copied();
                 let instruction = match opcode {
-                    $($opcode => Instruction::$variant { $($operand: <$type as Operand>::from_bits(bits.next()?)?),* },)*
+                    $($opcode => Instruction::$variant {
+                        $($operand: <$type as Operand>::from_bits(bits.next()?)?),*
+                    },)*
                     _ => return None,
                 };
                 bits.next().is_none().then_some(instruction)
@@ -268,7 +273,7 @@ instructions! {
         `stride` each time; takes no cycle of its own.";
     Icu Published IcuFetch 0x03 "ifetch" Ifetch { src: Stream [in 2] },
         "Takes the two vectors on stream pair `src`, words of `code` regions, and appends the instructions that they \
-        hold to this queue; issues beside the instruction after it and takes no cycle of its own.";
+        hold to this queue; issues in the cycle of the instruction after it and takes none of its own.";
     Icu Published None 0x04 "sync" Sync {},
         "Parks the queue until a notify of the same chip reaches it; the next instruction issues in that cycle.";
     Icu Published IcuBarrier 0x05 "notify" Notify {},
@@ -405,7 +410,7 @@ instructions! {
         "Lane i of `dst` is that of `a` where lane i of stream `mask` is not zero, else that of `b`.";
 
     C2c Published C2cLink 0x60 "send" Send { src: Stream [in 1] },
-        "Sends the vector on `src` over the queue's link; it waits at the other end, behind those sent before it, \
+        "Sends the vector on `src` over the queue's link; it waits at the other end, after those sent before it, \
         from its arrival on.";
     C2c Published C2cReceive 0x61 "receive" Receive { dst: Stream [out 1] },
         "Puts the vector that waits longest at the queue's link on `dst`.";

@@ -93,12 +93,12 @@ fn hold(case: &Case, found: &mut Found) {
             assert!(report.violations.is_empty() && report.cycles == program.cycles, "{case:?}: {}", program.name);
         }
     }
-    let crowded = long.placement.crowded();
+    let crowded = long.placement.crowded;
     if crowded {
         found.crowded += 1;
     } else {
         found.free += 1;
-        assert!(!short.placement.crowded(), "{case:?}");
+        assert!(!short.placement.crowded, "{case:?}");
         assert_eq!(weights(&short), weights(&long), "{case:?}");
     }
     let longer = |least: u64, most: u64| (least as f64 - most as f64) / most as f64;

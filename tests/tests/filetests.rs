@@ -6,9 +6,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use lpu::chip::{Chip, preset};
-use lpu::compiler::{Compiled, Part, Record};
+use lpu::compiler::{Compiled, Part, tasks_text};
 use lpu::isa::{Container, Image, disassemble};
-use lpu::model::{Checkpoint, Graph};
+use lpu::model::Checkpoint;
 use lpu::{Options, Precision};
 
 /// Where what is expected begins.
@@ -39,7 +39,7 @@ fn stages(input: &str) -> String {
         Ok(compiled) => {
             out += &section("placement", &compiled.placement.to_text());
             for (number, program) in compiled.programs.iter().enumerate() {
-                let records = schedule(&graph, &compiled.records[number]);
+                let records = tasks_text(&graph, &compiled.records[number]);
                 out += &section(&format!("schedule-{}", program.name), &records);
             }
             out += &section("programs", &programs(&compiled, &chip));
@@ -52,25 +52,6 @@ fn stages(input: &str) -> String {
 fn section(name: &str, text: &str) -> String {
     assert!(!text.contains("'''"), "{name} can be written as a literal");
     format!("{name} = '''\n{text}'''\n")
-}
-
-/// A line a task: first and last dispatch, what it is, and why it did not start earlier.
-fn schedule(graph: &Graph, records: &[Record]) -> String {
-    let mut out = String::new();
-    for record in records {
-        let node = &graph.nodes[record.node].name;
-        let cause = match record.lost {
-            0 => String::new(),
-            lost => format!(", {lost} for {}", record.cause.text()),
-        };
-        writeln!(
-            out,
-            "{:>5} {:>5}  {} of {node}; ready {}{cause}",
-            record.start, record.end, record.what, record.ready
-        )
-        .unwrap();
-    }
-    out
 }
 
 /// A line a program: its size in cycles and instructions, its lower bound, and a digest of its text form.

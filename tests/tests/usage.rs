@@ -4,10 +4,10 @@
 use std::collections::BTreeSet;
 
 use lpu::chip::{System, preset};
-use lpu::isa::{Flow, Image, Instruction, PassFormat, Program, Queue};
+use lpu::isa::{Flow, Hemisphere, Image, Instruction, PassFormat, Program, Queue, Unit};
 use lpu::model::Checkpoint;
 use lpu::report::{Counts, Utilization};
-use lpu::{Options, Precision, checker, compiler, counts, units};
+use lpu::{Activity, Dispatch, Options, Precision, checker, compiler, units};
 use lpu_tests::grow::grow;
 use lpu_tests::scenes::compose;
 
@@ -67,13 +67,22 @@ fn marked(system: &System, issues: &[checker::Issue], cycles: u64) -> Counts {
 
 fn hold(system: &System, image: &Image<'_>, program: &Program, plain: bool, what: &str) -> Utilization {
     let issues = checker::issues(system, image, program).unwrap();
-    let (found, units) = (counts(system, &issues, program.cycles), units(system));
+    let activity = Activity::new(system, &issues, program.cycles);
+    let (found, units) = (activity.counts(), units(system));
     if plain {
         assert_eq!(found, marked(system, &issues, program.cycles), "{what}");
     }
     assert!(found.plane_busy <= found.plane_loads + found.plane_passes, "{what}: {found:?}");
     assert!(found.plane_busy >= found.plane_loads.max(found.plane_passes), "{what}: {found:?}");
-    let shares = Utilization::new(&found, &units, program.cycles);
+    let shares = activity.utilization(system);
+    assert_eq!(shares, Utilization::new(&found, &units, program.cycles), "{what}");
+    let dispatched = issues.iter().filter(|issue| issue.instruction.row().unit != Unit::Icu).count() as u64;
+    assert_eq!(activity.dispatches.values().sum::<u64>(), dispatched, "{what}");
+    let positions = system.chip().mxm_position(Hemisphere::East);
+    assert!(activity.dispatches.keys().all(|kind| i32::from(kind.hops) <= 2 * positions), "{what}");
+    let reads = |kind: &Dispatch| ["read", "gather"].contains(&kind.opcode);
+    let counted: u64 = activity.dispatches.iter().filter(|(kind, _)| reads(kind)).map(|(_, count)| count).sum();
+    assert_eq!(counted, found.reads, "{what}");
     let json = serde_json::json!({
         "mxm": shares.mxm, "load": shares.mxm_load, "pass": shares.mxm_pass, "vxm": shares.vxm, "sxm": shares.sxm,
         "read": shares.mem_read, "write": shares.mem_write, "streams": shares.streams, "links": shares.links.unwrap_or_default(),

@@ -38,6 +38,16 @@ pub enum CompileError {
         /// A context that fits: it was compiled.
         fits: Option<usize>,
     },
+    /// A bucket is longer than the context that was placed.
+    #[error(
+        "a bucket of {bucket} tokens exceeds the placed context of {context}; place the graph for a longer context"
+    )]
+    BucketTooLong {
+        /// Tokens of the bucket.
+        bucket: usize,
+        /// Tokens that the key-value rows hold.
+        context: usize,
+    },
     /// A context of no tokens.
     #[error("a context of 0 tokens holds nothing; ask for at least 1")]
     EmptyContext,

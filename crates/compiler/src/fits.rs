@@ -1,20 +1,21 @@
 //! What would fit where something does not, found by compiling it.
 
-use lpu_chip::Chip;
 use lpu_model::{Block, Checkpoint, Graph};
 
+use crate::attempt;
 use crate::error::CompileError;
-use crate::plan::Plan;
-use crate::rows::WeightSlices;
-use crate::{Options, Part, Precision, attempt, lower, plan};
+use crate::lower::lower;
+use crate::part::Part;
+use crate::stages::place;
+use crate::target::{Precision, Target};
 
 /// A model that does not fit, without its weights where its graph follows from its config alone.
 struct Trial<'a> {
     given: &'a Checkpoint,
     shape: Option<Checkpoint>,
     graph: &'a Graph,
-    chip: &'a Chip,
-    options: Options,
+    target: &'a Target,
+    context: usize,
 }
 
 /// The error with advice that was tried.
@@ -22,12 +23,12 @@ pub(crate) fn advised(
     error: CompileError,
     checkpoint: &Checkpoint,
     graph: &Graph,
-    chip: &Chip,
-    options: Options,
+    target: &Target,
+    context: usize,
 ) -> CompileError {
     let shape = Checkpoint::from_config(checkpoint.config.to_json().as_bytes()).ok();
     let shape = shape.filter(|shape| shape.graph() == checkpoint.graph());
-    let trial = Trial { given: checkpoint, shape, graph, chip, options };
+    let trial = Trial { given: checkpoint, shape, graph, target, context };
     match error {
         CompileError::ContextTooLarge { context, needed, available, .. } => {
             CompileError::ContextTooLarge { context, needed, available, fits: trial.context() }
@@ -55,24 +56,20 @@ impl Trial<'_> {
         self.shape.as_ref().unwrap_or(self.given)
     }
 
-    fn compiles(&self, graph: &Graph, options: Options) -> bool {
-        attempt(self.checkpoint(), graph.clone(), self.chip, &options).is_ok()
+    fn compiles(&self, graph: &Graph, target: &Target, context: usize) -> bool {
+        attempt(self.checkpoint(), graph.clone(), target, context).is_ok()
     }
 
     /// A shorter context that fits: the longest whose rows have places, or if that has no schedule, about the longest
     /// that has one.
     fn context(&self) -> Option<usize> {
-        let options = |rows: usize| Options { context: 16 * rows, ..self.options };
-        let plan = |rows: usize| plan::plan(self.checkpoint(), self.graph.clone(), self.chip, &options(rows)).ok();
+        let placed = |rows: usize| place(self.target, self.checkpoint(), self.graph.clone(), 16 * rows).ok();
         // The longest bucket is the hardest.
-        let longest = |(plan, _): (Plan, WeightSlices)| {
-            lower::lower(&plan, self.chip, self.options.precision, plan.context, false).is_ok()
-        };
-        let lowered = |rows: usize| plan(rows).is_some_and(longest);
-        let most = last(self.options.context.div_ceil(16), usize::MAX, |rows| plan(rows).is_some())?;
+        let lowered = |rows: usize| placed(rows).is_some_and(|placed| lower(&placed, placed.context(), false).is_ok());
+        let most = last(self.context.div_ceil(16), usize::MAX, |rows| placed(rows).is_some())?;
         let rows = if lowered(most) { most } else { last(most, 16, lowered)? };
         let shorter = std::iter::successors(Some(rows), |rows| Some(rows / 2).filter(|&rows| rows > 0));
-        shorter.map(|rows| 16 * rows).find(|&context| self.compiles(self.graph, Options { context, ..self.options }))
+        shorter.map(|rows| 16 * rows).find(|&context| self.compiles(self.graph, self.target, context))
     }
 
     fn weights(&self) -> String {
@@ -80,14 +77,16 @@ impl Trial<'_> {
             return format!("a context of {context} fits");
         }
         let others =
-            [Precision::W8A16, Precision::W8A8].into_iter().filter(|&precision| precision != self.options.precision);
-        let fits = |&precision: &Precision| self.compiles(self.graph, Options { precision, ..self.options });
+            [Precision::W8A16, Precision::W8A8].into_iter().filter(|&precision| precision != self.target.precision);
+        let fits = |&precision: &Precision| {
+            self.compiles(self.graph, &Target::new(&self.target.chip, precision), self.context)
+        };
         if let Some(precision) = { others }.find(fits) {
             return format!("in {} it fits", precision.name());
         }
         let whole = self.graph.blocks().contains(&Block::Head);
         let layer = Part::Layer(0).of(self.graph).ok().filter(|_| whole);
-        let help = match layer.is_some_and(|layer| self.compiles(&layer, self.options)) {
+        let help = match layer.is_some_and(|layer| self.compiles(&layer, self.target, self.context)) {
             true => "its parts compile one by one, such as layer:0",
             false => "describe a chip with more words a bank",
         };

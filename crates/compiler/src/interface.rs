@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::layout::Layout;
 use crate::plan::Plan;
 use crate::rows::ROW_SLICES;
+use crate::target::CHIP;
 
 /// What the programs of one placement ask of their host and give back.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -204,7 +205,7 @@ pub(crate) fn address_name(side: Hemisphere) -> String {
 impl Interface {
     /// The interface of a plan, whose programs hold these tokens.
     pub(crate) fn of(plan: &Plan, lanes: usize, buckets: &[usize]) -> Self {
-        let port = |region: String, lanes: Lanes, kind: PortKind| Port { region, chip: 0, row: 0, lanes, kind };
+        let port = |region: String, lanes: Lanes, kind: PortKind| Port { region, chip: CHIP.0, row: 0, lanes, kind };
         let of_value = |&value: &ValueId| {
             let name = &plan.graph.value(value).name;
             let kind = match name.as_str() {

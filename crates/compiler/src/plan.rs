@@ -14,8 +14,8 @@ use crate::layout::{Heads, Layout, layouts};
 use crate::planes::{Content, Part, PlaneSet};
 use crate::quantize;
 use crate::rows::{CacheShape, Experts, ROW_SLICES, Rows, WeightSlices};
+use crate::target::{Precision, Target};
 use crate::vectors::{Parked, Vectors, index};
-use crate::{Options, Precision};
 
 /// The tiles that make one output vector.
 #[derive(Clone, Debug)]
@@ -223,11 +223,12 @@ fn value_side(node: usize, group: usize) -> Hemisphere {
 
 /// Decides where everything lies; the weight slices hold the bytes.
 pub(crate) fn plan(
+    target: &Target,
     checkpoint: &Checkpoint,
     graph: Graph,
-    chip: &Chip,
-    options: &Options,
+    context: usize,
 ) -> Result<(Plan, WeightSlices), CompileError> {
+    let &Target { ref chip, precision } = target;
     let values = chip.values();
     let alus = LEAST_ALUS.max(values.superlanes.div_ceil(SUPERLANES_AN_ALU));
     if values.alus < alus {
@@ -244,19 +245,19 @@ pub(crate) fn plan(
             why,
         });
     }
-    if options.context == 0 {
+    if context == 0 {
         return Err(CompileError::EmptyContext);
     }
     let lanes = chip.lanes();
-    let context = options.context.div_ceil(16) * 16;
+    let context = context.div_ceil(16).saturating_mul(16);
     let layouts = layouts(&graph, lanes)?;
-    let needs = needs(&graph, &layouts, lanes, context, options.precision, checkpoint.weights())?;
+    let needs = needs(&graph, &layouts, lanes, context, precision, checkpoint.weights())?;
     let area = ((needs.constants / 4 + needs.inputs + needs.alive) / u64::from(values.banks) + 32)
         .min(u64::from(values.words_per_bank));
     let real = checkpoint.weights().present();
     let cache = CacheShape { entries: needs.entries, context };
     let mut slices =
-        WeightSlices::new(chip, cache, needs.weight_rows, area as u32, options.precision.name(), real, needs.experts)?;
+        WeightSlices::new(chip, cache, needs.weight_rows, area as u32, precision.name(), real, needs.experts)?;
     let whole = if slices.takes_vector_slices() { area as u32 } else { values.words_per_bank };
     let mut plan = Plan {
         layouts,
@@ -279,8 +280,8 @@ pub(crate) fn plan(
     if needs.entries[0] > 0 {
         plan.ones(lanes, &mut slices)?;
     }
-    plan.units(chip, options.precision);
-    plan.experts(checkpoint.weights(), options.precision);
+    plan.units(chip, precision);
+    plan.experts(checkpoint.weights(), precision);
     plan.matrices(checkpoint, &mut slices)?;
     plan.tables(checkpoint)?;
     for (number, node) in plan.graph.nodes.iter().enumerate() {
@@ -630,44 +631,6 @@ impl Plan {
         let positions = checkpoint.positions().filter(|_| supplied("position"));
         let mut tables = embedding.into_iter().chain(positions).filter(|&table| weights.present() && !is_matrix(table));
         tables.try_for_each(|table| quantize::table(weights, table))
-    }
-
-    /// The placement for people: one line a matrix vector, cache entry or region.
-    pub(crate) fn lines(&self) -> Vec<String> {
-        let mut lines = Vec::new();
-        let place =
-            |rows: &Rows| rows.iter().map(|(slice, word)| format!("{slice}:{word}")).collect::<Vec<_>>().join(" ");
-        for unit in &self.units {
-            for &(number, vector) in &unit.members {
-                let name = &self.graph.nodes[number].name;
-                let output = &self.linears[&number][vector];
-                for input in unit.tiles.clone() {
-                    let tile = &output.tiles[input];
-                    let (side, plane, rows) = (unit.set.side.letter(), unit.set.plane, output.rows);
-                    let parts = tile.iter().map(|part| place(&part.places)).collect::<Vec<_>>().join(" | ");
-                    lines.push(format!("{name} out {vector} in {input}: plane {side}{plane}, {rows} rows at {parts}"));
-                }
-            }
-        }
-        for (number, attending) in &self.attentions {
-            let name = &self.graph.nodes[*number].name;
-            let mut entry = |what: String, entry: &[Rows; 2]| {
-                lines.push(format!(
-                    "{name} {what}: {} tokens at {} | {}",
-                    self.context,
-                    place(&entry[0]),
-                    place(&entry[1])
-                ));
-            };
-            for (group, halves) in attending.keys.iter().enumerate() {
-                entry(format!("group {group} first key halves"), &halves[0]);
-                entry(format!("group {group} second key halves"), &halves[1]);
-            }
-            for (group, values) in attending.values.iter().enumerate() {
-                entry(format!("group {group} values"), values);
-            }
-        }
-        lines
     }
 }
 

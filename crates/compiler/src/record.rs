@@ -1,5 +1,7 @@
-//! What the scheduler decided, a record a task, and from these a line an operation: for people who ask where the time
-//! went.
+//! What the scheduler decided, a record a task, and from these a line a task and a line an operation: for people who ask
+//! where the time went.
+
+use std::fmt::Write;
 
 use lpu_isa::Queue;
 use lpu_model::Graph;
@@ -50,6 +52,21 @@ pub struct Record {
     pub computed: Vec<(Queue, u64)>,
 }
 
+/// A line a task: first and last dispatch, what it is, and why it did not start earlier.
+#[must_use]
+pub fn to_text(graph: &Graph, records: &[Record]) -> String {
+    let mut text = String::new();
+    for Record { node, what, ready, start, end, cause, lost, .. } in records {
+        let node = &graph.nodes[*node].name;
+        let cause = match lost {
+            0 => String::new(),
+            lost => format!(", {lost} for {}", cause.text()),
+        };
+        let _ = writeln!(text, "{start:>5} {end:>5}  {what} of {node}; ready {ready}{cause}");
+    }
+    text
+}
+
 /// When an operation of the graph ran and why not earlier.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Operation {
@@ -72,8 +89,11 @@ pub struct Operation {
 /// counts there.
 #[must_use]
 pub fn operations(graph: &Graph, records: &[Record]) -> Vec<Operation> {
-    let of_node = |number: usize| {
-        let mine: Vec<&Record> = records.iter().filter(|record| record.node == number).collect();
+    let mut by_node: Vec<Vec<&Record>> = vec![Vec::new(); graph.nodes.len()];
+    for record in records {
+        by_node[record.node].push(record);
+    }
+    let of_node = |(number, mine): (usize, Vec<&Record>)| {
         let last = mine.iter().max_by_key(|record| record.end)?;
         let other = |record: &Record| record.waited.map(|maker| records[maker].node);
         let waited = last.waited.map(|maker| graph.nodes[records[maker].node].name.clone());
@@ -91,5 +111,5 @@ pub fn operations(graph: &Graph, records: &[Record]) -> Vec<Operation> {
             bound: bound.filter(|&(_, lost)| lost > 0),
         })
     };
-    (0..graph.nodes.len()).filter_map(of_node).collect()
+    by_node.into_iter().enumerate().filter_map(of_node).collect()
 }

@@ -3,10 +3,12 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use lpu_chip::Chip;
-use lpu_isa::{ChipId, Extent, Fill, Format, Hemisphere, Region, RegionKind, SliceId, Stream, WordRun};
+use lpu_isa::{Extent, Fill, Format, Hemisphere, Region, RegionKind, SliceId, Stream, WordRun};
 
 use crate::error::CompileError;
+use crate::placement::SliceRun;
 use crate::rows::outermost_quad;
+use crate::target::CHIP;
 
 /// Slices of a side next to the VXM that hold vectors: two quads.
 pub(crate) const VECTOR_SLICES: u16 = 8;
@@ -229,7 +231,7 @@ impl Vectors {
     /// Names vectors as a region.
     pub(crate) fn region(&mut self, name: &str, kind: RegionKind, format: Format, lanes: usize, places: &[Parked]) {
         let runs = places.iter().flat_map(|place| {
-            (0..place.bytes).map(|byte| WordRun::one(ChipId(0), place.slice(place.quads[0], byte), place.word))
+            (0..place.bytes).map(|byte| WordRun::one(CHIP, place.slice(place.quads[0], byte), place.word))
         });
         let region = Region {
             name: name.into(),
@@ -327,6 +329,14 @@ impl Vectors {
         words
     }
 
+    /// The slices of each constant.
+    pub(crate) fn constant_runs(&self) -> impl Iterator<Item = SliceRun> + '_ {
+        self.constants.iter().map(|&Constant { side, word, quad, .. }| {
+            let index = u16::from(4 * quad);
+            SliceRun { first: SliceId { side, index }, count: 4, stride: 1, word }
+        })
+    }
+
     /// The constants as extents of the image, neighbouring words together.
     pub(crate) fn extents(&self) -> Vec<Extent<'static>> {
         let mut runs: Vec<(WordRun, Vec<u8>)> = Vec::new();
@@ -336,7 +346,7 @@ impl Vectors {
                     run.count += 1;
                     before.extend(bytes);
                 }
-                _ => runs.push((WordRun { chip: ChipId(0), slice, word, count: 1, stride: 1 }, bytes)),
+                _ => runs.push((WordRun { chip: CHIP, slice, word, count: 1, stride: 1 }, bytes)),
             }
         }
         runs.into_iter().map(|(place, bytes)| Extent { place, fill: Fill::Bytes(bytes.into()) }).collect()

@@ -13,23 +13,28 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod activity;
 pub mod conformance;
 mod engine;
 mod file;
 mod finite;
+mod generation;
 pub mod npy;
 mod output;
 mod package;
 mod plans;
 pub mod ports;
 mod proof;
+mod sampler;
 mod session;
 mod stage;
-mod usage;
+mod summary;
 
+pub use activity::{Activity, Dispatch, units};
 pub use engine::{Engine, EngineError, Engines, Ran, keep_plans};
 pub use file::{OpenError, ProgramFile};
 pub use finite::{FirstNotFinite, Kind, NotFinite, Origin};
+pub use generation::{Generated, Generation, Limits};
 pub use lpu_checker as checker;
 pub use lpu_chip as chip;
 pub use lpu_compiler as compiler;
@@ -44,6 +49,7 @@ pub use output::{Output, OutputError, STDOUT, is_stdout, write_file};
 pub use package::{Host, Package, PackageError};
 pub use ports::{PortError, Step};
 pub use proof::{ProofError, compile, compile_graph};
+pub use sampler::Sampler;
 pub use session::{Session, SessionError, Token};
 pub use stage::{Stage, StageRun};
-pub use usage::{counts, units};
+pub use summary::{Bucket, ByBucket, Cycles, Hashes, HostUse, PerToken, Sram, Subject, Summary, Time, latency};

@@ -1,18 +1,21 @@
 //! A session: a compiled model on a machine, fed token by token. It is a stage all of whose ports the host fills.
 
+use lpu_checker::CheckError;
 use lpu_chip::Chip;
 use lpu_compiler::Options;
 use lpu_emulator::Observer;
 use lpu_isa::{Container, ContentError, Image, Program};
-use lpu_model::{Checkpoint, ModelError};
+use lpu_model::{Checkpoint, ModelError, Tokenizer};
 use thiserror::Error;
 
 use crate::engine::{Engine, EngineError, Engines, Ran};
 use crate::file::{OpenError, ProgramFile};
 use crate::finite::{FirstNotFinite, NotFinite, Origin};
+use crate::generation::{Generation, Limits};
 use crate::package::{self, Host, Package, PackageError};
 use crate::ports::{PortError, Step};
 use crate::proof::{ProofError, compile};
+use crate::sampler::Sampler;
 use crate::stage::Stage;
 
 /// Why a session cannot start or go on.
@@ -37,6 +40,9 @@ pub enum SessionError {
     /// See [`PackageError`].
     #[error(transparent)]
     Package(#[from] PackageError),
+    /// See [`CheckError`].
+    #[error(transparent)]
+    Check(#[from] CheckError),
     /// See [`PortError`].
     #[error(transparent)]
     Port(#[from] PortError),
@@ -238,6 +244,20 @@ impl Session {
     /// [`SessionError`] when there is no such token, no room, a fault, or a number that is not finite.
     pub fn feed(&mut self, token: u32) -> Result<Token, SessionError> {
         self.step(token, Engine::run)
+    }
+
+    /// Feeds a prompt and then what a sampler chooses, token after token; text comes with a tokenizer.
+    ///
+    /// # Errors
+    /// [`SessionError::Model`] when the tokenizer cannot read the prompt's ids.
+    pub fn generate<'a>(
+        &'a mut self,
+        prompt: &[u32],
+        sampler: Sampler,
+        limits: Limits,
+        tokenizer: Option<&'a Tokenizer>,
+    ) -> Result<Generation<'a>, SessionError> {
+        Generation::new(self, prompt, sampler, limits, tokenizer)
     }
 
     /// Feeds a token and shows the run to an observer, on the reference engine.

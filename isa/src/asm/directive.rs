@@ -4,11 +4,9 @@ use super::element::{self, Range};
 use super::error::{AsmError, Span, suggestion};
 use super::expand::EACH;
 use super::lex::{DirectiveWord, SourceLine};
-use super::state::{
-    Arguments, Content, ExpansionBudget, ExtentText, Open, ParsedText, ProgramText, QueueText, RegionText, Values,
-    is_operand,
-};
-use super::symbol::{Scope, Trouble, Value};
+use super::regions::{RegionText, Values};
+use super::state::{Arguments, Content, ExpansionBudget, ExtentText, Open, ParsedText, ProgramText, QueueText};
+use super::symbol::{Scope, Trouble, Value, is_operand};
 use super::{LoadChip, LoadFile};
 use crate::container::{check_name, check_program_head};
 use crate::operand::Format;
@@ -343,7 +341,7 @@ fn block(text: &mut ParsedText<'_>, mut arguments: Arguments<'_, '_>) -> Result<
     let name = arguments.next("the name of a region")?;
     let index = region_index(program, name)?;
     let (chip, queue) = queue_name(&mut arguments)?;
-    let region = &mut program.regions[index];
+    let region = &mut program.regions.list[index];
     let (kind, format) = (region.region.kind, region.region.format);
     if (kind, format) != (RegionKind::Code, Format::I8) {
         let message =
@@ -366,8 +364,8 @@ fn block(text: &mut ParsedText<'_>, mut arguments: Arguments<'_, '_>) -> Result<
 
 /// Where in a program a region is.
 fn region_index(program: &ProgramText, name: &DirectiveWord<'_>) -> Result<usize, AsmError> {
-    program.region_names.get(name.text.as_ref()).copied().ok_or_else(|| {
-        let help = suggestion(&name.text, program.region_names.keys().map(String::as_str), "declare it first");
+    program.regions.names.get(name.text.as_ref()).copied().ok_or_else(|| {
+        let help = suggestion(&name.text, program.regions.names.keys().map(String::as_str), "declare it first");
         AsmError::new(name.span, format!("this program has no region `{}`", name.text), help)
     })
 }
@@ -388,7 +386,7 @@ fn region(text: &mut ParsedText<'_>, kind: RegionKind, mut arguments: Arguments<
     arguments.literally("]")?;
     arguments.literally("at")?;
     let region = Region { name: name.text.to_string(), kind, format, vectors, lanes, runs: Vec::new() };
-    let again = !program.add(RegionText {
+    let again = !program.regions.add(RegionText {
         region,
         span: arguments.span,
         values: Values::None,
@@ -410,7 +408,7 @@ fn region(text: &mut ParsedText<'_>, kind: RegionKind, mut arguments: Arguments<
 
 fn more_runs(text: &mut ParsedText<'_>, mut arguments: Arguments<'_, '_>) -> Result<(), AsmError> {
     let inside = text.open == Open::Region;
-    let region = text.programs.last_mut().and_then(|program| program.regions.last_mut()).filter(|_| inside);
+    let region = text.programs.last_mut().and_then(|program| program.regions.list.last_mut()).filter(|_| inside);
     let Some(region) = region else {
         return Err(AsmError::new(arguments.span, "`.at` continues no region", "put it right behind a region"));
     };
@@ -443,7 +441,7 @@ fn values_within(
     let program = current(text, &arguments)?;
     let name = arguments.next("the name of a region")?;
     let index = region_index(program, name)?;
-    let region = &mut program.regions[index];
+    let region = &mut program.regions.list[index];
     let format = region.region.format;
     let scope = arguments.scope;
     let value = |word: &DirectiveWord<'_>| {

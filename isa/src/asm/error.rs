@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::source::Source;
-use crate::container::ContentError;
+use crate::error::ContentError;
 
 /// A piece of one line of a file. Spans are in the order in which their lines are assembled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

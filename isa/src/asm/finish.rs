@@ -4,9 +4,11 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use super::error::{AsmError, Span};
+use super::regions::{RegionText, Values};
 use super::source_map::ProgramLines;
-use super::state::{Content, ExtentText, ParsedText, ProgramText, QueueText, RegionText, Values};
-use crate::container::{ContentError, check_extent, check_pair, check_region, extent_overlaps};
+use super::state::{Content, ExtentText, ParsedText, ProgramText, QueueText};
+use crate::container::{check_extent, check_pair, check_region, extent_overlaps};
+use crate::error::ContentError;
 use crate::fetch::blocks;
 use crate::image::{Extent, Fill, Image};
 use crate::program::{ChipId, Container, Program, WordRun};
@@ -59,7 +61,7 @@ pub(super) fn finish<'a>(
             affordable = false;
             0
         });
-        for region in program.regions.iter().filter(|region| !region.unsure) {
+        for region in program.regions.list.iter().filter(|region| !region.unsure) {
             match check_region(&region.region, lanes, chips) {
                 Err(error) => errors.push(AsmError::content(region.span, &error)),
                 Ok(()) => values(region, &program.code, lanes, most, &mut left, &mut extents, errors),
@@ -92,7 +94,7 @@ pub(super) fn finish<'a>(
 /// Chips of a program: as stated, or just enough for its queues and regions.
 fn chip_count(program: &ProgramText) -> usize {
     let queues = program.queues.iter().filter(|(_, queue)| !queue.items.is_empty()).map(|((chip, _), _)| *chip);
-    let regions = program.regions.iter().flat_map(|region| region.region.runs.iter().map(|run| run.chip));
+    let regions = program.regions.list.iter().flat_map(|region| region.region.runs.iter().map(|run| run.chip));
     let needed = queues.chain(regions).max().map_or(1, |chip| usize::from(chip.0) + 1);
     program.chips.map_or(needed, |(chips, _)| usize::from(chips))
 }
@@ -322,6 +324,6 @@ fn program(text: ProgramText, errors: &mut Vec<AsmError>) -> (Program, ProgramLi
         }
         lines.queues.insert((chip, name), of_items);
     }
-    let regions = text.regions.into_iter().map(|region| region.region).collect();
+    let regions = text.regions.list.into_iter().map(|region| region.region).collect();
     (Program { name: text.name, cycles: text.cycles.unwrap_or(0), regions, queues }, lines)
 }

@@ -85,8 +85,13 @@ fn on_chip(
         Queue::Mem(side, index) => Some((chip, SliceId { side, index })),
         _ => None,
     };
-    let parsed =
-        parse_line(line, rest, (chip, name), Scope { regions: text.programs.last(), slice, ..text.scope() }, errors);
+    let parsed = parse_line(
+        line,
+        rest,
+        (chip, name),
+        Scope { regions: text.programs.last().map(|program| &program.regions), slice, ..text.scope() },
+        errors,
+    );
     let Some(program) = text.programs.last_mut() else { return 0 };
     let queue = match code {
         None => program.queues.entry((chip, name)).or_default(),

@@ -8,6 +8,7 @@ mod expand;
 mod finish;
 mod instruction;
 mod lex;
+mod regions;
 mod source;
 mod source_map;
 mod state;

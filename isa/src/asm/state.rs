@@ -6,12 +6,12 @@ use std::str::FromStr;
 
 use super::error::{AsmError, Span};
 use super::lex::DirectiveWord;
+use super::regions::RegionTable;
 use super::source_map::LineOrigin;
-use super::symbol::{Scope, Symbol, SymbolTable, Trouble, Value, is_name};
-use crate::program::{ChipId, ChipRef, Region, WordRun};
+use super::symbol::{Scope, Symbol, SymbolTable, Trouble, Value, is_name, is_operand};
+use crate::program::{ChipId, ChipRef, WordRun};
 use crate::queue::{Item, Queue};
-use crate::table::TABLE;
-use crate::text::operand::{number, parse};
+use crate::text::operand::number;
 use crate::text::place::{self, NotWritten};
 use crate::timeline::Clock;
 
@@ -34,24 +34,6 @@ pub(super) struct ExtentText {
     pub(super) lanes: Option<(u32, Span)>,
 }
 
-/// Initial values of a region.
-pub(super) enum Values {
-    None,
-    Each(Vec<u32>),
-    Same(u32),
-    /// Instructions: which of the program's series in memory.
-    Code(usize),
-}
-
-pub(super) struct RegionText {
-    pub(super) region: Region,
-    pub(super) span: Span,
-    pub(super) values: Values,
-    pub(super) values_span: Span,
-    /// A run had a mistake: their number is not judged.
-    pub(super) unsure: bool,
-}
-
 #[derive(Default)]
 pub(super) struct QueueText {
     pub(super) items: Vec<Item>,
@@ -68,19 +50,11 @@ pub(super) struct ProgramText {
     pub(super) span: Span,
     pub(super) cycles: Option<u64>,
     pub(super) chips: Option<(u16, Span)>,
-    pub(super) regions: Vec<RegionText>,
-    /// Where in `regions` a name is.
-    pub(super) region_names: BTreeMap<String, usize>,
+    pub(super) regions: RegionTable,
     pub(super) labels: SymbolTable,
     pub(super) queues: BTreeMap<(ChipId, Queue), QueueText>,
     /// Instructions in memory, each series for one queue.
     pub(super) code: Vec<((ChipId, Queue), QueueText)>,
-}
-
-/// Whether a text is some operand's own written form, a number apart.
-pub(super) fn is_operand(text: &str) -> bool {
-    let kinds = TABLE.iter().flat_map(|row| row.operands.iter().map(|operand| operand.kind));
-    number::<u64>(text).is_none() && kinds.into_iter().any(|kind| parse(kind, text).is_ok())
 }
 
 /// What `.hex` or `.at` continues, and where instructions go.
@@ -154,26 +128,11 @@ impl ProgramText {
             span,
             cycles: None,
             chips: None,
-            regions: Vec::new(),
-            region_names: BTreeMap::new(),
+            regions: RegionTable::default(),
             labels: SymbolTable::new(),
             queues: BTreeMap::new(),
             code: Vec::new(),
         }
-    }
-
-    /// Appends a region; false where its name is taken, by which the first one stays known.
-    pub(super) fn add(&mut self, region: RegionText) -> bool {
-        let name = region.region.name.clone();
-        let free = !self.region_names.contains_key(&name);
-        self.regions.push(region);
-        self.region_names.entry(name).or_insert(self.regions.len() - 1);
-        free
-    }
-
-    /// The region of this name.
-    pub(super) fn region(&self, name: &str) -> Option<&RegionText> {
-        self.regions.get(*self.region_names.get(name)?)
     }
 }
 
@@ -241,7 +200,7 @@ impl<'a> ParsedText<'a> {
     /// Refuses a name that a constant, or a label or region of the last program has already.
     pub(super) fn free(&self, name: &str, span: Span) -> Result<(), AsmError> {
         let program = self.programs.last();
-        let region = program.and_then(|program| program.region(name)).map(|region| region.span);
+        let region = program.and_then(|program| program.regions.region(name)).map(|region| region.span);
         let label = program.and_then(|program| program.labels.get(name));
         match label.or_else(|| self.constants.get(name)).map(|named| named.span).or(region) {
             Some(first) => Err(AsmError::new(

@@ -7,9 +7,10 @@
 use std::collections::BTreeMap;
 
 use super::error::{AsmError, Span, suggestion};
-use super::state::{ProgramText, is_operand};
+use super::regions::RegionTable;
 use crate::program::{ChipId, Region, SliceId, WordRun};
-use crate::text::operand::number;
+use crate::table::TABLE;
+use crate::text::operand::{number, parse};
 
 /// What a name stands for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +30,12 @@ pub(super) struct Symbol {
 /// Names in order, so that messages are always the same.
 pub(super) type SymbolTable = BTreeMap<String, Symbol>;
 
+/// Whether a text is some operand's own written form, a number apart.
+pub(super) fn is_operand(text: &str) -> bool {
+    let kinds = TABLE.iter().flat_map(|row| row.operands.iter().map(|operand| operand.kind));
+    number::<u64>(text).is_none() && kinds.into_iter().any(|kind| parse(kind, text).is_ok())
+}
+
 /// What a name can mean at one place of the text.
 #[derive(Clone, Copy)]
 pub(super) struct Scope<'t> {
@@ -36,7 +43,7 @@ pub(super) struct Scope<'t> {
     /// Labels of the program.
     pub(super) labels: Option<&'t SymbolTable>,
     /// The program whose regions can be named.
-    pub(super) regions: Option<&'t ProgramText>,
+    pub(super) regions: Option<&'t RegionTable>,
     /// The slice in which the words of the regions are looked for.
     pub(super) slice: Option<(ChipId, SliceId)>,
 }
@@ -166,7 +173,7 @@ impl<'t> Scope<'t> {
         }
         let labels = self.labels.iter().flat_map(|labels| labels.keys());
         let regions = self.regions.filter(|_| self.slice.is_some());
-        let regions = regions.iter().flat_map(|program| program.region_names.keys());
+        let regions = regions.iter().flat_map(|regions| regions.names.keys());
         let known = self.constants.keys().chain(labels).chain(regions).map(String::as_str);
         match suggestion(name, known, "") {
             help if help.is_empty() => Err(Trouble::Unknown(name.to_owned())),
@@ -299,7 +306,7 @@ fn step(operand: &str, by: i64) -> Result<String, Trouble> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::state::{RegionText, Values};
+    use super::super::regions::{RegionText, Values};
     use super::*;
     use crate::operand::Format;
     use crate::program::{RegionKind, WordRun};
@@ -332,7 +339,7 @@ mod tests {
             values_span: span,
             unsure: false,
         };
-        let mut program = ProgramText::new("p", span);
+        let mut program = RegionTable::default();
         program.add(region("kv.a", vec![run(1, 10, 2, 3), run(2, 9, 1, 1), run(1, 50, 1, 1)]));
         program.add(region("far", vec![run(7, 0, 1, 1)]));
         program.add(region("kv/a", vec![run(1, 70, 1, 1)]));

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use super::error::ContentError;
+use crate::error::ContentError;
 use crate::image::{Extent, Fill, begin};
 use crate::program::{ChipId, Container, MAX_WORD, Program, Region, WordRun};
 use crate::queue::{Item, Queue};

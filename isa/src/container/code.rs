@@ -1,7 +1,7 @@
 //! The byte codes of the container: queues, slices, runs and kinds as fixed fields, written and read side by side.
 
-use super::error::FormatError;
-use super::read::ByteCursor;
+use super::bytes::ByteCursor;
+use crate::error::FormatError;
 use crate::operand::{Format, Operand};
 use crate::program::{ChipId, RegionKind, SliceId, WordRun};
 use crate::queue::{Hemisphere, PlanePort, Queue};
@@ -12,8 +12,6 @@ pub(crate) const MAGIC: [u8; 8] = *b"\x89LPB\r\n\x1a\n";
 pub(crate) const VERSION: u32 = 4;
 /// Bytes of the header.
 pub(crate) const HEADER: usize = 64;
-/// Alignment of extent data and of the host section.
-pub(crate) const ALIGN: u64 = 64;
 /// Bytes of the checksum.
 pub(crate) const CHECKSUM: usize = blake3::OUT_LEN;
 /// Bytes of an encoded place.
@@ -22,11 +20,6 @@ const PLACE: usize = 13;
 pub(crate) const RUN: usize = PLACE + 4;
 /// Bytes of the shortest encoded extent: its kind and a place.
 pub(crate) const EXTENT: usize = 1 + PLACE;
-
-/// The bytes from `at` to the next aligned offset.
-pub(crate) fn padding(at: u64) -> u64 {
-    at.wrapping_neg() % ALIGN
-}
 
 fn side_code(side: Hemisphere) -> u8 {
     match side {

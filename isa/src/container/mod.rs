@@ -1,13 +1,13 @@
 //! The binary program file (`.lpb`): one byte form for each container, borrowed when read. The layout is written
 //! down in `docs/program-format.md`.
 
+mod bytes;
 mod check;
 mod code;
-mod error;
 mod read;
 mod write;
 
-pub use error::{ContentError, FormatError};
+pub use crate::error::{ContentError, FormatError};
 pub use read::Frame;
 pub use write::Encoded;
 

@@ -4,103 +4,14 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::bytes::{ByteCursor, at};
 use super::check;
-use super::code::{
-    CHECKSUM, EXTENT, HEADER, MAGIC, RUN, VERSION, padding, read_kind, read_place, read_queue, read_run,
-};
-use super::error::{ContentError, FormatError};
+use super::code::{CHECKSUM, EXTENT, HEADER, MAGIC, RUN, VERSION, read_kind, read_place, read_queue, read_run};
 use crate::codec::decode_queue_at;
+use crate::error::{ContentError, FormatError};
 use crate::image::{Extent, Fill, Image};
 use crate::program::{ChipId, ChipRef, Container, Program, Region};
 use crate::queue::{Item, Queue};
-
-/// A place in bytes up to an end.
-pub(crate) struct ByteCursor<'a> {
-    bytes: &'a [u8],
-    at: usize,
-}
-
-impl<'a> ByteCursor<'a> {
-    pub(crate) fn offset(&self) -> u64 {
-        self.at as u64
-    }
-
-    fn left(&self) -> usize {
-        self.bytes.len() - self.at
-    }
-
-    fn take(&mut self, needed: u64) -> Result<&'a [u8], FormatError> {
-        let left = self.left();
-        match usize::try_from(needed) {
-            Ok(length) if length <= left => {
-                let taken = &self.bytes[self.at..self.at + length];
-                self.at += length;
-                Ok(taken)
-            }
-            _ => Err(FormatError::Truncated { offset: self.offset(), needed, left: left as u64 }),
-        }
-    }
-
-    fn array<const N: usize>(&mut self) -> Result<[u8; N], FormatError> {
-        let mut array = [0; N];
-        array.copy_from_slice(self.take(N as u64)?);
-        Ok(array)
-    }
-
-    pub(crate) fn u8(&mut self) -> Result<u8, FormatError> {
-        Ok(self.array::<1>()?[0])
-    }
-
-    pub(crate) fn u16(&mut self) -> Result<u16, FormatError> {
-        Ok(u16::from_le_bytes(self.array()?))
-    }
-
-    pub(crate) fn u32(&mut self) -> Result<u32, FormatError> {
-        Ok(u32::from_le_bytes(self.array()?))
-    }
-
-    fn u64(&mut self) -> Result<u64, FormatError> {
-        Ok(u64::from_le_bytes(self.array()?))
-    }
-
-    /// A number of entries that each take at least `least` bytes.
-    fn count(&mut self, least: usize) -> Result<usize, FormatError> {
-        let offset = self.offset();
-        let count = self.u32()? as usize;
-        let needed = count as u64 * least as u64;
-        let left = self.left() as u64;
-        if needed > left { Err(FormatError::Truncated { offset, needed, left }) } else { Ok(count) }
-    }
-
-    fn name(&mut self, what: &'static str) -> Result<String, FormatError> {
-        let offset = self.offset();
-        let length = self.u16()?;
-        let bytes = self.take(u64::from(length))?;
-        let name = std::str::from_utf8(bytes).map_err(|_| FormatError::NotUtf8 { offset })?;
-        check::name(what, name).map_err(at(offset))?;
-        Ok(name.to_owned())
-    }
-
-    /// Bytes at the next aligned offset.
-    fn aligned(&mut self, length: u64) -> Result<&'a [u8], FormatError> {
-        let offset = self.offset();
-        if self.take(padding(offset))?.iter().any(|byte| *byte != 0) {
-            return Err(FormatError::Padding { offset });
-        }
-        self.take(length)
-    }
-
-    fn finish(self) -> Result<(), FormatError> {
-        match self.left() {
-            0 => Ok(()),
-            length => Err(FormatError::Surplus { offset: self.offset(), length: length as u64 }),
-        }
-    }
-}
-
-fn at(offset: u64) -> impl Fn(ContentError) -> FormatError {
-    move |content| FormatError::Content { offset, content }
-}
 
 /// A program file whose header has been read and whose content is still to be verified and parsed.
 #[derive(Clone, Copy, Debug)]

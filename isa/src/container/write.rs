@@ -3,9 +3,10 @@
 use std::borrow::Cow;
 use std::io;
 
-use super::code::{ALIGN, CHECKSUM, HEADER, MAGIC, VERSION, padding, put_kind, put_place, put_queue, put_run};
-use super::error::ContentError;
+use super::bytes::{ALIGN, padding};
+use super::code::{CHECKSUM, HEADER, MAGIC, VERSION, put_kind, put_place, put_queue, put_run};
 use crate::codec::encode_queue;
+use crate::error::ContentError;
 use crate::image::{Extent, Fill};
 use crate::program::{Container, Program, Region};
 

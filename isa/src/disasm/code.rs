@@ -1,13 +1,13 @@
 //! Comments with the instructions that are in code regions: they are bytes of the image, so the text has them as
 //! `.hex` or in a file.
 
-use std::collections::BTreeMap;
-
-use super::{RegionNames, instructions, put};
+use super::names::RegionNames;
+use super::queue::instructions;
 use crate::fetch::items_of;
 use crate::image::{ByPlace, Image};
 use crate::program::{ChipId, Region, RegionKind, SliceId};
 use crate::queue::Queue;
+use crate::text::put;
 
 /// Blocks that are looked at beyond the words that the image's bytes fill.
 const EMPTY: usize = 64;
@@ -45,7 +45,7 @@ impl<'c> Code<'c> {
             put(text, format_args!("    ; block {number}\n"));
             let mut lines = String::new();
             // Which slice's words the instructions access, the block does not say.
-            instructions(Queue::Vxm(0), &items, &RegionNames { slices: BTreeMap::new() }, &mut lines);
+            instructions(Queue::Vxm(0), &items, &RegionNames::default(), &mut lines);
             lines.lines().for_each(|line| put(text, format_args!("    ; {line}\n")));
         }
     }

@@ -7,15 +7,9 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use indicatif::ProgressBar;
-use lpu::checker::{CheckError, issues};
-use lpu::chip::System;
-use lpu::isa::{Image, Program};
 use lpu::model::Tokenizer;
-use lpu::report::{Instructions, Latency, Utilization};
-use lpu::{Engines, Options, Output, Precision, ProgramFile, Session, SessionError, counts, npy, units};
-use rand_chacha::ChaCha8Rng;
-use rand_chacha::rand_core::{Rng, SeedableRng};
-use serde_json::json;
+use lpu::report::Latency;
+use lpu::{Engines, Limits, Options, Output, Precision, ProgramFile, Sampler, Session, SessionError, npy};
 
 use super::request::Request;
 use super::{How, Outcome, Target, Usage, files};
@@ -61,31 +55,6 @@ fn temperature(text: &str) -> Result<f32, String> {
         .ok_or_else(|| "give a number of at least 0".into())
 }
 
-struct Sampler {
-    temperature: f32,
-    chance: ChaCha8Rng,
-}
-
-impl Sampler {
-    fn next(&mut self, logits: &[f32]) -> u32 {
-        let best = (0..logits.len()).reduce(|best, id| if logits[id] > logits[best] { id } else { best }).unwrap_or(0);
-        if self.temperature <= 0.0 {
-            return best as u32;
-        }
-        let temperature = f64::from(self.temperature);
-        let weight = |logit: f32| lpu::num::fp64::exp((f64::from(logit) - f64::from(logits[best])) / temperature);
-        let total: f64 = logits.iter().map(|&logit| weight(logit)).sum();
-        let mut point = (self.chance.next_u64() >> 11) as f64 / (1u64 << 53) as f64 * total;
-        for (id, &logit) in logits.iter().enumerate() {
-            point -= weight(logit);
-            if point < 0.0 {
-                return id as u32;
-            }
-        }
-        best as u32
-    }
-}
-
 impl Generate {
     pub(crate) fn run(self) -> Outcome {
         self.logits.as_deref().map(Output::probe).transpose()?;
@@ -95,13 +64,6 @@ impl Generate {
         let mut prepared = self.session()?;
         let compile_seconds = begin.elapsed().as_secs_f64();
         let tokenizer = prepared.tokenizer.take();
-        let session = &mut prepared.session;
-        let stop_ids = session.host().config.stop_ids.clone();
-        let mut sampler = Sampler { temperature: self.temperature, chance: ChaCha8Rng::seed_from_u64(self.seed) };
-        let after_prompt = |tokenizer| Tokenizer::stream_after(tokenizer, &prepared.prompt);
-        let mut stream = tokenizer.as_ref().map(after_prompt).transpose()?;
-        let (mut generated, mut cycles, mut rows) = (Vec::new(), Vec::new(), Vec::new());
-        let mut fetched = 0;
         // Text and report go where the logits do not.
         let mut out: Box<dyn Write> = if piped { Box::new(std::io::stderr()) } else { Box::new(std::io::stdout()) };
         let mut say = |text: &str| -> std::io::Result<()> {
@@ -111,85 +73,43 @@ impl Generate {
             out.write_all(text.as_bytes())?;
             out.flush()
         };
+        let vocab = prepared.session.host().config.vocab;
+        let sampler = Sampler::new(self.temperature, self.seed);
+        let limits = Limits { max_tokens: self.max_tokens, ignore_stop: self.ignore_eos };
+        let mut generation = prepared.session.generate(&prepared.prompt, sampler, limits, tokenizer.as_ref())?;
         if let Some(prompt) = &prepared.text {
             say(prompt)?;
         }
         let decoding = Instant::now();
-        let mut pending: Vec<u32> = prepared.prompt.iter().rev().copied().collect();
-        let mut digest = blake3::Hasher::new();
-        while let Some(token) = pending.pop() {
-            let result = match session.feed(token) {
+        let mut rows: Vec<u8> = Vec::new();
+        while let Some(generated) = generation.next() {
+            let generated = match generated {
                 Err(SessionError::NotFinite(error)) => {
                     say("\n")?;
-                    let mut fed = prepared.prompt.clone();
-                    fed.extend(&generated);
-                    return Err(format!("{error}; {}", self.remedy(session, &fed)).into());
+                    let fed = [generation.prompt(), generation.tokens()].concat();
+                    return Err(format!("{error}; {}", self.remedy(generation.session(), &fed)).into());
                 }
-                result => result?,
+                generated => generated?,
             };
-            cycles.push(result.cycles);
-            fetched = result.fetched;
-            let row: Vec<u8> = result.logits.iter().flat_map(|logit| logit.to_le_bytes()).collect();
-            digest.update(&row);
             if self.logits.is_some() {
-                rows.extend(row);
+                rows.extend(generated.ran.logits.iter().flat_map(|logit| logit.to_le_bytes()));
             }
-            if !pending.is_empty() {
-                continue;
+            match generated.token {
+                Some(token) if tokenizer.is_none() && !generated.stop => say(&format!("{token} "))?,
+                _ => say(&generated.text)?,
             }
-            let next = sampler.next(&result.logits);
-            generated.push(next);
-            if !self.ignore_eos && stop_ids.contains(&next) {
-                break;
-            }
-            match stream.as_mut() {
-                Some(stream) => {
-                    if let Some(text) = stream.push(next)? {
-                        say(&text)?;
-                    }
-                }
-                None => say(&format!("{next} "))?,
-            }
-            if generated.len() < self.max_tokens {
-                pending.push(next);
-            }
-        }
-        if let Some(stream) = stream {
-            say(&stream.finish()?)?;
         }
         let seconds = decoding.elapsed().as_secs_f64();
         say("\n\n")?;
+        let fed = generation.cycles().len();
         if let Some(path) = &self.logits {
             let mut output = Output::create(path)?;
-            let shape = [cycles.len(), session.host().config.vocab];
-            npy::write(&mut output, "f4", &shape, &rows).map_err(|error| output.failed(error))?;
+            npy::write(&mut output, "f4", &[fed, vocab], &rows).map_err(|error| output.failed(error))?;
             output.finish()?;
         }
-        let last = session.bucket(session.position().saturating_sub(1));
-        let oracle = session.host().oracles.get(last).copied().flatten();
-        let (system, bound) = (System::single(session.chip()), session.host().lower_bounds[last]);
-        let mut latency = latency(&system, &session.image()?, &session.programs()?[last], bound, oracle)?;
-        latency.instructions.fetched = Some(fetched);
-        let speed = cycles.len() as f64 / seconds;
-        latency.host_tokens_per_second = Some(speed);
+        let latency = Latency { host_tokens_per_second: Some(fed as f64 / seconds), ..generation.latency()? };
         if self.json {
-            let text = tokenizer.map(|tokenizer| tokenizer.decode_after(&prepared.prompt, &generated)).transpose()?;
-            let host = session.host();
-            let (model, chip, hash) = (host.name.as_str(), session.chip().name(), Some(session.program_hash()?));
-            let subject = Subject { model, chip, dtype: host.precision, context: host.context, hash };
-            let mut object = object(&subject, &latency, json!(cycles));
-            object["engine"] = json!(session.engine().name());
-            object["prompt_tokens"] = json!(prepared.prompt);
-            object["tokens"] = json!(generated);
-            object["text"] = json!(text);
-            object["hash"]["outputs"] = json!(digest.finalize().to_hex().as_str());
-            object["host"] = json!({
-                "compile_seconds": compile_seconds,
-                "tokens_per_second": speed,
-                "peak_rss_bytes": peak_rss(),
-                "threads": session.engine().threads(),
-            });
-            writeln!(std::io::stdout(), "{object}")?;
+            writeln!(std::io::stdout(), "{}", generation.summary(&latency, compile_seconds)?)?;
         } else {
             write!(out, "{}", latency.table())?;
         }
@@ -314,70 +234,4 @@ struct Prepared {
     prompt: Vec<u32>,
     text: Option<String>,
     tokenizer: Option<Tokenizer>,
-}
-
-/// The latency of a program on a system.
-pub(crate) fn latency(
-    system: &System,
-    image: &Image<'_>,
-    program: &Program,
-    lower_bound: u64,
-    oracle: Option<u64>,
-) -> Result<Latency, CheckError> {
-    let (chip, cycles) = (system.chip(), program.cycles);
-    let counts = counts(system, &issues(system, image, program)?, cycles);
-    Ok(Latency {
-        part: false,
-        cycles,
-        lower_bound,
-        oracle,
-        clock_mhz: chip.values().clock_mhz,
-        utilization: Utilization::new(&counts, &units(system), cycles),
-        sram: (super::models::used_bytes(program, chip), u64::from(system.chips()) * chip.sram_bytes()),
-        instructions: Instructions { preloaded: program.instructions() as u64, fetched: None },
-        host_tokens_per_second: None,
-    })
-}
-
-/// What was compiled, for reports.
-pub(crate) struct Subject<'a> {
-    pub(crate) model: &'a str,
-    pub(crate) chip: &'a str,
-    pub(crate) dtype: Precision,
-    pub(crate) context: usize,
-    /// BLAKE3 of the program file, where there is one.
-    pub(crate) hash: Option<[u8; 32]>,
-}
-
-/// Latency as JSON has it.
-pub(crate) fn latency_object(latency: &Latency) -> serde_json::Value {
-    json!({ "us_per_token": latency.microseconds(), "tokens_per_second": latency.tokens_per_second() })
-}
-
-/// The keys that `generate` and `compile` share.
-pub(crate) fn object(subject: &Subject<'_>, latency: &Latency, per_token: serde_json::Value) -> serde_json::Value {
-    let hash = subject.hash.map(|hash| hash.iter().map(|byte| format!("{byte:02x}")).collect::<String>());
-    let mut object = json!({
-        "model": subject.model,
-        "chip": subject.chip,
-        "dtype": subject.dtype.name(),
-        "context": subject.context,
-        "cycles": { "per_token": per_token, "lower_bound": latency.lower_bound, "ratio": latency.ratio() },
-        "latency": latency_object(latency),
-        "utilization": latency.utilization,
-        "instructions": latency.instructions,
-        "sram": { "used_bytes": latency.sram.0, "total_bytes": latency.sram.1 },
-        "hash": { "program": hash },
-    });
-    if let Some(oracle) = latency.oracle {
-        object["cycles"]["oracle"] = json!(oracle);
-    }
-    object
-}
-
-/// The largest resident size of this process, in bytes; 0 where the system does not say.
-pub(crate) fn peak_rss() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap_or_default();
-    line.trim().trim_end_matches(" kB").trim().parse::<u64>().unwrap_or(0) * 1024
 }

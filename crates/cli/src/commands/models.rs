@@ -7,16 +7,14 @@ use std::time::Instant;
 
 use clap::Args;
 use lpu::checker::CheckError;
-use lpu::chip::{Chip, System};
+use lpu::chip::System;
 use lpu::compile_graph;
 use lpu::compiler::{Bound, Compiled, Part};
 use lpu::isa::{Container, Program};
 use lpu::model::Checkpoint;
 use lpu::report::Latency;
-use lpu::{Host, Options, Output, Package};
-use serde_json::json;
+use lpu::{Host, Options, Output, Package, Subject, Summary, latency};
 
-use super::generate::{Subject, latency, latency_object, object, peak_rss};
 use super::{Outcome, Target, files};
 
 #[derive(Args)]
@@ -42,10 +40,8 @@ pub(crate) struct Compile {
     json: bool,
 }
 
-/// Bytes of SRAM that the regions of a program take.
-pub(crate) fn used_bytes(program: &Program, chip: &Chip) -> u64 {
-    program.regions.iter().map(lpu::isa::Region::word_count).sum::<u64>() * chip.lanes() as u64
-}
+/// Why there is nothing to report.
+const NONE: &str = "no program was compiled; give a context of at least 1";
 
 impl Compile {
     pub(crate) fn run(self) -> Outcome {
@@ -75,15 +71,15 @@ impl Compile {
         };
         let compiled = compile_graph(&checkpoint, graph, &chip, &options)?;
         let bounds: Vec<u64> = compiled.bounds.iter().map(Bound::cycles).collect();
-        let cycles: Vec<u64> = compiled.programs.iter().map(|program| program.cycles).collect();
+        let buckets = lpu::compiler::buckets(options.context);
         let system = System::single(&chip);
         let of_program = |(index, program): (usize, &Program)| {
             let found = latency(&system, &compiled.image, program, bounds[index], compiled.oracles[index])?;
-            Ok(Latency { part: self.part.is_some(), ..found })
+            Ok((buckets[index], Latency { part: self.part.is_some(), ..found }))
         };
-        let latencies: Vec<Latency> =
+        let latencies: Vec<(usize, Latency)> =
             compiled.programs.iter().enumerate().map(of_program).collect::<Result<_, CheckError>>()?;
-        let latency = latencies.last().ok_or("no program was compiled; give a context of at least 1")?;
+        let (_, latency) = latencies.last().ok_or(NONE)?;
         let mut hash = None;
         if let Some(path) = &self.output {
             let host = match self.part {
@@ -106,51 +102,29 @@ impl Compile {
             None => checkpoint.name().to_owned(),
         };
         if self.json {
-            let subject =
-                Subject { model: &model, chip: chip.name(), dtype: options.precision, context: options.context, hash };
-            let buckets = lpu::compiler::buckets(options.context);
-            let per_token: Vec<_> = buckets.iter().zip(&latencies).map(bucket_object).collect();
-            let mut object = object(&subject, latency, json!(per_token));
-            object["latency"] = latencies.iter().map(latency_object).collect();
-            object["utilization"] = latencies.iter().map(|latency| json!(latency.utilization)).collect();
-            object["engine"] = json!(null);
-            object["prompt_tokens"] = json!([]);
-            object["tokens"] = json!([]);
-            object["text"] = json!(null);
-            object["hash"]["outputs"] = json!(null);
-            object["host"] = json!({
-                "compile_seconds": begin.elapsed().as_secs_f64(),
-                "tokens_per_second": null,
-                "peak_rss_bytes": peak_rss(),
-                "threads": 1,
-            });
-            writeln!(std::io::stdout(), "{object}")?;
+            let subject = Subject {
+                model: &model,
+                chip: chip.name(),
+                precision: options.precision,
+                context: options.context,
+                hash,
+            };
+            let seconds = begin.elapsed().as_secs_f64();
+            writeln!(std::io::stdout(), "{}", Summary::of_compiled(&subject, &latencies, seconds).ok_or(NONE)?)?;
             return Ok(ExitCode::SUCCESS);
         }
         // The report goes where the program file does not.
         let mut out: Box<dyn Write> = if piped { Box::new(std::io::stderr()) } else { Box::new(std::io::stdout()) };
         write!(out, "{}", latency.table())?;
-        if cycles.len() > 1 {
-            let buckets = compiled_buckets(&options, &cycles);
-            writeln!(out, "by context            {buckets}")?;
+        if latencies.len() > 1 {
+            writeln!(out, "by context            {}", by_context(&latencies))?;
         }
         Ok(ExitCode::SUCCESS)
     }
 }
 
-/// Cycles a token of one context bucket, for scripts.
-fn bucket_object((context, latency): (&usize, &Latency)) -> serde_json::Value {
-    let mut object = json!({
-        "context": context, "cycles": latency.cycles, "lower_bound": latency.lower_bound, "ratio": latency.ratio()
-    });
-    if let Some(oracle) = latency.oracle {
-        object["oracle"] = json!(oracle);
-    }
-    object
-}
-
 /// Cycles a token of every context bucket, for people.
-fn compiled_buckets(options: &Options, cycles: &[u64]) -> String {
-    let buckets = lpu::compiler::buckets(options.context);
-    buckets.iter().zip(cycles).map(|(tokens, cycles)| format!("{cycles} up to {tokens}")).collect::<Vec<_>>().join(", ")
+fn by_context(latencies: &[(usize, Latency)]) -> String {
+    let bucket = |(tokens, latency): &(usize, Latency)| format!("{} up to {tokens}", latency.cycles);
+    latencies.iter().map(bucket).collect::<Vec<_>>().join(", ")
 }

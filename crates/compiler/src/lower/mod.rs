@@ -16,13 +16,14 @@ use lpu_chip::Chip;
 use lpu_isa::{Format, Region, RegionKind};
 use lpu_model::{Op as GraphOp, ValueId};
 
-use crate::Precision;
 use crate::chain::{Chain, Feed, Op};
 use crate::engine::{Engine, Issues, Slot, Task, Work};
 use crate::error::CompileError;
 use crate::interface::region_name;
 use crate::plan::Plan;
 use crate::record::Record;
+use crate::stages::Placed;
+use crate::target::{Precision, Target};
 use demand::{Demands, Form};
 use maker::{Made, Maker};
 use route::Route;
@@ -86,16 +87,12 @@ pub(crate) struct Lowered {
     pub(crate) records: Vec<Record>,
 }
 
-/// Schedules the whole plan for a context of `tokens`, at most the plan's. With `oracle`, as if the choice of experts
+/// Schedules a placed graph for a context of `tokens`, at most sixteen more than the placed one. With `oracle`, as if the choice of experts
 /// were known now: the first ones' weights are read like any others. Nobody runs such a schedule; it says what choosing
 /// on the chip costs.
-pub(crate) fn lower(
-    plan: &Plan,
-    chip: &Chip,
-    precision: Precision,
-    tokens: usize,
-    oracle: bool,
-) -> Result<Lowered, CompileError> {
+pub(crate) fn lower(placed: &Placed, tokens: usize, oracle: bool) -> Result<Lowered, CompileError> {
+    let (plan, Target { chip, precision }) = (&placed.plan, &placed.target);
+    let precision = *precision;
     let mut engine = Engine::new(chip, plan.vectors.clone());
     let rotary = plan
         .inputs

@@ -1,9 +1,10 @@
 //! What weight slices start from: tile after tile in the order in which tiles are loaded, of each row only the lanes
 //! that its tile has, and low and high bytes of fp16 numbers in turn.
 
-use lpu_isa::{ChipId, Extent, Fill, Format, Hemisphere, Region, RegionKind, SliceId, WordRun};
+use lpu_isa::{Extent, Fill, Format, Hemisphere, Region, RegionKind, SliceId, WordRun};
 
 use super::{Rows, WeightSlices};
+use crate::target::CHIP;
 use crate::vectors::index;
 
 /// The rows of a tile, or of one tile of all experts.
@@ -28,7 +29,7 @@ impl Placed {
     fn part(&self, place: usize) -> (WordRun, &[u8]) {
         let (slice, word) = self.places[place];
         let bytes = self.words as usize * self.live;
-        (WordRun { chip: ChipId(0), slice, word, count: self.words, stride: 1 }, &self.bytes[place * bytes..][..bytes])
+        (WordRun { chip: CHIP, slice, word, count: self.words, stride: 1 }, &self.bytes[place * bytes..][..bytes])
     }
 }
 
@@ -75,7 +76,7 @@ impl WeightSlices {
         let used = self.areas.iter().flat_map(|(&slice, areas)| areas.iter().map(move |area| (slice, area)));
         let used = used.filter(|(_, area)| area.used_end() > area.start);
         used.map(|(slice, area)| WordRun {
-            chip: ChipId(0),
+            chip: CHIP,
             slice,
             word: area.start,
             count: area.used_end() - area.start,
@@ -94,13 +95,7 @@ impl WeightSlices {
         }
         slices
             .into_iter()
-            .map(|slice| WordRun {
-                chip: ChipId(0),
-                slice,
-                word: self.limit,
-                count: self.words - self.limit,
-                stride: 1,
-            })
+            .map(|slice| WordRun { chip: CHIP, slice, word: self.limit, count: self.words - self.limit, stride: 1 })
             .collect()
     }
 

@@ -1,0 +1,250 @@
+//! Spatial placement as a value: where every matrix tile, key-value entry, constant and region is. Printed, it has one
+//! line for each of them.
+
+use std::fmt;
+
+use lpu_isa::{Hemisphere, Region, SliceId};
+
+use crate::plan::Plan;
+use crate::rows::Rows;
+
+/// Slices of a side that hold words at one address: `count` of them, each `stride` after the one before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SliceRun {
+    /// The first slice.
+    pub first: SliceId,
+    /// Slices.
+    pub count: u16,
+    /// Slices from one to the next, 1 or 2.
+    pub stride: u16,
+    /// The word in each of them.
+    pub word: u32,
+}
+
+impl SliceRun {
+    fn last(&self) -> u16 {
+        self.first.index + (self.count - 1) * self.stride
+    }
+
+    /// Whether the run goes on with this place, and then its stride.
+    fn followed_by(&self, slice: SliceId, word: u32) -> Option<u16> {
+        let stride = slice.index.checked_sub(self.last()).filter(|stride| (1..=2).contains(stride))?;
+        let fits = slice.side == self.first.side && word == self.word && (self.count == 1 || stride == self.stride);
+        fits.then_some(stride)
+    }
+
+    /// Places in their order as runs.
+    pub(crate) fn of(places: impl IntoIterator<Item = (SliceId, u32)>) -> Vec<Self> {
+        let mut runs: Vec<Self> = Vec::new();
+        for (slice, word) in places {
+            match runs.last_mut().and_then(|run| Some((run.followed_by(slice, word)?, run))) {
+                Some((stride, run)) => (run.stride, run.count) = (stride, run.count + 1),
+                None => runs.push(Self { first: slice, count: 1, stride: 1, word }),
+            }
+        }
+        runs
+    }
+
+    /// The places of the run, in order.
+    pub fn places(&self) -> impl Iterator<Item = (SliceId, u32)> + '_ {
+        let index = |number| self.first.index + number * self.stride;
+        (0..self.count).map(move |number| (SliceId { index: index(number), ..self.first }, self.word))
+    }
+}
+
+impl fmt::Display for SliceRun {
+    /// `e8..e38/2:0`: slices 8 to 38 of the east, every second one, word 0.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.first)?;
+        if self.count > 1 {
+            write!(f, "..{}", SliceId { index: self.last(), ..self.first })?;
+        }
+        if self.stride > 1 {
+            write!(f, "/{}", self.stride)?;
+        }
+        write!(f, ":{}", self.word)
+    }
+}
+
+/// Sixteen places as runs: row `r` is at place `r % 16`, `r / 16` words after its word.
+fn runs(rows: &Rows) -> Vec<SliceRun> {
+    SliceRun::of(rows.iter().copied())
+}
+
+/// A tile of a matrix: what one input vector contributes to one output vector.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MatrixTile {
+    /// Name of the graph's node.
+    pub node: String,
+    /// Index of the output vector.
+    pub output: usize,
+    /// Index of the input vector.
+    pub input: usize,
+    /// The side whose planes it is loaded into.
+    pub side: Hemisphere,
+    /// The first of its planes.
+    pub plane: u16,
+    /// Rows, a multiple of 16.
+    pub rows: usize,
+    /// For each of its planes, the sixteen places of the rows that are loaded into it.
+    pub parts: Vec<Vec<SliceRun>>,
+}
+
+/// Which rows a key-value entry holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EntryKind {
+    /// First halves of the rotated keys of a group of heads.
+    FirstKeyHalves,
+    /// Second halves of them.
+    SecondKeyHalves,
+    /// Values of a group of heads.
+    Values,
+}
+
+impl EntryKind {
+    const fn text(self) -> &'static str {
+        match self {
+            Self::FirstKeyHalves => "first key halves",
+            Self::SecondKeyHalves => "second key halves",
+            Self::Values => "values",
+        }
+    }
+}
+
+/// A key-value entry: one vector for every token of the context.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CacheEntry {
+    /// Name of the graph's attention.
+    pub node: String,
+    /// Index of the group of heads.
+    pub group: usize,
+    /// Which rows it holds.
+    pub kind: EntryKind,
+    /// Tokens, a multiple of 16.
+    pub tokens: usize,
+    /// Places of low and of high bytes of fp16 numbers, sixteen each.
+    pub bytes: [Vec<SliceRun>; 2],
+}
+
+/// Where everything is that is placed before time is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Placement {
+    /// Tiles of matrices, in the order in which they were placed.
+    pub tiles: Vec<MatrixTile>,
+    /// Key-value entries.
+    pub entries: Vec<CacheEntry>,
+    /// Constant vectors: the four slices of the byte planes of each.
+    pub constants: Vec<SliceRun>,
+    /// Named inputs, constants, weights and key-value rows.
+    pub regions: Vec<Region>,
+    /// Whether key-value rows of this context took places that weights have in a compilation for a shorter one, or
+    /// reach into a second bank. Unless they do, every weight is where it is in any compilation of the same model for a
+    /// shorter context.
+    pub crowded: bool,
+}
+
+impl Placement {
+    /// The placement of a plan, whose weight slices have these regions.
+    pub(crate) fn of(plan: &Plan, slices: &[Region], crowded: bool) -> Self {
+        let name = |node: usize| plan.graph.nodes[node].name.clone();
+        let mut tiles = Vec::new();
+        for unit in &plan.units {
+            for &(number, output) in &unit.members {
+                let planned = &plan.linears[&number][output];
+                tiles.extend(unit.tiles.clone().map(|input| MatrixTile {
+                    node: name(number),
+                    output,
+                    input,
+                    side: unit.set.side,
+                    plane: unit.set.plane,
+                    rows: planned.rows,
+                    parts: planned.tiles[input].iter().map(|part| runs(&part.places)).collect(),
+                }));
+            }
+        }
+        let mut entries = Vec::new();
+        for (&number, attending) in &plan.attentions {
+            let mut entry = |group, kind, rows: &[Rows; 2]| {
+                let bytes = [runs(&rows[0]), runs(&rows[1])];
+                entries.push(CacheEntry { node: name(number), group, kind, tokens: plan.context, bytes });
+            };
+            for (group, [first, second]) in attending.keys.iter().enumerate() {
+                entry(group, EntryKind::FirstKeyHalves, first);
+                entry(group, EntryKind::SecondKeyHalves, second);
+            }
+            for (group, values) in attending.values.iter().enumerate() {
+                entry(group, EntryKind::Values, values);
+            }
+        }
+        let constants = plan.vectors.constant_runs().collect();
+        let regions = plan.vectors.regions().into_iter().chain(slices.iter().cloned()).collect();
+        Self { tiles, entries, constants, regions, crowded }
+    }
+
+    /// The lines of [`fmt::Display`].
+    #[must_use]
+    pub fn to_text(&self) -> String {
+        self.to_string()
+    }
+}
+
+impl fmt::Display for Placement {
+    /// One line a matrix tile, key-value entry and region.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let line = |runs: &[SliceRun]| {
+            let places = runs.iter().flat_map(SliceRun::places).map(|(slice, word)| format!("{slice}:{word}"));
+            places.collect::<Vec<_>>().join(" ")
+        };
+        let lines = |parts: &[Vec<SliceRun>]| parts.iter().map(|part| line(part)).collect::<Vec<_>>().join(" | ");
+        for MatrixTile { node, output, input, side, plane, rows, parts } in &self.tiles {
+            let (side, parts) = (side.letter(), lines(parts));
+            writeln!(f, "{node} out {output} in {input}: plane {side}{plane}, {rows} rows at {parts}")?;
+        }
+        for CacheEntry { node, group, kind, tokens, bytes } in &self.entries {
+            writeln!(f, "{node} group {group} {}: {tokens} tokens at {}", kind.text(), lines(bytes))?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use lpu_isa::{Hemisphere, SliceId};
+    use proptest::prelude::*;
+
+    use super::SliceRun;
+
+    #[test]
+    fn runs_print_their_slices_stride_and_word() {
+        let slice = |index| SliceId { side: Hemisphere::East, index };
+        let text = |places: &[(u16, u32)]| {
+            let runs = SliceRun::of(places.iter().map(|&(index, word)| (slice(index), word)));
+            runs.iter().map(SliceRun::to_string).collect::<Vec<_>>().join(" ")
+        };
+        for (places, expected) in [
+            (&[][..], ""),
+            (&[(8, 3)], "e8:3"),
+            (&[(8, 3), (9, 3), (10, 3)], "e8..e10:3"),
+            (&[(8, 0), (10, 0), (12, 0), (13, 0)], "e8..e12/2:0 e13:0"),
+            (&[(8, 1), (10, 1), (40, 1), (42, 0)], "e8..e10/2:1 e40:1 e42:0"),
+            (&[(9, 1), (9, 1), (8, 1)], "e9:1 e9:1 e8:1"),
+        ] {
+            assert_eq!(text(places), expected);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn runs_hold_the_places_in_their_order(
+            places in prop::collection::vec((any::<bool>(), 0u16..6, 0u32..2), 0..24),
+        ) {
+            let side = |west| if west { Hemisphere::West } else { Hemisphere::East };
+            let places: Vec<(SliceId, u32)> = places
+                .into_iter()
+                .map(|(west, index, word)| (SliceId { side: side(west), index }, word))
+                .collect();
+            let runs = SliceRun::of(places.iter().copied());
+            prop_assert_eq!(runs.iter().flat_map(SliceRun::places).collect::<Vec<_>>(), places);
+        }
+    }
+}

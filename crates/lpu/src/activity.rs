@@ -1,0 +1,174 @@
+//! What a program's units do in a run, for reports; `docs/reports.md` says what counts.
+
+use std::collections::BTreeMap;
+
+use lpu_checker::Issue;
+use lpu_chip::{Chip, System};
+use lpu_isa::{ChipId, DelayClass, Direction, Flow, Hemisphere, Instruction, Queue, Stream, Unit};
+use lpu_report::{Counts, Units, Utilization};
+
+/// A plane of a system.
+type PlaneId = (ChipId, Hemisphere, u16);
+
+/// What a plane does from a cycle on, up to another.
+type Span = (PlaneId, u64, u64);
+
+/// Streams fed that are held at once before those of past cycles are counted.
+const MOST_PENDING: usize = 1 << 18;
+
+/// Cycles in which streams are fed. Several units may feed one stream in one cycle, at different positions.
+#[derive(Default)]
+struct Fed {
+    /// Cycle on the register, chip, stream.
+    pending: Vec<(u64, ChipId, Stream)>,
+    count: u64,
+}
+
+impl Fed {
+    /// Counts what is fed before a cycle, which no later issue adds to.
+    fn count_before(&mut self, cycle: u64) {
+        self.pending.sort_unstable();
+        self.pending.dedup();
+        let past = self.pending.partition_point(|&(landed, ..)| landed < cycle);
+        self.pending.drain(..past);
+        self.count += past as u64;
+    }
+}
+
+/// Dispatches that are alike.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Dispatch {
+    /// Mnemonic of the instruction.
+    pub opcode: &'static str,
+    /// Streams that one dispatch feeds.
+    pub width: u16,
+    /// Hops that each of these vectors has before it: from the position at which it is put on its stream to the last
+    /// one of the chip in the stream's direction.
+    pub hops: u16,
+}
+
+/// What the units of all chips and the links do in one run of a program. Utilization follows from it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Activity {
+    /// Cycles of the run.
+    pub cycles: u64,
+    /// Number of dispatches of each kind; instructions of the queues themselves (`nop`, `repeat`, `sync` and their
+    /// like) are none.
+    pub dispatches: BTreeMap<Dispatch, u64>,
+    /// Vectors that leave over a link.
+    pub sends: u64,
+    counts: Counts,
+}
+
+impl Activity {
+    /// The activity of a run of `cycles` cycles, from its issues as the checker gives them; busy cycles past the end
+    /// are cut off.
+    #[must_use]
+    pub fn new(system: &System, issues: &[Issue], cycles: u64) -> Self {
+        let chip = system.chip();
+        let interval = u64::from(chip.values().c2c_interval);
+        let (mut activity, mut counts) = (Self { cycles, ..Self::default() }, Counts::default());
+        let (mut loads, mut passes): (Vec<Span>, Vec<Span>) = (Vec::new(), Vec::new());
+        let mut fed = Fed::default();
+        for issue in issues {
+            let row = issue.instruction.row();
+            match (issue.instruction, issue.queue) {
+                (Instruction::Lw { .. }, Queue::Mxm(side, plane, _)) => {
+                    loads.push(((issue.chip, side, plane), issue.cycle, (issue.cycle + 1).min(cycles)));
+                }
+                (Instruction::Abc { format, .. }, Queue::Mxm(side, plane, _)) => {
+                    let occupied = chip.occupancy(format);
+                    let end = (issue.cycle + occupied.cycles).min(cycles);
+                    passes.extend(
+                        (plane..plane + u16::from(occupied.planes))
+                            .map(|plane| ((issue.chip, side, plane), issue.cycle, end)),
+                    );
+                }
+                (Instruction::Send { .. }, _) => {
+                    activity.sends += 1;
+                    counts.link_cycles += (issue.cycle + interval).min(cycles).saturating_sub(issue.cycle);
+                }
+                _ => {}
+            }
+            let landed = chip.landing(issue.cycle, row.delay);
+            let (mut width, mut hops) = (0, 0);
+            for used in issue.instruction.streams().into_iter().filter(|used| used.flow == Flow::Out) {
+                fed.pending.extend((0..used.width).map(|offset| (landed, issue.chip, used.first.plus(offset))));
+                width += u16::from(used.width);
+                hops = hops_to_edge(chip, issue.queue, used.first.direction());
+            }
+            if row.unit != Unit::Icu {
+                match (row.unit, row.delay) {
+                    (Unit::Mem, DelayClass::MemRead | DelayClass::MemGather) => counts.reads += 1,
+                    (Unit::Mem, _) => counts.writes += 1,
+                    (Unit::Vxm, _) => counts.alu_issues += 1,
+                    (Unit::Sxm, _) => counts.switch_issues += 1,
+                    _ => {}
+                }
+                *activity.dispatches.entry(Dispatch { opcode: row.mnemonic, width, hops }).or_default() += 1;
+            }
+            if fed.pending.len() >= MOST_PENDING {
+                fed.count_before(issue.cycle);
+            }
+        }
+        fed.count_before(u64::MAX);
+        counts.stream_cycles = fed.count;
+        counts.plane_loads = covered(&mut loads);
+        counts.plane_passes = covered(&mut passes);
+        loads.append(&mut passes);
+        counts.plane_busy = covered(&mut loads);
+        Self { counts, ..activity }
+    }
+
+    /// Busy cycles, summed over all units of a kind and all chips.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    /// How busy the units of the system are.
+    #[must_use]
+    pub fn utilization(&self, system: &System) -> Utilization {
+        Utilization::new(&self.counts, &units(system), self.cycles)
+    }
+}
+
+/// Hops from the unit of a queue to the last position of a chip in a direction.
+fn hops_to_edge(chip: &Chip, queue: Queue, direction: Direction) -> u16 {
+    let side = match direction {
+        Direction::East => Hemisphere::East,
+        Direction::West => Hemisphere::West,
+    };
+    chip.mxm_position(side).abs_diff(chip.position(queue)) as u16
+}
+
+/// Cycles that spans cover, each cycle of a plane once.
+fn covered(spans: &mut [Span]) -> u64 {
+    spans.sort_unstable();
+    let mut sum = 0;
+    let mut before = None;
+    for &(plane, start, end) in spans.iter() {
+        let from = match before {
+            Some((same, until)) if same == plane => start.max(until),
+            _ => start,
+        };
+        sum += end.saturating_sub(from);
+        before = Some((plane, from.max(end)));
+    }
+    sum
+}
+
+/// The units of a system, over all its chips.
+#[must_use]
+pub fn units(system: &System) -> Units {
+    let values = system.chip().values();
+    let all = |units: u32| u64::from(system.chips()) * u64::from(units);
+    Units {
+        planes: all(2 * values.planes_per_side),
+        alus: all(values.alus),
+        switches: all(2 * values.sxm_per_side),
+        slices: all(2 * values.slices_per_side),
+        streams: all(2 * values.streams),
+        links: 2 * system.links().len() as u64,
+    }
+}

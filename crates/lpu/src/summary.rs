@@ -1,0 +1,280 @@
+//! What was compiled or generated and what it costs, as plain records: what `--json` prints.
+
+use std::fmt;
+
+use lpu_checker::{CheckError, issues};
+use lpu_chip::System;
+use lpu_compiler::Precision;
+use lpu_isa::{Image, Program, Region};
+use lpu_report::{Instructions, Latency, Utilization};
+use serde::Serialize;
+
+use crate::activity::Activity;
+
+/// The latency of a program on a system.
+///
+/// # Errors
+/// [`CheckError`] when the program's queues have no meaning.
+pub fn latency(
+    system: &System,
+    image: &Image<'_>,
+    program: &Program,
+    lower_bound: u64,
+    oracle: Option<u64>,
+) -> Result<Latency, CheckError> {
+    let (chip, cycles) = (system.chip(), program.cycles);
+    let used = program.regions.iter().map(Region::word_count).sum::<u64>() * chip.lanes() as u64;
+    Ok(Latency {
+        part: false,
+        cycles,
+        lower_bound,
+        oracle,
+        clock_mhz: chip.values().clock_mhz,
+        utilization: Activity::new(system, &issues(system, image, program)?, cycles).utilization(system),
+        sram: (used, u64::from(system.chips()) * chip.sram_bytes()),
+        instructions: Instructions { preloaded: program.instructions() as u64, fetched: None },
+        host_tokens_per_second: None,
+    })
+}
+
+/// What a summary is about.
+#[derive(Clone, Copy, Debug)]
+pub struct Subject<'a> {
+    /// The model's name.
+    pub model: &'a str,
+    /// The chip's name.
+    pub chip: &'a str,
+    /// Number formats.
+    pub precision: Precision,
+    /// Tokens that fit.
+    pub context: usize,
+    /// BLAKE3 of the program file, where there is one.
+    pub hash: Option<[u8; 32]>,
+}
+
+/// What a run of a whole model gave.
+pub(crate) struct Decoding {
+    pub(crate) engine: &'static str,
+    pub(crate) threads: usize,
+    pub(crate) prompt_tokens: Vec<u32>,
+    pub(crate) tokens: Vec<u32>,
+    pub(crate) text: Option<String>,
+    pub(crate) per_token: Vec<u64>,
+    /// BLAKE3 over all logits.
+    pub(crate) outputs: [u8; 32],
+}
+
+/// One value, or one a context bucket, ascending.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum ByBucket<T> {
+    /// Of the bucket that the last token ran in.
+    One(T),
+    /// Of every bucket.
+    Each(Vec<T>),
+}
+
+/// Cycles of a token.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum PerToken {
+    /// Of each token fed.
+    Fed(Vec<u64>),
+    /// Of the tokens of each context bucket.
+    Buckets(Vec<Bucket>),
+}
+
+/// A token's cycles in one context bucket.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Bucket {
+    /// Tokens up to which the bucket serves.
+    pub context: usize,
+    /// Cycles of a token.
+    pub cycles: u64,
+    /// Cycles that no schedule is shorter than.
+    pub lower_bound: u64,
+    /// Cycles over the lower bound.
+    pub ratio: f64,
+    /// Cycles if the choice of experts were known beforehand.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub oracle: Option<u64>,
+}
+
+/// Cycles of tokens, and what they are held to.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Cycles {
+    /// Of each token fed, or of each bucket.
+    pub per_token: PerToken,
+    /// Cycles that no schedule of the longest bucket in use is shorter than.
+    pub lower_bound: u64,
+    /// Cycles over the lower bound.
+    pub ratio: f64,
+    /// Cycles if the choice of experts were known beforehand.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub oracle: Option<u64>,
+}
+
+/// Time at the chip's clock, host transfer apart.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Time {
+    /// Microseconds of a token.
+    pub us_per_token: f64,
+    /// Tokens a second; none for a part of a decode step.
+    pub tokens_per_second: Option<f64>,
+}
+
+/// SRAM of all chips, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Sram {
+    /// In regions of the program.
+    pub used_bytes: u64,
+    /// There is.
+    pub total_bytes: u64,
+}
+
+/// BLAKE3 hashes to cite, in hexadecimal.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Hashes {
+    /// Of the program file.
+    pub program: Option<String>,
+    /// Over all rows of logits, little-endian.
+    pub outputs: Option<String>,
+}
+
+/// What the host of the emulation did.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct HostUse {
+    /// Seconds of compiling or loading.
+    pub compile_seconds: f64,
+    /// Tokens fed over seconds of decoding alone; none where nothing was run.
+    pub tokens_per_second: Option<f64>,
+    /// The largest resident size of this process, in bytes; 0 where the system does not say.
+    pub peak_rss_bytes: u64,
+    /// Threads that ran the program.
+    pub threads: usize,
+}
+
+/// What was compiled or generated and what it costs: what `--json` prints. `docs/reports.md` defines each value.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Summary {
+    /// The model's name, with that of its part.
+    pub model: String,
+    /// The chip's name.
+    pub chip: String,
+    /// Name of the number formats.
+    pub dtype: &'static str,
+    /// Tokens that fit.
+    pub context: usize,
+    /// The engine; none where nothing was run.
+    pub engine: Option<&'static str>,
+    /// Ids of the prompt.
+    pub prompt_tokens: Vec<u32>,
+    /// Ids generated.
+    pub tokens: Vec<u32>,
+    /// Text of the ids generated; none without a tokenizer.
+    pub text: Option<String>,
+    /// Cycles.
+    pub cycles: Cycles,
+    /// Time at the chip's clock.
+    pub latency: ByBucket<Time>,
+    /// Busy shares of the units.
+    pub utilization: ByBucket<Utilization>,
+    /// Where instructions came from.
+    pub instructions: Instructions,
+    /// SRAM.
+    pub sram: Sram,
+    /// Hashes to cite.
+    pub hash: Hashes,
+    /// What the host did.
+    pub host: HostUse,
+}
+
+impl Summary {
+    /// Of a run of a whole model.
+    pub(crate) fn of_decoding(
+        subject: &Subject<'_>,
+        latency: &Latency,
+        decoding: Decoding,
+        compile_seconds: f64,
+    ) -> Self {
+        let mut summary = Self::of(subject, latency, PerToken::Fed(decoding.per_token), compile_seconds);
+        summary.engine = Some(decoding.engine);
+        summary.prompt_tokens = decoding.prompt_tokens;
+        summary.tokens = decoding.tokens;
+        summary.text = decoding.text;
+        summary.hash.outputs = Some(hex(&decoding.outputs));
+        summary.host.threads = decoding.threads;
+        summary
+    }
+
+    /// Of what was compiled: the latency of each context bucket, with the bucket's tokens, ascending. Nothing without
+    /// buckets.
+    #[must_use]
+    pub fn of_compiled(subject: &Subject<'_>, buckets: &[(usize, Latency)], compile_seconds: f64) -> Option<Self> {
+        let (_, longest) = buckets.last()?;
+        let bucket = |&(context, ref latency): &(usize, Latency)| Bucket {
+            context,
+            cycles: latency.cycles,
+            lower_bound: latency.lower_bound,
+            ratio: latency.ratio(),
+            oracle: latency.oracle,
+        };
+        let per_token = PerToken::Buckets(buckets.iter().map(bucket).collect());
+        let mut summary = Self::of(subject, longest, per_token, compile_seconds);
+        summary.latency = ByBucket::Each(buckets.iter().map(|(_, latency)| time(latency)).collect());
+        summary.utilization = ByBucket::Each(buckets.iter().map(|(_, latency)| latency.utilization).collect());
+        Some(summary)
+    }
+
+    fn of(subject: &Subject<'_>, latency: &Latency, per_token: PerToken, compile_seconds: f64) -> Self {
+        Self {
+            model: subject.model.to_owned(),
+            chip: subject.chip.to_owned(),
+            dtype: subject.precision.name(),
+            context: subject.context,
+            engine: None,
+            prompt_tokens: Vec::new(),
+            tokens: Vec::new(),
+            text: None,
+            cycles: Cycles {
+                per_token,
+                lower_bound: latency.lower_bound,
+                ratio: latency.ratio(),
+                oracle: latency.oracle,
+            },
+            latency: ByBucket::One(time(latency)),
+            utilization: ByBucket::One(latency.utilization),
+            instructions: latency.instructions,
+            sram: Sram { used_bytes: latency.sram.0, total_bytes: latency.sram.1 },
+            hash: Hashes { program: subject.hash.as_ref().map(hex), outputs: None },
+            host: HostUse {
+                compile_seconds,
+                tokens_per_second: latency.host_tokens_per_second,
+                peak_rss_bytes: peak_rss(),
+                threads: 1,
+            },
+        }
+    }
+}
+
+/// One JSON object, its keys in alphabetical order.
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        serde_json::to_value(self).map_err(|_| fmt::Error)?.fmt(f)
+    }
+}
+
+fn time(latency: &Latency) -> Time {
+    Time { us_per_token: latency.microseconds(), tokens_per_second: latency.tokens_per_second() }
+}
+
+fn hex(hash: &[u8; 32]) -> String {
+    blake3::Hash::from_bytes(*hash).to_hex().to_string()
+}
+
+/// The largest resident size of this process, in bytes; 0 where the system does not say.
+fn peak_rss() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap_or_default();
+    line.trim().trim_end_matches(" kB").trim().parse::<u64>().unwrap_or(0) * 1024
+}
