@@ -30,6 +30,7 @@ mod vectors;
 use lpu_chip::Chip;
 use lpu_isa::{Image, Program, Queue};
 use lpu_model::{Checkpoint, Graph};
+use tracing::debug_span;
 
 pub use bound::{Bound, bound};
 pub use error::CompileError;
@@ -99,10 +100,11 @@ pub fn compile_graph(
 
 /// [`compile_graph`] whose errors advise nothing.
 fn attempt(checkpoint: &Checkpoint, graph: Graph, target: &Target, context: usize) -> Result<Compiled, CompileError> {
-    let placed = place(target, checkpoint, graph, context)?;
+    let placed = debug_span!("place").in_scope(|| place(target, checkpoint, graph, context))?;
     let mut programs = Vec::new();
     let (mut bounds, mut oracles, mut records) = (Vec::new(), Vec::new(), Vec::new());
     for tokens in buckets(placed.context()) {
+        let _span = debug_span!("schedule", tokens).entered();
         oracles.push(oracle(&placed, tokens)?);
         let schedule = schedule(&placed, tokens)?;
         programs.push(emit(&schedule));

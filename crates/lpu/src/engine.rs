@@ -7,6 +7,7 @@ use lpu_emulator::{Machine, MachineError, Observer, RunError};
 use lpu_isa::{ChipId, Image, Program, Region, RegionKind, SliceId, Violation};
 use lpu_replay::{Origin, Replay, ReplayError};
 use thiserror::Error;
+use tracing::{debug, debug_span};
 
 use crate::file::{OpenError, ProgramFile};
 use crate::finite::Watched;
@@ -160,6 +161,7 @@ impl Engine {
         };
         let reference = if !engines.fast || engines.verify { Some(reference(system, image, programs)?) } else { None };
         let mut engine = Self { system: system.clone(), fast, reference, cache: engines.cache };
+        debug!(engine = engine.name(), threads = engine.threads(), "engine");
         if let Some(first) = programs.first() {
             engine.ready(0, image, first)?;
         }
@@ -183,6 +185,7 @@ impl Engine {
             None
         };
         let mut engine = Self { system: system.clone(), fast, reference, cache: engines.cache };
+        debug!(engine = engine.name(), threads = engine.threads(), "engine");
         if !file.heads().is_empty() {
             engine.ready_in(0, file)?;
         }
@@ -200,7 +203,8 @@ impl Engine {
         if let Some((replay, prepared)) = &mut self.fast
             && prepared[index].is_none()
         {
-            prepared[index] = Some(replay.prepare(image, program)?);
+            let made = debug_span!("plan", program = program.name).in_scope(|| replay.prepare(image, program))?;
+            prepared[index] = Some(made);
         }
         Ok(())
     }
@@ -220,14 +224,17 @@ impl Engine {
         let kept = plan.as_ref().and_then(|plan| std::fs::read(plan).ok());
         prepared[index] = kept.and_then(|bytes| replay.restore(&file.heads()[index], origin, &bytes));
         if prepared[index].is_some() {
+            debug!(program = file.heads()[index].name, "plan restored");
             return Ok(());
         }
         let program = &file.programs()?[index];
-        let made = replay.prepare(&file.image()?, program)?;
+        let image = file.image()?;
+        let made = debug_span!("plan", program = program.name).in_scope(|| replay.prepare(&image, program))?;
         if let (Some(plan), true) = (plan, program.items() >= KEPT_ITEMS)
             && let Some(bytes) = replay.keep(&made, origin)
         {
             plans::keep(&plan, &bytes);
+            debug!(program = program.name, path = %plan.display(), "plan kept");
         }
         prepared[index] = Some(made);
         Ok(())

@@ -7,6 +7,7 @@ use lpu_compiler::{CompileError, Compiled, Options};
 use lpu_isa::{Program, Violation};
 use lpu_model::{Checkpoint, Graph};
 use thiserror::Error;
+use tracing::{debug, debug_span};
 
 /// Why there is no proven program.
 #[derive(Clone, Debug, PartialEq, Error)]
@@ -67,7 +68,7 @@ pub fn compile_graph(
     chip: &Chip,
     options: &Options,
 ) -> Result<Compiled, ProofError> {
-    let compiled = lpu_compiler::compile_graph(checkpoint, graph, chip, options)?;
+    let compiled = debug_span!("compile").in_scope(|| lpu_compiler::compile_graph(checkpoint, graph, chip, options))?;
     let mut proven: Vec<&Program> = Vec::new();
     for (program, bound) in compiled.programs.iter().zip(&compiled.bounds) {
         let context = || program.name.clone();
@@ -78,12 +79,14 @@ pub fn compile_graph(
         if proven.iter().any(|other| other.queues == program.queues && other.regions == program.regions) {
             continue;
         }
+        let _span = debug_span!("prove", program = program.name).entered();
         let report = check(chip, &compiled.image, program)
             .map_err(|error| ProofError::Unchecked { context: context(), error })?;
         if let Some(first) = report.violations.first() {
             let (count, first) = (report.violations.len(), Box::new(*first));
             return Err(ProofError::Illegal { context: context(), count, first });
         }
+        debug!(cycles = program.cycles, bound = bound.cycles(), "proven");
         proven.push(program);
     }
     Ok(compiled)

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
-use lpu::conformance::{Vectors, coverage, engines, run};
+use lpu::conformance::{VectorError, Vectors, coverage, engines, run};
 
 use super::verdict::Verdict;
 use super::{Outcome, Usage};
@@ -26,10 +26,29 @@ enum Command {
 
 #[derive(Args)]
 struct Place {
-    /// Folder with system.toml and vectors/
-    #[arg(default_value = "tests/conformance")]
-    folder: PathBuf,
+    /// Folder with system.toml and vectors/ [default: the vectors in this command]
+    folder: Option<PathBuf>,
 }
+
+/// Pairs each path in the folder of the vectors with the text of that file.
+macro_rules! embedded {
+    ($($path:literal),* $(,)?) => { [$(($path, include_str!(concat!("../../conformance/", $path)))),*] };
+}
+
+/// The vectors that ship.
+const SHIPPED: [(&str, &str); 11] = embedded![
+    "chip.toml",
+    "system.toml",
+    "vectors/arithmetic.json",
+    "vectors/control.json",
+    "vectors/conversions.json",
+    "vectors/faults.json",
+    "vectors/functions.json",
+    "vectors/latches.json",
+    "vectors/matrix.json",
+    "vectors/memory.json",
+    "vectors/switches.json",
+];
 
 #[derive(Args)]
 struct Run {
@@ -56,7 +75,7 @@ impl Run {
         if self.engine != "all" && !known.contains(&self.engine.as_str()) {
             return Err(Usage(format!("no engine `{}`; use {} or all", self.engine, known.join(", "))).into());
         }
-        let vectors = Vectors::open(&self.place.folder)?;
+        let vectors = self.place.vectors()?;
         let mut out = Verdict::stdout();
         let mut failed = 0;
         for engine in all.iter().filter(|engine| self.engine == "all" || self.engine == engine.name()) {
@@ -77,8 +96,15 @@ impl Run {
 }
 
 impl Place {
+    fn vectors(&self) -> Result<Vectors, VectorError> {
+        match &self.folder {
+            Some(folder) => Vectors::open(folder),
+            None => Vectors::from_files(&SHIPPED),
+        }
+    }
+
     fn coverage(self) -> Outcome {
-        let vectors = Vectors::open(&self.folder)?;
+        let vectors = self.vectors()?;
         let covered = coverage(&vectors);
         let mut out = Verdict::stdout();
         let few = |names: &[String]| {
@@ -97,5 +123,27 @@ impl Place {
         }
         out.flush()?;
         Ok(if covered.whole() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::path::Path;
+
+    #[test]
+    fn every_file_of_the_vectors_ships() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("conformance");
+        let mut found = BTreeSet::new();
+        for (inside, kind) in [("", "toml"), ("vectors/", "json")] {
+            for entry in std::fs::read_dir(folder.join(inside)).unwrap() {
+                let name = entry.unwrap().file_name().into_string().unwrap();
+                if name.ends_with(kind) {
+                    found.insert(format!("{inside}{name}"));
+                }
+            }
+        }
+        let shipped = super::SHIPPED.iter().map(|(name, _)| (*name).to_owned()).collect();
+        assert_eq!(found, shipped);
     }
 }

@@ -86,9 +86,9 @@ pub(crate) fn system(name: impl AsRef<OsStr>) -> Result<System, Box<dyn Error>> 
 
 /// The model that ships.
 pub(crate) fn shipped() -> Result<Checkpoint, Box<dyn Error>> {
-    let weights: &'static [u8] = include_bytes!("../../../../examples/model/model.safetensors");
-    let config = include_bytes!("../../../../examples/model/config.json");
-    let tokenizer = include_bytes!("../../../../examples/model/tokenizer.json");
+    let weights: &'static [u8] = include_bytes!("../../model/model.safetensors");
+    let config = include_bytes!("../../model/config.json");
+    let tokenizer = include_bytes!("../../model/tokenizer.json");
     let files = vec![("model.safetensors".to_owned(), Cow::Borrowed(weights))];
     Ok(Checkpoint::from_parts(config, files, Some(tokenizer))?.with_name(SHIPPED))
 }
@@ -109,7 +109,7 @@ pub(crate) fn checkpoint(path: Option<&Path>) -> Result<Checkpoint, Box<dyn Erro
 }
 
 /// The prompt of the model that ships.
-pub(crate) const SHIPPED_PROMPT: &str = include_str!("../../../../examples/model/prompt.txt");
+pub(crate) const SHIPPED_PROMPT: &str = include_str!("../../model/prompt.txt");
 
 /// Whether a path names a compiled file.
 pub(crate) fn is_compiled(path: &Path) -> bool {

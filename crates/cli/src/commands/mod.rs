@@ -9,6 +9,7 @@ mod kernels;
 mod listing;
 mod models;
 mod request;
+mod shell;
 mod verdict;
 
 use std::error::Error;
@@ -85,6 +86,10 @@ enum Command {
     Conformance(conformance::Conformance),
     /// List chip presets, or every figure of one with its source
     Chips(inspect::Chips),
+    /// Write the completions of a shell
+    Completions(shell::Completions),
+    /// Write a page of the manual
+    Man(shell::Manual),
 }
 
 /// Engines by name.
@@ -209,6 +214,8 @@ impl Cli {
             Command::Conformance(command) => command.run(),
             Command::Inspect(command) => command.run(),
             Command::Chips(command) => command.run(),
+            Command::Completions(command) => command.run(),
+            Command::Man(command) => command.run(),
         }
     }
 }

@@ -109,9 +109,8 @@ pub struct Vectors {
     pub list: Vec<Vector>,
 }
 
-fn read(path: &Path) -> Result<String, VectorError> {
-    std::fs::read_to_string(path).map_err(|source| VectorError::Read { path: path.to_owned(), source })
-}
+/// Gives the text of a file.
+type Load<'a> = dyn FnMut(&Path) -> std::io::Result<Cow<'static, str>> + 'a;
 
 impl Vectors {
     /// Reads a folder: `system.toml`, the chip it names, and `vectors/*.json`.
@@ -119,11 +118,32 @@ impl Vectors {
     /// # Errors
     /// [`VectorError`] names the file.
     pub fn open(folder: &Path) -> Result<Self, VectorError> {
-        let path = folder.join("system.toml");
-        let text = read(&path)?;
+        let inside = folder.join("vectors");
+        let entries =
+            std::fs::read_dir(&inside).map_err(|source| VectorError::Read { path: inside.clone(), source })?;
+        let names = entries.flatten().map(|entry| entry.path());
+        let lists = names.filter(|path| path.extension().is_some_and(|e| e == "json")).collect();
+        Self::gather(&folder.join("system.toml"), lists, &mut |path| std::fs::read_to_string(path).map(Cow::Owned))
+    }
+
+    /// Reads the files of such a folder from memory, each by its path in the folder, as `vectors/control.json`.
+    ///
+    /// # Errors
+    /// As [`Vectors::open`].
+    pub fn from_files(files: &[(&str, &'static str)]) -> Result<Self, VectorError> {
+        let lists = files.iter().filter(|(name, _)| name.ends_with(".json")).map(|(name, _)| name.into()).collect();
+        Self::gather(Path::new("system.toml"), lists, &mut |path| {
+            let found = files.iter().find(|(name, _)| Path::new(name) == path);
+            found.map(|&(_, text)| Cow::Borrowed(text)).ok_or_else(|| std::io::ErrorKind::NotFound.into())
+        })
+    }
+
+    fn gather(path: &Path, mut lists: Vec<PathBuf>, load: &mut Load<'_>) -> Result<Self, VectorError> {
+        let mut read = |path: &Path| load(path).map_err(|source| VectorError::Read { path: path.to_owned(), source });
+        let text = read(path)?;
         let mut inner = None;
         let mut by_name = |name: &str| {
-            let found = read(&folder.join(name)).map(|text| Chip::from_toml(&text));
+            let found = read(&path.with_file_name(name)).map(|text| Chip::from_toml(&text));
             match found {
                 Ok(chip) => chip,
                 Err(error) => {
@@ -137,18 +157,10 @@ impl Vectors {
         if let Some(error) = inner {
             return Err(error);
         }
-        let system = system.map_err(|source| VectorError::Chip { path, source })?;
-        let folder = folder.join("vectors");
-        let entries =
-            std::fs::read_dir(&folder).map_err(|source| VectorError::Read { path: folder.clone(), source })?;
-        let mut files: Vec<PathBuf> = entries
-            .flatten()
-            .map(|entry| entry.path())
-            .filter(|path| path.extension().is_some_and(|e| e == "json"))
-            .collect();
-        files.sort();
+        let system = system.map_err(|source| VectorError::Chip { path: path.to_owned(), source })?;
+        lists.sort();
         let mut list = Vec::new();
-        for path in files {
+        for path in lists {
             let found: Vec<Vector> =
                 serde_json::from_str(&read(&path)?).map_err(|source| VectorError::Format { path, source })?;
             list.extend(found);
