@@ -12,7 +12,7 @@ use lpu_isa::{
 use smallvec::SmallVec;
 
 use crate::scheduler::Scheduler;
-use crate::vectors::Parked;
+use crate::vectors::Stored;
 
 pub(crate) use split::{Carried, Split};
 
@@ -90,12 +90,12 @@ pub(crate) enum Feed {
     Arrival(usize),
 }
 
-/// Where a node's result goes beside its latch.
+/// Where a node's result goes in addition to its latch.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Sink {
     None,
-    /// Output `index` of the chain, parked in memory on a side.
-    Park(usize, Hemisphere),
+    /// Output `index` of the chain, stored in memory on a side.
+    Store(usize, Hemisphere),
     /// The SXM of a side.
     Switch(Hemisphere),
 }
@@ -106,8 +106,8 @@ enum Kind {
         op: Op,
         sources: SmallVec<[Feed; 3]>,
         sink: Sink,
-        /// Dispatches at least so many cycles behind another node.
-        behind: Option<(Node, u64)>,
+        /// Dispatches at least so many cycles after another node.
+        after: Option<(Node, u64)>,
     },
     /// A shift of what ALU node `of` sends to the SXM of `side`.
     Shift { of: Node, side: Hemisphere, across: bool, by: i16 },
@@ -125,7 +125,7 @@ struct Timing {
     /// Cycles in which an operand arrives from memory; one operation a cycle takes such operands.
     fetches: BTreeSet<u64>,
     /// Cycles in which a result leaves for the memory of a side, one a cycle and side.
-    parks: BTreeSet<(u64, Hemisphere)>,
+    stores: BTreeSet<(u64, Hemisphere)>,
 }
 
 /// A chain under construction.
@@ -241,13 +241,13 @@ impl Chain {
         self.alu(op, sources, Sink::None, None)
     }
 
-    /// Adds an operation whose result is also parked as output `output` of the chain, on a side.
-    pub(crate) fn park(&mut self, op: Op, sources: &[Feed], output: usize, side: Hemisphere) -> Node {
-        self.alu(op, sources, Sink::Park(output, side), None)
+    /// Adds an operation whose result is also stored as output `output` of the chain, on a side.
+    pub(crate) fn store(&mut self, op: Op, sources: &[Feed], output: usize, side: Hemisphere) -> Node {
+        self.alu(op, sources, Sink::Store(output, side), None)
     }
 
-    fn alu(&mut self, op: Op, sources: &[Feed], sink: Sink, behind: Option<(Node, u64)>) -> Node {
-        self.push(Kind::Alu { op, sources: sources.into(), sink, behind })
+    fn alu(&mut self, op: Op, sources: &[Feed], sink: Sink, after: Option<(Node, u64)>) -> Node {
+        self.push(Kind::Alu { op, sources: sources.into(), sink, after })
     }
 
     fn shift(&mut self, of: Node, side: Hemisphere, across: bool, by: i16) -> Node {
@@ -257,9 +257,9 @@ impl Chain {
     fn push(&mut self, kind: Kind) -> Node {
         let timing = &mut self.timing;
         let (time, done) = match &kind {
-            Kind::Alu { op, sources, behind, sink } => {
+            Kind::Alu { op, sources, after, sink } => {
                 let delay = if op.class() == DelayClass::VxmSpecial { self.delays[1] } else { self.delays[0] };
-                let mut time = behind.map_or(0, |(node, cycles)| timing.times[node] + cycles);
+                let mut time = after.map_or(0, |(node, cycles)| timing.times[node] + cycles);
                 let mut fetches = false;
                 for source in sources {
                     time = time.max(match *source {
@@ -271,19 +271,19 @@ impl Chain {
                         Feed::Immediate(_) | Feed::Arrival(_) => 0,
                     });
                 }
-                let parks = if let Sink::Park(_, side) = *sink { Some(side) } else { None };
+                let stores = if let Sink::Store(_, side) = *sink { Some(side) } else { None };
                 let near = |time: u64| time.saturating_sub(self.spacing - 1)..time + self.spacing;
                 let fetched = |time: u64| fetches && timing.fetches.range(near(time)).next().is_some();
-                let parked = |time: u64| {
-                    parks.is_some_and(|side| near(time + delay).any(|done| timing.parks.contains(&(done, side))))
+                let stored = |time: u64| {
+                    stores.is_some_and(|side| near(time + delay).any(|done| timing.stores.contains(&(done, side))))
                 };
-                while fetched(time) || parked(time) {
+                while fetched(time) || stored(time) {
                     time += 1;
                 }
                 if fetches {
                     timing.fetches.insert(time);
                 }
-                timing.parks.extend(parks.map(|side| (time + delay, side)));
+                timing.stores.extend(stores.map(|side| (time + delay, side)));
                 for source in sources {
                     match *source {
                         Feed::Node(node) => match self.nodes[node] {
@@ -357,20 +357,20 @@ impl Chain {
     fn all_distances(&mut self, op: Op, sources: &[Feed], across: bool, count: usize) -> Vec<Node> {
         let mut found = Vec::new();
         let mut by = 0;
-        let mut behind = None;
+        let mut after = None;
         while by < count {
             for side in Hemisphere::BOTH {
                 if by == count {
                     break;
                 }
-                let sent = self.alu(op, sources, Sink::Switch(side), behind);
-                behind = Some((sent, 0));
+                let sent = self.alu(op, sources, Sink::Switch(side), after);
+                after = Some((sent, 0));
                 for _ in 0..self.shifts.min(count - by) {
                     found.push(self.shift(sent, side, across, by as i16));
                     by += 1;
                 }
             }
-            behind = behind.map(|(sent, _)| (sent, 1));
+            after = after.map(|(sent, _)| (sent, 1));
         }
         found
     }
@@ -411,9 +411,9 @@ impl Chain {
         &self,
         scheduler: &mut Scheduler<'_>,
         start: u64,
-        inputs: &[&Parked],
+        inputs: &[&Stored],
         arrivals: &[Stream],
-        outputs: &mut [Parked],
+        outputs: &mut [Stored],
     ) -> Option<()> {
         let mut alus: Vec<u16> = vec![0; self.nodes.len()];
         let mut streams: Vec<Option<Stream>> = vec![None; self.nodes.len()];
@@ -468,7 +468,7 @@ impl Chain {
                     let operands: SmallVec<[Source; 3]> = sources.iter().map(operand).collect();
                     let dst = match *sink {
                         Sink::None => None,
-                        Sink::Park(output, _) => Some(scheduler.park(&mut outputs[output], 0, done)?),
+                        Sink::Store(output, _) => Some(scheduler.store(&mut outputs[output], 0, done)?),
                         Sink::Switch(side) => {
                             Some(scheduler.route(op.result_bytes(), done, 0, scheduler.chip.sxm_position(side))?)
                         }
