@@ -10,49 +10,49 @@ use crate::error::CompileError;
 use crate::planes::{Content, Load, Part, PlaneSet, Result32, pass, pass_from};
 use crate::record::Cause;
 use crate::rows::Rows;
-use crate::vectors::Parked;
+use crate::vectors::Stored;
 
 /// Writes a key or value row: all sixteen pairs of slices take the passing row, each at its own address from the host.
-/// Input: the row; output: the moment from which on the rows may be read.
+/// Input: the row; output: the ordering token from which on the rows may be read.
 #[derive(Clone, Debug)]
 pub(crate) struct Append {
     pub(crate) entry: [Rows; 2],
-    pub(crate) addresses: Vec<Parked>,
+    pub(crate) addresses: Vec<Stored>,
     pub(crate) window: WindowBits,
     /// Cycles that rows which are wanted earlier may come later and still go first.
     pub(crate) patience: u64,
 }
 
 /// Scores of queries against one tile of tokens: first halves pass in the east, second halves in the west, and the two
-/// meet in the VXM, where the mask is added. Inputs: both moments, the mask, then two halves a query; outputs: one
-/// vector a query.
+/// meet in the VXM, where the mask is added. Inputs: both ordering tokens, the mask, then two halves a query; outputs:
+/// one vector a query.
 #[derive(Clone, Debug)]
-pub(crate) struct Scores {
+pub(crate) struct QkProduct {
     pub(crate) parts: [Vec<Part>; 2],
     /// Arrivals 0 and 1 are the two sums, input 0 the mask.
-    pub(crate) finish: Chain,
+    pub(crate) epilogue: Chain,
 }
 
-impl Scores {
+impl QkProduct {
     /// The planes that it takes.
     pub(crate) fn sets() -> [PlaneSet; 2] {
         Hemisphere::BOTH.map(|side| PlaneSet::pair(side, Content::Halves))
     }
 }
 
-/// Passes of several vectors through one tile, each result parked: mixing the values of a tile of tokens by weight, or
-/// summing over lanes. Inputs: the vectors, then the moment from which on the tile may be read, if there is one;
-/// outputs: one vector each.
+/// Passes of several vectors through one tile, each result stored: mixing the values of a tile of tokens by weight, or
+/// summing over lanes. Inputs: the vectors, then the ordering token from which on the tile may be read, if there is
+/// one; outputs: one vector each.
 #[derive(Clone, Debug)]
-pub(crate) struct Mix {
+pub(crate) struct PvProduct {
     pub(crate) set: PlaneSet,
     pub(crate) parts: Vec<Part>,
     pub(crate) orientation: Orientation,
 }
 
 impl Engine<'_> {
-    pub(crate) fn put_append(&mut self, task: &Task, append: &Append) -> Result<Delay, CompileError> {
-        let row = self.place(task.inputs[0]);
+    pub(crate) fn schedule_append(&mut self, task: &Task, append: &Append) -> Result<Delay, CompileError> {
+        let row = self.storage(task.inputs[0]);
         let delay = self.scheduler.delay(DelayClass::MemScatter);
         let from = row.ready + self.scheduler.delay(DelayClass::MemRead);
         let mut readable = 0;
@@ -61,7 +61,7 @@ impl Engine<'_> {
             // A slice takes one row a cycle, so bytes that share one are written one after the other.
             let blocks: &[&[u8]] = if low == high { &[&[0], &[1]] } else { &[&[0, 1]] };
             for &bytes in blocks {
-                let landed = self.scheduler.place(task.what, from, |scheduler, at| {
+                let landed = self.scheduler.schedule(task.what, from, |scheduler, at| {
                     let places = bytes.iter().map(|&byte| (byte, append.entry[usize::from(byte)][token]));
                     let places =
                         places.map(|(byte, (slice, word))| (byte, slice, word, scheduler.chip.slice_position(slice)));
@@ -87,12 +87,12 @@ impl Engine<'_> {
                 readable = readable.max(landed + 1);
             }
         }
-        self.made(task.outputs[0].slot, readable, None);
+        self.define(task.outputs[0].vreg, readable, None);
         Ok((Cause::Ports, 0))
     }
 
-    pub(crate) fn put_scores(&mut self, task: &Task, scores: &Scores) -> Result<Delay, CompileError> {
-        let sets = Scores::sets();
+    pub(crate) fn schedule_qk(&mut self, task: &Task, scores: &QkProduct) -> Result<Delay, CompileError> {
+        let sets = QkProduct::sets();
         let mut ready = 0;
         for (half, set) in sets.into_iter().enumerate() {
             let readable = self.ready(task.inputs[half]).unwrap_or(0);
@@ -100,57 +100,64 @@ impl Engine<'_> {
             ready = ready.max(self.planes.load(&mut self.scheduler, &load)?);
         }
         let mut late = 0;
-        let mask = self.place(task.inputs[2]);
+        let mask = self.storage(task.inputs[2]);
         for (out, halves) in task.outputs.iter().zip(task.inputs[3..].chunks(2)) {
-            let query: Vec<Parked> = halves.iter().map(|&half| self.place(half)).collect();
+            let query: Vec<Stored> = halves.iter().map(|&half| self.storage(half)).collect();
             let output = self.scratch(out)?;
             let from = [0, 1].map(|half| pass_from(&self.scheduler, sets[half].side, &query[half]));
             late = late.max(ready.saturating_sub(from[0].max(from[1])));
-            let (at, place) = self.scheduler.place(task.what, ready.max(from[0]).max(from[1]), |scheduler, at| {
-                let mut place = output.clone();
-                let mut arrivals = Vec::new();
-                let mut arrival = 0;
-                for half in [0, 1] {
-                    pass(scheduler, sets[half], &query[half], at, &[Result32::Emit], |scheduler, emission| {
-                        let stream = scheduler.route(4, emission.cycle, emission.position, 0)?;
-                        arrivals.push(stream);
-                        arrival = emission.at_vxm();
-                        Some(stream)
-                    })?;
-                }
-                scores.finish.attempt(scheduler, arrival, &[&mask], &arrivals, std::slice::from_mut(&mut place))?;
-                Some((at, place))
-            })?;
+            let (at, place) =
+                self.scheduler.schedule(task.what, ready.max(from[0]).max(from[1]), |scheduler, at| {
+                    let mut place = output.clone();
+                    let mut arrivals = Vec::new();
+                    let mut arrival = 0;
+                    for half in [0, 1] {
+                        pass(scheduler, sets[half], &query[half], at, &[Result32::Emit], |scheduler, emission| {
+                            let stream = scheduler.route(4, emission.cycle, emission.position, 0)?;
+                            arrivals.push(stream);
+                            arrival = emission.at_vxm();
+                            Some(stream)
+                        })?;
+                    }
+                    scores.epilogue.attempt(
+                        scheduler,
+                        arrival,
+                        &[&mask],
+                        &arrivals,
+                        std::slice::from_mut(&mut place),
+                    )?;
+                    Some((at, place))
+                })?;
             for set in sets {
                 self.planes.passed(&self.scheduler, set, at);
             }
-            self.made(out.slot, place.ready, Some(place));
+            self.define(out.vreg, place.ready, Some(place));
         }
         Ok((Cause::Planes, late))
     }
 
-    pub(crate) fn put_mix(&mut self, task: &Task, mix: &Mix) -> Result<Delay, CompileError> {
+    pub(crate) fn schedule_pv(&mut self, task: &Task, mix: &PvProduct) -> Result<Delay, CompileError> {
         let set = mix.set;
-        let (vectors, moment) = task.inputs.split_at(task.outputs.len());
-        let readable = moment.iter().filter_map(|&moment| self.ready(moment)).max().unwrap_or(0);
+        let (vectors, ordering) = task.inputs.split_at(task.outputs.len());
+        let readable = ordering.iter().filter_map(|&ordering| self.ready(ordering)).max().unwrap_or(0);
         let load = Load { set, parts: &mix.parts, orientation: mix.orientation, readable, choice: None };
         let ready = self.planes.load(&mut self.scheduler, &load)?;
         let mut late = 0;
         for (out, &vector) in task.outputs.iter().zip(vectors) {
-            let vector = self.place(vector);
+            let vector = self.storage(vector);
             let output = self.scratch(out)?;
             let arrived = pass_from(&self.scheduler, set.side, &vector);
             late = late.max(ready.saturating_sub(arrived));
             let from = ready.max(arrived);
-            let (at, place) = self.scheduler.place(task.what, from, |scheduler, at| {
+            let (at, place) = self.scheduler.schedule(task.what, from, |scheduler, at| {
                 let mut place = output.clone();
                 pass(scheduler, set, &vector, at, &[Result32::Emit], |scheduler, emission| {
-                    scheduler.park(&mut place, emission.position, emission.cycle)
+                    scheduler.store(&mut place, emission.position, emission.cycle)
                 })?;
                 Some((at, place))
             })?;
             self.planes.passed(&self.scheduler, set, at);
-            self.made(out.slot, place.ready, Some(place));
+            self.define(out.vreg, place.ready, Some(place));
         }
         Ok((Cause::Planes, late))
     }

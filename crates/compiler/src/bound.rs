@@ -4,8 +4,8 @@
 //! that are seen must cross into the planes. *Path*: the longest chain of dependent trips, in which every value is
 //! taken as soon as any way of computing it could have it.
 //!
-//! Invariant: no cost is added where a schedule could do without. A norm's factor is one number, so it is carried
-//! beside the value through everything linear and counted only where an operation needs the product; a factor or a sign
+//! Invariant: no cost is added where a schedule could do without. A norm's factor is one number, so it is carried next
+//! to the value through everything linear and counted only where an operation needs the product; a factor or a sign
 //! that could be multiplied into weights beforehand costs nothing; sums and maxima over lanes take the shortest trip
 //! there is.
 //!
@@ -130,7 +130,7 @@ pub fn bound(graph: &Graph, chip: &Chip, precision: Precision, context: usize) -
 }
 
 /// What every way of computing an activation takes at least, a factor on its input and a product with another value
-/// beside it included.
+/// next to it included.
 fn activation_path(activation: Activation, special: u64, simple: u64) -> u64 {
     match activation {
         // x / 2 (1 + tanh(x / 2)), the halves beforehand.

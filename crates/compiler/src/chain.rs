@@ -1,18 +1,13 @@
 //! Chains: small dataflow graphs over ALUs and SXM units with fixed relative times, placed as one rigid block.
 //! A result stays in its ALU's latch until its last use; operands from memory arrive just in time.
 
+mod attempt;
 mod split;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use lpu_isa::{
-    Arithmetic, DelayClass, Edge, Format, GroupWidth, Hemisphere, Instruction, Number, Queue, Shift, Source, Stream,
-    Target,
-};
+use lpu_isa::{Arithmetic, DelayClass, Format, Hemisphere, Instruction, Number, Source, Target};
 use smallvec::SmallVec;
-
-use crate::scheduler::Scheduler;
-use crate::vectors::Parked;
 
 pub(crate) use split::{Carried, Split};
 
@@ -90,12 +85,12 @@ pub(crate) enum Feed {
     Arrival(usize),
 }
 
-/// Where a node's result goes beside its latch.
+/// Where a node's result goes in addition to its latch.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Sink {
     None,
-    /// Output `index` of the chain, parked in memory on a side.
-    Park(usize, Hemisphere),
+    /// Output `index` of the chain, stored in memory on a side.
+    Store(usize, Hemisphere),
     /// The SXM of a side.
     Switch(Hemisphere),
 }
@@ -106,8 +101,8 @@ enum Kind {
         op: Op,
         sources: SmallVec<[Feed; 3]>,
         sink: Sink,
-        /// Dispatches at least so many cycles behind another node.
-        behind: Option<(Node, u64)>,
+        /// Dispatches at least so many cycles after another node.
+        after: Option<(Node, u64)>,
     },
     /// A shift of what ALU node `of` sends to the SXM of `side`.
     Shift { of: Node, side: Hemisphere, across: bool, by: i16 },
@@ -125,7 +120,7 @@ struct Timing {
     /// Cycles in which an operand arrives from memory; one operation a cycle takes such operands.
     fetches: BTreeSet<u64>,
     /// Cycles in which a result leaves for the memory of a side, one a cycle and side.
-    parks: BTreeSet<(u64, Hemisphere)>,
+    stores: BTreeSet<(u64, Hemisphere)>,
 }
 
 /// A chain under construction.
@@ -241,13 +236,13 @@ impl Chain {
         self.alu(op, sources, Sink::None, None)
     }
 
-    /// Adds an operation whose result is also parked as output `output` of the chain, on a side.
-    pub(crate) fn park(&mut self, op: Op, sources: &[Feed], output: usize, side: Hemisphere) -> Node {
-        self.alu(op, sources, Sink::Park(output, side), None)
+    /// Adds an operation whose result is also stored as output `output` of the chain, on a side.
+    pub(crate) fn store(&mut self, op: Op, sources: &[Feed], output: usize, side: Hemisphere) -> Node {
+        self.alu(op, sources, Sink::Store(output, side), None)
     }
 
-    fn alu(&mut self, op: Op, sources: &[Feed], sink: Sink, behind: Option<(Node, u64)>) -> Node {
-        self.push(Kind::Alu { op, sources: sources.into(), sink, behind })
+    fn alu(&mut self, op: Op, sources: &[Feed], sink: Sink, after: Option<(Node, u64)>) -> Node {
+        self.push(Kind::Alu { op, sources: sources.into(), sink, after })
     }
 
     fn shift(&mut self, of: Node, side: Hemisphere, across: bool, by: i16) -> Node {
@@ -257,9 +252,9 @@ impl Chain {
     fn push(&mut self, kind: Kind) -> Node {
         let timing = &mut self.timing;
         let (time, done) = match &kind {
-            Kind::Alu { op, sources, behind, sink } => {
+            Kind::Alu { op, sources, after, sink } => {
                 let delay = if op.class() == DelayClass::VxmSpecial { self.delays[1] } else { self.delays[0] };
-                let mut time = behind.map_or(0, |(node, cycles)| timing.times[node] + cycles);
+                let mut time = after.map_or(0, |(node, cycles)| timing.times[node] + cycles);
                 let mut fetches = false;
                 for source in sources {
                     time = time.max(match *source {
@@ -271,19 +266,19 @@ impl Chain {
                         Feed::Immediate(_) | Feed::Arrival(_) => 0,
                     });
                 }
-                let parks = if let Sink::Park(_, side) = *sink { Some(side) } else { None };
+                let stores = if let Sink::Store(_, side) = *sink { Some(side) } else { None };
                 let near = |time: u64| time.saturating_sub(self.spacing - 1)..time + self.spacing;
                 let fetched = |time: u64| fetches && timing.fetches.range(near(time)).next().is_some();
-                let parked = |time: u64| {
-                    parks.is_some_and(|side| near(time + delay).any(|done| timing.parks.contains(&(done, side))))
+                let stored = |time: u64| {
+                    stores.is_some_and(|side| near(time + delay).any(|done| timing.stores.contains(&(done, side))))
                 };
-                while fetched(time) || parked(time) {
+                while fetched(time) || stored(time) {
                     time += 1;
                 }
                 if fetches {
                     timing.fetches.insert(time);
                 }
-                timing.parks.extend(parks.map(|side| (time + delay, side)));
+                timing.stores.extend(stores.map(|side| (time + delay, side)));
                 for source in sources {
                     match *source {
                         Feed::Node(node) => match self.nodes[node] {
@@ -357,20 +352,20 @@ impl Chain {
     fn all_distances(&mut self, op: Op, sources: &[Feed], across: bool, count: usize) -> Vec<Node> {
         let mut found = Vec::new();
         let mut by = 0;
-        let mut behind = None;
+        let mut after = None;
         while by < count {
             for side in Hemisphere::BOTH {
                 if by == count {
                     break;
                 }
-                let sent = self.alu(op, sources, Sink::Switch(side), behind);
-                behind = Some((sent, 0));
+                let sent = self.alu(op, sources, Sink::Switch(side), after);
+                after = Some((sent, 0));
                 for _ in 0..self.shifts.min(count - by) {
                     found.push(self.shift(sent, side, across, by as i16));
                     by += 1;
                 }
             }
-            behind = behind.map(|(sent, _)| (sent, 1));
+            after = after.map(|(sent, _)| (sent, 1));
         }
         found
     }
@@ -405,83 +400,6 @@ impl Chain {
         (Feed::Node(rest[0]), Feed::Node(rest[1]))
     }
 
-    /// Reserves and emits the whole chain with cycle 0 at `start`: `inputs` are the values, `arrivals` the stream
-    /// groups that its nodes name; `outputs` are written where they say.
-    pub(crate) fn attempt(
-        &self,
-        scheduler: &mut Scheduler<'_>,
-        start: u64,
-        inputs: &[&Parked],
-        arrivals: &[Stream],
-        outputs: &mut [Parked],
-    ) -> Option<()> {
-        let mut alus: Vec<u16> = vec![0; self.nodes.len()];
-        let mut streams: Vec<Option<Stream>> = vec![None; self.nodes.len()];
-        let mut fetched: SmallVec<[(usize, Stream); 3]> = SmallVec::new();
-        if self.missed {
-            return None;
-        }
-        let mut order: Vec<Node> = (0..self.nodes.len()).collect();
-        if self.in_time {
-            order.sort_by_key(|&node| self.timing.times[node]);
-        }
-        for (node, kind) in order.into_iter().map(|node| (node, &self.nodes[node])) {
-            let time = start + self.timing.times[node];
-            let done = start + self.timing.done[node];
-            match kind {
-                Kind::Shift { of, side, across, by } => {
-                    let position = scheduler.chip.sxm_position(*side);
-                    let src = streams[*of]?;
-                    let dst = scheduler.route(4, done - self.to_switch, position, 0)?;
-                    streams[node] = Some(dst);
-                    let (width, by, edge) = (GroupWidth::Four, Shift(*by), Edge::Wrap);
-                    let instruction = if *across {
-                        Instruction::ShiftSuperlanes { width, src, dst, by, edge }
-                    } else {
-                        Instruction::ShiftLanes { width, src, dst, by, edge }
-                    };
-                    (0..self.switch_units as u16)
-                        .find_map(|unit| scheduler.issue(Queue::Sxm(*side, unit), time, instruction))?;
-                }
-                Kind::Alu { op, sources, sink, .. } => {
-                    fetched.clear();
-                    let value = |source: &Feed| if let Feed::Value(index) = *source { Some(index) } else { None };
-                    let mut values: SmallVec<[usize; 3]> = sources.iter().filter_map(value).collect();
-                    values.sort_by_key(|&value| inputs[value].quads.len());
-                    for value in values {
-                        if !fetched.iter().any(|&(index, _)| index == value) {
-                            fetched.push((value, scheduler.fetch(inputs[value], 0, time)?));
-                        }
-                    }
-                    let operand = |source: &Feed| match *source {
-                        Feed::Node(before) => match streams[before] {
-                            Some(stream) if matches!(self.nodes[before], Kind::Shift { .. }) => Source::Stream(stream),
-                            _ => Source::Latch(alus[before] as u8),
-                        },
-                        Feed::Value(index) => {
-                            let found = fetched.iter().find(|&&(value, _)| value == index);
-                            Source::Stream(found.expect("values are fetched before their use").1)
-                        }
-                        Feed::Immediate(value) => Source::Immediate(value.to_bits()),
-                        Feed::Arrival(index) => Source::Stream(arrivals[index]),
-                    };
-                    let operands: SmallVec<[Source; 3]> = sources.iter().map(operand).collect();
-                    let dst = match *sink {
-                        Sink::None => None,
-                        Sink::Park(output, _) => Some(scheduler.park(&mut outputs[output], 0, done)?),
-                        Sink::Switch(side) => {
-                            Some(scheduler.route(op.result_bytes(), done, 0, scheduler.chip.sxm_position(side))?)
-                        }
-                    };
-                    streams[node] = dst;
-                    let last = start + self.timing.last[node];
-                    alus[node] = scheduler.alu(time, done, last, op.instruction(dst, &operands))?;
-                }
-            }
-        }
-        Some(())
-    }
-
     /// Cycles from the start to the first use of an input.
     pub(crate) fn first_use(&self, input: usize) -> u64 {
         let uses = self.nodes.iter().zip(&self.timing.times).filter(|(kind, _)| match kind {
@@ -489,20 +407,5 @@ impl Chain {
             Kind::Shift { .. } => false,
         });
         uses.map(|(_, &time)| time).min().unwrap_or(0)
-    }
-}
-
-impl Scheduler<'_> {
-    /// Takes an ALU that is free to dispatch at `time` and to hold the result from `done` to `last`.
-    fn alu(&mut self, time: u64, done: u64, last: u64, instruction: Instruction) -> Option<u16> {
-        (0..self.chip.values().alus as u16).find(|&alu| {
-            let mark = self.tables.mark();
-            let taken = self.tables.latch(usize::from(alu), done, last)
-                && self.issue(Queue::Vxm(alu), time, instruction).is_some();
-            if !taken {
-                self.tables.undo(mark);
-            }
-            taken
-        })
     }
 }

@@ -1,5 +1,17 @@
-//! The list scheduler: tasks whose inputs are placed wait in order of the earliest cycle in which they could start; the
-//! first of them is placed for good, which gives its outputs their places and may make other tasks ready.
+//! The list scheduler.
+//!
+//! Method: a task becomes ready once its operands are scheduled. The ready task with the earliest feasible start is
+//! scheduled next and never moved; ties go by priority, then by number. So weight loads of later matrices fill idle
+//! planes, whatever the order of the graph. The storage of an intermediate vector is freed after its last use.
+//!
+//! Invariants:
+//! - A task is scheduled once, after every task that defines an operand of it.
+//! - What a scheduled task has taken (stream segments, ports, banks, queue cycles, latches, planes) is taken for good;
+//!   words and accumulators are freed with the cycle of their last use.
+//! - The same tasks give the same schedule: no choice depends on values, addresses of the host or hash order.
+//!
+//! Not claimed: that a schedule is the shortest, that an earlier ready task makes a shorter one, or that it is legal,
+//! which the checker proves of the program.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
@@ -7,14 +19,14 @@ use std::collections::{BTreeMap, BinaryHeap};
 use lpu_chip::Chip;
 use lpu_isa::{DelayClass, Hemisphere, Instruction, Queue};
 
-use crate::attend::{Append, Mix, Scores};
+use crate::attend::{Append, PvProduct, QkProduct};
 use crate::chain::{Carried, Chain, Split};
 use crate::error::CompileError;
 use crate::planes::{PlaneSet, Planes};
 use crate::record::{Cause, Record};
 use crate::scheduler::Scheduler;
-use crate::tile::{Job, Tile};
-use crate::vectors::{Parked, Vectors};
+use crate::tile::{Accumulation, Tile};
+use crate::vectors::{Stored, Vectors};
 
 /// Everything issued, by queue, in order of cycles.
 pub(crate) type Issues = BTreeMap<Queue, Vec<(u64, Instruction)>>;
@@ -30,7 +42,7 @@ struct Attempt {
     spacing: Option<u64>,
 }
 
-/// The ways in which a chain is tried, in this order, before it is split in two. A rigid chain can stand in its own way:
+/// The ways in which a chain is tried, in this order, before it is split in two. A rigid chain can collide with itself:
 /// what it reads and writes may meet in a bank whatever its start. Other banks for its results, and then more cycles
 /// between its accesses, resolve that.
 const ATTEMPTS: [Attempt; 8] = {
@@ -49,11 +61,11 @@ const ATTEMPTS: [Attempt; 8] = {
 /// Starts at which each way is tried.
 const STARTS: u64 = 128;
 
-/// A vector that one task makes and others read, or a mere moment (rows appended) that others wait for.
+/// A vector that one task makes and others read, or an ordering token (rows were appended) that others wait for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Slot(u32);
+pub(crate) struct VReg(u32);
 
-impl Slot {
+impl VReg {
     fn index(self) -> usize {
         self.0 as usize
     }
@@ -62,7 +74,7 @@ impl Slot {
 /// An output of a task: `bytes` a lane, on a side.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Out {
-    pub(crate) slot: Slot,
+    pub(crate) vreg: VReg,
     pub(crate) bytes: u8,
     pub(crate) side: Hemisphere,
 }
@@ -73,8 +85,8 @@ pub(crate) enum Work {
     Chain(Chain),
     Tile(Tile),
     Append(Append),
-    Scores(Scores),
-    Mix(Mix),
+    Qk(QkProduct),
+    Pv(PvProduct),
 }
 
 /// What came of trying a chain in one way.
@@ -82,38 +94,38 @@ enum Round {
     Done(Delay),
     /// It could start after everything that is taken.
     Later,
-    /// It stands in its own way.
+    /// It collides with itself.
     Never,
 }
 
-/// One placeable piece of work.
+/// One piece of work to schedule.
 #[derive(Clone, Debug)]
 pub(crate) struct Task {
     /// Index of the graph's node.
     pub(crate) node: usize,
     pub(crate) what: &'static str,
-    /// Among tasks that could start in one cycle the least rank goes first.
-    pub(crate) rank: u64,
-    pub(crate) inputs: Vec<Slot>,
+    /// Among tasks that could start in one cycle the one with the least number goes first.
+    pub(crate) priority: u64,
+    pub(crate) inputs: Vec<VReg>,
     pub(crate) outputs: Vec<Out>,
     pub(crate) work: Work,
 }
 
 #[derive(Clone, Debug, Default)]
-struct SlotState {
-    place: Option<Parked>,
+struct VRegState {
+    place: Option<Stored>,
     /// First cycle in which it may be read, once known.
     ready: Option<u64>,
-    /// Whether its place is given back after the last reader.
+    /// Whether its place is given back after its last use.
     scratch: bool,
-    /// Where it will lie, if that is settled before it is made.
-    settled: Option<Parked>,
-    readers: u32,
+    /// Where it will be, if that is settled before it is made.
+    settled: Option<Stored>,
+    uses: u32,
     /// Last cycle in which something reads it, so far.
-    busy: u64,
+    last_use: u64,
     waiting: Vec<usize>,
     /// Index of the record of the task that made it.
-    maker: Option<usize>,
+    producer: Option<usize>,
 }
 
 /// All tasks, what they have made so far, and the reservations.
@@ -121,9 +133,9 @@ pub(crate) struct Engine<'a> {
     pub(crate) scheduler: Scheduler<'a>,
     pub(crate) planes: Planes,
     pub(crate) vectors: Vectors,
-    pub(crate) jobs: Vec<Job>,
-    slots: Vec<SlotState>,
-    constants: BTreeMap<usize, Slot>,
+    pub(crate) accumulations: Vec<Accumulation>,
+    vregs: Vec<VRegState>,
+    constants: BTreeMap<usize, VReg>,
     tasks: Vec<Option<Task>>,
     missing: Vec<usize>,
     heap: BinaryHeap<Reverse<(u64, u64, usize)>>,
@@ -137,8 +149,8 @@ impl<'a> Engine<'a> {
             scheduler: Scheduler::new(chip),
             planes: Planes::new(chip),
             vectors,
-            jobs: Vec::new(),
-            slots: Vec::new(),
+            accumulations: Vec::new(),
+            vregs: Vec::new(),
             constants: BTreeMap::new(),
             tasks: Vec::new(),
             missing: Vec::new(),
@@ -148,65 +160,65 @@ impl<'a> Engine<'a> {
         }
     }
 
-    /// A slot that some task will make.
-    pub(crate) fn slot(&mut self) -> Slot {
-        self.slots.push(SlotState { scratch: true, ..SlotState::default() });
-        Slot(self.slots.len() as u32 - 1)
+    /// A virtual register that some task will make.
+    pub(crate) fn vreg(&mut self) -> VReg {
+        self.vregs.push(VRegState { scratch: true, ..VRegState::default() });
+        VReg(self.vregs.len() as u32 - 1)
     }
 
-    /// A slot that some task will make in a place of its own in the outermost slices of a side.
-    pub(crate) fn outermost(&mut self, side: Hemisphere) -> Slot {
+    /// A virtual register that some task will make in a place of its own in the outermost slices of a side.
+    pub(crate) fn outermost(&mut self, side: Hemisphere) -> VReg {
         let settled = Some(self.vectors.outermost(side));
-        self.slots.push(SlotState { settled, ..SlotState::default() });
-        Slot(self.slots.len() as u32 - 1)
+        self.vregs.push(VRegState { settled, ..VRegState::default() });
+        VReg(self.vregs.len() as u32 - 1)
     }
 
-    /// A slot of a vector that stands in memory from the start.
-    pub(crate) fn fixed(&mut self, place: Parked) -> Slot {
-        self.slots.push(SlotState { ready: Some(place.ready), place: Some(place), ..SlotState::default() });
-        Slot(self.slots.len() as u32 - 1)
+    /// A virtual register of a vector that is in memory from the start.
+    pub(crate) fn fixed(&mut self, place: Stored) -> VReg {
+        self.vregs.push(VRegState { ready: Some(place.ready), place: Some(place), ..VRegState::default() });
+        VReg(self.vregs.len() as u32 - 1)
     }
 
-    /// The slot of a constant.
-    pub(crate) fn constant(&mut self, constant: usize) -> Slot {
-        if let Some(&slot) = self.constants.get(&constant) {
-            return slot;
+    /// The virtual register of a constant.
+    pub(crate) fn constant(&mut self, constant: usize) -> VReg {
+        if let Some(&vreg) = self.constants.get(&constant) {
+            return vreg;
         }
-        let slot = self.fixed(self.vectors.constant_place(constant));
-        self.constants.insert(constant, slot);
-        slot
+        let vreg = self.fixed(self.vectors.constant_place(constant));
+        self.constants.insert(constant, vreg);
+        vreg
     }
 
-    /// Keeps a slot's place for good.
-    pub(crate) fn keep(&mut self, slot: Slot) {
-        self.slots[slot.index()].scratch = false;
+    /// Keeps a virtual register's place for good.
+    pub(crate) fn keep(&mut self, vreg: VReg) {
+        self.vregs[vreg.index()].scratch = false;
     }
 
-    /// Where a slot's vector lies; it must have been made.
-    pub(crate) fn place(&self, slot: Slot) -> Parked {
-        self.slots[slot.index()].place.clone().expect("a task's inputs are made before it is placed")
+    /// Where a virtual register's vector is; it must have been made.
+    pub(crate) fn storage(&self, vreg: VReg) -> Stored {
+        self.vregs[vreg.index()].place.clone().expect("a task's inputs are made before it is placed")
     }
 
-    /// First cycle in which a slot may be read, once known.
-    pub(crate) fn ready(&self, slot: Slot) -> Option<u64> {
-        self.slots[slot.index()].ready
+    /// First cycle in which a virtual register may be read, once known.
+    pub(crate) fn ready(&self, vreg: VReg) -> Option<u64> {
+        self.vregs[vreg.index()].ready
     }
 
-    /// Notes one more reader of a slot.
-    pub(crate) fn hold(&mut self, slot: Slot) {
-        self.slots[slot.index()].readers += 1;
+    /// Notes one more use of a virtual register.
+    pub(crate) fn add_use(&mut self, vreg: VReg) {
+        self.vregs[vreg.index()].uses += 1;
     }
 
-    /// Notes that a reader of a slot is placed and reads nothing of it after cycle `last`.
-    pub(crate) fn drop_reader(&mut self, slot: Slot, last: u64) {
-        let state = &mut self.slots[slot.index()];
-        state.busy = state.busy.max(last);
-        state.readers -= 1;
-        if state.readers == 0
+    /// Notes that a use of a virtual register is scheduled and reads nothing of it after cycle `last`.
+    pub(crate) fn drop_use(&mut self, vreg: VReg, last: u64) {
+        let state = &mut self.vregs[vreg.index()];
+        state.last_use = state.last_use.max(last);
+        state.uses -= 1;
+        if state.uses == 0
             && state.scratch
             && let Some(place) = &state.place
         {
-            self.vectors.release(place, state.busy);
+            self.vectors.release(place, state.last_use);
         }
     }
 
@@ -215,8 +227,8 @@ impl<'a> Engine<'a> {
         let number = self.tasks.len();
         let mut missing = 0;
         for &input in &task.inputs {
-            let state = &mut self.slots[input.index()];
-            state.readers += 1;
+            let state = &mut self.vregs[input.index()];
+            state.uses += 1;
             if state.ready.is_none() {
                 missing += 1;
                 state.waiting.push(number);
@@ -225,8 +237,8 @@ impl<'a> Engine<'a> {
         if let Work::Tile(tile) = &task.work
             && missing > 0
         {
-            for &job in &tile.jobs {
-                self.jobs[job].unready += 1;
+            for &accumulation in &tile.accumulations {
+                self.accumulations[accumulation].unready += 1;
             }
         }
         self.tasks.push(Some(task));
@@ -250,39 +262,39 @@ impl<'a> Engine<'a> {
             Work::Chain(_) => ready,
             Work::Append(append) => ready + append.patience,
             Work::Tile(tile) => on_planes(&[tile.set]),
-            Work::Scores(_) => on_planes(&Scores::sets()),
-            Work::Mix(mix) => on_planes(&[mix.set]),
+            Work::Qk(_) => on_planes(&QkProduct::sets()),
+            Work::Pv(mix) => on_planes(&[mix.set]),
         }
     }
 
     fn push(&mut self, number: usize) {
         let task = self.tasks[number].as_ref().expect("a pushed task is not placed");
-        let entry = (self.key(task), task.rank, number);
+        let entry = (self.key(task), task.priority, number);
         self.heap.push(Reverse(entry));
     }
 
-    /// Gives a slot its vector, or its moment.
-    pub(crate) fn made(&mut self, slot: Slot, ready: u64, place: Option<Parked>) {
-        let maker = self.records.len();
-        let state = &mut self.slots[slot.index()];
+    /// Gives a virtual register its vector, or an ordering token its cycle.
+    pub(crate) fn define(&mut self, vreg: VReg, ready: u64, place: Option<Stored>) {
+        let producer = self.records.len();
+        let state = &mut self.vregs[vreg.index()];
         state.ready = Some(ready);
         state.place = place;
-        state.maker = Some(maker);
-        if state.readers == 0
+        state.producer = Some(producer);
+        if state.uses == 0
             && state.scratch
             && let Some(place) = &state.place
         {
             self.vectors.release(place, ready);
         }
-        for number in std::mem::take(&mut self.slots[slot.index()].waiting) {
+        for number in std::mem::take(&mut self.vregs[vreg.index()].waiting) {
             self.missing[number] -= 1;
             if self.missing[number] > 0 {
                 continue;
             }
             if let Some(Task { work: Work::Tile(tile), .. }) = &self.tasks[number] {
-                for job in tile.jobs.clone() {
-                    self.jobs[job].unready -= 1;
-                    if self.jobs[job].unready == 0 {
+                for accumulation in tile.accumulations.clone() {
+                    self.accumulations[accumulation].unready -= 1;
+                    if self.accumulations[accumulation].unready == 0 {
                         self.unblock();
                     }
                 }
@@ -299,20 +311,20 @@ impl<'a> Engine<'a> {
     }
 
     /// A place for an output.
-    pub(crate) fn scratch(&mut self, out: &Out) -> Result<Parked, CompileError> {
-        if let Some(place) = &self.slots[out.slot.index()].settled {
+    pub(crate) fn scratch(&mut self, out: &Out) -> Result<Stored, CompileError> {
+        if let Some(place) = &self.vregs[out.vreg.index()].settled {
             return Ok(place.clone());
         }
         self.vectors.scratch(out.bytes, out.side)
     }
 
-    /// Places every task.
+    /// Schedules every task.
     pub(crate) fn run(&mut self) -> Result<(), CompileError> {
-        while let Some(Reverse((key, rank, number))) = self.heap.pop() {
+        while let Some(Reverse((key, priority, number))) = self.heap.pop() {
             let task = self.tasks[number].take().expect("a task is placed once");
             let now = self.key(&task);
             if now > key {
-                self.heap.push(Reverse((now, rank, number)));
+                self.heap.push(Reverse((now, priority, number)));
                 self.tasks[number] = Some(task);
                 continue;
             }
@@ -323,7 +335,7 @@ impl<'a> Engine<'a> {
                 self.blocked.push(number);
                 continue;
             }
-            self.put(task)?;
+            self.schedule_task(task)?;
         }
         match self.tasks.iter().flatten().next() {
             None => Ok(()),
@@ -333,18 +345,18 @@ impl<'a> Engine<'a> {
         }
     }
 
-    fn put(&mut self, task: Task) -> Result<(), CompileError> {
+    fn schedule_task(&mut self, task: Task) -> Result<(), CompileError> {
         let from = self.scheduler.count();
         let limiting = task.inputs.iter().copied().max_by_key(|&input| self.ready(input));
-        let waited = limiting.and_then(|slot| self.slots[slot.index()].maker);
-        let ready = limiting.and_then(|slot| self.ready(slot)).unwrap_or(0);
+        let waited = limiting.and_then(|vreg| self.vregs[vreg.index()].producer);
+        let ready = limiting.and_then(|vreg| self.ready(vreg)).unwrap_or(0);
         let record = self.records.len();
         let (cause, lost) = match &task.work {
-            Work::Chain(chain) => self.put_chain(&task, chain)?,
-            Work::Tile(tile) => self.put_tile(&task, tile)?,
-            Work::Append(append) => self.put_append(&task, append)?,
-            Work::Scores(scores) => self.put_scores(&task, scores)?,
-            Work::Mix(mix) => self.put_mix(&task, mix)?,
+            Work::Chain(chain) => self.schedule_chain(&task, chain)?,
+            Work::Tile(tile) => self.schedule_tile(&task, tile)?,
+            Work::Append(append) => self.schedule_append(&task, append)?,
+            Work::Qk(scores) => self.schedule_qk(&task, scores)?,
+            Work::Pv(mix) => self.schedule_pv(&task, mix)?,
         };
         let cause = if lost == 0 { Cause::Inputs } else { cause };
         let (start, end) = self.scheduler.span(from).unwrap_or((ready, ready));
@@ -362,47 +374,53 @@ impl<'a> Engine<'a> {
             computed,
         });
         for &input in &task.inputs {
-            self.drop_reader(input, end);
+            self.drop_use(input, end);
         }
         Ok(())
     }
 
     /// Earliest cycle in which a vector can be at the VXM.
-    pub(crate) fn at_vxm(&self, place: &Parked) -> u64 {
+    pub(crate) fn at_vxm(&self, place: &Stored) -> u64 {
         let read = self.scheduler.delay(DelayClass::MemRead);
         let hops = |quad: u8| u64::from(self.scheduler.chip.slice_position(place.slice(quad, 0)).unsigned_abs());
         place.quads.iter().map(|&quad| place.readable(quad) + read + hops(quad)).min().unwrap_or(0)
     }
 
-    fn put_chain(&mut self, task: &Task, chain: &Chain) -> Result<Delay, CompileError> {
+    fn schedule_chain(&mut self, task: &Task, chain: &Chain) -> Result<Delay, CompileError> {
         let mut later = None;
         for attempt in &ATTEMPTS {
-            match self.put_attempt(task, chain, attempt, false)? {
+            match self.schedule_attempt(task, chain, attempt, false)? {
                 Round::Done(delay) => return Ok(delay),
                 Round::Later => later = later.or(Some(attempt)),
                 Round::Never => {}
             }
         }
         if let Some(attempt) = later
-            && let Round::Done(delay) = self.put_attempt(task, chain, attempt, true)?
+            && let Round::Done(delay) = self.schedule_attempt(task, chain, attempt, true)?
         {
             return Ok(delay);
         }
-        self.put_split(task, chain)
+        self.schedule_split(task, chain)
     }
 
     /// Tries a chain in one way: at the first starts, or with `whole` at all of them.
-    fn put_attempt(&mut self, task: &Task, chain: &Chain, way: &Attempt, whole: bool) -> Result<Round, CompileError> {
-        let inputs: Vec<Parked> = task.inputs.iter().map(|&input| self.place(input)).collect();
-        let operands: Vec<&Parked> = inputs.iter().collect();
+    fn schedule_attempt(
+        &mut self,
+        task: &Task,
+        chain: &Chain,
+        way: &Attempt,
+        whole: bool,
+    ) -> Result<Round, CompileError> {
+        let inputs: Vec<Stored> = task.inputs.iter().map(|&input| self.storage(input)).collect();
+        let operands: Vec<&Stored> = inputs.iter().collect();
         let spaced = way.spacing.map(|spacing| chain.spaced(spacing));
         let chain = spaced.as_ref().unwrap_or(chain);
-        let at_vxm = |(index, input): (usize, &Parked)| self.at_vxm(input).saturating_sub(chain.first_use(index));
+        let at_vxm = |(index, input): (usize, &Stored)| self.at_vxm(input).saturating_sub(chain.first_use(index));
         let from =
             inputs.iter().enumerate().map(at_vxm).max().unwrap_or(0).max(self.scheduler.delay(DelayClass::MemRead) + 4);
         // Words are taken from the banks in turn.
-        let skipped: Vec<Parked> = way.skipped.iter().filter_map(|&side| self.vectors.scratch(4, side).ok()).collect();
-        let outputs: Vec<Parked> = task.outputs.iter().map(|out| self.scratch(out)).collect::<Result<_, _>>()?;
+        let skipped: Vec<Stored> = way.skipped.iter().filter_map(|&side| self.vectors.scratch(4, side).ok()).collect();
+        let outputs: Vec<Stored> = task.outputs.iter().map(|out| self.scratch(out)).collect::<Result<_, _>>()?;
         for place in &skipped {
             self.vectors.give_back(place);
         }
@@ -411,10 +429,10 @@ impl<'a> Engine<'a> {
             chain.attempt(scheduler, start, &operands, &[], &mut outputs).map(|()| (start - from, outputs))
         };
         let end = self.scheduler.end(from);
-        let found = self.scheduler.place_within(from, if whole { end - from } else { STARTS }, attempt);
+        let found = self.scheduler.schedule_within(from, if whole { end - from } else { STARTS }, attempt);
         if let Some((late, places)) = found {
             for (out, place) in task.outputs.iter().zip(places) {
-                self.made(out.slot, place.ready, Some(place));
+                self.define(out.vreg, place.ready, Some(place));
             }
             return Ok(Round::Done((Cause::Ports, late)));
         }
@@ -426,7 +444,7 @@ impl<'a> Engine<'a> {
     }
 
     /// Places the first part of a chain, and makes a task of the second.
-    fn put_split(&mut self, task: &Task, chain: &Chain) -> Result<Delay, CompileError> {
+    fn schedule_split(&mut self, task: &Task, chain: &Chain) -> Result<Delay, CompileError> {
         let none = || CompileError::NoPlace { what: task.what.to_owned(), searched: ATTEMPTS.len() as u64 * STARTS };
         let Split { first, second, outputs, inputs, .. } = chain.split().ok_or_else(none)?;
         let [firsts, seconds] = outputs;
@@ -435,21 +453,27 @@ impl<'a> Engine<'a> {
             .enumerate()
             .map(|(output, whole)| match whole {
                 Some(whole) => task.outputs[whole],
-                None => Out { slot: self.slot(), bytes: 4, side: Hemisphere::BOTH[output % 2] },
+                None => Out { vreg: self.vreg(), bytes: 4, side: Hemisphere::BOTH[output % 2] },
             })
             .collect();
         let seconds = seconds.into_iter().flatten().map(|whole| task.outputs[whole]).collect();
         let inputs = inputs.into_iter().map(|input| match input {
             Carried::Input(index) => task.inputs[index],
-            Carried::Output(index) => firsts[index].slot,
+            Carried::Output(index) => firsts[index].vreg,
         });
-        let (node, what, rank) = (task.node, task.what, task.rank);
-        let rest = Task { node, what, rank, inputs: inputs.collect(), outputs: seconds, work: Work::Chain(second) };
-        // Its readers are known before anything it reads is made.
+        let (node, what, priority) = (task.node, task.what, task.priority);
+        let rest = Task { node, what, priority, inputs: inputs.collect(), outputs: seconds, work: Work::Chain(second) };
+        // Its uses are known before anything it reads is made.
         self.task(rest);
-        let first_task =
-            Task { node, what, rank, inputs: task.inputs.clone(), outputs: firsts, work: Work::Chain(first.clone()) };
-        self.put_chain(&first_task, &first)
+        let first_task = Task {
+            node,
+            what,
+            priority,
+            inputs: task.inputs.clone(),
+            outputs: firsts,
+            work: Work::Chain(first.clone()),
+        };
+        self.schedule_chain(&first_task, &first)
     }
 
     /// Everything issued, by queue; the vector slices with their outputs named; a record a task.

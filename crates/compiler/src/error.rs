@@ -23,10 +23,14 @@ pub enum CompileError {
         /// What fits: it was compiled.
         advice: String,
     },
-    /// The key-value cache does not fit beside the weights.
+    /// The key-value cache does not fit next to the weights.
     #[error(
-        "a context of {context} tokens takes {needed} bytes of key-value memory, {available} are left beside the weights; {}",
-        fits.map_or_else(|| "no context fits: use a chip with more words a bank".into(), |fits| format!("a context of {fits} fits"))
+        "a context of {context} tokens takes {needed} bytes of key-value memory, {available} are left beside \
+          the weights; {}",
+        fits.map_or_else(
+            || "no context fits: use a chip with more words a bank".into(),
+            |fits| format!("a context of {fits} fits")
+        )
     )]
     ContextTooLarge {
         /// The context asked for.
@@ -53,7 +57,8 @@ pub enum CompileError {
     EmptyContext,
     /// Constants or intermediate vectors do not fit the slices set aside for them.
     #[error(
-        "{what} take {needed} words in each slice next to the VXM, which holds {available}; use a chip with more words a bank or a smaller model"
+        "{what} take {needed} words in each slice next to the VXM, which holds {available}; use a chip with \
+          more words a bank or a smaller model"
     )]
     ScratchTooLarge {
         /// What does not fit.
@@ -101,7 +106,8 @@ pub enum CompileError {
     },
     /// A queue of the program does not fit the chip's queues.
     #[error(
-        "the program for {context} tokens has {items} items in queue {queue}, and `queue_depth` of chip {chip} is {depth}; give it at least {items}"
+        "the program for {context} tokens has {items} items in queue {queue}, and `queue_depth` of chip {chip} \
+          is {depth}; give it at least {items}"
     )]
     QueueTooShallow {
         /// The chip's name.
@@ -117,7 +123,8 @@ pub enum CompileError {
     },
     /// A weight is infinite or no number.
     #[error(
-        "{place}: the value is {value}, so every result would be no number; the checkpoint is damaged, use another copy of it"
+        "{place}: the value is {value}, so every result would be no number; the checkpoint is damaged, use \
+          another copy of it"
     )]
     NotFinite {
         /// Tensor and place in it.
@@ -127,7 +134,8 @@ pub enum CompileError {
     },
     /// A weight is finite, and fp16 has no such number.
     #[error(
-        "{place}: the value is {value}, but the greatest that fp16 holds is 65504; scale the weights of the checkpoint down"
+        "{place}: the value is {value}, but the greatest that fp16 holds is 65504; scale the weights of the \
+          checkpoint down"
     )]
     HalfOverflow {
         /// Tensor and place in it.
@@ -145,7 +153,8 @@ pub enum CompileError {
     },
     /// The graph has no such part.
     #[error(
-        "the model has no part `{part}`; it has {layers} layers, counted from 0: give layer:N, attention:N, ffn:N or head"
+        "the model has no part `{part}`; it has {layers} layers, counted from 0: give layer:N, attention:N, \
+          ffn:N or head"
     )]
     NoPart {
         /// The part asked for.
@@ -155,7 +164,8 @@ pub enum CompileError {
     },
     /// No cycle was found for a block.
     #[error(
-        "no legal start for {what} among {searched} cycles: every start collides on a stream, an ALU or a memory port of this chip; describe one with more of them"
+        "no legal start for {what} among {searched} cycles: every start collides on a stream, an ALU or a \
+          memory port of this chip; describe one with more of them"
     )]
     NoPlace {
         /// The block.

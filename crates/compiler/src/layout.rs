@@ -1,4 +1,4 @@
-//! Layouts: which element of a value stands in which lane of which vector.
+//! Layouts: which element of a value is in which lane of which vector.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -22,14 +22,14 @@ impl Layout {
     }
 }
 
-/// How the heads of an attention lie in vectors. Key-value heads are taken in groups that fill a vector, keys by halves
-/// of heads, values by whole heads; a group has one vector of query heads for each rank that a query head can have
-/// among those sharing a key-value head.
+/// How the heads of an attention are laid out in vectors. Key-value heads are taken in groups that fill a vector, keys
+/// by halves of heads, values by whole heads; a group has one vector of query heads for each of those that share a
+/// key-value head.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Heads {
     pub(crate) kv_heads: usize,
     /// Query heads that share a key-value head.
-    pub(crate) ranks: usize,
+    pub(crate) queries_a_kv: usize,
     pub(crate) head_dim: usize,
     /// Elements of a head that are rotated.
     rotary_dim: usize,
@@ -56,7 +56,7 @@ impl Heads {
         let a_group = if all.div_ceil(lanes) < all.div_ceil(whole) { lanes } else { whole };
         let values = (0..all).step_by(a_group).map(|first| first..(first + a_group).min(all)).collect();
         let a_key_group = even(lanes / head_dim.div_ceil(2));
-        Ok(Some(Self { kv_heads, ranks: heads / kv_heads, head_dim, rotary_dim, a_key_group, values }))
+        Ok(Some(Self { kv_heads, queries_a_kv: heads / kv_heads, head_dim, rotary_dim, a_key_group, values }))
     }
 
     /// Lanes of half a head.
@@ -64,7 +64,7 @@ impl Heads {
         self.head_dim.div_ceil(2)
     }
 
-    /// Elements of the halves of a head, lane by lane. What is rotated together stands in one lane; what is not rotated
+    /// Elements of the halves of a head, lane by lane. What is rotated together is in one lane; what is not rotated
     /// is shared out.
     fn half_elements(&self) -> [Vec<Option<usize>>; 2] {
         let rotated = self.rotary_dim / 2;
@@ -113,28 +113,33 @@ impl Heads {
         members.flat_map(|member| of_head(head(member))).collect()
     }
 
-    /// Query or key heads as they are rotated: for each group and rank, the first halves and then the second halves.
-    fn halves(&self, ranks: usize) -> Layout {
+    /// Query or key heads as they are rotated: for each group and member, the first halves and then the second halves.
+    fn halves(&self, queries_a_kv: usize) -> Layout {
         let halves = self.half_elements();
         let mut tiles = Vec::new();
         for group in 0..self.key_groups() {
-            for rank in 0..ranks {
+            for member in 0..queries_a_kv {
                 for elements in &halves {
-                    tiles.push(self.tile(self.key_members(group), |member| member * ranks + rank, elements));
+                    tiles.push(self.tile(self.key_members(group), |kv| kv * queries_a_kv + member, elements));
                 }
             }
         }
         Layout { tiles }
     }
 
-    /// Heads one after another: for each group and rank one vector.
-    fn whole(&self, ranks: usize) -> Layout {
-        let element = |rank: usize, at: usize| {
+    /// Heads one after another: for each group and member one vector.
+    fn whole(&self, queries_a_kv: usize) -> Layout {
+        let element = |member: usize, at: usize| {
             let (head, element) = (at / self.head_dim, at % self.head_dim);
-            Some(((head * ranks + rank) * self.head_dim + element) as u32)
+            Some(((head * queries_a_kv + member) * self.head_dim + element) as u32)
         };
-        let tile = |(group, rank): (&Range<usize>, usize)| group.clone().map(|at| element(rank, at)).collect();
-        let tiles = self.values.iter().flat_map(|group| (0..ranks).map(move |rank| (group, rank))).map(tile).collect();
+        let tile = |(group, member): (&Range<usize>, usize)| group.clone().map(|at| element(member, at)).collect();
+        let tiles = self
+            .values
+            .iter()
+            .flat_map(|group| (0..queries_a_kv).map(move |member| (group, member)))
+            .map(tile)
+            .collect();
         Layout { tiles }
     }
 }
@@ -144,11 +149,11 @@ pub(crate) fn layouts(graph: &Graph, lanes: usize) -> Result<BTreeMap<ValueId, L
     let mut layouts: BTreeMap<ValueId, Layout> = BTreeMap::new();
     for node in &graph.nodes {
         if let Some(heads) = Heads::of(graph, node, lanes)? {
-            let ranks = heads.ranks;
-            for (input, layout) in [(0, heads.halves(ranks)), (1, heads.halves(1)), (2, heads.whole(1))] {
+            let queries_a_kv = heads.queries_a_kv;
+            for (input, layout) in [(0, heads.halves(queries_a_kv)), (1, heads.halves(1)), (2, heads.whole(1))] {
                 spread(graph, node.inputs[input], &layout, &mut layouts)?;
             }
-            layouts.insert(node.output, heads.whole(ranks));
+            layouts.insert(node.output, heads.whole(queries_a_kv));
         }
     }
     for (index, value) in graph.values.iter().enumerate() {

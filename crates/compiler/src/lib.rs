@@ -1,8 +1,8 @@
 //! From a decode graph to programs: a place for every weight and vector, a cycle for every instruction.
 //!
 //! [`compile`] is a line of stages, each a function of one value to the next: [`place`] gives a [`Placed`] graph,
-//! [`schedule`] a [`Schedule`] for a context bucket, [`emit`] its program. Beside it are [`bound`] (what no schedule can
-//! beat) and [`Interface`] (what the host supplies and reads a token).
+//! [`schedule`] a [`Schedule`] for a context bucket, [`emit`] its program. Beside it are [`bound`] (what no schedule
+//! can beat) and [`Interface`] (what the host supplies and reads a token).
 
 mod attend;
 mod bound;
@@ -53,7 +53,8 @@ pub struct Compiled {
     pub interface: Interface,
     /// For each program, what no schedule of this graph on this chip can beat.
     pub bounds: Vec<Bound>,
-    /// For each program of a model with experts, what [`oracle`] gives: the difference is what choosing on the chip costs.
+    /// For each program of a model with experts, what [`oracle`] gives: the difference is what choosing on the chip
+    /// costs.
     pub oracles: Vec<Option<u64>>,
     /// Where everything is.
     pub placement: Placement,

@@ -18,7 +18,7 @@ use crate::planes::{Content, Part, PlaneSet};
 use crate::quantize;
 use crate::rows::{CacheShape, Experts, ROW_SLICES, Rows, WeightSlices};
 use crate::target::Target;
-use crate::vectors::{Parked, Vectors, index};
+use crate::vectors::{Stored, Vectors, index};
 
 /// The tiles that make one output vector.
 #[derive(Clone, Debug)]
@@ -101,13 +101,13 @@ pub(crate) enum NodePlan {
 /// What the host fills before every run.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Inputs {
-    pub(crate) values: BTreeMap<ValueId, Vec<Parked>>,
+    pub(crate) values: BTreeMap<ValueId, Vec<Stored>>,
     /// Cosines and sines by set of rotary frequencies.
-    pub(crate) rotary: BTreeMap<usize, [Parked; 2]>,
+    pub(crate) rotary: BTreeMap<usize, [Stored; 2]>,
     /// By name.
-    pub(crate) masks: BTreeMap<String, Vec<Parked>>,
+    pub(crate) masks: BTreeMap<String, Vec<Stored>>,
     /// Row addresses of the key-value slices, by side.
-    pub(crate) addresses: [Vec<Parked>; 2],
+    pub(crate) addresses: [Vec<Stored>; 2],
 }
 
 /// Everything that is known before time is.
@@ -120,7 +120,7 @@ pub(crate) struct Plan {
     pub(crate) inputs: Inputs,
     /// By side: tiles of ones, a word a slice, for sums over lanes.
     pub(crate) ones: [Vec<Part>; 2],
-    /// By route: how its experts lie.
+    /// By router: how its experts are placed.
     pub(crate) experts: BTreeMap<ValueId, Experts>,
     pub(crate) vectors: Vectors,
     pub(crate) window: WindowBits,
@@ -158,7 +158,7 @@ fn value_side(node: usize, group: usize) -> Hemisphere {
     Hemisphere::BOTH[(node + group) % 2]
 }
 
-/// Decides where everything lies; the weight slices hold the bytes.
+/// Decides where everything is; the weight slices hold the bytes.
 pub(crate) fn plan(
     target: &Target,
     checkpoint: &Checkpoint,
@@ -189,7 +189,7 @@ pub(crate) fn plan(
     let context = context.div_ceil(16).saturating_mul(16);
     let layouts = layouts(&graph, lanes)?;
     let needs = needs::needs(&graph, &layouts, lanes, context, precision, checkpoint.weights())?;
-    let area = ((needs.constants / 4 + needs.inputs + needs.alive) / u64::from(values.banks) + 32)
+    let area = ((needs.constants / 4 + needs.inputs + needs.live) / u64::from(values.banks) + 32)
         .min(u64::from(values.words_per_bank));
     let real = checkpoint.weights().present();
     let cache = CacheShape { entries: needs.entries, context };
@@ -342,7 +342,7 @@ impl Plan {
     }
 
     fn inputs(&mut self, lanes: usize) {
-        // Inputs that are read together stand in different slices.
+        // Inputs that are read together are in different slices.
         let quads =
             [(Hemisphere::East, 0, 0), (Hemisphere::West, 0, 0), (Hemisphere::East, 1, 0), (Hemisphere::West, 1, 0)];
         for (&value, quad) in self.graph.inputs.iter().zip(quads.into_iter().cycle()) {

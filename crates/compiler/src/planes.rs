@@ -12,9 +12,9 @@ use smallvec::SmallVec;
 use crate::error::CompileError;
 use crate::rows::Rows;
 use crate::scheduler::Scheduler;
-use crate::vectors::{Parked, VECTOR_SLICES, index};
+use crate::vectors::{Stored, VECTOR_SLICES, index};
 
-/// What stands in the planes of a set.
+/// What is in the planes of a set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Content {
     /// int8 weights in each plane.
@@ -104,7 +104,7 @@ pub(crate) struct Load<'a> {
     pub(crate) readable: u64,
     /// Where the words of an expert begin is only known on the chip: a vector in the outermost slices, to be added to
     /// each address.
-    pub(crate) choice: Option<(&'a Parked, WindowBits)>,
+    pub(crate) choice: Option<(&'a Stored, WindowBits)>,
 }
 
 impl Planes {
@@ -170,7 +170,7 @@ impl Planes {
             };
             let passes_end = self.state(set.side, plane).passes_end;
             let install =
-                scheduler.place("an install", at_least.max(passes_end.saturating_sub(delay)), |scheduler, at| {
+                scheduler.schedule("an install", at_least.max(passes_end.saturating_sub(delay)), |scheduler, at| {
                     let queue = Queue::Mxm(set.side, plane, PlanePort::Install);
                     scheduler.issue(queue, at, Instruction::Iw { rows: Row(rows as u16) })?;
                     Some(at)
@@ -194,7 +194,7 @@ impl Planes {
         let loads = PartLoads::new(scheduler.chip, load, usize::from(number));
         let mut next = from.max(load.readable + reach).max(reach);
         for (index, row) in loads.first_rows().enumerate() {
-            next = scheduler.place("a weight load", next, |scheduler, at| {
+            next = scheduler.schedule("a weight load", next, |scheduler, at| {
                 loads.load_rows(scheduler, (index, row), at, &Addresses::Fixed).map(|()| at + 1)
             })?;
         }
@@ -300,7 +300,7 @@ impl<'a> PartLoads<'a> {
 fn gathered(
     scheduler: &mut Scheduler<'_>,
     load: &Load<'_>,
-    (map, bits): (&Parked, WindowBits),
+    (map, bits): (&Stored, WindowBits),
     maps: &Maps,
     from: u64,
 ) -> Result<(SmallVec<[u64; 2]>, Maps), CompileError> {
@@ -322,7 +322,7 @@ fn gathered(
     let groups = u16::from(chip.streams() / 16);
     let of_part = |number: usize| PartLoads::new(chip, load, number);
     let loads = |number: usize| of_part(number).first_rows().count() as u64;
-    // Parts whose rows lie in the same slices, or travel on the same streams, are loaded one after the other.
+    // Parts whose rows are in the same slices, or travel on the same streams, are loaded one after the other.
     let slices = |part: &Part| part.places.map(|(slice, _)| slice);
     let shared = groups == 1
         || parts.iter().skip(1).any(|part| slices(part).iter().any(|slice| slices(&parts[0]).contains(slice)));
@@ -330,11 +330,11 @@ fn gathered(
         if shared { (0..number).map(loads).sum() } else { 0 }
     };
     let most = (0..parts.len()).map(|number| start(number) + loads(number)).max().unwrap_or(0);
-    // A row that is loaded in cycle c is asked for where it lies when the map passes that was put on its stream in
+    // A row that is loaded in cycle c is asked for where it is when the map passes that was put on its stream in
     // cycle c - lead + 2 distance.
     let lead = distance(edge) + gather + distance(outer);
     let from = from.max(map.ready + read + apart + lead - 2 * distance(nearest));
-    scheduler.place("a load of an expert's weights", from, |scheduler, at| {
+    scheduler.schedule("a load of an expert's weights", from, |scheduler, at| {
         let first = at - lead + 2 * distance(nearest);
         let last = at + most.saturating_sub(1) - lead + 2 * farthest;
         let mut streams = Vec::new();
@@ -412,10 +412,10 @@ pub(crate) fn result_after(scheduler: &Scheduler<'_>, result: Result32) -> u64 {
 }
 
 /// Earliest dispatch of a pass of this activation.
-pub(crate) fn pass_from(scheduler: &Scheduler<'_>, side: Hemisphere, activation: &Parked) -> u64 {
+pub(crate) fn pass_from(scheduler: &Scheduler<'_>, side: Hemisphere, activation: &Stored) -> u64 {
     let hops = u64::from(scheduler.chip.mxm_position(side).unsigned_abs());
     let read = activation.ready + scheduler.delay(DelayClass::MemRead) + hops - 2;
-    activation.passing.map_or(read, |passing| read.min(passing.cycle + hops))
+    activation.in_flight.map_or(read, |passing| read.min(passing.cycle + hops))
 }
 
 /// Takes a pass at `at` through every passing plane of the set, with one result each. `route` takes the streams of a
@@ -423,7 +423,7 @@ pub(crate) fn pass_from(scheduler: &Scheduler<'_>, side: Hemisphere, activation:
 pub(crate) fn pass(
     scheduler: &mut Scheduler<'_>,
     set: PlaneSet,
-    activation: &Parked,
+    activation: &Stored,
     at: u64,
     results: &[Result32],
     mut route: impl FnMut(&mut Scheduler<'_>, Emission) -> Option<Stream>,

@@ -1,5 +1,5 @@
-//! What the scheduler decided, a record a task, and from these a line a task and a line an operation: for people who ask
-//! where the time went.
+//! What the scheduler decided, a record a task, and from these a line a task and a line an operation: for people who
+//! ask where the time went.
 
 use std::fmt::Write;
 
@@ -29,7 +29,7 @@ impl Cause {
     }
 }
 
-/// One placed piece of work.
+/// One scheduled piece of work.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
     /// Index of the graph's node.
@@ -95,8 +95,8 @@ pub fn operations(graph: &Graph, records: &[Record]) -> Vec<Operation> {
     }
     let of_node = |(number, mine): (usize, Vec<&Record>)| {
         let last = mine.iter().max_by_key(|record| record.end)?;
-        let other = |record: &Record| record.waited.map(|maker| records[maker].node);
-        let waited = last.waited.map(|maker| graph.nodes[records[maker].node].name.clone());
+        let other = |record: &Record| record.waited.map(|producer| records[producer].node);
+        let waited = last.waited.map(|producer| graph.nodes[records[producer].node].name.clone());
         let lost =
             |cause: Cause| mine.iter().filter(|record| record.cause == cause).map(|record| record.lost).sum::<u64>();
         let bound =

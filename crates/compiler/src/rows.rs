@@ -1,4 +1,4 @@
-//! The slices of weights and key-value rows: where each tile's rows lie, and the bytes that they start from.
+//! The slices of weights and key-value rows: where each tile's rows are, and the bytes that they start from.
 
 mod image;
 
@@ -14,7 +14,7 @@ use image::Placed;
 /// Slices that hold the rows of a tile in turn.
 pub(crate) const ROW_SLICES: usize = 16;
 
-/// Sixteen places for rows: row `r` lies in place `r % 16`, `r / 16` words after its first word.
+/// Sixteen places for rows: row `r` is in place `r % 16`, `r / 16` words after its first word.
 pub(crate) type Rows = [(SliceId, u32); ROW_SLICES];
 
 /// Words of one slice in one bank that weights may take.
@@ -23,7 +23,7 @@ struct Area {
     start: u32,
     end: u32,
     next: u32,
-    /// First word behind all windows of gathers.
+    /// First word after all windows of gathers.
     reach: u32,
 }
 
@@ -33,7 +33,7 @@ impl Area {
     }
 }
 
-/// How the rows of all experts of a tile lie: those of one `stride` words behind those of the one before.
+/// How the rows of all experts of a tile are placed: those of one `stride` words after those of the one before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Experts {
     pub(crate) count: usize,
@@ -49,7 +49,7 @@ impl Experts {
     }
 }
 
-/// How key-value rows lie: an entry holds one key or value vector of every token.
+/// How key-value rows are placed: an entry holds one key or value vector of every token.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct CacheShape {
     /// Entries on each side.
@@ -81,7 +81,7 @@ pub(crate) struct WeightSlices {
     /// Whether they take them as the others do, because the weights alone are too many for these; else when the others
     /// are full.
     even: bool,
-    /// Whether places depend on the context: key-value rows took those of weights, or lie in more than the last bank.
+    /// Whether places depend on the context: key-value rows took those of weights, or are in more than the last bank.
     crowded: bool,
     /// By side and share: words of each of sixteen slices that tiles to come take.
     coming: [[u64; 2]; 2],
@@ -131,7 +131,8 @@ impl WeightSlices {
                 field: "slices_per_side",
                 value: values.slices_per_side,
                 needed: if experts { least + 4 } else { least },
-                why: "eight slices next to the VXM hold vectors, sixteen others the rows of a load, and four the choices of experts if there are any",
+                why: "eight slices next to the VXM hold vectors, sixteen others the rows of a load, and four \
+                  the choices of experts if there are any",
             });
         }
         let shares = Hemisphere::BOTH.map(|side| Shares::new(chip, side, slices_a_side as u16, outermost));
@@ -148,7 +149,8 @@ impl WeightSlices {
                 field: "slices_per_position",
                 value: values.slices_per_position,
                 most: (1..values.slices_per_position).rev().find(|&per| serves(per)).unwrap_or(1),
-                why: "key-value rows and experts take sixteen slices at positions that differ from those of the vectors that select them",
+                why: "key-value rows and experts take sixteen slices at positions that differ from those of the \
+                  vectors that select them",
             });
         }
         let cache_sets = if shares[0].cached[0] == shares[0].cached[1] { 1 } else { 2 };
@@ -169,7 +171,7 @@ impl WeightSlices {
                 advice,
             });
         }
-        // Where both bytes of a row lie in the same slices, each takes an entry of its own.
+        // Where both bytes of a row are in the same slices, each takes an entry of its own.
         let most = cache.entries[0].max(cache.entries[1]) * (3 - cache_sets);
         let cached_slices = 2 * 16 * u64::from(cache_sets);
         let (entry, window_bits, used) = cache_words(most, cache.context, bank_words);

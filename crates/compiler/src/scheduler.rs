@@ -8,7 +8,7 @@ use lpu_isa::{DelayClass, Direction, Instruction, Queue, SliceId, Stream, Unit, 
 
 use crate::error::CompileError;
 use crate::tables::Tables;
-use crate::vectors::{Parked, Passing};
+use crate::vectors::{InFlight, Stored};
 
 /// Starts after everything that is taken at which a block is tried: more than a block is long, so that one that fails
 /// there collides with itself.
@@ -19,23 +19,23 @@ pub(crate) struct Scheduler<'a> {
     pub(crate) chip: &'a Chip,
     pub(crate) tables: Tables,
     issued: Vec<(Queue, u64, Instruction)>,
-    turn: u8,
+    rotation: u8,
 }
 
 impl<'a> Scheduler<'a> {
     pub(crate) fn new(chip: &'a Chip) -> Self {
-        Self { chip, tables: Tables::new(chip), issued: Vec::new(), turn: 0 }
+        Self { chip, tables: Tables::new(chip), issued: Vec::new(), rotation: 0 }
     }
 
     /// Places a block at the earliest start from `from` on at which `attempt` succeeds.
-    pub(crate) fn place<R>(
+    pub(crate) fn schedule<R>(
         &mut self,
         what: &str,
         from: u64,
         attempt: impl FnMut(&mut Self, u64) -> Option<R>,
     ) -> Result<R, CompileError> {
         let searched = self.end(from) - from;
-        self.place_within(from, searched, attempt)
+        self.schedule_within(from, searched, attempt)
             .ok_or_else(|| CompileError::NoPlace { what: what.to_owned(), searched })
     }
 
@@ -57,7 +57,7 @@ impl<'a> Scheduler<'a> {
     }
 
     /// Places a block at the earliest of `within` starts from `from` on at which `attempt` succeeds.
-    pub(crate) fn place_within<R>(
+    pub(crate) fn schedule_within<R>(
         &mut self,
         from: u64,
         within: u64,
@@ -69,7 +69,7 @@ impl<'a> Scheduler<'a> {
         let horizon = self.tables.horizon();
         for start in from..from + within {
             if let Some(result) = attempt(self, start) {
-                self.turn = self.turn.wrapping_add(1);
+                self.rotation = self.rotation.wrapping_add(1);
                 return Some(result);
             }
             self.tables.undo(mark);
@@ -122,7 +122,7 @@ impl<'a> Scheduler<'a> {
         let direction = if to > from { Direction::East } else { Direction::West };
         let groups = self.chip.streams() / bytes;
         for index in 0..groups {
-            let first = (index + self.turn % groups) % groups * bytes;
+            let first = (index + self.rotation % groups) % groups * bytes;
             let mark = self.tables.mark();
             let stream = Stream::new(direction, first);
             if (0..bytes).all(|byte| self.tables.segment(stream.plus(byte), cycle, from, to)) {
@@ -133,9 +133,9 @@ impl<'a> Scheduler<'a> {
         None
     }
 
-    /// Reads a parked vector so that it arrives at position `to` in cycle `at`.
-    pub(crate) fn fetch(&mut self, value: &Parked, to: i32, at: u64) -> Option<Stream> {
-        if let Some(stream) = self.catch(value, to, at) {
+    /// Reads a stored vector so that it arrives at position `to` in cycle `at`.
+    pub(crate) fn fetch(&mut self, value: &Stored, to: i32, at: u64) -> Option<Stream> {
+        if let Some(stream) = self.forward(value, to, at) {
             return Some(stream);
         }
         let delay = self.delay(DelayClass::MemRead);
@@ -165,10 +165,10 @@ impl<'a> Scheduler<'a> {
         None
     }
 
-    /// Takes a vector at position `to` in cycle `at` while it still flows outward behind the slices that it is written
+    /// Takes a vector at position `to` in cycle `at` while it still flows outward after the slices that it is written
     /// into.
-    fn catch(&mut self, value: &Parked, to: i32, at: u64) -> Option<Stream> {
-        let Passing { stream, cycle, taken } = value.passing?;
+    fn forward(&mut self, value: &Stored, to: i32, at: u64) -> Option<Stream> {
+        let InFlight { stream, cycle, taken } = value.in_flight?;
         if at != cycle + u64::from(to.unsigned_abs()) || to.signum() != taken.signum() || to.abs() <= taken.abs() {
             return None;
         }
@@ -183,12 +183,12 @@ impl<'a> Scheduler<'a> {
 
     /// Takes a group of streams that carries a stored vector from the slices of a quad to position `to`, where all
     /// bytes arrive in cycle `at`.
-    pub(crate) fn route_group(&mut self, value: &Parked, quad: u8, to: i32, at: u64) -> Option<Stream> {
+    pub(crate) fn route_group(&mut self, value: &Stored, quad: u8, to: i32, at: u64) -> Option<Stream> {
         let from = self.chip.slice_position(value.slice(quad, 0));
         let direction = if to > from { Direction::East } else { Direction::West };
         let groups = self.chip.streams() / value.bytes;
         'groups: for index in 0..groups {
-            let first = Stream::new(direction, (index + self.turn % groups) % groups * value.bytes);
+            let first = Stream::new(direction, (index + self.rotation % groups) % groups * value.bytes);
             let mark = self.tables.mark();
             for byte in 0..value.bytes {
                 let position = self.chip.slice_position(value.slice(quad, byte));
@@ -204,9 +204,9 @@ impl<'a> Scheduler<'a> {
     }
 
     /// Writes what is put on a stream group at position `from` in cycle `at` into the words of `value`, whose `ready`
-    /// is set. The group flows to the value's side of `from`, or towards the VXM when `from` lies outside the value's
+    /// is set. The group flows to the value's side of `from`, or towards the VXM when `from` is outside the value's
     /// slices.
-    pub(crate) fn park(&mut self, value: &mut Parked, from: i32, at: u64) -> Option<Stream> {
+    pub(crate) fn store(&mut self, value: &mut Stored, from: i32, at: u64) -> Option<Stream> {
         let delay = self.delay(DelayClass::MemWrite);
         let positions = value.quads.iter().flat_map(|&quad| (0..value.bytes).map(move |byte| (quad, byte)));
         let positions: Vec<(SliceId, u8, i32)> = positions
@@ -232,11 +232,11 @@ impl<'a> Scheduler<'a> {
             at + u64::from(last.unwrap_or(0)) + delay + 1
         };
         value.by_quad = (value.quads.len() == 2).then(|| [0, 1].map(landed));
-        value.passing = (from == 0).then_some(Passing { stream, cycle: at, taken: farthest });
+        value.in_flight = (from == 0).then_some(InFlight { stream, cycle: at, taken: farthest });
         Some(stream)
     }
 
-    /// Everything issued, by queue, in order of cycles; reads stand before writes of the same cycle.
+    /// Everything issued, by queue, in order of cycles; reads are before writes of the same cycle.
     pub(crate) fn into_queues(self) -> BTreeMap<Queue, Vec<(u64, Instruction)>> {
         let mut queues: BTreeMap<Queue, Vec<(u64, Instruction)>> = BTreeMap::new();
         for (queue, cycle, instruction) in self.issued {

@@ -1,5 +1,5 @@
-//! The stages of a compilation as values: [`place`] decides where everything is, [`schedule`] gives every instruction of
-//! a context bucket its cycle, and [`emit`] makes the program of a schedule. Each needs nothing but its arguments.
+//! The stages of a compilation as values: [`place`] decides where everything is, [`schedule`] gives every instruction
+//! of a context bucket its cycle, and [`emit`] makes the program of a schedule. Each needs nothing but its arguments.
 
 use std::collections::BTreeMap;
 
@@ -103,10 +103,10 @@ pub fn place(target: &Target, checkpoint: &Checkpoint, graph: Graph, context: us
     Ok(Placed { target: target.clone(), image, slices: regions, plan, crowded })
 }
 
-/// The schedule of a context bucket of `bucket` tokens, rounded up to a multiple of 16 and at most the placed context: that for so many tokens, or that for
-/// sixteen more where it is shorter. Sixteen more include the spare row of each entry, which a mask leaves out like
-/// tokens that are not fed yet. The shortest bucket and those below, where counts grow with each sixteen tokens, and
-/// those that would need another vector of masks are scheduled as they are.
+/// The schedule of a context bucket of `bucket` tokens, rounded up to a multiple of 16 and at most the placed context:
+/// that for so many tokens, or that for sixteen more where it is shorter. Sixteen more include the spare row of each
+/// entry, which a mask leaves out like tokens that are not fed yet. The shortest bucket and those below, where counts
+/// grow with each sixteen tokens, and those that would need another vector of masks are scheduled as they are.
 ///
 /// # Errors
 /// [`CompileError`] when a task has no legal start, or intermediate vectors do not fit.
@@ -114,8 +114,8 @@ pub fn schedule(placed: &Placed, bucket: usize) -> Result<Schedule, CompileError
     shortest(placed, bucket, false)
 }
 
-/// Cycles that a bucket of a graph with experts would take if the choice of experts were known beforehand, so that their
-/// weights could be loaded like any others; nothing where there are no experts.
+/// Cycles that a bucket of a graph with experts would take if the choice of experts were known beforehand, so that
+/// their weights could be loaded like any others; nothing where there are no experts.
 ///
 /// # Errors
 /// As [`schedule`].

@@ -1,35 +1,36 @@
-//! Tiles of matrices: each is loaded, passed once, and its result summed with those of the other tiles of its job.
+//! Tiles of matrices: each is loaded, passed once, and its result summed with those of the other tiles of its
+//! accumulation group.
 
 use lpu_isa::{Mode, Orientation, WindowBits};
 use smallvec::SmallVec;
 
 use crate::chain::Chain;
-use crate::engine::{Delay, Engine, Out, Slot, Task, Work};
+use crate::engine::{Delay, Engine, Out, Task, VReg, Work};
 use crate::error::CompileError;
 use crate::planes::{Load, Part, PlaneSet, Result32, pass, pass_from, result_after};
 use crate::record::Cause;
-use crate::vectors::Parked;
+use crate::vectors::Stored;
 
-/// Cycles that a result may wait in latches for the operands of its finish before it is parked instead.
+/// Cycles that a result may wait in latches for the operands of its epilogue before it is stored instead.
 const PATIENCE: u64 = 16;
-/// Starts at which a pass is tried together with its finish.
+/// Starts at which a pass is tried together with its epilogue.
 const FUSED_STARTS: u64 = 64;
 /// Accumulators of a plane kept for sums whose inputs are all there.
 const SPARE: u16 = 2;
 
 /// What becomes of a finished sum, as it passes the VXM.
 #[derive(Clone, Debug)]
-pub(crate) struct Finish {
+pub(crate) struct Epilogue {
     /// Arrival 0 is the sum.
     pub(crate) chain: Chain,
-    pub(crate) inputs: Vec<Slot>,
+    pub(crate) inputs: Vec<VReg>,
     pub(crate) outputs: Vec<Out>,
 }
 
 /// A sum over the tiles of one output vector, or of a part of it.
 #[derive(Clone, Debug)]
-pub(crate) struct Job {
-    pub(crate) finish: Finish,
+pub(crate) struct Accumulation {
+    pub(crate) epilogue: Epilogue,
     /// Tiles in all, and those not yet passed.
     pub(crate) tiles: usize,
     pub(crate) left: usize,
@@ -39,9 +40,9 @@ pub(crate) struct Job {
     pub(crate) accumulator: Option<(u16, u8)>,
 }
 
-impl Job {
-    pub(crate) fn new(finish: Finish, tiles: usize) -> Self {
-        Self { finish, tiles, left: tiles, unready: 0, accumulator: None }
+impl Accumulation {
+    pub(crate) fn new(epilogue: Epilogue, tiles: usize) -> Self {
+        Self { epilogue, tiles, left: tiles, unready: 0, accumulator: None }
     }
 }
 
@@ -52,32 +53,36 @@ pub(crate) struct Tile {
     pub(crate) parts: Vec<Part>,
     /// For the tiles of experts: input 1 of the task is the map of the choice, which selects words by this many bits.
     pub(crate) choice: Option<WindowBits>,
-    pub(crate) jobs: SmallVec<[usize; 2]>,
+    pub(crate) accumulations: SmallVec<[usize; 2]>,
 }
 
-/// The pass that completes a job's sum.
+/// The pass that completes an accumulation group's sum.
 struct LastPass<'a> {
     set: PlaneSet,
-    activation: &'a Parked,
+    activation: &'a Stored,
     /// First cycle in which it may dispatch.
     from: u64,
     result: Result32,
 }
 
 impl Engine<'_> {
-    /// Takes the accumulators that a tile's jobs need; false when there is none to be had now.
+    /// Takes the accumulators that a tile's accumulation groups need; false when there is none to be had now.
     pub(crate) fn open(&mut self, tile: &Tile) -> bool {
         let PlaneSet { side, plane, .. } = tile.set;
         let mut taken: SmallVec<[(usize, u16, u8); 2]> = SmallVec::new();
-        let spare = if tile.jobs.iter().any(|&job| self.jobs[job].unready > 0) { SPARE } else { 0 };
-        for (number, &job) in tile.jobs.iter().enumerate() {
-            let state = &self.jobs[job];
+        let spare = if tile.accumulations.iter().any(|&accumulation| self.accumulations[accumulation].unready > 0) {
+            SPARE
+        } else {
+            0
+        };
+        for (number, &accumulation) in tile.accumulations.iter().enumerate() {
+            let state = &self.accumulations[accumulation];
             if state.tiles == 1 || state.accumulator.is_some() {
                 continue;
             }
             let plane = plane + number as u16;
             match self.planes.open(side, plane, spare) {
-                Some(accumulator) => taken.push((job, plane, accumulator)),
+                Some(accumulator) => taken.push((accumulation, plane, accumulator)),
                 None => {
                     for (_, plane, accumulator) in taken {
                         self.planes.close(side, plane, accumulator);
@@ -86,25 +91,25 @@ impl Engine<'_> {
                 }
             }
         }
-        for (job, plane, accumulator) in taken {
-            self.jobs[job].accumulator = Some((plane, accumulator));
+        for (accumulation, plane, accumulator) in taken {
+            self.accumulations[accumulation].accumulator = Some((plane, accumulator));
         }
         true
     }
 
-    pub(crate) fn put_tile(&mut self, task: &Task, tile: &Tile) -> Result<Delay, CompileError> {
+    pub(crate) fn schedule_tile(&mut self, task: &Task, tile: &Tile) -> Result<Delay, CompileError> {
         let set = tile.set;
-        let map = tile.choice.map(|bits| (self.place(task.inputs[1]), bits));
+        let map = tile.choice.map(|bits| (self.storage(task.inputs[1]), bits));
         let choice = map.as_ref().map(|(map, bits)| (map, *bits));
         let load = Load { set, parts: &tile.parts, orientation: Orientation::Out, readable: 0, choice };
         let loaded = self.planes.load(&mut self.scheduler, &load)?;
-        let activation = self.place(task.inputs[0]);
+        let activation = self.storage(task.inputs[0]);
         let arrived = pass_from(&self.scheduler, set.side, &activation);
         let from = loaded.max(arrived);
         let delay = (Cause::Planes, loaded.saturating_sub(arrived));
         let mut results: SmallVec<[Result32; 2]> = SmallVec::new();
-        for &job in &tile.jobs {
-            let state = &mut self.jobs[job];
+        for &accumulation in &tile.accumulations {
+            let state = &mut self.accumulations[accumulation];
             let mode = if state.left == state.tiles { Mode::Set } else { Mode::Add };
             state.left -= 1;
             results.push(match state.accumulator {
@@ -115,54 +120,58 @@ impl Engine<'_> {
         }
         // Sums that leave both planes in one cycle would meet in the VXM, so these pass one after the other.
         if results.iter().all(|result| matches!(result, Result32::Hold(..))) {
-            let (at, ()) = self.scheduler.place(task.what, from, |scheduler, at| {
+            let (at, ()) = self.scheduler.schedule(task.what, from, |scheduler, at| {
                 pass(scheduler, set, &activation, at, &results, |_, _| None).map(|()| (at, ()))
             })?;
             self.planes.passed(&self.scheduler, set, at);
             return Ok(delay);
         }
-        for ((number, &job), result) in (0..).zip(&tile.jobs).zip(results) {
-            let set = if tile.jobs.len() > 1 { PlaneSet { plane: set.plane + number, count: 1, ..set } } else { set };
-            if self.jobs[job].left > 0 {
-                let at = self.scheduler.place(task.what, from, |scheduler, at| {
+        for ((number, &accumulation), result) in (0..).zip(&tile.accumulations).zip(results) {
+            let set = if tile.accumulations.len() > 1 {
+                PlaneSet { plane: set.plane + number, count: 1, ..set }
+            } else {
+                set
+            };
+            if self.accumulations[accumulation].left > 0 {
+                let at = self.scheduler.schedule(task.what, from, |scheduler, at| {
                     pass(scheduler, set, &activation, at, &[result], |_, _| None).map(|()| at)
                 })?;
                 self.planes.passed(&self.scheduler, set, at);
             } else {
-                self.last_pass(task, job, &LastPass { set, activation: &activation, from, result })?;
+                self.last_pass(task, accumulation, &LastPass { set, activation: &activation, from, result })?;
             }
         }
         Ok(delay)
     }
 
-    /// Passes, and runs the finish on the sum: as it passes the VXM if that is possible, else later, from memory.
-    fn last_pass(&mut self, task: &Task, job: usize, last: &LastPass<'_>) -> Result<(), CompileError> {
-        let at = match self.try_fused(job, last)? {
+    /// Passes, and runs the epilogue on the sum: as it passes the VXM if that is possible, else later, from memory.
+    fn last_pass(&mut self, task: &Task, accumulation: usize, last: &LastPass<'_>) -> Result<(), CompileError> {
+        let at = match self.try_fused(accumulation, last)? {
             Some(at) => at,
-            None => self.spill(task, job, last)?,
+            None => self.spill(task, accumulation, last)?,
         };
         self.planes.passed(&self.scheduler, last.set, at);
-        if let Some((plane, accumulator)) = self.jobs[job].accumulator.take() {
+        if let Some((plane, accumulator)) = self.accumulations[accumulation].accumulator.take() {
             self.planes.close(last.set.side, plane, accumulator);
             self.unblock();
         }
         Ok(())
     }
 
-    /// Runs the finish as the sum passes the VXM; returns the cycle of the pass. Nothing is taken where an operand comes
-    /// too late or no start serves both.
-    fn try_fused(&mut self, job: usize, last: &LastPass<'_>) -> Result<Option<u64>, CompileError> {
+    /// Runs the epilogue as the sum passes the VXM; returns the cycle of the pass. Nothing is taken where an operand
+    /// comes too late or no start serves both.
+    fn try_fused(&mut self, accumulation: usize, last: &LastPass<'_>) -> Result<Option<u64>, CompileError> {
         let &LastPass { set, activation, from, result } = last;
-        if !self.meets_operands(job, last) {
+        if !self.meets_operands(accumulation, last) {
             return Ok(None);
         }
-        let finish = self.jobs[job].finish.clone();
-        let places: Vec<Parked> = finish.outputs.iter().map(|out| self.scratch(out)).collect::<Result<_, _>>()?;
+        let epilogue = self.accumulations[accumulation].epilogue.clone();
+        let places: Vec<Stored> = epilogue.outputs.iter().map(|out| self.scratch(out)).collect::<Result<_, _>>()?;
         let issued = self.scheduler.count();
-        let inputs: Vec<Parked> = finish.inputs.iter().map(|&input| self.place(input)).collect();
+        let inputs: Vec<Stored> = epilogue.inputs.iter().map(|&input| self.storage(input)).collect();
         let ready: Vec<u64> = inputs.iter().map(|input| self.at_vxm(input)).collect();
-        let operands: Vec<&Parked> = inputs.iter().collect();
-        let found = self.scheduler.place_within(from, FUSED_STARTS, |scheduler, at| {
+        let operands: Vec<&Stored> = inputs.iter().collect();
+        let found = self.scheduler.schedule_within(from, FUSED_STARTS, |scheduler, at| {
             let mut places = places.clone();
             let mut arrival = None;
             pass(scheduler, set, activation, at, &[result], |scheduler, emission| {
@@ -173,9 +182,9 @@ impl Engine<'_> {
             let (cycle, stream) = arrival?;
             let offsets: Vec<u64> = ready.iter().map(|&ready| ready.saturating_sub(cycle)).collect();
             if offsets.iter().all(|&offset| offset == 0) {
-                finish.chain.attempt(scheduler, cycle, &operands, &[stream], &mut places)?;
+                epilogue.chain.attempt(scheduler, cycle, &operands, &[stream], &mut places)?;
             } else {
-                finish.chain.delayed(&offsets).attempt(scheduler, cycle, &operands, &[stream], &mut places)?;
+                epilogue.chain.delayed(&offsets).attempt(scheduler, cycle, &operands, &[stream], &mut places)?;
             }
             Some((at, places))
         });
@@ -185,50 +194,50 @@ impl Engine<'_> {
             }
             return Ok(None);
         };
-        for (out, place) in finish.outputs.iter().zip(places) {
-            self.made(out.slot, place.ready, Some(place));
+        for (out, place) in epilogue.outputs.iter().zip(places) {
+            self.define(out.vreg, place.ready, Some(place));
         }
         let end = self.scheduler.span(issued).map_or(at, |(_, end)| end);
-        for &input in &finish.inputs {
-            self.drop_reader(input, end);
+        for &input in &epilogue.inputs {
+            self.drop_use(input, end);
         }
         Ok(Some(at))
     }
 
-    /// Stores the sum, and makes a task of the finish, which reads it; returns the cycle of the pass.
-    fn spill(&mut self, task: &Task, job: usize, last: &LastPass<'_>) -> Result<u64, CompileError> {
+    /// Stores the sum, and makes a task of the epilogue, which reads it; returns the cycle of the pass.
+    fn spill(&mut self, task: &Task, accumulation: usize, last: &LastPass<'_>) -> Result<u64, CompileError> {
         let &LastPass { set, activation, from, result } = last;
-        let Finish { chain, inputs: operands, outputs } = self.jobs[job].finish.clone();
+        let Epilogue { chain, inputs: operands, outputs } = self.accumulations[accumulation].epilogue.clone();
         let place = self.vectors.scratch(4, set.side)?;
-        let (at, place) = self.scheduler.place(task.what, from, |scheduler, at| {
+        let (at, place) = self.scheduler.schedule(task.what, from, |scheduler, at| {
             let mut place = place.clone();
             pass(scheduler, set, activation, at, &[result], |scheduler, emission| {
-                scheduler.park(&mut place, emission.position, emission.cycle)
+                scheduler.store(&mut place, emission.position, emission.cycle)
             })?;
             Some((at, place))
         })?;
-        let sum = self.slot();
+        let sum = self.vreg();
         let work = Work::Chain(chain.reading_memory(operands.len()));
         let inputs = operands.iter().copied().chain([sum]).collect();
-        let (node, rank) = (task.node, task.rank);
-        self.task(Task { node, what: "a finish", rank, inputs, outputs, work });
-        self.made(sum, place.ready, Some(place));
+        let (node, priority) = (task.node, task.priority);
+        self.task(Task { node, what: "an epilogue", priority, inputs, outputs, work });
+        self.define(sum, place.ready, Some(place));
         for input in operands {
-            self.drop_reader(input, 0);
+            self.drop_use(input, 0);
         }
         Ok(at)
     }
 
-    /// Whether all operands of the finish can be at the VXM soon enough after the sum.
-    fn meets_operands(&self, job: usize, last: &LastPass<'_>) -> bool {
+    /// Whether all operands of the epilogue can be at the VXM soon enough after the sum.
+    fn meets_operands(&self, accumulation: usize, last: &LastPass<'_>) -> bool {
         let hops = u64::from(self.scheduler.chip.mxm_position(last.set.side).unsigned_abs());
         let arrival = last.from + result_after(&self.scheduler, last.result) + hops;
-        let finish = &self.jobs[job].finish;
-        if finish.inputs.iter().any(|&input| self.ready(input).is_none()) {
+        let epilogue = &self.accumulations[accumulation].epilogue;
+        if epilogue.inputs.iter().any(|&input| self.ready(input).is_none()) {
             return false;
         }
-        let offset = |&input: &Slot| self.at_vxm(&self.place(input)).saturating_sub(arrival);
-        let offsets: Vec<u64> = finish.inputs.iter().map(offset).collect();
-        offsets.iter().all(|&offset| offset <= PATIENCE) && finish.chain.can_wait(&offsets)
+        let offset = |&input: &VReg| self.at_vxm(&self.storage(input)).saturating_sub(arrival);
+        let offsets: Vec<u64> = epilogue.inputs.iter().map(offset).collect();
+        offsets.iter().all(|&offset| offset <= PATIENCE) && epilogue.chain.can_wait(&offsets)
     }
 }

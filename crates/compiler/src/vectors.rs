@@ -23,7 +23,7 @@ static QUADS: [u8; 64] = {
     }
     quads
 };
-/// Words of a side that rest between two vectors before fresh ones are left alone: so long that nobody waits for the
+/// Words of a side that rest between two vectors before fresh ones are left alone: so long that nothing waits for the
 /// first to be read.
 pub(crate) const RESTING: usize = 128;
 
@@ -31,26 +31,26 @@ const BOTH: &[u8] = &[0, 1];
 const NEAR: &[u8] = &[0];
 const FAR: &[u8] = &[1];
 
-/// A vector in the slices next to the VXM: byte plane `b` lies in slice `4 * quad + (b + turn) % 4` of its side, in the
-/// same word of every slice, and the same in each quad listed.
+/// A vector in the slices next to the VXM: byte plane `b` is in slice `4 * quad + (b + rotation) % 4` of its side, in
+/// the same word of every slice, and the same in each quad listed.
 #[derive(Clone, Debug)]
-pub(crate) struct Parked {
+pub(crate) struct Stored {
     pub(crate) bytes: u8,
     pub(crate) side: Hemisphere,
     pub(crate) word: u32,
-    pub(crate) turn: u8,
+    pub(crate) rotation: u8,
     pub(crate) quads: &'static [u8],
     /// First cycle in which it may be read; of a place not yet filled, the first in which it may be written.
     pub(crate) ready: u64,
     /// The same by quad, where the copies are not written in one cycle.
     pub(crate) by_quad: Option<[u64; 2]>,
     /// Where it came by on its way from the VXM into memory: who is there in time may take it without a read.
-    pub(crate) passing: Option<Passing>,
+    pub(crate) in_flight: Option<InFlight>,
 }
 
 /// A group of streams from the VXM outward.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Passing {
+pub(crate) struct InFlight {
     pub(crate) stream: Stream,
     /// Cycle in which it leaves the VXM.
     pub(crate) cycle: u64,
@@ -58,14 +58,14 @@ pub(crate) struct Passing {
     pub(crate) taken: i32,
 }
 
-impl Parked {
+impl Stored {
     /// First cycle in which the copy in a quad may be read.
     pub(crate) fn readable(&self, quad: u8) -> u64 {
         self.by_quad.map_or(self.ready, |ready| ready[usize::from(quad)])
     }
 
     pub(crate) fn slice(&self, quad: u8, byte: u8) -> SliceId {
-        SliceId { side: self.side, index: u16::from(4 * quad + (byte + self.turn) % 4) }
+        SliceId { side: self.side, index: u16::from(4 * quad + (byte + self.rotation) % 4) }
     }
 }
 
@@ -102,7 +102,7 @@ pub(crate) struct Vectors {
     fresh: [u32; 2],
     /// Words given out, by side.
     given: [u32; 2],
-    turn: u32,
+    round: u32,
     /// Words taken in the outermost quad, by side.
     outermost: [u32; 2],
     /// The outermost quad of a side.
@@ -162,18 +162,18 @@ impl Vectors {
         next
     }
 
-    /// Where a constant lies.
-    pub(crate) fn constant_place(&self, constant: usize) -> Parked {
+    /// Where a constant is.
+    pub(crate) fn constant_place(&self, constant: usize) -> Stored {
         let Constant { side, word, quad, .. } = self.constants[constant];
-        Parked {
+        Stored {
             bytes: 4,
             side,
             word,
-            turn: 0,
+            rotation: 0,
             quads: if quad == 0 { NEAR } else { FAR },
             ready: 0,
             by_quad: None,
-            passing: None,
+            in_flight: None,
         }
     }
 
@@ -181,43 +181,51 @@ impl Vectors {
     pub(crate) fn input(
         &mut self,
         name: &str,
-        (side, quad, turn): (Hemisphere, u8, u8),
+        (side, quad, rotation): (Hemisphere, u8, u8),
         format: Format,
         vectors: usize,
         lanes: usize,
-    ) -> Vec<Parked> {
+    ) -> Vec<Stored> {
         let quads = if quad == 0 { NEAR } else { FAR };
-        let place =
-            |word| Parked { bytes: format.bytes(), side, word, turn, quads, ready: 0, by_quad: None, passing: None };
-        let places: Vec<Parked> = (0..vectors).map(|_| place(self.take(side))).collect();
+        let place = |word| Stored {
+            bytes: format.bytes(),
+            side,
+            word,
+            rotation,
+            quads,
+            ready: 0,
+            by_quad: None,
+            in_flight: None,
+        };
+        let places: Vec<Stored> = (0..vectors).map(|_| place(self.take(side))).collect();
         self.region(name, RegionKind::Input, format, lanes, &places);
         places
     }
 
     /// The mask of one of `kinds` kinds: the first vector with the other inputs, those of later tokens from the last
-    /// word back, by turns with the other kinds. So where a vector lies does not depend on how many there are.
+    /// word back, in round robin with the other kinds. So where a vector is does not depend on how many there are.
     pub(crate) fn masks(
         &mut self,
         name: &str,
         (kind, kinds): (usize, usize),
         vectors: usize,
         lanes: usize,
-    ) -> Vec<Parked> {
+    ) -> Vec<Stored> {
         let last = self.capacity().saturating_sub(1);
         let first = self.take(Hemisphere::East);
         let later =
             (0..vectors.saturating_sub(1)).map(|vector| self.word(last.saturating_sub((vector * kinds + kind) as u32)));
-        let place = |word| Parked {
+        let place = |word| Stored {
             bytes: 4,
             side: Hemisphere::East,
             word,
-            turn: 0,
+            rotation: 0,
             quads: FAR,
             ready: 0,
             by_quad: None,
-            passing: None,
+            in_flight: None,
         };
-        let places: Vec<Parked> = std::iter::once(first).chain(later).map(place).collect();
+        let places: Vec<Stored> = std::iter::once(first).chain(later).map(place).collect();
         self.masks = self.masks.max(((vectors - 1) * kinds) as u32);
         self.region(name, RegionKind::Input, Format::F32, lanes, &places);
         places
@@ -229,7 +237,7 @@ impl Vectors {
     }
 
     /// Names vectors as a region.
-    pub(crate) fn region(&mut self, name: &str, kind: RegionKind, format: Format, lanes: usize, places: &[Parked]) {
+    pub(crate) fn region(&mut self, name: &str, kind: RegionKind, format: Format, lanes: usize, places: &[Stored]) {
         let runs = places.iter().flat_map(|place| {
             (0..place.bytes).map(|byte| WordRun::one(CHIP, place.slice(place.quads[0], byte), place.word))
         });
@@ -256,7 +264,7 @@ impl Vectors {
     }
 
     /// A place for an intermediate vector. It may be written from `ready` on.
-    pub(crate) fn scratch(&mut self, bytes: u8, side: Hemisphere) -> Result<Parked, CompileError> {
+    pub(crate) fn scratch(&mut self, bytes: u8, side: Hemisphere) -> Result<Stored, CompileError> {
         let at = index(side);
         let fresh = self.fresh[at] < self.end(at);
         let (word, ready) = match self.free[at].len() {
@@ -267,13 +275,13 @@ impl Vectors {
             0 => {
                 let (needed, available) = (u64::from(self.capacity()) + 1, u64::from(self.capacity()));
                 return Err(CompileError::ScratchTooLarge {
-                    what: "constants and the intermediate vectors alive at once",
+                    what: "constants and the intermediate vectors live at once",
                     needed,
                     available,
                 });
             }
             resting => {
-                // Banks in turn, as fresh words are given, among those that have rested longest.
+                // Banks in rotation, as fresh words are given, among those that have rested longest.
                 let bank = self.given[at] % self.banks;
                 let longest = self.free[at].iter().take(if fresh { resting / 2 } else { 1 });
                 let found = longest.map(|free| free.0 / self.bank_words).position(|found| found == bank);
@@ -281,36 +289,36 @@ impl Vectors {
             }
         };
         self.given[at] += 1;
-        self.turn += 1;
-        let turn = match bytes {
-            1 => self.turn % 4,
-            2 => self.turn % 2 * 2,
+        self.round += 1;
+        let rotation = match bytes {
+            1 => self.round % 4,
+            2 => self.round % 2 * 2,
             _ => 0,
         } as u8;
-        Ok(Parked { bytes, side, word, turn, quads: BOTH, ready, by_quad: None, passing: None })
+        Ok(Stored { bytes, side, word, rotation, quads: BOTH, ready, by_quad: None, in_flight: None })
     }
 
     /// A place of two bytes in the outermost quad of a side, kept for good.
-    pub(crate) fn outermost(&mut self, side: Hemisphere) -> Parked {
+    pub(crate) fn outermost(&mut self, side: Hemisphere) -> Stored {
         let next = &mut self.outermost[index(side)];
         *next += 1;
         let number = *next - 1;
         // By turns in one pair of slices and in the other, so that two can be read at once.
-        let (word, turn) = (number / 2, 2 * (number % 2) as u8);
+        let (word, rotation) = (number / 2, 2 * (number % 2) as u8);
         let quads = &QUADS[usize::from(self.last_quad)..=usize::from(self.last_quad)];
-        Parked { bytes: 2, side, word: self.word(word), turn, quads, ready: 0, by_quad: None, passing: None }
+        Stored { bytes: 2, side, word: self.word(word), rotation, quads, ready: 0, by_quad: None, in_flight: None }
     }
 
     /// Gives back a place that was not used; one in the outermost quad stays what it is.
-    pub(crate) fn give_back(&mut self, place: &Parked) {
+    pub(crate) fn give_back(&mut self, place: &Stored) {
         if place.quads.len() == 1 {
             return;
         }
         self.free[index(place.side)].push_back((place.word, place.ready));
     }
 
-    /// Gives back the place of an intermediate vector that nobody reads after cycle `last`.
-    pub(crate) fn release(&mut self, place: &Parked, last: u64) {
+    /// Gives back the place of an intermediate vector that nothing reads after cycle `last`.
+    pub(crate) fn release(&mut self, place: &Stored, last: u64) {
         self.free[index(place.side)].push_back((place.word, last + 1));
     }
 

@@ -96,19 +96,14 @@ impl Inspect {
             out.flush()?;
             return Ok(ExitCode::SUCCESS);
         }
+        if filed.is_some() && self.part.is_some() {
+            return Err("the file holds the whole model; leave --part away, or give the model itself".into());
+        }
         let compiled = lpu::compile_graph(checkpoint, graph.clone(), chip, options)?;
-        if let Some(programs) = filed {
-            if self.part.is_some() {
-                return Err("the file holds the whole model; leave --part away, or give the model itself".into());
-            }
-            if programs != compiled.programs {
-                return Err(
-                    "this compiler makes other programs of the file's model, so its placement and schedule are \
-                    unknown; `inspect dispatches` and `inspect sram` show what is in the file, and `compile` makes it \
-                    anew"
-                        .into(),
-                );
-            }
+        if filed.is_some_and(|programs| programs != compiled.programs) {
+            return Err("this compiler makes other programs of the file's model, so its placement and schedule are \
+                unknown; `inspect dispatches` and `inspect sram` show what is in the file, and `compile` makes it anew"
+                .into());
         }
         match self.step {
             Step::Placement => write!(out, "{}", compiled.placement.to_text())?,

@@ -50,8 +50,8 @@ impl Chain {
             match kind {
                 Kind::Shift { of, .. } if *of < cut => return None,
                 Kind::Shift { .. } => {}
-                Kind::Alu { sources, behind, .. } => {
-                    if behind.is_some_and(|(node, _)| node < cut) {
+                Kind::Alu { sources, after, .. } => {
+                    if after.is_some_and(|(node, _)| node < cut) {
                         return None;
                     }
                     let passing = sources.iter().any(passes);
@@ -78,7 +78,7 @@ impl Chain {
         // What is taken as it passes cannot wait for a port of memory.
         let stored = |node: Node| match &self.nodes[node] {
             Kind::Alu { op, sources, sink: Sink::None, .. } => op.result_bytes() == 4 && !sources.iter().any(passes),
-            Kind::Alu { op, sink: Sink::Park(..), .. } => op.result_bytes() == 4,
+            Kind::Alu { op, sink: Sink::Store(..), .. } => op.result_bytes() == 4,
             _ => false,
         };
         for (number, kind) in self.nodes[..cut].iter().enumerate() {
@@ -89,18 +89,18 @@ impl Chain {
             }
             if let Kind::Alu { sink, .. } = &mut kind {
                 match sink {
-                    Sink::Park(output, _) => {
+                    Sink::Store(output, _) => {
                         split.outputs[0].push(Some(*output));
                         *output = split.outputs[0].len() - 1;
                     }
                     Sink::None if is_carried => {
                         split.outputs[0].push(None);
                         let output = split.outputs[0].len() - 1;
-                        *sink = Sink::Park(output, Hemisphere::BOTH[output % 2]);
+                        *sink = Sink::Store(output, Hemisphere::BOTH[output % 2]);
                     }
                     _ => {}
                 }
-                if let (true, Sink::Park(output, _)) = (is_carried, *sink) {
+                if let (true, Sink::Store(output, _)) = (is_carried, *sink) {
                     split.carried.push(output);
                 }
             }
@@ -110,11 +110,11 @@ impl Chain {
             let mut kind = kind.clone();
             match &mut kind {
                 Kind::Shift { of, .. } => *of -= cut,
-                Kind::Alu { sources, sink, behind, .. } => {
-                    if let Some((node, _)) = behind {
+                Kind::Alu { sources, sink, after, .. } => {
+                    if let Some((node, _)) = after {
                         *node -= cut;
                     }
-                    if let Sink::Park(output, _) = sink {
+                    if let Sink::Store(output, _) = sink {
                         split.outputs[1].push(Some(*output));
                         *output = split.outputs[1].len() - 1;
                     }

@@ -1,4 +1,4 @@
-//! Attention over a context: appends this token's key and value rows, scores all rows, takes the softmax and mixes the
+//! Attention over a context: appends this token's key and value rows, scores all rows, takes the softmax and weighs the
 //! values.
 
 use std::collections::BTreeMap;
@@ -6,12 +6,12 @@ use std::collections::BTreeMap;
 use lpu_isa::{Format, Hemisphere, Orientation};
 
 use super::Lowering;
-use super::demand::Form;
-use super::maker::Made;
+use super::builder::Def;
+use super::demand::Representation;
 use super::vector::fold;
-use crate::attend::{Append, Mix, Scores};
+use crate::attend::{Append, PvProduct, QkProduct};
 use crate::chain::{Chain, Feed, Op};
-use crate::engine::{Out, Slot, Task, Work};
+use crate::engine::{Out, Task, VReg, Work};
 use crate::layout::Heads;
 use crate::plan::Attending;
 use crate::planes::{Content, Part, PlaneSet};
@@ -30,8 +30,8 @@ struct QueryHead {
 /// A head's softmax: unnormalised weights by side and token tile, and their sum over tiles.
 #[derive(Clone, Debug)]
 struct Softmax {
-    weights: [Vec<Slot>; 2],
-    sum: Slot,
+    weights: [Vec<VReg>; 2],
+    sum: VReg,
 }
 
 /// Something of each query head.
@@ -47,26 +47,26 @@ impl Lowering<'_> {
         };
         let scores = self.scores(number, attending, softcap);
         let softmaxes = self.softmaxes(attending, &scores);
-        let rows = self.vectors(node.inputs[2], Form::Values(number));
-        let mut totals: ByHead<Slot> = BTreeMap::new();
+        let rows = self.vectors(node.inputs[2], Representation::Values(number));
+        let mut totals: ByHead<VReg> = BTreeMap::new();
         for (group, row) in rows.iter().enumerate() {
             let side = attending.value_side[group];
-            let moment = self.append(2, row[0], side, &attending.values[group]);
+            let ordering = self.append(2, row[0], side, &attending.values[group]);
             self.group_totals(attending, group, &softmaxes, &mut totals);
-            let mixed = self.mixes(number, attending, group, moment, &softmaxes);
-            self.joins(number, attending, group, &mixed, &totals);
+            let products = self.pv_products(number, attending, group, ordering, &softmaxes);
+            self.joins(number, attending, group, &products, &totals);
         }
     }
 
     /// Appends the key rows and makes the scores of all query heads, by tile of tokens.
-    fn scores(&mut self, number: usize, attending: &Attending, softcap: Option<f32>) -> ByHead<Vec<Slot>> {
+    fn scores(&mut self, number: usize, attending: &Attending, softcap: Option<f32>) -> ByHead<Vec<VReg>> {
         let node = &self.plan.graph.nodes[number];
         let heads = &attending.heads;
-        let queries = self.vectors(node.inputs[0], Form::Queries(number));
-        let keys = self.vectors(node.inputs[1], Form::Keys(number));
-        let mut scores: ByHead<Vec<Slot>> = BTreeMap::new();
+        let queries = self.vectors(node.inputs[0], Representation::Queries(number));
+        let keys = self.vectors(node.inputs[1], Representation::Keys(number));
+        let mut scores: ByHead<Vec<VReg>> = BTreeMap::new();
         for group in 0..heads.key_groups() {
-            let moments = Hemisphere::BOTH.map(|side| {
+            let orderings = Hemisphere::BOTH.map(|side| {
                 let half = index(side);
                 self.append(0, keys[2 * group + half][0], side, &attending.keys[group][half])
             });
@@ -80,30 +80,30 @@ impl Lowering<'_> {
                     sum = chain.op(Op::Mul, &[Feed::Node(bent), Feed::Immediate(cap)]);
                 }
                 let side = Hemisphere::BOTH[(group + tile) % 2];
-                chain.park(Op::Add, &[Feed::Node(sum), Feed::Value(0)], 0, side);
-                let mut inputs = vec![moments[0], moments[1], self.masks[&attending.mask][tile]];
+                chain.store(Op::Add, &[Feed::Node(sum), Feed::Value(0)], 0, side);
+                let mut inputs = vec![orderings[0], orderings[1], self.masks[&attending.mask][tile]];
                 let mut outputs = Vec::new();
-                let first = 2 * group * heads.ranks;
-                for (member, halves) in queries[first..first + 2 * heads.ranks].chunks(2).enumerate() {
+                let first = 2 * group * heads.queries_a_kv;
+                for (member, halves) in queries[first..first + 2 * heads.queries_a_kv].chunks(2).enumerate() {
                     for (at, kv) in heads.key_members(group).enumerate() {
                         inputs.extend([halves[0][at], halves[1][at]]);
-                        let slot = self.engine.slot();
-                        outputs.push(Out { slot, bytes: 4, side });
-                        scores.entry(QueryHead { kv, member }).or_default().push(slot);
+                        let vreg = self.engine.vreg();
+                        outputs.push(Out { vreg, bytes: 4, side });
+                        scores.entry(QueryHead { kv, member }).or_default().push(vreg);
                     }
                 }
-                let rank = self.rank(0, group, heads.key_groups());
-                let work = Work::Scores(Scores { parts, finish: chain });
-                self.engine.task(Task { node: number, what: "scores", rank, inputs, outputs, work });
+                let priority = self.priority(0, group, heads.key_groups());
+                let work = Work::Qk(QkProduct { parts, epilogue: chain });
+                self.engine.task(Task { node: number, what: "a QK product", priority, inputs, outputs, work });
             }
         }
         scores
     }
 
     /// The softmaxes of all query heads, each on the sides of the groups of values that it weighs.
-    fn softmaxes(&mut self, attending: &Attending, scores: &ByHead<Vec<Slot>>) -> ByHead<Softmax> {
+    fn softmaxes(&mut self, attending: &Attending, scores: &ByHead<Vec<VReg>>) -> ByHead<Softmax> {
         let heads = &attending.heads;
-        let softmax = |(&head, scores): (&QueryHead, &Vec<Slot>)| {
+        let softmax = |(&head, scores): (&QueryHead, &Vec<VReg>)| {
             let weighed = |&group: &usize| heads.value_members(group).any(|(kv, _)| kv == head.kv);
             let groups = (0..heads.value_groups()).filter(weighed);
             let sides: Vec<Hemisphere> = groups.map(|group| attending.value_side[group]).collect();
@@ -118,41 +118,41 @@ impl Lowering<'_> {
         attending: &Attending,
         group: usize,
         softmaxes: &ByHead<Softmax>,
-        totals: &mut ByHead<Slot>,
+        totals: &mut ByHead<VReg>,
     ) {
         let query_heads = query_heads(&attending.heads, group);
         let fresh: Vec<QueryHead> = query_heads.into_iter().filter(|head| !totals.contains_key(head)).collect();
-        let sums: Vec<Slot> = fresh.iter().map(|head| softmaxes[head].sum).collect();
+        let sums: Vec<VReg> = fresh.iter().map(|head| softmaxes[head].sum).collect();
         let summed = self.totals(sums, opposite(attending.value_side[group]), group, attending.values.len());
         totals.extend(fresh.into_iter().zip(summed));
     }
 
     /// Products of weights and a group's values for its query heads, by tile of tokens.
-    fn mixes(
+    fn pv_products(
         &mut self,
         number: usize,
         attending: &Attending,
         group: usize,
-        moment: Slot,
+        ordering: VReg,
         softmaxes: &ByHead<Softmax>,
-    ) -> ByHead<Vec<Slot>> {
+    ) -> ByHead<Vec<VReg>> {
         let side = attending.value_side[group];
         let query_heads = query_heads(&attending.heads, group);
         let set = PlaneSet::pair(side, Content::Halves);
-        let mut mixed: ByHead<Vec<Slot>> = BTreeMap::new();
+        let mut products: ByHead<Vec<VReg>> = BTreeMap::new();
         for tile in 0..self.token_tiles() {
             let weights = query_heads.iter().map(|head| softmaxes[head].weights[index(side)][tile]);
-            let inputs = weights.chain([moment]).collect();
+            let inputs = weights.chain([ordering]).collect();
             let outputs = self.outs(query_heads.len(), side);
             for (&head, out) in query_heads.iter().zip(&outputs) {
-                mixed.entry(head).or_default().push(out.slot);
+                products.entry(head).or_default().push(out.vreg);
             }
             let parts = self.token_tile(&attending.values[group], tile);
-            let work = Work::Mix(Mix { set, parts, orientation: Orientation::In });
-            let rank = self.rank(0, group, attending.values.len());
-            self.engine.task(Task { node: number, what: "a mix", rank, inputs, outputs, work });
+            let work = Work::Pv(PvProduct { set, parts, orientation: Orientation::In });
+            let priority = self.priority(0, group, attending.values.len());
+            self.engine.task(Task { node: number, what: "a PV product", priority, inputs, outputs, work });
         }
-        mixed
+        products
     }
 
     /// The output vectors of a group: the products of its heads over their sums of weights, each in its lanes.
@@ -161,40 +161,40 @@ impl Lowering<'_> {
         number: usize,
         attending: &Attending,
         group: usize,
-        mixed: &ByHead<Vec<Slot>>,
-        totals: &ByHead<Slot>,
+        products: &ByHead<Vec<VReg>>,
+        totals: &ByHead<VReg>,
     ) {
         let heads = &attending.heads;
         let output = self.plan.graph.nodes[number].output;
-        for member in 0..heads.ranks {
-            let mut maker = self.maker();
-            let mut sum: Option<Made> = None;
+        for member in 0..heads.queries_a_kv {
+            let mut builder = self.builder();
+            let mut sum: Option<Def> = None;
             for (at, (kv, _)) in heads.value_members(group).enumerate() {
                 let head = QueryHead { kv, member };
-                let feeds: Vec<Feed> = mixed[&head].iter().map(|&slot| maker.input(slot)).collect();
-                let parts = fold(&mut maker, Op::Add, &feeds);
+                let feeds: Vec<Feed> = products[&head].iter().map(|&vreg| builder.input(vreg)).collect();
+                let parts = fold(&mut builder, Op::Add, &feeds);
                 let value = match parts[..] {
                     [one] => one,
-                    _ => maker.op(Op::Add, &parts),
+                    _ => builder.op(Op::Add, &parts),
                 };
-                let total = maker.input(totals[&head]);
-                let inverse = maker.op(Op::Reciprocal, &[total]);
+                let total = builder.input(totals[&head]);
+                let inverse = builder.op(Op::Reciprocal, &[total]);
                 let lanes = self.engine.constant(attending.outputs[group][at]);
-                let lanes = maker.input(lanes);
-                let share = maker.op(Op::Mul, &[value, inverse]);
+                let lanes = builder.input(lanes);
+                let share = builder.op(Op::Mul, &[value, inverse]);
                 let operands = vec![share, lanes];
                 sum = Some(match sum {
-                    None => Made::Op(Op::Mul, operands),
+                    None => Def::Op(Op::Mul, operands),
                     Some(sum) => {
-                        let sum = maker.hold(sum);
-                        let part = maker.op(Op::Mul, &operands);
-                        Made::Op(Op::Add, vec![sum, part])
+                        let sum = builder.latch(sum);
+                        let part = builder.op(Op::Mul, &operands);
+                        Def::Op(Op::Add, vec![sum, part])
                     }
                 });
             }
-            let vector = group * heads.ranks + member;
-            self.deliver(&mut maker, output, vector, sum.expect("a group has members"));
-            self.chain_task("a join of heads", maker, group, attending.values.len());
+            let vector = group * heads.queries_a_kv + member;
+            self.emit(&mut builder, output, vector, sum.expect("a group has members"));
+            self.chain_task("a join of heads", builder, group, attending.values.len());
         }
     }
 
@@ -203,15 +203,15 @@ impl Lowering<'_> {
         self.tokens.div_ceil(self.chip.lanes())
     }
 
-    /// The moment from which on a row that is to be appended may be read.
-    fn append(&mut self, class: u64, row: Slot, side: Hemisphere, entry: &[Rows; 2]) -> Slot {
-        let slot = self.engine.slot();
+    /// The ordering token of a row that is to be appended: it may be read from then on.
+    fn append(&mut self, class: u64, row: VReg, side: Hemisphere, entry: &[Rows; 2]) -> VReg {
+        let vreg = self.engine.vreg();
         let addresses = self.plan.inputs.addresses[index(side)].clone();
         let work = Work::Append(Append { entry: *entry, addresses, window: self.plan.window, patience: 24 * class });
-        let rank = self.rank(class, 0, 1);
-        let outputs = vec![Out { slot, bytes: 0, side }];
-        self.engine.task(Task { node: self.node, what: "a key-value row", rank, inputs: vec![row], outputs, work });
-        slot
+        let priority = self.priority(class, 0, 1);
+        let outputs = vec![Out { vreg, bytes: 0, side }];
+        self.engine.task(Task { node: self.node, what: "a key-value row", priority, inputs: vec![row], outputs, work });
+        vreg
     }
 
     fn token_tile(&self, entry: &[Rows; 2], tile: usize) -> Vec<Part> {
@@ -224,63 +224,64 @@ impl Lowering<'_> {
     }
 
     fn outs(&mut self, count: usize, side: Hemisphere) -> Vec<Out> {
-        (0..count).map(|_| Out { slot: self.engine.slot(), bytes: 4, side }).collect()
+        (0..count).map(|_| Out { vreg: self.engine.vreg(), bytes: 4, side }).collect()
     }
 
     /// Totals over lanes of vectors on `side`, each in every lane: passes through a tile of ones.
-    fn totals(&mut self, inputs: Vec<Slot>, side: Hemisphere, group: usize, groups: usize) -> Vec<Slot> {
+    fn totals(&mut self, inputs: Vec<VReg>, side: Hemisphere, group: usize, groups: usize) -> Vec<VReg> {
         if inputs.is_empty() {
             return Vec::new();
         }
         let parts = self.plan.ones[index(side)].clone();
         let outputs = self.outs(inputs.len(), side);
-        let totals = outputs.iter().map(|out| out.slot).collect();
-        let work = Work::Mix(Mix { set: PlaneSet::pair(side, Content::Widened), parts, orientation: Orientation::Out });
-        let rank = self.rank(0, group, groups);
-        self.engine.task(Task { node: self.node, what: "sums of weights", rank, inputs, outputs, work });
+        let totals = outputs.iter().map(|out| out.vreg).collect();
+        let work =
+            Work::Pv(PvProduct { set: PlaneSet::pair(side, Content::Widened), parts, orientation: Orientation::Out });
+        let priority = self.priority(0, group, groups);
+        self.engine.task(Task { node: self.node, what: "sums of weights", priority, inputs, outputs, work });
         totals
     }
 
     /// e^(score - largest) of all tokens in fp16 on `sides`, and their sum over tiles on the side opposite to that of
     /// the first group of values that the head belongs to.
-    fn softmax(&mut self, scores: &[Slot], sides: &[Hemisphere], index_of: usize, count: usize) -> Softmax {
-        let mut maker = self.maker();
-        let feeds: Vec<Feed> = scores.iter().map(|&slot| maker.input(slot)).collect();
-        let largest = fold(&mut maker, Op::Max, &feeds);
+    fn softmax(&mut self, scores: &[VReg], sides: &[Hemisphere], index_of: usize, count: usize) -> Softmax {
+        let mut builder = self.builder();
+        let feeds: Vec<Feed> = scores.iter().map(|&vreg| builder.input(vreg)).collect();
+        let largest = fold(&mut builder, Op::Max, &feeds);
         let largest = match largest[..] {
-            [one] => maker.chain.reduce(Op::Max, Op::Max, &[one, one]),
-            _ => maker.chain.reduce(Op::Max, Op::Max, &largest),
+            [one] => builder.chain.reduce(Op::Max, Op::Max, &[one, one]),
+            _ => builder.chain.reduce(Op::Max, Op::Max, &largest),
         };
         let mut weights = [Vec::new(), Vec::new()];
         let mut powers = Vec::new();
         for &feed in &feeds {
-            let less = maker.op(Op::Sub, &[feed, Feed::Node(largest)]);
-            let power = maker.op(Op::Exp, &[less]);
+            let less = builder.op(Op::Sub, &[feed, Feed::Node(largest)]);
+            let power = builder.op(Op::Exp, &[less]);
             for side in Hemisphere::BOTH {
                 if sides.contains(&side) {
-                    let slot = self.engine.slot();
-                    maker.park(NARROW, &[power], slot, Some(side));
-                    weights[index(side)].push(slot);
+                    let vreg = self.engine.vreg();
+                    builder.store(NARROW, &[power], vreg, Some(side));
+                    weights[index(side)].push(vreg);
                 }
             }
             powers.push(power);
         }
-        let sums = fold(&mut maker, Op::Add, &powers);
+        let sums = fold(&mut builder, Op::Add, &powers);
         let sum = match sums[..] {
             [one] => one,
-            _ => maker.op(Op::Add, &sums),
+            _ => builder.op(Op::Add, &sums),
         };
-        let slot = self.engine.slot();
-        maker.park(NARROW, &[sum], slot, Some(opposite(sides[0])));
-        self.chain_task("a softmax", maker, index_of, count);
-        Softmax { weights, sum: slot }
+        let vreg = self.engine.vreg();
+        builder.store(NARROW, &[sum], vreg, Some(opposite(sides[0])));
+        self.chain_task("a softmax", builder, index_of, count);
+        Softmax { weights, sum: vreg }
     }
 }
 
 /// The query heads whose key-value heads have elements in a group of values: by member, then by key-value head.
 fn query_heads(heads: &Heads, group: usize) -> Vec<QueryHead> {
     let of_member = |member| heads.value_members(group).map(move |(kv, _)| QueryHead { kv, member });
-    (0..heads.ranks).flat_map(of_member).collect()
+    (0..heads.queries_a_kv).flat_map(of_member).collect()
 }
 
 const NARROW: Op = Op::Convert(Format::F32, Format::F16);

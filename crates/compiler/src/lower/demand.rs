@@ -1,15 +1,16 @@
-//! Which forms of each value its consumers ask for, and which operations are done where their last operand is made.
+//! Which representations of each value its consumers ask for, and which operations are done where their last operand is
+//! made.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use lpu_model::{Graph, Op, ValueId};
 
-/// A form of a value. Forms with a node are made for that node alone.
+/// A representation of a value. Representations with a node are made for that node alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Form {
+pub(super) enum Representation {
     /// fp32.
     Plain,
-    /// As the input of matrices, in both hemispheres (fp16; int8 is made from the plain form).
+    /// As the input of matrices, in both hemispheres (fp16; int8 is made from the plain representation).
     Activation,
     /// Times the weights of a norm, as the input of matrices, whose results take the norm's factor.
     Normed(usize),
@@ -27,7 +28,7 @@ pub(super) enum Form {
 
 /// The demands of a graph.
 pub(super) struct Demands {
-    forms: BTreeMap<ValueId, BTreeSet<Form>>,
+    representations: BTreeMap<ValueId, BTreeSet<Representation>>,
     /// By value: the operation that is finished where the value is made.
     fused: BTreeMap<ValueId, usize>,
     fused_nodes: BTreeSet<usize>,
@@ -45,11 +46,11 @@ fn ends_in_a_chain(op: &Op) -> bool {
 }
 
 impl Demands {
-    /// The demands of a graph; `late` says that results of matrices behind a norm wait for its factor, so that nothing
+    /// The demands of a graph; `late` says that results of matrices after a norm wait for its factor, so that nothing
     /// is fused into their finish.
     pub(super) fn new(graph: &Graph, late: bool) -> Self {
         let mut demands = Self {
-            forms: BTreeMap::new(),
+            representations: BTreeMap::new(),
             fused: BTreeMap::new(),
             fused_nodes: BTreeSet::new(),
             deferred: BTreeSet::new(),
@@ -65,30 +66,31 @@ impl Demands {
                 }
             }
         }
-        let maker = |value: ValueId| producers.get(&value).copied();
+        let producer = |value: ValueId| producers.get(&value).copied();
         let consumers = |value: ValueId| uses.get(&value).map_or(&[][..], |uses| &uses[..]);
         let sole = |value: ValueId| consumers(value).len() == 1 && !graph.outputs.contains(&value);
         for (number, node) in graph.nodes.iter().enumerate() {
-            let mut ask = |value: ValueId, form: Form| {
-                demands.forms.entry(value).or_default().insert(form);
+            let mut ask = |value: ValueId, representation: Representation| {
+                demands.representations.entry(value).or_default().insert(representation);
             };
-            let fusable =
-                |value: ValueId| sole(value) && maker(value).is_some_and(|made| ends_in_a_chain(&graph.nodes[made].op));
+            let fusable = |value: ValueId| {
+                sole(value) && producer(value).is_some_and(|made| ends_in_a_chain(&graph.nodes[made].op))
+            };
             match node.op {
                 Op::RmsNorm { .. } => {
                     let matrices =
                         |&reader: &usize| matches!(graph.nodes[reader].op, Op::Linear { .. } | Op::ExpertLinear { .. });
-                    ask(node.inputs[0], Form::Squares(number));
+                    ask(node.inputs[0], Representation::Squares(number));
                     if !graph.outputs.contains(&node.output) && consumers(node.output).iter().all(matrices) {
-                        ask(node.inputs[0], Form::Normed(number));
+                        ask(node.inputs[0], Representation::Normed(number));
                         demands.deferred.insert(number);
                     } else {
-                        ask(node.inputs[0], Form::Plain);
+                        ask(node.inputs[0], Representation::Plain);
                     }
                 }
                 Op::LayerNorm { .. } | Op::HeadNorm { .. } => {
-                    ask(node.inputs[0], Form::Squares(number));
-                    ask(node.inputs[0], Form::Plain);
+                    ask(node.inputs[0], Representation::Squares(number));
+                    ask(node.inputs[0], Representation::Plain);
                 }
                 Op::ExpertScale { .. } | Op::Scale { .. } | Op::SoftCap { .. } | Op::Activate { .. } => {
                     let x = node.inputs[0];
@@ -96,58 +98,58 @@ impl Demands {
                         demands.fused.insert(x, number);
                         demands.fused_nodes.insert(number);
                     } else {
-                        ask(x, Form::Plain);
+                        ask(x, Representation::Plain);
                     }
                 }
                 Op::Linear { .. } | Op::ExpertLinear { .. } => {
-                    if maker(node.inputs[0]).is_none_or(|made| !demands.deferred.contains(&made)) {
-                        ask(node.inputs[0], Form::Activation);
+                    if producer(node.inputs[0]).is_none_or(|made| !demands.deferred.contains(&made)) {
+                        ask(node.inputs[0], Representation::Activation);
                     }
                 }
                 Op::Add => {
                     let [a, b] = [node.inputs[0], node.inputs[1]];
-                    let last = if maker(a) > maker(b) { a } else { b };
+                    let last = if producer(a) > producer(b) { a } else { b };
                     let other = if last == a { b } else { a };
-                    ask(other, Form::Plain);
+                    ask(other, Representation::Plain);
                     if a != b && fusable(last) {
                         demands.fused.insert(last, number);
                         demands.fused_nodes.insert(number);
                     } else {
-                        ask(last, Form::Plain);
+                        ask(last, Representation::Plain);
                     }
                 }
                 Op::Gated { .. } => {
                     let [gate, up] = [node.inputs[0], node.inputs[1]];
                     let waits = |value: ValueId| {
-                        let input = maker(value).map(|made| graph.nodes[made].inputs[0]);
-                        late && input.and_then(maker).is_some_and(|made| demands.deferred.contains(&made))
+                        let input = producer(value).map(|made| graph.nodes[made].inputs[0]);
+                        late && input.and_then(producer).is_some_and(|made| demands.deferred.contains(&made))
                     };
                     if gate != up && fusable(up) && !waits(up) {
-                        ask(gate, Form::Gate(number));
+                        ask(gate, Representation::Gate(number));
                         demands.fused.insert(up, number);
                         demands.fused_nodes.insert(number);
                     } else {
-                        ask(gate, Form::Plain);
-                        ask(up, Form::Plain);
+                        ask(gate, Representation::Plain);
+                        ask(up, Representation::Plain);
                     }
                 }
                 Op::Attention { .. } => {
-                    ask(node.inputs[0], Form::Queries(number));
-                    ask(node.inputs[1], Form::Keys(number));
-                    ask(node.inputs[2], Form::Values(number));
+                    ask(node.inputs[0], Representation::Queries(number));
+                    ask(node.inputs[1], Representation::Keys(number));
+                    ask(node.inputs[2], Representation::Values(number));
                 }
-                _ => node.inputs.iter().for_each(|&input| ask(input, Form::Plain)),
+                _ => node.inputs.iter().for_each(|&input| ask(input, Representation::Plain)),
             }
         }
         for &value in &graph.outputs {
-            demands.forms.entry(value).or_default().insert(Form::Plain);
+            demands.representations.entry(value).or_default().insert(Representation::Plain);
         }
         demands
     }
 
-    /// The forms asked of a value.
-    pub(super) fn of(&self, value: ValueId) -> BTreeSet<Form> {
-        self.forms.get(&value).cloned().unwrap_or_default()
+    /// The representations asked of a value.
+    pub(super) fn of(&self, value: ValueId) -> BTreeSet<Representation> {
+        self.representations.get(&value).cloned().unwrap_or_default()
     }
 
     /// The operation that is finished where the value is made.

@@ -1,5 +1,5 @@
-//! Matrices: a job for each output vector (or for the part of it whose inputs share a scale), and a tile task for each
-//! tile.
+//! Matrices: an accumulation group for each output vector (or for the part of it whose inputs share a scale), and a
+//! tile task for each tile.
 
 use std::ops::Range;
 
@@ -7,17 +7,17 @@ use lpu_isa::Format;
 use lpu_model::ValueId;
 use smallvec::SmallVec;
 
-use super::demand::Form;
-use super::maker::{Made, Maker};
+use super::builder::{ChainBuilder, Def};
+use super::demand::Representation;
 use super::{Lowering, VectorId};
 use crate::Precision;
 use crate::chain::{Feed, Op};
-use crate::engine::{Slot, Task, Work};
-use crate::tile::{Finish, Job, Tile};
+use crate::engine::{Task, VReg, Work};
+use crate::tile::{Accumulation, Epilogue, Tile};
 use crate::vectors::index;
 
 /// Vectors of an input, and what a sum over them is multiplied by.
-type ScaledRun = (Range<usize>, Option<Slot>);
+type ScaledRun = (Range<usize>, Option<VReg>);
 
 impl Lowering<'_> {
     /// The value as the input of matrices.
@@ -25,8 +25,9 @@ impl Lowering<'_> {
         if self.activations.contains_key(&value) {
             return;
         }
-        let form = if self.precision == Precision::W8A8 { Form::Plain } else { Form::Activation };
-        let vectors = self.vectors(value, form);
+        let representation =
+            if self.precision == Precision::W8A8 { Representation::Plain } else { Representation::Activation };
+        let vectors = self.vectors(value, representation);
         let activation = self.activation_of(vectors, None, 4);
         self.activations.insert(value, activation);
     }
@@ -48,70 +49,70 @@ impl Lowering<'_> {
             let scale = planned.scale.map(|scale| self.engine.constant(scale));
             let bias = planned.bias.map(|bias| self.engine.constant(bias));
             let parts = self.parts(number, vector, &groups);
-            let mut jobs = Vec::new();
-            let (mut maker, mut made) = (self.maker(), Made::Held(Feed::Arrival(0)));
+            let mut accumulations = Vec::new();
+            let (mut builder, mut def) = (self.builder(), Def::Held(Feed::Arrival(0)));
             let whole = parts.len() == 1;
             if !whole {
-                let mut slots = Vec::new();
+                let mut vregs = Vec::new();
                 for (tiles, factor) in &parts {
-                    let mut maker = self.maker();
-                    let made = self.scaled(&mut maker, *factor);
-                    let slot = self.engine.slot();
-                    maker.hold_and_park(made, slot, None);
-                    slots.push(slot);
-                    jobs.push((tiles.clone(), self.job(maker, tiles.len())));
+                    let mut builder = self.builder();
+                    let def = self.scaled(&mut builder, *factor);
+                    let vreg = self.engine.vreg();
+                    builder.latch_and_store(def, vreg, None);
+                    vregs.push(vreg);
+                    accumulations.push((tiles.clone(), self.accumulation(builder, tiles.len())));
                 }
-                let feeds: Vec<Feed> = slots.into_iter().map(|slot| maker.input(slot)).collect();
-                made = Made::Op(Op::Add, super::vector::fold(&mut maker, Op::Add, &feeds));
+                let feeds: Vec<Feed> = vregs.into_iter().map(|vreg| builder.input(vreg)).collect();
+                def = Def::Op(Op::Add, super::vector::fold(&mut builder, Op::Add, &feeds));
             } else {
                 let factor = parts[0].1;
                 if self.precision == Precision::W8A8 {
-                    made = self.scaled(&mut maker, factor);
+                    def = self.scaled(&mut builder, factor);
                 }
             }
             let late = if pending.is_some() { None } else { activation.factor };
             for factor in [scale, late].into_iter().flatten() {
-                let (source, factor) = (maker.feed(made), maker.input(factor));
-                made = Made::Op(Op::Mul, vec![source, factor]);
+                let (source, factor) = (builder.feed(def), builder.input(factor));
+                def = Def::Op(Op::Mul, vec![source, factor]);
             }
             if pending.is_some() {
-                self.deliver_pending(&mut maker, output, vector, made);
+                self.emit_pending(&mut builder, output, vector, def);
             } else {
                 if let Some(bias) = bias {
-                    let (source, bias) = (maker.feed(made), maker.input(bias));
-                    made = Made::Op(Op::Add, vec![source, bias]);
+                    let (source, bias) = (builder.feed(def), builder.input(bias));
+                    def = Def::Op(Op::Add, vec![source, bias]);
                 }
-                self.deliver(&mut maker, output, vector, made);
+                self.emit(&mut builder, output, vector, def);
             }
             if whole {
-                jobs.push((parts[0].0.clone(), self.job(maker, parts[0].0.len())));
+                accumulations.push((parts[0].0.clone(), self.accumulation(builder, parts[0].0.len())));
             } else {
-                self.chain_task("a sum of parts", maker, vector, plan.linear(number).len());
+                self.chain_task("a sum of parts", builder, vector, plan.linear(number).len());
             }
-            self.jobs.insert(VectorId::first_row(output, vector), jobs);
+            self.accumulations.insert(VectorId::first_row(output, vector), accumulations);
             if let Some(factor) = pending {
                 let pending = self.pending.entry(output).or_insert_with(|| super::Pending { factor, bias: Vec::new() });
                 pending.bias.push(bias);
             }
         }
         if pending.is_some() {
-            self.pending_forms(output);
+            self.pending_representations(output);
         }
     }
 
     /// An arriving sum as a binary32 number, times the scale of its activations where they have one.
-    fn scaled(&self, maker: &mut Maker, factor: Option<Slot>) -> Made {
+    fn scaled(&self, builder: &mut ChainBuilder, factor: Option<VReg>) -> Def {
         match factor {
-            None => Made::Held(Feed::Arrival(0)),
+            None => Def::Held(Feed::Arrival(0)),
             Some(factor) => {
-                let real = maker.op(Op::Convert(Format::I32, Format::F32), &[Feed::Arrival(0)]);
-                let factor = maker.input(factor);
-                Made::Op(Op::Mul, vec![real, factor])
+                let real = builder.op(Op::Convert(Format::I32, Format::F32), &[Feed::Arrival(0)]);
+                let factor = builder.input(factor);
+                Def::Op(Op::Mul, vec![real, factor])
             }
         }
     }
 
-    /// The tiles of an output vector in runs that one job sums: of one scale, on one set of planes.
+    /// The tiles of an output vector in runs that one accumulation group sums: of one scale, on one set of planes.
     fn parts(&self, number: usize, vector: usize, groups: &[ScaledRun]) -> Vec<ScaledRun> {
         let units = self.plan.units.iter().filter(|unit| unit.members.contains(&(number, vector)));
         let runs = units.flat_map(|unit| {
@@ -122,13 +123,13 @@ impl Lowering<'_> {
         runs.filter(|(tiles, _)| !tiles.is_empty()).collect()
     }
 
-    fn job(&mut self, maker: Maker, tiles: usize) -> usize {
-        let Maker { chain, inputs, outputs, .. } = maker;
+    fn accumulation(&mut self, builder: ChainBuilder, tiles: usize) -> usize {
+        let ChainBuilder { chain, inputs, outputs, .. } = builder;
         for &input in &inputs {
-            self.engine.hold(input);
+            self.engine.add_use(input);
         }
-        self.engine.jobs.push(Job::new(Finish { chain, inputs, outputs }, tiles));
-        self.engine.jobs.len() - 1
+        self.engine.accumulations.push(Accumulation::new(Epilogue { chain, inputs, outputs }, tiles));
+        self.engine.accumulations.len() - 1
     }
 
     /// The tile tasks of all matrices.
@@ -137,17 +138,17 @@ impl Lowering<'_> {
         for unit in &plan.units {
             for tile in unit.tiles.clone() {
                 let mut parts = Vec::new();
-                let mut jobs: SmallVec<[usize; 2]> = SmallVec::new();
+                let mut accumulations: SmallVec<[usize; 2]> = SmallVec::new();
                 for &(number, vector) in &unit.members {
                     parts.extend(plan.linear(number)[vector].tiles[tile].iter().cloned());
                     let output = VectorId::first_row(plan.graph.nodes[number].output, vector);
-                    let found = self.jobs[&output].iter().find(|(tiles, _)| tiles.contains(&tile));
-                    jobs.push(found.expect("every tile has a job").1);
+                    let found = self.accumulations[&output].iter().find(|(tiles, _)| tiles.contains(&tile));
+                    accumulations.push(found.expect("every tile has an accumulation group").1);
                 }
                 let (number, vector) = unit.members[0];
                 self.node = number;
                 let class = 3 + self.first_uses.get(&unit.input).map_or(0, |&first| self.blocks[first].1);
-                let rank = self.rank(class, vector, plan.linear(number).len());
+                let priority = self.priority(class, vector, plan.linear(number).len());
                 let activation = self.activations[&unit.input].sides[index(unit.set.side)][tile];
                 let mut inputs = vec![activation];
                 let choice = match plan.graph.nodes[number].op {
@@ -158,8 +159,8 @@ impl Lowering<'_> {
                     }
                     _ => None,
                 };
-                let work = Work::Tile(Tile { set: unit.set, parts, choice, jobs });
-                self.engine.task(Task { node: number, what: "a tile", rank, inputs, outputs: Vec::new(), work });
+                let work = Work::Tile(Tile { set: unit.set, parts, choice, accumulations });
+                self.engine.task(Task { node: number, what: "a tile", priority, inputs, outputs: Vec::new(), work });
             }
         }
     }

@@ -1,11 +1,11 @@
-//! Lowering: turns the graph's operations into tasks. A value is made in the forms that its consumers ask for, as part
-//! of the chain that computes it, so that little is parked that nobody reads.
+//! Lowering: turns the graph's operations into tasks. A value is made in the representations that its consumers ask
+//! for, as part of the chain that computes it, so that little is stored without a use.
 
 mod activate;
 mod attention;
+mod builder;
 mod demand;
 mod linear;
-mod maker;
 mod route;
 mod vector;
 
@@ -17,33 +17,33 @@ use lpu_isa::{Format, Region, RegionKind};
 use lpu_model::{Op as GraphOp, ValueId};
 
 use crate::chain::{Chain, Feed, Op};
-use crate::engine::{Engine, Issues, Slot, Task, Work};
+use crate::engine::{Engine, Issues, Task, VReg, Work};
 use crate::error::CompileError;
 use crate::interface::region_name;
 use crate::plan::Plan;
 use crate::record::Record;
 use crate::stages::Placed;
 use crate::target::{Precision, Target};
-use demand::{Demands, Form};
-use maker::{Made, Maker};
+use builder::{ChainBuilder, Def};
+use demand::{Demands, Representation};
 use route::Route;
 
 /// A value as the input of matrices.
 #[derive(Clone, Debug, Default)]
 struct Activation {
     /// By side and vector.
-    sides: [Vec<Slot>; 2],
+    sides: [Vec<VReg>; 2],
     /// Groups of vectors that share a scale, and what a result of theirs is multiplied by (`w8a8`).
-    groups: Vec<(Range<usize>, Slot)>,
+    groups: Vec<(Range<usize>, VReg)>,
     /// What every result is multiplied by, where the norm's factor was left for later.
-    factor: Option<Slot>,
+    factor: Option<VReg>,
 }
 
 /// What is still to be done to a value where it is read: a factor for all of it, and then a bias by vector.
 #[derive(Clone, Debug)]
 struct Pending {
-    factor: Slot,
-    bias: Vec<Option<Slot>>,
+    factor: VReg,
+    bias: Vec<Option<VReg>>,
 }
 
 /// A vector of a value: one row of it, and the elements of one tile of its layout.
@@ -61,7 +61,7 @@ impl VectorId {
     }
 }
 
-/// The vectors of an input whose products one job sums.
+/// The vectors of an input whose products one accumulation group sums.
 type PartialSum = (Range<usize>, usize);
 
 /// The state of lowering one program.
@@ -71,23 +71,23 @@ pub(crate) struct Lowering<'a> {
     engine: Engine<'a>,
     precision: Precision,
     demands: Demands,
-    /// Slots of each form of each vector; a query form has a slot a member.
-    forms: BTreeMap<(VectorId, Form), Vec<Slot>>,
+    /// Virtual registers of each representation of each vector; a query representation has a virtual register a member.
+    representations: BTreeMap<(VectorId, Representation), Vec<VReg>>,
     /// Values whose fp32 vectors still lack a factor and a bias.
     pending: BTreeMap<ValueId, Pending>,
     activations: BTreeMap<ValueId, Activation>,
     /// Jobs of each output vector.
-    jobs: BTreeMap<VectorId, Vec<PartialSum>>,
+    accumulations: BTreeMap<VectorId, Vec<PartialSum>>,
     /// Cosines and sines by set of rotary frequencies.
-    rotary: BTreeMap<usize, [Slot; 2]>,
+    rotary: BTreeMap<usize, [VReg; 2]>,
     /// By value of shares.
     routes: BTreeMap<ValueId, Route>,
     /// By name.
-    masks: BTreeMap<String, Vec<Slot>>,
+    masks: BTreeMap<String, Vec<VReg>>,
     /// Tokens that the program attends to.
     tokens: usize,
-    /// Makers so far.
-    turn: usize,
+    /// Chains begun so far.
+    parity: usize,
     /// Node being lowered.
     node: usize,
     /// By node: the number of its block, and that of nodes before it in the block.
@@ -104,9 +104,9 @@ pub(crate) struct Lowered {
     pub(crate) records: Vec<Record>,
 }
 
-/// Schedules a placed graph for a context of `tokens`, at most sixteen more than the placed one. With `oracle`, as if the choice of experts
-/// were known now: the first ones' weights are read like any others. Nobody runs such a schedule; it says what choosing
-/// on the chip costs.
+/// Schedules a placed graph for a context of `tokens`, at most sixteen more than the placed one. With `oracle`, as if
+/// the choice of experts were known now: the first ones' weights are read like any others. Nothing runs such a
+/// schedule; it says what choosing on the chip costs.
 pub(crate) fn lower(placed: &Placed, tokens: usize, oracle: bool) -> Result<Lowered, CompileError> {
     let (plan, Target { chip, precision }) = (&placed.plan, &placed.target);
     let precision = *precision;
@@ -117,7 +117,7 @@ pub(crate) fn lower(placed: &Placed, tokens: usize, oracle: bool) -> Result<Lowe
         .iter()
         .map(|(&table, places)| (table, places.clone().map(|place| engine.fixed(place))))
         .collect();
-    let mut masks: BTreeMap<String, Vec<Slot>> = BTreeMap::new();
+    let mut masks: BTreeMap<String, Vec<VReg>> = BTreeMap::new();
     for (name, places) in &plan.inputs.masks {
         let places = places[..places.len().min(tokens.div_ceil(chip.lanes()))].iter();
         masks.insert(name.clone(), places.map(|place| engine.fixed(place.clone())).collect());
@@ -135,15 +135,15 @@ pub(crate) fn lower(placed: &Placed, tokens: usize, oracle: bool) -> Result<Lowe
         plan,
         precision,
         demands: Demands::new(&plan.graph, precision != Precision::W8A8),
-        forms: BTreeMap::new(),
+        representations: BTreeMap::new(),
         pending: BTreeMap::new(),
         activations: BTreeMap::new(),
-        jobs: BTreeMap::new(),
+        accumulations: BTreeMap::new(),
         routes: BTreeMap::new(),
         rotary,
         masks,
         tokens,
-        turn: 0,
+        parity: 0,
         node: 0,
         blocks,
         first_uses,
@@ -178,11 +178,11 @@ pub(crate) fn lower(placed: &Placed, tokens: usize, oracle: bool) -> Result<Lowe
         }
     }
     lowering.tiles(oracle);
-    let outputs: Vec<(String, Vec<Slot>)> = plan.graph.outputs.iter().map(|&value| lowering.output(value)).collect();
+    let outputs: Vec<(String, Vec<VReg>)> = plan.graph.outputs.iter().map(|&value| lowering.output(value)).collect();
     let mut engine = lowering.engine;
     engine.run()?;
-    for (name, slots) in outputs {
-        let places: Vec<_> = slots.into_iter().map(|slot| engine.place(slot)).collect();
+    for (name, vregs) in outputs {
+        let places: Vec<_> = vregs.into_iter().map(|vreg| engine.storage(vreg)).collect();
         engine.vectors.region(&name, RegionKind::Output, Format::F32, chip.lanes(), &places);
     }
     let (issues, vectors, records) = engine.finish();
@@ -195,87 +195,88 @@ impl Lowering<'_> {
     }
 
     /// Vector `tile` of a value.
-    fn read(&mut self, maker: &mut Maker, value: ValueId, tile: usize) -> Feed {
-        let mut feed = maker.input(self.forms[&(VectorId::first_row(value, tile), Form::Plain)][0]);
+    fn read(&mut self, builder: &mut ChainBuilder, value: ValueId, tile: usize) -> Feed {
+        let mut feed =
+            builder.input(self.representations[&(VectorId::first_row(value, tile), Representation::Plain)][0]);
         if let Some(Pending { factor, bias }) = self.pending.get(&value) {
-            let factor = maker.input(*factor);
-            feed = maker.op(Op::Mul, &[feed, factor]);
+            let factor = builder.input(*factor);
+            feed = builder.op(Op::Mul, &[feed, factor]);
             if let Some(bias) = bias[tile] {
-                let bias = maker.input(bias);
-                feed = maker.op(Op::Add, &[feed, bias]);
+                let bias = builder.input(bias);
+                feed = builder.op(Op::Add, &[feed, bias]);
             }
         }
         feed
     }
 
     /// The fp32 vectors of a value.
-    fn plain(&self, value: ValueId) -> Vec<Slot> {
-        self.vectors(value, Form::Plain).into_iter().map(|slots| slots[0]).collect()
+    fn plain(&self, value: ValueId) -> Vec<VReg> {
+        self.vectors(value, Representation::Plain).into_iter().map(|vregs| vregs[0]).collect()
     }
 
-    /// The slots of a form of a value, by vector.
-    fn vectors(&self, value: ValueId, form: Form) -> Vec<Vec<Slot>> {
-        let of_tile = |tile| self.forms[&(VectorId::first_row(value, tile), form)].clone();
+    /// The virtual registers of a representation of a value, by vector.
+    fn vectors(&self, value: ValueId, representation: Representation) -> Vec<Vec<VReg>> {
+        let of_tile = |tile| self.representations[&(VectorId::first_row(value, tile), representation)].clone();
         (0..self.tile_count(value)).map(of_tile).collect()
     }
 
-    /// The region name and the slots of an output of the graph.
-    fn output(&mut self, value: ValueId) -> (String, Vec<Slot>) {
-        let slots = self.plain(value);
-        for &slot in &slots {
-            self.engine.keep(slot);
+    /// The region name and the virtual registers of an output of the graph.
+    fn output(&mut self, value: ValueId) -> (String, Vec<VReg>) {
+        let vregs = self.plain(value);
+        for &vreg in &vregs {
+            self.engine.keep(vreg);
         }
-        (region_name(&self.plan.graph.value(value).name).to_owned(), slots)
+        (region_name(&self.plan.graph.value(value).name).to_owned(), vregs)
     }
 
-    /// Class of chains that make a form: keys come first, since scores wait for the rows that they are appended to;
-    /// values last.
+    /// Class of chains that make a representation: keys come first, since scores wait for the rows that they are
+    /// appended to; values last.
     fn urgency(&self, value: ValueId) -> u64 {
-        let forms = self.demands.of(value);
+        let representations = self.demands.of(value);
         match () {
-            () if forms.iter().any(|form| matches!(form, Form::Keys(_))) => 0,
-            () if forms.iter().any(|form| matches!(form, Form::Values(_))) => 2,
+            () if representations.iter().any(|representation| matches!(representation, Representation::Keys(_))) => 0,
+            () if representations.iter().any(|representation| matches!(representation, Representation::Values(_))) => 2,
             () => 1,
         }
     }
 
     /// Rank of a task: by block of the graph, then `class`, then how far into the operation it is.
-    fn rank(&self, class: u64, index: usize, count: usize) -> u64 {
+    fn priority(&self, class: u64, index: usize, count: usize) -> u64 {
         self.blocks[self.node].0 << 40 | class << 32 | (index as u64 * 65_536 / count.max(1) as u64)
     }
 
     /// Adds a chain as a task of its own.
-    fn chain_task(&mut self, what: &'static str, maker: Maker, index: usize, count: usize) {
-        self.ranked_chain(what, maker, self.rank(1, index, count));
+    fn chain_task(&mut self, what: &'static str, builder: ChainBuilder, index: usize, count: usize) {
+        self.chain_with_priority(what, builder, self.priority(1, index, count));
     }
 
-    /// Adds a chain as a task of its own with this rank.
-    fn ranked_chain(&mut self, what: &'static str, maker: Maker, rank: u64) {
-        let Maker { chain, inputs, outputs, .. } = maker;
+    /// Adds a chain as a task of its own with this priority.
+    fn chain_with_priority(&mut self, what: &'static str, builder: ChainBuilder, priority: u64) {
+        let ChainBuilder { chain, inputs, outputs, .. } = builder;
         if outputs.is_empty() {
             return;
         }
-        self.engine.task(Task { node: self.node, what, rank, inputs, outputs, work: Work::Chain(chain) });
+        self.engine.task(Task { node: self.node, what, priority, inputs, outputs, work: Work::Chain(chain) });
     }
 
-    fn maker(&mut self) -> Maker {
-        self.turn += 1;
-        Maker::new(Chain::new(self.chip), self.turn)
+    fn builder(&mut self) -> ChainBuilder {
+        self.parity += 1;
+        ChainBuilder::new(Chain::new(self.chip), self.parity)
     }
 
-    /// Makes the forms of the graph's inputs that stand in memory.
+    /// Makes the representations of the graph's inputs that are in memory.
     fn inputs(&mut self) {
         let plan = self.plan;
         for (&value, places) in &plan.inputs.values {
-            let slots: Vec<Slot> = places.iter().map(|place| self.engine.fixed(place.clone())).collect();
-            for (tile, &slot) in slots.iter().enumerate() {
-                self.forms.insert((VectorId::first_row(value, tile), Form::Plain), vec![slot]);
+            let vregs: Vec<VReg> = places.iter().map(|place| self.engine.fixed(place.clone())).collect();
+            for (tile, &vreg) in vregs.iter().enumerate() {
+                self.representations.insert((VectorId::first_row(value, tile), Representation::Plain), vec![vreg]);
             }
-            for (tile, &slot) in slots.iter().enumerate() {
-                let mut maker = self.maker();
-                let stored = maker.input(slot);
-                self.deliver(&mut maker, value, tile, Made::Op(Op::Max, vec![stored, stored]));
-                self.chain_task("an input's forms", maker, tile, slots.len());
+            for (tile, &vreg) in vregs.iter().enumerate() {
+                let mut builder = self.builder();
+                let stored = builder.input(vreg);
+                self.emit(&mut builder, value, tile, Def::Op(Op::Max, vec![stored, stored]));
+                self.chain_task("an input's representations", builder, tile, vregs.len());
             }
         }
     }

@@ -4,10 +4,10 @@
 use lpu_isa::{Format, Hemisphere};
 
 use super::Lowering;
-use super::maker::Maker;
+use super::builder::ChainBuilder;
 use super::vector::fold;
 use crate::chain::{Feed, Op};
-use crate::engine::Slot;
+use crate::engine::VReg;
 use crate::vectors::index;
 
 /// Below the negative of every lane's number.
@@ -17,9 +17,9 @@ const NO_LANE: f32 = -1e9;
 #[derive(Clone, Debug, Default)]
 pub(super) struct Route {
     /// What is added to the address of the first expert's words, by side, in the outermost slices.
-    pub(super) maps: Vec<[Slot; 2]>,
+    pub(super) maps: Vec<[VReg; 2]>,
     /// The share of the chosen expert, in every lane.
-    pub(super) shares: Vec<Slot>,
+    pub(super) shares: Vec<VReg>,
 }
 
 impl Lowering<'_> {
@@ -30,77 +30,77 @@ impl Lowering<'_> {
         let [pad, lanes] = plan.router(number).map(|constant| self.engine.constant(constant));
         let mut route = Route::default();
 
-        let mut maker = self.maker();
-        let scores = self.read(&mut maker, node.inputs[0], 0);
-        let pad = maker.input(pad);
-        let all = self.engine.slot();
-        maker.park(Op::Add, &[scores, pad], all, None);
-        self.chain_task("scores of experts", maker, 0, active + 1);
+        let mut builder = self.builder();
+        let scores = self.read(&mut builder, node.inputs[0], 0);
+        let pad = builder.input(pad);
+        let all = self.engine.vreg();
+        builder.store(Op::Add, &[scores, pad], all, None);
+        self.chain_task("scores of experts", builder, 0, active + 1);
 
         let mut left = all;
         let mut best = Vec::new();
         for choice in 0..active {
-            let mut maker = self.maker();
-            let (scores, lanes) = (maker.input(left), maker.input(lanes));
-            let largest = Feed::Node(maker.chain.reduce(Op::Max, Op::Max, &[scores, scores]));
-            let slot = self.engine.slot();
-            let largest = maker.park(Op::Max, &[largest, largest], slot, None);
-            best.push(slot);
-            let has_it = maker.op(Op::Equal, &[scores, largest]);
-            let candidates = maker.op(Op::Select, &[has_it, lanes, Feed::Immediate(NO_LANE)]);
-            let chosen = Feed::Node(maker.chain.reduce(Op::Max, Op::Max, &[candidates, candidates]));
+            let mut builder = self.builder();
+            let (scores, lanes) = (builder.input(left), builder.input(lanes));
+            let largest = Feed::Node(builder.chain.reduce(Op::Max, Op::Max, &[scores, scores]));
+            let vreg = self.engine.vreg();
+            let largest = builder.store(Op::Max, &[largest, largest], vreg, None);
+            best.push(vreg);
+            let has_it = builder.op(Op::Equal, &[scores, largest]);
+            let candidates = builder.op(Op::Select, &[has_it, lanes, Feed::Immediate(NO_LANE)]);
+            let chosen = Feed::Node(builder.chain.reduce(Op::Max, Op::Max, &[candidates, candidates]));
             if let Some(experts) = experts {
-                let word = maker.op(Op::Mul, &[chosen, Feed::Immediate(-(experts.stride as f32))]);
+                let word = builder.op(Op::Mul, &[chosen, Feed::Immediate(-(experts.stride as f32))]);
                 let maps = Hemisphere::BOTH.map(|side| self.engine.outermost(side));
                 for side in Hemisphere::BOTH {
-                    maker.park(Op::Convert(Format::F32, Format::I16), &[word], maps[index(side)], Some(side));
+                    builder.store(Op::Convert(Format::F32, Format::I16), &[word], maps[index(side)], Some(side));
                 }
                 route.maps.push(maps);
             }
             if choice + 1 < active {
-                let is_it = maker.op(Op::Equal, &[lanes, chosen]);
-                left = self.engine.slot();
-                maker.park(Op::Select, &[is_it, Feed::Immediate(f32::NEG_INFINITY), scores], left, None);
+                let is_it = builder.op(Op::Equal, &[lanes, chosen]);
+                left = self.engine.vreg();
+                builder.store(Op::Select, &[is_it, Feed::Immediate(f32::NEG_INFINITY), scores], left, None);
             }
-            self.chain_task("a choice of an expert", maker, choice, active + 1);
+            self.chain_task("a choice of an expert", builder, choice, active + 1);
         }
         self.shares(&mut route, all, &best, normalise);
         self.routes.insert(node.output, route);
     }
 
     /// The softmax of the best scores, among themselves or among all.
-    fn shares(&mut self, route: &mut Route, all: Slot, best: &[Slot], normalise: bool) {
+    fn shares(&mut self, route: &mut Route, all: VReg, best: &[VReg], normalise: bool) {
         let count = best.len();
-        let power = |maker: &mut Maker, score: Feed, largest: Feed| {
-            let less = maker.op(Op::Sub, &[score, largest]);
-            maker.op(Op::Exp, &[less])
+        let power = |builder: &mut ChainBuilder, score: Feed, largest: Feed| {
+            let less = builder.op(Op::Sub, &[score, largest]);
+            builder.op(Op::Exp, &[less])
         };
-        let mut maker = self.maker();
-        let largest = maker.input(best[0]);
+        let mut builder = self.builder();
+        let largest = builder.input(best[0]);
         let total = if normalise {
             let mut powers = Vec::new();
-            for &slot in best {
-                let score = maker.input(slot);
-                powers.push(power(&mut maker, score, largest));
+            for &vreg in best {
+                let score = builder.input(vreg);
+                powers.push(power(&mut builder, score, largest));
             }
-            let sums = fold(&mut maker, Op::Add, &powers);
-            if let [one] = sums[..] { one } else { maker.op(Op::Add, &sums) }
+            let sums = fold(&mut builder, Op::Add, &powers);
+            if let [one] = sums[..] { one } else { builder.op(Op::Add, &sums) }
         } else {
-            let scores = maker.input(all);
-            let power = power(&mut maker, scores, largest);
-            Feed::Node(maker.chain.reduce(Op::Add, Op::Max, &[power, power]))
+            let scores = builder.input(all);
+            let power = power(&mut builder, scores, largest);
+            Feed::Node(builder.chain.reduce(Op::Add, Op::Max, &[power, power]))
         };
-        let inverse = self.engine.slot();
-        maker.park(Op::Reciprocal, &[total], inverse, None);
-        self.chain_task("a sum of shares", maker, count, count + 1);
-        for (choice, &slot) in best.iter().enumerate() {
-            let mut maker = self.maker();
-            let (score, largest, inverse) = (maker.input(slot), maker.input(best[0]), maker.input(inverse));
-            let power = power(&mut maker, score, largest);
-            let share = self.engine.slot();
-            maker.park(Op::Mul, &[power, inverse], share, None);
+        let inverse = self.engine.vreg();
+        builder.store(Op::Reciprocal, &[total], inverse, None);
+        self.chain_task("a sum of shares", builder, count, count + 1);
+        for (choice, &vreg) in best.iter().enumerate() {
+            let mut builder = self.builder();
+            let (score, largest, inverse) = (builder.input(vreg), builder.input(best[0]), builder.input(inverse));
+            let power = power(&mut builder, score, largest);
+            let share = self.engine.vreg();
+            builder.store(Op::Mul, &[power, inverse], share, None);
             route.shares.push(share);
-            self.chain_task("a share", maker, choice, count + 1);
+            self.chain_task("a share", builder, choice, count + 1);
         }
     }
 }

@@ -1,188 +1,202 @@
-//! Operations on vectors, and the forms in which values are made.
+//! Operations on vectors, and the representations in which values are made.
 
 use lpu_isa::{Format, Hemisphere};
 use lpu_model::{Op as GraphOp, ValueId};
 
 use super::activate::{activated, gate_activation, unary};
-use super::demand::Form;
-use super::maker::{Made, Maker};
+use super::builder::{ChainBuilder, Def};
+use super::demand::Representation;
 use super::{Lowering, VectorId};
 use crate::Precision;
 use crate::chain::{Feed, Op};
-use crate::engine::Slot;
+use crate::engine::VReg;
 use crate::vectors::index;
 
 /// Combines `feeds` in up to four running results, so that none waits for the one before it, and these down to at most
 /// two, for the caller to combine.
-pub(super) fn fold(maker: &mut Maker, op: Op, feeds: &[Feed]) -> Vec<Feed> {
+pub(super) fn fold(builder: &mut ChainBuilder, op: Op, feeds: &[Feed]) -> Vec<Feed> {
     let mut running: Vec<Feed> = feeds.iter().take(4).copied().collect();
     for (number, &feed) in feeds.iter().enumerate().skip(4) {
-        let sum = maker.op(op, &[running[number % 4], feed]);
+        let sum = builder.op(op, &[running[number % 4], feed]);
         running[number % 4] = sum;
     }
     while running.len() > 2 {
         let (a, b) = (running.remove(0), running.remove(0));
-        running.push(maker.op(op, &[a, b]));
+        running.push(builder.op(op, &[a, b]));
     }
     running
 }
 
 impl Lowering<'_> {
-    fn made_form(&mut self, value: ValueId, form: Form, tile: usize, slots: Vec<Slot>) {
-        let before = self.forms.insert((VectorId::first_row(value, tile), form), slots);
+    fn add_representation(&mut self, value: ValueId, representation: Representation, tile: usize, vregs: Vec<VReg>) {
+        let before = self.representations.insert((VectorId::first_row(value, tile), representation), vregs);
         debug_assert!(before.is_none(), "a vector is made once");
     }
 
-    /// Makes vector `tile` of a value in every form that is asked for, or finishes the operation that waits for it.
-    pub(super) fn deliver(&mut self, maker: &mut Maker, value: ValueId, tile: usize, made: Made) {
+    /// Makes vector `tile` of a value in every representation that is asked for, or finishes the operation that waits
+    /// for it.
+    pub(super) fn emit(&mut self, builder: &mut ChainBuilder, value: ValueId, tile: usize, def: Def) {
         let plan = self.plan;
         if let Some(number) = self.demands.fused(value) {
             let node = &plan.graph.nodes[number];
-            let y = maker.feed(made);
-            let made = match node.op {
+            let y = builder.feed(def);
+            let def = match node.op {
                 GraphOp::ExpertScale { choice } => {
-                    let share = maker.input(self.routes[&node.inputs[1]].shares[choice]);
-                    Made::Op(Op::Mul, vec![y, share])
+                    let share = builder.input(self.routes[&node.inputs[1]].shares[choice]);
+                    Def::Op(Op::Mul, vec![y, share])
                 }
-                GraphOp::Scale { .. } | GraphOp::SoftCap { .. } | GraphOp::Activate { .. } => unary(maker, &node.op, y),
+                GraphOp::Scale { .. } | GraphOp::SoftCap { .. } | GraphOp::Activate { .. } => {
+                    unary(builder, &node.op, y)
+                }
                 GraphOp::Add => {
                     let other = if node.inputs[0] == value { node.inputs[1] } else { node.inputs[0] };
-                    let other = self.read(maker, other, tile);
-                    Made::Op(Op::Add, vec![y, other])
+                    let other = self.read(builder, other, tile);
+                    Def::Op(Op::Add, vec![y, other])
                 }
                 _ => {
-                    let gate = self.forms[&(VectorId::first_row(node.inputs[0], tile), Form::Gate(number))][0];
-                    let gate = maker.input(gate);
-                    Made::Op(Op::Mul, vec![y, gate])
+                    let gate = self.representations
+                        [&(VectorId::first_row(node.inputs[0], tile), Representation::Gate(number))][0];
+                    let gate = builder.input(gate);
+                    Def::Op(Op::Mul, vec![y, gate])
                 }
             };
-            return self.deliver(maker, node.output, tile, made);
+            return self.emit(builder, node.output, tile, def);
         }
-        let mut forms = self.demands.of(value);
-        if self.precision == Precision::W8A8 && forms.remove(&Form::Activation) {
-            forms.insert(Form::Plain);
+        let mut representations = self.demands.of(value);
+        if self.precision == Precision::W8A8 && representations.remove(&Representation::Activation) {
+            representations.insert(Representation::Plain);
         }
         let is_input = plan.inputs.values.contains_key(&value);
-        let y = if forms.remove(&Form::Plain) && !is_input {
-            let slot = self.engine.slot();
-            self.made_form(value, Form::Plain, tile, vec![slot]);
-            maker.hold_and_park(made, slot, None)
+        let y = if representations.remove(&Representation::Plain) && !is_input {
+            let vreg = self.engine.vreg();
+            self.add_representation(value, Representation::Plain, tile, vec![vreg]);
+            builder.latch_and_store(def, vreg, None)
         } else {
-            maker.hold(made)
+            builder.latch(def)
         };
-        for form in forms {
-            let slots = self.form(maker, form, tile, y);
-            self.made_form(value, form, tile, slots);
+        for representation in representations {
+            let vregs = self.representation(builder, representation, tile, y);
+            self.add_representation(value, representation, tile, vregs);
         }
     }
 
-    /// Makes the fp32 vector of a value that is read with a factor, and then its other forms where the factor is there.
-    pub(super) fn deliver_pending(&mut self, maker: &mut Maker, value: ValueId, tile: usize, made: Made) {
-        let slot = self.engine.slot();
-        self.made_form(value, Form::Plain, tile, vec![slot]);
-        maker.hold_and_park(made, slot, None);
+    /// Makes the fp32 vector of a value that is read with a factor, and then its other representations where the factor
+    /// is there.
+    pub(super) fn emit_pending(&mut self, builder: &mut ChainBuilder, value: ValueId, tile: usize, def: Def) {
+        let vreg = self.engine.vreg();
+        self.add_representation(value, Representation::Plain, tile, vec![vreg]);
+        builder.latch_and_store(def, vreg, None);
     }
 
-    /// Makes the other forms of a value that is read with a factor.
-    pub(super) fn pending_forms(&mut self, value: ValueId) {
-        let mut forms = self.demands.of(value);
-        forms.remove(&Form::Plain);
-        if forms.is_empty() {
+    /// Makes the other representations of a value that is read with a factor.
+    pub(super) fn pending_representations(&mut self, value: ValueId) {
+        let mut representations = self.demands.of(value);
+        representations.remove(&Representation::Plain);
+        if representations.is_empty() {
             return;
         }
         let count = self.tile_count(value);
         for tile in 0..count {
-            let mut maker = self.maker();
-            let y = self.read(&mut maker, value, tile);
-            for &form in &forms {
-                let slots = self.form(&mut maker, form, tile, y);
-                self.made_form(value, form, tile, slots);
+            let mut builder = self.builder();
+            let y = self.read(&mut builder, value, tile);
+            for &representation in &representations {
+                let vregs = self.representation(&mut builder, representation, tile, y);
+                self.add_representation(value, representation, tile, vregs);
             }
-            let rank = self.rank(self.urgency(value), tile, count);
-            self.ranked_chain("a factor", maker, rank);
+            let priority = self.priority(self.urgency(value), tile, count);
+            self.chain_with_priority("a factor", builder, priority);
         }
     }
 
-    fn form(&mut self, maker: &mut Maker, form: Form, tile: usize, y: Feed) -> Vec<Slot> {
+    fn representation(
+        &mut self,
+        builder: &mut ChainBuilder,
+        representation: Representation,
+        tile: usize,
+        y: Feed,
+    ) -> Vec<VReg> {
         let plan = self.plan;
-        match form {
-            Form::Plain => unreachable!("made with the value itself"),
-            Form::Activation => self.both_sides(maker, y),
-            Form::Normed(norm) => {
+        match representation {
+            Representation::Plain => unreachable!("made with the value itself"),
+            Representation::Activation => self.both_sides(builder, y),
+            Representation::Normed(norm) => {
                 let weights = self.engine.constant(plan.norm(norm).weights[tile]);
-                let weights = maker.input(weights);
+                let weights = builder.input(weights);
                 if self.precision == Precision::W8A8 {
-                    let slot = self.engine.slot();
-                    maker.park(Op::Mul, &[y, weights], slot, None);
-                    return vec![slot];
+                    let vreg = self.engine.vreg();
+                    builder.store(Op::Mul, &[y, weights], vreg, None);
+                    return vec![vreg];
                 }
-                let weighted = maker.op(Op::Mul, &[y, weights]);
-                self.both_sides(maker, weighted)
+                let weighted = builder.op(Op::Mul, &[y, weights]);
+                self.both_sides(builder, weighted)
             }
-            Form::Squares(_) => {
-                let slot = self.engine.slot();
-                maker.park(Op::Mul, &[y, y], slot, None);
-                vec![slot]
+            Representation::Squares(_) => {
+                let vreg = self.engine.vreg();
+                builder.store(Op::Mul, &[y, y], vreg, None);
+                vec![vreg]
             }
-            Form::Gate(number) => {
-                let slot = self.engine.slot();
-                let made = activated(maker, gate_activation(&plan.graph.nodes[number].op), y);
-                maker.hold_and_park(made, slot, None);
-                vec![slot]
+            Representation::Gate(number) => {
+                let vreg = self.engine.vreg();
+                let def = activated(builder, gate_activation(&plan.graph.nodes[number].op), y);
+                builder.latch_and_store(def, vreg, None);
+                vec![vreg]
             }
-            Form::Queries(attention) => {
+            Representation::Queries(attention) => {
                 let side = Hemisphere::BOTH[tile % 2];
                 let attending = plan.attention(attention);
-                let group = tile / 2 / attending.heads.ranks;
+                let group = tile / 2 / attending.heads.queries_a_kv;
                 let members = attending.heads.key_members(group).len();
-                let mut slots = Vec::new();
+                let mut vregs = Vec::new();
                 for &lanes in &attending.queries[..members] {
                     let lanes = self.engine.constant(lanes);
-                    let lanes = maker.input(lanes);
-                    let scaled = maker.op(Op::Mul, &[y, lanes]);
-                    slots.push(self.narrow(maker, scaled, side));
+                    let lanes = builder.input(lanes);
+                    let scaled = builder.op(Op::Mul, &[y, lanes]);
+                    vregs.push(self.narrow(builder, scaled, side));
                 }
-                slots
+                vregs
             }
-            Form::Keys(_) => vec![self.narrow(maker, y, Hemisphere::BOTH[tile % 2])],
-            Form::Values(attention) => vec![self.narrow(maker, y, plan.attention(attention).value_side[tile])],
+            Representation::Keys(_) => vec![self.narrow(builder, y, Hemisphere::BOTH[tile % 2])],
+            Representation::Values(attention) => {
+                vec![self.narrow(builder, y, plan.attention(attention).value_side[tile])]
+            }
         }
     }
 
-    fn narrow(&mut self, maker: &mut Maker, y: Feed, side: Hemisphere) -> Slot {
-        let slot = self.engine.slot();
-        maker.park(Op::Convert(Format::F32, Format::F16), &[y], slot, Some(side));
-        slot
+    fn narrow(&mut self, builder: &mut ChainBuilder, y: Feed, side: Hemisphere) -> VReg {
+        let vreg = self.engine.vreg();
+        builder.store(Op::Convert(Format::F32, Format::F16), &[y], vreg, Some(side));
+        vreg
     }
 
-    fn both_sides(&mut self, maker: &mut Maker, y: Feed) -> Vec<Slot> {
-        Hemisphere::BOTH.map(|side| self.narrow(maker, y, side)).to_vec()
+    fn both_sides(&mut self, builder: &mut ChainBuilder, y: Feed) -> Vec<VReg> {
+        Hemisphere::BOTH.map(|side| self.narrow(builder, y, side)).to_vec()
     }
 
     /// The factor 1/rms of a norm, in every lane.
-    fn norm_factor(&mut self, number: usize, input: ValueId, eps: f32) -> Slot {
-        let squares: Vec<Slot> = self.vectors(input, Form::Squares(number)).iter().map(|slots| slots[0]).collect();
+    fn norm_factor(&mut self, number: usize, input: ValueId, eps: f32) -> VReg {
+        let squares: Vec<VReg> =
+            self.vectors(input, Representation::Squares(number)).iter().map(|vregs| vregs[0]).collect();
         let width = self.plan.graph.value(input).width;
-        let mut maker = self.maker();
-        let feeds: Vec<Feed> = squares.iter().map(|&slot| maker.input(slot)).collect();
-        let sums = fold(&mut maker, Op::Add, &feeds);
+        let mut builder = self.builder();
+        let feeds: Vec<Feed> = squares.iter().map(|&vreg| builder.input(vreg)).collect();
+        let sums = fold(&mut builder, Op::Add, &feeds);
         let sum = match sums[..] {
-            [one] => maker.chain.reduce(Op::Add, Op::Max, &[one, one]),
-            _ => maker.chain.reduce(Op::Add, Op::Add, &sums),
+            [one] => builder.chain.reduce(Op::Add, Op::Max, &[one, one]),
+            _ => builder.chain.reduce(Op::Add, Op::Add, &sums),
         };
-        let mean = maker.op(Op::Mul, &[Feed::Node(sum), Feed::Immediate((1.0 / width as f64) as f32)]);
-        let shifted = maker.op(Op::Add, &[mean, Feed::Immediate(eps)]);
-        let slot = self.engine.slot();
-        maker.park(Op::Rsqrt, &[shifted], slot, None);
-        self.chain_task("a norm's factor", maker, 0, 1);
-        slot
+        let mean = builder.op(Op::Mul, &[Feed::Node(sum), Feed::Immediate((1.0 / width as f64) as f32)]);
+        let shifted = builder.op(Op::Add, &[mean, Feed::Immediate(eps)]);
+        let vreg = self.engine.vreg();
+        builder.store(Op::Rsqrt, &[shifted], vreg, None);
+        self.chain_task("a norm's factor", builder, 0, 1);
+        vreg
     }
 
     pub(super) fn rms_norm(&mut self, number: usize, input: ValueId, eps: f32) {
         let factor = self.norm_factor(number, input, eps);
         let output = self.plan.graph.nodes[number].output;
         if self.demands.is_deferred(number) {
-            let weighted = self.vectors(input, Form::Normed(number));
+            let weighted = self.vectors(input, Representation::Normed(number));
             let activation = self.activation_of(weighted, Some(factor), 20);
             self.activations.insert(output, activation);
             return;
@@ -190,26 +204,26 @@ impl Lowering<'_> {
         let count = self.tile_count(input);
         for tile in 0..count {
             let weights = self.engine.constant(self.plan.norm(number).weights[tile]);
-            let mut maker = self.maker();
-            let y = self.read(&mut maker, input, tile);
-            let (weights, factor) = (maker.input(weights), maker.input(factor));
-            let weighted = maker.op(Op::Mul, &[y, weights]);
-            self.deliver(&mut maker, output, tile, Made::Op(Op::Mul, vec![weighted, factor]));
-            self.chain_task("a norm", maker, tile, count);
+            let mut builder = self.builder();
+            let y = self.read(&mut builder, input, tile);
+            let (weights, factor) = (builder.input(weights), builder.input(factor));
+            let weighted = builder.op(Op::Mul, &[y, weights]);
+            self.emit(&mut builder, output, tile, Def::Op(Op::Mul, vec![weighted, factor]));
+            self.chain_task("a norm", builder, tile, count);
         }
     }
 
-    /// The sum over all lanes of what a maker feeds, times a factor, in every lane.
-    fn total(&mut self, what: &'static str, mut maker: Maker, feeds: Vec<Feed>, factor: f32) -> Slot {
-        let sums = fold(&mut maker, Op::Add, &feeds);
+    /// The sum over all lanes of what a builder feeds, times a factor, in every lane.
+    fn total(&mut self, what: &'static str, mut builder: ChainBuilder, feeds: Vec<Feed>, factor: f32) -> VReg {
+        let sums = fold(&mut builder, Op::Add, &feeds);
         let sum = match sums[..] {
-            [one] => maker.chain.reduce(Op::Add, Op::Max, &[one, one]),
-            _ => maker.chain.reduce(Op::Add, Op::Add, &sums),
+            [one] => builder.chain.reduce(Op::Add, Op::Max, &[one, one]),
+            _ => builder.chain.reduce(Op::Add, Op::Add, &sums),
         };
-        let slot = self.engine.slot();
-        maker.park(Op::Mul, &[Feed::Node(sum), Feed::Immediate(factor)], slot, None);
-        self.chain_task(what, maker, 0, 1);
-        slot
+        let vreg = self.engine.vreg();
+        builder.store(Op::Mul, &[Feed::Node(sum), Feed::Immediate(factor)], vreg, None);
+        self.chain_task(what, builder, 0, 1);
+        vreg
     }
 
     pub(super) fn layer_norm(&mut self, number: usize, input: ValueId, eps: f32) {
@@ -217,44 +231,44 @@ impl Lowering<'_> {
         let output = plan.graph.nodes[number].output;
         let count = self.tile_count(input);
         let share = (1.0 / plan.graph.value(input).width as f64) as f32;
-        let mut maker = self.maker();
-        let mut feeds: Vec<Feed> = (0..count).map(|tile| self.read(&mut maker, input, tile)).collect();
+        let mut builder = self.builder();
+        let mut feeds: Vec<Feed> = (0..count).map(|tile| self.read(&mut builder, input, tile)).collect();
         if plan.inputs.values.contains_key(&input) {
-            // The vectors of an input of the graph stand in the same slices, so they come one after the other.
-            feeds = feeds.into_iter().map(|feed| maker.op(Op::Max, &[feed, feed])).collect();
+            // The vectors of an input of the graph are in the same slices, so they come one after the other.
+            feeds = feeds.into_iter().map(|feed| builder.op(Op::Max, &[feed, feed])).collect();
         }
-        let mean = self.total("a norm's mean", maker, feeds, share);
-        let squares = self.vectors(input, Form::Squares(number));
-        let mut maker = self.maker();
-        let feeds = squares.iter().map(|slots| maker.input(slots[0])).collect();
-        let square = self.total("a norm's mean square", maker, feeds, share);
-        let mut maker = self.maker();
-        let (mean_fed, square) = (maker.input(mean), maker.input(square));
-        let squared = maker.op(Op::Mul, &[mean_fed, mean_fed]);
-        let variance = maker.op(Op::Sub, &[square, squared]);
+        let mean = self.total("a norm's mean", builder, feeds, share);
+        let squares = self.vectors(input, Representation::Squares(number));
+        let mut builder = self.builder();
+        let feeds = squares.iter().map(|vregs| builder.input(vregs[0])).collect();
+        let square = self.total("a norm's mean square", builder, feeds, share);
+        let mut builder = self.builder();
+        let (mean_fed, square) = (builder.input(mean), builder.input(square));
+        let squared = builder.op(Op::Mul, &[mean_fed, mean_fed]);
+        let variance = builder.op(Op::Sub, &[square, squared]);
         // Rounding must not take it below zero.
-        let variance = maker.op(Op::Max, &[variance, Feed::Immediate(0.0)]);
-        let shifted = maker.op(Op::Add, &[variance, Feed::Immediate(eps)]);
-        let factor = self.engine.slot();
-        maker.park(Op::Rsqrt, &[shifted], factor, None);
-        self.chain_task("a norm's factor", maker, 0, 1);
+        let variance = builder.op(Op::Max, &[variance, Feed::Immediate(0.0)]);
+        let shifted = builder.op(Op::Add, &[variance, Feed::Immediate(eps)]);
+        let factor = self.engine.vreg();
+        builder.store(Op::Rsqrt, &[shifted], factor, None);
+        self.chain_task("a norm's factor", builder, 0, 1);
         for tile in 0..count {
-            let mut maker = self.maker();
-            let x = self.read(&mut maker, input, tile);
-            let (mean, factor) = (maker.input(mean), maker.input(factor));
-            let centred = maker.op(Op::Sub, &[x, mean]);
-            let scaled = maker.op(Op::Mul, &[centred, factor]);
+            let mut builder = self.builder();
+            let x = self.read(&mut builder, input, tile);
+            let (mean, factor) = (builder.input(mean), builder.input(factor));
+            let centred = builder.op(Op::Sub, &[x, mean]);
+            let scaled = builder.op(Op::Mul, &[centred, factor]);
             let weights = self.engine.constant(plan.norm(number).weights[tile]);
-            let weights = maker.input(weights);
-            let mut made = Made::Op(Op::Mul, vec![scaled, weights]);
+            let weights = builder.input(weights);
+            let mut def = Def::Op(Op::Mul, vec![scaled, weights]);
             if let Some(&bias) = plan.norm(number).biases.get(tile) {
-                let weighted = maker.hold(made);
+                let weighted = builder.latch(def);
                 let bias = self.engine.constant(bias);
-                let bias = maker.input(bias);
-                made = Made::Op(Op::Add, vec![weighted, bias]);
+                let bias = builder.input(bias);
+                def = Def::Op(Op::Add, vec![weighted, bias]);
             }
-            self.deliver(&mut maker, output, tile, made);
-            self.chain_task("a norm", maker, tile, count);
+            self.emit(&mut builder, output, tile, def);
+            self.chain_task("a norm", builder, tile, count);
         }
     }
 
@@ -262,49 +276,50 @@ impl Lowering<'_> {
     pub(super) fn head_norm(&mut self, number: usize, input: ValueId, head_dim: usize, eps: f32) {
         let plan = self.plan;
         let output = plan.graph.nodes[number].output;
-        let squares: Vec<Slot> = self.vectors(input, Form::Squares(number)).iter().map(|slots| slots[0]).collect();
+        let squares: Vec<VReg> =
+            self.vectors(input, Representation::Squares(number)).iter().map(|vregs| vregs[0]).collect();
         let heads = &plan.norm(number).head_lanes;
-        let mut factors: Vec<Vec<Slot>> = vec![Vec::new(); squares.len()];
+        let mut factors: Vec<Vec<VReg>> = vec![Vec::new(); squares.len()];
         for (index, tiles) in heads.iter().enumerate() {
-            let mut maker = self.maker();
+            let mut builder = self.builder();
             let mut inside = Vec::new();
             let mut lanes = Vec::new();
             for &(tile, constant) in tiles {
-                let square = maker.input(squares[tile]);
+                let square = builder.input(squares[tile]);
                 let constant = self.engine.constant(constant);
-                lanes.push(maker.input(constant));
-                inside.push(maker.op(Op::Mul, &[square, lanes[lanes.len() - 1]]));
+                lanes.push(builder.input(constant));
+                inside.push(builder.op(Op::Mul, &[square, lanes[lanes.len() - 1]]));
             }
-            let sums = fold(&mut maker, Op::Add, &inside);
+            let sums = fold(&mut builder, Op::Add, &inside);
             let sum = match sums[..] {
-                [one] => maker.chain.reduce(Op::Add, Op::Max, &[one, one]),
-                _ => maker.chain.reduce(Op::Add, Op::Add, &sums),
+                [one] => builder.chain.reduce(Op::Add, Op::Max, &[one, one]),
+                _ => builder.chain.reduce(Op::Add, Op::Add, &sums),
             };
-            let mean = maker.op(Op::Mul, &[Feed::Node(sum), Feed::Immediate((1.0 / head_dim as f64) as f32)]);
-            let shifted = maker.op(Op::Add, &[mean, Feed::Immediate(eps)]);
-            let factor = maker.op(Op::Rsqrt, &[shifted]);
+            let mean = builder.op(Op::Mul, &[Feed::Node(sum), Feed::Immediate((1.0 / head_dim as f64) as f32)]);
+            let shifted = builder.op(Op::Add, &[mean, Feed::Immediate(eps)]);
+            let factor = builder.op(Op::Rsqrt, &[shifted]);
             for (&(tile, _), lanes) in tiles.iter().zip(lanes) {
-                let slot = self.engine.slot();
-                maker.park(Op::Mul, &[factor, lanes], slot, None);
-                factors[tile].push(slot);
+                let vreg = self.engine.vreg();
+                builder.store(Op::Mul, &[factor, lanes], vreg, None);
+                factors[tile].push(vreg);
             }
-            self.chain_task("a head's factor", maker, index, heads.len());
+            self.chain_task("a head's factor", builder, index, heads.len());
         }
         let count = self.tile_count(input);
         for (tile, factors) in factors.into_iter().enumerate() {
-            let mut maker = self.maker();
-            let parts: Vec<Feed> = factors.into_iter().map(|slot| maker.input(slot)).collect();
-            let parts = fold(&mut maker, Op::Add, &parts);
+            let mut builder = self.builder();
+            let parts: Vec<Feed> = factors.into_iter().map(|vreg| builder.input(vreg)).collect();
+            let parts = fold(&mut builder, Op::Add, &parts);
             let factor = match parts[..] {
                 [one] => one,
-                _ => maker.op(Op::Add, &parts),
+                _ => builder.op(Op::Add, &parts),
             };
             let weights = self.engine.constant(plan.norm(number).weights[tile]);
-            let x = self.read(&mut maker, input, tile);
-            let weights = maker.input(weights);
-            let weighted = maker.op(Op::Mul, &[x, weights]);
-            self.deliver(&mut maker, output, tile, Made::Op(Op::Mul, vec![weighted, factor]));
-            self.chain_task("a norm of heads", maker, tile, count);
+            let x = self.read(&mut builder, input, tile);
+            let weights = builder.input(weights);
+            let weighted = builder.op(Op::Mul, &[x, weights]);
+            self.emit(&mut builder, output, tile, Def::Op(Op::Mul, vec![weighted, factor]));
+            self.chain_task("a norm of heads", builder, tile, count);
         }
     }
 
@@ -313,34 +328,34 @@ impl Lowering<'_> {
         let node = &self.plan.graph.nodes[number];
         let count = self.tile_count(node.inputs[0]);
         for tile in 0..count {
-            let mut maker = self.maker();
-            let x = self.read(&mut maker, node.inputs[0], tile);
-            let made = match node.op {
+            let mut builder = self.builder();
+            let x = self.read(&mut builder, node.inputs[0], tile);
+            let def = match node.op {
                 GraphOp::ExpertScale { choice } => {
-                    let share = maker.input(self.routes[&node.inputs[1]].shares[choice]);
-                    Made::Op(Op::Mul, vec![x, share])
+                    let share = builder.input(self.routes[&node.inputs[1]].shares[choice]);
+                    Def::Op(Op::Mul, vec![x, share])
                 }
-                _ => unary(&mut maker, &node.op, x),
+                _ => unary(&mut builder, &node.op, x),
             };
-            self.deliver(&mut maker, node.output, tile, made);
-            self.chain_task("an elementwise operation", maker, tile, count);
+            self.emit(&mut builder, node.output, tile, def);
+            self.chain_task("an elementwise operation", builder, tile, count);
         }
     }
 
     pub(super) fn rotary(&mut self, number: usize, table: usize) {
-        let turn = self.rotary[&table];
+        let rotation = self.rotary[&table];
         let node = &self.plan.graph.nodes[number];
         let count = self.tile_count(node.inputs[0]);
         for pair in 0..count / 2 {
-            let mut maker = self.maker();
-            let [a, b] = [2 * pair, 2 * pair + 1].map(|tile| self.read(&mut maker, node.inputs[0], tile));
-            let [cos, sin] = turn.map(|slot| maker.input(slot));
-            let (ac, bs) = (maker.op(Op::Mul, &[a, cos]), maker.op(Op::Mul, &[b, sin]));
-            let (bc, as_) = (maker.op(Op::Mul, &[b, cos]), maker.op(Op::Mul, &[a, sin]));
-            self.deliver(&mut maker, node.output, 2 * pair, Made::Op(Op::Sub, vec![ac, bs]));
-            self.deliver(&mut maker, node.output, 2 * pair + 1, Made::Op(Op::Add, vec![bc, as_]));
-            let rank = self.rank(self.urgency(node.output), 2 * pair, count);
-            self.ranked_chain("a rotation", maker, rank);
+            let mut builder = self.builder();
+            let [a, b] = [2 * pair, 2 * pair + 1].map(|tile| self.read(&mut builder, node.inputs[0], tile));
+            let [cos, sin] = rotation.map(|vreg| builder.input(vreg));
+            let (ac, bs) = (builder.op(Op::Mul, &[a, cos]), builder.op(Op::Mul, &[b, sin]));
+            let (bc, as_) = (builder.op(Op::Mul, &[b, cos]), builder.op(Op::Mul, &[a, sin]));
+            self.emit(&mut builder, node.output, 2 * pair, Def::Op(Op::Sub, vec![ac, bs]));
+            self.emit(&mut builder, node.output, 2 * pair + 1, Def::Op(Op::Add, vec![bc, as_]));
+            let priority = self.priority(self.urgency(node.output), 2 * pair, count);
+            self.chain_with_priority("a rotation", builder, priority);
         }
     }
 
@@ -348,11 +363,11 @@ impl Lowering<'_> {
         let node = &self.plan.graph.nodes[number];
         let count = self.tile_count(node.output);
         for tile in 0..count {
-            let mut maker = self.maker();
+            let mut builder = self.builder();
             let sources =
-                vec![self.read(&mut maker, node.inputs[0], tile), self.read(&mut maker, node.inputs[1], tile)];
-            self.deliver(&mut maker, node.output, tile, Made::Op(Op::Add, sources));
-            self.chain_task("a sum", maker, tile, count);
+                vec![self.read(&mut builder, node.inputs[0], tile), self.read(&mut builder, node.inputs[1], tile)];
+            self.emit(&mut builder, node.output, tile, Def::Op(Op::Add, sources));
+            self.chain_task("a sum", builder, tile, count);
         }
     }
 
@@ -360,27 +375,27 @@ impl Lowering<'_> {
         let node = &self.plan.graph.nodes[number];
         let count = self.tile_count(node.output);
         for tile in 0..count {
-            let mut maker = self.maker();
-            let [gate, up] = [0, 1].map(|input| self.read(&mut maker, node.inputs[input], tile));
-            let made = activated(&mut maker, gate_activation(&node.op), gate);
-            let gate = maker.hold(made);
-            self.deliver(&mut maker, node.output, tile, Made::Op(Op::Mul, vec![gate, up]));
-            self.chain_task("a gated product", maker, tile, count);
+            let mut builder = self.builder();
+            let [gate, up] = [0, 1].map(|input| self.read(&mut builder, node.inputs[input], tile));
+            let def = activated(&mut builder, gate_activation(&node.op), gate);
+            let gate = builder.latch(def);
+            self.emit(&mut builder, node.output, tile, Def::Op(Op::Mul, vec![gate, up]));
+            self.chain_task("a gated product", builder, tile, count);
         }
     }
 
-    /// A value as the input of matrices, from one slot a vector (`w8a8`) or one a side and vector.
+    /// A value as the input of matrices, from one virtual register a vector (`w8a8`) or one a side and vector.
     pub(super) fn activation_of(
         &mut self,
-        vectors: Vec<Vec<Slot>>,
-        factor: Option<Slot>,
+        vectors: Vec<Vec<VReg>>,
+        factor: Option<VReg>,
         one_scale_up_to: usize,
     ) -> super::Activation {
         let mut activation = super::Activation::default();
         if self.precision != Precision::W8A8 {
-            for slots in vectors {
-                for (side, slot) in activation.sides.iter_mut().zip(slots) {
-                    side.push(slot);
+            for vregs in vectors {
+                for (side, vreg) in activation.sides.iter_mut().zip(vregs) {
+                    side.push(vreg);
                 }
             }
             activation.factor = factor;
@@ -390,44 +405,44 @@ impl Lowering<'_> {
         let most = if count <= one_scale_up_to { count } else { count.div_ceil(4).max(4) };
         let groups = count.div_ceil(most.max(1)).max(1);
         let size = count.div_ceil(groups);
-        let slots: Vec<Slot> = vectors.into_iter().map(|slots| slots[0]).collect();
-        for (group, slots) in slots.chunks(size).enumerate() {
-            let mut maker = self.maker();
-            let feeds: Vec<Feed> = slots.iter().map(|&slot| maker.input(slot)).collect();
+        let vregs: Vec<VReg> = vectors.into_iter().map(|vregs| vregs[0]).collect();
+        for (group, vregs) in vregs.chunks(size).enumerate() {
+            let mut builder = self.builder();
+            let feeds: Vec<Feed> = vregs.iter().map(|&vreg| builder.input(vreg)).collect();
             let largest = match feeds[..] {
-                [one] => maker.chain.reduce(Op::Max, Op::Abs, &[one]),
+                [one] => builder.chain.reduce(Op::Max, Op::Abs, &[one]),
                 _ => {
-                    let sizes: Vec<Feed> = feeds.iter().map(|&feed| maker.op(Op::Abs, &[feed])).collect();
-                    let sizes = fold(&mut maker, Op::Max, &sizes);
-                    maker.chain.reduce(Op::Max, Op::Max, &sizes)
+                    let sizes: Vec<Feed> = feeds.iter().map(|&feed| builder.op(Op::Abs, &[feed])).collect();
+                    let sizes = fold(&mut builder, Op::Max, &sizes);
+                    builder.chain.reduce(Op::Max, Op::Max, &sizes)
                 }
             };
-            let largest = maker.op(Op::Max, &[Feed::Node(largest), Feed::Immediate(f32::MIN_POSITIVE * 1e8)]);
-            let slot = self.engine.slot();
-            maker.park(Op::Mul, &[largest, Feed::Immediate((1.0 / 127.0f64) as f32)], slot, None);
-            let inverse = maker.op(Op::Reciprocal, &[largest]);
-            let inverse = maker.op(Op::Mul, &[inverse, Feed::Immediate(127.0)]);
+            let largest = builder.op(Op::Max, &[Feed::Node(largest), Feed::Immediate(f32::MIN_POSITIVE * 1e8)]);
+            let vreg = self.engine.vreg();
+            builder.store(Op::Mul, &[largest, Feed::Immediate((1.0 / 127.0f64) as f32)], vreg, None);
+            let inverse = builder.op(Op::Reciprocal, &[largest]);
+            let inverse = builder.op(Op::Mul, &[inverse, Feed::Immediate(127.0)]);
             for &feed in &feeds {
-                let scaled = maker.op(Op::Mul, &[inverse, feed]);
+                let scaled = builder.op(Op::Mul, &[inverse, feed]);
                 for side in Hemisphere::BOTH {
-                    let slot = self.engine.slot();
-                    maker.park(Op::Convert(Format::F32, Format::I8), &[scaled], slot, Some(side));
-                    activation.sides[index(side)].push(slot);
+                    let vreg = self.engine.vreg();
+                    builder.store(Op::Convert(Format::F32, Format::I8), &[scaled], vreg, Some(side));
+                    activation.sides[index(side)].push(vreg);
                 }
             }
-            self.chain_task("an activation", maker, group, groups);
+            self.chain_task("an activation", builder, group, groups);
             let scale = match factor {
-                None => slot,
+                None => vreg,
                 Some(factor) => {
-                    let mut maker = self.maker();
-                    let sources = [maker.input(slot), maker.input(factor)];
-                    let slot = self.engine.slot();
-                    maker.park(Op::Mul, &sources, slot, None);
-                    self.chain_task("an activation scale", maker, group, groups);
-                    slot
+                    let mut builder = self.builder();
+                    let sources = [builder.input(vreg), builder.input(factor)];
+                    let vreg = self.engine.vreg();
+                    builder.store(Op::Mul, &sources, vreg, None);
+                    self.chain_task("an activation scale", builder, group, groups);
+                    vreg
                 }
             };
-            activation.groups.push((group * size..group * size + slots.len(), scale));
+            activation.groups.push((group * size..group * size + vregs.len(), scale));
         }
         activation
     }

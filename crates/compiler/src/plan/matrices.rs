@@ -12,7 +12,7 @@ use crate::rows::{Experts, WeightSlices};
 use crate::target::Precision;
 
 impl Plan {
-    /// Decides how far apart the experts of each route lie: as far as the largest tile of theirs needs.
+    /// Decides how far apart the experts of each router are: as far as the largest tile of theirs needs.
     pub(super) fn experts(&mut self, weights: &Weights, precision: Precision) {
         for node in &self.graph.nodes {
             let Op::ExpertLinear { weight, .. } = node.op else { continue };
@@ -45,7 +45,7 @@ impl Plan {
                 let rows = self.layouts[&node.output].tiles[vector].len().next_multiple_of(16);
                 let busy = matches!(node.block, Block::Attention(_));
                 let planes = unit.held(place, rows);
-                // Later choices lie where the first does.
+                // Later choices are where the first is.
                 let experts = match node.op {
                     Op::ExpertLinear { choice: 0, .. } => Some(self.experts[&node.inputs[1]]),
                     Op::ExpertLinear { .. } => continue,

@@ -35,8 +35,8 @@ pub(super) struct Needs {
     pub(super) entries: [u32; 2],
     pub(super) constants: u64,
     pub(super) inputs: u64,
-    /// Intermediate vectors that may be alive at once.
-    pub(super) alive: u64,
+    /// Intermediate vectors that may be live at once.
+    pub(super) live: u64,
     pub(super) experts: bool,
 }
 
@@ -63,7 +63,7 @@ pub(super) fn needs(
                 }
                 needs.constants += (2 * lanes / head_dim + 1) as u64
                     + (0..shape.value_groups()).map(|group| shape.value_members(group).count() as u64).sum::<u64>();
-                needs.alive = needs.alive.max(heads as u64 * (HEAD_VECTORS_A_TILE * tokens + HEAD_VECTORS));
+                needs.live = needs.live.max(heads as u64 * (HEAD_VECTORS_A_TILE * tokens + HEAD_VECTORS));
             }
             Op::Linear { .. } => {
                 let rows: u64 =
@@ -84,7 +84,7 @@ pub(super) fn needs(
             }
             Op::Route { active, .. } => {
                 needs.constants += 2;
-                needs.alive = needs.alive.max(CHOICE_VECTORS * active as u64 + ROUTER_VECTORS);
+                needs.live = needs.live.max(CHOICE_VECTORS * active as u64 + ROUTER_VECTORS);
                 if tiles(node.inputs[0]) > 1 {
                     let what = format!("it chooses among more experts than a vector has lanes ({lanes})");
                     return Err(CompileError::Unsupported { node: node.name.clone(), what });
@@ -93,15 +93,15 @@ pub(super) fn needs(
             Op::LayerNorm { .. } => needs.constants += 2 * tiles(node.output),
             Op::HeadNorm { heads, .. } => {
                 needs.constants += tiles(node.output) + 2 * heads as u64;
-                needs.alive = needs.alive.max(NORM_VECTORS_A_HEAD * heads as u64 + NORM_VECTORS * tiles(node.output));
+                needs.live = needs.live.max(NORM_VECTORS_A_HEAD * heads as u64 + NORM_VECTORS * tiles(node.output));
             }
             _ => needs.constants += tiles(node.output),
         }
-        needs.alive = needs.alive.max(tiles(node.output) * VALUE_VECTORS);
+        needs.live = needs.live.max(tiles(node.output) * VALUE_VECTORS);
     }
     // A tile of ones for each share of each side.
     needs.weight_rows += if needs.entries[0] > 0 { 2 * 2 * ROW_SLICES as u64 } else { 0 };
-    needs.alive += graph.outputs.iter().map(|&value| tiles(value)).sum::<u64>() + RESTING as u64;
+    needs.live += graph.outputs.iter().map(|&value| tiles(value)).sum::<u64>() + RESTING as u64;
     // Row addresses of both sides, and a cosine and a sine of each set of frequencies, of one at least.
     let addresses = 2 * ROW_SLICES as u64;
     let rotary = 2 * rotary_tables(graph).len().max(1) as u64;

@@ -41,7 +41,7 @@ impl Loads {
     }
 
     /// A unit of these vectors, an odd int8 one on the less loaded plane of the pair.
-    fn unit(&mut self, mut set: PlaneSet, input: ValueId, tiles: Range<usize>, group: &[Turn]) -> Unit {
+    fn unit(&mut self, mut set: PlaneSet, input: ValueId, tiles: Range<usize>, group: &[Interleaved]) -> Unit {
         let odd = set.plane ^ 1;
         if set.content == Content::Bytes
             && set.count == 1
@@ -57,13 +57,13 @@ impl Loads {
             };
             *self.0.entry((set.side, plane)).or_default() += (tiles.len() * rows) as u64;
         }
-        Unit { set, input, tiles, members: group.iter().map(|turn| (turn.node, turn.vector)).collect() }
+        Unit { set, input, tiles, members: group.iter().map(|share| (share.node, share.vector)).collect() }
     }
 }
 
 /// An output vector in the order in which those of one input are given planes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Turn {
+struct Interleaved {
     /// How far into its matrix, in millionths.
     at: usize,
     node: usize,
@@ -74,20 +74,20 @@ struct Turn {
 impl Plan {
     /// Gives output vectors their planes. Output vectors that are left when all planes have as many as one another are
     /// split by tiles over all planes, where there are enough tiles to pay for adding up the parts. Matrices with one
-    /// input are taken together, their vectors by turns, so that gate and up finish side by side and sides are evenly
-    /// loaded.
+    /// input are taken together, their vectors interleaved, so that gate and up finish side by side and sides are
+    /// evenly loaded.
     pub(super) fn units(&mut self, chip: &Chip, precision: Precision) {
-        let mut by_input: BTreeMap<(usize, ValueId, bool), Vec<Turn>> = BTreeMap::new();
+        let mut by_input: BTreeMap<(usize, ValueId, bool), Vec<Interleaved>> = BTreeMap::new();
         let mut first: BTreeMap<ValueId, usize> = BTreeMap::new();
         for (number, node) in self.graph.nodes.iter().enumerate() {
-            // The matrices of one choice stand for those of all.
+            // The matrices of one choice represent those of all.
             if let Op::Linear { .. } | Op::ExpertLinear { choice: 0, .. } = node.op {
                 let chosen = matches!(node.op, Op::ExpertLinear { .. });
                 let input = node.inputs[0];
                 let first = *first.entry(input).or_insert(number);
                 let tiles = &self.layouts[&node.output].tiles;
                 let vectors = tiles.iter().enumerate();
-                let vectors = vectors.map(|(vector, tile)| Turn {
+                let vectors = vectors.map(|(vector, tile)| Interleaved {
                     at: (2 * vector + 1) * 500_000 / tiles.len(),
                     node: number,
                     vector,
@@ -107,16 +107,16 @@ impl Plan {
             let rest = if columns < SPLIT { 0 } else { vectors.len() % (width * places.len()) };
             let split = vectors.split_off(vectors.len() - rest);
             // Two vectors that share a pair of planes take the time of the one with more rows.
-            let mut whole: Vec<Vec<Turn>> = Vec::new();
-            let mut waiting: BTreeMap<usize, Turn> = BTreeMap::new();
-            for turn in vectors {
-                match waiting.remove(&turn.rows) {
-                    Some(mate) => whole.push(vec![mate, turn]),
-                    None if width == 1 => whole.push(vec![turn]),
-                    None => drop(waiting.insert(turn.rows, turn)),
+            let mut whole: Vec<Vec<Interleaved>> = Vec::new();
+            let mut waiting: BTreeMap<usize, Interleaved> = BTreeMap::new();
+            for share in vectors {
+                match waiting.remove(&share.rows) {
+                    Some(mate) => whole.push(vec![mate, share]),
+                    None if width == 1 => whole.push(vec![share]),
+                    None => drop(waiting.insert(share.rows, share)),
                 }
             }
-            whole.extend(waiting.into_values().collect::<Vec<_>>().chunks(width).map(<[Turn]>::to_vec));
+            whole.extend(waiting.into_values().collect::<Vec<_>>().chunks(width).map(<[Interleaved]>::to_vec));
             whole.sort_unstable();
             for group in &whole {
                 let (side, plane) = load.least(&places);
@@ -158,7 +158,10 @@ impl Plan {
         };
         let of = |weight: WeightId| {
             let nodes = self.graph.nodes.iter().enumerate();
-            nodes.filter(move |(_, node)| matches!(node.op, Op::ExpertLinear { weight: found, choice } if found == weight && choice > 0))
+            nodes.filter(move |(_, node)| match node.op {
+                Op::ExpertLinear { weight: found, choice } => found == weight && choice > 0,
+                _ => false,
+            })
         };
         let unit_of = |(place, (_, node)): (usize, (usize, &Node))| {
             let members = unit.members.iter().map(|&(number, vector)| {

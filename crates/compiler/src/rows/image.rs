@@ -12,11 +12,11 @@ pub(super) struct Placed {
     places: Rows,
     /// Words of each place.
     words: u32,
-    /// Bytes of each row that an image holds; what is behind them is zero.
+    /// Bytes of each row that an image holds; what is after them is zero.
     live: usize,
     /// Place after place, word after word.
     bytes: Vec<u8>,
-    /// Number of the tile whose bytes stand in turn with these.
+    /// Number of the tile whose bytes alternate with these.
     other: Option<usize>,
 }
 
@@ -50,7 +50,7 @@ impl WeightSlices {
         *self.by_place.range(..=rows[0]).next_back().expect("the tile is placed").1
     }
 
-    /// Notes that the bytes of two tiles of one shape stand in turn.
+    /// Notes that the bytes of two tiles of one shape alternate.
     pub(crate) fn pair(&mut self, low: &Rows, high: &Rows) {
         let [low, high] = [low, high].map(|rows| self.number(rows));
         self.placed[low].other = Some(high);
