@@ -1,5 +1,5 @@
 //! Ports filled and read: what the host knows of a token, put into the lanes that an
-//! [`Interface`](lpu_compiler::Interface) names, and outputs taken out of theirs. All that is known of lanes comes from
+//! [`Interface`] names, and outputs taken out of theirs. All that is known of lanes comes from
 //! the port.
 
 use std::borrow::Cow;
