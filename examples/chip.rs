@@ -13,7 +13,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     for (name, figures) in [
         ("as published", &[][..]),
         ("adders twice as slow", &[("vxm_simple", 8)]),
-        ("the same at half the clock", &[("clock_mhz", 450)]),
+        ("half the clock", &[("clock_mhz", 450)]),
     ] {
         let mine = published.with(figures)?;
         let cycles = lpu::compile(&model, &mine, &options)?.programs[0].cycles;

@@ -36,8 +36,8 @@ fn feed_measures_what_was_stated() {
 fn a_slower_chip_takes_more_cycles_and_a_slower_clock_more_time() {
     let lines = lines("chip");
     let [published, slow, half] = &lines[..] else { panic!("{lines:?}") };
-    assert!(cycles(published) < cycles(slow) && cycles(slow) == cycles(half), "{lines:?}");
-    let [whole, halved]: [f64; 2] = [slow, half].map(|line| before(line, "us"));
+    assert!(cycles(published) < cycles(slow) && cycles(published) == cycles(half), "{lines:?}");
+    let [whole, halved]: [f64; 2] = [published, half].map(|line| before(line, "us"));
     assert!((halved / whole - 2.0).abs() < 0.01, "{lines:?}");
 }
 
