@@ -88,6 +88,13 @@ impl Region {
 }
 
 /// Queues of instructions with the regions they work on, and the cycle count they state.
+/// ```
+/// use lpu_isa::Program;
+///
+/// let program = Program { name: "wait".into(), cycles: 20, ..Program::default() };
+/// assert_eq!((program.items(), program.instructions()), (0, 0));
+/// assert!(program.region("a").is_none());
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Program {
     /// The name, unique within a container; a model's program is named by its context bucket.
@@ -122,6 +129,17 @@ impl Program {
 }
 
 /// A file's content: one image, programs over it, and what the host needs.
+/// ```
+/// use lpu_isa::{ChipRef, Container, assemble};
+///
+/// let text = ".chip tsp-v1\n.program idle\n.cycles 20\n";
+/// let chip = ChipRef { name: "tsp-v1".into(), fingerprint: [0; 32] };
+/// let mut known = |_: &str| Some((chip.clone(), 320));
+/// let (container, _) = assemble(text, &mut |_| Err("no files".into()), &mut known).unwrap();
+/// let bytes = container.to_bytes()?;
+/// assert_eq!(Container::parse(&bytes)?, container);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Container<'a> {
     /// The chip.

@@ -115,6 +115,34 @@ impl Report {
 }
 
 /// Checks one program over its image, on one chip.
+/// ```
+/// // A word goes from slice e0 to slice e4, one position on: 4 cycles to read, one hop, 2 to write, 20 tiles.
+/// let text = ".chip tsp-v1
+/// .program copy
+/// .cycles 27
+/// .input a i8 [1 320] at e0:0
+/// .output b i8 [1 320] at e4:0
+/// .queue mem.e0
+/// @0 read a, e0
+/// .queue mem.e4
+/// @5 write b, e0
+/// ";
+/// let chip = lpu_chip::preset("tsp-v1")?;
+/// let mut known = |_: &str| Some((chip.reference(), chip.lanes() as u32));
+/// let assembled = lpu_isa::assemble(text, &mut |_| Err("no files".into()), &mut known);
+/// let (container, _) = assembled.map_err(|errors| errors[0].message.clone())?;
+/// let report = lpu_checker::check(&chip, &container.image, &container.programs[0])?;
+/// assert!(report.violations.is_empty());
+/// assert_eq!(report.cycles, 27);
+///
+/// // A cycle early, the stream has not arrived.
+/// let text = text.replace("@5", "@4");
+/// let (container, _) = lpu_isa::assemble(&text, &mut |_| Err("no files".into()), &mut known).unwrap();
+/// let report = lpu_checker::check(&chip, &container.image, &container.programs[0])?;
+/// println!("{}", report.violations[0]);
+/// assert_eq!(report.violations[0].cycle, 4);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 ///
 /// # Errors
 /// [`CheckError`] when queues have no meaning or regions do not fit the chip.

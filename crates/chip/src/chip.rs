@@ -13,6 +13,18 @@ pub struct Occupancy {
 }
 
 /// A chip description that has passed its checks.
+/// ```
+/// use lpu_chip::{Chip, preset};
+///
+/// let tsp = preset("tsp-v1")?;
+/// assert_eq!((tsp.lanes(), tsp.values().clock_mhz), (320, 900));
+///
+/// let slow = tsp.with(&[("clock_mhz", 450)])?;
+/// assert_ne!(slow.fingerprint(), tsp.fingerprint());
+/// assert_eq!(Chip::from_toml(&slow.to_toml())?, slow);
+/// println!("{}", tsp.with(&[("streams", 0)]).unwrap_err());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Chip {
     name: String,

@@ -28,6 +28,14 @@ impl std::fmt::Display for LinkEnd {
 }
 
 /// Chips of one description, numbered from 0, and the links between them; a link carries vectors both ways.
+/// ```
+/// use lpu_chip::{System, preset};
+///
+/// let node = System::preset("tsp-v1-node")?;
+/// println!("{} chips of {}", node.chips(), node.chip().name());
+/// assert_eq!(System::single(&preset("tsp-v1")?).chips(), 1);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct System {
     name: String,

@@ -2,6 +2,7 @@
 
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::format::FmtSpan;
+use tracing_subscriber::fmt::time::uptime;
 
 use crate::commands::Usage;
 
@@ -21,7 +22,7 @@ pub(crate) fn start() -> Result<(), Usage> {
         .with_span_events(FmtSpan::CLOSE)
         .with_writer(std::io::stderr)
         .with_ansi(false)
-        .without_time()
+        .with_timer(uptime())
         .init();
     Ok(())
 }

@@ -76,6 +76,19 @@ pub fn buckets(context: usize) -> Vec<usize> {
 }
 
 /// Compiles the whole decode step of a checkpoint.
+/// ```
+/// use lpu_compiler::{Options, Precision, compile};
+/// use lpu_model::Checkpoint;
+///
+/// let config = br#"{"model_type": "llama", "hidden_act": "silu", "hidden_size": 64, "intermediate_size": 48,
+///     "num_hidden_layers": 1, "num_attention_heads": 2, "num_key_value_heads": 2, "vocab_size": 24,
+///     "max_position_embeddings": 512, "rms_norm_eps": 1e-6, "tie_word_embeddings": false}"#;
+/// let shape = Checkpoint::from_config(config)?;
+/// let options = Options { precision: Precision::F16, context: 16 };
+/// let compiled = compile(&shape, &lpu_chip::preset("tsp-v1")?, &options)?;
+/// assert!(compiled.programs[0].cycles >= compiled.bounds[0].cycles());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 ///
 /// # Errors
 /// [`CompileError`] says what does not fit and what would.

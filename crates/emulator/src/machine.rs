@@ -8,6 +8,31 @@ use crate::prepare::Prepared;
 use crate::sram::Sram;
 
 /// A system of chips with their SRAM.
+/// ```
+/// use lpu_emulator::Machine;
+///
+/// let text = ".chip tsp-v1
+/// .program copy
+/// .cycles 27
+/// .input a i8 [1 320] at e0:0
+/// .output b i8 [1 320] at e4:0
+/// .queue mem.e0
+/// @0 read a, e0
+/// .queue mem.e4
+/// @5 write b, e0
+/// ";
+/// let chip = lpu_chip::preset("tsp-v1")?;
+/// let mut known = |_: &str| Some((chip.reference(), chip.lanes() as u32));
+/// let assembled = lpu_isa::assemble(text, &mut |_| Err("no files".into()), &mut known);
+/// let (container, _) = assembled.map_err(|errors| errors[0].message.clone())?;
+/// let program = &container.programs[0];
+/// let mut machine = Machine::new(&chip, &container.image)?;
+/// machine.write_input(program, "a", &[7; 320])?;
+/// let prepared = machine.prepare(program)?;
+/// assert_eq!(machine.run(&prepared, &mut ())?.cycles, 27);
+/// assert_eq!(machine.read_region(program, "b")?, [7; 320]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct Machine {
     pub(crate) system: System,
     pub(crate) chips: Vec<Sram>,

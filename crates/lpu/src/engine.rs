@@ -129,6 +129,29 @@ type Fast = (Replay, Vec<Option<lpu_replay::Prepared>>);
 type Reference = (Machine, Vec<lpu_emulator::Prepared>);
 
 /// SRAM with programs ready to run on it, in one engine or in both.
+/// ```
+/// use lpu::{Engine, Engines, chip::System};
+///
+/// let text = ".chip tsp-v1
+/// .program copy
+/// .cycles 27
+/// .input a i8 [1 320] at e0:0
+/// .output b i8 [1 320] at e4:0
+/// .queue mem.e0
+/// @0 read a, e0
+/// .queue mem.e4
+/// @5 write b, e0
+/// ";
+/// let system = System::preset("tsp-v1")?;
+/// let mut known = |_: &str| Some((system.reference(), 320));
+/// let (container, _) = lpu::isa::assemble(text, &mut |_| Err("no files".into()), &mut known).unwrap();
+/// let both = Engines { verify: true, ..Engines::default() };
+/// let mut engine = Engine::new(&system, &container.image, &container.programs, &both)?;
+/// engine.write_input(&container.programs[0], "a", &[7; 320])?;
+/// assert_eq!(engine.run(0)?.cycles, 27);
+/// assert_eq!(engine.read_region(&container.programs[0], "b")?, [7; 320]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct Engine {
     system: System,
     fast: Option<Fast>,

@@ -40,6 +40,17 @@ pub enum OpenError {
 
 /// A mapped program file, whose queues are decoded when somebody asks for them. Whoever changes the file while it is
 /// mapped changes what runs; the checksum was that of the opening.
+/// ```no_run
+/// use lpu::{Engines, ProgramFile, Session, chip};
+///
+/// let file = ProgramFile::open("model.lpb".as_ref())?;
+/// for program in file.heads() {
+///     println!("{} tokens: {} cycles", program.name, program.cycles);
+/// }
+/// let mut session = Session::open(file, &chip::preset("tsp-v1")?, &Engines::default())?;
+/// session.feed(7)?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct ProgramFile {
     path: PathBuf,
     file: File,

@@ -1,5 +1,5 @@
 //! Ports filled and read: what the host knows of a token, put into the lanes that an
-//! [`Interface`](lpu_compiler::Interface) names, and outputs taken out of theirs. All that is known of lanes comes from
+//! [`Interface`] names, and outputs taken out of theirs. All that is known of lanes comes from
 //! the port.
 
 use std::borrow::Cow;
@@ -47,6 +47,16 @@ pub enum PortError {
 }
 
 /// What the host knows of one token.
+/// ```
+/// use lpu::{Step, model::Checkpoint};
+///
+/// # let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/checkpoints/plain");
+/// let checkpoint = Checkpoint::open(folder.as_ref())?;
+/// let step = Step::of(&checkpoint, 16, 3, 7)?;
+/// assert_eq!(step.position, 3);
+/// assert_eq!(step.embedding.map(|row| row.len()), Some(checkpoint.config.hidden));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Step {
     /// Tokens before this one.

@@ -93,6 +93,20 @@ pub struct Token {
 }
 
 /// A compiled model on a machine.
+/// ```
+/// use lpu::{Options, Precision, Session, chip, model::Checkpoint};
+///
+/// # let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/checkpoints/plain");
+/// let checkpoint = Checkpoint::open(folder.as_ref())?;
+/// let chip = chip::preset("tsp-v1")?;
+/// let options = Options { precision: Precision::F16, context: 16 };
+/// let mut session = Session::compile(checkpoint, &chip, &options)?;
+/// let first = session.feed(7)?;
+/// session.feed(11)?;
+/// session.truncate(0);
+/// assert_eq!(session.feed(7)?, first);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct Session {
     host: Host,
     stage: Stage,

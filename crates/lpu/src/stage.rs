@@ -13,6 +13,21 @@ use crate::ports::{self, PortError, Step};
 use crate::session::SessionError;
 
 /// A placement's programs on a machine.
+/// ```
+/// use lpu::{Engines, Options, Precision, Stage, Step, chip, compiler::Part, model::Checkpoint};
+///
+/// # let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/checkpoints/plain");
+/// let checkpoint = Checkpoint::open(folder.as_ref())?;
+/// let chip = chip::preset("tsp-v1")?;
+/// let options = Options { precision: Precision::F16, context: 16 };
+/// let first = Part::Layer(0).of(&checkpoint.graph())?;
+/// let compiled = lpu::compile_graph(&checkpoint, first, &chip, &options)?;
+/// let mut stage = Stage::of(compiled, &chip, &Engines::default())?;
+/// let run = stage.run(&Step::of(&checkpoint, options.context, 0, 7)?)?;
+/// assert_eq!(run.cycles, stage.heads()[0].cycles);
+/// println!("{:?}", stage.named(&run).keys());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct Stage {
     chip: Chip,
     interface: Interface,

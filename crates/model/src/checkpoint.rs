@@ -15,6 +15,18 @@ use crate::{Config, Dtype, Graph, ModelError, WeightId, Weights};
 /// A model read from a Hugging Face folder, from bytes, or from a config alone.
 ///
 /// Weights stay in the mapped files or the given bytes; they are never copied.
+/// ```
+/// use lpu_model::Checkpoint;
+///
+/// // Without weights, to compile for timing; `Checkpoint::open` reads a folder.
+/// let config = br#"{"model_type": "llama", "hidden_act": "silu", "hidden_size": 64, "intermediate_size": 48,
+///     "num_hidden_layers": 1, "num_attention_heads": 2, "num_key_value_heads": 2, "vocab_size": 24,
+///     "max_position_embeddings": 512, "rms_norm_eps": 1e-6, "tie_word_embeddings": false}"#;
+/// let shape = Checkpoint::from_config(config)?;
+/// assert_eq!(shape.config.layers, 1);
+/// println!("{} operations a token", shape.graph().nodes.len());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct Checkpoint {
     /// The checked config.
     pub config: Config,

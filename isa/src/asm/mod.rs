@@ -38,6 +38,27 @@ pub type LoadChip<'f> = &'f mut dyn FnMut(&str) -> Option<(ChipRef, u32)>;
 /// text gives its fingerprint. A name in an included file is joined to that file's folder before `load` sees it.
 /// An image that `load` lends is borrowed by the container. A program whose cycles are not stated has 0 of them,
 /// and the source map says so.
+/// ```
+/// use lpu_isa::{ChipRef, assemble};
+///
+/// let text = ".chip tsp-v1
+/// .program copy
+/// .cycles 27
+/// .input a i8 [1 320] at e0:0
+/// .output b i8 [1 320] at e4:0
+/// .queue mem.e0
+/// @0 read a, e0
+/// .queue mem.e4
+/// @5 write b, e0
+/// ";
+/// let chip = ChipRef { name: "tsp-v1".into(), fingerprint: [0; 32] };
+/// let mut known = |_: &str| Some((chip.clone(), 320));
+/// let (container, _) = assemble(text, &mut |_| Err("no files".into()), &mut known).unwrap();
+/// assert_eq!(container.programs[0].cycles, 27);
+///
+/// let errors = assemble(".chip tsp-v1\n.program p\n.queue mem.e0\nread 0\n", &mut |_| Err("no files".into()), &mut known);
+/// println!("{}", errors.unwrap_err()[0].message);
+/// ```
 ///
 /// # Errors
 /// Every mistake in the text, in order of lines; a mistake in a line that is assembled several times once.
