@@ -100,6 +100,12 @@ impl Barrier {
         !self.is_broken()
     }
 
+    /// Makes the barrier as new; no member may be at it.
+    fn mend(&self) {
+        self.arrived.store(0, Ordering::SeqCst);
+        self.broken.store(false, Ordering::SeqCst);
+    }
+
     /// Lets all members go that wait or will wait.
     fn break_up(&self) {
         self.broken.store(true, Ordering::SeqCst);
@@ -126,7 +132,7 @@ struct Shared {
 impl Shared {
     /// The share of a member, and the wait for all others.
     fn share(&self, work: &Arc<dyn Work>, member: usize) {
-        // After a panic nobody does or looks at any work of this team again.
+        // Whoever gave the work does not look at what a panic left of it.
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| work.share(member, &self.phases))) {
             held(&self.panic).get_or_insert(panic);
             self.phases.break_up();
@@ -139,6 +145,8 @@ impl Shared {
 pub(crate) struct Team {
     shared: Arc<Shared>,
     workers: Vec<JoinHandle<()>>,
+    /// Held by the caller whose work is done.
+    turn: Mutex<()>,
 }
 
 impl Team {
@@ -155,7 +163,7 @@ impl Team {
             panic: Mutex::new(None),
             over: AtomicBool::new(false),
         });
-        let mut team = Self { shared, workers: Vec::new() };
+        let mut team = Self { shared, workers: Vec::new(), turn: Mutex::new(()) };
         for member in 1..members {
             let shared = Arc::clone(&team.shared);
             let worker = std::thread::Builder::new().spawn(move || worker(&shared, member)).map_err(refused)?;
@@ -169,22 +177,21 @@ impl Team {
         self.workers.len() + 1
     }
 
-    /// Does the work and returns when every member has left its share. A panic of a member goes on here; afterwards the
-    /// team does no work, and says so with false.
-    #[must_use]
-    pub(crate) fn run(&self, work: &Arc<dyn Work>) -> bool {
-        if self.shared.phases.is_broken() {
-            return false;
-        }
+    /// Does the work, once that of earlier callers is done, and returns when every member has left its share. A panic
+    /// of a member goes on here.
+    pub(crate) fn run(&self, work: &Arc<dyn Work>) {
+        let _turn = held(&self.turn);
         if !self.workers.is_empty() {
             *held(&self.shared.work) = Some(Arc::clone(work));
             self.shared.start.open();
         }
         self.shared.share(work, 0);
-        if let Some(panic) = held(&self.shared.panic).take() {
+        let panic = held(&self.shared.panic).take();
+        if let Some(panic) = panic {
+            // All members have left their shares, so none is at the barrier.
+            self.shared.phases.mend();
             resume_unwind(panic);
         }
-        true
     }
 }
 
@@ -247,13 +254,15 @@ mod tests {
             for (member, phase) in (0..members).flat_map(|member| [0, 2, 4].map(|phase| (member, phase))) {
                 let team = Team::new(members).unwrap();
                 let whole = phases(None);
-                assert!(team.run(&(Arc::clone(&whole) as _)));
+                team.run(&(Arc::clone(&whole) as _));
                 assert_eq!(whole.done.load(Ordering::SeqCst), members as u32);
                 let cut = phases(Some((member, phase)));
                 let panic = catch_unwind(AssertUnwindSafe(|| team.run(&(Arc::clone(&cut) as _)))).unwrap_err();
                 assert_eq!(panic.downcast_ref::<String>(), Some(&format!("member {member} in phase {phase}")));
                 assert_eq!(cut.done.load(Ordering::SeqCst), 0, "nobody can pass a phase that a member did not end");
-                assert!(!team.run(&(phases(None) as _)), "a broken team does nothing");
+                let next = phases(None);
+                team.run(&(Arc::clone(&next) as _));
+                assert_eq!(next.done.load(Ordering::SeqCst), members as u32, "the work of others goes on");
             }
         }
     }

@@ -11,6 +11,7 @@ mod ops;
 mod shares;
 
 use std::cell::{RefCell, UnsafeCell};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU32};
 
 use lpu_num::dot::{Digits, Halves};
@@ -56,7 +57,7 @@ thread_local! {
 
 /// A plan with the memory that it runs over.
 pub(crate) struct Job {
-    pub(crate) plan: Plan<At>,
+    pub(crate) plan: Arc<Plan<At>>,
     pub(crate) arena: Arena,
     shares: Shares,
     /// Runs that are done together, with their rows as they lie as long as this many short words are whole.
@@ -96,7 +97,7 @@ unsafe impl Sync for Job {}
 
 impl Job {
     /// A plan for a team of `members`.
-    pub(crate) fn new(plan: Plan<At>, arena: Arena, members: usize) -> Self {
+    pub(crate) fn new(plan: Arc<Plan<At>>, arena: Arena, members: usize) -> Self {
         for op in &plan.ops {
             match *op {
                 Op::Copy { dst, .. } => arena.note_written(dst),
