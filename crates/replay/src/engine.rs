@@ -15,16 +15,16 @@ use crate::elaborate::elaborate;
 use crate::error::ReplayError;
 use crate::places::{At, Places, Stored, UNIT};
 use crate::plan::Plan;
+use crate::pool::{Pool, Work};
 use crate::run::Job;
-use crate::sound::sound;
-use crate::team::{Team, Work};
+use crate::validate::validate;
 
 /// What engines over one image share: the system, where each word is, the threads that replay programs. The SRAM of each
 /// is its own ([`Replay::over`], [`Replay::over_mapped`]).
 pub struct Platform {
     system: System,
     places: Places,
-    team: Team,
+    pool: Pool,
     /// Where the image's bytes are in a mapped file.
     image: Range<usize>,
 }
@@ -131,7 +131,7 @@ impl Platform {
     /// [`ReplayError`] when the image does not fit the chip.
     pub fn new(system: &System, image: &Image<'_>, threads: usize) -> Result<Self, ReplayError> {
         let places = Places::new(system, image, &[], 0)?;
-        Ok(Self { system: system.clone(), places, team: Team::new(threads)?, image: 0..0 })
+        Ok(Self { system: system.clone(), places, pool: Pool::new(threads)?, image: 0..0 })
     }
 
     /// A platform for engines over mappings of a program file of so many bytes.
@@ -140,13 +140,13 @@ impl Platform {
     /// [`ReplayError`] when the image does not fit the chip.
     pub fn mapped(system: &System, outline: &Outline, file: usize, threads: usize) -> Result<Self, ReplayError> {
         let places = Places::new(system, &outline.image, &outline.stored, file)?;
-        Ok(Self { system: system.clone(), places, team: Team::new(threads)?, image: outline.span() })
+        Ok(Self { system: system.clone(), places, pool: Pool::new(threads)?, image: outline.span() })
     }
 
     /// Threads that run programs, the caller's included.
     #[must_use]
     pub fn threads(&self) -> usize {
-        self.team.members()
+        self.pool.workers()
     }
 }
 
@@ -255,7 +255,7 @@ impl Replay {
         // Plans that only this engine has will not be asked for.
         self.jobs.retain(|job| Arc::strong_count(&job.plan) > 1);
         let arena = self.arena.with_work(plan.work)?;
-        let job = Arc::new(Job::new(Arc::clone(plan), arena, self.platform.team.members()));
+        let job = Arc::new(Job::new(Arc::clone(plan), arena, self.platform.pool.workers()));
         self.jobs.push(Arc::clone(&job));
         Ok(job)
     }
@@ -296,7 +296,7 @@ impl Replay {
         let arena = self.arena.with_work(plan.work).ok()?;
         let (platform, inputs) = (Arc::clone(&self.platform), self.inputs(program));
         let lanes = platform.places.lanes;
-        sound(&plan, &arena, lanes).then(|| Prepared { platform, run, plan: Ok(Arc::new(plan)), inputs })
+        validate(&plan, &arena, lanes).then(|| Prepared { platform, run, plan: Ok(Arc::new(plan)), inputs })
     }
 
     /// All that the plan of a program depends on, as the key of the checksum of [`Replay::keep`]'s bytes: file, chip,
@@ -421,7 +421,7 @@ impl Replay {
         job.overflow.store(false, Ordering::Relaxed);
         let work: Arc<dyn Work> = Arc::clone(&job) as _;
         self.broken = true;
-        self.platform.team.run(&work);
+        self.platform.pool.run(&work);
         self.broken = false;
         Ok(Run { overflow: job.overflow.load(Ordering::Relaxed), ..prepared.run })
     }

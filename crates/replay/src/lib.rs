@@ -13,10 +13,10 @@ mod engine;
 mod error;
 mod places;
 mod plan;
+mod pool;
 mod run;
-mod sound;
-mod team;
+mod validate;
 
-pub use cache::Origin;
+pub use cache::{Origin, PLAN_VERSION};
 pub use engine::{Outline, Platform, Prepared, Replay, Run};
 pub use error::ReplayError;
