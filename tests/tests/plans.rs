@@ -8,7 +8,7 @@ use std::time::UNIX_EPOCH;
 use lpu::chip::{Chip, System, preset};
 use lpu::isa::{ChipId, Image, Program};
 use lpu::model::Checkpoint;
-use lpu::replay::{Origin, Replay};
+use lpu::replay::{Origin, PLAN_VERSION, Replay};
 use lpu::{Engines, Options, Precision, ProgramFile, Session};
 use lpu_tests::grow::{Dice, grow};
 
@@ -68,6 +68,25 @@ fn sessions_with_and_without_kept_plans_are_equal() {
     fs::remove_file(&plans[0]).unwrap();
     fs::create_dir(&plans[0]).unwrap();
     assert!(decode(&path, &Engines::default()) == without, "a plan that cannot be kept is no reason to stop");
+}
+
+/// Plans of another content or encoding are plans of another version, so that kept ones are made anew.
+#[test]
+fn plans_of_another_content_have_another_version() {
+    const KNOWN: (u32, &str) = (2, "ef336f1128d7a795");
+    let small = preset("test-small").unwrap();
+    let mut digest = blake3::Hasher::new();
+    for seed in 0..24 {
+        let (image, program) = grow(&small, seed, 20 + 2 * seed as usize);
+        let replay = Replay::new(&System::single(&small), &image, 1).unwrap();
+        digest.update(&kept(&replay, &image, &program)[HEAD..]);
+    }
+    let found = digest.finalize().to_hex();
+    assert_eq!(
+        (PLAN_VERSION, &found[..16]),
+        KNOWN,
+        "if plans have changed, raise PLAN_VERSION in crates/replay/src/cache.rs and put it here with the digest found"
+    );
 }
 
 #[test]

@@ -1,11 +1,12 @@
 //! Which engine runs a program: fast, reference, or both side by side with everything compared.
 
 use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use lpu_chip::System;
 use lpu_emulator::{Machine, MachineError, Observer, RunError};
 use lpu_isa::{ChipId, Image, Program, Region, RegionKind, SliceId, Violation};
-use lpu_replay::{Origin, Replay, ReplayError};
+use lpu_replay::{Origin, Platform, Replay, ReplayError};
 use thiserror::Error;
 use tracing::{debug, debug_span};
 
@@ -124,9 +125,20 @@ pub struct Ran {
     pub overflow: bool,
 }
 
-/// Programs are prepared when they first run: a model has one a context bucket.
-type Fast = (Replay, Vec<Option<lpu_replay::Prepared>>);
-type Reference = (Machine, Vec<lpu_emulator::Prepared>);
+/// Programs on the fast engine; each is prepared when it first runs: a model has one a context bucket.
+struct Fast {
+    platform: Arc<Platform>,
+    prepared: Vec<Mutex<Option<lpu_replay::Prepared>>>,
+}
+
+/// What engines over the same programs share: the system, the proven programs, their plans, the threads.
+pub(crate) struct Shared {
+    system: System,
+    fast: Option<Fast>,
+    /// The programs on the reference engine.
+    reference: Option<OnceLock<Vec<lpu_emulator::Prepared>>>,
+    cache: bool,
+}
 
 /// SRAM with programs ready to run on it, in one engine or in both.
 /// ```
@@ -153,16 +165,63 @@ type Reference = (Machine, Vec<lpu_emulator::Prepared>);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct Engine {
-    system: System,
-    fast: Option<Fast>,
-    reference: Option<Reference>,
-    cache: bool,
+    shared: Arc<Shared>,
+    fast: Option<Replay>,
+    reference: Option<Machine>,
 }
 
-fn reference(system: &System, image: &Image<'_>, programs: &[Program]) -> Result<Reference, EngineError> {
-    let machine = Machine::of_system(system, image)?;
-    let prepared = programs.iter().map(|program| machine.prepare(program)).collect::<Result<_, _>>()?;
-    Ok((machine, prepared))
+impl Shared {
+    fn new(
+        system: &System,
+        programs: usize,
+        engines: &Engines,
+        platform: impl FnOnce(usize) -> Result<Platform, ReplayError>,
+    ) -> Result<Arc<Self>, EngineError> {
+        let fast = if engines.fast || engines.verify {
+            let platform = Arc::new(platform(engines.threads())?);
+            Some(Fast { platform, prepared: (0..programs).map(|_| Mutex::default()).collect() })
+        } else {
+            None
+        };
+        let reference = (!engines.fast || engines.verify).then(OnceLock::new);
+        Ok(Arc::new(Self { system: system.clone(), fast, reference, cache: engines.cache }))
+    }
+
+    /// For programs over an image in memory.
+    ///
+    /// # Errors
+    /// [`EngineError`] when the image does not fit the chip.
+    pub(crate) fn over(
+        system: &System,
+        image: &Image<'_>,
+        programs: &[Program],
+        engines: &Engines,
+    ) -> Result<Arc<Self>, EngineError> {
+        Self::new(system, programs.len(), engines, |threads| Platform::new(system, image, threads))
+    }
+
+    /// For the programs of a file.
+    ///
+    /// # Errors
+    /// As [`Shared::over`].
+    pub(crate) fn over_file(system: &System, file: &ProgramFile, engines: &Engines) -> Result<Arc<Self>, EngineError> {
+        let platform = |threads| Platform::mapped(system, file.outline(), file.bytes(), threads);
+        Self::new(system, file.heads().len(), engines, platform)
+    }
+
+    /// Threads that run programs.
+    pub(crate) fn threads(&self) -> usize {
+        self.fast.as_ref().map_or(1, |fast| fast.platform.threads())
+    }
+
+    /// What reports call the engine.
+    pub(crate) fn name(&self) -> &'static str {
+        match (&self.fast, &self.reference) {
+            (Some(_), Some(_)) => "fast and reference",
+            (Some(_), None) => "fast",
+            _ => "reference",
+        }
+    }
 }
 
 impl Engine {
@@ -176,19 +235,7 @@ impl Engine {
         programs: &[Program],
         engines: &Engines,
     ) -> Result<Self, EngineError> {
-        let fast = if engines.fast || engines.verify {
-            let replay = Replay::new(system, image, engines.threads())?;
-            Some((replay, programs.iter().map(|_| None).collect()))
-        } else {
-            None
-        };
-        let reference = if !engines.fast || engines.verify { Some(reference(system, image, programs)?) } else { None };
-        let mut engine = Self { system: system.clone(), fast, reference, cache: engines.cache };
-        debug!(engine = engine.name(), threads = engine.threads(), "engine");
-        if let Some(first) = programs.first() {
-            engine.ready(0, image, first)?;
-        }
-        Ok(engine)
+        Self::over(&Shared::over(system, image, programs, engines)?, image, programs)
     }
 
     /// [`Engine::new`] over a mapped file, whose bytes the fast engine uses in place.
@@ -196,23 +243,40 @@ impl Engine {
     /// # Errors
     /// As [`Engine::new`].
     pub fn open(system: &System, file: &ProgramFile, engines: &Engines) -> Result<Self, EngineError> {
-        let fast = if engines.fast || engines.verify {
-            let replay = Replay::mapped(system, file.outline(), file.writable()?, engines.threads())?;
-            Some((replay, file.heads().iter().map(|_| None).collect()))
-        } else {
-            None
+        Self::over_file(&Shared::over_file(system, file, engines)?, file)
+    }
+
+    /// [`Engine::new`] that shares what is shared; image and programs are those that it was made for.
+    pub(crate) fn over(shared: &Arc<Shared>, image: &Image<'_>, programs: &[Program]) -> Result<Self, EngineError> {
+        let fast = shared.fast.as_ref().map(|fast| Replay::over(&fast.platform, image)).transpose()?;
+        let reference = match &shared.reference {
+            Some(prepared) => Some(machine(&shared.system, image, programs, prepared)?),
+            None => None,
         };
-        let reference = if !engines.fast || engines.verify {
-            Some(reference(system, &file.image()?, file.programs()?)?)
-        } else {
-            None
+        let mut engine = Self { shared: Arc::clone(shared), fast, reference };
+        debug!(engine = engine.name(), threads = engine.threads(), "engine");
+        if let Some(first) = programs.first() {
+            engine.ready(0, image, first)?;
+        }
+        Ok(engine)
+    }
+
+    /// [`Engine::open`] that shares what is shared; the file is that which it was made for.
+    pub(crate) fn over_file(shared: &Arc<Shared>, file: &ProgramFile) -> Result<Self, EngineError> {
+        let fast = match &shared.fast {
+            Some(fast) => Some(Replay::over_mapped(&fast.platform, file.outline(), file.writable()?)?),
+            None => None,
         };
-        let mut engine = Self { system: system.clone(), fast, reference, cache: engines.cache };
+        let reference = match &shared.reference {
+            Some(prepared) => Some(machine(&shared.system, &file.image()?, file.programs()?, prepared)?),
+            None => None,
+        };
+        let mut engine = Self { shared: Arc::clone(shared), fast, reference };
         debug!(engine = engine.name(), threads = engine.threads(), "engine");
         if !file.heads().is_empty() {
             engine.ready_in(0, file)?;
         }
-        if let Some((replay, _)) = &engine.fast {
+        if let Some(replay) = &engine.fast {
             replay.populate();
         }
         Ok(engine)
@@ -223,13 +287,9 @@ impl Engine {
     /// # Errors
     /// [`EngineError`] when the program does not fit the chip.
     pub fn ready(&mut self, index: usize, image: &Image<'_>, program: &Program) -> Result<(), EngineError> {
-        if let Some((replay, prepared)) = &mut self.fast
-            && prepared[index].is_none()
-        {
-            let made = debug_span!("plan", program = program.name).in_scope(|| replay.prepare(image, program))?;
-            prepared[index] = Some(made);
-        }
-        Ok(())
+        self.load(index, |replay, _| {
+            Ok(debug_span!("plan", program = program.name).in_scope(|| replay.prepare(image, program))?)
+        })
     }
 
     /// [`Engine::ready`] for a program of the file that the engine was opened over, from a plan that was kept if there
@@ -238,45 +298,52 @@ impl Engine {
     /// # Errors
     /// As [`Engine::ready`].
     pub fn ready_in(&mut self, index: usize, file: &ProgramFile) -> Result<(), EngineError> {
-        let Some((replay, prepared)) = &mut self.fast else { return Ok(()) };
-        if prepared[index].is_some() {
-            return Ok(());
-        }
-        let origin = Origin { file: file.hash(), program: index as u32 };
-        let plan = self.cache.then(|| file.plan(index));
-        let kept = plan.as_ref().and_then(|plan| std::fs::read(plan).ok());
-        prepared[index] = kept.and_then(|bytes| replay.restore(&file.heads()[index], origin, &bytes));
-        if prepared[index].is_some() {
-            debug!(program = file.heads()[index].name, "plan restored");
-            return Ok(());
-        }
-        let program = &file.programs()?[index];
-        let image = file.image()?;
-        let made = debug_span!("plan", program = program.name).in_scope(|| replay.prepare(&image, program))?;
-        if let (Some(plan), true) = (plan, program.items() >= KEPT_ITEMS)
-            && let Some(bytes) = replay.keep(&made, origin)
-        {
-            plans::keep(&plan, &bytes);
-            debug!(program = program.name, path = %plan.display(), "plan kept");
-        }
-        prepared[index] = Some(made);
-        Ok(())
+        self.load(index, |replay, cache| {
+            let origin = Origin { file: file.hash(), program: index as u32 };
+            let plan = cache.then(|| file.plan(index));
+            let kept = plan.as_ref().and_then(|plan| std::fs::read(plan).ok());
+            if let Some(restored) = kept.and_then(|bytes| replay.restore(&file.heads()[index], origin, &bytes)) {
+                debug!(program = file.heads()[index].name, "plan restored");
+                return Ok(restored);
+            }
+            let program = &file.programs()?[index];
+            let image = file.image()?;
+            let made = debug_span!("plan", program = program.name).in_scope(|| replay.prepare(&image, program))?;
+            if let (Some(plan), true) = (plan, program.items() >= KEPT_ITEMS)
+                && let Some(bytes) = replay.keep(&made, origin)
+            {
+                plans::keep(&plan, &bytes);
+                debug!(program = program.name, path = %plan.display(), "plan kept");
+            }
+            Ok(made)
+        })
+    }
+
+    /// Loads a program into the fast engine's SRAM; if no engine has prepared it, it is prepared now.
+    fn load(
+        &mut self,
+        index: usize,
+        prepare: impl FnOnce(&Replay, bool) -> Result<lpu_replay::Prepared, EngineError>,
+    ) -> Result<(), EngineError> {
+        let (Some(replay), Some(fast)) = (&mut self.fast, &self.shared.fast) else { return Ok(()) };
+        let mut prepared = held(&fast.prepared[index]);
+        let prepared = match &mut *prepared {
+            Some(prepared) => prepared,
+            empty => empty.insert(prepare(replay, self.shared.cache)?),
+        };
+        Ok(replay.load(prepared)?)
     }
 
     /// Threads that run programs.
     #[must_use]
     pub fn threads(&self) -> usize {
-        self.fast.as_ref().map_or(1, |(replay, _)| replay.threads())
+        self.shared.threads()
     }
 
     /// What reports call the engine.
     #[must_use]
     pub fn name(&self) -> &'static str {
-        match (&self.fast, &self.reference) {
-            (Some(_), Some(_)) => "fast and reference",
-            (Some(_), None) => "fast",
-            _ => "reference",
-        }
+        self.shared.name()
     }
 
     /// Fills an input region: its elements, little-endian, vector after vector.
@@ -284,10 +351,10 @@ impl Engine {
     /// # Errors
     /// [`EngineError`] when there is no such input, or the bytes do not fill it.
     pub fn write_input(&mut self, program: &Program, name: &str, bytes: &[u8]) -> Result<(), EngineError> {
-        if let Some((machine, _)) = &mut self.reference {
+        if let Some(machine) = &mut self.reference {
             machine.write_input(program, name, bytes)?;
         }
-        if let Some((replay, _)) = &mut self.fast {
+        if let Some(replay) = &mut self.fast {
             replay.write_input(program, name, bytes)?;
         }
         Ok(())
@@ -299,8 +366,8 @@ impl Engine {
     /// [`EngineError`] when there is no such region.
     pub fn read_region(&self, program: &Program, name: &str) -> Result<Vec<u8>, EngineError> {
         match (&self.fast, &self.reference) {
-            (Some((replay, _)), _) => Ok(replay.read_region(program, name)?),
-            (None, Some((machine, _))) => Ok(machine.read_region(program, name)?),
+            (Some(replay), _) => Ok(replay.read_region(program, name)?),
+            (None, Some(machine)) => Ok(machine.read_region(program, name)?),
             (None, None) => Ok(Vec::new()),
         }
     }
@@ -310,12 +377,12 @@ impl Engine {
     /// # Errors
     /// [`EngineError::Fault`] with the first fault; [`EngineError::Differ`] when both engines run and differ.
     pub fn run(&mut self, index: usize) -> Result<Ran, EngineError> {
-        let fast = self.fast.as_mut().map(|(replay, prepared)| {
-            let prepared = prepared[index].as_ref().ok_or(EngineError::NotReady)?;
-            let run = replay.run(prepared)?;
+        let fast = self.fast.as_mut().zip(self.shared.fast.as_ref()).map(|(replay, shared)| {
+            let prepared = held(&shared.prepared[index]).clone().ok_or(EngineError::NotReady)?;
+            let run = replay.run(&prepared)?;
             Ok::<_, EngineError>(Ran { cycles: run.cycles, fetched: run.fetched, overflow: run.overflow })
         });
-        let reference = self.reference.as_mut().map(|reference| watched(reference, index, &mut ()));
+        let reference = self.reference.as_mut().map(|machine| watched(machine, &self.shared, index, &mut ()));
         match (fast, reference) {
             // The fast engine leaves out what nobody takes, which may overflow too.
             (Some(Ok(one)), Some(Ok(other))) if (Ran { overflow: other.overflow, ..one }) == other => {
@@ -336,7 +403,7 @@ impl Engine {
     /// As [`Engine::run`]; [`EngineError::NotStepping`] unless the reference engine runs alone.
     pub fn run_observed<O: Observer>(&mut self, index: usize, observer: &mut O) -> Result<Ran, EngineError> {
         match (&self.fast, &mut self.reference) {
-            (None, Some(reference)) => watched(reference, index, observer),
+            (None, Some(machine)) => watched(machine, &self.shared, index, observer),
             _ => Err(EngineError::NotStepping),
         }
     }
@@ -351,13 +418,13 @@ impl Engine {
         inputs: &[(String, Vec<u8>)],
         observer: &mut O,
     ) -> Result<(), EngineError> {
-        let mut machine = Machine::of_system(&self.system, image)?;
+        let mut machine = Machine::of_system(&self.shared.system, image)?;
         let prepared = machine.prepare(program)?;
         let kept = program.regions.iter().filter(|region| region.kind == RegionKind::State);
         for (chip, slice, word) in kept.flat_map(Region::words) {
             let bytes = match (&self.fast, &self.reference) {
-                (Some((replay, _)), _) => replay.read_word(chip, slice, word)?.into_owned(),
-                (None, Some((machine, _))) => machine.read_word(chip, slice, word)?,
+                (Some(replay), _) => replay.read_word(chip, slice, word)?.into_owned(),
+                (None, Some(machine)) => machine.read_word(chip, slice, word)?,
                 (None, None) => continue,
             };
             machine.write_word(chip, slice, word, &bytes)?;
@@ -371,10 +438,10 @@ impl Engine {
 
     /// Every word of SRAM in both engines.
     fn compare(&self) -> Result<(), EngineError> {
-        let (Some((replay, _)), Some((machine, _))) = (&self.fast, &self.reference) else { return Ok(()) };
-        for chip in (0..self.system.chips()).map(ChipId) {
-            for slice in self.system.chip().slices() {
-                for word in 0..self.system.chip().words_per_slice() {
+        let (Some(replay), Some(machine)) = (&self.fast, &self.reference) else { return Ok(()) };
+        for chip in (0..self.shared.system.chips()).map(ChipId) {
+            for slice in self.shared.system.chip().slices() {
+                for word in 0..self.shared.system.chip().words_per_slice() {
                     same_word(replay, machine, chip, slice, word)?;
                 }
             }
@@ -383,12 +450,35 @@ impl Engine {
     }
 }
 
+/// What a lock guards, be it that another thread panicked with it: no value here is half changed at any time.
+fn held<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
+    lock.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A machine of the reference engine over an image; makes the programs ready that no machine has made ready.
+fn machine(
+    system: &System,
+    image: &Image<'_>,
+    programs: &[Program],
+    prepared: &OnceLock<Vec<lpu_emulator::Prepared>>,
+) -> Result<Machine, EngineError> {
+    let machine = Machine::of_system(system, image)?;
+    if prepared.get().is_none() {
+        let programs = programs.iter().map(|program| machine.prepare(program)).collect::<Result<_, _>>()?;
+        // Another thread's are the same.
+        let _ = prepared.set(programs);
+    }
+    Ok(machine)
+}
+
 /// Runs a program on the reference engine, for an observer and to see whether an operation overflows.
 fn watched<O: Observer>(
-    (machine, prepared): &mut Reference,
+    machine: &mut Machine,
+    shared: &Shared,
     index: usize,
     observer: &mut O,
 ) -> Result<Ran, EngineError> {
+    let prepared = shared.reference.as_ref().and_then(OnceLock::get).ok_or(EngineError::NotReady)?;
     let mut watched = Watched { observer, overflow: false };
     let run = machine.run(&prepared[index], &mut watched)?;
     Ok(Ran { cycles: run.cycles, fetched: run.fetched, overflow: watched.overflow })

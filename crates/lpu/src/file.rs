@@ -154,6 +154,11 @@ impl ProgramFile {
         &self.outline
     }
 
+    /// Bytes of the file.
+    pub(crate) fn bytes(&self) -> usize {
+        self.mapped.len()
+    }
+
     /// The file mapped anew: what is written there stays in the process.
     pub(crate) fn writable(&self) -> Result<MmapMut, OpenError> {
         // SAFETY: as in `open`.

@@ -5,7 +5,8 @@ use lpu_model::{TextStream, Tokenizer};
 use lpu_report::Latency;
 
 use crate::sampler::Sampler;
-use crate::session::{Session, SessionError, Token};
+use crate::sequence::{Sequence, Token};
+use crate::session::SessionError;
 use crate::summary::{Decoding, Subject, Summary, latency};
 
 /// When a generation ends.
@@ -50,7 +51,7 @@ pub struct Generated {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct Generation<'a> {
-    session: &'a mut Session,
+    sequence: &'a mut Sequence,
     tokenizer: Option<&'a Tokenizer>,
     stream: Option<TextStream<'a>>,
     sampler: Sampler,
@@ -66,14 +67,14 @@ pub struct Generation<'a> {
 
 impl<'a> Generation<'a> {
     pub(crate) fn new(
-        session: &'a mut Session,
+        sequence: &'a mut Sequence,
         prompt: &[u32],
         sampler: Sampler,
         limits: Limits,
         tokenizer: Option<&'a Tokenizer>,
     ) -> Result<Self, SessionError> {
         Ok(Self {
-            session,
+            sequence,
             tokenizer,
             stream: tokenizer.map(|tokenizer| tokenizer.stream_after(prompt)).transpose()?,
             sampler,
@@ -87,10 +88,10 @@ impl<'a> Generation<'a> {
         })
     }
 
-    /// The session that is fed.
+    /// The sequence that is fed.
     #[must_use]
-    pub fn session(&self) -> &Session {
-        self.session
+    pub fn sequence(&self) -> &Sequence {
+        self.sequence
     }
 
     /// The prompt.
@@ -116,11 +117,11 @@ impl<'a> Generation<'a> {
     /// # Errors
     /// [`SessionError`] when the file has changed since it was opened.
     pub fn latency(&self) -> Result<Latency, SessionError> {
-        let session = &*self.session;
-        let last = session.bucket(session.position().saturating_sub(1));
-        let (host, system) = (session.host(), System::single(session.chip()));
+        let sequence = &*self.sequence;
+        let last = sequence.bucket(sequence.position().saturating_sub(1));
+        let (host, system) = (sequence.host(), System::single(sequence.chip()));
         let (bound, oracle) = (host.lower_bounds[last], host.oracles.get(last).copied().flatten());
-        let mut latency = latency(&system, &session.image()?, &session.programs()?[last], bound, oracle)?;
+        let mut latency = latency(&system, &sequence.image()?, &sequence.programs()?[last], bound, oracle)?;
         latency.instructions.fetched = Some(self.fetched);
         Ok(latency)
     }
@@ -130,18 +131,18 @@ impl<'a> Generation<'a> {
     /// # Errors
     /// [`SessionError`] when the tokens have no text or the model no file form.
     pub fn summary(&self, latency: &Latency, compile_seconds: f64) -> Result<Summary, SessionError> {
-        let host = self.session.host();
+        let host = self.sequence.host();
         let subject = Subject {
             model: &host.name,
-            chip: self.session.chip().name(),
+            chip: self.sequence.chip().name(),
             precision: host.precision,
             context: host.context,
-            hash: Some(self.session.program_hash()?),
+            hash: Some(self.sequence.program_hash()?),
         };
         let text = self.tokenizer.map(|tokenizer| tokenizer.decode_after(&self.prompt, &self.tokens)).transpose()?;
         let decoding = Decoding {
-            engine: self.session.engine().name(),
-            threads: self.session.engine().threads(),
+            engine: self.sequence.engine_name(),
+            threads: self.sequence.threads(),
             prompt_tokens: self.prompt.clone(),
             tokens: self.tokens.clone(),
             text,
@@ -152,7 +153,7 @@ impl<'a> Generation<'a> {
     }
 
     fn step(&mut self, fed: u32) -> Result<Generated, SessionError> {
-        let ran = self.session.feed(fed)?;
+        let ran = self.sequence.feed(fed)?;
         self.cycles.push(ran.cycles);
         self.fetched = ran.fetched;
         ran.logits.iter().for_each(|logit| {
@@ -166,7 +167,7 @@ impl<'a> Generation<'a> {
             let token = self.sampler.next(&generated.ran.logits);
             self.tokens.push(token);
             generated.token = Some(token);
-            generated.stop = !self.limits.ignore_stop && self.session.host().config.stop_ids.contains(&token);
+            generated.stop = !self.limits.ignore_stop && self.sequence.host().config.stop_ids.contains(&token);
             if let (Some(stream), false) = (&mut self.stream, generated.stop) {
                 generated.text.extend(stream.push(token)?);
             }

@@ -2,15 +2,24 @@
 //! tokens and no vocabulary; its host does ([`crate::Session`]).
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use lpu_chip::{Chip, System};
 use lpu_compiler::{Compiled, Interface, PortKind};
 use lpu_isa::{ChipRef, Image, Program};
 
-use crate::engine::{Engine, EngineError, Engines, Ran};
+use crate::engine::{Engine, EngineError, Engines, Ran, Shared};
 use crate::file::{OpenError, ProgramFile};
 use crate::ports::{self, PortError, Step};
 use crate::session::SessionError;
+
+/// A placement's programs, shared by the stages that run them on machines of their own.
+pub(crate) struct Placed {
+    chip: Chip,
+    interface: Interface,
+    source: Source,
+    shared: Arc<Shared>,
+}
 
 /// A placement's programs on a machine.
 /// ```
@@ -29,9 +38,7 @@ use crate::session::SessionError;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct Stage {
-    chip: Chip,
-    interface: Interface,
-    source: Source,
+    placed: Arc<Placed>,
     engine: Engine,
 }
 
@@ -64,6 +71,89 @@ pub struct StageRun {
     pub outputs: Vec<Vec<f32>>,
 }
 
+impl Placed {
+    /// Programs over an image in memory.
+    ///
+    /// # Errors
+    /// [`SessionError`] when the chip or the interface refuses them.
+    pub(crate) fn new(
+        chip: &Chip,
+        image: Image<'static>,
+        programs: Vec<Program>,
+        interface: Interface,
+        engines: &Engines,
+    ) -> Result<Arc<Self>, SessionError> {
+        ports::validate(&interface, &programs)?;
+        let shared = Shared::over(&System::single(chip), &image, &programs, engines)?;
+        Ok(Arc::new(Self { chip: chip.clone(), interface, source: Source::Memory(image, programs), shared }))
+    }
+
+    /// The programs of a mapped file.
+    ///
+    /// # Errors
+    /// As [`Placed::new`], and when the file was made for another chip.
+    pub(crate) fn open(
+        file: ProgramFile,
+        chip: &Chip,
+        interface: Interface,
+        engines: &Engines,
+    ) -> Result<Arc<Self>, SessionError> {
+        made_for(file.chip(), chip)?;
+        ports::validate(&interface, file.heads())?;
+        let shared = Shared::over_file(&System::single(chip), &file, engines)?;
+        Ok(Arc::new(Self { chip: chip.clone(), interface, source: Source::File(Box::new(file)), shared }))
+    }
+
+    /// The programs on a machine of their own, whose SRAM is as the image has it.
+    ///
+    /// # Errors
+    /// [`SessionError`] when the engine refuses them or there is no memory.
+    pub(crate) fn stage(self: &Arc<Self>) -> Result<Stage, SessionError> {
+        let engine = match &self.source {
+            Source::Memory(image, programs) => Engine::over(&self.shared, image, programs)?,
+            Source::File(file) => Engine::over_file(&self.shared, file)?,
+        };
+        Ok(Stage { placed: Arc::clone(self), engine })
+    }
+
+    pub(crate) fn chip(&self) -> &Chip {
+        &self.chip
+    }
+
+    pub(crate) fn interface(&self) -> &Interface {
+        &self.interface
+    }
+
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
+    pub(crate) fn programs(&self) -> Result<&[Program], OpenError> {
+        match &self.source {
+            Source::Memory(_, programs) => Ok(programs),
+            Source::File(file) => file.programs(),
+        }
+    }
+
+    pub(crate) fn heads(&self) -> &[Program] {
+        self.source.heads()
+    }
+
+    pub(crate) fn image(&self) -> Result<Image<'_>, OpenError> {
+        match &self.source {
+            Source::Memory(image, _) => Ok(borrowed(image)),
+            Source::File(file) => file.image(),
+        }
+    }
+
+    pub(crate) fn file(&self) -> Option<&ProgramFile> {
+        match &self.source {
+            Source::Memory(..) => None,
+            Source::File(file) => Some(file),
+        }
+    }
+}
+
 impl Stage {
     /// Loads what was compiled into an engine.
     ///
@@ -85,9 +175,7 @@ impl Stage {
         interface: Interface,
         engines: &Engines,
     ) -> Result<Self, SessionError> {
-        ports::validate(&interface, &programs)?;
-        let engine = Engine::new(&System::single(chip), &image, &programs, engines)?;
-        Ok(Self { chip: chip.clone(), interface, source: Source::Memory(image, programs), engine })
+        Placed::new(chip, image, programs, interface, engines)?.stage()
     }
 
     /// Opens the programs of a mapped file, whose weights the fast engine uses in place.
@@ -95,22 +183,28 @@ impl Stage {
     /// # Errors
     /// As [`Stage::of`], and when the file was made for another chip.
     pub fn open(file: ProgramFile, chip: &Chip, interface: Interface, engines: &Engines) -> Result<Self, SessionError> {
-        made_for(file.chip(), chip)?;
-        ports::validate(&interface, file.heads())?;
-        let engine = Engine::open(&System::single(chip), &file, engines)?;
-        Ok(Self { chip: chip.clone(), interface, source: Source::File(Box::new(file)), engine })
+        Placed::open(file, chip, interface, engines)?.stage()
+    }
+
+    /// Another machine for the same programs, which it shares with the plans and the threads; its SRAM is as the image
+    /// has it.
+    ///
+    /// # Errors
+    /// [`SessionError`] when there is no memory.
+    pub fn another(&self) -> Result<Self, SessionError> {
+        self.placed.stage()
     }
 
     /// The chip.
     #[must_use]
     pub fn chip(&self) -> &Chip {
-        &self.chip
+        self.placed.chip()
     }
 
     /// What the programs ask of their host and give back.
     #[must_use]
     pub fn interface(&self) -> &Interface {
-        &self.interface
+        self.placed.interface()
     }
 
     /// The engine that runs the programs.
@@ -124,16 +218,13 @@ impl Stage {
     /// # Errors
     /// [`OpenError`] when a queue in the file is damaged.
     pub fn programs(&self) -> Result<&[Program], OpenError> {
-        match &self.source {
-            Source::Memory(_, programs) => Ok(programs),
-            Source::File(file) => file.programs(),
-        }
+        self.placed.programs()
     }
 
     /// The programs; those of a file without their queues.
     #[must_use]
     pub fn heads(&self) -> &[Program] {
-        self.source.heads()
+        self.placed.heads()
     }
 
     /// The image that SRAM starts from; its bytes stay where they are.
@@ -141,25 +232,19 @@ impl Stage {
     /// # Errors
     /// [`OpenError`] when the file has changed since it was opened.
     pub fn image(&self) -> Result<Image<'_>, OpenError> {
-        match &self.source {
-            Source::Memory(image, _) => Ok(borrowed(image)),
-            Source::File(file) => file.image(),
-        }
+        self.placed.image()
     }
 
     /// The file that the stage was opened over.
     #[must_use]
     pub fn file(&self) -> Option<&ProgramFile> {
-        match &self.source {
-            Source::Memory(..) => None,
-            Source::File(file) => Some(file),
-        }
+        self.placed.file()
     }
 
     /// Index among the programs of the one that the token at a position runs; nothing where the context ends before it.
     #[must_use]
     pub fn program(&self, position: usize) -> Option<usize> {
-        self.interface.bucket(position).map(|bucket| self.interface.buckets[bucket].program)
+        self.placed.interface.bucket(position).map(|bucket| self.placed.interface.buckets[bucket].program)
     }
 
     /// Fills the input ports, runs the program of the step's position, and reads the output ports.
@@ -176,27 +261,27 @@ impl Stage {
         step: &Step,
         run: impl FnOnce(&mut Engine, usize) -> Result<Ran, EngineError>,
     ) -> Result<StageRun, SessionError> {
-        let context = self.interface.context();
+        let context = self.placed.interface.context();
         let index = self.program(step.position).ok_or(SessionError::ContextFull { context })?;
-        match &self.source {
+        match &self.placed.source {
             Source::Memory(image, programs) => self.engine.ready(index, image, &programs[index])?,
             Source::File(file) => self.engine.ready_in(index, file)?,
         }
-        let program = &self.source.heads()[index];
-        for (region, bytes) in step.inputs(&self.interface, program)? {
+        let program = &self.placed.heads()[index];
+        for (region, bytes) in step.inputs(&self.placed.interface, program)? {
             self.engine.write_input(program, &region, &bytes)?;
         }
         let Ran { cycles, fetched, overflow } = run(&mut self.engine, index)?;
         let read = |port: &lpu_compiler::Port| {
             Ok::<_, EngineError>(ports::read(&port.lanes, &self.engine.read_region(program, &port.region)?))
         };
-        let outputs = self.interface.outputs.iter().map(read).collect::<Result<_, _>>()?;
+        let outputs = self.placed.interface.outputs.iter().map(read).collect::<Result<_, _>>()?;
         Ok(StageRun { cycles, fetched, overflow, outputs })
     }
 
     /// The bytes of every input region of a program for a step.
     pub(crate) fn inputs(&self, index: usize, step: &Step) -> Result<Vec<(String, Vec<u8>)>, PortError> {
-        step.inputs(&self.interface, &self.heads()[index])
+        step.inputs(&self.placed.interface, &self.placed.heads()[index])
     }
 
     /// The values of a run by name, for the steps of the stages after it.
@@ -206,7 +291,7 @@ impl Stage {
             PortKind::Activation { value: name } => Some((name.clone(), value.clone())),
             _ => None,
         };
-        self.interface.outputs.iter().zip(&run.outputs).filter_map(of_port).collect()
+        self.placed.interface.outputs.iter().zip(&run.outputs).filter_map(of_port).collect()
     }
 }
 

@@ -123,11 +123,6 @@ impl Arena {
         At::from_bytes(self.bases[2].0 as u64)
     }
 
-    /// Whether both lie over the same words.
-    pub(crate) fn shares(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.words, &other.words)
-    }
-
     /// Whether so many bytes from an address on lie in one of the mappings.
     pub(crate) fn holds(&self, at: At, bytes: usize) -> bool {
         let (from, [_, rest, work]) = (at.bytes(), self.bases);

@@ -15,18 +15,28 @@ use crate::elaborate::elaborate;
 use crate::error::ReplayError;
 use crate::places::{At, Places, Stored, UNIT};
 use crate::plan::Plan;
+use crate::pool::{Pool, Work};
 use crate::run::Job;
-use crate::sound::sound;
-use crate::team::{Team, Work};
+use crate::validate::validate;
 
-/// A system of chips with their SRAM, and the threads that replay programs on it.
-pub struct Replay {
+/// What engines over one image share: the system, where each word is, the threads that replay programs. The SRAM of each
+/// is its own ([`Replay::over`], [`Replay::over_mapped`]).
+pub struct Platform {
     system: System,
     places: Places,
-    arena: Arena,
-    team: Team,
-    /// Where the image's bytes lie in a mapped file.
+    pool: Pool,
+    /// Where the image's bytes are in a mapped file.
     image: Range<usize>,
+}
+
+/// A system of chips with their SRAM.
+pub struct Replay {
+    platform: Arc<Platform>,
+    arena: Arena,
+    /// Plans that were loaded, over this SRAM.
+    jobs: Vec<Arc<Job>>,
+    /// Whether a run ended in a panic.
+    broken: bool,
 }
 
 /// What an image holds and where in a file, without its bytes.
@@ -92,11 +102,15 @@ impl Outline {
     }
 }
 
-/// A program ready to run, any number of times, on the engine that prepared it.
+/// A program ready to run, any number of times, on every engine of the platform that it was prepared on.
+#[derive(Clone)]
 pub struct Prepared {
+    platform: Arc<Platform>,
     run: Run,
     /// The plan, or the first fault of a program that is not legal.
-    job: Result<Arc<Job>, Violation>,
+    plan: Result<Arc<Plan<At>>, Violation>,
+    /// Words that the host fills.
+    inputs: Arc<[At]>,
 }
 
 /// What a run measured.
@@ -110,18 +124,47 @@ pub struct Run {
     pub overflow: bool,
 }
 
+impl Platform {
+    /// A platform for engines that hold copies of an image, with this many threads.
+    ///
+    /// # Errors
+    /// [`ReplayError`] when the image does not fit the chip.
+    pub fn new(system: &System, image: &Image<'_>, threads: usize) -> Result<Self, ReplayError> {
+        let places = Places::new(system, image, &[], 0)?;
+        Ok(Self { system: system.clone(), places, pool: Pool::new(threads)?, image: 0..0 })
+    }
+
+    /// A platform for engines over mappings of a program file of so many bytes.
+    ///
+    /// # Errors
+    /// [`ReplayError`] when the image does not fit the chip.
+    pub fn mapped(system: &System, outline: &Outline, file: usize, threads: usize) -> Result<Self, ReplayError> {
+        let places = Places::new(system, &outline.image, &outline.stored, file)?;
+        Ok(Self { system: system.clone(), places, pool: Pool::new(threads)?, image: outline.span() })
+    }
+
+    /// Threads that run programs, the caller's included.
+    #[must_use]
+    pub fn threads(&self) -> usize {
+        self.pool.workers()
+    }
+}
+
 impl Replay {
     /// An engine whose SRAM holds a copy of the image, with this many threads.
     ///
     /// # Errors
     /// [`ReplayError`] when the image does not fit the chip.
     pub fn new(system: &System, image: &Image<'_>, threads: usize) -> Result<Self, ReplayError> {
-        let mut engine = Self::over(system, image, &[], None, threads)?;
-        for extent in &image.extents {
-            engine.lay_down(extent)?;
-        }
-        engine.arena.laid_down();
-        Ok(engine)
+        Self::over(&Arc::new(Platform::new(system, image, threads)?), image)
+    }
+
+    /// An engine of a platform for copies, whose SRAM holds one of the platform's image.
+    ///
+    /// # Errors
+    /// [`ReplayError`] when there is no memory for it, or the image is another one.
+    pub fn over(platform: &Arc<Platform>, image: &Image<'_>) -> Result<Self, ReplayError> {
+        Self::laid_down(platform, None, &image.extents)
     }
 
     /// An engine whose SRAM is a program file mapped privately, so that its bytes serve in place and what runs write
@@ -130,37 +173,43 @@ impl Replay {
     /// # Errors
     /// [`ReplayError`] when the image does not fit the chip.
     pub fn mapped(system: &System, outline: &Outline, file: MmapMut, threads: usize) -> Result<Self, ReplayError> {
-        let mut engine = Self::over(system, &outline.image, &outline.stored, Some(file), threads)?;
-        engine.image = outline.span();
-        // Content that does not lie as the engine needs it is copied.
-        for extent in &outline.copies {
+        Self::over_mapped(&Arc::new(Platform::mapped(system, outline, file.len(), threads)?), outline, file)
+    }
+
+    /// An engine of a platform for mappings, whose SRAM is a mapping of its own of the platform's file.
+    ///
+    /// # Errors
+    /// [`ReplayError`] when there is no memory for it, or the file is another one.
+    pub fn over_mapped(platform: &Arc<Platform>, outline: &Outline, file: MmapMut) -> Result<Self, ReplayError> {
+        // Content that is not as the engine needs it is copied.
+        Self::laid_down(platform, Some(file), &outline.copies)
+    }
+
+    fn laid_down(platform: &Arc<Platform>, file: Option<MmapMut>, extents: &[Extent<'_>]) -> Result<Self, ReplayError> {
+        let arena = Arena::new(file, &platform.places)?;
+        let mut engine = Self { platform: Arc::clone(platform), arena, jobs: Vec::new(), broken: false };
+        for extent in extents {
             engine.lay_down(extent)?;
         }
         engine.arena.laid_down();
         Ok(engine)
     }
 
-    fn over(
-        system: &System,
-        image: &Image<'_>,
-        stored: &[Option<Stored>],
-        file: Option<MmapMut>,
-        threads: usize,
-    ) -> Result<Self, ReplayError> {
-        let places = Places::new(system, image, stored, file.as_ref().map_or(0, |file| file.len()))?;
-        let arena = Arena::new(file, &places)?;
-        Ok(Self { system: system.clone(), places, arena, team: Team::new(threads)?, image: 0..0 })
+    /// What the engine shares with others.
+    #[must_use]
+    pub fn platform(&self) -> &Arc<Platform> {
+        &self.platform
     }
 
     /// Maps the image of a mapped file into memory at once. Runs do it too, page by page, and so more slowly.
     pub fn populate(&self) {
-        self.arena.populate(self.image.clone());
+        self.arena.populate(self.platform.image.clone());
     }
 
     /// Threads that run programs, the caller's included.
     #[must_use]
     pub fn threads(&self) -> usize {
-        self.team.members()
+        self.platform.threads()
     }
 
     /// Proves a program legal over the image and makes it ready to run. A program that is not legal is prepared too:
@@ -170,30 +219,56 @@ impl Replay {
     /// [`ReplayError`] when queues have no meaning or regions do not fit.
     pub fn prepare(&self, image: &Image<'_>, program: &Program) -> Result<Prepared, ReplayError> {
         self.fits(program)?;
-        let report = lpu_checker::check_system(&self.system, image, program)?;
+        let report = lpu_checker::check_system(&self.platform.system, image, program)?;
         let run = Run { cycles: report.cycles, fetched: report.fetched, overflow: false };
-        if let Some(&first) = report.violations.first() {
-            return Ok(Prepared { run, job: Err(first) });
-        }
-        let plan = elaborate(&self.places, &report.flow, self.arena.words_end())?;
-        let arena = self.arena.with_work(plan.work)?;
-        Ok(Prepared { run, job: Ok(self.job(program, plan, arena)) })
+        let plan = match report.violations.first() {
+            Some(&first) => Err(first),
+            None => Ok(Arc::new(elaborate(&self.platform.places, &report.flow, self.arena.words_end())?)),
+        };
+        Ok(Prepared { platform: Arc::clone(&self.platform), run, plan, inputs: self.inputs(program) })
     }
 
-    /// The job of a plan that is [sound](sound) for a program that [fits](Replay::fits).
-    fn job(&self, program: &Program, plan: Plan<At>, arena: Arena) -> Arc<Job> {
-        // The host will fill inputs, and rows are read where they are as long as no more words become whole.
-        for (chip, slice, word) in
-            program.regions.iter().filter(|region| region.kind == RegionKind::Input).flat_map(Region::words)
-        {
-            arena.make_whole(self.places.word(chip, slice, word), self.places.lanes);
+    /// Makes a program that was prepared on the platform ready to run over this engine's SRAM. Runs do it when it has
+    /// not been done.
+    ///
+    /// # Errors
+    /// [`ReplayError::OtherEngine`] when it was prepared on another platform; [`ReplayError`] when there is no memory.
+    pub fn load(&mut self, prepared: &Prepared) -> Result<(), ReplayError> {
+        match self.job(prepared) {
+            Ok(_) | Err(ReplayError::Fault(_)) => Ok(()),
+            Err(error) => Err(error),
         }
-        Arc::new(Job::new(plan, arena, self.team.members()))
+    }
+
+    fn job(&mut self, prepared: &Prepared) -> Result<Arc<Job>, ReplayError> {
+        if !Arc::ptr_eq(&prepared.platform, &self.platform) {
+            return Err(ReplayError::OtherEngine);
+        }
+        let plan = prepared.plan.as_ref().map_err(|first| ReplayError::Fault(*first))?;
+        if let Some(job) = self.jobs.iter().find(|job| Arc::ptr_eq(&job.plan, plan)) {
+            return Ok(Arc::clone(job));
+        }
+        // The host will fill inputs, and rows are read where they are as long as no more words become whole.
+        for &at in &*prepared.inputs {
+            self.arena.make_whole(at, plan.lanes);
+        }
+        // Plans that only this engine has will not be asked for.
+        self.jobs.retain(|job| Arc::strong_count(&job.plan) > 1);
+        let arena = self.arena.with_work(plan.work)?;
+        let job = Arc::new(Job::new(Arc::clone(plan), arena, self.platform.pool.workers()));
+        self.jobs.push(Arc::clone(&job));
+        Ok(job)
+    }
+
+    /// Words that the host fills.
+    fn inputs(&self, program: &Program) -> Arc<[At]> {
+        let inputs = program.regions.iter().filter(|region| region.kind == RegionKind::Input);
+        inputs.flat_map(Region::words).map(|(chip, slice, word)| self.platform.places.word(chip, slice, word)).collect()
     }
 
     /// Whether chips and regions of a program, whose queues may be left out, fit the machine.
     fn fits(&self, program: &Program) -> Result<(), ReplayError> {
-        if let Some(&first) = self.system.absent_of_program(program).first() {
+        if let Some(&first) = self.platform.system.absent_of_program(program).first() {
             return Err(ReplayError::ChipAbsent(first));
         }
         for region in &program.regions {
@@ -208,8 +283,7 @@ impl Replay {
     /// The plan of a program as bytes that [`Replay::restore`] takes; nothing for a program that is not legal.
     #[must_use]
     pub fn keep(&self, prepared: &Prepared, origin: Origin) -> Option<Vec<u8>> {
-        let job = prepared.job.as_ref().ok()?;
-        cache::write(&self.key(origin), prepared.run, &job.plan)
+        cache::write(&self.key(origin), prepared.run, prepared.plan.as_ref().ok()?)
     }
 
     /// A program that was proven legal before, from the bytes of [`Replay::keep`]; its queues may be left out. Nothing
@@ -220,14 +294,16 @@ impl Replay {
         self.fits(program).ok()?;
         let (run, plan) = cache::read(&self.key(origin), program, bytes)?;
         let arena = self.arena.with_work(plan.work).ok()?;
-        sound(&plan, &arena, self.places.lanes).then(|| Prepared { run, job: Ok(self.job(program, plan, arena)) })
+        let (platform, inputs) = (Arc::clone(&self.platform), self.inputs(program));
+        let lanes = platform.places.lanes;
+        validate(&plan, &arena, lanes).then(|| Prepared { platform, run, plan: Ok(Arc::new(plan)), inputs })
     }
 
     /// All that the plan of a program depends on, as the key of the checksum of [`Replay::keep`]'s bytes: file, chip,
     /// engine, places of words.
     #[must_use]
     pub fn key(&self, origin: Origin) -> [u8; 32] {
-        cache::key(origin, self.system.reference().fingerprint, &self.places)
+        cache::key(origin, self.platform.system.reference().fingerprint, &self.platform.places)
     }
 
     fn inside(
@@ -237,7 +313,7 @@ impl Replay {
         slice: SliceId,
         word: u32,
     ) -> Result<(), ReplayError> {
-        if self.places.contains(chip, slice, word) {
+        if self.platform.places.contains(chip, slice, word) {
             return Ok(());
         }
         Err(ReplayError::OutsideSram { what: what(), slice, word })
@@ -292,7 +368,7 @@ impl Replay {
     pub fn read_word(&self, chip: ChipId, slice: SliceId, word: u32) -> Result<Cow<'_, [u8]>, ReplayError> {
         self.inside(|| "a word".into(), chip, slice, word)?;
         // SAFETY: runs end before `run` returns, and writers hold the engine mutably.
-        Ok(unsafe { self.arena.word(self.places.word(chip, slice, word)) })
+        Ok(unsafe { self.arena.word(self.platform.places.word(chip, slice, word)) })
     }
 
     /// Replaces one word of SRAM.
@@ -321,31 +397,32 @@ impl Replay {
 
     fn word_mut(&mut self, chip: ChipId, slice: SliceId, word: u32) -> Result<&mut [u8], ReplayError> {
         self.inside(|| "a word".into(), chip, slice, word)?;
-        let at = self.places.word(chip, slice, word);
-        self.arena.make_whole(at, self.places.lanes);
+        let at = self.platform.places.word(chip, slice, word);
+        self.arena.make_whole(at, self.platform.places.lanes);
         self.arena.note_written(at);
         // SAFETY: runs end before `run` returns, and the engine is held mutably.
-        Ok(unsafe { self.arena.bytes_mut(at, self.places.lanes) })
+        Ok(unsafe { self.arena.bytes_mut(at, self.platform.places.lanes) })
     }
 
-    /// Runs a program to its end.
+    /// Runs a program to its end. Engines of one platform run in turn, whichever threads call them.
     ///
     /// # Errors
     /// [`ReplayError::Fault`] with the first fault of a program that is not legal; SRAM stays as it is.
-    /// [`ReplayError::OtherEngine`] when another engine prepared it; [`ReplayError::Broken`] after a run that panicked.
+    /// [`ReplayError::OtherEngine`] when it was prepared on another platform; [`ReplayError::Broken`] after a run that
+    /// panicked.
     ///
     /// # Panics
     /// Where a thread of the engine does, once the others have stopped.
     pub fn run(&mut self, prepared: &Prepared) -> Result<Run, ReplayError> {
-        let job = prepared.job.as_ref().map_err(|first| ReplayError::Fault(*first))?;
-        if !job.arena.shares(&self.arena) {
-            return Err(ReplayError::OtherEngine);
-        }
-        job.overflow.store(false, Ordering::Relaxed);
-        let work: Arc<dyn Work> = Arc::clone(job) as _;
-        if !self.team.run(&work) {
+        let job = self.job(prepared)?;
+        if self.broken {
             return Err(ReplayError::Broken);
         }
+        job.overflow.store(false, Ordering::Relaxed);
+        let work: Arc<dyn Work> = Arc::clone(&job) as _;
+        self.broken = true;
+        self.platform.pool.run(&work);
+        self.broken = false;
         Ok(Run { overflow: job.overflow.load(Ordering::Relaxed), ..prepared.run })
     }
 }

@@ -65,8 +65,8 @@ pub enum ReplayError {
     /// The first broken rule, as the checker finds it.
     #[error("{0}; `lpu check` lists every broken rule with its source line")]
     Fault(Violation),
-    /// A program that was prepared on another engine.
-    #[error("the program was prepared on another engine; prepare it on the one that runs it")]
+    /// A program that was prepared on another platform.
+    #[error("the program was prepared on another platform; prepare it on an engine of the one that runs it")]
     OtherEngine,
     /// The dataflow of a program that the checker found legal lacks something.
     #[error(

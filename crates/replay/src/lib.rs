@@ -2,8 +2,9 @@
 //! speed of memory.
 //!
 //! [`Replay`] holds SRAM as the reference engine's machine does; [`Replay::prepare`] has the checker prove a program
-//! legal and turns the dataflow it resolved into a plan; [`Replay::run`] does the plan. `docs/fast-engine.md` says why
-//! the result cannot differ.
+//! legal and turns the dataflow it resolved into a plan; [`Replay::run`] does the plan. Any number of engines share a
+//! [`Platform`] and the plans of its programs, each over SRAM of its own. `docs/fast-engine.md` says why the result
+//! cannot differ.
 
 mod arena;
 mod cache;
@@ -12,10 +13,10 @@ mod engine;
 mod error;
 mod places;
 mod plan;
+mod pool;
 mod run;
-mod sound;
-mod team;
+mod validate;
 
-pub use cache::Origin;
-pub use engine::{Outline, Prepared, Replay, Run};
+pub use cache::{Origin, PLAN_VERSION};
+pub use engine::{Outline, Platform, Prepared, Replay, Run};
 pub use error::ReplayError;

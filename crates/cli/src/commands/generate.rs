@@ -9,7 +9,7 @@ use clap::Args;
 use indicatif::ProgressBar;
 use lpu::model::Tokenizer;
 use lpu::report::Latency;
-use lpu::{Engines, Limits, Options, Output, Precision, ProgramFile, Sampler, Session, SessionError, npy};
+use lpu::{Engines, Limits, Options, Output, Precision, ProgramFile, Sampler, Sequence, Session, SessionError, npy};
 
 use super::request::Request;
 use super::{How, Outcome, Target, Usage, files};
@@ -87,7 +87,7 @@ impl Generate {
                 Err(SessionError::NotFinite(error)) => {
                     say("\n")?;
                     let fed = [generation.prompt(), generation.tokens()].concat();
-                    return Err(format!("{error}; {}", self.remedy(generation.session(), &fed)).into());
+                    return Err(format!("{error}; {}", self.remedy(generation.sequence(), &fed)).into());
                 }
                 generated => generated?,
             };
@@ -118,7 +118,7 @@ impl Generate {
 
     /// What helps where these tokens gave a logit that is not finite: another number format in which they give none,
     /// found by trying.
-    fn remedy(&self, failed: &Session, fed: &[u32]) -> String {
+    fn remedy(&self, failed: &Sequence, fed: &[u32]) -> String {
         if self.model.as_deref().is_some_and(files::is_compiled) {
             return "run `lpu generate` on the folder or .gguf file of the model, which tries the other number formats"
                 .into();

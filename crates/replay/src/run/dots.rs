@@ -6,7 +6,7 @@ use lpu_num::dot::{HalfWeights, Halves, Octets};
 use smallvec::SmallVec;
 
 use super::calls::{Call, Kind, SHARED, TOGETHER};
-use super::fetch::Fetch;
+use super::prefetch::Prefetch;
 use super::{ALIKE, Job, LINE, Ready, Scratch, UNKNOWN};
 use crate::places::At;
 use crate::plan::{Activation, Bytes, Columns, Pass, Run};
@@ -31,7 +31,7 @@ impl Job {
     }
 
     /// The runs of a task.
-    pub(super) fn runs(&self, task: usize, scratch: &mut Scratch, fetch: &mut Fetch<'_>) {
+    pub(super) fn runs(&self, task: usize, scratch: &mut Scratch, prefetch: &mut Prefetch<'_>) {
         let calls = self.calls_of[task].range();
         let sums = &mut scratch.floats[0][..];
         let (steady, epoch) = (&self.steady[task], self.arena.epoch());
@@ -43,16 +43,16 @@ impl Job {
             let pass = self.pass_of(call);
             let found = match (call.kind, pass.activation) {
                 (Kind::Rows, Activation::F16(prepared)) if known.is_some() => {
-                    Some(self.known_halves(call, prepared, known, sums, fetch))
+                    Some(self.known_halves(call, prepared, known, sums, prefetch))
                 }
-                (Kind::Rows, Activation::F16(prepared)) => self.halves(call, prepared, sums, fetch),
-                (Kind::Rows, Activation::I8(x)) => self.octet_rows(call, x, fetch),
-                (Kind::Rows, Activation::I8F16(prepared)) => self.digit_rows(call, prepared, fetch),
-                (Kind::Equal, _) => self.equal_rows(call, is_steady, fetch),
-                (Kind::Shared, _) => self.several(call, sums, fetch),
+                (Kind::Rows, Activation::F16(prepared)) => self.halves(call, prepared, sums, prefetch),
+                (Kind::Rows, Activation::I8(x)) => self.octet_rows(call, x, prefetch),
+                (Kind::Rows, Activation::I8F16(prepared)) => self.digit_rows(call, prepared, prefetch),
+                (Kind::Equal, _) => self.equal_rows(call, is_steady, prefetch),
+                (Kind::Shared, _) => self.several(call, sums, prefetch),
             };
             greatest = greatest.zip(found).map(|(greatest, found)| greatest.max(found));
-            fetch.done(number);
+            prefetch.done(number);
         }
         if let Some(greatest) = greatest.filter(|_| known.is_none()) {
             steady.greatest.store(greatest, Ordering::Relaxed);
@@ -68,18 +68,18 @@ impl Job {
     /// Runs of a pass of fp16 rows. Rows that have not changed since they were read are read up to the last activation
     /// other than zero, once it is known that they are finite. Gives back their greatest byte if they are finite and
     /// will stay as they are for an epoch.
-    fn halves(&self, call: &Call, prepared: u32, sums: &mut [f32], fetch: &mut Fetch<'_>) -> Option<u8> {
+    fn halves(&self, call: &Call, prepared: u32, sums: &mut [f32], prefetch: &mut Prefetch<'_>) -> Option<u8> {
         let places = || {
             let places =
                 self.runs_of(call).iter().map(|run| ([run.low, run.high], usize::from(run.rows) * self.plan.lanes));
             places.flat_map(|(places, bytes)| places.map(|at| (at, bytes)))
         };
         if !places().all(|(at, bytes)| !self.arena.blank(at) && self.arena.unchanged(at, bytes)) {
-            return self.several(call, sums, fetch);
+            return self.several(call, sums, prefetch);
         }
         let greatest = &self.greatest[call.runs.start as usize];
         let known = Some(greatest.load(Ordering::Relaxed)).filter(|&most| most != UNKNOWN);
-        let most = self.known_halves(call, prepared, known, sums, fetch);
+        let most = self.known_halves(call, prepared, known, sums, prefetch);
         greatest.store(most, Ordering::Relaxed);
         (most < Halves::INFINITE && places().all(|(at, bytes)| self.arena.steady(at, bytes))).then_some(most)
     }
@@ -92,19 +92,19 @@ impl Job {
         prepared: u32,
         greatest: Option<u8>,
         sums: &mut [f32],
-        fetch: &mut Fetch<'_>,
+        prefetch: &mut Prefetch<'_>,
     ) -> u8 {
         let halves = &self.ready(prepared).halves;
         self.note_live(call, halves.live(greatest));
         let sums = &mut sums[..call.rows()];
         let mut room = Vec::new();
-        let most = halves.rows(self.halves_of(call, &mut room), greatest, sums, fetch);
+        let most = halves.rows(self.halves_of(call, &mut room), greatest, sums, prefetch);
         self.put_together(call, self.pass_of(call).dst, sums);
         most
     }
 
     /// Runs of fp16 passes through the same rows, or of one pass.
-    fn several(&self, call: &Call, sums: &mut [f32], fetch: &mut Fetch<'_>) -> Option<u8> {
+    fn several(&self, call: &Call, sums: &mut [f32], prefetch: &mut Prefetch<'_>) -> Option<u8> {
         let rows = call.rows();
         let passes = if call.kind == Kind::Shared { self.runs_of(call) } else { &self.runs_of(call)[..1] };
         // A call shares the rows of passes of two planes alone, and those are fp16.
@@ -117,7 +117,7 @@ impl Job {
                 .all(|at| self.arena.blank(at.plus(row * call.planes.each())))
         };
         let mut room = Vec::new();
-        Halves::rows_of(&all, self.halves_of(call, &mut room), blank, sums, fetch);
+        Halves::rows_of(&all, self.halves_of(call, &mut room), blank, sums, prefetch);
         if call.kind == Kind::Shared {
             for (run, sums) in passes.iter().zip(sums.chunks(rows)) {
                 self.put_all(run, self.plan.passes[run.pass as usize].dst, sums.iter().copied());
@@ -134,21 +134,21 @@ impl Job {
     }
 
     /// Runs of a pass of int8 rows and activations.
-    fn octet_rows(&self, call: &Call, x: At, fetch: &mut Fetch<'_>) -> Option<u8> {
+    fn octet_rows(&self, call: &Call, x: At, prefetch: &mut Prefetch<'_>) -> Option<u8> {
         let (mut room, mut sums) = (Vec::new(), [0; TOGETHER]);
         let (octets, sums) = (self.octets(x), &mut sums[..call.rows()]);
         self.note_live(call, octets.live());
-        octets.rows(signed(self.bytes_of(call, &mut room)), sums, fetch);
+        octets.rows(signed(self.bytes_of(call, &mut room)), sums, prefetch);
         self.put_together(call, self.pass_of(call).dst, sums);
         None
     }
 
     /// Runs of a pass of int8 rows and fp16 activations.
-    fn digit_rows(&self, call: &Call, prepared: u32, fetch: &mut Fetch<'_>) -> Option<u8> {
+    fn digit_rows(&self, call: &Call, prepared: u32, prefetch: &mut Prefetch<'_>) -> Option<u8> {
         let (mut room, mut sums) = (Vec::new(), [0.0f32; TOGETHER]);
         let (digits, sums) = (&self.ready(prepared).digits, &mut sums[..call.rows()]);
         self.note_live(call, digits.live());
-        digits.rows(signed(self.bytes_of(call, &mut room)), sums, fetch);
+        digits.rows(signed(self.bytes_of(call, &mut room)), sums, prefetch);
         self.put_together(call, self.pass_of(call).dst, sums);
         None
     }
@@ -156,7 +156,7 @@ impl Job {
     /// Runs of one pass, each of one row again and again. Rows of one content, as those that sum their activations,
     /// give one sum; a row that was like that of the run before still is if neither has changed, as where all are
     /// `steady`. Says with [`ALIKE`] that all will stay as they are for an epoch.
-    fn equal_rows(&self, call: &Call, steady: bool, fetch: &mut Fetch<'_>) -> Option<u8> {
+    fn equal_rows(&self, call: &Call, steady: bool, prefetch: &mut Prefetch<'_>) -> Option<u8> {
         let (runs, pass) = (self.runs_of(call), self.pass_of(call));
         let halves = pass.activation.planes() == 2;
         let rows = |run: &Run<At>| [run.low, if halves { run.high } else { run.low }];
@@ -173,7 +173,7 @@ impl Job {
                 alike
             });
             let sum =
-                alike.map_or_else(|| self.one_row(pass, rows(run).map(|at| self.read(at)), fetch), |(_, sum)| sum);
+                alike.map_or_else(|| self.one_row(pass, rows(run).map(|at| self.read(at)), prefetch), |(_, sum)| sum);
             last = Some((run, sum));
             self.put_all(run, pass.dst, std::iter::repeat_n(sum, usize::from(run.rows)));
         }
@@ -181,18 +181,18 @@ impl Job {
         (steady || stay()).then_some(ALIKE)
     }
 
-    fn one_row(&self, pass: &Pass<At>, [low, high]: [&[u8]; 2], fetch: &mut Fetch<'_>) -> u32 {
+    fn one_row(&self, pass: &Pass<At>, [low, high]: [&[u8]; 2], prefetch: &mut Prefetch<'_>) -> u32 {
         let mut sums = [0.0f32];
         match pass.activation {
             Activation::I8(x) => {
                 let mut sums = [0];
-                self.octets(x).rows(signed(low), &mut sums, fetch);
+                self.octets(x).rows(signed(low), &mut sums, prefetch);
                 return sums[0] as u32;
             }
             Activation::F16(prepared) => {
-                self.ready(prepared).halves.rows(HalfWeights::Apart(low, high), None, &mut sums, fetch);
+                self.ready(prepared).halves.rows(HalfWeights::Apart(low, high), None, &mut sums, prefetch);
             }
-            Activation::I8F16(prepared) => self.ready(prepared).digits.rows(signed(low), &mut sums, fetch),
+            Activation::I8F16(prepared) => self.ready(prepared).digits.rows(signed(low), &mut sums, prefetch),
         }
         sums[0].to_bits()
     }

@@ -5,12 +5,13 @@
 mod any;
 mod calls;
 mod dots;
-mod fetch;
 mod moves;
 mod ops;
-mod shares;
+mod partition;
+mod prefetch;
 
 use std::cell::{RefCell, UnsafeCell};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU32};
 
 use lpu_num::dot::{Digits, Halves};
@@ -18,10 +19,10 @@ use lpu_num::dot::{Digits, Halves};
 use crate::arena::Arena;
 use crate::places::At;
 use crate::plan::{Op, Plan, Span, Task};
-use crate::team::{Barrier, Work};
+use crate::pool::{Barrier, Work};
 use calls::Call;
-use fetch::Fetch;
-use shares::Shares;
+use partition::Partition;
+use prefetch::Prefetch;
 
 /// The most lanes that a chip has.
 pub(crate) const MAX_LANES: usize = 4096;
@@ -56,9 +57,9 @@ thread_local! {
 
 /// A plan with the memory that it runs over.
 pub(crate) struct Job {
-    pub(crate) plan: Plan<At>,
+    pub(crate) plan: Arc<Plan<At>>,
     pub(crate) arena: Arena,
-    shares: Shares,
+    partition: Partition,
     /// Runs that are done together, with their rows as they lie as long as this many short words are whole.
     calls: Vec<Call>,
     wholes: u32,
@@ -95,8 +96,8 @@ struct Ready {
 unsafe impl Sync for Job {}
 
 impl Job {
-    /// A plan for a team of `members`.
-    pub(crate) fn new(plan: Plan<At>, arena: Arena, members: usize) -> Self {
+    /// A plan for a pool of `workers`.
+    pub(crate) fn new(plan: Arc<Plan<At>>, arena: Arena, workers: usize) -> Self {
         for op in &plan.ops {
             match *op {
                 Op::Copy { dst, .. } => arena.note_written(dst),
@@ -106,7 +107,7 @@ impl Job {
             }
         }
         let (calls, calls_of, wholes) = calls::settled(&plan, &arena);
-        let shares = Shares::new(&plan, &calls, &calls_of, members);
+        let partition = Partition::new(&plan, &calls, &calls_of, workers);
         let live = plan.passes.iter().map(|_| AtomicU16::new(plan.lanes.div_ceil(LINE) as u16)).collect();
         let greatest = plan.runs.iter().map(|_| AtomicU8::new(UNKNOWN)).collect();
         let steady = plan
@@ -118,7 +119,7 @@ impl Job {
         Self {
             plan,
             arena,
-            shares,
+            partition,
             calls,
             wholes,
             calls_of,
@@ -168,10 +169,10 @@ impl Job {
         }
     }
 
-    fn task(&self, number: usize, scratch: &mut Scratch, fetch: &mut Fetch<'_>) {
+    fn task(&self, number: usize, scratch: &mut Scratch, prefetch: &mut Prefetch<'_>) {
         match self.plan.tasks[number] {
             Task::Ops(span) => self.ops(&self.plan.ops[span.range()], scratch),
-            Task::Runs(_) => self.runs(number, scratch, fetch),
+            Task::Runs(_) => self.runs(number, scratch, prefetch),
             Task::Columns { columns, lane, lanes } => {
                 self.columns(&self.plan.columns[columns.range()], usize::from(lane), usize::from(lanes), scratch);
             }
@@ -180,15 +181,15 @@ impl Job {
 }
 
 impl Work for Job {
-    fn share(&self, member: usize, barrier: &Barrier) {
-        let mut fetch = Fetch::new(self, member);
+    fn part(&self, worker: usize, barrier: &Barrier) {
+        let mut prefetch = Prefetch::new(self, worker);
         SCRATCH.with_borrow_mut(|scratch| {
             for phase in 0..self.plan.phases.len() {
-                fetch.begin(phase);
-                while let Some(task) = self.shares.next(phase, member) {
-                    self.task(task, scratch, &mut fetch);
+                prefetch.begin(phase);
+                while let Some(task) = self.partition.next(phase, worker) {
+                    self.task(task, scratch, &mut prefetch);
                 }
-                if !barrier.meet(|| self.shares.renew(phase), || fetch.idle()) {
+                if !barrier.meet(|| self.partition.renew(phase), || prefetch.idle()) {
                     return;
                 }
             }

@@ -1,4 +1,4 @@
-//! A small plan that is sound, and one change after another that makes it unsound.
+//! A small plan that is valid, and one change after another that makes it invalid.
 
 use lpu_isa::{Arithmetic, Instruction, PassFormat, Source as Operand, Stream};
 
@@ -86,13 +86,13 @@ fn accepted(change: impl Fn(&mut Plan<At>)) -> bool {
     let arena = Arena::new(None, &Places::bytes(u64::from(WORDS) * LANES as u64, LANES))
         .and_then(|words| words.with_work(6 * 256))
         .unwrap();
-    sound(&plan, &arena, LANES)
+    validate(&plan, &arena, LANES)
 }
 
 type Change = fn(&mut Plan<At>);
 
 #[test]
-fn sound_plans_are_accepted() {
+fn valid_plans_are_accepted() {
     let changes: [Change; 5] = [
         |_| (),
         |plan| plan.runs[0].same = true,
@@ -107,7 +107,7 @@ fn sound_plans_are_accepted() {
 }
 
 #[test]
-fn unsound_plans_are_refused() {
+fn invalid_plans_are_refused() {
     let changes: &[(&str, Change)] = &[
         ("lanes of another chip", |plan| plan.lanes = 32),
         ("more preparations than operations", |plan| plan.prepared = 8),

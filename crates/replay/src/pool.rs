@@ -1,10 +1,10 @@
 //! Worker threads that outlive runs, and the barrier between phases.
 //!
-//! A member that panics breaks the barrier, so that the others stop waiting at it. The panic goes on in the caller once
-//! all have left their shares.
+//! A worker that panics breaks the barrier, so that the others stop waiting at it. The panic goes on in the caller once
+//! all have left their parts.
 //!
 //! Who waits spins, then yields, then sleeps: a token has hundreds of phases of a few microseconds, and between tokens
-//! the workers cost nothing.
+//! the threads cost nothing.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -63,34 +63,34 @@ impl Gate {
     }
 }
 
-/// What a team does together: every member calls it once.
+/// What a pool does together: every worker calls it once.
 pub(crate) trait Work: Send + Sync {
-    /// The share of a member; the caller is member 0. It ends where the barrier is broken.
-    fn share(&self, member: usize, barrier: &Barrier);
+    /// The part of a worker; the caller is worker 0. It ends where the barrier is broken.
+    fn part(&self, worker: usize, barrier: &Barrier);
 }
 
-/// The point that all members reach before any goes on.
+/// The point that all workers reach before any goes on.
 pub(crate) struct Barrier {
-    members: u32,
+    workers: u32,
     arrived: AtomicU32,
     broken: AtomicBool,
     gate: Gate,
 }
 
 impl Barrier {
-    fn new(members: u32) -> Self {
-        Self { members, arrived: AtomicU32::new(0), broken: AtomicBool::new(false), gate: Gate::default() }
+    fn new(workers: u32) -> Self {
+        Self { workers, arrived: AtomicU32::new(0), broken: AtomicBool::new(false), gate: Gate::default() }
     }
 
-    /// Waits for all members; the last one to come calls `last` before any goes on, those that wait call `idle`. False
-    /// when some member will not come any more.
+    /// Waits for all workers; the last one to come calls `last` before any goes on, those that wait call `idle`. False
+    /// when some worker will not come any more.
     #[must_use]
     pub(crate) fn meet(&self, last: impl FnOnce(), idle: impl FnMut()) -> bool {
         let seen = self.gate.passed.load(Ordering::SeqCst);
         if self.is_broken() {
             return false;
         }
-        if self.arrived.fetch_add(1, Ordering::AcqRel) + 1 == self.members {
+        if self.arrived.fetch_add(1, Ordering::AcqRel) + 1 == self.workers {
             self.arrived.store(0, Ordering::Relaxed);
             last();
             self.gate.open();
@@ -100,7 +100,13 @@ impl Barrier {
         !self.is_broken()
     }
 
-    /// Lets all members go that wait or will wait.
+    /// Makes the barrier as new; no worker may be at it.
+    fn mend(&self) {
+        self.arrived.store(0, Ordering::SeqCst);
+        self.broken.store(false, Ordering::SeqCst);
+    }
+
+    /// Lets all workers go that wait or will wait.
     fn break_up(&self) {
         self.broken.store(true, Ordering::SeqCst);
         self.gate.open();
@@ -118,16 +124,16 @@ struct Shared {
     end: Barrier,
     start: Gate,
     work: Mutex<Option<Arc<dyn Work>>>,
-    /// What a member panicked with.
+    /// What a worker panicked with.
     panic: Mutex<Option<Box<dyn Any + Send>>>,
     over: AtomicBool,
 }
 
 impl Shared {
-    /// The share of a member, and the wait for all others.
-    fn share(&self, work: &Arc<dyn Work>, member: usize) {
-        // After a panic nobody does or looks at any work of this team again.
-        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| work.share(member, &self.phases))) {
+    /// The part of a worker, and the wait for all others.
+    fn part(&self, work: &Arc<dyn Work>, worker: usize) {
+        // Whoever gave the work does not look at what a panic left of it.
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| work.part(worker, &self.phases))) {
             held(&self.panic).get_or_insert(panic);
             self.phases.break_up();
         }
@@ -136,17 +142,19 @@ impl Shared {
 }
 
 /// Threads that work together; the caller is one of them.
-pub(crate) struct Team {
+pub(crate) struct Pool {
     shared: Arc<Shared>,
-    workers: Vec<JoinHandle<()>>,
+    threads: Vec<JoinHandle<()>>,
+    /// Held by the caller whose work is done.
+    turn: Mutex<()>,
 }
 
-impl Team {
-    /// A team of `members`, at least one.
-    pub(crate) fn new(members: usize) -> Result<Self, ReplayError> {
-        let members = members.max(1);
-        let refused = |error| ReplayError::Threads { threads: members, error };
-        let count = u32::try_from(members).map_err(|_| refused(std::io::ErrorKind::InvalidInput.into()))?;
+impl Pool {
+    /// A pool of `workers`, at least one.
+    pub(crate) fn new(workers: usize) -> Result<Self, ReplayError> {
+        let workers = workers.max(1);
+        let refused = |error| ReplayError::Threads { threads: workers, error };
+        let count = u32::try_from(workers).map_err(|_| refused(std::io::ErrorKind::InvalidInput.into()))?;
         let shared = Arc::new(Shared {
             phases: Barrier::new(count),
             end: Barrier::new(count),
@@ -155,40 +163,39 @@ impl Team {
             panic: Mutex::new(None),
             over: AtomicBool::new(false),
         });
-        let mut team = Self { shared, workers: Vec::new() };
-        for member in 1..members {
-            let shared = Arc::clone(&team.shared);
-            let worker = std::thread::Builder::new().spawn(move || worker(&shared, member)).map_err(refused)?;
-            team.workers.push(worker);
+        let mut pool = Self { shared, threads: Vec::new(), turn: Mutex::new(()) };
+        for worker in 1..workers {
+            let shared = Arc::clone(&pool.shared);
+            let thread = std::thread::Builder::new().spawn(move || serve(&shared, worker)).map_err(refused)?;
+            pool.threads.push(thread);
         }
-        Ok(team)
+        Ok(pool)
     }
 
-    /// Members of the team.
-    pub(crate) fn members(&self) -> usize {
-        self.workers.len() + 1
+    /// Workers of the pool, the caller included.
+    pub(crate) fn workers(&self) -> usize {
+        self.threads.len() + 1
     }
 
-    /// Does the work and returns when every member has left its share. A panic of a member goes on here; afterwards the
-    /// team does no work, and says so with false.
-    #[must_use]
-    pub(crate) fn run(&self, work: &Arc<dyn Work>) -> bool {
-        if self.shared.phases.is_broken() {
-            return false;
-        }
-        if !self.workers.is_empty() {
+    /// Does the work, once that of earlier callers is done, and returns when every worker has left its part. A panic
+    /// of a worker goes on here.
+    pub(crate) fn run(&self, work: &Arc<dyn Work>) {
+        let _turn = held(&self.turn);
+        if !self.threads.is_empty() {
             *held(&self.shared.work) = Some(Arc::clone(work));
             self.shared.start.open();
         }
-        self.shared.share(work, 0);
-        if let Some(panic) = held(&self.shared.panic).take() {
+        self.shared.part(work, 0);
+        let panic = held(&self.shared.panic).take();
+        if let Some(panic) = panic {
+            // All workers have left their parts, so none is at the barrier.
+            self.shared.phases.mend();
             resume_unwind(panic);
         }
-        true
     }
 }
 
-fn worker(shared: &Shared, member: usize) {
+fn serve(shared: &Shared, worker: usize) {
     let mut seen = 0;
     loop {
         shared.start.wait(seen, || ());
@@ -198,18 +205,18 @@ fn worker(shared: &Shared, member: usize) {
         }
         let work = held(&shared.work).clone();
         if let Some(work) = work {
-            shared.share(&work, member);
+            shared.part(&work, worker);
         }
     }
 }
 
-impl Drop for Team {
+impl Drop for Pool {
     fn drop(&mut self) {
         self.shared.over.store(true, Ordering::SeqCst);
         self.shared.start.open();
-        for worker in self.workers.drain(..) {
+        for thread in self.threads.drain(..) {
             // Workers catch panics.
-            let _ = worker.join();
+            let _ = thread.join();
         }
     }
 }
@@ -218,7 +225,7 @@ impl Drop for Team {
 mod tests {
     use super::*;
 
-    /// Phases of which one member panics in one, or nobody.
+    /// Phases of which one worker panics in one, or none.
     struct Phases {
         count: usize,
         panics: Option<(usize, usize)>,
@@ -226,9 +233,9 @@ mod tests {
     }
 
     impl Work for Phases {
-        fn share(&self, member: usize, barrier: &Barrier) {
+        fn part(&self, worker: usize, barrier: &Barrier) {
             for phase in 0..self.count {
-                assert!(self.panics != Some((member, phase)), "member {member} in phase {phase}");
+                assert!(self.panics != Some((worker, phase)), "worker {worker} in phase {phase}");
                 if !barrier.meet(|| (), || ()) {
                     return;
                 }
@@ -243,17 +250,19 @@ mod tests {
 
     #[test]
     fn a_panic_of_any_member_goes_on_in_the_caller() {
-        for members in 1..=4 {
-            for (member, phase) in (0..members).flat_map(|member| [0, 2, 4].map(|phase| (member, phase))) {
-                let team = Team::new(members).unwrap();
+        for workers in 1..=4 {
+            for (worker, phase) in (0..workers).flat_map(|worker| [0, 2, 4].map(|phase| (worker, phase))) {
+                let pool = Pool::new(workers).unwrap();
                 let whole = phases(None);
-                assert!(team.run(&(Arc::clone(&whole) as _)));
-                assert_eq!(whole.done.load(Ordering::SeqCst), members as u32);
-                let cut = phases(Some((member, phase)));
-                let panic = catch_unwind(AssertUnwindSafe(|| team.run(&(Arc::clone(&cut) as _)))).unwrap_err();
-                assert_eq!(panic.downcast_ref::<String>(), Some(&format!("member {member} in phase {phase}")));
-                assert_eq!(cut.done.load(Ordering::SeqCst), 0, "nobody can pass a phase that a member did not end");
-                assert!(!team.run(&(phases(None) as _)), "a broken team does nothing");
+                pool.run(&(Arc::clone(&whole) as _));
+                assert_eq!(whole.done.load(Ordering::SeqCst), workers as u32);
+                let cut = phases(Some((worker, phase)));
+                let panic = catch_unwind(AssertUnwindSafe(|| pool.run(&(Arc::clone(&cut) as _)))).unwrap_err();
+                assert_eq!(panic.downcast_ref::<String>(), Some(&format!("worker {worker} in phase {phase}")));
+                assert_eq!(cut.done.load(Ordering::SeqCst), 0, "no worker can pass a phase that a worker did not end");
+                let next = phases(None);
+                pool.run(&(Arc::clone(&next) as _));
+                assert_eq!(next.done.load(Ordering::SeqCst), workers as u32, "the work of others goes on");
             }
         }
     }

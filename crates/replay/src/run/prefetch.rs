@@ -1,4 +1,4 @@
-//! Memory on its way: each member fetches the rows of its own share into its caches, in the order in which it will read
+//! Memory on its way: each worker fetches the rows of its own part into its caches, in the order in which it will read
 //! them, while it reads others and while it waits; operations, words of SRAM that later ones take.
 
 use std::sync::atomic::Ordering;
@@ -12,7 +12,7 @@ use crate::plan::{Bytes, Op, Span};
 
 /// Bytes fetched ahead of those read while rows are read.
 const AHEAD: u64 = 128 << 10;
-/// Bytes fetched ahead of those read while a member waits.
+/// Bytes fetched ahead of those read while a worker waits.
 const IDLE: u64 = 768 << 10;
 /// Bytes ahead below which some lines of the next rows are fetched at once.
 const NEAR: u64 = 32 << 10;
@@ -68,12 +68,12 @@ impl Job {
     }
 }
 
-/// Where a member's fetching stands. Its rows are those of its shares, phase after phase.
-pub(super) struct Fetch<'a> {
+/// Where a worker's fetching stands. Its rows are those of its parts, phase after phase.
+pub(super) struct Prefetch<'a> {
     job: &'a Job,
-    member: usize,
+    worker: usize,
     phase: usize,
-    /// Calls of the member in the phase that are not begun.
+    /// Calls of the worker in the phase that are not begun.
     calls: Span,
     /// High bytes of fp16 rows, fetched after the low ones unless they lie with them.
     second: Option<At>,
@@ -90,20 +90,20 @@ pub(super) struct Fetch<'a> {
     live: usize,
     /// Whether rows of the call may be blank.
     blanks: bool,
-    /// Bytes of the member's rows, whole ones, up to the end of those at hand; up to those that are read now; in calls
+    /// Bytes of the worker's rows, whole ones, up to the end of those at hand; up to those that are read now; in calls
     /// that are done.
     fetched: u64,
     read: u64,
     done: u64,
 }
 
-impl<'a> Fetch<'a> {
-    pub(super) fn new(job: &'a Job, member: usize) -> Self {
-        let calls = job.shares.calls.get(member).copied().unwrap_or_default();
+impl<'a> Prefetch<'a> {
+    pub(super) fn new(job: &'a Job, worker: usize) -> Self {
+        let calls = job.partition.calls.get(worker).copied().unwrap_or_default();
         let next = std::ptr::null();
         Self {
             job,
-            member,
+            worker,
             phase: 0,
             calls,
             second: None,
@@ -122,13 +122,13 @@ impl<'a> Fetch<'a> {
         }
     }
 
-    /// The member begins a phase.
+    /// The worker begins a phase.
     pub(super) fn begin(&mut self, phase: usize) {
-        let index = self.job.shares.index(phase, self.member);
-        self.done = self.job.shares.before[index];
+        let index = self.job.partition.index(phase, self.worker);
+        self.done = self.job.partition.before[index];
         self.read = self.done;
         if self.phase < phase || self.fetched < self.read {
-            (self.phase, self.calls, self.second) = (phase, self.job.shares.calls[index], None);
+            (self.phase, self.calls, self.second) = (phase, self.job.partition.calls[index], None);
             (self.lines, self.rows, self.fetched) = (0, 0, self.read);
         }
     }
@@ -206,7 +206,7 @@ impl<'a> Fetch<'a> {
             self.at = high;
         } else {
             while self.calls.start == self.calls.end {
-                let Some(&calls) = job.shares.calls.get(job.shares.index(self.phase + 1, self.member)) else {
+                let Some(&calls) = job.partition.calls.get(job.partition.index(self.phase + 1, self.worker)) else {
                     return false;
                 };
                 self.phase += 1;
@@ -237,7 +237,7 @@ impl<'a> Fetch<'a> {
     }
 }
 
-impl Ahead for Fetch<'_> {
+impl Ahead for Prefetch<'_> {
     #[inline(always)]
     fn rows(&mut self) {
         while self.lines < FEW && self.fetched < self.read + AHEAD {

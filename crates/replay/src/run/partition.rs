@@ -1,6 +1,6 @@
-//! Who does what first: each member of the team has a share of every phase, and helps with the others' when it is done.
+//! Who does what first: each worker of the pool has a part of every phase, and helps with the others' when it is done.
 //!
-//! Shares are cut at the same points in every run, so that a member finds in its caches what it fetched ahead. Results
+//! Parts are cut at the same points in every run, so that a worker finds in its caches what it fetched ahead. Results
 //! do not depend on them.
 
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -12,16 +12,16 @@ use crate::plan::{Plan, Span, Task};
 /// What an operation costs, in bytes of weights that are read in the same time.
 const OP: u64 = 600;
 
-/// The shares of a plan for a team.
-pub(crate) struct Shares {
-    members: usize,
-    /// By phase and member: tasks.
+/// The parts of a plan for a pool.
+pub(crate) struct Partition {
+    workers: usize,
+    /// By phase and worker: tasks.
     tasks: Vec<Span>,
-    /// By phase and member: the calls of these tasks.
+    /// By phase and worker: the calls of these tasks.
     pub(super) calls: Vec<Span>,
-    /// By phase and member: bytes of the member's calls in earlier phases.
+    /// By phase and worker: bytes of the worker's calls in earlier phases.
     pub(super) before: Vec<u64>,
-    /// By member and phase: tasks of the share that are taken.
+    /// By worker and phase: tasks of the part that are taken.
     taken: Vec<Vec<AtomicU32>>,
 }
 
@@ -41,21 +41,22 @@ fn cost(plan: &Plan<At>, calls: &[Call], task: &Task) -> u64 {
     }
 }
 
-impl Shares {
-    pub(super) fn new(plan: &Plan<At>, calls: &[Call], calls_of: &[Span], members: usize) -> Self {
-        let mut shares = Self { members, tasks: Vec::new(), calls: Vec::new(), before: Vec::new(), taken: Vec::new() };
-        let mut before = vec![0; members];
+impl Partition {
+    pub(super) fn new(plan: &Plan<At>, calls: &[Call], calls_of: &[Span], workers: usize) -> Self {
+        let mut partition =
+            Self { workers, tasks: Vec::new(), calls: Vec::new(), before: Vec::new(), taken: Vec::new() };
+        let mut before = vec![0; workers];
         for phase in &plan.phases {
             let cost = |task: usize| cost(plan, &calls[calls_of[task].range()], &plan.tasks[task]);
             let costs: Vec<u64> = phase.range().map(cost).collect();
             let total: u64 = costs.iter().sum();
             let (mut task, mut sum) = (0, 0);
-            for (member, before) in before.iter_mut().enumerate() {
+            for (worker, before) in before.iter_mut().enumerate() {
                 let first = task;
-                // A task goes to the member in whose part of the whole its middle lies.
+                // A task goes to the worker in whose part of the whole its middle lies.
                 while task < costs.len()
-                    && (member + 1 == members
-                        || (2 * sum + costs[task]) * (members as u64) < 2 * total * (member as u64 + 1))
+                    && (worker + 1 == workers
+                        || (2 * sum + costs[task]) * (workers as u64) < 2 * total * (worker as u64 + 1))
                 {
                     sum += costs[task];
                     task += 1;
@@ -68,31 +69,31 @@ impl Shares {
                     .zip(of.last())
                     .map(|(first, last)| Span { start: first.start, end: last.end })
                     .unwrap_or_default();
-                shares.tasks.push(span);
-                shares.calls.push(span_of);
-                shares.before.push(*before);
+                partition.tasks.push(span);
+                partition.calls.push(span_of);
+                partition.before.push(*before);
                 *before += bytes(&calls[span_of.range()]);
             }
         }
-        shares.taken = (0..members).map(|_| plan.phases.iter().map(|_| AtomicU32::new(0)).collect()).collect();
-        shares
+        partition.taken = (0..workers).map(|_| plan.phases.iter().map(|_| AtomicU32::new(0)).collect()).collect();
+        partition
     }
 
-    /// Index of a phase and member in the lists.
-    pub(super) fn index(&self, phase: usize, member: usize) -> usize {
-        phase * self.members + member
+    /// Index of a phase and worker in the lists.
+    pub(super) fn index(&self, phase: usize, worker: usize) -> usize {
+        phase * self.workers + worker
     }
 
-    /// The next task of a phase for a member: one of its own share, or else of somebody else's.
-    pub(super) fn next(&self, phase: usize, member: usize) -> Option<usize> {
-        (0..self.members).map(|other| (member + other) % self.members).find_map(|owner| {
-            let share = self.tasks[self.index(phase, owner)].range();
+    /// The next task of a phase for a worker: one of its own part, or else of another's.
+    pub(super) fn next(&self, phase: usize, worker: usize) -> Option<usize> {
+        (0..self.workers).map(|other| (worker + other) % self.workers).find_map(|owner| {
+            let part = self.tasks[self.index(phase, owner)].range();
             let taken = &self.taken[owner][phase];
-            if taken.load(Ordering::Relaxed) as usize >= share.len() {
+            if taken.load(Ordering::Relaxed) as usize >= part.len() {
                 return None;
             }
-            let task = share.start + taken.fetch_add(1, Ordering::Relaxed) as usize;
-            (task < share.end).then_some(task)
+            let task = part.start + taken.fetch_add(1, Ordering::Relaxed) as usize;
+            (task < part.end).then_some(task)
         })
     }
 

@@ -24,12 +24,12 @@ struct Touched {
 }
 
 /// Whether a plan may run over an arena, on a chip of so many lanes.
-pub(crate) fn sound(plan: &Plan<At>, arena: &Arena, lanes: usize) -> bool {
+pub(crate) fn validate(plan: &Plan<At>, arena: &Arena, lanes: usize) -> bool {
     let fits = lanes == plan.lanes && lanes <= MAX_LANES && lanes.is_multiple_of(16) && plan.prepared <= plan.ops.len();
-    fits && Sound::new(plan, arena).plan().is_some()
+    fits && Validator::new(plan, arena).plan().is_some()
 }
 
-struct Sound<'a> {
+struct Validator<'a> {
     plan: &'a Plan<At>,
     arena: &'a Arena,
     /// Words of SRAM that some operation writes, in order.
@@ -66,7 +66,7 @@ fn must(holds: bool) -> Option<()> {
     holds.then_some(())
 }
 
-impl<'a> Sound<'a> {
+impl<'a> Validator<'a> {
     fn new(plan: &'a Plan<At>, arena: &'a Arena) -> Self {
         Self {
             plan,

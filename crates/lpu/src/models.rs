@@ -1,0 +1,173 @@
+//! A model: programs that are proven and their host's side, shared by any number of sequences.
+
+use std::sync::Arc;
+
+use lpu_chip::Chip;
+use lpu_compiler::{Interface, Options};
+use lpu_isa::{Container, Image, Program};
+use lpu_model::Checkpoint;
+
+use crate::engine::Engines;
+use crate::file::ProgramFile;
+use crate::package::{self, Host, Package};
+use crate::proof::compile;
+use crate::sequence::Sequence;
+use crate::session::SessionError;
+use crate::stage::{Placed, made_for};
+
+/// A compiled model: file or memory image, interface, programs, their plans, and the threads that run them. Any number
+/// of [`Sequence`]s run on it, each from whichever thread.
+///
+/// ```
+/// use lpu::{Engines, Model, Options, Precision, chip, model::Checkpoint};
+///
+/// let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/checkpoints/plain");
+/// let options = Options { precision: Precision::F16, context: 16 };
+/// let tsp = chip::preset("tsp-v1")?;
+/// let model = Model::compile(Checkpoint::open(folder.as_ref())?, &tsp, &options, &Engines::default())?;
+/// let (mut one, mut other) = (model.sequence()?, model.sequence()?);
+/// let thread = std::thread::spawn(move || one.feed(7).map(|token| token.logits));
+/// let logits = other.feed(7)?.logits;
+/// assert_eq!(thread.join().expect("no panic")?, logits);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct Model {
+    host: Host,
+    placed: Arc<Placed>,
+}
+
+impl Model {
+    /// Compiles a checkpoint for a chip and an engine.
+    ///
+    /// # Errors
+    /// [`SessionError`] says what does not fit.
+    pub fn compile(
+        checkpoint: Checkpoint,
+        chip: &Chip,
+        options: &Options,
+        engines: &Engines,
+    ) -> Result<Arc<Self>, SessionError> {
+        let compiled = compile(&checkpoint, chip, options)?;
+        let host = Host::new(&checkpoint, options, &compiled)?;
+        drop(checkpoint);
+        let placed = Placed::new(chip, compiled.image, compiled.programs, compiled.interface, engines)?;
+        Ok(Arc::new(Self { host, placed }))
+    }
+
+    /// A compiled model in memory.
+    ///
+    /// # Errors
+    /// [`SessionError`] when the container holds no model, or one for another chip.
+    pub fn load(container: Container<'static>, chip: &Chip, engines: &Engines) -> Result<Arc<Self>, SessionError> {
+        made_for(&container.chip, chip)?;
+        let (interface, host) = Package::parse(&container.host)?.model()?;
+        let placed = Placed::new(chip, container.image, container.programs, interface, engines)?;
+        Ok(Arc::new(Self { host, placed }))
+    }
+
+    /// A compiled model in a mapped file, whose weights the fast engine uses in place.
+    ///
+    /// # Errors
+    /// As [`Model::load`].
+    pub fn open(file: ProgramFile, chip: &Chip, engines: &Engines) -> Result<Arc<Self>, SessionError> {
+        let (interface, mut host) = file.package()?.model()?;
+        host.name = file.name();
+        Ok(Arc::new(Self { host, placed: Placed::open(file, chip, interface, engines)? }))
+    }
+
+    /// A sequence without tokens, on SRAM of its own: a private mapping of the file, or a copy of the image. The first
+    /// one proves the first program for its engine.
+    ///
+    /// # Errors
+    /// [`SessionError`] when the engine refuses the programs or there is no memory.
+    pub fn sequence(self: &Arc<Self>) -> Result<Sequence, SessionError> {
+        Ok(Sequence::new(Arc::clone(self), self.placed.stage()?))
+    }
+
+    /// What the programs ask of their host and give back.
+    #[must_use]
+    pub fn interface(&self) -> &Interface {
+        self.placed.interface()
+    }
+
+    /// What reports call the engine.
+    #[must_use]
+    pub fn engine_name(&self) -> &'static str {
+        self.placed.shared().name()
+    }
+
+    /// Threads that run programs.
+    #[must_use]
+    pub fn threads(&self) -> usize {
+        self.placed.shared().threads()
+    }
+
+    /// The host's side of the model: config, tokenizer, number formats.
+    #[must_use]
+    pub fn host(&self) -> &Host {
+        &self.host
+    }
+
+    /// The chip.
+    #[must_use]
+    pub fn chip(&self) -> &Chip {
+        self.placed.chip()
+    }
+
+    /// The programs, one a context bucket, ascending; those of a file are decoded when first asked for.
+    ///
+    /// # Errors
+    /// [`SessionError::Open`] when a queue in the file is damaged.
+    pub fn programs(&self) -> Result<&[Program], SessionError> {
+        Ok(self.placed.programs()?)
+    }
+
+    /// The programs; those of a file without their queues.
+    #[must_use]
+    pub fn heads(&self) -> &[Program] {
+        self.placed.heads()
+    }
+
+    /// Index of the shortest context bucket that holds a position, or of the last one.
+    #[must_use]
+    pub fn bucket(&self, position: usize) -> usize {
+        let interface = self.interface();
+        interface.bucket(position).unwrap_or(interface.buckets.len() - 1)
+    }
+
+    /// The whole as a file's content; nothing for a model in a file, which is there already.
+    ///
+    /// # Errors
+    /// [`SessionError::Open`] as [`Model::image`].
+    pub fn container(&self) -> Option<Container<'_>> {
+        match self.placed.file() {
+            Some(_) => None,
+            None => self.content().ok(),
+        }
+    }
+
+    /// The image that SRAM starts from; its bytes stay where they are.
+    ///
+    /// # Errors
+    /// [`SessionError::Open`] when the file has changed since it was opened.
+    pub fn image(&self) -> Result<Image<'_>, SessionError> {
+        Ok(self.placed.image()?)
+    }
+
+    fn content(&self) -> Result<Container<'_>, SessionError> {
+        let host = package::write(self.interface(), Some(&self.host));
+        let (image, programs) = (self.image()?, self.programs()?.to_vec());
+        Ok(Container { chip: self.chip().reference(), image, programs, host: host.into() })
+    }
+
+    /// BLAKE3 of the program file, to cite.
+    ///
+    /// # Errors
+    /// [`SessionError::Content`] when the model has no file form.
+    pub fn program_hash(&self) -> Result<[u8; 32], SessionError> {
+        match self.placed.file() {
+            Some(file) => Ok(file.hash()),
+            None => Ok(self.content()?.program_hash()?),
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! A sequence of tokens: fed one by one to a model, on SRAM of its own. It is a stage all of whose ports the host fills.
+
+use std::ops::Deref;
+use std::sync::Arc;
+
+use lpu_compiler::Options;
+use lpu_emulator::Observer;
+use lpu_isa::Program;
+use lpu_model::{Checkpoint, Tokenizer};
+
+use crate::engine::{Engine, EngineError, Ran};
+use crate::finite::{FirstNotFinite, NotFinite, Origin};
+use crate::generation::{Generation, Limits};
+use crate::models::Model;
+use crate::ports::Step;
+use crate::proof::compile;
+use crate::sampler::Sampler;
+use crate::session::SessionError;
+use crate::stage::Stage;
+
+/// What one token gave.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Token {
+    /// One logit an id of the vocabulary.
+    pub logits: Vec<f32>,
+    /// Measured cycles.
+    pub cycles: u64,
+    /// Items that came to their queues by instruction fetch; the program's others were preloaded.
+    pub fetched: u64,
+}
+
+/// Tokens fed to a model, whose methods it has. Sequences of one model do not see one another; their programs, plans and
+/// threads are the model's.
+pub struct Sequence {
+    model: Arc<Model>,
+    stage: Stage,
+    position: usize,
+}
+
+impl Deref for Sequence {
+    type Target = Model;
+
+    fn deref(&self) -> &Model {
+        &self.model
+    }
+}
+
+impl Sequence {
+    pub(crate) fn new(model: Arc<Model>, stage: Stage) -> Self {
+        Self { model, stage, position: 0 }
+    }
+
+    /// The model, for other sequences.
+    #[must_use]
+    pub fn model(&self) -> &Arc<Model> {
+        &self.model
+    }
+
+    /// The model's programs on the sequence's machine.
+    #[must_use]
+    pub fn stage(&self) -> &Stage {
+        &self.stage
+    }
+
+    /// The engine that runs the model.
+    #[must_use]
+    pub fn engine(&self) -> &Engine {
+        self.stage.engine()
+    }
+
+    /// Stated cycles of the program that the next token runs, or of the last one when the context is full.
+    #[must_use]
+    pub fn stated_cycles(&self) -> u64 {
+        let bucket = self.interface().buckets[self.bucket(self.position)];
+        self.heads()[bucket.program].cycles
+    }
+
+    /// Tokens fed so far.
+    #[must_use]
+    pub fn position(&self) -> usize {
+        self.position
+    }
+
+    /// Forgets all tokens from a position on; the next token is fed there. Later rows of the cache are hidden by masks
+    /// until they are written again.
+    pub fn truncate(&mut self, position: usize) {
+        self.position = self.position.min(position);
+    }
+
+    /// Feeds a token and runs the decode step.
+    ///
+    /// # Errors
+    /// [`SessionError`] when there is no such token, no room, a fault, or a number that is not finite.
+    pub fn feed(&mut self, token: u32) -> Result<Token, SessionError> {
+        self.step(token, Engine::run)
+    }
+
+    /// Feeds a prompt and then what a sampler chooses, token after token; text comes with a tokenizer.
+    ///
+    /// # Errors
+    /// [`SessionError::Model`] when the tokenizer cannot read the prompt's ids.
+    pub fn generate<'a>(
+        &'a mut self,
+        prompt: &[u32],
+        sampler: Sampler,
+        limits: Limits,
+        tokenizer: Option<&'a Tokenizer>,
+    ) -> Result<Generation<'a>, SessionError> {
+        Generation::new(self, prompt, sampler, limits, tokenizer)
+    }
+
+    /// Feeds a token and shows the run to an observer, on the reference engine.
+    ///
+    /// # Errors
+    /// As [`Session::feed`].
+    pub fn feed_observed<O: Observer>(&mut self, token: u32, observer: &mut O) -> Result<Token, SessionError> {
+        self.step(token, |engine, program| engine.run_observed(program, observer))
+    }
+
+    fn step(
+        &mut self,
+        token: u32,
+        run: impl FnOnce(&mut Engine, usize) -> Result<Ran, EngineError>,
+    ) -> Result<Token, SessionError> {
+        let Self { model, stage, position } = self;
+        let host = model.host();
+        let context = host.context;
+        if *position >= context {
+            return Err(SessionError::ContextFull { context });
+        }
+        let embedding =
+            host.embedding_row(token).ok_or(SessionError::NoToken { token, last: host.config.vocab - 1 })?;
+        let learned = match host.config.learned_positions {
+            Some(positions) => Some(host.position_row(*position).ok_or(SessionError::NoPosition { positions })?),
+            None => None,
+        };
+        let step = Step { embedding: Some(embedding), learned, ..Step::at(&host.config, context, *position) };
+        let mut ran = stage.run_by(&step, run)?;
+        let logits = ran.outputs.pop().unwrap_or_default();
+        let logit = logits.iter().copied().enumerate().find(|(_, logit)| !logit.is_finite());
+        if ran.overflow || logit.is_some() {
+            let (position, origin) = (self.position, self.origin(&step)?);
+            if logit.is_some() || origin.is_some() {
+                return Err(SessionError::NotFinite(Box::new(NotFinite { position, token, logit, origin })));
+            }
+        }
+        self.position += 1;
+        Ok(Token { logits, cycles: ran.cycles, fetched: ran.fetched })
+    }
+
+    /// What made the first number of the last run that is not finite, by running it again on the reference engine.
+    fn origin(&self, step: &Step) -> Result<Option<Origin>, SessionError> {
+        let bucket = self.bucket(step.position);
+        let index = self.interface().buckets[bucket].program;
+        let mut watch = FirstNotFinite::default();
+        let program = &self.programs()?[index];
+        self.engine().run_again(&self.image()?, program, &self.stage.inputs(index, step)?, &mut watch)?;
+        let operation = |origin: &Origin| self.operation(bucket, program, origin);
+        Ok(watch.0.map(|origin| Origin { operation: operation(&origin), ..origin }))
+    }
+
+    /// Name of the graph's node that an instruction belongs to: its schedule follows from config, chip and options
+    /// alone.
+    fn operation(&self, bucket: usize, program: &Program, origin: &Origin) -> Option<String> {
+        let checkpoint = Checkpoint::from_config(self.host().config.to_json().as_bytes()).ok()?;
+        let options = Options { precision: self.host().precision, context: self.host().context };
+        let compiled = compile(&checkpoint, self.chip(), &options).ok()?;
+        if compiled.programs.get(bucket)?.queues != program.queues {
+            return None;
+        }
+        let issued = (origin.queue, origin.cycle);
+        let record = compiled.records[bucket].iter().find(|record| record.computed.contains(&issued))?;
+        Some(checkpoint.graph().nodes.get(record.node)?.name.clone())
+    }
+}
