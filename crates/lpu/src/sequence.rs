@@ -112,7 +112,7 @@ impl Sequence {
     /// Feeds a token and shows the run to an observer, on the reference engine.
     ///
     /// # Errors
-    /// As [`Session::feed`].
+    /// As [`Sequence::feed`].
     pub fn feed_observed<O: Observer>(&mut self, token: u32, observer: &mut O) -> Result<Token, SessionError> {
         self.step(token, |engine, program| engine.run_observed(program, observer))
     }

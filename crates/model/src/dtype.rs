@@ -9,7 +9,7 @@ use lpu_num::half::{bf16_to_f32, f16_to_f32};
 /// Element type of a stored tensor.
 ///
 /// The quantised types are those of GGUF files, under the names that these files are known by. A block of one holds its
-/// elements as small numbers with scales; the expansion of each type is one function of [`blocks`].
+/// elements as small numbers with scales; the expansion of each type is one function of the module `blocks`.
 #[allow(non_camel_case_types, reason = "the names that these files are known by")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
