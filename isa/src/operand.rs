@@ -116,6 +116,7 @@ pub trait Operand: Copy {
     fn from_bits(bits: u64) -> Option<Self>;
     /// The stream, latch or immediate that the operand names; nothing for operands of other kinds, and for a result that
     /// goes on no stream.
+    #[inline]
     fn place(self) -> Option<Source> {
         None
     }
@@ -205,6 +206,7 @@ impl Operand for Stream {
     fn from_bits(bits: u64) -> Option<Self> {
         u8::try_from(bits).ok().map(Self)
     }
+    #[inline]
     fn place(self) -> Option<Source> {
         Some(Source::Stream(self))
     }
@@ -225,6 +227,7 @@ impl Operand for Target {
             _ => None,
         }
     }
+    #[inline]
     fn place(self) -> Option<Source> {
         self.map(Source::Stream)
     }
@@ -262,6 +265,7 @@ impl Operand for Source {
             _ => None,
         }
     }
+    #[inline]
     fn place(self) -> Option<Source> {
         Some(self)
     }

@@ -221,16 +221,34 @@ macro_rules! instructions {
                 bits.next().is_none().then_some(instruction)
             }
 
-            /// The operands that may name streams or latches, each with the number of streams of its group and
-            /// whether these are taken or fed, in operand order.
-            fn operands(&self) -> SmallVec<[OperandUse; 4]> {
+            /// The stream groups it touches, inputs first, in operand order.
+            #[must_use]
+            #[inline]
+            pub fn streams(&self) -> SmallVec<[StreamUse; 4]> {
                 let mut uses = SmallVec::new();
                 match *self {
                     $(Instruction::$variant { $($operand),* } => {
-                        $(instructions!(@use uses $operand $($($use)+)?);)*
+                        $(instructions!(@taken uses $operand $($($use)+)?);)*
+                        $(instructions!(@fed uses $operand $($($use)+)?);)*
                     })*
                 }
                 uses
+            }
+
+            /// Where an ALU operation takes its operands, in operand order, each with the number of streams that it
+            /// takes when it is a stream group; nothing for other instructions.
+            #[must_use]
+            #[inline]
+            pub fn sources(&self) -> SmallVec<[(Source, u8); 3]> {
+                let mut sources = SmallVec::new();
+                match *self {
+                    $(Instruction::$variant { $($operand),* } => {
+                        if matches!(Unit::$unit, Unit::Vxm) {
+                            $(instructions!(@source sources $operand $($($use)+)?);)*
+                        }
+                    })*
+                }
+                sources
             }
 
             /// An ALU operation without where its operands come from and where its result goes: what it does to its
@@ -248,21 +266,22 @@ macro_rules! instructions {
     };
     (@strided) => { None };
     (@strided $kind:ident) => { Some(Kind::$kind) };
-    (@use $uses:ident $operand:ident) => { let _ = $operand; };
-    (@use $uses:ident $operand:ident in $width:expr) => {
-        $uses.push(OperandUse { place: $operand.place(), width: $width, flow: Flow::In });
+    (@taken $uses:ident $operand:ident in $width:expr) => {
+        if let Some(Source::Stream(first)) = $operand.place() {
+            $uses.push(StreamUse { first, width: $width, flow: Flow::In });
+        }
     };
-    (@use $uses:ident $operand:ident out $width:expr) => {
-        $uses.push(OperandUse { place: $operand.place(), width: $width, flow: Flow::Out });
+    (@fed $uses:ident $operand:ident out $width:expr) => {
+        if let Some(Source::Stream(first)) = $operand.place() {
+            $uses.push(StreamUse { first, width: $width, flow: Flow::Out });
+        }
     };
-}
-
-/// An operand that moves vectors.
-struct OperandUse {
-    /// Where from or to; nothing for a result that goes on no stream.
-    place: Option<Source>,
-    width: u8,
-    flow: Flow,
+    (@source $sources:ident $operand:ident in $width:expr) => {
+        if let Some(place) = $operand.place() {
+            $sources.push((place, $width));
+        }
+    };
+    (@$list:ident $uses:ident $operand:ident $($other:tt)*) => { let _ = $operand; };
 }
 
 instructions! {
@@ -473,30 +492,6 @@ impl Instruction {
     #[must_use]
     pub fn row(&self) -> &'static TableRow {
         &TABLE[self.index()]
-    }
-
-    /// The stream groups it touches, inputs first, in operand order.
-    #[must_use]
-    pub fn streams(&self) -> SmallVec<[StreamUse; 4]> {
-        let of = |operand: &OperandUse| match operand.place {
-            Some(Source::Stream(first)) => Some(StreamUse { first, width: operand.width, flow: operand.flow }),
-            _ => None,
-        };
-        let operands = self.operands();
-        let (taken, fed): (SmallVec<[&OperandUse; 4]>, SmallVec<[&OperandUse; 4]>) =
-            operands.iter().partition(|operand| operand.flow == Flow::In);
-        taken.into_iter().chain(fed).filter_map(of).collect()
-    }
-
-    /// Where an ALU operation takes its operands, in operand order, each with the number of streams that it takes when
-    /// it is a stream group; nothing for other instructions.
-    #[must_use]
-    pub fn sources(&self) -> SmallVec<[(Source, u8); 3]> {
-        if self.row().unit != Unit::Vxm {
-            return SmallVec::new();
-        }
-        let taken = self.operands().into_iter().filter(|operand| operand.flow == Flow::In);
-        taken.filter_map(|operand| Some((operand.place?, operand.width))).collect()
     }
 
     /// Whether the operands fit one another, whatever the chip.
