@@ -5,8 +5,6 @@
 //! The module knows no engine and no file. Every program of a placement has the same ports; the programs differ in the
 //! tokens they hold.
 
-use std::collections::BTreeMap;
-
 use lpu_isa::Hemisphere;
 use lpu_model::ValueId;
 use serde::{Deserialize, Serialize};
@@ -254,11 +252,5 @@ impl Interface {
     #[must_use]
     pub fn context(&self) -> usize {
         self.buckets.last().map_or(0, |bucket| bucket.tokens)
-    }
-
-    /// The input ports by region.
-    #[must_use]
-    pub fn inputs_by_region(&self) -> BTreeMap<&str, &Port> {
-        self.inputs.iter().map(|port| (port.region.as_str(), port)).collect()
     }
 }

@@ -204,7 +204,9 @@ pub fn validate(interface: &Interface, programs: &[Program]) -> Result<(), PortE
                 let region = region(program, port)?;
                 let format = if matches!(port.kind, PortKind::KvAddress { .. }) { Format::I16 } else { Format::F32 };
                 let lanes = u64::from(region.vectors) * u64::from(region.lanes);
-                let shape = region.kind == kind && region.format == format && port.lanes.count() as u64 <= lanes;
+                // A list may name any element, and as many as that are held.
+                let most = port.lanes.count().max(port.lanes.elements()) as u64;
+                let shape = region.kind == kind && region.format == format && most <= lanes;
                 let elements = match port.kind {
                     PortKind::KvAddress { slices, .. } => slices == port.lanes.elements() && slices > 0,
                     _ => true,
