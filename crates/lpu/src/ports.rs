@@ -219,3 +219,29 @@ pub fn validate(interface: &Interface, programs: &[Program]) -> Result<(), PortE
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_with_more_lanes_or_elements_than_its_region_is_refused() {
+        let (name, kind, format) = ("r".to_owned(), RegionKind::Output, Format::F32);
+        let region = Region { name: name.clone(), kind, format, vectors: 2, lanes: 4, runs: Vec::new() };
+        let programs = [Program { regions: vec![region], ..Program::default() }];
+        let valid = |lanes: Lanes| {
+            let kind = PortKind::Logits { first: 0 };
+            let outputs = vec![Port { region: name.clone(), chip: 0, row: 0, lanes, kind }];
+            let buckets = vec![lpu_compiler::Bucket { program: 0, tokens: 16 }];
+            validate(&Interface { buckets, inputs: Vec::new(), outputs }, &programs).is_ok()
+        };
+        for (elements, times, expected) in
+            [(8, 1, true), (4, 2, true), (9, 1, false), (3, 3, false), (usize::MAX, 2, false)]
+        {
+            assert_eq!(valid(Lanes::Repeated { elements, times }), expected, "{elements} x {times}");
+        }
+        for (last, expected) in [(0, true), (7, true), (8, false), (u32::MAX, false)] {
+            assert_eq!(valid(Lanes::Listed(vec![Some(last), None])), expected, "element {last}");
+        }
+    }
+}
