@@ -26,12 +26,14 @@ fn checkpoint() -> Checkpoint {
 }
 
 /// A model over an image in memory, and the same over a mapped file, on this many threads.
-fn models(threads: usize) -> [Arc<Model>; 2] {
+///
+/// The file's `name` is one for each call: a file that is mapped must not be written again.
+fn models(name: &str, threads: usize) -> [Arc<Model>; 2] {
     let tsp = preset("tsp-v1").unwrap();
     let options = Options { precision: Precision::W8A8, context: CONTEXT };
     let engines = Engines { threads: Some(threads), cache: false, ..Engines::default() };
     let memory = Model::compile(checkpoint(), &tsp, &options, &engines).unwrap();
-    let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("sequences{threads}.lpb"));
+    let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("sequences-{name}-{threads}.lpb"));
     std::fs::write(&path, memory.container().unwrap().to_bytes().unwrap()).unwrap();
     [memory, Model::open(ProgramFile::open(&path).unwrap(), &tsp, &engines).unwrap()]
 }
@@ -51,7 +53,7 @@ fn expected() -> [(Vec<u32>, Vec<Bits>); 2] {
 #[test]
 fn sequences_of_one_model_are_as_sessions_of_their_own() {
     let expected = expected();
-    for model in [1, 2].into_iter().flat_map(models) {
+    for model in [1, 2].into_iter().flat_map(|threads| models("own", threads)) {
         let [mut one, mut other] = [(); 2].map(|()| model.sequence().unwrap());
         let [(ones, first), (others, second)] = &expected;
         let (mut found, mut found_other) = (Vec::new(), Vec::new());
@@ -83,7 +85,7 @@ fn sequences_of_one_model_are_as_sessions_of_their_own() {
 #[test]
 fn a_sequence_cut_back_is_as_a_fresh_one() {
     let [(tokens, bits), (others, _)] = expected();
-    for model in models(2) {
+    for model in models("cut", 2) {
         for kept in [0, 1, 7, tokens.len()] {
             let mut sequence = model.sequence().unwrap();
             all(&mut sequence, &tokens[..kept]);
