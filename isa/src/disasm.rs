@@ -4,12 +4,10 @@ mod code;
 mod names;
 mod queue;
 
-use std::collections::BTreeMap;
+use std::fmt;
 
-use crate::asm::FOLDED;
 use crate::image::Fill;
-use crate::program::{ChipId, Container, Program, Region};
-use crate::queue::{Item, Queue};
+use crate::program::{ChipId, ChipProgram, Container, Program, QueueSet, Region};
 use crate::text::place::{print_name, print_runs};
 use crate::text::put;
 use code::Code;
@@ -105,36 +103,67 @@ fn program(program: &Program, code: &mut Code<'_>, text: &mut String) {
     text.push_str("\n.program ");
     print_name(&program.name, text);
     put(text, format_args!("\n.cycles {}\n", program.cycles));
-    let queues = program.queues.iter().rposition(|queues| !queues.is_empty());
+    let empty = |run: &ChipProgram| program.sets.get(usize::from(run.set)).is_none_or(QueueSet::is_empty);
+    let queues = program.chips.iter().rposition(|run| !empty(run) || run.start != 0);
     let regions = program.regions.iter().flat_map(|region| region.runs.iter().map(|run| usize::from(run.chip.0))).max();
-    if program.queues.len() != queues.max(regions).map_or(1, |chip| chip + 1) {
-        put(text, format_args!(".chips {}\n", program.queues.len()));
+    if program.chips.len() != queues.max(regions).map_or(1, |chip| chip + 1) {
+        put(text, format_args!(".chips {}\n", program.chips.len()));
+    }
+    let firsts = first_chips(program);
+    let mut chip = 0;
+    for alike in program.chips.chunk_by(|one, other| (one.set, &one.links) == (other.set, &other.links)) {
+        let of = firsts.get(usize::from(alike[0].set)).copied().unwrap_or(chip);
+        let shared = usize::from(chip == of);
+        if alike.len() > shared && !empty(&alike[0]) {
+            put(text, format_args!(".like {} {of}", ChipRange(chip + shared, chip + alike.len() - 1)));
+            alike[0].links.iter().for_each(|(of_set, here)| put(text, format_args!(" {of_set}={here}")));
+            text.push('\n');
+        }
+        chip += alike.len();
+    }
+    let mut chip = 0;
+    for together in program.chips.chunk_by(|one, other| one.start == other.start) {
+        if together[0].start != 0 {
+            let last = chip + together.len() - 1;
+            put(text, format_args!(".start {} {}\n", ChipRange(chip, last), together[0].start));
+        }
+        chip += together.len();
     }
     for each in &program.regions {
         region(each, text);
         code.comment(each, text);
     }
-    // Chips that have been written, for queues that are the same on several.
-    let mut written: BTreeMap<Queue, usize> = BTreeMap::new();
-    for (chip, queues) in program.queues.iter().enumerate() {
+    for (set, &chip) in program.sets.iter().zip(&firsts) {
         let names = RegionNames::new(program, ChipId(chip as u16));
-        for (queue, items) in queues {
-            if written.get(queue).is_some_and(|&next| chip < next) {
-                continue;
-            }
-            let same = |other: &BTreeMap<Queue, Vec<Item>>| other.get(queue) == Some(items);
-            let next =
-                chip + program.queues[chip..].iter().take(usize::from(FOLDED)).take_while(|other| same(other)).count();
-            written.insert(*queue, next);
+        for (queue, items) in set {
             text.push_str("\n.queue ");
-            match (chip, next - 1) {
-                (0, 0) => {}
-                (first, last) if first == last => put(text, format_args!("{first}/")),
-                (first, last) => put(text, format_args!("{first}..{last}/")),
+            if chip != 0 {
+                put(text, format_args!("{chip}/"));
             }
             put(text, format_args!("{queue}\n"));
             instructions(*queue, items, &names, text);
         }
+    }
+}
+
+/// The first chip of each set.
+fn first_chips(program: &Program) -> Vec<usize> {
+    let mut firsts = Vec::with_capacity(program.sets.len());
+    for (chip, run) in program.chips.iter().enumerate() {
+        if usize::from(run.set) == firsts.len() {
+            firsts.push(chip);
+        }
+    }
+    firsts
+}
+
+/// Chips from a first to a last.
+struct ChipRange(usize, usize);
+
+impl fmt::Display for ChipRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(first, last) = self;
+        if first == last { write!(f, "{first}") } else { write!(f, "{first}..{last}") }
     }
 }
 

@@ -35,11 +35,11 @@ pub enum ContentError {
         name: String,
     },
     /// A program for no chip, or for more than the format can number.
-    #[error("program `{program}` has queues for {chips} chips; give it one set of queues a chip, 1 to 65535")]
+    #[error("program `{program}` has {chips} chips; give it 1 to 65535")]
     Chips {
         /// The program.
         program: String,
-        /// Sets of queues.
+        /// Its chips.
         chips: usize,
     },
     /// A place on a chip that no program has.
@@ -137,24 +137,40 @@ pub enum ContentError {
         found: u64,
     },
     /// A queue that holds nothing.
-    #[error("program `{program}` chip {}: queue {queue} is empty; leave it out", chip.0)]
+    #[error("program `{program}`: queue {queue} is empty; leave it out")]
     EmptyQueue {
         /// The program.
         program: String,
-        /// The chip.
-        chip: ChipId,
         /// The queue.
         queue: Queue,
     },
     /// A queue whose items have no meaning.
-    #[error("program `{program}` chip {}: {error}; correct that instruction", chip.0)]
+    #[error("program `{program}`: {error}; correct that instruction")]
     Queue {
+        /// The program.
+        program: String,
+        /// What is wrong.
+        error: QueueError,
+    },
+    /// Chips and queue sets that are not in their normal form.
+    #[error("program `{program}`: chip {} {what}; make the program again, or normalise it", chip.0)]
+    QueueSets {
         /// The program.
         program: String,
         /// The chip.
         chip: ChipId,
-        /// What is wrong.
-        error: QueueError,
+        /// What is wrong with it.
+        what: &'static str,
+    },
+    /// Two queue sets that are equal.
+    #[error("program `{program}`: queue sets {before} and {number} are equal; give their chips one set")]
+    EqualSets {
+        /// The program.
+        program: String,
+        /// Number of the first.
+        before: usize,
+        /// Number of the second.
+        number: usize,
     },
     /// A queue that runs, or a program that states, more cycles than the format allows.
     #[error("program `{program}`: {cycles} cycles are more than {MAX_CYCLES}; split the program")]

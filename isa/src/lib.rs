@@ -20,6 +20,7 @@ pub mod program;
 pub mod queue;
 mod reference;
 pub mod rule;
+mod sets;
 pub mod table;
 mod text;
 pub mod timeline;
@@ -38,7 +39,7 @@ pub use operand::{
     Operand, Orientation, PassFormat, Row, Shift, Source, Stream, Stride, Superlanes, Target, WindowBits, Word,
 };
 pub use place::{ChipId, SliceId, WordRun};
-pub use program::{ChipRef, Container, Program, Region, RegionKind};
+pub use program::{ChipProgram, ChipRef, Container, Program, QueueSet, Region, RegionKind};
 pub use queue::{Hemisphere, Item, PlanePort, Queue};
 pub use reference::reference;
 pub use rule::Rule;

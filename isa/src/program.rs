@@ -2,13 +2,13 @@
 //! one image.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 
 use crate::image::Image;
 use crate::operand::Format;
 pub use crate::operand::MAX_WORD;
 pub use crate::place::{ChipId, SliceId, WordRun};
-use crate::queue::{Item, Queue};
+use crate::queue::Item;
+pub use crate::sets::{ChipProgram, QueueSet};
 use crate::table::Instruction;
 
 /// The chip that a program was made for.
@@ -87,7 +87,8 @@ impl Region {
     }
 }
 
-/// Queues of instructions with the regions they work on, and the cycle count they state.
+/// Queues of instructions with the regions they work on, and the cycle count they state. Chips that do the same share
+/// a queue set.
 /// ```
 /// use lpu_isa::Program;
 ///
@@ -103,8 +104,10 @@ pub struct Program {
     pub cycles: u64,
     /// Named regions.
     pub regions: Vec<Region>,
-    /// One set of queues a chip; absent queues are empty.
-    pub queues: Vec<BTreeMap<Queue, Vec<Item>>>,
+    /// Queue sets, each run by one or several chips.
+    pub sets: Vec<QueueSet>,
+    /// What each chip runs, from chip 0 on.
+    pub chips: Vec<ChipProgram>,
 }
 
 impl Program {
@@ -114,17 +117,23 @@ impl Program {
         self.regions.iter().find(|region| region.name == name)
     }
 
-    /// Number of instructions in all queues; waiting (`nop`) is none.
+    /// Number of instructions in the queues of all chips; waiting (`nop`) is none.
     #[must_use]
     pub fn instructions(&self) -> usize {
-        let items = self.queues.iter().flat_map(BTreeMap::values).flatten();
-        items.filter(|item| !matches!(item.instruction, Instruction::Nop { .. })).count()
+        self.count(|item| !matches!(item.instruction, Instruction::Nop { .. }))
     }
 
-    /// Number of items in all queues.
+    /// Number of items in the queues of all chips.
     #[must_use]
     pub fn items(&self) -> usize {
-        self.queues.iter().flat_map(BTreeMap::values).map(Vec::len).sum()
+        self.count(|_| true)
+    }
+
+    /// Number of items of a kind in the queues of all chips.
+    fn count(&self, wanted: impl Fn(&Item) -> bool) -> usize {
+        let of_set = |set: &QueueSet| set.values().flatten().filter(|item| wanted(item)).count();
+        let of_sets: Vec<usize> = self.sets.iter().map(of_set).collect();
+        self.chips.iter().filter_map(|run| of_sets.get(usize::from(run.set))).sum()
     }
 }
 

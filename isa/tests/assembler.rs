@@ -42,7 +42,7 @@ fn a_kernel() {
     assert!(!map.cycles_stated(0));
     assert_eq!(map.program_line(0), Some(4));
     let mem: Queue = "mem.e0".parse().unwrap();
-    let cycles: Vec<u64> = expand(&program.queues[0][&mem]).map(|issue| issue.cycle).collect();
+    let cycles: Vec<u64> = expand(&program.sets[0][&mem]).map(|issue| issue.cycle).collect();
     assert_eq!(cycles, [0, 3, 6, 40]);
     let lines: Vec<_> = (0..5).map(|item| map.line(0, ChipId(0), mem, item)).collect();
     assert_eq!(lines, [Some(11), Some(12), Some(13), Some(13), None], "the inserted nop has its instruction's line");

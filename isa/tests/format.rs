@@ -4,8 +4,8 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use lpu_isa::{
-    ChipId, ChipRef, Container, ContentError, Extent, Fill, Format, FormatError, Hemisphere, Image, Instruction,
-    Program, Queue, Region, RegionKind, SliceId, Stream, Word, WordRun, encode_queue,
+    ChipId, ChipProgram, ChipRef, Container, ContentError, Extent, Fill, Format, FormatError, Hemisphere, Image,
+    Instruction, Program, Queue, Region, RegionKind, SliceId, Stream, Word, WordRun, encode_queue,
 };
 
 const LANES: u32 = 4;
@@ -35,8 +35,12 @@ fn container() -> Container<'static> {
         runs: vec![WordRun { stride: 4, ..run(Hemisphere::West, 2, 8, 2) }],
     };
     let read = Instruction::Read { word: Word(5), dst: Stream::east(0) };
-    let queues = BTreeMap::from([(Queue::Mem(Hemisphere::East, 0), vec![read.into()])]);
-    let program = Program { name: "pq".into(), cycles: 9, regions: vec![region], queues: vec![queues] };
+    let receive = Instruction::Receive { dst: Stream::east(1) };
+    let queues =
+        BTreeMap::from([(Queue::Mem(Hemisphere::East, 0), vec![read.into()]), (Queue::C2c(3), vec![receive.into()])]);
+    let program = Program { name: "pq".into(), cycles: 9, regions: vec![region], ..Program::default() };
+    let mut program = program.with_queues(vec![queues]);
+    program.chips.push(ChipProgram { set: 0, links: BTreeMap::from([(3, 5)]), start: 300 });
     Container {
         chip: ChipRef { name: "c".into(), fingerprint: [7; 32] },
         image: Image { vector_bytes: LANES, extents },
@@ -52,7 +56,7 @@ const EXTENTS: [usize; 5] = {
 };
 
 fn by_hand() -> Vec<u8> {
-    let items = encode_queue(&container().programs[0].queues[0][&Queue::Mem(Hemisphere::East, 0)]);
+    let items = encode_queue(&container().programs[0].sets[0][&Queue::Mem(Hemisphere::East, 0)]);
     let place = |side: u8, slice: u8, word: u8, count: u8| vec![0, 0, side, slice, 0, word, 0, 0, 0, count, 0, 0, 0];
     let mut tables: Vec<Vec<u8>> = vec![vec![1, 0, b'c'], vec![4, 0, 0, 0, 0, 0, 0, 0], vec![4, 0, 0, 0]];
     tables.extend([vec![1], place(1, 3, 1, 1), vec![4, 0, 0, 0]]);
@@ -71,9 +75,14 @@ fn by_hand() -> Vec<u8> {
         vec![1, 0, 0, 0],
     ]);
     tables.extend([place(1, 2, 8, 2), vec![4, 0, 0, 0]]);
-    // One chip with one queue: MEM, east, 0, no port.
-    tables.extend([vec![1, 0], vec![1, 0, 0, 0], vec![0, 0, 0, 0, 0]]);
+    // One set with two queues: MEM, east, 0, no port; C2C, no side, 3, no port.
+    tables.extend([vec![1, 0], vec![2, 0, 0, 0], vec![0, 0, 0, 0, 0]]);
     tables.extend([(items.len() as u64).to_le_bytes().to_vec(), items]);
+    let items = encode_queue(&container().programs[0].sets[0][&Queue::C2c(3)]);
+    tables.extend([vec![4, 0, 3, 0, 0], (items.len() as u64).to_le_bytes().to_vec(), items]);
+    // Two chips: of set 0, from cycle 0; of set 0, from cycle 300, link 3 of the set is link 5.
+    tables.extend([vec![2, 0], vec![0, 0], vec![0; 8], vec![0, 0]]);
+    tables.extend([vec![0, 0], vec![44, 1, 0, 0, 0, 0, 0, 0], vec![1, 0, 3, 0, 5, 0]]);
     let tables = tables.concat();
 
     let mut file = vec![0x89, b'L', b'P', b'B', 0x0d, 0x0a, 0x1a, 0x0a, 4, 0, 0, 0, 4, 0, 0, 0];
@@ -115,7 +124,8 @@ fn errors_name_the_place() {
     let bytes = by_hand();
     let [bytes_at, zero_at, short_at, pairs_at, programs] = EXTENTS;
     let region = programs + 4 + 4 + 8 + 4;
-    let end = 64 + usize::from(bytes[56]);
+    let end = 64 + usize::from(u16::from_le_bytes([bytes[56], bytes[57]]));
+    let chips = end - (2 + 12 + 16);
     let cases = [
         (12, 0, "lanes", 12),
         (64, 0, "an empty name of the chip", 64),
@@ -130,7 +140,7 @@ fn errors_name_the_place() {
         (short_at + 17, 1, "far more bytes than a word has", short_at + 14),
         (bytes_at + 14, 3, "a byte that no extent has", end.next_multiple_of(64) + 3),
         (pairs_at + 16, 2, "a side of the other words", pairs_at + 16),
-        (pairs_at + 14, 1, "other words on a chip that there is not", pairs_at),
+        (pairs_at + 14, 2, "other words on a chip that there is not", pairs_at),
         (pairs_at + 23, 1, "fewer other words", pairs_at),
         (pairs_at + 10, 1, "more other words", pairs_at),
         (pairs_at + 27, 0, "pairs, but no bytes of a word", pairs_at + 27),
@@ -141,6 +151,13 @@ fn errors_name_the_place() {
         (region + 3, 9, "a kind", region + 3),
         (region + 4, 9, "a format", region + 4),
         (end, 1, "padding before the first data", end),
+        (chips, 3, "more chips than there are bytes for", end),
+        (chips + 2, 1, "a set that there is not", chips),
+        (chips + 12, 1, "a link more than there are bytes for", end),
+        (chips + 14, 1, "a second chip of a set that there is not", chips),
+        (chips + 22, 255, "a start beyond all cycles", chips),
+        (chips + 26, 4, "a link that the set does not have", chips),
+        (chips + 28, 3, "a link renamed to itself", chips),
     ];
     for (at, value, what, expected) in cases {
         let mut content = bytes[..bytes.len() - 32].to_vec();
@@ -235,8 +252,8 @@ fn extents_that_contradict_themselves_have_no_binary_form() {
     }
     let strided = WordRun { stride: 2, ..other };
     assert_eq!(paired(12, strided), Err(ContentError::StridedExtent { place: strided }));
-    let elsewhere = WordRun { chip: ChipId(1), ..other };
-    assert_eq!(paired(12, elsewhere), Err(ContentError::NoSuchChip { place: elsewhere, chips: 1 }));
+    let elsewhere = WordRun { chip: ChipId(2), ..other };
+    assert_eq!(paired(12, elsewhere), Err(ContentError::NoSuchChip { place: elsewhere, chips: 2 }));
     let own = run(Hemisphere::East, 1, 3, 2);
     assert_eq!(paired(12, own), Err(ContentError::ExtentOverlap { before: place, place: own }));
     assert_eq!(paired(12, run(Hemisphere::East, 1, 4, 2)), Ok(()), "right behind");

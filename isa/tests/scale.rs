@@ -42,7 +42,9 @@ fn model() -> Container<'static> {
     Container {
         chip: ChipRef { name: "tsp-v1".into(), fingerprint: [3; 32] },
         image: Image { vector_bytes: 320, extents },
-        programs: vec![Program { name: "256".into(), cycles: 9, regions, queues: vec![queues] }],
+        programs: vec![
+            Program { name: "256".into(), cycles: 9, regions, ..Program::default() }.with_queues(vec![queues]),
+        ],
         host: Cow::Borrowed(&[]),
     }
 }
@@ -72,7 +74,7 @@ fn a_model_goes_through_all_forms_in_seconds() {
 fn many_extents_in_any_order_take_seconds() {
     let mut random = Random(6);
     let mut container = model();
-    container.programs[0].queues[0].clear();
+    container.programs[0].sets[0].clear();
     let place = |side: char, number: usize| format!("{side}{}:{}", number % 44, number / 44).parse().unwrap();
     let extent = |number: usize| {
         let bytes =

@@ -32,7 +32,7 @@ fn through_text(item: Instruction) -> Instruction {
     let first = if item_text(&item.into()).starts_with("repeat") { "add f32, _, e0, e4\n" } else { "" };
     let source = format!(".chip small\n.program p\n.queue {queue}\n{first}{}\n", item_text(&item.into()));
     let (container, _) = read(&source, None).unwrap_or_else(|errors| panic!("{source}\n{errors:?}"));
-    container.programs[0].queues[0].values().next().and_then(|items| items.last()).unwrap().instruction
+    container.programs[0].sets[0].values().next().and_then(|items| items.last()).unwrap().instruction
 }
 
 #[test]
@@ -56,10 +56,10 @@ fn round_trip(original: &Container<'_>, name: Option<&str>) -> Result<(), TestCa
     let lines: Vec<&str> = text.split('\n').collect();
     for (index, program) in again.programs.iter().enumerate() {
         prop_assert!(map.cycles_stated(index));
-        for (chip, queues) in program.queues.iter().enumerate() {
-            for (queue, items) in queues {
+        for (chip, _) in program.each_chip() {
+            for (queue, items) in program.queues(chip) {
                 for (number, item) in items.iter().enumerate() {
-                    let line = map.line(index, lpu_isa::ChipId(chip as u16), *queue, number as u32).unwrap();
+                    let line = map.line(index, chip, queue, number as u32).unwrap();
                     let written = lines[line as usize - 1];
                     let wait = matches!(item.instruction, Instruction::Nop { .. });
                     prop_assert!(
@@ -121,7 +121,7 @@ proptest! {
     fn immediates_round_trip(bits: u32) {
         let text = format!(".chip small\n.program p\n.queue vxm.0\n add f32, _, #x{bits:x}, #i{}\n", bits as i32);
         let (container, _) = read(&text, None).unwrap();
-        let items: Vec<Item> = container.programs[0].queues[0].values().next().unwrap().clone();
+        let items: Vec<Item> = container.programs[0].sets[0].values().next().unwrap().clone();
         prop_assert_eq!(through_text(items[0].instruction), items[0].instruction);
         let bits = items[0].instruction.operand_bits();
         prop_assert_eq!(bits[2], bits[3]);

@@ -8,7 +8,7 @@ fn items(queue: &str, lines: &str) -> Vec<Item> {
     let text = format!(".chip small\n.program p\n.queue {queue}\n{lines}\n");
     let chip = lpu_isa::ChipRef { name: "small".into(), fingerprint: [0; 32] };
     let (container, _) = assemble(&text, &mut |_| Err("no files".into()), &mut |_| Some((chip.clone(), 64))).unwrap();
-    container.programs[0].queues[0].values().next().unwrap().clone()
+    container.programs[0].sets[0].values().next().unwrap().clone()
 }
 
 /// Cycle, item and text of each issue.

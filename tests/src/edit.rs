@@ -85,7 +85,7 @@ impl Base {
     pub fn new(image: &Image<'_>, program: &Program) -> Self {
         let extents = image.extents.iter().map(|extent| extent.clone().into_owned()).collect();
         let flat = |items: &Vec<_>| expand(items).map(|issue| (issue.cycle, issue.instruction)).collect();
-        let queues = program.queues.iter().flatten().map(|(&queue, items)| (queue, flat(items))).collect();
+        let queues = program.sets.iter().flatten().map(|(&queue, items)| (queue, flat(items))).collect();
         Self { image: Image { vector_bytes: image.vector_bytes, extents }, program: program.clone(), queues }
     }
 
@@ -110,12 +110,12 @@ impl Base {
         }
         let Draft { image, mut program, queues, .. } = draft;
         for (queue, issues) in queues {
-            program.queues[0].insert(queue, compress(&issues));
+            program.sets[0].insert(queue, compress(&issues));
         }
-        program.queues[0].retain(|_, items| !items.is_empty());
+        program.sets[0].retain(|_, items| !items.is_empty());
         // What queues cannot hold, such as a repeat whose operand leaves its range, is as before.
-        if program.queues[0].iter().any(|(&queue, items)| validate(queue, items).is_err()) {
-            program.queues.clone_from(&self.program.queues);
+        if program.sets[0].iter().any(|(&queue, items)| validate(queue, items).is_err()) {
+            program.sets.clone_from(&self.program.sets);
         }
         program.cycles = lpu::checker::derived_cycles(chip, &program);
         Edited { image, program, edits }

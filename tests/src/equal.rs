@@ -1,11 +1,10 @@
 //! Both engines side by side: same faults, cycles and every word of SRAM.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 
 use lpu::chip::{Chip, System};
 use lpu::emulator::{Machine, RunError};
-use lpu::isa::{ChipId, Container, Extent, Image, Program, RegionKind, SliceId};
+use lpu::isa::{ChipId, Container, Extent, Image, Program, QueueSet, RegionKind, SliceId};
 use lpu::replay::{Origin, Outline, Replay, ReplayError};
 use memmap2::MmapMut;
 
@@ -165,7 +164,8 @@ impl Pair {
 /// An engine over a mapping of the program file that has the image.
 fn of_file(system: &System, image: &Image<'_>, threads: usize) -> Result<Replay, ReplayError> {
     let last = image.extents.iter().flat_map(Extent::places).map(|place| usize::from(place.chip.0)).max().unwrap_or(0);
-    let program = Program { name: "p".into(), queues: vec![BTreeMap::new(); last + 1], ..Program::default() };
+    let idle = Program { name: "p".into(), ..Program::default() };
+    let program = idle.with_queues(vec![QueueSet::new(); last + 1]);
     let image = Image { vector_bytes: system.chip().lanes() as u32, extents: image.extents.clone() };
     let container = Container { chip: system.reference(), image, programs: vec![program], host: Cow::default() };
     let file = container.to_bytes().expect("the image has a file");

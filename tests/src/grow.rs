@@ -97,9 +97,9 @@ pub fn grow(chip: &Chip, seed: u64, size: usize) -> (Image<'static>, Program) {
 #[must_use]
 pub fn damage(chip: &Chip, program: &Program, dice: &mut Dice) -> Option<Program> {
     let mut damaged = program.clone();
-    let queues: Vec<Queue> = program.queues[0].keys().copied().collect();
+    let queues: Vec<Queue> = program.sets[0].keys().copied().collect();
     let queue = dice.pick(&queues);
-    let items = damaged.queues[0].get_mut(&queue)?;
+    let items = damaged.sets[0].get_mut(&queue)?;
     let index = dice.below(items.len());
     let item = &mut items[index];
     let row = item.instruction.row();
@@ -119,7 +119,7 @@ pub fn damage(chip: &Chip, program: &Program, dice: &mut Dice) -> Option<Program
 #[must_use]
 pub fn power(chip: &Chip, program: &Program, dice: &mut Dice) -> Program {
     let mut powered = program.clone();
-    for items in powered.queues.iter_mut().flat_map(BTreeMap::values_mut) {
+    for items in powered.sets.iter_mut().flat_map(BTreeMap::values_mut) {
         let mut out = Vec::with_capacity(items.len());
         for (index, item) in items.iter().enumerate() {
             let repeated =
@@ -164,7 +164,7 @@ impl Grower<'_> {
             region("more", RegionKind::Input, Hemisphere::West, 5, 12),
             region("fixed", RegionKind::Const, Hemisphere::East, 2, 1),
         ];
-        let mut program = Program { name: "grown".into(), cycles: 0, regions, queues: vec![queues] };
+        let mut program = Program { name: "grown".into(), regions, ..Program::default() }.with_queues(vec![queues]);
         program.cycles = lpu::checker::derived_cycles(self.chip, &program);
         program
     }

@@ -5,6 +5,7 @@ pub mod chips;
 pub mod edit;
 pub mod equal;
 pub mod extents;
+pub mod groups;
 pub mod grow;
 pub mod hostile;
 pub mod memory;

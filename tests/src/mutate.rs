@@ -2,12 +2,11 @@
 //! image, the stated cycles.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 
 use lpu::isa::timeline::wait;
 use lpu::isa::{
-    Arithmetic, ChipId, Clock, Count, DelayClass, Fill, Image, Instruction, Item, Kind, PassFormat, Program, Queue,
-    RegionKind, Source, Stream, Stride, Unit, Word, validate,
+    Arithmetic, ChipId, ChipProgram, Clock, Count, DelayClass, Fill, Image, Instruction, Item, Kind, PassFormat,
+    Program, Queue, QueueSet, RegionKind, Source, Stream, Stride, Unit, Word, validate,
 };
 
 use crate::grow::Dice;
@@ -40,6 +39,8 @@ pub enum Change {
     Cycles,
     /// More items than a queue holds.
     Depth,
+    /// The start, a link or the queue set of a chip.
+    Chip,
 }
 
 /// A changed copy, and what was changed. Programs keep a meaning: units, operands, pairs and repeats stay valid.
@@ -62,11 +63,13 @@ pub fn mutate(
             84..87 => moved(&mut changed, dice),
             87..92 => region(&mut changed, dice),
             92..97 => words(&mut image, dice),
-            97..98 => Some(stated(&mut changed, dice)),
+            97..98 if dice.below(2) == 0 => Some(stated(&mut changed, dice)),
+            97..98 => chip(&mut changed, dice),
             98..99 => deep(&mut changed, depth, dice),
             _ => repeated(&mut changed, dice),
         };
         if let Some(change) = done {
+            changed.normalise();
             return (image, changed, change);
         }
         changed.clone_from(program);
@@ -79,30 +82,34 @@ fn is_wait(instruction: &Instruction) -> bool {
 }
 
 /// A queue of the program and the number of one of its items.
-fn place(program: &Program, dice: &mut Dice) -> (usize, Queue, usize) {
-    let all = program
-        .queues
-        .iter()
-        .enumerate()
-        .flat_map(|(chip, queues)| queues.iter().map(move |(queue, items)| (chip, *queue, items)));
+fn place(program: &Program, dice: &mut Dice) -> (ChipId, Queue, usize) {
+    let chips = program.each_chip().map(|(chip, _)| chip);
+    let all = chips.flat_map(|chip| program.queues(chip).into_iter().map(move |(queue, items)| (chip, queue, items)));
+    let all: Vec<(ChipId, Queue, &[Item])> = all.collect();
     let rare = |items: &[Item]| {
         items.iter().any(|item| {
             matches!(item.instruction.row().unit, Unit::Icu | Unit::Mxm | Unit::C2c) && !is_wait(&item.instruction)
         })
     };
+    let length = |(chip, queue, items): (ChipId, Queue, &[Item])| (chip, queue, items.len());
     // Every third change is where barriers, fetches, planes and links are.
     let special = dice.below(3) == 0;
-    let mut queues: Vec<(usize, Queue)> =
-        all.clone().filter(|(_, _, items)| !special || rare(items)).map(|(chip, queue, _)| (chip, queue)).collect();
+    let mut queues: Vec<(ChipId, Queue, usize)> =
+        all.iter().copied().filter(|(_, _, items)| !special || rare(items)).map(length).collect();
     if queues.is_empty() {
-        queues = all.map(|(chip, queue, _)| (chip, queue)).collect();
+        queues = all.into_iter().map(length).collect();
     }
-    let (chip, queue) = queues[dice.below(queues.len())];
-    (chip, queue, dice.below(program.queues[chip][&queue].len()))
+    let (chip, queue, length) = queues[dice.below(queues.len())];
+    (chip, queue, dice.below(length))
 }
 
-fn items(program: &mut Program, chip: usize, queue: Queue) -> &mut Vec<Item> {
-    program.queues[chip].get_mut(&queue).expect("the queue was found there")
+fn items(program: &mut Program, chip: ChipId, queue: Queue) -> &mut Vec<Item> {
+    own(program, chip).get_mut(&queue).expect("the queue was found there")
+}
+
+/// The queues of a chip, apart from those of other chips.
+fn own(program: &mut Program, chip: ChipId) -> &mut QueueSet {
+    program.queues_mut(chip).expect("the chip was found there")
 }
 
 /// An operand moved to a value near it, or to any other.
@@ -213,10 +220,10 @@ const TARGETS: [Target; 7] = [
 fn added(program: &mut Program, dice: &mut Dice) -> Option<Change> {
     let target = TARGETS[dice.below(TARGETS.len())];
     let mut places = Vec::new();
-    for (chip, queues) in program.queues.iter().enumerate() {
-        for (queue, items) in queues {
+    for (chip, _) in program.each_chip() {
+        for (queue, items) in program.queues(chip) {
             places.extend(
-                (0..items.len()).filter(|&index| target(&items[index].instruction)).map(|index| (chip, *queue, index)),
+                (0..items.len()).filter(|&index| target(&items[index].instruction)).map(|index| (chip, queue, index)),
             );
         }
     }
@@ -275,11 +282,12 @@ fn moved(program: &mut Program, dice: &mut Dice) -> Option<Change> {
         Queue::Sxm(side, unit) => Queue::Sxm(side, number(unit)),
         Queue::C2c(link) => Queue::C2c(number(link)),
     };
-    if program.queues[chip].contains_key(&to) {
+    let queues = own(program, chip);
+    if queues.contains_key(&to) {
         return None;
     }
-    let items = program.queues[chip].remove(&queue)?;
-    program.queues[chip].insert(to, items);
+    let items = queues.remove(&queue)?;
+    queues.insert(to, items);
     Some(Change::Moved)
 }
 
@@ -355,13 +363,52 @@ pub fn strand(image: &mut Image<'static>, program: &mut Program, chips: u16, dic
         }
         kind @ 2..=3 => {
             let (chip, queue, _) = place(program, dice);
-            program.queues.resize(usize::from(absent.0) + 1, BTreeMap::new());
+            idle(program, absent);
             let waits = vec![Instruction::Nop { count: Count(3) }.into()];
-            let items = if kind == 2 { program.queues[chip].remove(&queue).unwrap_or(waits) } else { waits };
-            program.queues[usize::from(absent.0)].insert(queue, items);
+            let items = if kind == 2 { own(program, chip).remove(&queue).unwrap_or(waits) } else { waits };
+            own(program, absent).insert(queue, items);
         }
-        _ => program.queues.resize(usize::from(absent.0) + 1, BTreeMap::new()),
+        _ => idle(program, absent),
     }
+    program.normalise();
+}
+
+/// Gives a program chips without queues up to this one.
+fn idle(program: &mut Program, last: ChipId) {
+    let set = program.sets.len() as u16;
+    program.sets.push(QueueSet::new());
+    program.chips.resize(usize::from(last.0) + 1, ChipProgram { set, ..ChipProgram::default() });
+}
+
+/// What a chip runs: another start, another link under the name of one, or what another chip runs.
+fn chip(program: &mut Program, dice: &mut Dice) -> Option<Change> {
+    let (chip, queue, _) = place(program, dice);
+    let other = dice.below(program.chips.len());
+    let set = &program.sets[usize::from(program.run(chip)?.0.set)];
+    let links: Vec<u16> =
+        set.keys().filter_map(|queue| if let Queue::C2c(link) = queue { Some(*link) } else { None }).collect();
+    let run = &mut program.chips[usize::from(chip.0)];
+    match dice.below(3) {
+        0 => run.start += 1 + dice.below(40) as u64,
+        1 if !links.is_empty() => {
+            let (one, another) = (links[dice.below(links.len())], links[dice.below(links.len())]);
+            let to =
+                if one == another { dice.below(9) as u16 } else { run.links.get(&another).copied().unwrap_or(another) };
+            let before = run.links.insert(one, to).unwrap_or(one);
+            if one != another {
+                run.links.insert(another, before);
+            }
+            if links.iter().any(|link| *link != one && run.queue(Queue::C2c(*link)) == Queue::C2c(to)) {
+                return None;
+            }
+        }
+        _ if queue.unit() == Unit::C2c => return None,
+        _ => {
+            program.chips[usize::from(chip.0)] =
+                ChipProgram { start: program.chips[usize::from(chip.0)].start, ..program.chips[other].clone() }
+        }
+    }
+    Some(Change::Chip)
 }
 
 /// A queue filled up with waits to its depth, or one beyond.

@@ -202,7 +202,7 @@ impl Play<'_> {
                 }
             }
         }
-        let mut program = Program { name: "scenes".into(), cycles: 0, regions, queues };
+        let mut program = Program { name: "scenes".into(), regions, ..Program::default() }.with_queues(queues);
         program.cycles = lpu::checker::cycles(self.system, &Image::default(), &program).unwrap_or(0);
         let code = FETCHED.iter().filter(|_| self.fetched.is_some()).map(|slice| (0, slice.queue()));
         let image = memory.image(self.cues.iter().map(|cue| (cue.chip, cue.queue)).chain(code));

@@ -119,7 +119,7 @@ fn fetching(code: &str, regions: &str, preloaded: &str) -> String {
     let by_name = &mut |_: &str| Some((system.reference(), 64));
     let (container, _) =
         assemble(&text, &mut |_| Err("no files".into()), by_name).unwrap_or_else(|errors| panic!("{errors:?}"));
-    let items = container.programs[0].queues[0].values().next().unwrap();
+    let items = container.programs[0].sets[0].values().next().unwrap();
     let blocks = blocks(items, 128).unwrap();
     assert_eq!(blocks.len(), 1);
     data("e0:0", &blocks[0][..64])

@@ -275,7 +275,7 @@ fn what_a_fault_names_is_there_and_nothing_is_nearer() {
         for _ in 0..20 {
             let (image, program, _) = mutate(&base.image, &base.program, 1000, &mut dice);
             let Ok(report) = checker::check_system(&system, &image, &program) else { continue };
-            let puts = Puts::new(system.chip(), &report.flow.issues);
+            let puts = Puts::new(system.chip(), &report.flow.issues().collect::<Vec<_>>());
             for violation in &report.violations {
                 assert_eq!(violation.chips, 2);
                 if let Some(kind) = hold(&puts, violation) {

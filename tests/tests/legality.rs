@@ -76,7 +76,7 @@ fn program(seeds: &[(usize, u64, Vec<u64>)], cycles: u64) -> Program {
         Region { name: name.into(), kind, format: Format::I8, vectors: 1, lanes: 16, runs }
     };
     let regions = vec![region("in", RegionKind::Input, 0), region("fixed", RegionKind::Const, 1)];
-    Program { name: "soup".into(), cycles, regions, queues: vec![queues] }
+    Program { name: "soup".into(), cycles, regions, ..Program::default() }.with_queues(vec![queues])
 }
 
 #[test]

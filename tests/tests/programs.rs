@@ -141,9 +141,9 @@ fn feed(
 fn edit(program: &Program, unit: Unit, pick: usize, operand: usize, bit: usize) -> Option<Program> {
     let mut edited = program.clone();
     let of_unit = |queue: &Queue| queue.unit() == unit;
-    let count: usize = program.queues[0].iter().filter(|(queue, _)| of_unit(queue)).map(|(_, items)| items.len()).sum();
+    let count: usize = program.sets[0].iter().filter(|(queue, _)| of_unit(queue)).map(|(_, items)| items.len()).sum();
     let mut index = pick % count;
-    for (queue, items) in edited.queues[0].iter_mut().filter(|(queue, _)| of_unit(queue)) {
+    for (queue, items) in edited.sets[0].iter_mut().filter(|(queue, _)| of_unit(queue)) {
         if index >= items.len() {
             index -= items.len();
             continue;

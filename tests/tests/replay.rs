@@ -177,7 +177,7 @@ fn grown_programs_are_equal() {
     let mut met = BTreeMap::<&str, usize>::new();
     for seed in 0..80 {
         let (image, program) = grow(&small, seed, 20 + seed as usize % 100);
-        for issue in program.queues.iter().flat_map(|queues| queues.values()).flat_map(|items| expand(items)) {
+        for issue in program.sets.iter().flat_map(|set| set.values()).flat_map(|items| expand(items)) {
             *met.entry(issue.instruction.row().mnemonic).or_default() += 1;
         }
         let mut pair = Pair::new(&small, &image, &program, &[1, 2, 3]);
@@ -213,7 +213,7 @@ fn programs_without_power_and_over_links_are_equal() {
             (&System::single(&small), &image, &powered[1]),
         ];
         for (system, image, program) in cases {
-            let items = program.queues.iter().flat_map(BTreeMap::values).flatten();
+            let items = program.sets.iter().flat_map(BTreeMap::values).flatten();
             items.for_each(|item| *met.entry(item.instruction.row().mnemonic).or_default() += 1);
             let mut both = Pair::of_system(system, image, program, &[1, 2]);
             for run in 0..2 {

@@ -4,18 +4,23 @@
 use std::collections::BTreeSet;
 
 use lpu::chip::{System, preset};
-use lpu::isa::{Flow, Hemisphere, Image, Instruction, PassFormat, Program, Queue, Unit};
+use lpu::isa::{ChipId, Flow, Hemisphere, Image, Instruction, PassFormat, Program, Queue, Unit};
 use lpu::model::Checkpoint;
 use lpu::report::{Counts, Utilization};
 use lpu::{Activity, Dispatch, Options, Precision, checker, compiler, units};
 use lpu_tests::grow::grow;
 use lpu_tests::scenes::compose;
 
+/// The issues of all chips.
+fn each(issues: &checker::Issues) -> impl Iterator<Item = checker::Issue> {
+    (0..issues.chips.len()).flat_map(|chip| issues.of_chip(ChipId(chip as u16)))
+}
+
 /// Busy cycles found by marking each cycle of each unit.
-fn marked(system: &System, issues: &[checker::Issue], cycles: u64) -> Counts {
+fn marked(system: &System, issues: &checker::Issues, cycles: u64) -> Counts {
     let values = system.chip().values();
     let [mut loads, mut passes, mut streams, mut links, mut ports] = [(); 5].map(|()| BTreeSet::new());
-    for issue in issues {
+    for issue in each(issues) {
         let unit = |cycle: u64, name: String| (cycle, issue.chip.0, name);
         match (issue.instruction, issue.queue) {
             (Instruction::Lw { .. }, Queue::Mxm(side, plane, _)) => {
@@ -76,7 +81,7 @@ fn hold(system: &System, image: &Image<'_>, program: &Program, plain: bool, what
     assert!(found.plane_busy >= found.plane_loads.max(found.plane_passes), "{what}: {found:?}");
     let shares = activity.utilization(system);
     assert_eq!(shares, Utilization::new(&found, &units, program.cycles), "{what}");
-    let dispatched = issues.iter().filter(|issue| issue.instruction.row().unit != Unit::Icu).count() as u64;
+    let dispatched = each(&issues).filter(|issue| issue.instruction.row().unit != Unit::Icu).count() as u64;
     assert_eq!(activity.dispatches.values().sum::<u64>(), dispatched, "{what}");
     let positions = system.chip().mxm_position(Hemisphere::East);
     assert!(activity.dispatches.keys().all(|kind| i32::from(kind.hops) <= 2 * positions), "{what}");

@@ -1,16 +1,19 @@
 //! The resolved dataflow of a program: each consumer tied to its producer, all accesses of memory in order. It is
-//! complete: an engine that follows it needs no delay, position or link of the chip.
+//! complete: an engine that follows it needs no delay, position or link of the system.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 
-use lpu_isa::{Instruction, SliceId};
+use lpu_chip::LinkEnd;
+use lpu_isa::{ChipId, Instruction, Queue, SliceId};
 
+use crate::class::Member;
 use crate::issue::Issue;
 
 /// One stream or latch that an instruction takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Feed {
-    /// The issue that fed it.
+    /// The issue that fed it, on the same chip.
     pub producer: u32,
     /// Which stream of the group that the producer feeds; 0 for a latch, which is taken whole.
     pub byte: u8,
@@ -19,7 +22,7 @@ pub struct Feed {
 /// An access of memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Access {
-    /// Its place in [`Flow::order`].
+    /// Its place in [`ChipFlow::order`].
     pub time: u32,
     /// The issue.
     pub issue: u32,
@@ -29,16 +32,91 @@ pub struct Access {
     pub words: Range<u32>,
 }
 
-/// The dataflow. Issues are named by their place in [`Flow::issues`].
+/// The dataflow of a program: within chips once a class, between chips by link.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Flow {
-    /// All issues within the chip's ranges, in order of cycle, chip, queue, item.
+    /// The flow of the first chip of each class.
+    pub classes: Vec<ChipFlow>,
+    /// The chips in order.
+    pub chips: Vec<Member>,
+    /// The links in use, by the end that receives: the end that sends. What is received first was sent first.
+    pub links: BTreeMap<LinkEnd, LinkEnd>,
+}
+
+impl Flow {
+    /// The issues of a chip, in order of cycle; those of one cycle in order of queue and item of the class's first chip.
+    pub fn of_chip(&self, chip: ChipId) -> impl Iterator<Item = Issue> {
+        let member = self.chips.get(usize::from(chip.0));
+        let class = member.and_then(|member| self.classes.get(member.class));
+        let issues = class.map_or(&[][..], |class| &class.issues);
+        issues.iter().filter_map(move |issue| Some(member?.issue(chip, issue)))
+    }
+
+    /// The issues of all chips, chip after chip.
+    pub fn issues(&self) -> impl Iterator<Item = Issue> {
+        (0..self.chips.len()).flat_map(|chip| self.of_chip(ChipId(chip as u16)))
+    }
+}
+
+impl Flow {
+    /// The flow of all chips as one: issues in order of cycle, chip, queue, item, each `receive` tied to its `send`.
+    #[must_use]
+    pub fn joined(&self) -> ChipFlow {
+        let mut all: Vec<(Issue, usize, usize)> = Vec::new();
+        for chip in 0..self.chips.len() {
+            all.extend((0..).zip(self.of_chip(ChipId(chip as u16))).map(|(index, issue)| (issue, chip, index)));
+        }
+        all.sort_by_key(|(issue, ..)| (issue.cycle, issue.chip, issue.queue, issue.item));
+        let flows: Vec<&ChipFlow> = self.chips.iter().map(|member| &self.classes[member.class]).collect();
+        let mut numbers: Vec<Vec<u32>> = flows.iter().map(|flow| vec![0; flow.issues.len()]).collect();
+        for (number, &(_, chip, index)) in (0..).zip(&all) {
+            numbers[chip][index] = number;
+        }
+        let mut joined = ChipFlow::default();
+        let (mut sends, mut receives) = (BTreeMap::<_, Vec<u32>>::new(), BTreeMap::<_, Vec<u32>>::new());
+        for (number, &(issue, chip, index)) in (0..).zip(&all) {
+            joined.starts.push(joined.feeds.len() as u32);
+            let feeds = flows[chip].feeds(index).iter();
+            joined.feeds.extend(feeds.map(|feed| Feed { producer: numbers[chip][feed.producer as usize], ..*feed }));
+            let Queue::C2c(link) = issue.queue else { continue };
+            match issue.instruction {
+                Instruction::Send { .. } => sends.entry(LinkEnd { chip: issue.chip, link }).or_default().push(number),
+                Instruction::Receive { .. } => {
+                    receives.entry(LinkEnd { chip: issue.chip, link }).or_default().push(number)
+                }
+                _ => {}
+            }
+        }
+        joined.starts.push(joined.feeds.len() as u32);
+        for ((flow, numbers), member) in flows.iter().zip(&numbers).zip(&self.chips) {
+            let number = |issue: u32| numbers[issue as usize];
+            joined.ties.extend(flow.ties.iter().map(|&(consumer, producer)| (number(consumer), number(producer))));
+            joined.deferred.extend(flow.deferred.iter().map(|&(cycle, issue)| (member.cycle(cycle), number(issue))));
+            joined.live.extend(flow.live.iter().map(|&(issue, lanes)| (number(issue), lanes)));
+        }
+        for (end, receives) in receives {
+            let sends = self.links.get(&end).and_then(|peer| sends.get(peer)).map_or(&[][..], Vec::as_slice);
+            joined.ties.extend(receives.into_iter().zip(sends.iter().copied()));
+        }
+        joined.ties.sort_by_key(|&(consumer, _)| consumer);
+        joined.live.sort_unstable();
+        joined.issues = all.into_iter().map(|(issue, ..)| issue).collect();
+        let reads = |issue: u32| matches!(joined.issues[issue as usize].instruction, Instruction::Gather { .. });
+        joined.deferred.sort_by_key(|&(cycle, issue)| (cycle, reads(issue), issue));
+        joined
+    }
+}
+
+/// The dataflow within a chip. Issues are named by their place in [`ChipFlow::issues`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ChipFlow {
+    /// All issues within the chip's ranges, in order of cycle, queue, item.
     pub issues: Vec<Issue>,
     pub(crate) starts: Vec<u32>,
     pub(crate) feeds: Vec<Feed>,
     /// What is taken other than from streams and latches, as (consumer, producer) in order of the consumer: an `iw` its
     /// `lw`s in order of landing, an `abc` the `iw` of its plane (fp16: even plane, then odd plane), an `acc` its `abc`
-    /// and, if it adds, the `acc` whose sum it adds to, a `receive` its `send`.
+    /// and, if it adds, the `acc` whose sum it adds to.
     pub ties: Vec<(u32, u32)>,
     /// Cycle of access and issue of each [deferred](is_deferred) access, in order of time.
     pub(crate) deferred: Vec<(u64, u32)>,
@@ -51,7 +129,7 @@ pub(crate) fn is_deferred(instruction: &Instruction) -> bool {
     matches!(instruction, Instruction::Write { .. } | Instruction::Scatter { .. } | Instruction::Gather { .. })
 }
 
-impl Flow {
+impl ChipFlow {
     /// What an issue takes: its streams in the order of [`lpu_isa::Instruction::streams`], then its latches in operand
     /// order.
     #[must_use]

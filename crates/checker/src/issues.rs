@@ -1,4 +1,4 @@
-//! All issues of a program with their times: queues unrolled, barriers and shared counters resolved, fetched
+//! The issues of a chip with their times: queues unrolled, barriers and shared counters resolved, fetched
 //! instructions found in the image. What is out of range, and what this resolution finds wrong, is alongside them.
 
 use std::borrow::Cow;
@@ -6,21 +6,26 @@ use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap};
 
 use lpu_chip::{Chip, System};
-use lpu_isa::{ChipId, Cursor, Fault, Image, Instruction, Item, Program, Queue, Violation, block_items, validate};
+use lpu_isa::{
+    ChipId, Cursor, Fault, Image, Instruction, Item, Program, Queue, Stream, Violation, block_items, validate,
+};
 
-use crate::code::Code;
+use crate::class::{Classes, Member};
+use crate::code::{Code, CodeWords};
 use crate::issue::Issue;
 use crate::{CheckError, MOST_ISSUES};
 
-/// The issues of a program.
-pub(crate) struct Issues {
-    /// Within the chip's ranges, in order of cycle, chip, queue, item.
+/// The issues of one chip.
+pub(crate) struct ChipIssues {
+    /// Within the chip's ranges, in order of cycle, queue, item.
     pub(crate) list: Vec<Issue>,
-    /// Out of range, beyond a queue's depth, parked for ever, or fetched wrongly.
+    /// Out of range, beyond a queue's depth, or fetched wrongly.
     pub(crate) unfit: Vec<Violation>,
-    /// Cycles of a run: the last cycle in which an effect lands in any tile, plus one.
-    pub(crate) cycles: u64,
-    /// Where the end is observed: `cycles`, or one past the last dispatch where that is later.
+    /// Each `sync` that no barrier ends.
+    pub(crate) parked: Vec<Issue>,
+    /// The last landing of an effect.
+    pub(crate) last: Option<u64>,
+    /// One past the last dispatch.
     pub(crate) end: u64,
     /// Issues that lack superlanes with power, in order, with the lanes that they have.
     pub(crate) live: Vec<(u32, u16)>,
@@ -52,16 +57,68 @@ impl QueueWalk<'_> {
     }
 }
 
-/// What orders issues: cycle and line. Lines are in order of chip and queue, and each has one issue due.
+/// What orders issues: cycle and line. Lines are in order of queue, and each has one issue due.
 type Due = (u64, u32);
 
+/// The queues of a chip being unrolled, and what is found of them.
 struct Unroll<'p> {
+    system: &'p System,
     lines: Vec<QueueWalk<'p>>,
     due: BinaryHeap<Reverse<Due>>,
-    barriers: BTreeSet<(u64, ChipId)>,
+    /// Cycles in which barriers arrive.
+    barriers: BTreeSet<u64>,
+    code: Code<'p>,
+    found: ChipIssues,
 }
 
-impl Unroll<'_> {
+impl<'p> Unroll<'p> {
+    /// The queues of a chip, which must have a meaning; those that the chip does not have are unfit.
+    fn new(
+        system: &'p System,
+        code: &'p CodeWords<'p>,
+        id: ChipId,
+        start: u64,
+        queues: &[(Queue, &'p [Item])],
+    ) -> Self {
+        let chip = system.chip();
+        let found = ChipIssues {
+            list: Vec::new(),
+            unfit: Vec::new(),
+            parked: Vec::new(),
+            last: None,
+            end: 0,
+            live: Vec::new(),
+            fetched: 0,
+        };
+        let (lines, due, barriers) = (Vec::new(), BinaryHeap::new(), BTreeSet::new());
+        let mut unroll = Self { system, lines, due, barriers, code: Code::new(code, id), found };
+        for &(queue, items) in queues.iter().filter(|(_, items)| !items.is_empty()) {
+            let at = |item: usize| Issue {
+                cycle: 0,
+                chip: id,
+                queue,
+                item: item as u32,
+                instruction: items[item].instruction,
+            };
+            if !chip.has_queue(queue) {
+                let fault = Fault::RangeOverflow { what: "queue", value: 0, limit: 0 };
+                unroll.found.unfit.push(at(0).violation(0, fault));
+                continue;
+            }
+            let depth = chip.values().queue_depth;
+            if items.len() > depth as usize {
+                let fault = Fault::QueueOverflow { items: items.len() as u64, depth: u64::from(depth) };
+                unroll.found.unfit.push(at(depth as usize).violation(0, fault));
+            }
+            let items = Cow::Borrowed(items);
+            let mut cursor = Cursor::default();
+            cursor.resume(start);
+            unroll.lines.push(QueueWalk { chip: id, queue, items, cursor, next: None, parked: None, live: None });
+        }
+        (0..unroll.lines.len()).for_each(|line| unroll.advance(line));
+        unroll
+    }
+
     fn advance(&mut self, index: usize) {
         let line = &mut self.lines[index];
         line.next = line.cursor.next(&line.items);
@@ -73,146 +130,170 @@ impl Unroll<'_> {
     /// Frees the queues that the next barrier finds parked; says whether there was one no later than the next issue.
     fn barrier(&mut self) -> bool {
         let next = self.due.peek().map(|Reverse(due)| due.0);
-        let Some(&(cycle, chip)) = self.barriers.first().filter(|&&(cycle, _)| next.is_none_or(|next| cycle <= next))
-        else {
+        let Some(&cycle) = self.barriers.first().filter(|&&cycle| next.is_none_or(|next| cycle <= next)) else {
             return false;
         };
-        self.barriers.remove(&(cycle, chip));
+        self.barriers.remove(&cycle);
         for index in 0..self.lines.len() {
             let line = &mut self.lines[index];
-            if line.chip == chip && line.parked.take_if(|sync| sync.cycle < cycle).is_some() {
+            if line.parked.take_if(|sync| sync.cycle < cycle).is_some() {
                 line.cursor.resume(cycle);
                 self.advance(index);
             }
         }
         true
     }
-}
 
-impl Issues {
-    pub(crate) fn new(system: &System, image: &Image<'_>, program: &Program) -> Result<Self, CheckError> {
-        let chip = system.chip();
-        let mut issues = Self { list: Vec::new(), unfit: Vec::new(), cycles: 0, end: 0, live: Vec::new(), fetched: 0 };
-        let mut count = 0;
-        let mut unroll = Unroll { lines: Vec::new(), due: BinaryHeap::new(), barriers: BTreeSet::new() };
-        for (number, queues) in program.queues.iter().enumerate() {
-            for (&queue, items) in queues {
-                validate(queue, items)?;
-                count = counted(count, items)?;
-                let chip_id = ChipId(number as u16);
-                let at = |item: usize| Issue {
-                    cycle: 0,
-                    chip: chip_id,
-                    queue,
-                    item: item as u32,
-                    instruction: items[item].instruction,
-                };
-                if items.is_empty() {
-                    continue;
-                }
-                if !chip.has_queue(queue) {
-                    issues.unfit.push(at(0).violation(0, Fault::RangeOverflow { what: "queue", value: 0, limit: 0 }));
-                    continue;
-                }
-                let depth = chip.values().queue_depth;
-                if items.len() > depth as usize {
-                    let fault = Fault::QueueOverflow { items: items.len() as u64, depth: u64::from(depth) };
-                    issues.unfit.push(at(depth as usize).violation(0, fault));
-                }
-                let items = Cow::Borrowed(&items[..]);
-                unroll.lines.push(QueueWalk {
-                    chip: chip_id,
-                    queue,
-                    items,
-                    cursor: Cursor::default(),
-                    next: None,
-                    parked: None,
-                    live: None,
-                });
-            }
-        }
-        let mut code = Code::new(chip, image, program);
-        (0..unroll.lines.len()).for_each(|line| unroll.advance(line));
-        let mut last = None;
+    /// Unrolls all queues; `count` counts issues of the program.
+    fn run(mut self, count: &mut u64) -> Result<ChipIssues, CheckError> {
         loop {
-            if unroll.barrier() {
+            if self.barrier() {
                 continue;
             }
-            let Some(Reverse((cycle, index))) = unroll.due.pop() else { break };
-            let index = index as usize;
-            issues.end = cycle + 1;
-            let line = &mut unroll.lines[index];
-            let (Some(next), live) = (line.next, line.live) else { continue };
-            let issue = line.issue(&next);
-            if let Some(fault) = system.out_of_range(issue.chip, issue.queue, &issue.instruction) {
-                issues.unfit.push(issue.violation(cycle, fault));
-                unroll.advance(index);
-                continue;
-            }
-            let row = issue.instruction.row();
-            let landed = chip.landing(cycle, row.delay);
-            last = last.max(chip.effect(cycle, row));
-            code.note(&issue, landed, line.live.is_none());
-            match issue.instruction {
-                Instruction::Sync {} => line.parked = Some(next),
-                Instruction::Deskew {} => {
-                    let period = u64::from(chip.values().c2c_period);
-                    line.cursor.resume(cycle + period - cycle % period);
-                }
-                Instruction::Config { superlanes } => {
-                    let lanes = usize::from(superlanes.0) * chip.values().lanes_per_superlane as usize;
-                    line.live = (lanes < chip.lanes()).then_some(lanes as u16);
-                }
-                Instruction::Notify {} => {
-                    unroll.barriers.insert((landed, issue.chip));
-                }
-                Instruction::Ifetch { src } => match code.block(&issue, src) {
-                    None => {}
-                    Some(Err(fault)) => issues.unfit.push(issue.violation(cycle, fault)),
-                    Some(Ok(block)) => match block_items(issue.queue, &block) {
-                        Err(byte) => {
-                            issues.unfit.push(issue.violation(cycle, Fault::FetchInvalid { byte: byte as u32 }))
-                        }
-                        Ok(items) => {
-                            count = counted(count, &items)?;
-                            issues.fetched += items.len() as u64;
-                            line.cursor.hold(line.items.len(), landed);
-                            line.items.to_mut().extend(items);
-                            let (waiting, depth) =
-                                ((line.items.len() - line.cursor.at()) as u64, u64::from(chip.values().queue_depth));
-                            if waiting > depth {
-                                issues
-                                    .unfit
-                                    .push(issue.violation(cycle, Fault::QueueOverflow { items: waiting, depth }));
-                            }
-                        }
-                    },
-                },
-                _ => {}
-            }
-            issues.live.extend(live.map(|lanes| (issues.list.len() as u32, lanes)));
-            issues.list.push(issue);
-            unroll.advance(index);
+            let Some(Reverse((cycle, index))) = self.due.pop() else { break };
+            self.issue(cycle, index as usize, count)?;
+            self.advance(index as usize);
         }
-        issues.cycles = chip.run_cycles(last);
-        issues.end = issues.end.max(issues.cycles);
-        for line in &unroll.lines {
-            if let Some(sync) = line.parked {
-                issues.unfit.push(line.issue(&sync).violation(issues.end, Fault::BarrierMissing { since: sync.cycle }));
-            }
+        let parked = self.lines.iter().filter_map(|line| Some(line.issue(&line.parked?)));
+        self.found.parked = parked.collect();
+        Ok(self.found)
+    }
+
+    /// Takes the issue that is due in a line.
+    fn issue(&mut self, cycle: u64, index: usize, count: &mut u64) -> Result<(), CheckError> {
+        let (chip, line) = (self.system.chip(), &mut self.lines[index]);
+        self.found.end = cycle + 1;
+        let (Some(next), live) = (line.next, line.live) else { return Ok(()) };
+        let issue = line.issue(&next);
+        if let Some(fault) = self.system.out_of_range(issue.chip, issue.queue, &issue.instruction) {
+            self.found.unfit.push(issue.violation(cycle, fault));
+            return Ok(());
         }
-        Ok(issues)
+        let row = issue.instruction.row();
+        let landed = chip.landing(cycle, row.delay);
+        self.found.last = self.found.last.max(chip.effect(cycle, row));
+        self.code.note(&issue, landed, live.is_none());
+        match issue.instruction {
+            Instruction::Sync {} => line.parked = Some(next),
+            Instruction::Deskew {} => {
+                let period = u64::from(chip.values().c2c_period);
+                line.cursor.resume(cycle + period - cycle % period);
+            }
+            Instruction::Config { superlanes } => {
+                let lanes = usize::from(superlanes.0) * chip.values().lanes_per_superlane as usize;
+                line.live = (lanes < chip.lanes()).then_some(lanes as u16);
+            }
+            Instruction::Notify {} => {
+                self.barriers.insert(landed);
+            }
+            Instruction::Ifetch { src } => self.fetch(&issue, src, landed, index, count)?,
+            _ => {}
+        }
+        self.found.live.extend(live.map(|lanes| (self.found.list.len() as u32, lanes)));
+        self.found.list.push(issue);
+        Ok(())
+    }
+
+    /// Appends what a fetch brings to its queue; nothing issues before the fetch has landed.
+    fn fetch(
+        &mut self,
+        issue: &Issue,
+        src: Stream,
+        landed: u64,
+        index: usize,
+        count: &mut u64,
+    ) -> Result<(), CheckError> {
+        let items = match self.code.block(issue, src) {
+            None => return Ok(()),
+            Some(Ok(block)) => {
+                block_items(issue.queue, &block).map_err(|byte| Fault::FetchInvalid { byte: byte as u32 })
+            }
+            Some(Err(fault)) => Err(fault),
+        };
+        let items = match items {
+            Ok(items) => items,
+            Err(fault) => {
+                self.found.unfit.push(issue.violation(issue.cycle, fault));
+                return Ok(());
+            }
+        };
+        counted(count, &items)?;
+        self.found.fetched += items.len() as u64;
+        let line = &mut self.lines[index];
+        line.cursor.hold(line.items.len(), landed);
+        line.items.to_mut().extend(items);
+        let waiting = (line.items.len() - line.cursor.at()) as u64;
+        let depth = u64::from(self.system.chip().values().queue_depth);
+        if waiting > depth {
+            self.found.unfit.push(issue.violation(issue.cycle, Fault::QueueOverflow { items: waiting, depth }));
+        }
+        Ok(())
     }
 }
 
-/// The issues before and those of these items, if they can be held.
-fn counted(before: u64, items: &[Item]) -> Result<u64, CheckError> {
+impl ChipIssues {
+    /// The issues of one chip; `count` counts issues of the program.
+    pub(crate) fn new(
+        system: &System,
+        code: &CodeWords<'_>,
+        program: &Program,
+        id: ChipId,
+        count: &mut u64,
+    ) -> Result<Self, CheckError> {
+        let (queues, start) = (program.queues(id), program.run(id).map_or(0, |(run, _)| run.start));
+        for &(queue, items) in &queues {
+            validate(queue, items)?;
+            counted(count, items)?;
+        }
+        Unroll::new(system, code, id, start, &queues).run(count)
+    }
+}
+
+/// Counts the issues of these items, if they can be held.
+fn counted(count: &mut u64, items: &[Item]) -> Result<(), CheckError> {
     let issues = items.iter().map(|item| match item.instruction {
         Instruction::Repeat { count, .. } => u64::from(count.0),
         _ => 1,
     });
-    let issues = before + issues.sum::<u64>();
-    if issues <= MOST_ISSUES { Ok(issues) } else { Err(CheckError::TooManyIssues { issues, most: MOST_ISSUES }) }
+    *count += issues.sum::<u64>();
+    if *count <= MOST_ISSUES { Ok(()) } else { Err(CheckError::TooManyIssues { issues: *count, most: MOST_ISSUES }) }
+}
+
+/// The issues of a program, unrolled once a class of chips.
+pub struct Issues {
+    /// Those of each class's first chip, within the chip's ranges, in order of cycle, queue, item.
+    pub classes: Vec<Vec<Issue>>,
+    /// The chips in order.
+    pub chips: Vec<Member>,
+    /// Cycles of a run.
+    pub cycles: u64,
+}
+
+impl Issues {
+    /// The issues of a chip, in order of cycle; those of one cycle in order of queue and item of the class's first chip.
+    pub fn of_chip(&self, chip: ChipId) -> impl Iterator<Item = Issue> {
+        let member = self.chips.get(usize::from(chip.0));
+        let issues = member.and_then(|member| self.classes.get(member.class)).map_or(&[][..], Vec::as_slice);
+        issues.iter().filter_map(move |issue| Some(member?.issue(chip, issue)))
+    }
+}
+
+/// All issues of a program within the chip's ranges, with their cycles.
+///
+/// # Errors
+/// [`CheckError`] when queues have no meaning.
+pub fn issues(system: &System, image: &Image<'_>, program: &Program) -> Result<Issues, CheckError> {
+    let code = CodeWords::new(system.chip(), image, program);
+    let Classes { members, firsts } = Classes::new(system, &code, program, Vec::new());
+    let (mut classes, mut last) = (Vec::new(), Vec::new());
+    let mut count = 0;
+    for (first, _) in firsts {
+        let issues = ChipIssues::new(system, &code, program, first, &mut count)?;
+        last.push(issues.last);
+        classes.push(issues.list);
+    }
+    let last = members.iter().filter_map(|member| Some(member.cycle(last[member.class]?))).max();
+    Ok(Issues { classes, chips: members, cycles: system.chip().run_cycles(last) })
 }
 
 /// Cycles of a run on one chip, for a program whose instructions all are in its queues; 0 when queues have no
@@ -222,18 +303,10 @@ pub fn derived_cycles(chip: &Chip, program: &Program) -> u64 {
     cycles(&System::single(chip), &Image::default(), program).unwrap_or(0)
 }
 
-/// All issues of a program within the chip's ranges, with their cycles, in order of cycle, chip, queue, item.
-///
-/// # Errors
-/// [`CheckError`] when queues have no meaning.
-pub fn issues(system: &System, image: &Image<'_>, program: &Program) -> Result<Vec<Issue>, CheckError> {
-    Ok(Issues::new(system, image, program)?.list)
-}
-
 /// Cycles of a run.
 ///
 /// # Errors
-/// [`CheckError`] when queues have no meaning.
+/// As [`issues`].
 pub fn cycles(system: &System, image: &Image<'_>, program: &Program) -> Result<u64, CheckError> {
-    Ok(Issues::new(system, image, program)?.cycles)
+    Ok(issues(system, image, program)?.cycles)
 }

@@ -2,30 +2,34 @@
 //!
 //! # Method
 //!
-//! 1. `issues` unrolls the queues into one list in order of time. Barriers, shared counters and instruction fetch are
-//!    resolved here, because they alone decide when an instruction is dispatched; what is fetched is known from the
+//! 1. `class` finds the chips whose proofs are the same but for a shift of time and the names of links. Steps 2 to 5
+//!    are done once a class, for its first chip; only where that chip breaks a rule, for each chip of the class.
+//! 2. `issues` unrolls a chip's queues into one list in order of time. Barriers, shared counters and instruction fetch
+//!    are resolved here, because they alone decide when an instruction is dispatched; what is fetched is known from the
 //!    image, since nothing may write code.
-//! 2. Each issue is placed on the lines that it touches: the diagonals of the streams that it feeds and takes
-//!    (`streams`), its slice (`memory`), its planes (`planes`), the latch of its ALU (`streams`), its link (`links`).
+//! 3. Each issue is placed on the lines that it touches: the diagonals of the streams that it feeds and takes
+//!    (`streams`), its slice (`memory`), its planes (`planes`), the latch of its ALU (`streams`).
 //!    When its effect lands there is [`Chip::landing`].
-//! 3. Each line is put in order of time once, and neighbours on it are held to the rules of `docs/timing.md`.
-//! 4. What each consumer was tied to on the way is the [`Flow`].
+//! 4. Each line is put in order of time once, and neighbours on it are held to the rules of `docs/timing.md`.
+//! 5. What each consumer was tied to on the way is the [`ChipFlow`].
+//! 6. `links` holds what the classes send and receive together, each chip with its own links and start; the flows and
+//!    the links are the [`Flow`].
 //!
-//! No cycle is stepped and no value computed. The cost grows with the number of issues, not with that of cycles, lanes
-//! or streams.
+//! No cycle is stepped and no value computed. The cost grows with the number of issues of all classes and of
+//! transfers of all chips, not with that of chips, cycles, lanes or streams.
 //!
 //! # Invariants
 //!
 //! - Every fault names the issue and cycle that the reference engine observes it at. An issue that breaks a rule still
 //!   takes its effect as far as it has one, so one mistake does not hide the next; only what is out of range takes part
 //!   in nothing.
-//! - The list of issues is sorted by cycle, chip, queue, item, and never changes once the lines are built; the flow
+//! - The list of issues of a chip is sorted by cycle, queue, item, and never changes once the lines are built; the flow
 //!   names issues by their place in it.
 //! - Violations are sorted by cycle, chip, queue, rule and item, whatever the order in which the parts found them;
 //!   parts run in parallel.
 //! - The flow of a program without violations is complete: each stream and latch taken has a producer, each `iw`,
-//!   `abc`, `acc` and `receive` what it takes, each access of memory its place in time. Producers come before consumers
-//!   in [`Flow::order`].
+//!   `abc` and `acc` what it takes, each link that receives the link that sends, each access of memory its place in time. Producers come before consumers
+//!   in [`ChipFlow::order`].
 //!
 //! # What is not claimed
 //!
@@ -38,6 +42,7 @@
 //!   probably a mistake.
 //! - The flow of a program that breaks a rule may lack producers. It serves warnings and reports, not execution.
 
+mod class;
 mod code;
 mod flow;
 mod issue;
@@ -54,15 +59,19 @@ use lpu_chip::{Chip, System};
 use lpu_isa::{ChipId, Fault, Image, Program, QueueError, SliceId, Violation};
 use thiserror::Error;
 
-pub use flow::{Access, Feed, Flow};
+pub use class::Member;
+use class::{ChipWords, Classes};
+use code::CodeWords;
+pub use flow::{Access, ChipFlow, Feed, Flow};
 pub use issue::Issue;
-use issues::Issues;
-pub use issues::{cycles, derived_cycles, issues};
+use issues::ChipIssues;
+pub use issues::{Issues, cycles, derived_cycles, issues};
 use streams::Feeds;
 pub use warnings::{Warning, WarningSite};
 
-/// The most issues that are checked (assumed): some gigabytes. Keeps a short file of repeats from taking all memory.
-pub const MOST_ISSUES: u64 = 1 << 26;
+/// The most issues that are checked, of all classes of chips together (assumed): some gigabytes. Keeps a short file of
+/// repeats from taking all memory.
+pub const MOST_ISSUES: u64 = 1 << 27;
 
 /// A program that cannot be checked.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -155,37 +164,88 @@ pub fn check(chip: &Chip, image: &Image<'_>, program: &Program) -> Result<Report
 /// # Errors
 /// [`CheckError`] when queues have no meaning or regions do not fit the chips.
 pub fn check_system(system: &System, image: &Image<'_>, program: &Program) -> Result<Report, CheckError> {
-    let chip = system.chip();
     let absent = [system.absent_of_image(image), system.absent_of_program(program)].concat();
     if !absent.is_empty() {
         return Ok(Report::made_for_another(absent));
     }
-    let issues = Issues::new(system, image, program)?;
-    let mut violations = issues.unfit.clone();
-    let ((Feeds { starts, feeds }, on_streams), rest) = std::thread::scope(|scope| {
-        let streams = scope.spawn(|| {
-            let mut violations = Vec::new();
-            (streams::check(chip, &issues, &mut violations), violations)
-        });
-        let mut violations = Vec::new();
-        let rest = memory::check(chip, image, program, &issues, &mut violations).map(|deferred| {
-            let mut ties = planes::check(chip, &issues, &mut violations);
-            ties.extend(links::check(system, &issues, &mut violations));
-            ties.sort_by_key(|&(consumer, _)| consumer);
-            (deferred, ties, violations)
-        });
-        (streams.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), rest)
-    });
-    let (deferred, ties, elsewhere) = rest?;
-    violations.extend(on_streams);
-    violations.extend(elsewhere);
-    let Issues { list, cycles, end, live, fetched, .. } = issues;
+    let words = class::chip_words(system.chip(), image, program)?;
+    let code = CodeWords::new(system.chip(), image, program);
+    let Classes { members, firsts } = Classes::new(system, &code, program, words);
+    let (mut proofs, mut count) = (Vec::with_capacity(firsts.len()), 0);
+    for (first, words) in &firsts {
+        let issues = ChipIssues::new(system, &code, program, *first, &mut count)?;
+        proofs.push(ChipProof::new(system.chip(), issues, words));
+    }
+    let of_members = |wanted: fn(&ChipProof) -> Option<u64>| {
+        members.iter().filter_map(|member| Some(member.cycle(wanted(&proofs[member.class])?))).max()
+    };
+    let cycles = system.chip().run_cycles(of_members(|proof| proof.last));
+    let end = of_members(|proof| Some(proof.end).filter(|&end| end > 0)).unwrap_or(0).max(cycles);
+    let fetched = members.iter().map(|member| proofs[member.class].fetched).sum();
+    let mut violations = Vec::new();
+    for ((chip, _), member) in program.each_chip().zip(&members) {
+        let (first, words) = &firsts[member.class];
+        let proof = &proofs[member.class];
+        match proof.is_legal() {
+            true => {}
+            false if chip == *first => violations.extend(proof.violations(end)),
+            // Faults name cycles and queues, so they are found anew for each chip, as far as that is not too much: the
+            // first chip has the class's first fault.
+            false => {
+                if let Ok(issues) = ChipIssues::new(system, &code, program, chip, &mut count) {
+                    violations.extend(ChipProof::new(system.chip(), issues, words).violations(end));
+                }
+            }
+        }
+    }
+    let classes: Vec<ChipFlow> = proofs.into_iter().map(|proof| proof.flow).collect();
+    let links = links::check(system, &classes, &members, &mut violations);
     if cycles != program.cycles {
         let fault = Fault::CyclesMismatch { stated: program.cycles, derived: cycles };
         violations.push(Violation { cycle: end, chip: ChipId(0), chips: 1, site: None, fault });
     }
     violations.iter_mut().for_each(|violation| violation.chips = system.chips());
     violations.sort_by_key(Violation::key);
-    let flow = Flow { issues: list, starts, feeds, ties, deferred, live };
-    Ok(Report { violations, cycles, fetched, flow })
+    Ok(Report { violations, cycles, fetched, flow: Flow { classes, chips: members, links } })
+}
+
+/// What is found of one chip by itself.
+struct ChipProof {
+    violations: Vec<Violation>,
+    parked: Vec<Issue>,
+    last: Option<u64>,
+    end: u64,
+    fetched: u64,
+    flow: ChipFlow,
+}
+
+impl ChipProof {
+    fn new(chip: &Chip, issues: ChipIssues, words: &ChipWords) -> Self {
+        let ((Feeds { starts, feeds }, on_streams), (deferred, ties, elsewhere)) = std::thread::scope(|scope| {
+            let streams = scope.spawn(|| {
+                let mut violations = Vec::new();
+                (streams::check(chip, &issues, &mut violations), violations)
+            });
+            let mut violations = Vec::new();
+            let deferred = memory::check(chip, words, &issues, &mut violations);
+            let mut ties = planes::check(chip, &issues, &mut violations);
+            ties.sort_by_key(|&(consumer, _)| consumer);
+            let streams = streams.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            (streams, (deferred, ties, violations))
+        });
+        let ChipIssues { list, unfit, parked, last, end, live, fetched } = issues;
+        let violations = [unfit, on_streams, elsewhere].concat();
+        let flow = ChipFlow { issues: list, starts, feeds, ties, deferred, live };
+        Self { violations, parked, last, end, fetched, flow }
+    }
+
+    fn is_legal(&self) -> bool {
+        self.violations.is_empty() && self.parked.is_empty()
+    }
+
+    /// All violations, of a run that ends in cycle `end`.
+    fn violations(&self, end: u64) -> Vec<Violation> {
+        let missing = |sync: &Issue| sync.violation(end, Fault::BarrierMissing { since: sync.cycle });
+        self.violations.iter().copied().chain(self.parked.iter().map(missing)).collect()
+    }
 }

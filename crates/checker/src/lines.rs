@@ -1,8 +1,6 @@
 //! The lines of streams: what is put on each stream of a chip, by the diagonal on which it flows.
 
-use std::collections::BTreeMap;
-
-use lpu_isa::{ChipId, Direction, Flow, Operand, Stream};
+use lpu_isa::{Direction, Flow, Operand, Stream};
 
 use crate::flow::Feed;
 use crate::issue::Issue;
@@ -10,10 +8,8 @@ use crate::issue::Issue;
 /// A value put on a stream: diagonal, cycle on the register, issue, place in the issue's group.
 pub(crate) type Put = (i64, u64, u32, u8);
 
-/// What is put on the streams of each chip that puts something: by the number of the stream's code, in order of
-/// diagonal and cycle.
-#[derive(Default)]
-pub(crate) struct StreamLines(BTreeMap<ChipId, Vec<StreamLine>>);
+/// What is put on the streams of a chip: by the number of the stream's code, in order of diagonal and cycle.
+pub(crate) struct StreamLines(Vec<StreamLine>);
 
 #[derive(Clone, Default)]
 struct StreamLine {
@@ -22,26 +18,32 @@ struct StreamLine {
     near: usize,
 }
 
+impl Default for StreamLines {
+    fn default() -> Self {
+        Self(vec![StreamLine::default(); 256])
+    }
+}
+
 impl StreamLines {
     /// Notes the streams that an issue feeds from a cycle on.
     pub(crate) fn put(&mut self, index: u32, issue: &Issue, landed: u64, position: i32) {
         for used in issue.instruction.streams().into_iter().filter(|used| used.flow == Flow::Out) {
             for byte in 0..used.width {
                 let stream = used.first.plus(byte);
-                self.line(issue.chip, stream).puts.push((diagonal(stream, landed, position), landed, index, byte));
+                self.line(stream).puts.push((diagonal(stream, landed, position), landed, index, byte));
             }
         }
     }
 
     /// The streams that are fed, each with what is put on it.
     pub(crate) fn streams(&mut self) -> impl Iterator<Item = (Stream, &mut Vec<Put>)> {
-        let lines = self.0.values_mut().flat_map(|lines| (0u64..).zip(lines)).filter(|(_, line)| !line.puts.is_empty());
+        let lines = (0u64..).zip(&mut self.0).filter(|(_, line)| !line.puts.is_empty());
         lines.filter_map(|(stream, line)| Some((Stream::from_bits(stream)?, &mut line.puts)))
     }
 
     /// The last producer strictly upstream on the consumer's diagonal; lines must be in order.
     pub(crate) fn producer(&mut self, issue: &Issue, stream: Stream, position: i32) -> Option<Feed> {
-        let StreamLine { puts, near } = self.line(issue.chip, stream);
+        let StreamLine { puts, near } = self.line(stream);
         let wanted = diagonal(stream, issue.cycle, position);
         let after = front(puts, *near, |&(diagonal, cycle, ..)| (diagonal, cycle) < (wanted, issue.cycle));
         *near = after;
@@ -49,14 +51,13 @@ impl StreamLines {
         (diagonal == wanted).then_some(Feed { producer, byte })
     }
 
-    fn line(&mut self, chip: ChipId, stream: Stream) -> &mut StreamLine {
-        let lines = self.0.entry(chip).or_insert_with(|| vec![StreamLine::default(); 256]);
-        &mut lines[stream.to_bits() as usize]
+    fn line(&mut self, stream: Stream) -> &mut StreamLine {
+        &mut self.0[stream.to_bits() as usize]
     }
 
-    /// What is put on a stream of a chip, in order of diagonal and cycle.
-    pub(crate) fn puts(&self, chip: ChipId, stream: Stream) -> &[Put] {
-        self.0.get(&chip).map_or(&[], |lines| &lines[stream.to_bits() as usize].puts)
+    /// What is put on a stream, in order of diagonal and cycle.
+    pub(crate) fn puts(&self, stream: Stream) -> &[Put] {
+        &self.0[stream.to_bits() as usize].puts
     }
 }
 

@@ -3,51 +3,106 @@
 use std::collections::BTreeMap;
 
 use lpu_chip::{LinkEnd, System};
-use lpu_isa::{Arrival, Fault, Instruction, Queue, Violation};
+use lpu_isa::{Arrival, ChipId, Fault, Instruction, Queue, Violation};
 
-use crate::issues::Issues;
+use crate::class::Member;
+use crate::flow::ChipFlow;
+use crate::issue::Issue;
 
-/// Holds links to the rules. Gives back the `send` whose vector each `receive` takes, as (receive, send).
-pub(crate) fn check(system: &System, issues: &Issues, violations: &mut Vec<Violation>) -> Vec<(u32, u32)> {
-    let chip = system.chip();
-    let mut sends: BTreeMap<LinkEnd, Vec<u32>> = BTreeMap::new();
-    let mut receives: BTreeMap<LinkEnd, Vec<u32>> = BTreeMap::new();
-    for (index, issue) in (0u32..).zip(&issues.list) {
-        let Queue::C2c(link) = issue.queue else { continue };
-        let end = LinkEnd { chip: issue.chip, link };
-        match issue.instruction {
-            Instruction::Send { .. } => sends.entry(end).or_default().push(index),
-            Instruction::Receive { .. } => receives.entry(end).or_default().push(index),
-            _ => {}
-        }
-    }
-    for (end, sends) in &sends {
-        for pair in sends.windows(2) {
-            let (before, issue) = (&issues.list[pair[0] as usize], &issues.list[pair[1] as usize]);
-            let until = before.cycle + u64::from(chip.values().c2c_interval);
-            if until > issue.cycle {
-                violations.push(issue.violation(issue.cycle, Fault::LinkBusy { link: end.link, until }));
+/// What the chips of a class send and receive: by link of its first chip, issues in order.
+#[derive(Default)]
+struct Transfers {
+    sends: BTreeMap<u16, Vec<u32>>,
+    receives: BTreeMap<u16, Vec<u32>>,
+}
+
+impl Transfers {
+    fn new(flow: &ChipFlow) -> Self {
+        let mut transfers = Self::default();
+        for (index, issue) in (0u32..).zip(&flow.issues) {
+            let Queue::C2c(link) = issue.queue else { continue };
+            match issue.instruction {
+                Instruction::Send { .. } => transfers.sends.entry(link).or_default().push(index),
+                Instruction::Receive { .. } => transfers.receives.entry(link).or_default().push(index),
+                _ => {}
             }
         }
+        transfers
     }
-    let mut ties = Vec::new();
-    for (end, receives) in &receives {
-        let sends = system.peer(*end).and_then(|peer| sends.get(&peer)).map_or(&[][..], Vec::as_slice);
-        let arrival = |&send: &u32| {
-            let sent = &issues.list[send as usize];
-            (send, Arrival { cycle: chip.landing(sent.cycle, sent.instruction.row().delay), from: sent.producer() })
-        };
-        let mut arrivals = sends.iter().map(arrival).peekable();
-        for &index in receives {
-            let issue = &issues.list[index as usize];
-            match arrivals.next_if(|(_, arrival)| arrival.cycle <= issue.cycle) {
-                Some((send, _)) => ties.push((index, send)),
-                None => {
-                    let next = arrivals.peek().map(|&(_, arrival)| arrival);
-                    violations.push(issue.violation(issue.cycle, Fault::ReceiveEarly { link: end.link, next }));
-                }
-            }
+}
+
+/// What goes over one end of a link: the issues of a class's first chip, and the chip that they are on.
+#[derive(Clone, Copy)]
+struct Line<'a> {
+    chip: ChipId,
+    member: &'a Member,
+    flow: &'a ChipFlow,
+    issues: &'a [u32],
+}
+
+impl Line<'_> {
+    fn issues(self) -> impl Iterator<Item = Issue> {
+        self.issues.iter().map(move |&index| self.member.issue(self.chip, &self.flow.issues[index as usize]))
+    }
+}
+
+/// Holds the links between chips to the rules. Gives back the links in use, by the end that receives: the end that
+/// sends.
+pub(crate) fn check(
+    system: &System,
+    classes: &[ChipFlow],
+    chips: &[Member],
+    violations: &mut Vec<Violation>,
+) -> BTreeMap<LinkEnd, LinkEnd> {
+    let transfers: Vec<Transfers> = classes.iter().map(Transfers::new).collect();
+    let (mut sends, mut receives) = (BTreeMap::new(), BTreeMap::new());
+    for (chip, member) in (0..=u16::MAX).map(ChipId).zip(chips) {
+        let Transfers { sends: of_sends, receives: of_receives } = &transfers[member.class];
+        let line = |issues| Line { chip, member, flow: &classes[member.class], issues };
+        let end = |&link: &u16| LinkEnd { chip, link: member.links.get(&link).copied().unwrap_or(link) };
+        sends.extend(of_sends.iter().map(|(link, issues)| (end(link), line(issues))));
+        receives.extend(of_receives.iter().map(|(link, issues)| (end(link), line(issues))));
+    }
+    sends.iter().for_each(|(end, line)| busy(system, *end, *line, violations));
+    let mut used = BTreeMap::new();
+    for (end, line) in receives {
+        let peer = system.peer(end);
+        used.extend(peer.map(|peer| (end, peer)));
+        arrivals(system, end, line, peer.and_then(|peer| sends.get(&peer)).copied(), violations);
+    }
+    used
+}
+
+/// Sends over one link, which takes a while for each.
+fn busy(system: &System, end: LinkEnd, line: Line<'_>, violations: &mut Vec<Violation>) {
+    let interval = u64::from(system.chip().values().c2c_interval);
+    let mut free = 0;
+    for issue in line.issues() {
+        let until = free;
+        if until > issue.cycle {
+            violations.push(issue.violation(issue.cycle, Fault::LinkBusy { link: end.link, until }));
+        }
+        free = issue.cycle + interval;
+    }
+}
+
+/// Receives at one end of a link: each takes the first vector that has arrived and is not taken yet.
+fn arrivals(
+    system: &System,
+    end: LinkEnd,
+    receives: Line<'_>,
+    sends: Option<Line<'_>>,
+    violations: &mut Vec<Violation>,
+) {
+    let arrival = |sent: Issue| Arrival {
+        cycle: system.chip().landing(sent.cycle, sent.instruction.row().delay),
+        from: sent.producer(),
+    };
+    let mut arrivals = sends.into_iter().flat_map(Line::issues).map(arrival).peekable();
+    for issue in receives.issues() {
+        if arrivals.next_if(|arrival| arrival.cycle <= issue.cycle).is_none() {
+            let next = arrivals.peek().copied();
+            violations.push(issue.violation(issue.cycle, Fault::ReceiveEarly { link: end.link, next }));
         }
     }
-    ties
 }

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use bitvec::prelude::*;
 use lpu_chip::Chip;
-use lpu_isa::{ChipId, Extent, Fault, Image, Instruction, Program, RegionKind, SliceId, Violation, WordRun};
+use lpu_isa::{Fault, Instruction, SliceId, Violation};
 
-use crate::CheckError;
+use crate::class::ChipWords;
 use crate::flow::is_deferred;
-use crate::issues::Issues;
+use crate::issues::ChipIssues;
 
 /// An access: when, of which words (one, or a window), by which issue.
 #[derive(Clone, Copy)]
@@ -29,65 +29,38 @@ struct Slice {
     accesses: Vec<SliceAccess>,
 }
 
-struct Slices<'a> {
-    chip: &'a Chip,
-    slices: BTreeMap<(ChipId, SliceId), Slice>,
-}
-
-impl Slices<'_> {
-    fn slice(&mut self, chip: ChipId, slice: SliceId) -> &mut Slice {
-        let words = self.chip.words_per_slice() as usize;
-        self.slices.entry((chip, slice)).or_insert_with(|| Slice {
+impl Slice {
+    fn new(words: u32) -> Self {
+        let words = words as usize;
+        Slice {
             initialised: bitvec![0; words],
             protected: bitvec![0; words],
             written: BTreeMap::new(),
             accesses: Vec::new(),
-        })
-    }
-
-    fn run(&mut self, what: &str, run: &WordRun, mut mark: impl FnMut(&mut Slice, usize)) -> Result<(), CheckError> {
-        let words = self.chip.words_per_slice();
-        let outside = |word| CheckError::OutsideSram { what: what.to_owned(), slice: run.slice, word };
-        if u32::from(run.slice.index) >= self.chip.values().slices_per_side {
-            return run.words().next().map_or(Ok(()), |word| Err(outside(word)));
         }
-        let slice = self.slice(run.chip, run.slice);
-        for word in run.words() {
-            if word >= words {
-                return Err(outside(word));
-            }
-            mark(slice, word as usize);
-        }
-        Ok(())
     }
 }
 
-/// Holds memory to the rules. Gives back the cycle and issue of each access that is not in the cycle of its dispatch,
-/// in order of time: what lands in a cycle comes before the gathers of that cycle.
+/// Holds the memory of a chip to the rules. Gives back the cycle and issue of each access that is not in the cycle of
+/// its dispatch, in order of time: what lands in a cycle comes before the gathers of that cycle.
 pub(crate) fn check(
     chip: &Chip,
-    image: &Image<'_>,
-    program: &Program,
-    issues: &Issues,
+    words: &ChipWords,
+    issues: &ChipIssues,
     violations: &mut Vec<Violation>,
-) -> Result<Vec<(u64, u32)>, CheckError> {
-    let mut slices = Slices { chip, slices: BTreeMap::new() };
-    for place in image.extents.iter().flat_map(Extent::places) {
-        slices.run("an extent of the image", &place, |slice, word| slice.initialised.set(word, true))?;
+) -> Vec<(u64, u32)> {
+    let mut slices: BTreeMap<SliceId, Slice> = BTreeMap::new();
+    let new = || Slice::new(chip.words_per_slice());
+    for &(slice, start, end) in &words.initialised {
+        slices.entry(slice).or_insert_with(new).initialised[start as usize..end as usize].fill(true);
     }
-    for region in &program.regions {
-        for run in &region.runs {
-            slices.run(&region.name, run, |slice, word| match region.kind {
-                RegionKind::Input => slice.initialised.set(word, true),
-                RegionKind::Const | RegionKind::Code => slice.protected.set(word, true),
-                RegionKind::Output | RegionKind::State => {}
-            })?;
-        }
+    for &(slice, start, end) in &words.protected {
+        slices.entry(slice).or_insert_with(new).protected[start as usize..end as usize].fill(true);
     }
     let mut deferred = Vec::new();
     for (index, issue) in (0u32..).zip(&issues.list) {
         let Some((name, mut touched)) = issue.words() else { continue };
-        let slice = slices.slice(issue.chip, name);
+        let slice = slices.entry(name).or_insert_with(new);
         let landed = chip.landing(issue.cycle, issue.instruction.row().delay);
         let (cycle, write) = match issue.instruction {
             Instruction::Gather { .. } => (issue.cycle + u64::from(chip.values().mem_gather_access), false),
@@ -106,7 +79,7 @@ pub(crate) fn check(
             violations.push(issue.violation(issue.cycle, Fault::ProtectedWrite { slice: name, word }));
         }
     }
-    for ((_, name), slice) in &mut slices.slices {
+    for (name, slice) in &mut slices {
         let Slice { initialised, written, accesses, .. } = slice;
         for &SliceAccess { cycle, word, end, index, .. } in accesses.iter().filter(|access| !access.write) {
             let ready =
@@ -124,11 +97,11 @@ pub(crate) fn check(
         }
     }
     deferred.sort_unstable();
-    Ok(deferred.into_iter().map(|(cycle, _, index)| (cycle, index)).collect())
+    deferred.into_iter().map(|(cycle, _, index)| (cycle, index)).collect()
 }
 
 /// Conflicts among the accesses of one cycle, in order of dispatch.
-fn conflicts(chip: &Chip, slice: SliceId, group: &[SliceAccess], issues: &Issues, violations: &mut Vec<Violation>) {
+fn conflicts(chip: &Chip, slice: SliceId, group: &[SliceAccess], issues: &ChipIssues, violations: &mut Vec<Violation>) {
     for (later, &SliceAccess { cycle, word, index, write, .. }) in group.iter().enumerate() {
         let before = &group[..later];
         let issue = &issues.list[index as usize];

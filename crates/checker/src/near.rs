@@ -1,10 +1,10 @@
 //! The value that an empty register misses by least: in another cycle, on another stream, or fed too far downstream.
 
 use lpu_chip::Chip;
-use lpu_isa::{ChipId, Direction, Flow, Hemisphere, Near, Stream};
+use lpu_isa::{Direction, Flow, Hemisphere, Near, Stream};
 
 use crate::issue::Issue;
-use crate::issues::Issues;
+use crate::issues::ChipIssues;
 use crate::lines::{Put, StreamLines, diagonal};
 
 /// Values on each side of the wanted diagonal that are looked at, so that the search costs the same in any program.
@@ -13,7 +13,6 @@ const REACH: usize = 256;
 /// A register as an instruction reads it.
 #[derive(Clone, Copy)]
 struct Read {
-    chip: ChipId,
     stream: Stream,
     position: i32,
     cycle: u64,
@@ -45,13 +44,13 @@ impl Read {
 /// same stream.
 pub(crate) fn value(
     chip: &Chip,
-    issues: &Issues,
+    issues: &ChipIssues,
     puts: &StreamLines,
     issue: &Issue,
     stream: Stream,
     position: i32,
 ) -> Option<Near> {
-    let read = Read { chip: issue.chip, stream, position, cycle: issue.cycle };
+    let read = Read { stream, position, cycle: issue.cycle };
     let crossing = chip.mxm_position(Hemisphere::East).abs_diff(chip.mxm_position(Hemisphere::West));
     let cycle = in_another_cycle(issues, puts, read);
     let close = cycle.filter(
@@ -62,12 +61,12 @@ pub(crate) fn value(
 
 /// Puts of the stream before and after the wanted diagonal, the nearest first.
 fn around(puts: &StreamLines, read: Read) -> (impl Iterator<Item = &Put> + Clone, impl Iterator<Item = &Put> + Clone) {
-    let line = puts.puts(read.chip, read.stream);
+    let line = puts.puts(read.stream);
     let middle = line.partition_point(|put| put.0 < read.diagonal());
     (line[..middle].iter().rev().take(REACH), line[middle..].iter().take(REACH))
 }
 
-fn in_another_cycle(issues: &Issues, puts: &StreamLines, read: Read) -> Option<Near> {
+fn in_another_cycle(issues: &ChipIssues, puts: &StreamLines, read: Read) -> Option<Near> {
     let (before, after) = around(puts, read);
     let earlier = before.clone().find(|put| read.reached_by(put));
     let later = after.clone().find(|put| read.reached_by(put));
@@ -79,7 +78,7 @@ fn in_another_cycle(issues: &Issues, puts: &StreamLines, read: Read) -> Option<N
     Some(Near::Cycle { stream: read.stream, passes: read.arrival(diagonal) as u64, read: read.cycle, from })
 }
 
-fn on_another_stream(chip: &Chip, issues: &Issues, puts: &StreamLines, issue: &Issue, read: Read) -> Option<Near> {
+fn on_another_stream(chip: &Chip, issues: &ChipIssues, puts: &StreamLines, issue: &Issue, read: Read) -> Option<Near> {
     let uses = issue.instruction.streams();
     let taken = |stream: Stream| {
         let covers = |first: Stream, width: u8| {
@@ -93,7 +92,7 @@ fn on_another_stream(chip: &Chip, issues: &Issues, puts: &StreamLines, issue: &I
         .flat_map(|way| (0..chip.streams()).map(move |number| Stream::new(way, number)));
     let carried = all.filter(|&stream| !taken(stream)).filter_map(|stream| {
         let other = Read { stream, ..read };
-        let line = puts.puts(read.chip, stream);
+        let line = puts.puts(stream);
         let end = line.partition_point(|put| (put.0, put.1) < (other.diagonal(), read.cycle));
         let &(diagonal, _, index, _) = line[..end].last()?;
         (diagonal == other.diagonal()).then(|| Near::Stream { stream, from: issues.list[index as usize].producer() })
@@ -107,8 +106,8 @@ fn on_another_stream(chip: &Chip, issues: &Issues, puts: &StreamLines, issue: &I
     })
 }
 
-fn past(issues: &Issues, puts: &StreamLines, read: Read) -> Option<Near> {
-    if puts.puts(read.chip, read.stream).is_empty() {
+fn past(issues: &ChipIssues, puts: &StreamLines, read: Read) -> Option<Near> {
+    if puts.puts(read.stream).is_empty() {
         return Some(Near::Unfed);
     }
     let (before, after) = around(puts, read);

@@ -4,12 +4,11 @@ use std::collections::BTreeMap;
 
 use lpu_chip::Chip;
 use lpu_isa::{
-    Accumulator, ChipId, Fault, Hemisphere, Instruction, LoadFormat, Mode, Orientation, PassFormat, Queue, Row,
-    Violation,
+    Accumulator, Fault, Hemisphere, Instruction, LoadFormat, Mode, Orientation, PassFormat, Queue, Row, Violation,
 };
 
 use crate::issue::Issue;
-use crate::issues::Issues;
+use crate::issues::ChipIssues;
 
 /// What happens at a plane; the order of variants is their order within a cycle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -53,14 +52,14 @@ struct PlaneEvent<'a> {
 
 struct PlaneStates<'a> {
     chip: &'a Chip,
-    planes: BTreeMap<(ChipId, Hemisphere, u16), PlaneState>,
+    planes: BTreeMap<(Hemisphere, u16), PlaneState>,
     ties: Vec<(u32, u32)>,
     violations: &'a mut Vec<Violation>,
 }
 
 /// Holds planes to the rules. Gives back what each `iw`, `abc` and `acc` takes, of each consumer in the order of
-/// [`crate::Flow::ties`].
-pub(crate) fn check(chip: &Chip, issues: &Issues, violations: &mut Vec<Violation>) -> Vec<(u32, u32)> {
+/// [`crate::ChipFlow::ties`].
+pub(crate) fn check(chip: &Chip, issues: &ChipIssues, violations: &mut Vec<Violation>) -> Vec<(u32, u32)> {
     let mut planes = PlaneStates { chip, planes: BTreeMap::new(), ties: Vec::new(), violations };
     for (cycle, event, index) in events(chip, issues) {
         let issue = &issues.list[index as usize];
@@ -72,7 +71,7 @@ pub(crate) fn check(chip: &Chip, issues: &Issues, violations: &mut Vec<Violation
 }
 
 /// The events of all planes in order of time.
-fn events(chip: &Chip, issues: &Issues) -> Vec<(u64, Event, u32)> {
+fn events(chip: &Chip, issues: &ChipIssues) -> Vec<(u64, Event, u32)> {
     let mut events = Vec::new();
     for (index, issue) in (0u32..).zip(&issues.list) {
         let landed = chip.landing(issue.cycle, issue.instruction.row().delay);
@@ -99,7 +98,7 @@ fn events(chip: &Chip, issues: &Issues) -> Vec<(u64, Event, u32)> {
 
 impl PlaneStates<'_> {
     fn plane(&mut self, at: PlaneEvent<'_>, plane: u16) -> &mut PlaneState {
-        self.planes.entry((at.issue.chip, at.side, plane)).or_default()
+        self.planes.entry((at.side, plane)).or_default()
     }
 
     fn fault(&mut self, at: PlaneEvent<'_>, fault: Fault) {

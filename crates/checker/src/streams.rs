@@ -4,11 +4,11 @@
 use std::collections::BTreeMap;
 
 use lpu_chip::Chip;
-use lpu_isa::{ChipId, Fault, Flow, Instruction, Landing, Queue, Source, Stream, Unit, Violation};
+use lpu_isa::{Fault, Flow, Instruction, Landing, Queue, Source, Stream, Unit, Violation};
 
 use crate::flow::Feed;
 use crate::issue::Issue;
-use crate::issues::Issues;
+use crate::issues::ChipIssues;
 use crate::lines::StreamLines;
 use crate::near;
 
@@ -24,9 +24,9 @@ fn latches_of(instruction: &Instruction) -> impl Iterator<Item = u16> {
 }
 
 /// What lands in the latch of each ALU: cycle and issue, in order of time.
-type Latches = BTreeMap<(ChipId, u16), Vec<(u64, u32)>>;
+type Latches = BTreeMap<u16, Vec<(u64, u32)>>;
 
-/// What each issue takes from streams and latches, as [`crate::Flow::feeds`] gives it.
+/// What each issue takes from streams and latches, as [`crate::ChipFlow::feeds`] gives it.
 pub(crate) struct Feeds {
     /// The first feed of each issue, and the number of all.
     pub(crate) starts: Vec<u32>,
@@ -34,7 +34,7 @@ pub(crate) struct Feeds {
 }
 
 /// Holds streams and latches to the rules.
-pub(crate) fn check(chip: &Chip, issues: &Issues, violations: &mut Vec<Violation>) -> Feeds {
+pub(crate) fn check(chip: &Chip, issues: &ChipIssues, violations: &mut Vec<Violation>) -> Feeds {
     let mut lines = StreamLines::default();
     let mut latches = Latches::new();
     for (index, issue) in (0u32..).zip(&issues.list) {
@@ -44,7 +44,7 @@ pub(crate) fn check(chip: &Chip, issues: &Issues, violations: &mut Vec<Violation
         if let Queue::Vxm(alu) = issue.queue
             && row.unit == Unit::Vxm
         {
-            latches.entry((issue.chip, alu)).or_default().push((landed, index));
+            latches.entry(alu).or_default().push((landed, index));
         }
     }
     producers(chip, issues, &mut lines, violations);
@@ -79,9 +79,15 @@ pub(crate) fn check(chip: &Chip, issues: &Issues, violations: &mut Vec<Violation
 }
 
 /// The latches that an ALU's issue takes: each holds the last result that has landed.
-fn latched(issues: &Issues, latches: &Latches, issue: &Issue, feeds: &mut Vec<Feed>, violations: &mut Vec<Violation>) {
+fn latched(
+    issues: &ChipIssues,
+    latches: &Latches,
+    issue: &Issue,
+    feeds: &mut Vec<Feed>,
+    violations: &mut Vec<Violation>,
+) {
     for alu in latches_of(&issue.instruction) {
-        let line = latches.get(&(issue.chip, alu)).map_or(&[][..], |line| &line[..]);
+        let line = latches.get(&alu).map_or(&[][..], |line| &line[..]);
         match line[..line.partition_point(|&(landed, _)| landed <= issue.cycle)].last() {
             Some(&(_, producer)) => feeds.push(Feed { producer, byte: 0 }),
             None => {
@@ -95,8 +101,8 @@ fn latched(issues: &Issues, latches: &Latches, issue: &Issue, feeds: &mut Vec<Fe
 }
 
 /// Puts the landings of each ALU in order; two in one cycle are a fault.
-fn bookings(issues: &Issues, latches: &mut Latches, violations: &mut Vec<Violation>) {
-    for ((_, alu), landings) in latches {
+fn bookings(issues: &ChipIssues, latches: &mut Latches, violations: &mut Vec<Violation>) {
+    for (alu, landings) in latches {
         landings.sort_by_key(|&(landed, index)| (landed, issues.list[index as usize].order()));
         for pair in landings.windows(2).filter(|pair| pair[0].0 == pair[1].0) {
             violations.push(issues.list[pair[1].1 as usize].violation(pair[1].0, Fault::AluBookedTwice { alu: *alu }));
@@ -105,7 +111,7 @@ fn bookings(issues: &Issues, latches: &mut Latches, violations: &mut Vec<Violati
 }
 
 /// Puts the lines in order; two producers on one register are a fault.
-fn producers(chip: &Chip, issues: &Issues, lines: &mut StreamLines, violations: &mut Vec<Violation>) {
+fn producers(chip: &Chip, issues: &ChipIssues, lines: &mut StreamLines, violations: &mut Vec<Violation>) {
     let mut clashes: BTreeMap<(u64, usize), (Stream, i32, u32)> = BTreeMap::new();
     for (stream, puts) in lines.streams() {
         puts.sort_unstable();

@@ -11,6 +11,7 @@ use lpu_isa::{
 };
 
 use crate::Report;
+use crate::flow::ChipFlow;
 use crate::issue::Issue;
 
 /// A warning; the program is legal all the same.
@@ -128,8 +129,8 @@ impl fmt::Display for Warning {
 }
 
 impl Report {
-    /// What is legal and probably a mistake, in order of cycles, outputs last; nothing for a program that breaks a
-    /// rule, whose dataflow is not whole.
+    /// What is legal and probably a mistake, in order of cycles, outputs last, of the first chip of each class; nothing
+    /// for a program that breaks a rule, whose dataflow is not whole.
     #[must_use]
     pub fn warnings(&self, system: &System, program: &Program) -> Vec<Warning> {
         if !self.violations.is_empty() {
@@ -141,10 +142,13 @@ impl Report {
             chips: system.chips(),
             site: Site { queue: issue.queue, item: issue.item, instruction: issue.instruction },
         };
-        let mut found: Vec<(usize, Warning)> = Vec::new();
-        let unread = self.unread();
-        for (&first, &(unread, issues)) in &unread {
-            let issue = &self.flow.issues[first];
+        let mut found: Vec<((u64, ChipId, usize), Warning)> = Vec::new();
+        let unread = self.flow.classes.iter().map(unread);
+        let unread =
+            self.flow.classes.iter().zip(unread).flat_map(|(flow, unread)| {
+                unread.into_iter().map(|(first, counts)| (first, &flow.issues[first], counts))
+            });
+        for (first, issue, (unread, issues)) in unread {
             let fed = issue.instruction.streams().into_iter().find(|used| used.flow == Way::Out);
             let warning = fed.map(|fed| Warning::ValueUnread {
                 at: at(issue),
@@ -153,48 +157,20 @@ impl Report {
                 unread,
                 issues,
             });
-            found.extend(warning.map(|warning| (first, warning)));
+            found.extend(warning.map(|warning| ((issue.cycle, issue.chip, first), warning)));
         }
         let mut seen = BTreeSet::new();
-        for (index, issue) in
-            self.flow.issues.iter().enumerate().filter(|(_, issue)| matches!(issue.queue, Queue::Vxm(_)))
-        {
+        let issues = self.flow.classes.iter().flat_map(|flow| flow.issues.iter().enumerate());
+        for (index, issue) in issues.filter(|(_, issue)| matches!(issue.queue, Queue::Vxm(_))) {
             for (operand, bits) in float_immediates(&issue.instruction) {
                 if seen.insert((issue.chip, issue.queue, issue.item, operand)) {
-                    found.push((index, Warning::FloatImmediate { at: at(issue), operand, bits }));
+                    let warning = Warning::FloatImmediate { at: at(issue), operand, bits };
+                    found.push(((issue.cycle, issue.chip, index), warning));
                 }
             }
         }
-        found.sort_by_key(|(index, _)| *index);
+        found.sort_by_key(|(order, _)| *order);
         found.into_iter().map(|(_, warning)| warning).chain(self.unwritten(program)).collect()
-    }
-
-    /// Items that feed streams of which nothing is taken: first such issue, number of such issues, issues of the item.
-    fn unread(&self) -> BTreeMap<usize, (u64, u64)> {
-        let flow = &self.flow;
-        let mut taken = vec![false; flow.issues.len()];
-        for (index, issue) in flow.issues.iter().enumerate() {
-            let streams = issue.instruction.streams().into_iter().filter(|used| used.flow == Way::In);
-            let count = streams.map(|used| usize::from(used.width)).sum();
-            for feed in flow.feeds(index).iter().take(count) {
-                taken[feed.producer as usize] = true;
-            }
-        }
-        let feeds = |issue: &Issue| issue.instruction.streams().into_iter().any(|used| used.flow == Way::Out);
-        let item = |issue: &Issue| (issue.chip, issue.queue, issue.item);
-        let mut items = BTreeMap::new();
-        for (index, issue) in flow.issues.iter().enumerate().filter(|&(index, issue)| !taken[index] && feeds(issue)) {
-            items.entry(item(issue)).or_insert((index, 0, 0)).1 += 1;
-        }
-        if items.is_empty() {
-            return BTreeMap::new();
-        }
-        for issue in &flow.issues {
-            if let Some(found) = items.get_mut(&item(issue)) {
-                found.2 += 1;
-            }
-        }
-        items.into_values().map(|(first, unread, issues)| (first, (unread, issues))).collect()
     }
 
     fn unwritten(&self, program: &Program) -> Vec<Warning> {
@@ -202,7 +178,9 @@ impl Report {
         if outputs.peek().is_none() {
             return Vec::new();
         }
-        let mut windows: Vec<(ChipId, SliceId, u32, u32)> = self.flow.issues.iter().filter_map(written).collect();
+        let chips: BTreeSet<ChipId> = outputs.clone().flat_map(|region| &region.runs).map(|run| run.chip).collect();
+        let issues = chips.into_iter().flat_map(|chip| self.flow.of_chip(chip));
+        let mut windows: Vec<(ChipId, SliceId, u32, u32)> = issues.filter_map(|issue| written(&issue)).collect();
         windows.sort_unstable();
         // Neighbours that touch become one, so that a word is in the last window that starts no later than it, or in
         // none.
@@ -224,6 +202,33 @@ impl Report {
         };
         outputs.filter_map(warning).collect()
     }
+}
+
+/// Items that feed streams of which nothing is taken: first such issue, number of such issues, issues of the item.
+fn unread(flow: &ChipFlow) -> BTreeMap<usize, (u64, u64)> {
+    let mut taken = vec![false; flow.issues.len()];
+    for (index, issue) in flow.issues.iter().enumerate() {
+        let streams = issue.instruction.streams().into_iter().filter(|used| used.flow == Way::In);
+        let count = streams.map(|used| usize::from(used.width)).sum();
+        for feed in flow.feeds(index).iter().take(count) {
+            taken[feed.producer as usize] = true;
+        }
+    }
+    let feeds = |issue: &Issue| issue.instruction.streams().into_iter().any(|used| used.flow == Way::Out);
+    let item = |issue: &Issue| (issue.queue, issue.item);
+    let mut items = BTreeMap::new();
+    for (index, issue) in flow.issues.iter().enumerate().filter(|&(index, issue)| !taken[index] && feeds(issue)) {
+        items.entry(item(issue)).or_insert((index, 0, 0)).1 += 1;
+    }
+    if items.is_empty() {
+        return BTreeMap::new();
+    }
+    for issue in &flow.issues {
+        if let Some(found) = items.get_mut(&item(issue)) {
+            found.2 += 1;
+        }
+    }
+    items.into_values().map(|(first, unread, issues)| (first, (unread, issues))).collect()
 }
 
 /// The words that an issue may write, as a half-open range.

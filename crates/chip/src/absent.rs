@@ -31,15 +31,16 @@ impl System {
     #[must_use]
     pub fn absent_of_program(&self, program: &Program) -> Vec<Violation> {
         let mut found = Vec::new();
-        for (queues, chip) in program.queues.iter().zip(0..).skip(usize::from(self.chips())) {
-            let first = queues.iter().filter_map(|(queue, items)| Some((*queue, items.first()?)));
+        for (chip, _) in program.each_chip().skip(usize::from(self.chips())) {
+            let queues = program.queues(chip);
+            let first = queues.iter().filter_map(|&(queue, items)| Some((queue, items.first()?)));
             let sites = first.map(|(queue, item)| Site { queue, item: 0, instruction: item.instruction });
-            found.extend(sites.filter_map(|site| self.violation(Some(site), ChipId(chip), Held::Queue)));
+            found.extend(sites.filter_map(|site| self.violation(Some(site), chip, Held::Queue)));
         }
         let runs = program.regions.iter().flat_map(|region| &region.runs);
         found.extend(runs.filter_map(|run| self.violation(None, run.chip, Held::Region(*run))));
         if found.is_empty()
-            && let Some(last) = program.queues.len().checked_sub(1)
+            && let Some(last) = program.chips.len().checked_sub(1)
         {
             found.extend(self.violation(None, ChipId(u16::try_from(last).unwrap_or(u16::MAX)), Held::Program));
         }
@@ -54,9 +55,9 @@ impl System {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
-    use lpu_isa::{Count, Fill, Format, Hemisphere, Instruction, Queue, Region, RegionKind, SliceId, WordRun};
+    use lpu_isa::{
+        Count, Fill, Format, Hemisphere, Instruction, Queue, QueueSet, Region, RegionKind, SliceId, WordRun,
+    };
 
     use super::*;
 
@@ -65,7 +66,7 @@ mod tests {
     }
 
     fn program(chips: usize, waits: Option<u16>, regions: &[u16]) -> Program {
-        let mut queues = vec![BTreeMap::new(); chips];
+        let mut queues = vec![QueueSet::new(); chips];
         if let Some(chip) = waits {
             queues[usize::from(chip)].insert(Queue::Vxm(0), vec![Instruction::Nop { count: Count(1) }.into()]);
             queues[usize::from(chip)].insert(Queue::Vxm(1), Vec::new());
@@ -78,7 +79,8 @@ mod tests {
             lanes: 1,
             runs: vec![run(chip)],
         };
-        Program { name: "p".into(), cycles: 0, regions: regions.iter().map(region).collect(), queues }
+        let regions = regions.iter().map(region).collect();
+        Program { name: "p".into(), regions, ..Program::default() }.with_queues(queues)
     }
 
     #[test]

@@ -156,7 +156,7 @@ impl Compiled {
     /// Items of the fullest queue of all programs, with the program's name.
     fn fullest(&self) -> Option<(usize, &str, Queue)> {
         let queues =
-            |program: &'_ Program| program.queues.iter().flatten().map(|(&queue, items)| (items.len(), queue)).max();
+            |program: &'_ Program| program.sets.iter().flatten().map(|(&queue, items)| (items.len(), queue)).max();
         let found = self
             .programs
             .iter()

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use lpu_isa::{Image, Instruction, Item, Program, Queue, Region, compress};
+use lpu_isa::{Image, Instruction, Program, Queue, QueueSet, Region, compress};
 use lpu_model::{Checkpoint, Graph};
 
 use crate::SHORTEST_BUCKET;
@@ -149,9 +149,9 @@ fn shortest(placed: &Placed, bucket: usize, oracle: bool) -> Result<Schedule, Co
 #[must_use]
 pub fn emit(schedule: &Schedule) -> Program {
     let queues = schedule.issues.iter().map(|(&queue, issues)| (queue, compress(issues)));
-    let queues: BTreeMap<Queue, Vec<Item>> = queues.collect();
+    let queues: QueueSet = queues.collect();
     let (name, regions) = (schedule.bucket.to_string(), schedule.regions.clone());
-    Program { name, cycles: schedule.cycles, regions, queues: vec![queues] }
+    Program { name, cycles: schedule.cycles, regions, ..Program::default() }.with_queues(vec![queues])
 }
 
 #[cfg(test)]
@@ -250,8 +250,8 @@ mod tests {
         let schedule = schedule(&placed(Precision::F16, 16), 16).expect("it has a schedule");
         let program = emit(&schedule);
         assert_eq!((program.name.as_str(), program.cycles), ("16", schedule.cycles));
-        assert_eq!(program.queues[0].len(), schedule.issues.len());
-        for (queue, items) in &program.queues[0] {
+        assert_eq!(program.sets[0].len(), schedule.issues.len());
+        for (queue, items) in &program.sets[0] {
             let issues: Vec<_> = expand(items).map(|issue| (issue.cycle, issue.instruction)).collect();
             assert_eq!(issues, schedule.issues[queue], "{queue}");
         }

@@ -7,7 +7,7 @@ use std::collections::{BTreeSet, BinaryHeap};
 use lpu_isa::{ChipId, Cursor, Fault, Issue, Item, Site, Violation};
 
 use crate::dispatch::Dispatch;
-use crate::prepare::Prepared;
+use crate::prepare::{Line, Prepared};
 
 /// A queue under way.
 struct QueueRun<'a> {
@@ -42,14 +42,12 @@ pub(crate) struct Control<'a> {
 
 impl<'a> Control<'a> {
     pub(crate) fn new(prepared: &'a Prepared, lanes: usize) -> Self {
-        let line = |(chip, queue, items): &'a (u16, u16, Vec<Item>)| QueueRun {
-            chip: *chip,
-            queue: *queue,
-            items: Cow::Borrowed(items),
-            cursor: Cursor::default(),
-            next: None,
-            live: lanes as u32,
-            parked: None,
+        let line = |line: &'a Line| {
+            let items = Cow::Borrowed(prepared.items(line));
+            let mut cursor = Cursor::default();
+            cursor.resume(line.start);
+            let Line { chip, queue, .. } = *line;
+            QueueRun { chip, queue, items, cursor, next: None, live: lanes as u32, parked: None }
         };
         let lines: Vec<QueueRun<'a>> = prepared.lines.iter().map(line).collect();
         let count = lines.len();

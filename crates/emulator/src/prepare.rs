@@ -1,7 +1,7 @@
 //! A program made ready to step: queues proven to have a meaning, regions resolved to words.
 
 use lpu_chip::{Chip, System};
-use lpu_isa::{ChipId, Fault, Item, Program, Queue, RegionKind, Site, Violation, validate};
+use lpu_isa::{ChipId, ChipProgram, Fault, Item, Program, Queue, QueueSet, RegionKind, Site, Violation, validate};
 
 use crate::error::MachineError;
 use crate::sram::Sram;
@@ -18,14 +18,28 @@ pub(crate) enum Fixed {
     Code,
 }
 
+/// A queue of a chip.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Line {
+    pub(crate) chip: u16,
+    /// Its number in [`Prepared::queues`].
+    pub(crate) queue: u16,
+    /// Cycle in which its clock starts.
+    pub(crate) start: u64,
+    /// Queue set, and which queue of it.
+    items: (u16, usize),
+}
+
 /// A program ready to run, any number of times.
 #[derive(Clone, Debug)]
 pub struct Prepared {
     pub(crate) stated: u64,
     /// Chips of the system.
     pub(crate) chips: u16,
-    /// Queues that the chip has, in order: chip, number in `queues`, items.
-    pub(crate) lines: Vec<(u16, u16, Vec<Item>)>,
+    /// Queues that the chips have, in order.
+    pub(crate) lines: Vec<Line>,
+    /// The items of each queue set.
+    sets: Vec<Vec<Vec<Item>>>,
     /// All queues of a chip in order; lines name them by number.
     pub(crate) queues: Vec<Queue>,
     /// Faults that need no running, in order.
@@ -43,23 +57,31 @@ impl Prepared {
             return Err(MachineError::ChipAbsent(first));
         }
         let mut queues = chip.queues();
-        queues.extend(program.queues.iter().flat_map(|queues| queues.keys().copied()));
+        let named =
+            |(run, set): (&ChipProgram, &QueueSet)| set.keys().map(|&queue| run.queue(queue)).collect::<Vec<_>>();
+        queues.extend(program.each_chip().filter_map(|(id, _)| program.run(id)).flat_map(named));
         queues.sort_unstable();
         queues.dedup();
         let mut prepared = Self {
             stated: program.cycles,
             chips: system.chips(),
             lines: Vec::new(),
+            sets: program.sets.iter().map(|set| set.values().cloned().collect()).collect(),
             queues,
             unfit: Vec::new(),
             inputs: vec![Vec::new(); chips.len()],
             fixed: chips.iter().map(|_| vec![Vec::new(); 2 * chip.values().slices_per_side as usize]).collect(),
         };
         prepared.regions(chip, chips, program)?;
-        for (number, queues) in program.queues.iter().enumerate() {
-            for (&queue, items) in queues {
-                validate(queue, items)?;
-                prepared.queue(chip, number as u16, queue, items);
+        for set in &program.sets {
+            set.iter().try_for_each(|(&queue, items)| validate(queue, items))?;
+        }
+        for (id, run) in program.each_chip() {
+            let queues = program.sets.get(usize::from(run.set)).into_iter().flat_map(QueueSet::keys);
+            let mut queues: Vec<(Queue, usize)> = queues.map(|&queue| run.queue(queue)).zip(0..).collect();
+            queues.sort_unstable();
+            for (queue, number) in queues {
+                prepared.queue(chip, (id, run.start), queue, (run.set, number));
             }
         }
         prepared.unfit.sort_by_key(Violation::key);
@@ -69,15 +91,21 @@ impl Prepared {
     /// Items that are in the queues before a run.
     #[must_use]
     pub fn preloaded(&self) -> u64 {
-        self.lines.iter().map(|(_, _, items)| items.len() as u64).sum()
+        self.lines.iter().map(|line| self.items(line).len() as u64).sum()
     }
 
-    fn queue(&mut self, chip: &Chip, number: u16, queue: Queue, items: &[Item]) {
+    /// What is in a queue before a run.
+    pub(crate) fn items(&self, line: &Line) -> &[Item] {
+        &self.sets[usize::from(line.items.0)][line.items.1]
+    }
+
+    fn queue(&mut self, chip: &Chip, (number, start): (ChipId, u64), queue: Queue, of_set: (u16, usize)) {
+        let items = &self.sets[usize::from(of_set.0)][of_set.1];
         let index = self.queues.binary_search(&queue).expect("all queues are listed") as u16;
         let chips = self.chips;
         let violation = |item: usize, fault| Violation {
             cycle: 0,
-            chip: ChipId(number),
+            chip: number,
             chips,
             site: Some(Site { queue, item: item as u32, instruction: items[item].instruction }),
             fault,
@@ -93,7 +121,7 @@ impl Prepared {
         if items.len() > depth {
             self.unfit.push(violation(depth, Fault::QueueOverflow { items: items.len() as u64, depth: depth as u64 }));
         }
-        self.lines.push((number, index, items.to_vec()));
+        self.lines.push(Line { chip: number.0, queue: index, start, items: of_set });
     }
 
     fn regions(&mut self, chip: &Chip, chips: &[Sram], program: &Program) -> Result<(), MachineError> {

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use lpu_checker::Issue;
+use lpu_checker::{Issue, Issues};
 use lpu_chip::{Chip, System};
-use lpu_isa::{ChipId, DelayClass, Direction, Flow, Hemisphere, Instruction, Queue, Stream, Unit};
+use lpu_isa::{DelayClass, Direction, Flow, Hemisphere, Instruction, Queue, Stream, Unit};
 use lpu_report::{Counts, Units, Utilization};
 
-/// A plane of a system.
-type PlaneId = (ChipId, Hemisphere, u16);
+/// A plane of a chip.
+type PlaneId = (Hemisphere, u16);
 
 /// What a plane does from a cycle on, up to another.
 type Span = (PlaneId, u64, u64);
@@ -19,8 +19,8 @@ const MOST_PENDING: usize = 1 << 18;
 /// Cycles in which streams are fed. Several units may feed one stream in one cycle, at different positions.
 #[derive(Default)]
 struct Fed {
-    /// Cycle on the register, chip, stream.
-    pending: Vec<(u64, ChipId, Stream)>,
+    /// Cycle on the register, stream.
+    pending: Vec<(u64, Stream)>,
     count: u64,
 }
 
@@ -64,8 +64,35 @@ impl Activity {
     /// The activity of a run of `cycles` cycles, from its issues as the checker gives them; busy cycles past the end
     /// are cut off.
     #[must_use]
-    pub fn new(system: &System, issues: &[Issue], cycles: u64) -> Self {
+    pub fn new(system: &System, issues: &Issues, cycles: u64) -> Self {
         let chip = system.chip();
+        let values = chip.values();
+        let longest = u64::from(chip.longest_delay() + values.c2c_interval + values.mxm_f16_interval);
+        // Chips of a class do the same, except where the end of the run cuts off what they do.
+        let mut alike: BTreeMap<(usize, u64), u64> = BTreeMap::new();
+        for member in &issues.chips {
+            let last = issues.classes[member.class].last().map_or(0, |issue| issue.cycle + longest);
+            let until = cycles.saturating_sub(member.later).min(last);
+            *alike.entry((member.class, until)).or_default() += 1;
+        }
+        let mut activity = Self { cycles, ..Self::default() };
+        for ((class, until), chips) in alike {
+            activity.add(&Self::of_chip(chip, &issues.classes[class], until), chips);
+        }
+        activity
+    }
+
+    /// Adds what so many chips do that do the same.
+    fn add(&mut self, each: &Self, chips: u64) {
+        for (dispatch, count) in &each.dispatches {
+            *self.dispatches.entry(*dispatch).or_default() += count * chips;
+        }
+        self.sends += each.sends * chips;
+        self.counts.add(each.counts, chips);
+    }
+
+    /// What one chip does up to a cycle, from its issues in order of cycle.
+    fn of_chip(chip: &Chip, issues: &[Issue], cycles: u64) -> Self {
         let interval = u64::from(chip.values().c2c_interval);
         let (mut activity, mut counts) = (Self { cycles, ..Self::default() }, Counts::default());
         let (mut loads, mut passes): (Vec<Span>, Vec<Span>) = (Vec::new(), Vec::new());
@@ -74,15 +101,13 @@ impl Activity {
             let row = issue.instruction.row();
             match (issue.instruction, issue.queue) {
                 (Instruction::Lw { .. }, Queue::Mxm(side, plane, _)) => {
-                    loads.push(((issue.chip, side, plane), issue.cycle, (issue.cycle + 1).min(cycles)));
+                    loads.push(((side, plane), issue.cycle, (issue.cycle + 1).min(cycles)));
                 }
                 (Instruction::Abc { format, .. }, Queue::Mxm(side, plane, _)) => {
                     let occupied = chip.occupancy(format);
                     let end = (issue.cycle + occupied.cycles).min(cycles);
-                    passes.extend(
-                        (plane..plane + u16::from(occupied.planes))
-                            .map(|plane| ((issue.chip, side, plane), issue.cycle, end)),
-                    );
+                    let planes = plane..plane + u16::from(occupied.planes);
+                    passes.extend(planes.map(|plane| ((side, plane), issue.cycle, end)));
                 }
                 (Instruction::Send { .. }, _) => {
                     activity.sends += 1;
@@ -93,7 +118,7 @@ impl Activity {
             let landed = chip.landing(issue.cycle, row.delay);
             let (mut width, mut hops) = (0, 0);
             for used in issue.instruction.streams().into_iter().filter(|used| used.flow == Flow::Out) {
-                fed.pending.extend((0..used.width).map(|offset| (landed, issue.chip, used.first.plus(offset))));
+                fed.pending.extend((0..used.width).map(|offset| (landed, used.first.plus(offset))));
                 width += u16::from(used.width);
                 hops = hops_to_edge(chip, issue.queue, used.first.direction());
             }

@@ -76,7 +76,9 @@ pub fn compile_graph(
             return Err(ProofError::Bound { context: context(), cycles: program.cycles, bound: bound.cycles() });
         }
         // A bucket may have the schedule of another.
-        if proven.iter().any(|other| other.queues == program.queues && other.regions == program.regions) {
+        if proven.iter().any(|other| {
+            (&other.sets, &other.chips) == (&program.sets, &program.chips) && other.regions == program.regions
+        }) {
             continue;
         }
         let _span = debug_span!("prove", program = program.name).entered();

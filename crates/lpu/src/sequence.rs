@@ -165,7 +165,7 @@ impl Sequence {
         let checkpoint = Checkpoint::from_config(self.host().config.to_json().as_bytes()).ok()?;
         let options = Options { precision: self.host().precision, context: self.host().context };
         let compiled = compile(&checkpoint, self.chip(), &options).ok()?;
-        if compiled.programs.get(bucket)?.queues != program.queues {
+        if compiled.programs.get(bucket)?.sets != program.sets {
             return None;
         }
         let issued = (origin.queue, origin.cycle);

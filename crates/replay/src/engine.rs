@@ -223,7 +223,7 @@ impl Replay {
         let run = Run { cycles: report.cycles, fetched: report.fetched, overflow: false };
         let plan = match report.violations.first() {
             Some(&first) => Err(first),
-            None => Ok(Arc::new(elaborate(&self.platform.places, &report.flow, self.arena.words_end())?)),
+            None => Ok(Arc::new(elaborate(&self.platform.places, &report.flow.joined(), self.arena.words_end())?)),
         };
         Ok(Prepared { platform: Arc::clone(&self.platform), run, plan, inputs: self.inputs(program) })
     }

@@ -52,6 +52,21 @@ pub struct Counts {
     pub link_cycles: u64,
 }
 
+impl Counts {
+    /// Adds the counts of so many chips that do the same.
+    pub fn add(&mut self, each: Counts, chips: u64) {
+        self.plane_busy += each.plane_busy * chips;
+        self.plane_loads += each.plane_loads * chips;
+        self.plane_passes += each.plane_passes * chips;
+        self.alu_issues += each.alu_issues * chips;
+        self.switch_issues += each.switch_issues * chips;
+        self.reads += each.reads * chips;
+        self.writes += each.writes * chips;
+        self.stream_cycles += each.stream_cycles * chips;
+        self.link_cycles += each.link_cycles * chips;
+    }
+}
+
 /// How many units of each kind a system has, over all its chips.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Units {

@@ -1,17 +1,22 @@
 //! Directive lines: everything that starts with a dot.
 
+use std::collections::BTreeMap;
+
 use super::element::{self, Range};
 use super::error::{AsmError, Span, suggestion};
 use super::expand::EACH;
 use super::lex::{DirectiveWord, SourceLine};
 use super::regions::{RegionText, Values};
-use super::state::{Arguments, Content, ExpansionBudget, ExtentText, Open, ParsedText, ProgramText, QueueText};
+use super::state::{
+    Arguments, Content, ExpansionBudget, ExtentText, LikeText, Open, ParsedText, ProgramText, QueueText, StartText,
+};
 use super::symbol::{Scope, Trouble, Value, is_operand};
 use super::{LoadChip, LoadFile};
 use crate::container::{check_name, check_program_head};
 use crate::operand::Format;
 use crate::program::{ChipId, ChipRef, Region, RegionKind};
 use crate::queue::Queue;
+use crate::text::operand::number;
 use crate::text::place;
 
 /// Those that the lines' order follows from.
@@ -34,6 +39,8 @@ pub(crate) const USAGE: &[(&str, &str)] = &[
     (".program", ".program NAME"),
     (".cycles", ".cycles NUMBER"),
     (".chips", ".chips NUMBER"),
+    (".like", ".like CHIP[..CHIP] CHIP [LINK=LINK ..]"),
+    (".start", ".start CHIP[..CHIP] CYCLE"),
     (".at", ".at RUNS, .."),
     (".values", ".values REGION VALUE|FIRST..LAST[+STEP] .."),
     (".fill", ".fill REGION VALUE"),
@@ -115,6 +122,8 @@ fn known_names<'a>(
         ".block" => block(text, arguments),
         ".at" => more_runs(text, arguments),
         ".cycles" | ".chips" => number_line(text, arguments),
+        ".like" => like(text, arguments),
+        ".start" => start(text, arguments),
         _ => values(text, arguments),
     }
     .map(|()| None)
@@ -312,6 +321,44 @@ fn number_line(text: &mut ParsedText<'_>, mut arguments: Arguments<'_, '_>) -> R
         program.chips.replace((chips, span)).is_some()
     };
     if again { Err(twice(span, directive)) } else { arguments.finish() }
+}
+
+/// One chip or several in a row.
+fn chip_range(arguments: &mut Arguments<'_, '_>) -> Result<(ChipId, ChipId), AsmError> {
+    let expected = "a chip such as 3, or chips such as 1..7";
+    let word = arguments.next(expected)?;
+    let (first, last) = word.text.split_once("..").unwrap_or((&word.text, &word.text));
+    let range = number::<u16>(first).zip(number::<u16>(last)).filter(|(first, last)| first <= last);
+    range.map(|(first, last)| (ChipId(first), ChipId(last))).ok_or_else(|| arguments.mistake(word, expected))
+}
+
+/// Chips that share the queues of another.
+fn like(text: &mut ParsedText<'_>, mut arguments: Arguments<'_, '_>) -> Result<(), AsmError> {
+    let chips = chip_range(&mut arguments)?;
+    let of = ChipId(arguments.number("the chip whose queues they share")?);
+    let mut links = BTreeMap::new();
+    while !arguments.is_empty() {
+        let expected = "a link of that chip and the link that it is here, such as 0=4";
+        let word = arguments.next(expected)?;
+        let pair = word.text.split_once('=').and_then(|(of, here)| number::<u16>(of).zip(number::<u16>(here)));
+        let (of_set, of_chip) = pair.ok_or_else(|| arguments.mistake(word, expected))?;
+        if links.insert(of_set, of_chip).is_some() {
+            return Err(AsmError::new(word.span, format!("link {of_set} is named twice"), "leave out one of them"));
+        }
+    }
+    let span = arguments.span;
+    current(text, &arguments)?.likes.push(LikeText { chips, of, links, span });
+    arguments.finish()
+}
+
+/// The cycle in which the queues of chips start.
+fn start(text: &mut ParsedText<'_>, mut arguments: Arguments<'_, '_>) -> Result<(), AsmError> {
+    let chips = chip_range(&mut arguments)?;
+    let cycle = arguments.number("a cycle")?;
+    let span = arguments.span;
+    check_program_head("this program", cycle, 1).map_err(|error| AsmError::content(span, &error))?;
+    current(text, &arguments)?.starts.push(StartText { chips, cycle, span });
+    arguments.finish()
 }
 
 fn queue(text: &mut ParsedText<'_>, mut arguments: Arguments<'_, '_>, bytes: usize) -> Result<(), AsmError> {

@@ -1,17 +1,16 @@
 //! The end of assembly: what was gathered becomes a container, and what only the whole shows is judged.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 
 use super::error::{AsmError, Span};
 use super::regions::{RegionText, Values};
 use super::source_map::ProgramLines;
-use super::state::{Content, ExtentText, ParsedText, ProgramText, QueueText};
+use super::state::{Content, ExtentText, LikeText, ParsedText, ProgramText, QueueText, StartText};
 use crate::container::{check_extent, check_pair, check_region, extent_overlaps};
 use crate::error::ContentError;
 use crate::fetch::blocks;
 use crate::image::{Extent, Fill, Image};
-use crate::program::{ChipId, Container, Program, WordRun};
+use crate::program::{ChipId, ChipProgram, Container, Program, QueueSet, WordRun};
 use crate::queue::{Item, Queue};
 use crate::text::place::moved;
 
@@ -20,7 +19,7 @@ use crate::text::place::moved;
 const GENERATED: u64 = 1 << 22;
 /// Such bytes a byte of the text.
 const GENERATED_EACH: u64 = 64;
-/// What an empty set of queues counts.
+/// What a chip counts.
 const CHIP_BYTES: u64 = 24;
 
 const START: Span = Span { order: 1, line: 1, column: 1, start: 0, length: 0, context: 0 };
@@ -91,11 +90,13 @@ pub(super) fn finish<'a>(
     }
 }
 
-/// Chips of a program: as stated, or just enough for its queues and regions.
+/// Chips of a program: as stated, or just enough for what names one.
 fn chip_count(program: &ProgramText) -> usize {
     let queues = program.queues.iter().filter(|(_, queue)| !queue.items.is_empty()).map(|((chip, _), _)| *chip);
     let regions = program.regions.list.iter().flat_map(|region| region.region.runs.iter().map(|run| run.chip));
-    let needed = queues.chain(regions).max().map_or(1, |chip| usize::from(chip.0) + 1);
+    let likes = program.likes.iter().flat_map(|like| [like.chips.1, like.of]);
+    let starts = program.starts.iter().map(|start| start.chips.1);
+    let needed = queues.chain(regions).chain(likes).chain(starts).max().map_or(1, |chip| usize::from(chip.0) + 1);
     program.chips.map_or(needed, |(chips, _)| usize::from(chips))
 }
 
@@ -295,9 +296,9 @@ fn extent<'a>((place, bytes): (WordRun, Vec<u8>)) -> Extent<'a> {
 
 fn program(text: ProgramText, errors: &mut Vec<AsmError>) -> (Program, ProgramLines) {
     let chips = chip_count(&text);
-    let mut queues = vec![BTreeMap::new(); chips];
+    let mut queues = vec![QueueSet::new(); chips];
     let mut lines =
-        ProgramLines { origin: text.span.into(), cycles_stated: text.cycles.is_some(), queues: BTreeMap::new() };
+        ProgramLines { origin: text.span.into(), cycles_stated: text.cycles.is_some(), ..ProgramLines::default() };
     for ((chip, name), queue) in text.queues {
         if queue.items.is_empty() {
             continue;
@@ -324,6 +325,59 @@ fn program(text: ProgramText, errors: &mut Vec<AsmError>) -> (Program, ProgramLi
         }
         lines.queues.insert((chip, name), of_items);
     }
+    let runs = chip_programs(&text.likes, &text.starts, &queues, &mut lines, errors);
     let regions = text.regions.list.into_iter().map(|region| region.region).collect();
-    (Program { name: text.name, cycles: text.cycles.unwrap_or(0), regions, queues }, lines)
+    let cycles = text.cycles.unwrap_or(0);
+    let mut program = Program { name: text.name, cycles, regions, sets: queues, chips: runs };
+    program.normalise();
+    (program, lines)
+}
+
+/// What each chip runs, of sets that are one a chip.
+fn chip_programs(
+    likes: &[LikeText],
+    starts: &[StartText],
+    queues: &[QueueSet],
+    lines: &mut ProgramLines,
+    errors: &mut Vec<AsmError>,
+) -> Vec<ChipProgram> {
+    let mut runs: Vec<ChipProgram> =
+        (0..queues.len()).map(|set| ChipProgram { set: set as u16, ..ChipProgram::default() }).collect();
+    let beyond = |last: ChipId, span: Span| {
+        let message = format!("chip {} is named, but there are {} chips", last.0, queues.len());
+        (usize::from(last.0) >= queues.len()).then(|| AsmError::new(span, message, "give the program more chips"))
+    };
+    for LikeText { chips: (first, last), of, links, span } in likes {
+        if let Some(error) = beyond((*last).max(*of), *span) {
+            errors.push(error);
+            continue;
+        }
+        if let Some(link) = links.keys().find(|link| !queues[usize::from(of.0)].contains_key(&Queue::C2c(**link))) {
+            let message = format!("chip {} has no queue c2c.{link}", of.0);
+            errors.push(AsmError::new(*span, message, "leave that link out, or name one that it has"));
+        }
+        let taken = (first.0..=last.0).find(|&chip| {
+            let run = &runs[usize::from(chip)];
+            chip == of.0 || run.set != chip || !queues[usize::from(chip)].is_empty()
+        });
+        let chained = runs[usize::from(of.0)].set != of.0;
+        if let Some(chip) = taken.or(chained.then_some(of.0)) {
+            let message = format!("chip {chip} shares queues, and has queues of its own or shares others");
+            errors.push(AsmError::new(*span, message, "name chips without queues, and then the one that has them"));
+            continue;
+        }
+        for chip in first.0..=last.0 {
+            let run = &mut runs[usize::from(chip)];
+            run.set = of.0;
+            run.links.clone_from(links);
+            lines.likes.insert(ChipId(chip), (*of, links.iter().map(|(of_set, here)| (*here, *of_set)).collect()));
+        }
+    }
+    for StartText { chips: (first, last), cycle, span } in starts {
+        match beyond(*last, *span) {
+            Some(error) => errors.push(error),
+            None => runs[usize::from(first.0)..=usize::from(last.0)].iter_mut().for_each(|run| run.start = *cycle),
+        }
+    }
+    runs
 }

@@ -25,9 +25,6 @@ pub use source_map::{Place, SourceMap};
 use crate::program::{ChipRef, Container};
 use expand::Expansion;
 
-/// Chips for which a text need state the same only once, at least; more where the text has lines enough.
-pub(crate) const FOLDED: u16 = expand::EACH as u16;
-
 /// Gives the bytes of a file that the text names as its image or includes, or the reason why not.
 pub type LoadFile<'f, 'a> = &'f mut dyn FnMut(&str) -> Result<Cow<'a, [u8]>, String>;
 

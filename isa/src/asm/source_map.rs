@@ -34,6 +34,20 @@ pub(super) struct ProgramLines {
     pub(super) origin: LineOrigin,
     pub(super) cycles_stated: bool,
     pub(super) queues: BTreeMap<(ChipId, Queue), Vec<LineOrigin>>,
+    /// Chips that share the queues of another: that chip, and its links by the numbers that they have here.
+    pub(super) likes: BTreeMap<ChipId, (ChipId, BTreeMap<u16, u16>)>,
+}
+
+impl ProgramLines {
+    /// The lines of a queue, where the text has them.
+    fn queue(&self, chip: ChipId, queue: Queue) -> Option<&Vec<LineOrigin>> {
+        let written = match (self.likes.get(&chip), queue) {
+            (None, queue) => (chip, queue),
+            (Some((of, links)), Queue::C2c(link)) => (*of, Queue::C2c(links.get(&link).copied().unwrap_or(link))),
+            (Some((of, _)), queue) => (*of, queue),
+        };
+        self.queues.get(&written)
+    }
 }
 
 /// A source line, in the text or in a file that it includes.
@@ -49,7 +63,7 @@ pub struct Place {
 
 impl SourceMap {
     fn origin(&self, program: usize, chip: ChipId, queue: Queue, item: u32) -> Option<LineOrigin> {
-        self.programs.get(program)?.queues.get(&(chip, queue))?.get(item as usize).copied()
+        self.programs.get(program)?.queue(chip, queue)?.get(item as usize).copied()
     }
 
     fn resolved(&self, origin: LineOrigin) -> Place {

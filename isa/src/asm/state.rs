@@ -45,11 +45,29 @@ pub(super) struct QueueText {
     pub(super) too_long: bool,
 }
 
+/// Chips, from a first to a last, that share the queues of another.
+pub(super) struct LikeText {
+    pub(super) chips: (ChipId, ChipId),
+    pub(super) of: ChipId,
+    /// Links of that chip that are other links here.
+    pub(super) links: BTreeMap<u16, u16>,
+    pub(super) span: Span,
+}
+
+/// The cycle in which the queues of chips, from a first to a last, start.
+pub(super) struct StartText {
+    pub(super) chips: (ChipId, ChipId),
+    pub(super) cycle: u64,
+    pub(super) span: Span,
+}
+
 pub(super) struct ProgramText {
     pub(super) name: String,
     pub(super) span: Span,
     pub(super) cycles: Option<u64>,
     pub(super) chips: Option<(u16, Span)>,
+    pub(super) likes: Vec<LikeText>,
+    pub(super) starts: Vec<StartText>,
     pub(super) regions: RegionTable,
     pub(super) labels: SymbolTable,
     pub(super) queues: BTreeMap<(ChipId, Queue), QueueText>,
@@ -128,6 +146,8 @@ impl ProgramText {
             span,
             cycles: None,
             chips: None,
+            likes: Vec::new(),
+            starts: Vec::new(),
             regions: RegionTable::default(),
             labels: SymbolTable::new(),
             queues: BTreeMap::new(),

@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 
 use crate::error::ContentError;
 use crate::image::{Extent, Fill, begin};
-use crate::program::{ChipId, Container, MAX_WORD, Program, Region, WordRun};
+use crate::program::{ChipProgram, Container, MAX_WORD, Program, Region, WordRun};
 use crate::queue::{Item, Queue};
+use crate::sets;
 use crate::timeline::{Clock, MAX_CYCLES, validate};
 
 /// The largest number of lanes that the format can express.
@@ -110,19 +111,20 @@ pub(crate) fn region(region: &Region, vector_bytes: u32, chips: usize) -> Result
     }
 }
 
-pub(crate) fn queue(program: &str, chip: ChipId, queue: Queue, items: &[Item]) -> Result<(), ContentError> {
+/// A queue of a set; the chips of the set start no later than in cycle `start`.
+pub(crate) fn queue(program: &str, queue: Queue, items: &[Item], start: u64) -> Result<(), ContentError> {
     if items.is_empty() {
-        return Err(ContentError::EmptyQueue { program: program.into(), chip, queue });
+        return Err(ContentError::EmptyQueue { program: program.into(), queue });
     }
     if u32::try_from(items.len()).is_err() {
         return Err(ContentError::TooMany { what: "items of a queue", found: items.len() });
     }
-    validate(queue, items).map_err(|error| ContentError::Queue { program: program.into(), chip, error })?;
+    validate(queue, items).map_err(|error| ContentError::Queue { program: program.into(), error })?;
     let mut clock = Clock::default();
     for item in items {
         clock.step(item);
     }
-    cycles(program, clock.now())
+    cycles(program, start + clock.now())
 }
 
 pub(crate) fn cycles(program: &str, cycles: u64) -> Result<(), ContentError> {
@@ -141,7 +143,7 @@ pub(crate) fn program_head(name_text: &str, stated: u64, chips: usize) -> Result
 }
 
 fn program(program: &Program, vector_bytes: u32) -> Result<(), ContentError> {
-    let chips = program.queues.len();
+    let chips = program.chips.len();
     program_head(&program.name, program.cycles, chips)?;
     let mut names = BTreeSet::new();
     for each in &program.regions {
@@ -150,17 +152,30 @@ fn program(program: &Program, vector_bytes: u32) -> Result<(), ContentError> {
             return Err(ContentError::DuplicateRegion { program: program.name.clone(), region: each.name.clone() });
         }
     }
-    for (chip, queues) in (0..=u16::MAX).map(ChipId).zip(&program.queues) {
-        for (&name, items) in queues {
-            queue(&program.name, chip, name, items)?;
+    sets::check(program)?;
+    sets::distinct(program)?;
+    for (set, start) in program.sets.iter().zip(latest_starts(&program.chips)) {
+        for (&name, items) in set {
+            queue(&program.name, name, items, start)?;
         }
     }
     Ok(())
 }
 
+/// The latest start of the chips of each set, of chips whose sets are numbered in order.
+pub(crate) fn latest_starts(chips: &[ChipProgram]) -> Vec<u64> {
+    let mut starts = Vec::new();
+    for run in chips {
+        let set = usize::from(run.set);
+        starts.resize(starts.len().max(set + 1), 0);
+        starts[set] = run.start.max(starts[set]);
+    }
+    starts
+}
+
 /// The number of chips that a container's image can be on.
 pub(crate) fn chips(programs: &[Program]) -> usize {
-    programs.iter().map(|program| program.queues.len()).max().unwrap_or(0)
+    programs.iter().map(|program| program.chips.len()).max().unwrap_or(0)
 }
 
 pub(crate) fn container(container: &Container<'_>) -> Result<(), ContentError> {

@@ -10,8 +10,9 @@ use super::code::{CHECKSUM, EXTENT, HEADER, MAGIC, RUN, VERSION, read_kind, read
 use crate::codec::decode_queue_at;
 use crate::error::{ContentError, FormatError};
 use crate::image::{Extent, Fill, Image};
-use crate::program::{ChipId, ChipRef, Container, Program, Region};
+use crate::program::{ChipProgram, ChipRef, Container, Program, QueueSet, Region};
 use crate::queue::{Item, Queue};
+use crate::sets;
 
 /// A program file whose header has been read and whose content is still to be verified and parsed.
 #[derive(Clone, Copy, Debug)]
@@ -169,7 +170,7 @@ fn read_extent<'a>(
 
 fn read_programs(tables: &mut ByteCursor<'_>, vector_bytes: u32, queues: bool) -> Result<Vec<Program>, FormatError> {
     let offset = tables.offset();
-    let count = tables.count(2 + 8 + 4 + 2)?;
+    let count = tables.count(2 + 8 + 4 + 2 + 2)?;
     if count == 0 {
         return Err(at(offset)(ContentError::NoPrograms));
     }
@@ -202,14 +203,30 @@ fn read_program(tables: &mut ByteCursor<'_>, vector_bytes: u32, queues: bool) ->
         regions.push(region);
         starts.push(offset);
     }
-    let chips = usize::from(tables.u16()?);
-    check::program_head(&name, cycles, chips).map_err(at(start))?;
+    let of_sets = tables.offset();
+    let count = tables.u16()?;
+    let encoded = (0..count).map(|_| read_set(tables)).collect::<Result<Vec<_>, _>>()?;
+    let of_chips = tables.offset();
+    let count = tables.u16()?;
+    let chips = (0..count).map(|_| read_chip(tables)).collect::<Result<Vec<_>, _>>()?;
+    check::program_head(&name, cycles, chips.len()).map_err(at(start))?;
     for (region, offset) in regions.iter().zip(starts) {
-        check::region(region, vector_bytes, chips).map_err(at(offset))?;
+        check::region(region, vector_bytes, chips.len()).map_err(at(offset))?;
     }
-    let queues =
-        (0..chips).map(|chip| read_queues(tables, &name, ChipId(chip as u16), queues)).collect::<Result<_, _>>()?;
-    Ok(Program { name, cycles, regions, queues })
+    let named = encoded.iter().map(|set| set.iter().map(|queue| (queue.queue, Vec::new())).collect()).collect();
+    let mut program = Program { name, cycles, regions, sets: named, chips };
+    sets::check(&program).map_err(at(of_chips))?;
+    if !queues {
+        program.sets.iter_mut().for_each(QueueSet::clear);
+        return Ok(program);
+    }
+    for ((set, encoded), start) in program.sets.iter_mut().zip(&encoded).zip(check::latest_starts(&program.chips)) {
+        for queue in encoded {
+            set.insert(queue.queue, queue.items(&program.name, start)?);
+        }
+    }
+    sets::distinct(&program).map_err(at(of_sets))?;
+    Ok(program)
 }
 
 fn read_region(tables: &mut ByteCursor<'_>) -> Result<Region, FormatError> {
@@ -221,28 +238,48 @@ fn read_region(tables: &mut ByteCursor<'_>) -> Result<Region, FormatError> {
     Ok(Region { name, kind, format, vectors, lanes, runs })
 }
 
-fn read_queues(
-    tables: &mut ByteCursor<'_>,
-    program: &str,
-    chip: ChipId,
-    keep: bool,
-) -> Result<BTreeMap<Queue, Vec<Item>>, FormatError> {
-    let mut queues: BTreeMap<Queue, Vec<Item>> = BTreeMap::new();
+/// A queue whose items are still encoded.
+struct EncodedQueue<'a> {
+    offset: u64,
+    queue: Queue,
+    start: u64,
+    bytes: &'a [u8],
+}
+
+impl EncodedQueue<'_> {
+    /// The items, whose chips start no later than in cycle `start`.
+    fn items(&self, program: &str, start: u64) -> Result<Vec<Item>, FormatError> {
+        let items = decode_queue_at(self.bytes, self.start)?;
+        check::queue(program, self.queue, &items, start).map_err(at(self.offset))?;
+        Ok(items)
+    }
+}
+
+fn read_set<'a>(tables: &mut ByteCursor<'a>) -> Result<Vec<EncodedQueue<'a>>, FormatError> {
+    let mut queues: Vec<EncodedQueue<'_>> = Vec::new();
     for _ in 0..tables.count(5 + 8)? {
         let offset = tables.offset();
         let queue = read_queue(tables)?;
-        if queues.last_key_value().is_some_and(|(last, _)| *last >= queue) {
+        if queues.last().is_some_and(|last| last.queue >= queue) {
             return Err(FormatError::QueueOrder { offset, queue });
         }
         let length = tables.u64()?;
         let start = tables.offset();
-        let encoded = tables.take(length)?;
-        if !keep {
-            continue;
-        }
-        let items = decode_queue_at(encoded, start)?;
-        check::queue(program, chip, queue, &items).map_err(at(offset))?;
-        queues.insert(queue, items);
+        queues.push(EncodedQueue { offset, queue, start, bytes: tables.take(length)? });
     }
     Ok(queues)
+}
+
+fn read_chip(tables: &mut ByteCursor<'_>) -> Result<ChipProgram, FormatError> {
+    let (set, start) = (tables.u16()?, tables.u64()?);
+    let mut links = BTreeMap::new();
+    for _ in 0..tables.u16()? {
+        let offset = tables.offset();
+        let (of_set, of_chip) = (tables.u16()?, tables.u16()?);
+        if links.last_key_value().is_some_and(|(last, _)| *last >= of_set) {
+            return Err(FormatError::QueueOrder { offset, queue: Queue::C2c(of_set) });
+        }
+        links.insert(of_set, of_chip);
+    }
+    Ok(ChipProgram { set, links, start })
 }

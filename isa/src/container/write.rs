@@ -8,7 +8,7 @@ use super::code::{CHECKSUM, HEADER, MAGIC, VERSION, put_kind, put_place, put_que
 use crate::codec::encode_queue;
 use crate::error::ContentError;
 use crate::image::{Extent, Fill};
-use crate::program::{Container, Program, Region};
+use crate::program::{ChipProgram, Container, Program, Region};
 
 /// The binary form of a container, in pieces; image and host bytes are borrowed, not copied.
 #[derive(Clone, Debug)]
@@ -124,15 +124,22 @@ fn put_program(out: &mut Vec<u8>, program: &Program) -> Result<(), ContentError>
     for region in &program.regions {
         put_region(out, region)?;
     }
-    out.extend((program.queues.len() as u16).to_le_bytes());
-    for queues in &program.queues {
-        put_count(out, "queues", queues.len())?;
-        for (&queue, items) in queues {
+    out.extend((program.sets.len() as u16).to_le_bytes());
+    for set in &program.sets {
+        put_count(out, "queues", set.len())?;
+        for (&queue, items) in set {
             let bytes = encode_queue(items);
             put_queue(out, queue);
             out.extend((bytes.len() as u64).to_le_bytes());
             out.extend(bytes);
         }
+    }
+    out.extend((program.chips.len() as u16).to_le_bytes());
+    for ChipProgram { set, links, start } in &program.chips {
+        out.extend(set.to_le_bytes());
+        out.extend(start.to_le_bytes());
+        out.extend((links.len() as u16).to_le_bytes());
+        out.extend(links.iter().flat_map(|(of_set, of_chip)| [of_set.to_le_bytes(), of_chip.to_le_bytes()].concat()));
     }
     Ok(())
 }

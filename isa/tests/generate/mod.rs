@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use lpu_isa::timeline::{Clock, validate_item};
 use lpu_isa::{
     ChipId, ChipRef, Container, Extent, Fill, Format, Hemisphere, Image, Instruction, Item, PlanePort, Program, Queue,
-    Region, RegionKind, SliceId, TABLE, TableRow, WordRun,
+    QueueSet, Region, RegionKind, SliceId, TABLE, TableRow, WordRun,
 };
 
 /// SplitMix64.
@@ -135,10 +135,10 @@ fn region(random: &mut Random, index: usize, lanes: u32, chips: u64) -> Region {
 fn program(random: &mut Random, index: usize, lanes: u32, size: u64) -> Program {
     let chips = 1 + random.below(3);
     let regions = (0..random.below(4) as usize).map(|index| region(random, index, lanes, chips)).collect();
-    let mut queues: Vec<BTreeMap<Queue, Vec<Item>>> = (0..chips)
+    let mut queues: Vec<QueueSet> = (0..chips)
         .map(|_| {
             let names: Vec<Queue> = (0..random.below(5)).map(|_| queue(random)).collect();
-            names.into_iter().map(|name| (name, items(random, name, size))).collect::<BTreeMap<_, _>>()
+            names.into_iter().map(|name| (name, items(random, name, size))).collect::<QueueSet>()
         })
         .collect();
     // Queues that are the same on several chips, as one line opens them.
@@ -149,7 +149,31 @@ fn program(random: &mut Random, index: usize, lanes: u32, size: u64) -> Program 
             }
         }
     }
-    Program { name: format!("{}{index}", name(random)), cycles: random.below(1 << 40), regions, queues }
+    let head =
+        Program { name: format!("{}{index}", name(random)), cycles: random.below(1 << 40), ..Program::default() };
+    let mut program = Program { regions, ..head }.with_queues(queues);
+    share(random, &mut program);
+    program
+}
+
+/// Gives chips the queue set of another, other links and another start.
+fn share(random: &mut Random, program: &mut Program) {
+    for chip in 0..program.chips.len() {
+        if random.chance(2) {
+            program.chips[chip].start = random.below(1 << 30);
+        }
+        if random.chance(2) {
+            let of = random.below(program.chips.len() as u64) as usize;
+            let set = program.chips[of].set;
+            let links = program.sets[usize::from(set)].keys().filter_map(|queue| match queue {
+                Queue::C2c(link) => Some((*link, 100 + *link)),
+                _ => None,
+            });
+            let run = &mut program.chips[chip];
+            (run.links, run.set) = (links.collect(), set);
+        }
+    }
+    program.normalise();
 }
 
 fn image(random: &mut Random, chips: u64) -> Image<'static> {
@@ -198,7 +222,7 @@ pub fn container(seed: u64, size: u64) -> Container<'static> {
     let count = 1 + random.below(3) as usize;
     let mut image = image(random, 2);
     let programs: Vec<Program> = (0..count).map(|index| program(random, index, image.vector_bytes, size)).collect();
-    let chips = programs.iter().map(|program| program.queues.len()).max().unwrap_or(0);
+    let chips = programs.iter().map(|program| program.chips.len()).max().unwrap_or(0);
     image.extents.retain(|extent| extent.places().all(|place| usize::from(place.chip.0) < chips));
     let host =
         if random.chance(2) { Vec::new() } else { (0..random.below(300)).map(|_| random.next() as u8).collect() };

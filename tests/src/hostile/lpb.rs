@@ -168,7 +168,24 @@ fn program(u: &mut Unstructured<'_>, index: usize) -> Result<Program> {
         }
         queues.push(of_chip);
     }
-    Ok(Program { name: format!("p{index}"), cycles: u64::from(number(u)?), regions, queues })
+    let head = Program { name: format!("p{index}"), cycles: u64::from(number(u)?), ..Program::default() };
+    let mut program = Program { regions, ..head }.with_queues(queues);
+    for run in &mut program.chips {
+        run.start = u64::from(number(u)?);
+    }
+    if u.ratio(1, 2)? {
+        let mut like = program.chips[0].clone();
+        like.links = program.sets[0].keys().filter_map(link).map(|link| (link, 60_000 + link)).collect();
+        program.chips.push(like);
+    }
+    Ok(program)
+}
+
+fn link(queue: &Queue) -> Option<u16> {
+    match queue {
+        Queue::C2c(link) => Some(*link),
+        _ => None,
+    }
 }
 
 fn region(u: &mut Unstructured<'_>, index: usize) -> Result<Region> {

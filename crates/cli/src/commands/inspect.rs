@@ -161,14 +161,14 @@ fn show(step: Step, programs: &[Program], chip: &Chip, out: &mut impl Write) -> 
             continue;
         }
         let mut issues = Vec::new();
-        for (number, queues) in program.queues.iter().enumerate() {
-            for (queue, items) in queues {
-                issues.extend(expand(items).map(|issue| (issue.cycle, number, *queue, issue.instruction)));
+        for (chip, run) in program.each_chip() {
+            for (queue, items) in program.queues(chip) {
+                issues.extend(expand(items).map(|issue| (run.start + issue.cycle, chip.0, queue, issue.instruction)));
             }
         }
         issues.sort_by_key(|&(cycle, chip, queue, _)| (cycle, chip, queue));
         for (cycle, number, queue, instruction) in issues {
-            let prefix = if program.queues.len() > 1 { format!("{number}/") } else { String::new() };
+            let prefix = if program.chips.len() > 1 { format!("{number}/") } else { String::new() };
             writeln!(out, "{cycle:>8}  {prefix}{:<12}{}", queue.to_string(), item_text(&instruction.into()))?;
         }
     }

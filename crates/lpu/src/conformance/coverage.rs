@@ -66,9 +66,8 @@ pub fn coverage(vectors: &Vectors) -> Coverage {
         let Ok(report) = lpu_checker::check_system(&vectors.system, &container.image, &container.programs[0]) else {
             continue;
         };
-        let issued = report.flow.issues.iter().map(|issue| issue.instruction);
-        let items =
-            container.programs[0].queues.iter().flat_map(BTreeMap::values).flatten().map(|item| item.instruction);
+        let issued = report.flow.classes.iter().flat_map(|class| &class.issues).map(|issue| issue.instruction);
+        let items = container.programs[0].sets.iter().flat_map(BTreeMap::values).flatten().map(|item| item.instruction);
         for instruction in issued.chain(items) {
             let entry = used.entry(instruction.row().mnemonic).or_default();
             entry.0.insert(&vector.name);

@@ -6,7 +6,7 @@ use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 use lpu_chip::{Chip, ChipError, System};
-use lpu_isa::{Container, Violation, assemble, encode_queue};
+use lpu_isa::{ChipId, Container, Violation, assemble, encode_queue};
 use serde::Deserialize;
 use thiserror::Error;
 
@@ -212,8 +212,8 @@ impl Vectors {
     /// # Errors
     /// Names the first queue that differs.
     pub fn encoded_alike(&self, vector: &Vector, container: &Container<'_>) -> Result<(), String> {
-        for (chip, queues) in container.programs[0].queues.iter().enumerate() {
-            for (queue, items) in queues {
+        for (ChipId(chip), _) in container.programs[0].each_chip() {
+            for (queue, items) in container.programs[0].queues(ChipId(chip)) {
                 let found: String = encode_queue(items).iter().map(|byte| format!("{byte:02x}")).collect();
                 let name = format!("{chip}/{queue}");
                 let expected =

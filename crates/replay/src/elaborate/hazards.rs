@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use lpu_checker::{Access, Flow};
+use lpu_checker::{Access, ChipFlow};
 use lpu_isa::Instruction;
 
 use crate::places::{At, Places};
@@ -37,7 +37,7 @@ enum Kind {
 }
 
 impl Hazards {
-    pub(super) fn new(places: &Places, flow: &Flow) -> Self {
+    pub(super) fn new(places: &Places, flow: &ChipFlow) -> Self {
         let mut hazards = Self {
             written: vec![0; (places.end as usize / crate::places::UNIT).div_ceil(64) + 1],
             seen: HashMap::new(),
@@ -123,7 +123,7 @@ impl Hazards {
 }
 
 /// The place in the flow's order at which each of these reads is used for the last time; weights are used by passes.
-fn last_uses(flow: &Flow, last: &mut HashMap<u32, u32>) {
+fn last_uses(flow: &ChipFlow, last: &mut HashMap<u32, u32>) {
     let mut times = vec![0; flow.issues.len()];
     for (time, issue) in (0u32..).zip(flow.order()) {
         times[issue] = time;

@@ -12,7 +12,7 @@ mod weights;
 
 use std::collections::{HashMap, HashSet};
 
-use lpu_checker::{Feed, Flow};
+use lpu_checker::{ChipFlow, Feed};
 use lpu_isa::{Edge, Instruction, Mode, PassFormat, Queue, Source as Operand, Unit};
 
 use crate::error::ReplayError;
@@ -43,7 +43,7 @@ struct Sum {
 }
 
 struct Elaborator<'a> {
-    flow: &'a Flow,
+    flow: &'a ChipFlow,
     hazards: &'a Hazards,
     builder: Builder<'a>,
     planes: Planes,
@@ -63,7 +63,7 @@ struct Elaborator<'a> {
 type Found<T> = Result<T, &'static str>;
 
 /// The plan of a legal program. Its intermediate values lie from `work` on.
-pub(crate) fn elaborate(places: &Places, flow: &Flow, work: At) -> Result<Plan<At>, ReplayError> {
+pub(crate) fn elaborate(places: &Places, flow: &ChipFlow, work: At) -> Result<Plan<At>, ReplayError> {
     let hazards = Hazards::new(places, flow);
     let mut elaborator = Elaborator {
         flow,
@@ -347,7 +347,7 @@ impl Elaborator<'_> {
 const HUB: u32 = 8;
 
 /// ALU operations whose value many others take. Their consumers go to the next level, where they can run side by side.
-fn hubs(flow: &Flow) -> HashSet<u32> {
+fn hubs(flow: &ChipFlow) -> HashSet<u32> {
     let mut consumers: HashMap<u32, u32> = HashMap::new();
     for (index, issue) in flow.issues.iter().enumerate() {
         if issue.queue.unit() != Unit::Vxm {

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use lpu_checker::Flow;
+use lpu_checker::ChipFlow;
 use lpu_isa::{Instruction, LoadFormat, Orientation, PassFormat, Row};
 
 use super::Found;
@@ -37,7 +37,7 @@ pub(super) struct Planes {
 }
 
 impl Planes {
-    pub(super) fn new(flow: &Flow) -> Self {
+    pub(super) fn new(flow: &ChipFlow) -> Self {
         let mut uses: HashMap<u32, u32> = HashMap::new();
         for &(_, producer) in &flow.ties {
             if !matches!(flow.issues[producer as usize].instruction, Instruction::Abc { .. } | Instruction::Send { .. })
