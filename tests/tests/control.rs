@@ -56,7 +56,7 @@ fn judge(system: &System, mut container: Container<'_>) -> Result<Outcome, Viola
 }
 
 fn word(outcome: &Outcome, chip: u16, index: u16, word: u32) -> Vec<u8> {
-    outcome.machine.read_word(ChipId(chip), SliceId { side: Hemisphere::East, index }, word).unwrap()
+    outcome.machine.read_word(ChipId(chip), SliceId { side: Hemisphere::East, index }, word).unwrap().into_owned()
 }
 
 fn bytes(text: &[u8]) -> String {

@@ -1,6 +1,6 @@
 //! Why a program cannot be run, or stopped.
 
-use lpu_isa::{QueueError, SliceId, Violation};
+use lpu_isa::{QueueError, RegionError, Violation};
 use thiserror::Error;
 
 /// A program or input that does not belong to this machine.
@@ -15,46 +15,9 @@ pub enum MachineError {
         /// Bytes of a vector of the chip.
         expected: usize,
     },
-    /// Words that the chip does not have.
-    #[error("{what} lies at word {word} of slice {slice}, outside the chip; use the chip that the program names")]
-    OutsideSram {
-        /// The extent or region.
-        what: String,
-        /// The slice.
-        slice: SliceId,
-        /// The first word outside.
-        word: u32,
-    },
-    /// A region whose runs do not hold its words.
-    #[error("region `{region}` needs {needed} words, its runs hold {found}; make its runs match its shape")]
-    RegionWords {
-        /// The region.
-        region: String,
-        /// Words that the shape needs.
-        needed: u64,
-        /// Words in the runs.
-        found: u64,
-    },
-    /// A region of that name does not exist.
-    #[error("the program has no {kind} `{name}`; it has {known}; name one of these")]
-    UnknownRegion {
-        /// `input` or `region`.
-        kind: &'static str,
-        /// The name asked for.
-        name: String,
-        /// The names there are.
-        known: String,
-    },
-    /// Bytes that do not fill a region.
-    #[error("region `{region}` takes {expected} bytes, found {found}; give every element of its [vectors, lanes]")]
-    RegionBytes {
-        /// The region.
-        region: String,
-        /// Bytes that the shape needs.
-        expected: usize,
-        /// Bytes given.
-        found: usize,
-    },
+    /// A region, word or extent that does not fit SRAM, or bytes that do not fill it.
+    #[error(transparent)]
+    Region(#[from] RegionError),
     /// A queue whose items have no meaning.
     #[error(transparent)]
     Queue(#[from] QueueError),

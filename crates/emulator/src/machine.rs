@@ -1,11 +1,13 @@
 //! The machine as its users see it: SRAM that outlives runs, regions in and out.
 
+use std::borrow::Cow;
+
 use lpu_chip::{Chip, System};
-use lpu_isa::{ChipId, Image, Program, Region, RegionKind, SliceId};
+use lpu_isa::{ChipId, Image, Program, RegionError, SliceId, Sram, region};
 
 use crate::error::MachineError;
 use crate::prepare::Prepared;
-use crate::sram::Sram;
+use crate::sram::ChipSram;
 
 /// A system of chips with their SRAM.
 /// ```
@@ -35,7 +37,7 @@ use crate::sram::Sram;
 /// ```
 pub struct Machine {
     pub(crate) system: System,
-    pub(crate) chips: Vec<Sram>,
+    pub(crate) chips: Vec<ChipSram>,
     /// Binary16 values by their bits.
     pub(crate) widen: Vec<f32>,
 }
@@ -75,16 +77,13 @@ impl Machine {
         if let Some(&first) = self.system.absent_of_image(image).first() {
             return Err(MachineError::ChipAbsent(first));
         }
-        self.chips = (0..self.system.chips()).map(|_| Sram::new(self.chip())).collect();
+        self.chips = (0..self.system.chips()).map(|_| ChipSram::new(self.chip())).collect();
         for extent in &image.extents {
             for place in extent.places() {
                 let end = place.word.saturating_add(place.count.max(1) - 1);
                 if !self.chips[usize::from(place.chip.0)].contains(place.slice, end) {
-                    return Err(MachineError::OutsideSram {
-                        what: "an extent of the image".into(),
-                        slice: place.slice,
-                        word: end,
-                    });
+                    let what = "an extent of the image".into();
+                    return Err(RegionError::OutsideSram { what, slice: place.slice, word: end }.into());
                 }
             }
             for (chip, slice, word, bytes) in extent.words() {
@@ -100,7 +99,7 @@ impl Machine {
     /// # Errors
     /// [`MachineError`] when queues have no meaning or regions do not fit.
     pub fn prepare(&self, program: &Program) -> Result<Prepared, MachineError> {
-        Prepared::new(&self.system, &self.chips, program)
+        Prepared::new(self, program)
     }
 
     /// Fills an input region: its elements, little-endian, vector after vector.
@@ -108,23 +107,7 @@ impl Machine {
     /// # Errors
     /// [`MachineError`] when there is no such input, or the bytes do not fill it.
     pub fn write_input(&mut self, program: &Program, name: &str, bytes: &[u8]) -> Result<(), MachineError> {
-        let region = find(program, "input", name, |region| region.kind == RegionKind::Input)?;
-        let expected = byte_count(region);
-        if bytes.len() != expected {
-            return Err(MachineError::RegionBytes { region: name.into(), expected, found: bytes.len() });
-        }
-        let lanes = self.chip().lanes();
-        let width = usize::from(region.format.bytes());
-        let mut word_bytes = vec![0; lanes];
-        for (number, (chip, slice, word)) in region.words().enumerate() {
-            let vector = &bytes[number / width * region.lanes as usize * width..][..region.lanes as usize * width];
-            word_bytes.fill(0);
-            for (cell, element) in word_bytes.iter_mut().zip(vector.chunks_exact(width)) {
-                *cell = element[number % width];
-            }
-            self.write_word(chip, slice, word, &word_bytes)?;
-        }
-        Ok(())
+        Ok(region::write_input(self, program, name, bytes)?)
     }
 
     /// Reads a region: its elements, little-endian, vector after vector.
@@ -132,29 +115,15 @@ impl Machine {
     /// # Errors
     /// [`MachineError`] when there is no such region.
     pub fn read_region(&self, program: &Program, name: &str) -> Result<Vec<u8>, MachineError> {
-        let region = find(program, "region", name, |_| true)?;
-        let width = usize::from(region.format.bytes());
-        let mut bytes = vec![0; byte_count(region)];
-        for (number, (chip, slice, word)) in region.words().enumerate() {
-            let cells = self.read_word(chip, slice, word)?;
-            let vector = &mut bytes[number / width * region.lanes as usize * width..][..region.lanes as usize * width];
-            for (element, cell) in vector.chunks_exact_mut(width).zip(cells) {
-                element[number % width] = cell;
-            }
-        }
-        Ok(bytes)
+        Ok(region::read_region(self, program, name)?)
     }
 
     /// One word of SRAM.
     ///
     /// # Errors
-    /// [`MachineError::OutsideSram`] when there is no such word.
-    pub fn read_word(&self, chip: ChipId, slice: SliceId, word: u32) -> Result<Vec<u8>, MachineError> {
-        let sram = self.chips.get(usize::from(chip.0)).filter(|sram| sram.contains(slice, word));
-        let sram = sram.ok_or_else(|| MachineError::OutsideSram { what: "a word".into(), slice, word })?;
-        let mut bytes = vec![0; self.chip().lanes()];
-        sram.read(sram.index(slice), word, &mut bytes);
-        Ok(bytes)
+    /// [`MachineError`] when there is no such word.
+    pub fn read_word(&self, chip: ChipId, slice: SliceId, word: u32) -> Result<Cow<'_, [u8]>, MachineError> {
+        Ok(region::read_word(self, chip, slice, word)?)
     }
 
     /// Replaces one word of SRAM.
@@ -162,35 +131,27 @@ impl Machine {
     /// # Errors
     /// [`MachineError`] when there is no such word, or it has another length.
     pub fn write_word(&mut self, chip: ChipId, slice: SliceId, word: u32, bytes: &[u8]) -> Result<(), MachineError> {
-        let expected = self.chip().lanes();
-        if bytes.len() != expected {
-            return Err(MachineError::RegionBytes {
-                region: format!("word {word} of {slice}"),
-                expected,
-                found: bytes.len(),
-            });
-        }
-        let sram = self.chips.get_mut(usize::from(chip.0)).filter(|sram| sram.contains(slice, word));
-        let sram = sram.ok_or_else(|| MachineError::OutsideSram { what: "a word".into(), slice, word })?;
-        let index = sram.index(slice);
-        sram.write(index, word, bytes, false);
-        Ok(())
+        Ok(region::write_word(self, chip, slice, word, bytes)?)
     }
 }
 
-fn byte_count(region: &Region) -> usize {
-    region.vectors as usize * region.lanes as usize * usize::from(region.format.bytes())
-}
+impl Sram for Machine {
+    fn lanes(&self) -> usize {
+        self.chip().lanes()
+    }
 
-fn find<'p>(
-    program: &'p Program,
-    kind: &'static str,
-    name: &str,
-    fits: impl Fn(&Region) -> bool,
-) -> Result<&'p Region, MachineError> {
-    program.regions.iter().find(|region| region.name == name && fits(region)).ok_or_else(|| {
-        let known: Vec<&str> =
-            program.regions.iter().filter(|region| fits(region)).map(|region| region.name.as_str()).collect();
-        MachineError::UnknownRegion { kind, name: name.into(), known: known.join(", ") }
-    })
+    fn has_word(&self, chip: ChipId, slice: SliceId, word: u32) -> bool {
+        self.chips.get(usize::from(chip.0)).is_some_and(|sram| sram.contains(slice, word))
+    }
+
+    fn word(&self, chip: ChipId, slice: SliceId, word: u32) -> Option<Cow<'_, [u8]>> {
+        let sram = self.chips.get(usize::from(chip.0)).filter(|sram| sram.contains(slice, word))?;
+        Some(sram.word(sram.index(slice), word))
+    }
+
+    fn word_mut(&mut self, chip: ChipId, slice: SliceId, word: u32) -> Option<&mut [u8]> {
+        let sram = self.chips.get_mut(usize::from(chip.0)).filter(|sram| sram.contains(slice, word))?;
+        let index = sram.index(slice);
+        Some(sram.word_mut(index, word))
+    }
 }

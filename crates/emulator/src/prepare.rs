@@ -1,10 +1,10 @@
 //! A program made ready to step: queues proven to have a meaning, regions resolved to words.
 
-use lpu_chip::{Chip, System};
-use lpu_isa::{ChipId, ChipProgram, Fault, Item, Program, Queue, QueueSet, RegionKind, Site, Violation, validate};
+use lpu_chip::Chip;
+use lpu_isa::{ChipId, ChipProgram, Fault, Item, Program, Queue, QueueSet, RegionKind, Site, Violation, region, validate};
 
 use crate::error::MachineError;
-use crate::sram::Sram;
+use crate::machine::Machine;
 
 /// Whether a word may be written, and whether it may be fetched.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -51,8 +51,8 @@ pub struct Prepared {
 }
 
 impl Prepared {
-    pub(crate) fn new(system: &System, chips: &[Sram], program: &Program) -> Result<Self, MachineError> {
-        let chip = system.chip();
+    pub(crate) fn new(machine: &Machine, program: &Program) -> Result<Self, MachineError> {
+        let (system, chips, chip) = (&machine.system, &machine.chips, machine.chip());
         if let Some(&first) = system.absent_of_program(program).first() {
             return Err(MachineError::ChipAbsent(first));
         }
@@ -72,7 +72,7 @@ impl Prepared {
             inputs: vec![Vec::new(); chips.len()],
             fixed: chips.iter().map(|_| vec![Vec::new(); 2 * chip.values().slices_per_side as usize]).collect(),
         };
-        prepared.regions(chip, chips, program)?;
+        prepared.regions(machine, program)?;
         for set in &program.sets {
             set.iter().try_for_each(|(&queue, items)| validate(queue, items))?;
         }
@@ -124,22 +124,11 @@ impl Prepared {
         self.lines.push(Line { chip: number.0, queue: index, start, items: of_set });
     }
 
-    fn regions(&mut self, chip: &Chip, chips: &[Sram], program: &Program) -> Result<(), MachineError> {
+    fn regions(&mut self, machine: &Machine, program: &Program) -> Result<(), MachineError> {
         for region in &program.regions {
-            let found = region.runs.iter().map(|run| u64::from(run.count)).sum();
-            if found != region.word_count() {
-                return Err(MachineError::RegionWords {
-                    region: region.name.clone(),
-                    needed: region.word_count(),
-                    found,
-                });
-            }
+            region::fits(machine, region)?;
             for (at, slice, word) in region.words() {
-                let sram = chips.get(usize::from(at.0)).filter(|sram| sram.contains(slice, word));
-                let Some(sram) = sram else {
-                    return Err(MachineError::OutsideSram { what: format!("region `{}`", region.name), slice, word });
-                };
-                let index = sram.index(slice);
+                let index = machine.chips[usize::from(at.0)].index(slice);
                 let fixed = match region.kind {
                     RegionKind::Input => {
                         self.inputs[usize::from(at.0)].push((index, word));
@@ -150,7 +139,7 @@ impl Prepared {
                     RegionKind::Output | RegionKind::State => continue,
                 };
                 let words = &mut self.fixed[usize::from(at.0)][index];
-                words.resize(chip.words_per_slice() as usize, Fixed::Free);
+                words.resize(machine.chip().words_per_slice() as usize, Fixed::Free);
                 if words[word as usize] != Fixed::Code {
                     words[word as usize] = fixed;
                 }

@@ -1,11 +1,13 @@
 //! SRAM: the words of all slices of a chip, and which of them are initialised.
 
+use std::borrow::Cow;
+
 use lpu_chip::Chip;
 use lpu_isa::{Hemisphere, SliceId};
 
 /// The SRAM of one chip.
 #[derive(Clone, Debug)]
-pub(crate) struct Sram {
+pub(crate) struct ChipSram {
     lanes: usize,
     words: usize,
     slices_a_side: usize,
@@ -18,7 +20,7 @@ pub(crate) struct Sram {
     run: u32,
 }
 
-impl Sram {
+impl ChipSram {
     pub(crate) fn new(chip: &Chip) -> Self {
         let slices = 2 * chip.values().slices_per_side as usize;
         Self {
@@ -49,11 +51,15 @@ impl Sram {
     }
 
     /// A word, zero where nothing was written.
-    pub(crate) fn read(&self, slice: usize, word: u32, out: &mut [u8]) {
-        match self.slices[slice].get(word as usize * self.lanes..(word as usize + 1) * self.lanes) {
-            Some(bytes) => out.copy_from_slice(bytes),
-            None => out.fill(0),
-        }
+    pub(crate) fn word(&self, slice: usize, word: u32) -> Cow<'_, [u8]> {
+        let bytes = self.slices[slice].get(word as usize * self.lanes..(word as usize + 1) * self.lanes);
+        bytes.map_or_else(|| vec![0; self.lanes].into(), Cow::Borrowed)
+    }
+
+    /// A word, to be replaced, which does not initialise it.
+    pub(crate) fn word_mut(&mut self, slice: usize, word: u32) -> &mut [u8] {
+        self.allocate(slice);
+        &mut self.slices[slice][word as usize * self.lanes..][..self.lanes]
     }
 
     /// Writes a word in this run, which initialises it.

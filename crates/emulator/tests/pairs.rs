@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use lpu_chip::System;
 use lpu_emulator::{Machine, MachineError, Run};
-use lpu_isa::{Container, Extent, Fill, WordRun, assemble};
+use lpu_isa::{Container, Extent, Fill, RegionError, WordRun, assemble};
 
 fn system(name: &str) -> System {
     System::preset(name).unwrap()
@@ -18,7 +18,7 @@ fn read(system: &System, text: &str) -> Container<'static> {
 
 fn word(machine: &Machine, place: &str) -> Vec<u8> {
     let WordRun { chip, slice, word, .. } = place.parse().unwrap();
-    machine.read_word(chip, slice, word).unwrap()
+    machine.read_word(chip, slice, word).unwrap().into_owned()
 }
 
 /// A word of 64 bytes that begins with these.
@@ -77,7 +77,7 @@ fn either_place_must_lie_in_sram() {
     {
         let text = format!(".data {place} {other} 1\n.hex 00010203\n.program p\n.queue mem.e0\nnop 1\n");
         match Machine::of_system(&system, &read(&system, &text).image) {
-            Err(MachineError::OutsideSram { slice: found, word, .. }) => {
+            Err(MachineError::Region(RegionError::OutsideSram { slice: found, word, .. })) => {
                 assert_eq!((found.to_string().as_str(), word), (slice, end))
             }
             Err(error) => panic!("{place} {other}: {error}"),

@@ -423,7 +423,7 @@ impl Engine {
         let kept = program.regions.iter().filter(|region| region.kind == RegionKind::State);
         for (chip, slice, word) in kept.flat_map(Region::words) {
             let bytes = match (&self.fast, &self.reference) {
-                (Some(replay), _) => replay.read_word(chip, slice, word)?.into_owned(),
+                (Some(replay), _) => replay.read_word(chip, slice, word)?,
                 (None, Some(machine)) => machine.read_word(chip, slice, word)?,
                 (None, None) => continue,
             };
@@ -489,7 +489,7 @@ fn same_word(replay: &Replay, machine: &Machine, chip: ChipId, slice: SliceId, w
     if fast == reference {
         return Ok(());
     }
-    let lane = fast.iter().zip(&reference).position(|(one, other)| one != other).unwrap_or(0);
+    let lane = fast.iter().zip(&*reference).position(|(one, other)| one != other).unwrap_or(0);
     Err(EngineError::Differ(format!(
         "word {word} of {slice} on chip {}, lane {lane}: fast {:#04x}, reference {:#04x}",
         chip.0, fast[lane], reference[lane]

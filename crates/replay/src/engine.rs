@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use lpu_chip::System;
-use lpu_isa::{ChipId, Extent, Fill, Image, Program, Region, RegionKind, SliceId, Violation};
+use lpu_isa::{
+    ChipId, Extent, Fill, Image, Program, Region, RegionError, RegionKind, SliceId, Sram, Violation, region,
+};
 use memmap2::MmapMut;
 
 use crate::arena::Arena;
@@ -272,10 +274,7 @@ impl Replay {
             return Err(ReplayError::ChipAbsent(first));
         }
         for region in &program.regions {
-            shaped(region)?;
-            for (chip, slice, word) in region.words() {
-                self.inside(|| format!("region `{}`", region.name), chip, slice, word)?;
-            }
+            region::fits(self, region)?;
         }
         Ok(())
     }
@@ -306,40 +305,12 @@ impl Replay {
         cache::key(origin, self.platform.system.reference().fingerprint, &self.platform.places)
     }
 
-    fn inside(
-        &self,
-        what: impl FnOnce() -> String,
-        chip: ChipId,
-        slice: SliceId,
-        word: u32,
-    ) -> Result<(), ReplayError> {
-        if self.platform.places.contains(chip, slice, word) {
-            return Ok(());
-        }
-        Err(ReplayError::OutsideSram { what: what(), slice, word })
-    }
-
     /// Fills an input region: its elements, little-endian, vector after vector.
     ///
     /// # Errors
     /// [`ReplayError`] when there is no such input, or the bytes do not fill it.
     pub fn write_input(&mut self, program: &Program, name: &str, bytes: &[u8]) -> Result<(), ReplayError> {
-        let region = find(program, "input", name, |region| region.kind == RegionKind::Input)?;
-        let expected = byte_count(region);
-        if bytes.len() != expected {
-            return Err(ReplayError::RegionBytes { region: name.into(), expected, found: bytes.len() });
-        }
-        let width = usize::from(region.format.bytes());
-        let vector_bytes = region.lanes as usize * width;
-        for (number, (chip, slice, word)) in region.words().enumerate() {
-            let vector = &bytes[number / width * vector_bytes..][..vector_bytes];
-            let cells = self.word_mut(chip, slice, word)?;
-            cells.fill(0);
-            for (cell, element) in cells.iter_mut().zip(vector.chunks_exact(width)) {
-                *cell = element[number % width];
-            }
-        }
-        Ok(())
+        Ok(region::write_input(self, program, name, bytes)?)
     }
 
     /// Reads a region: its elements, little-endian, vector after vector.
@@ -347,28 +318,15 @@ impl Replay {
     /// # Errors
     /// [`ReplayError`] when there is no such region.
     pub fn read_region(&self, program: &Program, name: &str) -> Result<Vec<u8>, ReplayError> {
-        let region = find(program, "region", name, |_| true)?;
-        let width = usize::from(region.format.bytes());
-        let vector_bytes = region.lanes as usize * width;
-        let mut bytes = vec![0; byte_count(region)];
-        for (number, (chip, slice, word)) in region.words().enumerate() {
-            let cells = self.read_word(chip, slice, word)?;
-            let vector = &mut bytes[number / width * vector_bytes..][..vector_bytes];
-            for (element, &cell) in vector.chunks_exact_mut(width).zip(cells.iter()) {
-                element[number % width] = cell;
-            }
-        }
-        Ok(bytes)
+        Ok(region::read_region(self, program, name)?)
     }
 
     /// One word of SRAM.
     ///
     /// # Errors
-    /// [`ReplayError::OutsideSram`] when there is no such word.
+    /// [`ReplayError`] when there is no such word.
     pub fn read_word(&self, chip: ChipId, slice: SliceId, word: u32) -> Result<Cow<'_, [u8]>, ReplayError> {
-        self.inside(|| "a word".into(), chip, slice, word)?;
-        // SAFETY: runs end before `run` returns, and writers hold the engine mutably.
-        Ok(unsafe { self.arena.word(self.platform.places.word(chip, slice, word)) })
+        Ok(region::read_word(self, chip, slice, word)?)
     }
 
     /// Replaces one word of SRAM.
@@ -376,32 +334,19 @@ impl Replay {
     /// # Errors
     /// [`ReplayError`] when there is no such word, or it has another length.
     pub fn write_word(&mut self, chip: ChipId, slice: SliceId, word: u32, bytes: &[u8]) -> Result<(), ReplayError> {
-        let cells = self.word_mut(chip, slice, word)?;
-        if bytes.len() != cells.len() {
-            let (expected, found) = (cells.len(), bytes.len());
-            return Err(ReplayError::RegionBytes { region: format!("word {word} of {slice}"), expected, found });
-        }
-        cells.copy_from_slice(bytes);
-        Ok(())
+        Ok(region::write_word(self, chip, slice, word, bytes)?)
     }
 
     /// Puts the bytes of an extent where its words lie, which are zero so far.
     fn lay_down(&mut self, extent: &Extent<'_>) -> Result<(), ReplayError> {
         for (chip, slice, word, bytes) in extent.words().filter(|(.., bytes)| !bytes.is_empty()) {
-            let cells = self.word_mut(chip, slice, word)?;
+            let what = || "an extent of the image".into();
+            let cells = self.word_mut(chip, slice, word);
+            let cells = cells.ok_or_else(|| RegionError::OutsideSram { what: what(), slice, word })?;
             let (found, expected) = (bytes.len() as u32, cells.len());
             cells.get_mut(..bytes.len()).ok_or(ReplayError::VectorBytes { found, expected })?.copy_from_slice(&bytes);
         }
         Ok(())
-    }
-
-    fn word_mut(&mut self, chip: ChipId, slice: SliceId, word: u32) -> Result<&mut [u8], ReplayError> {
-        self.inside(|| "a word".into(), chip, slice, word)?;
-        let at = self.platform.places.word(chip, slice, word);
-        self.arena.make_whole(at, self.platform.places.lanes);
-        self.arena.note_written(at);
-        // SAFETY: runs end before `run` returns, and the engine is held mutably.
-        Ok(unsafe { self.arena.bytes_mut(at, self.platform.places.lanes) })
     }
 
     /// Runs a program to its end. Engines of one platform run in turn, whichever threads call them.
@@ -427,26 +372,29 @@ impl Replay {
     }
 }
 
-/// Whether a region's runs hold its words.
-fn shaped(region: &Region) -> Result<(), ReplayError> {
-    let (needed, found) = (region.word_count(), region.runs.iter().map(|run| u64::from(run.count)).sum());
-    if found == needed { Ok(()) } else { Err(ReplayError::RegionWords { region: region.name.clone(), needed, found }) }
-}
+impl Sram for Replay {
+    fn lanes(&self) -> usize {
+        self.platform.places.lanes
+    }
 
-fn byte_count(region: &Region) -> usize {
-    region.vectors as usize * region.lanes as usize * usize::from(region.format.bytes())
-}
+    fn has_word(&self, chip: ChipId, slice: SliceId, word: u32) -> bool {
+        self.platform.places.contains(chip, slice, word)
+    }
 
-fn find<'p>(
-    program: &'p Program,
-    kind: &'static str,
-    name: &str,
-    fits: impl Fn(&Region) -> bool,
-) -> Result<&'p Region, ReplayError> {
-    let found = program.regions.iter().find(|region| region.name == name && fits(region)).ok_or_else(|| {
-        let known: Vec<&str> =
-            program.regions.iter().filter(|region| fits(region)).map(|region| region.name.as_str()).collect();
-        ReplayError::UnknownRegion { kind, name: name.into(), known: known.join(", ") }
-    })?;
-    shaped(found).map(|()| found)
+    fn word(&self, chip: ChipId, slice: SliceId, word: u32) -> Option<Cow<'_, [u8]>> {
+        // SAFETY: runs end before `run` returns, and writers hold the engine mutably.
+        let bytes = || unsafe { self.arena.word(self.platform.places.word(chip, slice, word)) };
+        self.has_word(chip, slice, word).then(bytes)
+    }
+
+    fn word_mut(&mut self, chip: ChipId, slice: SliceId, word: u32) -> Option<&mut [u8]> {
+        if !self.has_word(chip, slice, word) {
+            return None;
+        }
+        let (at, lanes) = (self.platform.places.word(chip, slice, word), self.platform.places.lanes);
+        self.arena.make_whole(at, lanes);
+        self.arena.note_written(at);
+        // SAFETY: runs end before `run` returns, and the engine is held mutably.
+        Some(unsafe { self.arena.bytes_mut(at, lanes) })
+    }
 }

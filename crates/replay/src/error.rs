@@ -1,7 +1,7 @@
 //! Why a program cannot be replayed.
 
 use lpu_checker::CheckError;
-use lpu_isa::{Queue, SliceId, Violation};
+use lpu_isa::{Queue, RegionError, Violation};
 use thiserror::Error;
 
 /// A program, image or input that does not belong to this engine, or a program that is not legal.
@@ -16,46 +16,9 @@ pub enum ReplayError {
         /// Bytes of a vector of the chip.
         expected: usize,
     },
-    /// Words that the chip does not have.
-    #[error("{what} lies at word {word} of slice {slice}, outside the chip; use the chip that the program names")]
-    OutsideSram {
-        /// The extent, region or word.
-        what: String,
-        /// The slice.
-        slice: SliceId,
-        /// The first word outside.
-        word: u32,
-    },
-    /// A region whose runs do not hold its words.
-    #[error("region `{region}` needs {needed} words, its runs hold {found}; make its runs match its shape")]
-    RegionWords {
-        /// The region.
-        region: String,
-        /// Words that the shape needs.
-        needed: u64,
-        /// Words in the runs.
-        found: u64,
-    },
-    /// A region of that name does not exist.
-    #[error("the program has no {kind} `{name}`; it has {known}; name one of these")]
-    UnknownRegion {
-        /// `input` or `region`.
-        kind: &'static str,
-        /// The name asked for.
-        name: String,
-        /// The names there are.
-        known: String,
-    },
-    /// Bytes that do not fill a region.
-    #[error("region `{region}` takes {expected} bytes, found {found}; give every element of its [vectors, lanes]")]
-    RegionBytes {
-        /// The region.
-        region: String,
-        /// Bytes that the shape needs.
-        expected: usize,
-        /// Bytes given.
-        found: usize,
-    },
+    /// A region, word or extent that does not fit SRAM, or bytes that do not fill it.
+    #[error(transparent)]
+    Region(#[from] RegionError),
     /// The program or the image needs a chip that the system does not have.
     #[error("{0}")]
     ChipAbsent(Violation),

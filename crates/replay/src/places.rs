@@ -3,7 +3,7 @@
 //! bytes of two in turn, have room for whole ones behind it, before the others.
 
 use lpu_chip::System;
-use lpu_isa::{ChipId, Hemisphere, Image, SliceId, WordRun};
+use lpu_isa::{ChipId, Hemisphere, Image, RegionError, SliceId, WordRun};
 use serde::{Deserialize, Serialize};
 
 use crate::error::ReplayError;
@@ -140,11 +140,8 @@ impl Places {
             for place in extent.places() {
                 let last = place.word.saturating_add(place.count.max(1) - 1);
                 if !places.contains(place.chip, place.slice, last) {
-                    return Err(ReplayError::OutsideSram {
-                        what: "an extent of the image".into(),
-                        slice: place.slice,
-                        word: last,
-                    });
+                    let what = "an extent of the image".into();
+                    return Err(RegionError::OutsideSram { what, slice: place.slice, word: last }.into());
                 }
             }
             let count = extent.place.count as usize;

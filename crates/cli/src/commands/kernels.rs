@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 use lpu::emulator::Observer;
-use lpu::isa::{ChipId, Instruction, Program, Queue, Region, RegionKind, SliceId, Stream, disassemble};
+use lpu::isa::{ChipId, Instruction, Queue, Region, RegionKind, SliceId, Stream, disassemble, region};
 use lpu::{EngineError, Output, OutputError, npy};
 use serde_json::json;
 
@@ -186,13 +186,6 @@ fn write_array(path: &Path, region: &Region, bytes: &[u8]) -> Result<(), OutputE
     output.finish()
 }
 
-fn region<'p>(program: &'p Program, name: &str) -> Result<&'p Region, String> {
-    let known = || program.regions.iter().map(|region| region.name.as_str()).collect::<Vec<_>>().join(", ");
-    program
-        .region(name)
-        .ok_or_else(|| format!("the program has no region `{name}`; it has {}; name one of these", known()))
-}
-
 impl Run {
     pub(crate) fn run(self) -> Outcome {
         let engines = self.how.engines(self.trace.is_some())?;
@@ -210,7 +203,7 @@ impl Run {
         let mut engine = given.engine(&system, &engines).map_err(explained)?;
         let mut named = Vec::new();
         for (name, path) in &self.output {
-            region(program, name)?;
+            region::named(program, name)?;
             Output::probe(path)?;
         }
         self.trace.as_deref().map(Output::probe).transpose()?;
@@ -218,7 +211,7 @@ impl Run {
             if named.contains(&name.as_str()) {
                 return Err(Usage(format!("--input {name} is given twice; leave out one of them")).into());
             }
-            engine.write_input(program, name, &read_array(path, region(program, name)?)?)?;
+            engine.write_input(program, name, &read_array(path, region::named(program, name)?)?)?;
             named.push(name.as_str());
         }
         let missing = program
@@ -245,7 +238,7 @@ impl Run {
             None => engine.run(0).map_err(explained)?,
         };
         for (name, path) in &self.output {
-            write_array(path, region(program, name)?, &engine.read_region(program, name)?)?;
+            write_array(path, region::named(program, name)?, &engine.read_region(program, name)?)?;
         }
         let microseconds = ran.cycles as f64 / f64::from(chip.values().clock_mhz);
         if self.json {

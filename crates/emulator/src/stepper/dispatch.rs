@@ -64,7 +64,7 @@ impl Stepper<'_> {
                     self.fault(step, Fault::WordUninitialised { slice: place(), word });
                 }
                 let mut value = self.buffer(1);
-                self.machine.chips[usize::from(chip)].read(slice, word, &mut value);
+                value.copy_from_slice(&self.machine.chips[usize::from(chip)].word(slice, word));
                 self.feed(step, delay, dst, value);
             }
             Instruction::Write { word: Word(word), src } => {

@@ -367,7 +367,7 @@ impl<'a> Stepper<'a> {
             self.fault(step, Fault::WordUninitialised { slice: SliceId { side, index }, word });
         }
         let mut value = self.buffer(1);
-        self.machine.chips[usize::from(chip)].read(slice, word, &mut value);
+        value.copy_from_slice(&self.machine.chips[usize::from(chip)].word(slice, word));
         let values = self.machine.chip().values();
         self.feed(step, u64::from(values.mem_gather - values.mem_gather_access), dst, value);
     }

@@ -1,11 +1,10 @@
 //! Engines that can be held to vectors.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use lpu_chip::System;
 use lpu_emulator::{Machine, MachineError, Observer, RunError};
-use lpu_isa::{ChipId, Container, Queue, SliceId, Stream};
+use lpu_isa::{ChipId, Container, Queue, SliceId, Sram, Stream};
 use lpu_replay::{Replay, ReplayError};
 use serde_json::{Value, json};
 
@@ -70,21 +69,18 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 /// All words of a system.
-fn words<E: std::fmt::Display>(
-    system: &System,
-    chips: u16,
-    mut read: impl FnMut(ChipId, SliceId, u32) -> Result<Vec<u8>, E>,
-) -> Result<BTreeMap<String, String>, String> {
+fn words(system: &System, sram: &impl Sram) -> BTreeMap<String, String> {
     let mut words = BTreeMap::new();
-    for chip in 0..chips {
+    for chip in (0..system.chips()).map(ChipId) {
         for slice in system.chip().slices() {
             for word in 0..system.chip().words_per_slice() {
-                let bytes = read(ChipId(chip), slice, word).map_err(|error| error.to_string())?;
-                words.insert(format!("{chip}/{slice}:{word}"), hex(&bytes));
+                words.extend(
+                    sram.word(chip, slice, word).map(|bytes| (format!("{}/{slice}:{word}", chip.0), hex(&bytes))),
+                );
             }
         }
     }
-    Ok(words)
+    words
 }
 
 impl Engine for Reference {
@@ -106,10 +102,9 @@ impl Engine for Reference {
         };
         let mut watch = Watch::default();
         match machine.run(&prepared, &mut watch) {
-            Ok(run) => match words(system, system.chips(), |chip, slice, word| machine.read_word(chip, slice, word)) {
-                Ok(words) => Outcome::Ran { cycles: run.cycles, words: Some(words), activity: Some(watch.0) },
-                Err(error) => Outcome::Refused(error),
-            },
+            Ok(run) => {
+                Outcome::Ran { cycles: run.cycles, words: Some(words(system, &machine)), activity: Some(watch.0) }
+            }
             Err(RunError::Fault(first)) => Outcome::Fault(Site::of(&first)),
             Err(error) => refused(&error),
         }
@@ -135,12 +130,7 @@ impl Engine for Fast {
             Err(error) => return refused(&error),
         };
         match replay.run(&prepared) {
-            Ok(run) => match words(system, system.chips(), |chip, slice, word| {
-                replay.read_word(chip, slice, word).map(Cow::into_owned)
-            }) {
-                Ok(words) => Outcome::Ran { cycles: run.cycles, words: Some(words), activity: None },
-                Err(error) => Outcome::Refused(error),
-            },
+            Ok(run) => Outcome::Ran { cycles: run.cycles, words: Some(words(system, &replay)), activity: None },
             Err(ReplayError::Fault(first)) => Outcome::Fault(Site::of(&first)),
             Err(error) => refused(&error),
         }
