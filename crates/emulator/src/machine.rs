@@ -99,7 +99,11 @@ impl Machine {
     /// # Errors
     /// [`MachineError`] when queues have no meaning or regions do not fit.
     pub fn prepare(&self, program: &Program) -> Result<Prepared, MachineError> {
-        Prepared::new(self, program)
+        if let Some(&first) = self.system.absent_of_program(program).first() {
+            return Err(MachineError::ChipAbsent(first));
+        }
+        program.regions.iter().try_for_each(|region| region::fits(self, region))?;
+        Ok(Prepared::new(&self.system, &self.chips, program)?)
     }
 
     /// Fills an input region: its elements, little-endian, vector after vector.

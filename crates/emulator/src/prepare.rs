@@ -1,10 +1,9 @@
 //! A program made ready to step: queues proven to have a meaning, regions resolved to words.
 
-use lpu_chip::Chip;
-use lpu_isa::{ChipId, ChipProgram, Fault, Item, Program, Queue, QueueSet, RegionKind, Site, Violation, region, validate};
+use lpu_chip::{Chip, System};
+use lpu_isa::{ChipId, ChipProgram, Fault, Item, Program, Queue, QueueError, QueueSet, RegionKind, Site, Violation, validate};
 
-use crate::error::MachineError;
-use crate::machine::Machine;
+use crate::sram::ChipSram;
 
 /// Whether a word may be written, and whether it may be fetched.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -51,11 +50,9 @@ pub struct Prepared {
 }
 
 impl Prepared {
-    pub(crate) fn new(machine: &Machine, program: &Program) -> Result<Self, MachineError> {
-        let (system, chips, chip) = (&machine.system, &machine.chips, machine.chip());
-        if let Some(&first) = system.absent_of_program(program).first() {
-            return Err(MachineError::ChipAbsent(first));
-        }
+    /// A program whose regions fit the chips.
+    pub(crate) fn new(system: &System, chips: &[ChipSram], program: &Program) -> Result<Self, QueueError> {
+        let chip = system.chip();
         let mut queues = chip.queues();
         let named =
             |(run, set): (&ChipProgram, &QueueSet)| set.keys().map(|&queue| run.queue(queue)).collect::<Vec<_>>();
@@ -72,7 +69,7 @@ impl Prepared {
             inputs: vec![Vec::new(); chips.len()],
             fixed: chips.iter().map(|_| vec![Vec::new(); 2 * chip.values().slices_per_side as usize]).collect(),
         };
-        prepared.regions(machine, program)?;
+        prepared.regions(chip, chips, program);
         for set in &program.sets {
             set.iter().try_for_each(|(&queue, items)| validate(queue, items))?;
         }
@@ -124,11 +121,10 @@ impl Prepared {
         self.lines.push(Line { chip: number.0, queue: index, start, items: of_set });
     }
 
-    fn regions(&mut self, machine: &Machine, program: &Program) -> Result<(), MachineError> {
+    fn regions(&mut self, chip: &Chip, chips: &[ChipSram], program: &Program) {
         for region in &program.regions {
-            region::fits(machine, region)?;
             for (at, slice, word) in region.words() {
-                let index = machine.chips[usize::from(at.0)].index(slice);
+                let index = chips[usize::from(at.0)].index(slice);
                 let fixed = match region.kind {
                     RegionKind::Input => {
                         self.inputs[usize::from(at.0)].push((index, word));
@@ -139,7 +135,7 @@ impl Prepared {
                     RegionKind::Output | RegionKind::State => continue,
                 };
                 let words = &mut self.fixed[usize::from(at.0)][index];
-                words.resize(machine.chip().words_per_slice() as usize, Fixed::Free);
+                words.resize(chip.words_per_slice() as usize, Fixed::Free);
                 if words[word as usize] != Fixed::Code {
                     words[word as usize] = fixed;
                 }
@@ -152,6 +148,5 @@ impl Prepared {
                 }
             }
         }
-        Ok(())
     }
 }
