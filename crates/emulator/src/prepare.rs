@@ -1,7 +1,9 @@
 //! A program made ready to step: queues proven to have a meaning, regions resolved to words.
 
 use lpu_chip::{Chip, System};
-use lpu_isa::{ChipId, ChipProgram, Fault, Item, Program, Queue, QueueError, QueueSet, RegionKind, Site, Violation, validate};
+use lpu_isa::{
+    ChipId, ChipProgram, Fault, Item, Program, Queue, QueueError, QueueSet, RegionKind, Site, Violation, validate,
+};
 
 use crate::sram::ChipSram;
 

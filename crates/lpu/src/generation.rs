@@ -4,9 +4,9 @@ use lpu_chip::System;
 use lpu_model::{TextStream, Tokenizer};
 use lpu_report::Latency;
 
+use crate::error::SessionError;
 use crate::sampler::Sampler;
 use crate::sequence::{Sequence, Token};
-use crate::session::SessionError;
 use crate::summary::{Decoding, Subject, Summary, latency};
 
 /// When a generation ends.
@@ -65,16 +65,20 @@ pub struct Generation<'a> {
     over: bool,
 }
 
-impl<'a> Generation<'a> {
-    pub(crate) fn new(
-        sequence: &'a mut Sequence,
+impl Sequence {
+    /// Feeds a prompt and then what a sampler chooses, token after token; text comes with a tokenizer.
+    ///
+    /// # Errors
+    /// [`SessionError::Model`] when the tokenizer cannot read the prompt's ids.
+    pub fn generate<'a>(
+        &'a mut self,
         prompt: &[u32],
         sampler: Sampler,
         limits: Limits,
         tokenizer: Option<&'a Tokenizer>,
-    ) -> Result<Self, SessionError> {
-        Ok(Self {
-            sequence,
+    ) -> Result<Generation<'a>, SessionError> {
+        Ok(Generation {
+            sequence: self,
             tokenizer,
             stream: tokenizer.map(|tokenizer| tokenizer.stream_after(prompt)).transpose()?,
             sampler,
@@ -87,7 +91,9 @@ impl<'a> Generation<'a> {
             over: false,
         })
     }
+}
 
+impl<'a> Generation<'a> {
     /// The sequence that is fed.
     #[must_use]
     pub fn sequence(&self) -> &Sequence {

@@ -16,6 +16,7 @@
 mod activity;
 pub mod conformance;
 mod engine;
+mod error;
 mod file;
 mod finite;
 mod generation;
@@ -34,6 +35,7 @@ mod summary;
 
 pub use activity::{Activity, Dispatch, units};
 pub use engine::{Engine, EngineError, Engines, Ran, keep_plans};
+pub use error::SessionError;
 pub use file::{OpenError, ProgramFile};
 pub use finite::{FirstNotFinite, Kind, NotFinite, Origin};
 pub use generation::{Generated, Generation, Limits};
@@ -54,6 +56,6 @@ pub use ports::{PortError, Step};
 pub use proof::{ProofError, compile, compile_graph};
 pub use sampler::Sampler;
 pub use sequence::{Sequence, Token};
-pub use session::{Session, SessionError};
+pub use session::Session;
 pub use stage::{Stage, StageRun};
 pub use summary::{Bucket, ByBucket, Cycles, Hashes, HostUse, PerToken, Sram, Subject, Summary, Time, latency};

@@ -8,15 +8,14 @@ use lpu_isa::{Container, Image, Program};
 use lpu_model::Checkpoint;
 
 use crate::engine::Engines;
+use crate::error::SessionError;
 use crate::file::ProgramFile;
 use crate::package::{self, Host, Package};
 use crate::proof::compile;
-use crate::sequence::Sequence;
-use crate::session::SessionError;
-use crate::stage::{Placed, made_for};
+use crate::stage::{Placed, Stage, made_for};
 
 /// A compiled model: file or memory image, interface, programs, their plans, and the threads that run them. Any number
-/// of [`Sequence`]s run on it, each from whichever thread.
+/// of [`Sequence`](crate::Sequence)s run on it, each from whichever thread.
 ///
 /// ```
 /// use lpu::{Engines, Model, Options, Precision, chip, model::Checkpoint};
@@ -75,13 +74,9 @@ impl Model {
         Ok(Arc::new(Self { host, placed: Placed::open(file, chip, interface, engines)? }))
     }
 
-    /// A sequence without tokens, on SRAM of its own: a private mapping of the file, or a copy of the image. The first
-    /// one proves the first program for its engine.
-    ///
-    /// # Errors
-    /// [`SessionError`] when the engine refuses the programs or there is no memory.
-    pub fn sequence(self: &Arc<Self>) -> Result<Sequence, SessionError> {
-        Ok(Sequence::new(Arc::clone(self), self.placed.stage()?))
+    /// The programs on a machine of their own.
+    pub(crate) fn stage(&self) -> Result<Stage, SessionError> {
+        self.placed.stage()
     }
 
     /// What the programs ask of their host and give back.

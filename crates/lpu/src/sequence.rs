@@ -6,16 +6,14 @@ use std::sync::Arc;
 use lpu_compiler::Options;
 use lpu_emulator::Observer;
 use lpu_isa::Program;
-use lpu_model::{Checkpoint, Tokenizer};
+use lpu_model::Checkpoint;
 
 use crate::engine::{Engine, EngineError, Ran};
+use crate::error::SessionError;
 use crate::finite::{FirstNotFinite, NotFinite, Origin};
-use crate::generation::{Generation, Limits};
 use crate::models::Model;
 use crate::ports::Step;
 use crate::proof::compile;
-use crate::sampler::Sampler;
-use crate::session::SessionError;
 use crate::stage::Stage;
 
 /// What one token gave.
@@ -37,6 +35,17 @@ pub struct Sequence {
     position: usize,
 }
 
+impl Model {
+    /// A sequence without tokens, on SRAM of its own: a private mapping of the file, or a copy of the image. The first
+    /// one proves the first program for its engine.
+    ///
+    /// # Errors
+    /// [`SessionError`] when the engine refuses the programs or there is no memory.
+    pub fn sequence(self: &Arc<Self>) -> Result<Sequence, SessionError> {
+        Ok(Sequence { model: Arc::clone(self), stage: self.stage()?, position: 0 })
+    }
+}
+
 impl Deref for Sequence {
     type Target = Model;
 
@@ -46,10 +55,6 @@ impl Deref for Sequence {
 }
 
 impl Sequence {
-    pub(crate) fn new(model: Arc<Model>, stage: Stage) -> Self {
-        Self { model, stage, position: 0 }
-    }
-
     /// The model, for other sequences.
     #[must_use]
     pub fn model(&self) -> &Arc<Model> {
@@ -93,20 +98,6 @@ impl Sequence {
     /// [`SessionError`] when there is no such token, no room, a fault, or a number that is not finite.
     pub fn feed(&mut self, token: u32) -> Result<Token, SessionError> {
         self.step(token, Engine::run)
-    }
-
-    /// Feeds a prompt and then what a sampler chooses, token after token; text comes with a tokenizer.
-    ///
-    /// # Errors
-    /// [`SessionError::Model`] when the tokenizer cannot read the prompt's ids.
-    pub fn generate<'a>(
-        &'a mut self,
-        prompt: &[u32],
-        sampler: Sampler,
-        limits: Limits,
-        tokenizer: Option<&'a Tokenizer>,
-    ) -> Result<Generation<'a>, SessionError> {
-        Generation::new(self, prompt, sampler, limits, tokenizer)
     }
 
     /// Feeds a token and shows the run to an observer, on the reference engine.

@@ -2,84 +2,16 @@
 
 use std::ops::{Deref, DerefMut};
 
-use lpu_checker::CheckError;
 use lpu_chip::Chip;
 use lpu_compiler::Options;
-use lpu_isa::{Container, ContentError};
-use lpu_model::{Checkpoint, ModelError};
-use thiserror::Error;
+use lpu_isa::Container;
+use lpu_model::Checkpoint;
 
-use crate::engine::{EngineError, Engines};
-use crate::file::{OpenError, ProgramFile};
-use crate::finite::NotFinite;
+use crate::engine::Engines;
+use crate::error::SessionError;
+use crate::file::ProgramFile;
 use crate::models::Model;
-use crate::package::PackageError;
-use crate::ports::PortError;
-use crate::proof::ProofError;
 use crate::sequence::Sequence;
-
-/// Why a session cannot start or go on.
-#[derive(Debug, Error)]
-#[non_exhaustive]
-pub enum SessionError {
-    /// See [`ProofError`].
-    #[error(transparent)]
-    Compile(#[from] ProofError),
-    /// See [`ModelError`].
-    #[error(transparent)]
-    Model(#[from] ModelError),
-    /// See [`EngineError`].
-    #[error(transparent)]
-    Engine(#[from] EngineError),
-    /// See [`OpenError`].
-    #[error(transparent)]
-    Open(#[from] OpenError),
-    /// See [`ContentError`].
-    #[error(transparent)]
-    Content(#[from] ContentError),
-    /// See [`PackageError`].
-    #[error(transparent)]
-    Package(#[from] PackageError),
-    /// See [`CheckError`].
-    #[error(transparent)]
-    Check(#[from] CheckError),
-    /// See [`PortError`].
-    #[error(transparent)]
-    Port(#[from] PortError),
-    /// The file was compiled for another chip.
-    #[error(
-        "the file was compiled for a chip `{file}` whose figures differ from those of `{given}`; give the description that it was compiled for, or compile again"
-    )]
-    OtherChip {
-        /// The chip in the file.
-        file: String,
-        /// The chip given.
-        given: String,
-    },
-    /// All rows of the context are used.
-    #[error("the context of {context} tokens is full; compile for a longer one")]
-    ContextFull {
-        /// Tokens that the program holds.
-        context: usize,
-    },
-    /// All learned positions are used.
-    #[error("the model has learned {positions} positions and all are used; feed fewer tokens")]
-    NoPosition {
-        /// Positions that the model has learned.
-        positions: usize,
-    },
-    /// See [`NotFinite`]; the position stays free for another token.
-    #[error(transparent)]
-    NotFinite(Box<NotFinite>),
-    /// No such token.
-    #[error("token id {token} is out of range; give ids from 0 to {last}")]
-    NoToken {
-        /// The id.
-        token: u32,
-        /// The last id.
-        last: usize,
-    },
-}
 
 /// A compiled model with one sequence, whose methods it has.
 /// ```

@@ -9,9 +9,9 @@ use lpu_compiler::{Compiled, Interface, PortKind};
 use lpu_isa::{ChipRef, Image, Program};
 
 use crate::engine::{Engine, EngineError, Engines, Ran, Shared};
+use crate::error::SessionError;
 use crate::file::{OpenError, ProgramFile};
 use crate::ports::{self, PortError, Step};
-use crate::session::SessionError;
 
 /// A placement's programs, shared by the stages that run them on machines of their own.
 pub(crate) struct Placed {

@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 
 use super::element::{self, Range};
 use super::error::{AsmError, Span, suggestion};
-use super::expand::EACH;
 use super::lex::{DirectiveWord, SourceLine};
 use super::regions::{RegionText, Values};
+use super::source::{LoadChip, LoadFile};
 use super::state::{
-    Arguments, Content, ExpansionBudget, ExtentText, LikeText, Open, ParsedText, ProgramText, QueueText, StartText,
+    Arguments, Content, EACH, ExpansionBudget, ExtentText, LikeText, Open, ParsedText, ProgramText, QueueText,
+    StartText,
 };
 use super::symbol::{Scope, Trouble, Value, is_operand};
-use super::{LoadChip, LoadFile};
 use crate::container::{check_name, check_program_head};
 use crate::operand::Format;
 use crate::program::{ChipId, ChipRef, Region, RegionKind};

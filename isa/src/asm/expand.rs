@@ -9,18 +9,15 @@ use super::error::{AsmError, Span};
 use super::finish;
 use super::instruction;
 use super::lex::{SourceLine, SourceLines};
-use super::source::{Cause, IncludedFiles, Source, beside};
+use super::source::{Cause, IncludedFiles, LoadChip, LoadFile, Source, beside};
 use super::source_map::SourceMap;
-use super::state::{Arguments, ParsedText};
+use super::state::{Arguments, EACH, ParsedText};
 use super::symbol::Value;
-use super::{LoadChip, LoadFile};
 use crate::program::Container;
 
 /// Bytes of lines that a text may bring alongside its own, by repeating, including again, and writing for several chips
 /// (assumed). Keeps a short text from taking much memory and time.
 const EXPANDED: u64 = 1 << 20;
-/// Such bytes a byte of the text and of the files that it includes.
-pub(super) const EACH: u64 = 16;
 /// What an iteration counts alongside its lines.
 const ITERATION: u64 = 8;
 /// The most expansions around a line (assumed).

@@ -14,22 +14,14 @@ mod source_map;
 mod state;
 mod symbol;
 
-use std::borrow::Cow;
-
 pub(crate) use directive::{REGION_USAGE, USAGE};
 pub use error::{AsmError, Span};
 pub(crate) use instruction::{FURTHEST, usage};
-pub use source::Source;
+pub use source::{LoadChip, LoadFile, Source};
 pub use source_map::{Place, SourceMap};
 
-use crate::program::{ChipRef, Container};
+use crate::program::Container;
 use expand::Expansion;
-
-/// Gives the bytes of a file that the text names as its image or includes, or the reason why not.
-pub type LoadFile<'f, 'a> = &'f mut dyn FnMut(&str) -> Result<Cow<'a, [u8]>, String>;
-
-/// Gives the chip of a name, with its number of lanes.
-pub type LoadChip<'f> = &'f mut dyn FnMut(&str) -> Option<(ChipRef, u32)>;
 
 /// Assembles a text. `load` is asked for the image file and for files that are included, `chip` for the chip unless the
 /// text gives its fingerprint. A name in an included file is joined to that file's folder before `load` sees it.

@@ -1,6 +1,15 @@
 //! Files that a text includes, and how a line of them came to be assembled.
 
+use std::borrow::Cow;
 use std::sync::Arc;
+
+use crate::program::ChipRef;
+
+/// Gives the bytes of a file that the text names as its image or includes, or the reason why not.
+pub type LoadFile<'f, 'a> = &'f mut dyn FnMut(&str) -> Result<Cow<'a, [u8]>, String>;
+
+/// Gives the chip of a name, with its number of lanes.
+pub type LoadChip<'f> = &'f mut dyn FnMut(&str) -> Option<(ChipRef, u32)>;
 
 /// An included file.
 #[derive(Clone, Debug, PartialEq, Eq)]

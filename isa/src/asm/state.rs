@@ -105,6 +105,9 @@ pub(super) struct ParsedText<'a> {
     iterations: Vec<Vec<String>>,
 }
 
+/// Bytes that a text may bring alongside its own (see `EXPANDED`), a byte of it and of the files that it includes.
+pub(super) const EACH: u64 = 16;
+
 /// Bytes that a text may still bring alongside its own.
 #[derive(Default)]
 pub(super) struct ExpansionBudget {

@@ -7,8 +7,8 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 use lpu::conformance::{VectorError, Vectors, coverage, engines, run};
 
+use super::outcome::{Outcome, Usage};
 use super::verdict::Verdict;
-use super::{Outcome, Usage};
 
 #[derive(Args)]
 pub(crate) struct Conformance {

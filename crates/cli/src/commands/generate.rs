@@ -11,8 +11,10 @@ use lpu::model::Tokenizer;
 use lpu::report::Latency;
 use lpu::{Engines, Limits, Options, Output, Precision, ProgramFile, Sampler, Sequence, Session, SessionError, npy};
 
+use super::files;
+use super::options::{self, How, Target};
+use super::outcome::{Outcome, Usage, say_notes};
 use super::request::Request;
-use super::{How, Outcome, Target, Usage, files};
 
 #[derive(Args)]
 pub(crate) struct Generate {
@@ -25,7 +27,7 @@ pub(crate) struct Generate {
     #[arg(long, value_delimiter = ',', allow_negative_numbers = true)]
     tokens: Option<Vec<u32>>,
     /// Most tokens to generate
-    #[arg(long, default_value = "64", value_parser = super::tokens)]
+    #[arg(long, default_value = "64", value_parser = options::tokens)]
     max_tokens: usize,
     #[command(flatten)]
     target: Target,
@@ -160,7 +162,7 @@ impl Generate {
                 let chip = files::chip_for(file.chip(), self.target.chip.as_deref())?;
                 let session = Session::open(file, &chip, &engines)?;
                 let host = session.host();
-                super::agrees(&self.target, host)?;
+                options::agrees(&self.target, host)?;
                 let tokenizer = host.tokenizer.as_deref().map(Tokenizer::from_json).transpose()?;
                 let (prompt, text) = self.prompt(tokenizer.as_ref(), false)?;
                 let request = self.request(&prompt);
@@ -177,7 +179,7 @@ impl Generate {
             }
             path => {
                 let checkpoint = files::checkpoint(path.as_deref())?;
-                super::say_notes(&checkpoint);
+                say_notes(&checkpoint);
                 let json = checkpoint.checked_tokenizer_json();
                 let tokenizer = json.and_then(|json| json.map(Tokenizer::from_json).transpose());
                 let tokenizer = if self.tokens.is_some() { tokenizer.unwrap_or(None) } else { tokenizer? };

@@ -8,7 +8,8 @@ use lpu::chip::System;
 use lpu::isa::{Program, Violation};
 use lpu::{Engine, EngineError, Engines, OpenError, ProgramFile};
 
-use super::files::{self, Loaded};
+use super::files;
+use super::program::{self, Loaded};
 
 pub(crate) enum Given {
     Text(Box<Loaded>),
@@ -21,7 +22,7 @@ impl Given {
         Ok(if files::is_compiled(path) {
             Self::File(Box::new(ProgramFile::open(path)?))
         } else {
-            Self::Text(Box::new(files::program(path, chip)?))
+            Self::Text(Box::new(program::load(path, chip)?))
         })
     }
 

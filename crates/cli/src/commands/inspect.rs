@@ -12,7 +12,9 @@ use lpu::isa::{Program, expand, item_text};
 use lpu::model::{Checkpoint, Graph};
 use lpu::{Options, Package, compiler};
 
-use super::{Outcome, Target, agrees, files};
+use super::options::{self, Target};
+use super::outcome::Outcome;
+use super::{files, program};
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Step {
@@ -37,7 +39,7 @@ pub(crate) struct Inspect {
     /// ships
     file: Option<PathBuf>,
     /// Only a part: layer:N, attention:N, ffn:N or head
-    #[arg(long, value_parser = super::part)]
+    #[arg(long, value_parser = options::part)]
     part: Option<Part>,
     #[command(flatten)]
     target: Target,
@@ -51,12 +53,12 @@ impl Inspect {
         let is_program = file.is_some_and(|path| files::is_stream(path) || is_file(path));
         let mut out = std::io::BufWriter::new(std::io::stdout().lock());
         if is_program {
-            let loaded = files::program(file.expect("a program has a path"), self.target.chip.as_deref())?;
+            let loaded = program::load(file.expect("a program has a path"), self.target.chip.as_deref())?;
             loaded.on_chips(file.expect("a program has a path"), self.target.chip.as_deref())?;
             let chip = loaded.system(self.target.chip.as_deref())?.chip().clone();
             let container = loaded.container;
             if self.target.dtype.is_some() || self.target.context.is_some() {
-                agrees(&self.target, &Package::parse(&container.host)?.model()?.1)?;
+                options::agrees(&self.target, &Package::parse(&container.host)?.model()?.1)?;
             }
             if matches!(self.step, Step::Dispatches | Step::Sram) {
                 return show(self.step, &container.programs, &chip, &mut out);

@@ -12,8 +12,10 @@ use lpu::{EngineError, Output, OutputError, npy};
 use serde_json::json;
 
 use super::given::Given;
+use super::options::How;
+use super::outcome::{Outcome, Usage};
 use super::verdict::Verdict;
-use super::{How, Outcome, Usage, files};
+use super::{files, program};
 
 #[derive(Args)]
 pub(crate) struct Asm {
@@ -29,7 +31,7 @@ pub(crate) struct Asm {
 
 impl Asm {
     pub(crate) fn run(self) -> Outcome {
-        let loaded = files::program(&self.file, self.chip.as_deref())?;
+        let loaded = program::load(&self.file, self.chip.as_deref())?;
         loaded.on_chips(&self.file, self.chip.as_deref())?;
         lpu::write_file(&self.output, &loaded.container.to_bytes()?)?;
         Ok(ExitCode::SUCCESS)
@@ -50,7 +52,7 @@ pub(crate) struct Disasm {
 
 impl Disasm {
     pub(crate) fn run(self) -> Outcome {
-        let loaded = files::program(&self.file, self.chip.as_deref())?;
+        let loaded = program::load(&self.file, self.chip.as_deref())?;
         loaded.on_chips(&self.file, self.chip.as_deref())?;
         let output = self.output.filter(|path| !lpu::is_stdout(path));
         let image = output.as_ref().map(|path| path.with_extension("image"));
@@ -78,7 +80,7 @@ pub(crate) struct Check {
 
 impl Check {
     pub(crate) fn run(self) -> Outcome {
-        let loaded = files::program(&self.file, self.chip.as_deref())?;
+        let loaded = program::load(&self.file, self.chip.as_deref())?;
         let system = loaded.system(self.chip.as_deref())?;
         let mut out = Verdict::stdout();
         let mut broken = 0;

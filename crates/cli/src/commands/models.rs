@@ -15,7 +15,9 @@ use lpu::model::Checkpoint;
 use lpu::report::Latency;
 use lpu::{Host, Options, Output, Package, Subject, Summary, latency};
 
-use super::{Outcome, Target, files};
+use super::files;
+use super::options::{self, Target};
+use super::outcome::{Outcome, say_notes};
 
 #[derive(Args)]
 pub(crate) struct Compile {
@@ -28,7 +30,7 @@ pub(crate) struct Compile {
     #[arg(long, conflicts_with = "output")]
     timing_only: bool,
     /// Only a part, with named activations as inputs and outputs: layer:N, attention:N, ffn:N or head
-    #[arg(long, value_parser = super::part)]
+    #[arg(long, value_parser = options::part)]
     part: Option<Part>,
     #[command(flatten)]
     target: Target,
@@ -56,7 +58,7 @@ impl Compile {
             (true, false) => Checkpoint::open_shape(&self.model)?,
             (false, _) => files::checkpoint(Some(&self.model))?,
         };
-        super::say_notes(&checkpoint);
+        say_notes(&checkpoint);
         if self.timing_only {
             let name = checkpoint.name().to_owned();
             checkpoint = Checkpoint::from_config(checkpoint.config.to_json().as_bytes())?.with_name(&name);

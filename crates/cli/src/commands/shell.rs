@@ -3,11 +3,11 @@
 use std::io::Write;
 use std::process::ExitCode;
 
-use clap::{Args, CommandFactory};
+use clap::{Args, Command};
 use clap_complete::Shell;
 use clap_mangen::Man;
 
-use super::{Cli, Outcome, Usage};
+use super::outcome::{Outcome, Usage};
 
 #[derive(Args)]
 pub(crate) struct Completions {
@@ -17,9 +17,10 @@ pub(crate) struct Completions {
 }
 
 impl Completions {
-    pub(crate) fn run(self) -> Outcome {
+    /// Of the whole command.
+    pub(crate) fn run(self, mut command: Command) -> Outcome {
         let mut text = Vec::new();
-        clap_complete::generate(self.shell, &mut Cli::command(), "lpu", &mut text);
+        clap_complete::generate(self.shell, &mut command, "lpu", &mut text);
         std::io::stdout().write_all(&text)?;
         Ok(ExitCode::SUCCESS)
     }
@@ -32,13 +33,13 @@ pub(crate) struct Manual {
 }
 
 impl Manual {
-    pub(crate) fn run(self) -> Outcome {
-        let mut command = Cli::command();
+    /// Of the whole command.
+    pub(crate) fn run(self, mut command: Command) -> Outcome {
         command.build();
         let mut page = &command;
         for name in &self.subcommand {
             page = page.find_subcommand(name).ok_or_else(|| {
-                let known: Vec<&str> = page.get_subcommands().map(clap::Command::get_name).collect();
+                let known: Vec<&str> = page.get_subcommands().map(Command::get_name).collect();
                 Usage(match known[..] {
                     [] => format!("`{}` has no subcommand `{name}`; leave it out", page.get_name()),
                     _ => format!("no page `{name}`; give one of {}", known.join(", ")),

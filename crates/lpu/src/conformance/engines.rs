@@ -8,25 +8,7 @@ use lpu_isa::{ChipId, Container, Queue, SliceId, Sram, Stream};
 use lpu_replay::{Replay, ReplayError};
 use serde_json::{Value, json};
 
-use super::vector::Site;
-
-/// What an engine did with a program.
-#[derive(Clone, Debug)]
-pub enum Outcome {
-    /// It ran to its end.
-    Ran {
-        /// Cycles of the run.
-        cycles: u64,
-        /// All words of SRAM, `chip/slice:word`, in hexadecimal; none where the engine has no values.
-        words: Option<BTreeMap<String, String>>,
-        /// What happened in each cycle, as vectors write it; none where the engine does not say.
-        activity: Option<Vec<Value>>,
-    },
-    /// It broke a rule.
-    Fault(Site),
-    /// The engine does not run such programs, or failed in another way; why.
-    Refused(String),
-}
+use super::outcome::{Outcome, Site};
 
 /// An implementation of the machine.
 pub trait Engine {

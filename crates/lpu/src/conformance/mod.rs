@@ -3,11 +3,13 @@
 
 mod coverage;
 mod engines;
+mod outcome;
 mod vector;
 
 pub use coverage::{Coverage, coverage};
-pub use engines::{Engine, Outcome, engines};
-pub use vector::{Site, Vector, VectorError, Vectors};
+pub use engines::{Engine, engines};
+pub use outcome::{Outcome, Site};
+pub use vector::{Vector, VectorError, Vectors};
 
 /// One vector that an engine does not meet.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -6,11 +6,11 @@ use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 use lpu_chip::{Chip, ChipError, System};
-use lpu_isa::{ChipId, Container, Violation, assemble, encode_queue};
+use lpu_isa::{ChipId, Container, assemble, encode_queue};
 use serde::Deserialize;
 use thiserror::Error;
 
-use super::engines::Outcome;
+use super::outcome::{Outcome, Site};
 
 /// Why vectors cannot be read.
 #[derive(Debug, Error)]
@@ -48,35 +48,6 @@ pub(super) struct Words {
     kind: String,
     at: String,
     words: u32,
-}
-
-/// The first fault of a program.
-#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
-pub struct Site {
-    /// The rule's name.
-    pub rule: String,
-    /// Cycle in which it is observed.
-    pub cycle: u64,
-    /// The chip.
-    pub chip: u16,
-    /// The queue; none for the program as a whole.
-    pub queue: Option<String>,
-    /// The item; none for the program as a whole.
-    pub item: Option<u32>,
-}
-
-impl Site {
-    /// The site of a violation.
-    #[must_use]
-    pub fn of(violation: &Violation) -> Self {
-        Self {
-            rule: violation.fault.rule().name().to_owned(),
-            cycle: violation.cycle,
-            chip: violation.chip.0,
-            queue: violation.site.map(|site| site.queue.to_string()),
-            item: violation.site.map(|site| site.item),
-        }
-    }
 }
 
 /// One vector.

@@ -1,0 +1,122 @@
+//! Options that several commands have.
+
+use std::error::Error;
+use std::ffi::{OsStr, OsString};
+
+use clap::{Args, ValueEnum};
+use lpu::chip::Chip;
+use lpu::compiler::Part;
+use lpu::{Engines, Precision};
+
+use super::files;
+use super::outcome::Usage;
+
+/// Engines by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Engine {
+    /// Replays resolved dataflow
+    Fast,
+    /// Steps every cycle
+    Reference,
+}
+
+/// How to run.
+#[derive(Args)]
+pub(crate) struct How {
+    /// Engine [default: fast]
+    #[arg(long, value_enum)]
+    pub(crate) engine: Option<Engine>,
+    /// Host threads of the fast engine [default: all cores]
+    #[arg(long, value_parser = threads)]
+    pub(crate) threads: Option<usize>,
+    /// Run both engines and compare every word of SRAM, outputs and cycles after each run
+    #[arg(long)]
+    pub(crate) verify: bool,
+    /// Prove and plan anew, and keep no plan for later starts
+    #[arg(long)]
+    pub(crate) no_cache: bool,
+}
+
+impl How {
+    /// The engines asked for; by steps where an observer watches them.
+    pub(crate) fn engines(&self, watched: bool) -> Result<Engines, Usage> {
+        let fast = match self.engine {
+            Some(engine) => engine == Engine::Fast,
+            None => !watched,
+        };
+        if watched && (fast || self.verify) {
+            return Err(Usage(
+                "a trace needs single steps, which the fast engine does not take; leave out --engine fast and --verify"
+                    .into(),
+            ));
+        }
+        Ok(Engines { fast, threads: self.threads, verify: self.verify, cache: !self.no_cache })
+    }
+}
+
+/// What to compile for.
+#[derive(Args)]
+pub(crate) struct Target {
+    /// Chip preset or the path of a .toml description [default: tsp-v1]
+    #[arg(long)]
+    pub(crate) chip: Option<OsString>,
+    /// Number formats: f16, w8a8 or w8a16 [default: w8a16]
+    #[arg(long, value_parser = precision)]
+    pub(crate) dtype: Option<Precision>,
+    /// Tokens of context, rounded up to a multiple of 16 [default: compile 256, generate what the request feeds,
+    /// rounded up]
+    #[arg(long, value_parser = context)]
+    pub(crate) context: Option<usize>,
+}
+
+impl Target {
+    /// The chip to compile for.
+    pub(crate) fn chip(&self) -> Result<Chip, Box<dyn Error>> {
+        files::chip(self.chip.as_deref().unwrap_or(OsStr::new("tsp-v1")))
+    }
+}
+
+/// Refuses options that contradict what a compiled file was made for.
+pub(crate) fn agrees(target: &Target, host: &lpu::Host) -> Result<(), String> {
+    if let Some(dtype) = target.dtype.filter(|&dtype| dtype != host.precision) {
+        let (made, asked) = (host.precision.name(), dtype.name());
+        return Err(format!(
+            "the file was compiled for {made}, not {asked}; leave out --dtype or compile the model again with --dtype {asked}"
+        ));
+    }
+    if let Some(asked) = target.context.filter(|&context| context != host.context) {
+        let made = host.context;
+        return Err(format!(
+            "the file was compiled for a context of {made}, not {asked}; leave out --context or compile the model again with --context {asked}"
+        ));
+    }
+    Ok(())
+}
+
+/// A number of tokens: at least 1, and few enough that sums of them stay countable.
+pub(crate) fn tokens(text: &str) -> Result<usize, String> {
+    let number: usize = text.parse().map_err(|_| "give a whole number of tokens".to_owned())?;
+    match number {
+        0 => Err("give at least 1".into()),
+        1..=0xffff_ffff => Ok(number),
+        _ => Err("give at most 4294967295".into()),
+    }
+}
+
+/// Tokens of a context: as many as its last program holds.
+fn context(text: &str) -> Result<usize, String> {
+    tokens(text).map(|asked| lpu::compiler::buckets(asked).last().copied().unwrap_or(asked))
+}
+
+fn threads(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|&threads| threads > 0).ok_or_else(|| "give a whole number of at least 1".into())
+}
+
+/// The part of a model of this name, for the command line.
+pub(crate) fn part(name: &str) -> Result<Part, String> {
+    Part::parse(name).ok_or_else(|| "use layer:N, attention:N, ffn:N or head".into())
+}
+
+fn precision(name: &str) -> Result<Precision, String> {
+    Precision::parse(name).ok_or_else(|| "use f16, w8a8 or w8a16".into())
+}
