@@ -1,54 +1,15 @@
 //! The blocks of attention: appending this token's rows, scores of queries against all rows, and mixing values by
 //! weight.
 
-use lpu_isa::{DelayClass, Hemisphere, Instruction, Orientation, SliceId, WindowBits, Word};
+use lpu_isa::{DelayClass, Instruction, Orientation, SliceId, Word};
 use smallvec::SmallVec;
 
-use crate::chain::Chain;
-use crate::engine::{Delay, Engine, Task};
+use crate::engine::{Delay, Engine};
 use crate::error::CompileError;
-use crate::planes::{Content, Load, Part, PlaneSet, Result32, pass, pass_from};
+use crate::planes::{Load, Result32, pass, pass_from};
 use crate::record::Cause;
-use crate::rows::Rows;
+use crate::task::{Append, PvProduct, QkProduct, Task};
 use crate::vectors::Stored;
-
-/// Writes a key or value row: all sixteen pairs of slices take the passing row, each at its own address from the host.
-/// Input: the row; output: the ordering token from which on the rows may be read.
-#[derive(Clone, Debug)]
-pub(crate) struct Append {
-    pub(crate) entry: [Rows; 2],
-    pub(crate) addresses: Vec<Stored>,
-    pub(crate) window: WindowBits,
-    /// Cycles that rows which are wanted earlier may come later and still go first.
-    pub(crate) patience: u64,
-}
-
-/// Scores of queries against one tile of tokens: first halves pass in the east, second halves in the west, and the two
-/// meet in the VXM, where the mask is added. Inputs: both ordering tokens, the mask, then two halves a query; outputs:
-/// one vector a query.
-#[derive(Clone, Debug)]
-pub(crate) struct QkProduct {
-    pub(crate) parts: [Vec<Part>; 2],
-    /// Arrivals 0 and 1 are the two sums, input 0 the mask.
-    pub(crate) epilogue: Chain,
-}
-
-impl QkProduct {
-    /// The planes that it takes.
-    pub(crate) fn sets() -> [PlaneSet; 2] {
-        Hemisphere::BOTH.map(|side| PlaneSet::pair(side, Content::Halves))
-    }
-}
-
-/// Passes of several vectors through one tile, each result stored: mixing the values of a tile of tokens by weight, or
-/// summing over lanes. Inputs: the vectors, then the ordering token from which on the tile may be read, if there is
-/// one; outputs: one vector each.
-#[derive(Clone, Debug)]
-pub(crate) struct PvProduct {
-    pub(crate) set: PlaneSet,
-    pub(crate) parts: Vec<Part>,
-    pub(crate) orientation: Orientation,
-}
 
 impl Engine<'_> {
     pub(crate) fn schedule_append(&mut self, task: &Task, append: &Append) -> Result<Delay, CompileError> {

@@ -18,7 +18,7 @@ use lpu_chip::Chip;
 use lpu_isa::{DelayClass, Hemisphere};
 use lpu_model::{Activation, Graph, Op, ValueId};
 
-use crate::Precision;
+use crate::target::Precision;
 
 /// The two bounds, in cycles.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,12 +2,14 @@
 
 use lpu_model::{Block, Checkpoint, Graph};
 
-use crate::attempt;
 use crate::error::CompileError;
 use crate::lower::lower;
 use crate::part::Part;
 use crate::stages::place;
 use crate::target::{Precision, Target};
+
+/// Whether a graph of a checkpoint compiles for a target and a context.
+pub(crate) type Compiles<'a> = &'a dyn Fn(&Checkpoint, &Graph, &Target, usize) -> bool;
 
 /// A model that does not fit, without its weights where its graph follows from its config alone.
 struct Trial<'a> {
@@ -16,6 +18,7 @@ struct Trial<'a> {
     graph: &'a Graph,
     target: &'a Target,
     context: usize,
+    compiles: Compiles<'a>,
 }
 
 /// The error with advice that was tried.
@@ -23,12 +26,12 @@ pub(crate) fn advised(
     error: CompileError,
     checkpoint: &Checkpoint,
     graph: &Graph,
-    target: &Target,
-    context: usize,
+    (target, context): (&Target, usize),
+    compiles: Compiles<'_>,
 ) -> CompileError {
     let shape = Checkpoint::from_config(checkpoint.config.to_json().as_bytes()).ok();
     let shape = shape.filter(|shape| shape.graph() == checkpoint.graph());
-    let trial = Trial { given: checkpoint, shape, graph, target, context };
+    let trial = Trial { given: checkpoint, shape, graph, target, context, compiles };
     match error {
         CompileError::ContextTooLarge { context, needed, available, .. } => {
             CompileError::ContextTooLarge { context, needed, available, fits: trial.context() }
@@ -57,7 +60,7 @@ impl Trial<'_> {
     }
 
     fn compiles(&self, graph: &Graph, target: &Target, context: usize) -> bool {
-        attempt(self.checkpoint(), graph.clone(), target, context).is_ok()
+        (self.compiles)(self.checkpoint(), graph, target, context)
     }
 
     /// A shorter context that fits: the longest whose rows have places, or if that has no schedule, about the longest
@@ -65,7 +68,9 @@ impl Trial<'_> {
     fn context(&self) -> Option<usize> {
         let placed = |rows: usize| place(self.target, self.checkpoint(), self.graph.clone(), 16 * rows).ok();
         // The longest bucket is the hardest.
-        let lowered = |rows: usize| placed(rows).is_some_and(|placed| lower(&placed, placed.context(), false).is_ok());
+        let lowered = |rows: usize| {
+            placed(rows).is_some_and(|placed| lower(&placed.plan, self.target, placed.context(), false).is_ok())
+        };
         let most = last(self.context.div_ceil(16), usize::MAX, |rows| placed(rows).is_some())?;
         let rows = if lowered(most) { most } else { last(most, 16, lowered)? };
         let shorter = std::iter::successors(Some(rows), |rows| Some(rows / 2).filter(|&rows| rows > 0));

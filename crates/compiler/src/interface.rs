@@ -6,13 +6,9 @@
 //! tokens they hold.
 
 use lpu_isa::Hemisphere;
-use lpu_model::ValueId;
 use serde::{Deserialize, Serialize};
 
 use crate::layout::Layout;
-use crate::plan::Plan;
-use crate::rows::ROW_SLICES;
-use crate::target::CHIP;
 
 /// What the programs of one placement ask of their host and give back.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -66,7 +62,7 @@ pub enum Lanes {
 
 impl Lanes {
     /// The lanes of a layout over vectors of `lanes` lanes.
-    fn of(layout: &Layout, lanes: usize) -> Self {
+    pub(crate) fn of(layout: &Layout, lanes: usize) -> Self {
         let mut listed: Vec<Option<u32>> = Vec::new();
         for tile in &layout.tiles {
             listed.resize(listed.len().next_multiple_of(lanes), None);
@@ -201,47 +197,6 @@ pub(crate) fn address_name(side: Hemisphere) -> String {
 }
 
 impl Interface {
-    /// The interface of a plan, whose programs hold these tokens.
-    pub(crate) fn of(plan: &Plan, lanes: usize, buckets: &[usize]) -> Self {
-        let port = |region: String, lanes: Lanes, kind: PortKind| Port { region, chip: CHIP.0, row: 0, lanes, kind };
-        let of_value = |&value: &ValueId| {
-            let name = &plan.graph.value(value).name;
-            let kind = match name.as_str() {
-                "embedding" => PortKind::Embedding,
-                "position" => PortKind::Position,
-                "head.logits" => PortKind::Logits { first: 0 },
-                _ => PortKind::Activation { value: name.clone() },
-            };
-            port(region_name(name).to_owned(), Lanes::of(&plan.layouts[&value], lanes), kind)
-        };
-        let mut inputs: Vec<Port> = plan.graph.inputs.iter().map(of_value).collect();
-        let half = plan.half_head();
-        for &table in plan.inputs.rotary.keys() {
-            for part in [RotaryPart::Cos, RotaryPart::Sin] {
-                let repeated = Lanes::Repeated { elements: half, times: lanes / half.max(1) };
-                inputs.push(port(rotary_name(table, part), repeated, PortKind::Rotary { table, part }));
-            }
-        }
-        let tokens = Lanes::Repeated { elements: plan.context, times: 1 };
-        for window in plan.windows() {
-            inputs.push(port(mask_name(window), tokens.clone(), PortKind::Mask { window }));
-        }
-        for side in Hemisphere::BOTH {
-            if !plan.inputs.masks.is_empty() {
-                let (slices, spare) = (ROW_SLICES, (plan.context / ROW_SLICES) as u16);
-                let addresses = Lanes::Repeated { elements: slices, times: 1 };
-                inputs.push(port(
-                    address_name(side),
-                    addresses,
-                    PortKind::KvAddress { side: side.into(), slices, spare },
-                ));
-            }
-        }
-        let outputs = plan.graph.outputs.iter().map(of_value).collect();
-        let buckets = buckets.iter().enumerate().map(|(program, &tokens)| Bucket { program, tokens }).collect();
-        Self { buckets, inputs, outputs }
-    }
-
     /// Index among the buckets of the shortest that holds a position; nothing where the position is after the context.
     #[must_use]
     pub fn bucket(&self, position: usize) -> Option<usize> {

@@ -4,14 +4,17 @@
 //! [`schedule`] a [`Schedule`] for a context bucket, [`emit`] its program. Beside it are [`bound`] (what no schedule
 //! can beat) and [`Interface`] (what the host supplies and reads a token).
 
+mod attempts;
 mod attend;
 mod bound;
+mod buckets;
 mod chain;
 mod engine;
 mod error;
 mod fits;
 mod interface;
 mod layout;
+mod list;
 mod lower;
 mod part;
 mod placement;
@@ -21,9 +24,11 @@ mod quantize;
 mod record;
 mod rows;
 mod scheduler;
+mod slice_run;
 mod stages;
 mod tables;
 mod target;
+mod task;
 mod tile;
 mod vectors;
 
@@ -33,12 +38,14 @@ use lpu_model::{Checkpoint, Graph};
 use tracing::debug_span;
 
 pub use bound::{Bound, bound};
+pub use buckets::buckets;
 pub use error::CompileError;
 pub use interface::{Bucket, Interface, Lanes, Port, PortKind, RotaryPart, Side};
 pub use layout::Layout;
 pub use part::Part;
-pub use placement::{CacheEntry, EntryKind, MatrixTile, Placement, SliceRun};
+pub use placement::{CacheEntry, EntryKind, MatrixTile, Placement};
 pub use record::{Cause, Operation, Record, operations, to_text as tasks_text};
+pub use slice_run::SliceRun;
 pub use stages::{Placed, Schedule, emit, oracle, place, schedule};
 pub use target::{Options, Precision, Target};
 
@@ -60,19 +67,6 @@ pub struct Compiled {
     pub placement: Placement,
     /// For each program, what was scheduled when and why.
     pub records: Vec<Vec<Record>>,
-}
-
-/// Tokens of the shortest context bucket (assumed: shorter ones save few cycles).
-const SHORTEST_BUCKET: usize = 256;
-
-/// The context buckets that programs are compiled for: doubling up to a context, which is rounded up to whole rows of
-/// key-value slices. All share one placement, so a longer context goes on with the next program where the last one
-/// stopped.
-#[must_use]
-pub fn buckets(context: usize) -> Vec<usize> {
-    let context = context.div_ceil(16).saturating_mul(16);
-    let doubling = std::iter::successors(Some(SHORTEST_BUCKET), |tokens| tokens.checked_mul(2));
-    doubling.take_while(|&tokens| tokens < context).chain([context]).collect()
 }
 
 /// Compiles the whole decode step of a checkpoint.
@@ -108,8 +102,11 @@ pub fn compile_graph(
     options: &Options,
 ) -> Result<Compiled, CompileError> {
     let (target, context) = (options.target(chip), options.context);
+    let compiles = |checkpoint: &Checkpoint, graph: &Graph, target: &Target, context| {
+        attempt(checkpoint, graph.clone(), target, context).is_ok()
+    };
     attempt(checkpoint, graph.clone(), &target, context)
-        .map_err(|error| fits::advised(error, checkpoint, &graph, &target, context))
+        .map_err(|error| fits::advised(error, checkpoint, &graph, (&target, context), &compiles))
 }
 
 /// [`compile_graph`] whose errors advise nothing.

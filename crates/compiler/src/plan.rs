@@ -2,6 +2,7 @@
 
 mod matrices;
 mod needs;
+mod ports;
 mod units;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -8,7 +8,7 @@ use lpu_chip::Chip;
 use lpu_isa::{Hemisphere, SliceId, WindowBits};
 
 use crate::error::CompileError;
-use crate::vectors::{VECTOR_SLICES, index};
+use crate::vectors::{VECTOR_SLICES, index, outermost_quad};
 use image::Placed;
 
 /// Slices that hold the rows of a tile in turn.
@@ -403,11 +403,6 @@ impl WeightSlices {
             place(high, if shared { 2 * number + 1 } else { number }),
         ]
     }
-}
-
-/// Number of the outermost quad of slices that a vector can be addressed in.
-pub(crate) fn outermost_quad(slices_per_side: u32) -> u8 {
-    (slices_per_side / 4).saturating_sub(1).min(63) as u8
 }
 
 /// The slices of a side that serve even planes (and low bytes) and those that serve odd planes (and high bytes): every

@@ -6,8 +6,7 @@ use std::collections::BTreeMap;
 use lpu_isa::{Image, Instruction, Program, Queue, QueueSet, Region, compress};
 use lpu_model::{Checkpoint, Graph};
 
-use crate::SHORTEST_BUCKET;
-use crate::buckets;
+use crate::buckets::{SHORTEST_BUCKET, buckets};
 use crate::error::CompileError;
 use crate::interface::Interface;
 use crate::lower::{Lowered, lower};
@@ -50,7 +49,7 @@ impl Placed {
     /// What programs of all [`buckets`] ask of their host and give back.
     #[must_use]
     pub fn interface(&self) -> Interface {
-        Interface::of(&self.plan, self.target.chip.lanes(), &buckets(self.plan.context))
+        self.plan.interface(self.target.chip.lanes(), &buckets(self.plan.context))
     }
 }
 
@@ -73,7 +72,7 @@ pub struct Schedule {
 
 impl Schedule {
     fn of(placed: &Placed, bucket: usize, tokens: usize, oracle: bool) -> Result<Self, CompileError> {
-        let Lowered { issues, mut regions, records } = lower(placed, tokens, oracle)?;
+        let Lowered { issues, mut regions, records } = lower(&placed.plan, &placed.target, tokens, oracle)?;
         let chip = &placed.target.chip;
         let all = issues.values().flatten();
         let landed = all.filter_map(|(cycle, instruction)| chip.effect(*cycle, instruction.row()));

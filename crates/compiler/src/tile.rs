@@ -1,14 +1,14 @@
 //! Tiles of matrices: each is loaded, passed once, and its result summed with those of the other tiles of its
 //! accumulation group.
 
-use lpu_isa::{Mode, Orientation, WindowBits};
+use lpu_isa::{Mode, Orientation};
 use smallvec::SmallVec;
 
-use crate::chain::Chain;
-use crate::engine::{Delay, Engine, Out, Task, VReg, Work};
+use crate::engine::{Delay, Engine};
 use crate::error::CompileError;
-use crate::planes::{Load, Part, PlaneSet, Result32, pass, pass_from, result_after};
+use crate::planes::{Load, PlaneSet, Result32, pass, pass_from, result_after};
 use crate::record::Cause;
+use crate::task::{Epilogue, Task, Tile, VReg, Work};
 use crate::vectors::Stored;
 
 /// Cycles that a result may wait in latches for the operands of its epilogue before it is stored instead.
@@ -17,44 +17,6 @@ const PATIENCE: u64 = 16;
 const FUSED_STARTS: u64 = 64;
 /// Accumulators of a plane kept for sums whose inputs are all there.
 const SPARE: u16 = 2;
-
-/// What becomes of a finished sum, as it passes the VXM.
-#[derive(Clone, Debug)]
-pub(crate) struct Epilogue {
-    /// Arrival 0 is the sum.
-    pub(crate) chain: Chain,
-    pub(crate) inputs: Vec<VReg>,
-    pub(crate) outputs: Vec<Out>,
-}
-
-/// A sum over the tiles of one output vector, or of a part of it.
-#[derive(Clone, Debug)]
-pub(crate) struct Accumulation {
-    pub(crate) epilogue: Epilogue,
-    /// Tiles in all, and those not yet passed.
-    pub(crate) tiles: usize,
-    pub(crate) left: usize,
-    /// Tiles whose activation is not yet made.
-    pub(crate) unready: usize,
-    /// The plane and the accumulator of the sum so far.
-    pub(crate) accumulator: Option<(u16, u8)>,
-}
-
-impl Accumulation {
-    pub(crate) fn new(epilogue: Epilogue, tiles: usize) -> Self {
-        Self { epilogue, tiles, left: tiles, unready: 0, accumulator: None }
-    }
-}
-
-/// One tile, or two of different output vectors that share the activation.
-#[derive(Clone, Debug)]
-pub(crate) struct Tile {
-    pub(crate) set: PlaneSet,
-    pub(crate) parts: Vec<Part>,
-    /// For the tiles of experts: input 1 of the task is the map of the choice, which selects words by this many bits.
-    pub(crate) choice: Option<WindowBits>,
-    pub(crate) accumulations: SmallVec<[usize; 2]>,
-}
 
 /// The pass that completes an accumulation group's sum.
 struct LastPass<'a> {

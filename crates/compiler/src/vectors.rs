@@ -6,8 +6,7 @@ use lpu_chip::Chip;
 use lpu_isa::{Extent, Fill, Format, Hemisphere, Region, RegionKind, SliceId, Stream, WordRun};
 
 use crate::error::CompileError;
-use crate::placement::SliceRun;
-use crate::rows::outermost_quad;
+use crate::slice_run::SliceRun;
 use crate::target::CHIP;
 
 /// Slices of a side next to the VXM that hold vectors: two quads.
@@ -72,6 +71,11 @@ impl Stored {
 /// Index of a side in pairs.
 pub(crate) fn index(side: Hemisphere) -> usize {
     usize::from(side == Hemisphere::West)
+}
+
+/// Number of the outermost quad of slices that a vector can be addressed in.
+pub(crate) fn outermost_quad(slices_per_side: u32) -> u8 {
+    (slices_per_side / 4).saturating_sub(1).min(63) as u8
 }
 
 /// A vector that never changes: both quads of one word hold one each.

@@ -9,13 +9,13 @@ use super::Lowering;
 use super::builder::Def;
 use super::demand::Representation;
 use super::vector::fold;
-use crate::attend::{Append, PvProduct, QkProduct};
 use crate::chain::{Chain, Feed, Op};
-use crate::engine::{Out, Task, VReg, Work};
 use crate::layout::Heads;
 use crate::plan::Attending;
 use crate::planes::{Content, Part, PlaneSet};
 use crate::rows::Rows;
+use crate::task::{Append, PvProduct, QkProduct};
+use crate::task::{Out, Task, VReg, Work};
 use crate::vectors::index;
 
 /// A query head: one of those that share a key-value head.

@@ -3,7 +3,7 @@
 use lpu_isa::Hemisphere;
 
 use crate::chain::{Chain, Feed, Op};
-use crate::engine::{Out, VReg};
+use crate::task::{Out, VReg};
 
 /// A vector being made: an operation not yet added to the chain, or something held already.
 #[derive(Clone, Debug)]

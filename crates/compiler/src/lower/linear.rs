@@ -10,10 +10,10 @@ use smallvec::SmallVec;
 use super::builder::{ChainBuilder, Def};
 use super::demand::Representation;
 use super::{Lowering, VectorId};
-use crate::Precision;
 use crate::chain::{Feed, Op};
-use crate::engine::{Task, VReg, Work};
-use crate::tile::{Accumulation, Epilogue, Tile};
+use crate::target::Precision;
+use crate::task::{Accumulation, Epilogue, Tile};
+use crate::task::{Task, VReg, Work};
 use crate::vectors::index;
 
 /// Vectors of an input, and what a sum over them is multiplied by.

@@ -17,13 +17,13 @@ use lpu_isa::{Format, Region, RegionKind};
 use lpu_model::{Op as GraphOp, ValueId};
 
 use crate::chain::{Chain, Feed, Op};
-use crate::engine::{Engine, Issues, Task, VReg, Work};
+use crate::engine::{Engine, Issues};
 use crate::error::CompileError;
 use crate::interface::region_name;
 use crate::plan::Plan;
 use crate::record::Record;
-use crate::stages::Placed;
 use crate::target::{Precision, Target};
+use crate::task::{Task, VReg, Work};
 use builder::{ChainBuilder, Def};
 use demand::{Demands, Representation};
 use route::Route;
@@ -104,12 +104,11 @@ pub(crate) struct Lowered {
     pub(crate) records: Vec<Record>,
 }
 
-/// Schedules a placed graph for a context of `tokens`, at most sixteen more than the placed one. With `oracle`, as if
+/// Schedules a plan for a context of `tokens`, at most sixteen more than the placed one. With `oracle`, as if
 /// the choice of experts were known now: the first ones' weights are read like any others. Nothing runs such a
 /// schedule; it says what choosing on the chip costs.
-pub(crate) fn lower(placed: &Placed, tokens: usize, oracle: bool) -> Result<Lowered, CompileError> {
-    let (plan, Target { chip, precision }) = (&placed.plan, &placed.target);
-    let precision = *precision;
+pub(crate) fn lower(plan: &Plan, target: &Target, tokens: usize, oracle: bool) -> Result<Lowered, CompileError> {
+    let &Target { ref chip, precision } = target;
     let mut engine = Engine::new(chip, plan.vectors.clone());
     let rotary = plan
         .inputs

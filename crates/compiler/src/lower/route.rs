@@ -7,7 +7,7 @@ use super::Lowering;
 use super::builder::ChainBuilder;
 use super::vector::fold;
 use crate::chain::{Feed, Op};
-use crate::engine::VReg;
+use crate::task::VReg;
 use crate::vectors::index;
 
 /// Below the negative of every lane's number.

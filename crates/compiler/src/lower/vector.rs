@@ -7,9 +7,9 @@ use super::activate::{activated, gate_activation, unary};
 use super::builder::{ChainBuilder, Def};
 use super::demand::Representation;
 use super::{Lowering, VectorId};
-use crate::Precision;
 use crate::chain::{Feed, Op};
-use crate::engine::VReg;
+use crate::target::Precision;
+use crate::task::VReg;
 use crate::vectors::index;
 
 /// Combines `feeds` in up to four running results, so that none waits for the one before it, and these down to at most
