@@ -91,8 +91,8 @@ pub fn bound(graph: &Graph, chip: &Chip, precision: Precision, context: usize) -
                 bytes += width(node.inputs[0]) * width(node.output) * weight_bytes;
                 all.after(pass)
             }
-            Op::Attention { kv_heads, head_dim, window, .. } => {
-                let seen = window.map_or(context, |window| window.min(context));
+            Op::Attention { kv_heads, head_dim, mask, .. } => {
+                let seen = mask.window().map_or(context, |window| window.min(context));
                 bytes += 2 * 2 * (seen * kv_heads * head_dim) as u64;
                 // Scores, their maximum, the difference, the power and the product with the values. The factor of a
                 // query or key is one of its scores.

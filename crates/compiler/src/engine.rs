@@ -11,7 +11,7 @@ use crate::error::CompileError;
 use crate::planes::{PlaneSet, Planes};
 use crate::record::{Cause, Record};
 use crate::scheduler::Scheduler;
-use crate::task::{Accumulation, Out, QkProduct, Task, VReg, Work};
+use crate::task::{Accumulation, Out, Pass, QkProduct, Task, VReg, Work};
 use crate::vectors::{Stored, Vectors};
 
 /// Everything issued, by queue, in order of cycles.
@@ -146,7 +146,7 @@ impl<'a> Engine<'a> {
         if let Work::Tile(tile) = &task.work
             && missing > 0
         {
-            for &accumulation in &tile.accumulations {
+            for accumulation in tile.accumulations() {
                 self.accumulations[accumulation].unready += 1;
             }
         }
@@ -242,7 +242,7 @@ impl<'a> Engine<'a> {
                 continue;
             }
             if let Some(Task { work: Work::Tile(tile), .. }) = &self.tasks[number] {
-                for accumulation in tile.accumulations.clone() {
+                for accumulation in tile.accumulations().collect::<Pass>() {
                     self.accumulations[accumulation].unready -= 1;
                     if self.accumulations[accumulation].unready == 0 {
                         self.unblock();

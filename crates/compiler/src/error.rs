@@ -151,6 +151,19 @@ pub enum CompileError {
         /// What is not supported.
         what: String,
     },
+    /// A value has another number of rows than the first value of the graph, or none.
+    #[error(
+        "value {value} has {rows} rows, and the graph is compiled for {expected}: a run takes as many tokens \
+          through every value; give every value {expected} rows"
+    )]
+    Rows {
+        /// The value's name.
+        value: String,
+        /// Its rows.
+        rows: usize,
+        /// Rows of the first value, at least 1.
+        expected: usize,
+    },
     /// The graph has no such part.
     #[error(
         "the model has no part `{part}`; it has {layers} layers, counted from 0: give layer:N, attention:N, \

@@ -171,29 +171,34 @@ impl From<Hemisphere> for Side {
     }
 }
 
-/// Name of the region of an input or output value of a graph.
-pub(crate) fn region_name(value: &str) -> &str {
-    value.strip_prefix("head.").unwrap_or(value)
+/// Name of the region of a row: that of row 0 is the plain name.
+fn of_row(name: &str, row: usize) -> String {
+    if row == 0 { name.to_owned() } else { format!("{name}.row{row}") }
 }
 
-/// Name of the region of a half of a set of rotary frequencies.
-pub(crate) fn rotary_name(table: usize, part: RotaryPart) -> String {
+/// Name of the region of a row of an input or output value of a graph.
+pub(crate) fn region_name(value: &str, row: usize) -> String {
+    of_row(value.strip_prefix("head.").unwrap_or(value), row)
+}
+
+/// Name of the region of a half of a set of rotary frequencies, for a row.
+pub(crate) fn rotary_name(table: usize, part: RotaryPart, row: usize) -> String {
     let set = if table == 0 { String::new() } else { format!("{table}.") };
     let part = match part {
         RotaryPart::Cos => "cos",
         RotaryPart::Sin => "sin",
     };
-    format!("rotary.{set}{part}")
+    of_row(&format!("rotary.{set}{part}"), row)
 }
 
-/// Name of the region of the mask of a window.
-pub(crate) fn mask_name(window: Option<usize>) -> String {
-    window.map_or_else(|| "mask".into(), |window| format!("mask.{window}"))
+/// Name of the region of the mask of a window, for a row.
+pub(crate) fn mask_name(window: Option<usize>, row: usize) -> String {
+    of_row(&window.map_or_else(|| "mask".into(), |window| format!("mask.{window}")), row)
 }
 
-/// Name of the region of a side's key-value addresses.
-pub(crate) fn address_name(side: Hemisphere) -> String {
-    format!("kv_address.{}", side.letter())
+/// Name of the region of a side's key-value addresses, for a row.
+pub(crate) fn address_name(side: Hemisphere, row: usize) -> String {
+    of_row(&format!("kv_address.{}", side.letter()), row)
 }
 
 impl Interface {

@@ -39,13 +39,13 @@ pub(crate) struct Heads {
 }
 
 impl Heads {
-    /// The heads of an attention; nothing for another operation.
-    pub(crate) fn of(graph: &Graph, node: &Node, lanes: usize) -> Result<Option<Self>, CompileError> {
+    /// The heads of an attention whose queries come from `producer`; nothing for another operation.
+    fn of(node: &Node, producer: Option<&Node>, lanes: usize) -> Result<Option<Self>, CompileError> {
         let Op::Attention { heads, kv_heads, head_dim, .. } = node.op else { return Ok(None) };
         if head_dim > lanes {
             return Err(CompileError::HeadTooWide { head_dim, lanes });
         }
-        let rotary_dim = match graph.maker(node.inputs[0]).map(|maker| &graph.node(maker).op) {
+        let rotary_dim = match producer.map(|producer| &producer.op) {
             Some(Op::Rotary { rotary_dim, .. }) => *rotary_dim,
             _ => 0,
         };
@@ -144,40 +144,54 @@ impl Heads {
     }
 }
 
-/// The layout of every value: plain, except around attention.
-pub(crate) fn layouts(graph: &Graph, lanes: usize) -> Result<BTreeMap<ValueId, Layout>, CompileError> {
-    let mut layouts: BTreeMap<ValueId, Layout> = BTreeMap::new();
-    for node in &graph.nodes {
-        if let Some(heads) = Heads::of(graph, node, lanes)? {
-            let queries_a_kv = heads.queries_a_kv;
-            for (input, layout) in [(0, heads.halves(queries_a_kv)), (1, heads.halves(1)), (2, heads.whole(1))] {
-                spread(graph, node.inputs[input], &layout, &mut layouts)?;
+/// The layouts of a graph.
+#[derive(Clone, Debug)]
+pub(crate) struct Layouts {
+    /// Of every value: plain, except around attention.
+    pub(crate) values: BTreeMap<ValueId, Layout>,
+    /// The heads of every attention, by index of the node.
+    pub(crate) heads: BTreeMap<usize, Heads>,
+}
+
+impl Layouts {
+    pub(crate) fn of(graph: &Graph, lanes: usize) -> Result<Self, CompileError> {
+        let producers = graph.producers();
+        let producer = |value: ValueId| producers[value.index()].map(|number| graph.node(number));
+        let (mut values, mut heads) = (BTreeMap::new(), BTreeMap::new());
+        for (number, node) in graph.nodes.iter().enumerate() {
+            let from = node.inputs.first().and_then(|&value| producer(value));
+            let Some(found) = Heads::of(node, from, lanes)? else { continue };
+            let queries_a_kv = found.queries_a_kv;
+            for (input, layout) in [(0, found.halves(queries_a_kv)), (1, found.halves(1)), (2, found.whole(1))] {
+                spread(&producer, node.inputs[input], &layout, &mut values)?;
             }
-            layouts.insert(node.output, heads.whole(queries_a_kv));
+            values.insert(node.output, found.whole(queries_a_kv));
+            heads.insert(number, found);
         }
+        for (index, value) in graph.values.iter().enumerate() {
+            values.entry(ValueId::new(index)).or_insert_with(|| Layout::plain(value.width, lanes));
+        }
+        Ok(Self { values, heads })
     }
-    for (index, value) in graph.values.iter().enumerate() {
-        layouts.entry(ValueId::new(index)).or_insert_with(|| Layout::plain(value.width, lanes));
-    }
-    Ok(layouts)
 }
 
 /// Gives a value its layout, and to what it is made from element by element.
-fn spread(
-    graph: &Graph,
-    value: ValueId,
+fn spread<'a>(
+    producer: &impl Fn(ValueId) -> Option<&'a Node>,
+    mut value: ValueId,
     layout: &Layout,
     layouts: &mut BTreeMap<ValueId, Layout>,
 ) -> Result<(), CompileError> {
-    layouts.insert(value, layout.clone());
-    let Some(maker) = graph.maker(value) else { return Ok(()) };
-    let node = graph.node(maker);
-    match node.op {
-        Op::Linear { .. } => Ok(()),
-        Op::Rotary { .. } | Op::HeadNorm { .. } | Op::RmsNorm { .. } => spread(graph, node.inputs[0], layout, layouts),
-        _ => Err(CompileError::Unsupported {
-            node: node.name.clone(),
-            what: "its result feeds attention in another layout".into(),
-        }),
+    loop {
+        layouts.insert(value, layout.clone());
+        let Some(node) = producer(value) else { return Ok(()) };
+        match node.op {
+            Op::Linear { .. } => return Ok(()),
+            Op::Rotary { .. } | Op::HeadNorm { .. } | Op::RmsNorm { .. } => value = node.inputs[0],
+            _ => {
+                let what = "its result feeds attention in another layout".into();
+                return Err(CompileError::Unsupported { node: node.name.clone(), what });
+            }
+        }
     }
 }

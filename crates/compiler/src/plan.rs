@@ -8,16 +8,17 @@ mod units;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
+use lpu_chip::Chip;
 use lpu_isa::{Format, Hemisphere, WindowBits};
-use lpu_model::{Checkpoint, Graph, Node, Op, ValueId};
+use lpu_model::{Checkpoint, Graph, Mask, Node, Op, ValueId, Weights};
 use smallvec::SmallVec;
 
 use crate::error::CompileError;
 use crate::interface::{RotaryPart, address_name, mask_name, region_name, rotary_name};
-use crate::layout::{Heads, Layout, layouts};
+use crate::layout::{Heads, Layout, Layouts};
 use crate::planes::{Content, Part, PlaneSet};
 use crate::quantize;
-use crate::rows::{CacheShape, Experts, ROW_SLICES, Rows, WeightSlices};
+use crate::rows::{CacheShape, Demand, Experts, ROW_SLICES, Rows, WeightSlices};
 use crate::target::Target;
 use crate::vectors::{Stored, Vectors, index};
 
@@ -64,8 +65,8 @@ impl Unit {
 #[derive(Clone, Debug)]
 pub(crate) struct Attending {
     pub(crate) heads: Heads,
-    /// The input that masks tokens.
-    pub(crate) mask: String,
+    /// By row: the input that masks tokens.
+    pub(crate) masks: Vec<MaskInput>,
     /// By member of a key group: scale in its half-head lanes, 0 elsewhere.
     pub(crate) queries: Vec<usize>,
     /// By value group and member: 1 in its lanes, 0 elsewhere.
@@ -99,16 +100,36 @@ pub(crate) enum NodePlan {
     Router([usize; 2]),
 }
 
+/// One row of a value: what one token gives it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct ValueRow {
+    pub(crate) value: ValueId,
+    pub(crate) row: usize,
+}
+
+/// A mask that the host fills: tokens that are seen at most, and the row whose position is the last that is seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct MaskInput {
+    pub(crate) window: Option<usize>,
+    pub(crate) row: usize,
+}
+
+impl MaskInput {
+    /// The input of row `row`, of so many, of an attention with this mask.
+    fn of(mask: Mask, row: usize, rows: usize) -> Self {
+        Self { window: mask.window(), row: mask.last_row(row, rows) }
+    }
+}
+
 /// What the host fills before every run.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Inputs {
-    pub(crate) values: BTreeMap<ValueId, Vec<Stored>>,
-    /// Cosines and sines by set of rotary frequencies.
-    pub(crate) rotary: BTreeMap<usize, [Stored; 2]>,
-    /// By name.
-    pub(crate) masks: BTreeMap<String, Vec<Stored>>,
-    /// Row addresses of the key-value slices, by side.
-    pub(crate) addresses: [Vec<Stored>; 2],
+    pub(crate) values: BTreeMap<ValueRow, Vec<Stored>>,
+    /// Cosines and sines by set of rotary frequencies and row.
+    pub(crate) rotary: BTreeMap<(usize, usize), [Stored; 2]>,
+    pub(crate) masks: BTreeMap<MaskInput, Vec<Stored>>,
+    /// By row: row addresses of the key-value slices, by side; none without an attention.
+    pub(crate) addresses: Vec<[Vec<Stored>; 2]>,
 }
 
 /// Everything that is known before time is.
@@ -127,19 +148,31 @@ pub(crate) struct Plan {
     pub(crate) window: WindowBits,
     /// The context rounded up to whole rows of key-value slices.
     pub(crate) context: usize,
+    /// Rows of every value: tokens of a run.
+    pub(crate) rows: usize,
 }
 
-/// The windows of a graph's attentions, each once.
-fn windows(graph: &Graph) -> Vec<Option<usize>> {
-    let mut windows = Vec::new();
+/// The masks of a graph's attentions, each once.
+fn masks(graph: &Graph, rows: usize) -> Vec<MaskInput> {
+    let mut masks = Vec::new();
     for node in &graph.nodes {
-        if let Op::Attention { window, .. } = node.op
-            && !windows.contains(&window)
-        {
-            windows.push(window);
+        let Op::Attention { mask, .. } = node.op else { continue };
+        for input in (0..rows).map(|row| MaskInput::of(mask, row, rows)) {
+            if !masks.contains(&input) {
+                masks.push(input);
+            }
         }
     }
-    windows
+    masks
+}
+
+/// Rows of the values of a graph: as many of each as of the others, and at least one.
+fn rows(graph: &Graph) -> Result<usize, CompileError> {
+    let expected = graph.values.first().map_or(1, |value| value.rows.max(1));
+    match graph.values.iter().find(|value| value.rows != expected) {
+        None => Ok(expected),
+        Some(value) => Err(CompileError::Rows { value: value.name.clone(), rows: value.rows, expected }),
+    }
 }
 
 /// ALUs without which not every sum over lanes has a legal start, and superlanes for which each ALU serves (both found
@@ -159,7 +192,27 @@ fn value_side(node: usize, group: usize) -> Hemisphere {
     Hemisphere::BOTH[(node + group) % 2]
 }
 
+/// Refuses a chip on which sums over lanes have no schedule.
+fn check_chip(chip: &Chip) -> Result<(), CompileError> {
+    let values = chip.values();
+    let name = || chip.name().to_owned();
+    let alus = LEAST_ALUS.max(values.superlanes.div_ceil(SUPERLANES_AN_ALU));
+    if values.alus < alus {
+        let (chip, why) = (name(), "sums over lanes keep the sums of superlanes in their latches");
+        return Err(CompileError::ChipTooSmall { chip, field: "alus", value: values.alus, needed: alus, why });
+    }
+    if values.superlanes > MOST_SUPERLANES {
+        let (chip, why) = (name(), "sums over the lanes of more have no schedule");
+        let (field, value, most) = ("superlanes", values.superlanes, MOST_SUPERLANES);
+        return Err(CompileError::ChipTooLarge { chip, field, value, most, why });
+    }
+    Ok(())
+}
+
 /// Decides where everything is; the weight slices hold the bytes.
+///
+/// # Errors
+/// [`CompileError`] when a figure of the chip does not serve, something does not fit, or a weight is not finite.
 pub(crate) fn plan(
     target: &Target,
     checkpoint: &Checkpoint,
@@ -167,38 +220,23 @@ pub(crate) fn plan(
     context: usize,
 ) -> Result<(Plan, WeightSlices), CompileError> {
     let &Target { ref chip, precision } = target;
-    let values = chip.values();
-    let alus = LEAST_ALUS.max(values.superlanes.div_ceil(SUPERLANES_AN_ALU));
-    if values.alus < alus {
-        let (chip, why) = (chip.name().to_owned(), "sums over lanes keep the sums of superlanes in their latches");
-        return Err(CompileError::ChipTooSmall { chip, field: "alus", value: values.alus, needed: alus, why });
-    }
-    if values.superlanes > MOST_SUPERLANES {
-        let (chip, why) = (chip.name().to_owned(), "sums over the lanes of more have no schedule");
-        return Err(CompileError::ChipTooLarge {
-            chip,
-            field: "superlanes",
-            value: values.superlanes,
-            most: MOST_SUPERLANES,
-            why,
-        });
-    }
+    let (values, weights) = (chip.values(), checkpoint.weights());
+    check_chip(chip)?;
     if context == 0 {
         return Err(CompileError::EmptyContext);
     }
-    let lanes = chip.lanes();
+    let (lanes, rows) = (chip.lanes(), rows(&graph)?);
     let context = context.div_ceil(16).saturating_mul(16);
-    let layouts = layouts(&graph, lanes)?;
-    let needs = needs::needs(&graph, &layouts, lanes, context, precision, checkpoint.weights())?;
+    let layouts = Layouts::of(&graph, lanes)?;
+    let needs = needs::needs(&graph, &layouts, &needs::Sizes { lanes, context, rows, precision }, weights)?;
     let area = ((needs.constants / 4 + needs.inputs + needs.live) / u64::from(values.banks) + 32)
-        .min(u64::from(values.words_per_bank));
-    let real = checkpoint.weights().present();
+        .min(u64::from(values.words_per_bank)) as u32;
     let cache = CacheShape { entries: needs.entries, context };
-    let mut slices =
-        WeightSlices::new(chip, cache, needs.weight_rows, area as u32, precision.name(), real, needs.experts)?;
-    let whole = if slices.takes_vector_slices() { area as u32 } else { values.words_per_bank };
+    let demand = Demand { rows: needs.weight_rows, vector_area: area, experts: needs.experts };
+    let mut slices = WeightSlices::new(chip, cache, &demand, precision.name(), weights.present())?;
+    let whole = if slices.takes_vector_slices() { area } else { values.words_per_bank };
     let mut plan = Plan {
-        layouts,
+        layouts: layouts.values,
         nodes: BTreeMap::new(),
         units: Vec::new(),
         inputs: Inputs::default(),
@@ -207,6 +245,7 @@ pub(crate) fn plan(
         vectors: Vectors::new(chip, whole),
         window: WindowBits(slices.window_bits()),
         context,
+        rows,
         graph,
     };
     plan.inputs(lanes);
@@ -214,53 +253,10 @@ pub(crate) fn plan(
         plan.ones(lanes, &mut slices)?;
     }
     plan.units(chip, precision);
-    plan.experts(checkpoint.weights(), precision);
+    plan.experts(weights, precision);
     plan.matrices(checkpoint, &mut slices)?;
     plan.tables(checkpoint)?;
-    for (number, node) in plan.graph.nodes.iter().enumerate() {
-        let planned = match node.op {
-            Op::RmsNorm { weight, .. } => {
-                let weights = quantize::vector(checkpoint.weights(), weight)?;
-                let vectors = gather(&plan.layouts[&node.output], &weights);
-                let weights = vectors.iter().map(|vector| plan.vectors.weight(vector)).collect();
-                NodePlan::Norm(NormPlan { weights, ..NormPlan::default() })
-            }
-            Op::LayerNorm { weight, bias, .. } => {
-                let mut constants = |tensor| {
-                    let vectors = gather(&plan.layouts[&node.output], &quantize::vector(checkpoint.weights(), tensor)?);
-                    Ok::<_, CompileError>(
-                        vectors.iter().map(|vector| plan.vectors.weight(vector)).collect::<Vec<usize>>(),
-                    )
-                };
-                let weights = constants(weight)?;
-                let biases = bias.map(constants).transpose()?.unwrap_or_default();
-                NodePlan::Norm(NormPlan { weights, biases, ..NormPlan::default() })
-            }
-            Op::HeadNorm { weight, heads, head_dim, .. } => {
-                let weights = quantize::vector(checkpoint.weights(), weight)?;
-                let layout = &plan.layouts[&node.output];
-                let repeated: Vec<f32> = (0..heads * head_dim).map(|element| weights[element % head_dim]).collect();
-                let weights = gather(layout, &repeated).iter().map(|vector| plan.vectors.weight(vector)).collect();
-                let head_lanes = head_lanes(layout, heads, head_dim, &mut plan.vectors);
-                NodePlan::Norm(NormPlan { weights, head_lanes, ..NormPlan::default() })
-            }
-            Op::Route { .. } => {
-                let experts = plan.graph.value(node.output).width;
-                let pad: Vec<f32> =
-                    (0..lanes).map(|lane| if lane < experts { 0.0 } else { f32::NEG_INFINITY }).collect();
-                let numbers: Vec<f32> = (0..lanes).map(|lane| -(lane as f32)).collect();
-                NodePlan::Router([plan.vectors.constant(&pad), plan.vectors.constant(&numbers)])
-            }
-            Op::Attention { scale, window, .. } => {
-                let heads = Heads::of(&plan.graph, node, lanes)?.expect("an attention has heads");
-                let mask = mask_name(window);
-                let attending = attending(number, heads, scale, &mut plan.vectors, &mut slices);
-                NodePlan::Attention(Attending { mask, ..attending })
-            }
-            _ => continue,
-        };
-        plan.nodes.insert(number, planned);
-    }
+    plan.constants(weights, layouts.heads, lanes, &mut slices)?;
     plan.vectors.finish()?;
     Ok((plan, slices))
 }
@@ -294,7 +290,7 @@ fn attending(number: usize, heads: Heads, scale: f32, vectors: &mut Vectors, sli
     let keys = (0..heads.key_groups()).map(|_| Hemisphere::BOTH.map(|side| slices.cache_entry(side))).collect();
     let value_side: Vec<Hemisphere> = (0..heads.value_groups()).map(|group| value_side(number, group)).collect();
     let values = value_side.iter().map(|&side| slices.cache_entry(side)).collect();
-    Attending { heads, mask: String::new(), queries, outputs, keys, values, value_side }
+    Attending { heads, masks: Vec::new(), queries, outputs, keys, values, value_side }
 }
 
 impl Plan {
@@ -330,9 +326,14 @@ impl Plan {
         }
     }
 
-    /// The windows of the graph's attentions, each once.
-    pub(crate) fn windows(&self) -> Vec<Option<usize>> {
-        windows(&self.graph)
+    /// All rows of a value.
+    pub(crate) fn rows_of(&self, value: ValueId) -> impl Iterator<Item = ValueRow> + use<> {
+        (0..self.rows).map(move |row| ValueRow { value, row })
+    }
+
+    /// The masks of the graph's attentions, each once.
+    pub(crate) fn masks(&self) -> Vec<MaskInput> {
+        masks(&self.graph, self.rows)
     }
 
     /// Lanes of half a head whose halves are rotated against each other; 0 where nothing is rotated.
@@ -346,31 +347,89 @@ impl Plan {
         // Inputs that are read together are in different slices.
         let quads =
             [(Hemisphere::East, 0, 0), (Hemisphere::West, 0, 0), (Hemisphere::East, 1, 0), (Hemisphere::West, 1, 0)];
-        for (&value, quad) in self.graph.inputs.iter().zip(quads.into_iter().cycle()) {
-            let vectors = self.layouts[&value].tiles.len();
-            let name = region_name(&self.graph.value(value).name);
-            let places = self.vectors.input(name, quad, Format::F32, vectors, lanes);
+        let values: Vec<ValueRow> = self.graph.inputs.iter().flat_map(|&value| self.rows_of(value)).collect();
+        for (value, quad) in values.into_iter().zip(quads.into_iter().cycle()) {
+            let vectors = self.layouts[&value.value].tiles.len();
+            let name = region_name(&self.graph.value(value.value).name, value.row);
+            let places = self.vectors.input(&name, quad, Format::F32, vectors, lanes);
             self.inputs.values.insert(value, places);
         }
+        let masks = self.masks();
         let (vectors, inputs) = (&mut self.vectors, &mut self.inputs);
         for table in rotary_tables(&self.graph) {
-            let mut one = |part, quad| {
-                let name = rotary_name(table, part);
-                vectors.input(&name, (Hemisphere::East, quad, 0), Format::F32, 1, lanes).swap_remove(0)
-            };
-            inputs.rotary.insert(table, [one(RotaryPart::Cos, 0), one(RotaryPart::Sin, 1)]);
+            for row in 0..self.rows {
+                let mut one = |part, quad| {
+                    let name = rotary_name(table, part, row);
+                    vectors.input(&name, (Hemisphere::East, quad, 0), Format::F32, 1, lanes).swap_remove(0)
+                };
+                inputs.rotary.insert((table, row), [one(RotaryPart::Cos, 0), one(RotaryPart::Sin, 1)]);
+            }
         }
-        let windows = windows(&self.graph);
-        for (kind, window) in windows.iter().enumerate() {
+        for (kind, mask) in masks.iter().enumerate() {
             let count = self.context.div_ceil(lanes);
-            let name = mask_name(*window);
-            let masks = vectors.masks(&name, (kind, windows.len()), count, lanes);
-            inputs.masks.insert(name, masks);
+            let name = mask_name(mask.window, mask.row);
+            let places = vectors.masks(&name, (kind, masks.len()), count, lanes);
+            inputs.masks.insert(*mask, places);
         }
         if !inputs.masks.is_empty() {
-            inputs.addresses = Hemisphere::BOTH
-                .map(|side| vectors.input(&address_name(side), (side, 0, 2), Format::I16, ROW_SLICES, 1));
+            let addresses = |row| {
+                Hemisphere::BOTH
+                    .map(|side| vectors.input(&address_name(side, row), (side, 0, 2), Format::I16, ROW_SLICES, 1))
+            };
+            inputs.addresses = (0..self.rows).map(addresses).collect();
         }
+    }
+
+    /// Constants and key-value rows of all nodes but matrices.
+    fn constants(
+        &mut self,
+        weights: &Weights,
+        mut heads: BTreeMap<usize, Heads>,
+        lanes: usize,
+        slices: &mut WeightSlices,
+    ) -> Result<(), CompileError> {
+        for number in 0..self.graph.nodes.len() {
+            let node = &self.graph.nodes[number];
+            let layout = &self.layouts[&node.output];
+            let vectors = &mut self.vectors;
+            let mut tensor = |elements: &[f32]| {
+                gather(layout, elements).iter().map(|vector| vectors.weight(vector)).collect::<Vec<usize>>()
+            };
+            let planned = match node.op {
+                Op::RmsNorm { weight, .. } => {
+                    let weights = tensor(&quantize::vector(weights, weight)?);
+                    NodePlan::Norm(NormPlan { weights, ..NormPlan::default() })
+                }
+                Op::LayerNorm { weight, bias, .. } => {
+                    let mut of = |id| Ok::<_, CompileError>(tensor(&quantize::vector(weights, id)?));
+                    let weights = of(weight)?;
+                    let biases = bias.map(of).transpose()?.unwrap_or_default();
+                    NodePlan::Norm(NormPlan { weights, biases, ..NormPlan::default() })
+                }
+                Op::HeadNorm { weight, heads, head_dim, .. } => {
+                    let of_head = quantize::vector(weights, weight)?;
+                    let repeated: Vec<f32> = (0..heads * head_dim).map(|element| of_head[element % head_dim]).collect();
+                    let weights = tensor(&repeated);
+                    let head_lanes = head_lanes(layout, heads, head_dim, vectors);
+                    NodePlan::Norm(NormPlan { weights, head_lanes, ..NormPlan::default() })
+                }
+                Op::Route { .. } => {
+                    let experts = self.graph.value(node.output).width;
+                    let pad: Vec<f32> =
+                        (0..lanes).map(|lane| if lane < experts { 0.0 } else { f32::NEG_INFINITY }).collect();
+                    let numbers: Vec<f32> = (0..lanes).map(|lane| -(lane as f32)).collect();
+                    NodePlan::Router([vectors.constant(&pad), vectors.constant(&numbers)])
+                }
+                Op::Attention { scale, mask, .. } => {
+                    let heads = heads.remove(&number).expect("every attention has heads");
+                    let masks = (0..self.rows).map(|row| MaskInput::of(mask, row, self.rows)).collect();
+                    NodePlan::Attention(Attending { masks, ..attending(number, heads, scale, vectors, slices) })
+                }
+                _ => continue,
+            };
+            self.nodes.insert(number, planned);
+        }
+        Ok(())
     }
 
     fn ones(&mut self, lanes: usize, slices: &mut WeightSlices) -> Result<(), CompileError> {

@@ -58,6 +58,18 @@ pub(crate) struct CacheShape {
     pub(crate) context: usize,
 }
 
+/// What the slices have to hold besides key-value rows.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Demand {
+    /// Weight rows, counted from above.
+    pub(crate) rows: u64,
+    /// Words a bank that the slices next to the VXM keep for vectors; they take weights only when the others cannot
+    /// hold them all.
+    pub(crate) vector_area: u32,
+    /// Whether there are experts, whose choices take the outermost quad.
+    pub(crate) experts: bool,
+}
+
 /// All weight slices of a chip.
 pub(crate) struct WeightSlices {
     lanes: usize,
@@ -108,17 +120,14 @@ fn cache_words(entries: u32, context: usize, bank_words: u32) -> (u32, u8, u64) 
 }
 
 impl WeightSlices {
-    /// Empty slices; a context that does not fit is refused without advice, which comes later. `rows` are the weight
-    /// rows to come, `vector_area` the words a bank that the slices next to the VXM keep for vectors; these slices take
-    /// weights only when the others cannot hold them all.
+    /// Empty slices for what is to come, with bytes where weights are `real`; what does not fit is refused without
+    /// advice, which comes later.
     pub(crate) fn new(
         chip: &Chip,
         cache: CacheShape,
-        rows: u64,
-        vector_area: u32,
+        &Demand { rows, vector_area, experts }: &Demand,
         format: &'static str,
         real: bool,
-        experts: bool,
     ) -> Result<Self, CompileError> {
         let values = chip.values();
         // The outermost quad holds the choices of experts, which flow inwards from there.

@@ -81,33 +81,46 @@ impl Accumulation {
     }
 }
 
-/// One tile, or two of different output vectors that share the activation.
+/// The accumulation groups that one pass of an activation adds to: one a vector that has a tile in the planes.
+pub(crate) type Pass = SmallVec<[usize; 2]>;
+
+/// One tile, or two of different output vectors that share their activations: loaded once, passed once a row.
+/// Inputs: an activation a pass, then the map of the choice for the tiles of experts.
 #[derive(Clone, Debug)]
 pub(crate) struct Tile {
     pub(crate) set: PlaneSet,
     pub(crate) parts: Vec<Part>,
-    /// For the tiles of experts: input 1 of the task is the map of the choice, which selects words by this many bits.
+    /// For the tiles of experts: the map selects words by this many bits.
     pub(crate) choice: Option<WindowBits>,
-    pub(crate) accumulations: SmallVec<[usize; 2]>,
+    pub(crate) passes: SmallVec<[Pass; 1]>,
 }
 
-/// Writes a key or value row: all sixteen pairs of slices take the passing row, each at its own address from the host.
-/// Input: the row; output: the ordering token from which on the rows may be read.
+impl Tile {
+    /// The accumulation groups of all passes.
+    pub(crate) fn accumulations(&self) -> impl Iterator<Item = usize> + '_ {
+        self.passes.iter().flatten().copied()
+    }
+}
+
+/// Writes a key or value row a token of the run: all sixteen pairs of slices take the passing row, each at its own
+/// address from the host. Inputs: the rows; output: the ordering token from which on the rows may be read.
 #[derive(Clone, Debug)]
 pub(crate) struct Append {
     pub(crate) entry: [Rows; 2],
-    pub(crate) addresses: Vec<Stored>,
+    /// By row.
+    pub(crate) addresses: Vec<Vec<Stored>>,
     pub(crate) window: WindowBits,
     /// Cycles that rows which are wanted earlier may come later and still go first.
     pub(crate) patience: u64,
 }
 
-/// Scores of queries against one tile of tokens: first halves pass in the east, second halves in the west, and the two
-/// meet in the VXM, where the mask is added. Inputs: both ordering tokens, the mask, then two halves a query; outputs:
-/// one vector a query.
+/// QK products of one tile of tokens: first halves pass in the east, second halves in the west, and the two meet in the
+/// VXM, where the row's mask is added. Inputs: both ordering tokens, a mask a row, then two halves a query, row by row;
+/// outputs: one vector a query.
 #[derive(Clone, Debug)]
 pub(crate) struct QkProduct {
     pub(crate) parts: [Vec<Part>; 2],
+    pub(crate) rows: usize,
     /// Arrivals 0 and 1 are the two sums, input 0 the mask.
     pub(crate) epilogue: Chain,
 }
@@ -119,9 +132,9 @@ impl QkProduct {
     }
 }
 
-/// Passes of several vectors through one tile, each result stored: mixing the values of a tile of tokens by weight, or
-/// summing over lanes. Inputs: the vectors, then the ordering token from which on the tile may be read, if there is
-/// one; outputs: one vector each.
+/// Passes of several vectors through one tile, each result stored: PV products of a tile of tokens, or sums over lanes.
+/// Inputs: the vectors, then the ordering token from which on the tile may be read, if there is one; outputs: one
+/// vector each.
 #[derive(Clone, Debug)]
 pub(crate) struct PvProduct {
     pub(crate) set: PlaneSet,

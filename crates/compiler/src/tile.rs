@@ -1,4 +1,4 @@
-//! Tiles of matrices: each is loaded, passed once, and its result summed with those of the other tiles of its
+//! Tiles of matrices: each is loaded once and passed once a row, and its results are summed with those of the other tiles of its
 //! accumulation group.
 
 use lpu_isa::{Mode, Orientation};
@@ -8,7 +8,7 @@ use crate::engine::{Delay, Engine};
 use crate::error::CompileError;
 use crate::planes::{Load, PlaneSet, Result32, pass, pass_from, result_after};
 use crate::record::Cause;
-use crate::task::{Epilogue, Task, Tile, VReg, Work};
+use crate::task::{Epilogue, Pass, Task, Tile, VReg, Work};
 use crate::vectors::Stored;
 
 /// Cycles that a result may wait in latches for the operands of its epilogue before it is stored instead.
@@ -32,17 +32,15 @@ impl Engine<'_> {
     pub(crate) fn open(&mut self, tile: &Tile) -> bool {
         let PlaneSet { side, plane, .. } = tile.set;
         let mut taken: SmallVec<[(usize, u16, u8); 2]> = SmallVec::new();
-        let spare = if tile.accumulations.iter().any(|&accumulation| self.accumulations[accumulation].unready > 0) {
-            SPARE
-        } else {
-            0
-        };
-        for (number, &accumulation) in tile.accumulations.iter().enumerate() {
+        let unready = tile.accumulations().any(|accumulation| self.accumulations[accumulation].unready > 0);
+        let spare = if unready { SPARE } else { 0 };
+        let numbered = tile.passes.iter().flat_map(|pass| (0..).zip(pass));
+        for (number, &accumulation) in numbered {
             let state = &self.accumulations[accumulation];
             if state.tiles == 1 || state.accumulator.is_some() {
                 continue;
             }
-            let plane = plane + number as u16;
+            let plane = plane + number;
             match self.planes.open(side, plane, spare) {
                 Some(accumulator) => taken.push((accumulation, plane, accumulator)),
                 None => {
@@ -61,49 +59,75 @@ impl Engine<'_> {
 
     pub(crate) fn schedule_tile(&mut self, task: &Task, tile: &Tile) -> Result<Delay, CompileError> {
         let set = tile.set;
-        let map = tile.choice.map(|bits| (self.storage(task.inputs[1]), bits));
+        let map = tile.choice.map(|bits| (self.storage(task.inputs[tile.passes.len()]), bits));
         let choice = map.as_ref().map(|(map, bits)| (map, *bits));
         let load = Load { set, parts: &tile.parts, orientation: Orientation::Out, readable: 0, choice };
         let loaded = self.planes.load(&mut self.scheduler, &load)?;
-        let activation = self.storage(task.inputs[0]);
-        let arrived = pass_from(&self.scheduler, set.side, &activation);
-        let from = loaded.max(arrived);
-        let delay = (Cause::Planes, loaded.saturating_sub(arrived));
-        let mut results: SmallVec<[Result32; 2]> = SmallVec::new();
-        for &accumulation in &tile.accumulations {
-            let state = &mut self.accumulations[accumulation];
-            let mode = if state.left == state.tiles { Mode::Set } else { Mode::Add };
-            state.left -= 1;
-            results.push(match state.accumulator {
-                None => Result32::Emit,
-                Some((_, accumulator)) if state.left == 0 => Result32::Sum(accumulator, mode),
-                Some((_, accumulator)) => Result32::Hold(accumulator, mode),
-            });
+        let mut late = 0;
+        for (accumulations, &activation) in tile.passes.iter().zip(&task.inputs) {
+            let activation = self.storage(activation);
+            let arrived = pass_from(&self.scheduler, set.side, &activation);
+            late = late.max(loaded.saturating_sub(arrived));
+            self.schedule_pass(task, accumulations, set, &activation, loaded.max(arrived))?;
         }
+        Ok((Cause::Planes, late))
+    }
+
+    /// Passes an activation through the planes from cycle `from` on.
+    fn schedule_pass(
+        &mut self,
+        task: &Task,
+        accumulations: &Pass,
+        set: PlaneSet,
+        activation: &Stored,
+        from: u64,
+    ) -> Result<(), CompileError> {
+        let results: SmallVec<[Result32; 2]> =
+            accumulations.iter().map(|&accumulation| self.next_result(accumulation)).collect();
         // Sums that leave both planes in one cycle would meet in the VXM, so these pass one after the other.
         if results.iter().all(|result| matches!(result, Result32::Hold(..))) {
-            let (at, ()) = self.scheduler.schedule(task.what, from, |scheduler, at| {
-                pass(scheduler, set, &activation, at, &results, |_, _| None).map(|()| (at, ()))
-            })?;
-            self.planes.passed(&self.scheduler, set, at);
-            return Ok(delay);
+            return self.hold(task, set, activation, from, &results);
         }
-        for ((number, &accumulation), result) in (0..).zip(&tile.accumulations).zip(results) {
-            let set = if tile.accumulations.len() > 1 {
-                PlaneSet { plane: set.plane + number, count: 1, ..set }
-            } else {
-                set
+        for ((number, &accumulation), result) in (0..).zip(accumulations).zip(results) {
+            let set = match accumulations.len() {
+                1 => set,
+                _ => PlaneSet { plane: set.plane + number, count: 1, ..set },
             };
             if self.accumulations[accumulation].left > 0 {
-                let at = self.scheduler.schedule(task.what, from, |scheduler, at| {
-                    pass(scheduler, set, &activation, at, &[result], |_, _| None).map(|()| at)
-                })?;
-                self.planes.passed(&self.scheduler, set, at);
+                self.hold(task, set, activation, from, &[result])?;
             } else {
-                self.last_pass(task, accumulation, &LastPass { set, activation: &activation, from, result })?;
+                self.last_pass(task, accumulation, &LastPass { set, activation, from, result })?;
             }
         }
-        Ok(delay)
+        Ok(())
+    }
+
+    /// Where the result of the next pass of an accumulation group goes.
+    fn next_result(&mut self, accumulation: usize) -> Result32 {
+        let state = &mut self.accumulations[accumulation];
+        let mode = if state.left == state.tiles { Mode::Set } else { Mode::Add };
+        state.left -= 1;
+        match state.accumulator {
+            None => Result32::Emit,
+            Some((_, accumulator)) if state.left == 0 => Result32::Sum(accumulator, mode),
+            Some((_, accumulator)) => Result32::Hold(accumulator, mode),
+        }
+    }
+
+    /// Passes with results that stay in accumulators.
+    fn hold(
+        &mut self,
+        task: &Task,
+        set: PlaneSet,
+        activation: &Stored,
+        from: u64,
+        results: &[Result32],
+    ) -> Result<(), CompileError> {
+        let at = self.scheduler.schedule(task.what, from, |scheduler, at| {
+            pass(scheduler, set, activation, at, results, |_, _| None).map(|()| at)
+        })?;
+        self.planes.passed(&self.scheduler, set, at);
+        Ok(())
     }
 
     /// Passes, and runs the epilogue on the sum: as it passes the VXM if that is possible, else later, from memory.

@@ -106,8 +106,7 @@ impl Step {
     /// # Errors
     /// As [`fill`].
     pub fn inputs(&self, interface: &Interface, program: &Program) -> Result<Vec<(String, Vec<u8>)>, PortError> {
-        let filled = |port: &Port| Ok((port.region.clone(), fill(port, region(program, port)?, self)?));
-        interface.inputs.iter().map(filled).collect()
+        inputs(std::slice::from_ref(self), interface, program)
     }
 
     /// The value of a port in fp32, and what lanes without an element hold.
@@ -156,6 +155,19 @@ impl Step {
 
 const EMBEDDING: &str = "the embedding row of a token";
 const LEARNED: &str = "the row of a learned position";
+
+/// The bytes of every input region of a program for a step a row of its values.
+///
+/// # Errors
+/// As [`fill`], and [`PortError::Missing`] for a row without a step.
+pub fn inputs(steps: &[Step], interface: &Interface, program: &Program) -> Result<Vec<(String, Vec<u8>)>, PortError> {
+    let filled = |port: &Port| {
+        let missing = || PortError::Missing { region: port.region.clone(), what: format!("row {}", port.row) };
+        let step = steps.get(port.row as usize).ok_or_else(missing)?;
+        Ok((port.region.clone(), fill(port, region(program, port)?, step)?))
+    };
+    interface.inputs.iter().map(filled).collect()
+}
 
 /// The bytes of a region for a step: elements in its format, little-endian, vector after vector.
 ///

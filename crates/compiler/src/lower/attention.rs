@@ -11,16 +11,17 @@ use super::demand::Representation;
 use super::vector::fold;
 use crate::chain::{Chain, Feed, Op};
 use crate::layout::Heads;
-use crate::plan::Attending;
+use crate::plan::{Attending, ValueRow};
 use crate::planes::{Content, Part, PlaneSet};
 use crate::rows::Rows;
 use crate::task::{Append, PvProduct, QkProduct};
 use crate::task::{Out, Task, VReg, Work};
 use crate::vectors::index;
 
-/// A query head: one of those that share a key-value head.
+/// A query head of a row: one of those that share a key-value head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct QueryHead {
+    row: usize,
     /// The key-value head.
     kv: usize,
     /// Number among the query heads of the key-value head.
@@ -38,66 +39,84 @@ struct Softmax {
 type ByHead<T> = BTreeMap<QueryHead, T>;
 
 impl Lowering<'_> {
+    /// All rows at once: keys and values of all of them are appended before any tile of tokens is loaded.
     pub(super) fn attention(&mut self, number: usize) {
         let plan = self.plan;
-        let node = &plan.graph.nodes[number];
         let attending = plan.attention(number);
-        let lpu_model::Op::Attention { softcap, .. } = node.op else {
+        let lpu_model::Op::Attention { softcap, .. } = plan.graph.nodes[number].op else {
             unreachable!("only attentions are lowered here")
         };
         let scores = self.scores(number, attending, softcap);
         let softmaxes = self.softmaxes(attending, &scores);
-        let rows = self.vectors(node.inputs[2], Representation::Values(number));
+        let values = self.of_rows(number, 2, Representation::Values(number));
         let mut totals: ByHead<VReg> = BTreeMap::new();
-        for (group, row) in rows.iter().enumerate() {
+        for (group, entry) in attending.values.iter().enumerate() {
             let side = attending.value_side[group];
-            let ordering = self.append(2, row[0], side, &attending.values[group]);
+            let rows = values.iter().map(|vectors| vectors[group][0]).collect();
+            let ordering = self.append(2, rows, side, entry);
             self.group_totals(attending, group, &softmaxes, &mut totals);
             let products = self.pv_products(number, attending, group, ordering, &softmaxes);
-            self.joins(number, attending, group, &products, &totals);
+            for row in 0..plan.rows {
+                self.joins(self.result(number, row), attending, group, &products, &totals);
+            }
         }
+    }
+
+    /// The virtual registers of a representation of an operand, by row and vector.
+    fn of_rows(&self, number: usize, input: usize, representation: Representation) -> Vec<Vec<Vec<VReg>>> {
+        (0..self.plan.rows).map(|row| self.vectors(self.operand(number, input, row), representation)).collect()
     }
 
     /// Appends the key rows and makes the scores of all query heads, by tile of tokens.
     fn scores(&mut self, number: usize, attending: &Attending, softcap: Option<f32>) -> ByHead<Vec<VReg>> {
-        let node = &self.plan.graph.nodes[number];
         let heads = &attending.heads;
-        let queries = self.vectors(node.inputs[0], Representation::Queries(number));
-        let keys = self.vectors(node.inputs[1], Representation::Keys(number));
+        let queries = self.of_rows(number, 0, Representation::Queries(number));
+        let keys = self.of_rows(number, 1, Representation::Keys(number));
         let mut scores: ByHead<Vec<VReg>> = BTreeMap::new();
         for group in 0..heads.key_groups() {
             let orderings = Hemisphere::BOTH.map(|side| {
                 let half = index(side);
-                self.append(0, keys[2 * group + half][0], side, &attending.keys[group][half])
+                let rows = keys.iter().map(|vectors| vectors[2 * group + half][0]).collect();
+                self.append(0, rows, side, &attending.keys[group][half])
             });
             for tile in 0..self.token_tiles() {
                 let parts = [0, 1].map(|half| self.token_tile(&attending.keys[group][half], tile));
-                let mut chain = Chain::new(self.chip);
-                let mut sum = chain.op(Op::Add, &[Feed::Arrival(0), Feed::Arrival(1)]);
-                if let Some(cap) = softcap {
-                    let share = chain.op(Op::Mul, &[Feed::Node(sum), Feed::Immediate(1.0 / cap)]);
-                    let bent = chain.op(Op::Tanh, &[Feed::Node(share)]);
-                    sum = chain.op(Op::Mul, &[Feed::Node(bent), Feed::Immediate(cap)]);
-                }
                 let side = Hemisphere::BOTH[(group + tile) % 2];
-                chain.store(Op::Add, &[Feed::Node(sum), Feed::Value(0)], 0, side);
-                let mut inputs = vec![orderings[0], orderings[1], self.masks[&attending.mask][tile]];
+                let epilogue = self.masked_scores(softcap, side);
+                let masks = attending.masks.iter().map(|mask| self.masks[mask][tile]);
+                let mut inputs: Vec<VReg> = orderings.into_iter().chain(masks).collect();
                 let mut outputs = Vec::new();
                 let first = 2 * group * heads.queries_a_kv;
-                for (member, halves) in queries[first..first + 2 * heads.queries_a_kv].chunks(2).enumerate() {
-                    for (at, kv) in heads.key_members(group).enumerate() {
-                        inputs.extend([halves[0][at], halves[1][at]]);
-                        let vreg = self.engine.vreg();
-                        outputs.push(Out { vreg, bytes: 4, side });
-                        scores.entry(QueryHead { kv, member }).or_default().push(vreg);
+                for (row, queries) in queries.iter().enumerate() {
+                    let of_group = &queries[first..first + 2 * heads.queries_a_kv];
+                    for (member, halves) in of_group.chunks(2).enumerate() {
+                        for (at, kv) in heads.key_members(group).enumerate() {
+                            inputs.extend([halves[0][at], halves[1][at]]);
+                            let vreg = self.engine.vreg();
+                            outputs.push(Out { vreg, bytes: 4, side });
+                            scores.entry(QueryHead { row, kv, member }).or_default().push(vreg);
+                        }
                     }
                 }
                 let priority = self.priority(0, group, heads.key_groups());
-                let work = Work::Qk(QkProduct { parts, epilogue: chain });
+                let work = Work::Qk(QkProduct { parts, rows: self.plan.rows, epilogue });
                 self.engine.task(Task { node: number, what: "a QK product", priority, inputs, outputs, work });
             }
         }
         scores
+    }
+
+    /// What becomes of two halves of a score: their sum, capped and masked, stored on a side.
+    fn masked_scores(&self, softcap: Option<f32>, side: Hemisphere) -> Chain {
+        let mut chain = Chain::new(self.chip);
+        let mut sum = chain.op(Op::Add, &[Feed::Arrival(0), Feed::Arrival(1)]);
+        if let Some(cap) = softcap {
+            let share = chain.op(Op::Mul, &[Feed::Node(sum), Feed::Immediate(1.0 / cap)]);
+            let bent = chain.op(Op::Tanh, &[Feed::Node(share)]);
+            sum = chain.op(Op::Mul, &[Feed::Node(bent), Feed::Immediate(cap)]);
+        }
+        chain.store(Op::Add, &[Feed::Node(sum), Feed::Value(0)], 0, side);
+        chain
     }
 
     /// The softmaxes of all query heads, each on the sides of the groups of values that it weighs.
@@ -120,7 +139,7 @@ impl Lowering<'_> {
         softmaxes: &ByHead<Softmax>,
         totals: &mut ByHead<VReg>,
     ) {
-        let query_heads = query_heads(&attending.heads, group);
+        let query_heads = query_heads(&attending.heads, group, self.plan.rows);
         let fresh: Vec<QueryHead> = query_heads.into_iter().filter(|head| !totals.contains_key(head)).collect();
         let sums: Vec<VReg> = fresh.iter().map(|head| softmaxes[head].sum).collect();
         let summed = self.totals(sums, opposite(attending.value_side[group]), group, attending.values.len());
@@ -137,7 +156,7 @@ impl Lowering<'_> {
         softmaxes: &ByHead<Softmax>,
     ) -> ByHead<Vec<VReg>> {
         let side = attending.value_side[group];
-        let query_heads = query_heads(&attending.heads, group);
+        let query_heads = query_heads(&attending.heads, group, self.plan.rows);
         let set = PlaneSet::pair(side, Content::Halves);
         let mut products: ByHead<Vec<VReg>> = BTreeMap::new();
         for tile in 0..self.token_tiles() {
@@ -155,22 +174,21 @@ impl Lowering<'_> {
         products
     }
 
-    /// The output vectors of a group: the products of its heads over their sums of weights, each in its lanes.
+    /// The output vectors of a row and group: the products of its heads over their sums of weights, each in its lanes.
     fn joins(
         &mut self,
-        number: usize,
+        output: ValueRow,
         attending: &Attending,
         group: usize,
         products: &ByHead<Vec<VReg>>,
         totals: &ByHead<VReg>,
     ) {
         let heads = &attending.heads;
-        let output = self.plan.graph.nodes[number].output;
         for member in 0..heads.queries_a_kv {
             let mut builder = self.builder();
             let mut sum: Option<Def> = None;
             for (at, (kv, _)) in heads.value_members(group).enumerate() {
-                let head = QueryHead { kv, member };
+                let head = QueryHead { row: output.row, kv, member };
                 let feeds: Vec<Feed> = products[&head].iter().map(|&vreg| builder.input(vreg)).collect();
                 let parts = fold(&mut builder, Op::Add, &feeds);
                 let value = match parts[..] {
@@ -203,14 +221,14 @@ impl Lowering<'_> {
         self.tokens.div_ceil(self.chip.lanes())
     }
 
-    /// The ordering token of a row that is to be appended: it may be read from then on.
-    fn append(&mut self, class: u64, row: VReg, side: Hemisphere, entry: &[Rows; 2]) -> VReg {
+    /// The ordering token of rows that are to be appended, one a token of the run: they may be read from then on.
+    fn append(&mut self, class: u64, inputs: Vec<VReg>, side: Hemisphere, entry: &[Rows; 2]) -> VReg {
         let vreg = self.engine.vreg();
-        let addresses = self.plan.inputs.addresses[index(side)].clone();
+        let addresses = self.plan.inputs.addresses.iter().map(|sides| sides[index(side)].clone()).collect();
         let work = Work::Append(Append { entry: *entry, addresses, window: self.plan.window, patience: 24 * class });
         let priority = self.priority(class, 0, 1);
         let outputs = vec![Out { vreg, bytes: 0, side }];
-        self.engine.task(Task { node: self.node, what: "a key-value row", priority, inputs: vec![row], outputs, work });
+        self.engine.task(Task { node: self.node, what: "a key-value row", priority, inputs, outputs, work });
         vreg
     }
 
@@ -278,10 +296,13 @@ impl Lowering<'_> {
     }
 }
 
-/// The query heads whose key-value heads have elements in a group of values: by member, then by key-value head.
-fn query_heads(heads: &Heads, group: usize) -> Vec<QueryHead> {
-    let of_member = |member| heads.value_members(group).map(move |(kv, _)| QueryHead { kv, member });
-    (0..heads.queries_a_kv).flat_map(of_member).collect()
+/// The query heads whose key-value heads have elements in a group of values: by row, member and key-value head.
+fn query_heads(heads: &Heads, group: usize, rows: usize) -> Vec<QueryHead> {
+    let of_row = |row| {
+        let of_member = move |member| heads.value_members(group).map(move |(kv, _)| QueryHead { row, kv, member });
+        (0..heads.queries_a_kv).flat_map(of_member)
+    };
+    (0..rows).flat_map(of_row).collect()
 }
 
 const NARROW: Op = Op::Convert(Format::F32, Format::F16);

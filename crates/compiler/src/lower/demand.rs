@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use lpu_model::{Graph, Op, ValueId};
+use lpu_model::{Graph, NodeId, Op, ValueId};
 
 /// A representation of a value. Representations with a node are made for that node alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -55,8 +55,7 @@ impl Demands {
             fused_nodes: BTreeSet::new(),
             deferred: BTreeSet::new(),
         };
-        let producers: BTreeMap<ValueId, usize> =
-            graph.nodes.iter().enumerate().map(|(number, node)| (node.output, number)).collect();
+        let producers = graph.producers();
         let mut uses: BTreeMap<ValueId, Vec<usize>> = BTreeMap::new();
         for (number, node) in graph.nodes.iter().enumerate() {
             for &input in &node.inputs {
@@ -66,7 +65,7 @@ impl Demands {
                 }
             }
         }
-        let producer = |value: ValueId| producers.get(&value).copied();
+        let producer = |value: ValueId| producers[value.index()].map(NodeId::index);
         let consumers = |value: ValueId| uses.get(&value).map_or(&[][..], |uses| &uses[..]);
         let sole = |value: ValueId| consumers(value).len() == 1 && !graph.outputs.contains(&value);
         for (number, node) in graph.nodes.iter().enumerate() {

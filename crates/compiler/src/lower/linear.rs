@@ -4,13 +4,12 @@
 use std::ops::Range;
 
 use lpu_isa::Format;
-use lpu_model::ValueId;
-use smallvec::SmallVec;
 
 use super::builder::{ChainBuilder, Def};
 use super::demand::Representation;
 use super::{Lowering, VectorId};
 use crate::chain::{Feed, Op};
+use crate::plan::{Unit, ValueRow};
 use crate::target::Precision;
 use crate::task::{Accumulation, Epilogue, Tile};
 use crate::task::{Task, VReg, Work};
@@ -20,31 +19,32 @@ use crate::vectors::index;
 type ScaledRun = (Range<usize>, Option<VReg>);
 
 impl Lowering<'_> {
-    /// The value as the input of matrices.
-    fn activation(&mut self, value: ValueId) {
-        if self.activations.contains_key(&value) {
+    /// The row as the input of matrices.
+    fn activation(&mut self, row: ValueRow) {
+        if self.activations.contains_key(&row) {
             return;
         }
         let representation =
             if self.precision == Precision::W8A8 { Representation::Plain } else { Representation::Activation };
-        let vectors = self.vectors(value, representation);
+        let vectors = self.vectors(row, representation);
         let activation = self.activation_of(vectors, None, 4);
-        self.activations.insert(value, activation);
+        self.activations.insert(row, activation);
     }
 
-    pub(super) fn linear(&mut self, number: usize, input: ValueId) {
-        self.activation(input);
+    pub(super) fn linear(&mut self, number: usize, row: usize) {
         let plan = self.plan;
-        let output = plan.graph.nodes[number].output;
-        let inputs = self.tile_count(input);
+        let (input, output) = (self.operand(number, 0, row), self.result(number, row));
+        self.activation(input);
+        let inputs = self.tile_count(input.value);
         let activation = self.activations[&input].clone();
         let mut groups: Vec<ScaledRun> =
             activation.groups.iter().map(|(tiles, scale)| (tiles.clone(), Some(*scale))).collect();
         if groups.is_empty() {
             groups.push((0..inputs, None));
         }
-        let pending =
-            activation.factor.filter(|_| !plan.graph.outputs.contains(&output) && self.demands.fused(output).is_none());
+        let pending = activation
+            .factor
+            .filter(|_| !plan.graph.outputs.contains(&output.value) && self.demands.fused(output.value).is_none());
         for (vector, planned) in plan.linear(number).iter().enumerate() {
             let scale = planned.scale.map(|scale| self.engine.constant(scale));
             let bias = planned.bias.map(|bias| self.engine.constant(bias));
@@ -89,7 +89,7 @@ impl Lowering<'_> {
             } else {
                 self.chain_task("a sum of parts", builder, vector, plan.linear(number).len());
             }
-            self.accumulations.insert(VectorId::first_row(output, vector), accumulations);
+            self.accumulations.insert(VectorId { row: output, tile: vector }, accumulations);
             if let Some(factor) = pending {
                 let pending = self.pending.entry(output).or_insert_with(|| super::Pending { factor, bias: Vec::new() });
                 pending.bias.push(bias);
@@ -132,36 +132,49 @@ impl Lowering<'_> {
         self.engine.accumulations.len() - 1
     }
 
-    /// The tile tasks of all matrices.
+    /// The tile tasks of all matrices: one a tile, which all rows pass, or one a row where each row chooses its expert.
     pub(super) fn tiles(&mut self, oracle: bool) {
         let plan = self.plan;
+        let rows: Vec<usize> = (0..plan.rows).collect();
         for unit in &plan.units {
+            let (number, _) = unit.members[0];
+            let choice = match plan.graph.nodes[number].op {
+                lpu_model::Op::ExpertLinear { choice, .. } => Some(choice),
+                _ => None,
+            };
             for tile in unit.tiles.clone() {
-                let mut parts = Vec::new();
-                let mut accumulations: SmallVec<[usize; 2]> = SmallVec::new();
-                for &(number, vector) in &unit.members {
-                    parts.extend(plan.linear(number)[vector].tiles[tile].iter().cloned());
-                    let output = VectorId::first_row(plan.graph.nodes[number].output, vector);
-                    let found = self.accumulations[&output].iter().find(|(tiles, _)| tiles.contains(&tile));
-                    accumulations.push(found.expect("every tile has an accumulation group").1);
+                for rows in rows.chunks(if choice.is_some() { 1 } else { plan.rows }) {
+                    self.tile(unit, tile, rows, choice.filter(|_| !oracle));
                 }
-                let (number, vector) = unit.members[0];
-                self.node = number;
-                let class = 3 + self.first_uses.get(&unit.input).map_or(0, |&first| self.blocks[first].1);
-                let priority = self.priority(class, vector, plan.linear(number).len());
-                let activation = self.activations[&unit.input].sides[index(unit.set.side)][tile];
-                let mut inputs = vec![activation];
-                let choice = match plan.graph.nodes[number].op {
-                    lpu_model::Op::ExpertLinear { choice, .. } if !oracle => {
-                        let route = plan.graph.nodes[number].inputs[1];
-                        inputs.push(self.routes[&route].maps[choice][index(unit.set.side)]);
-                        Some(plan.experts[&route].bits)
-                    }
-                    _ => None,
-                };
-                let work = Work::Tile(Tile { set: unit.set, parts, choice, accumulations });
-                self.engine.task(Task { node: number, what: "a tile", priority, inputs, outputs: Vec::new(), work });
             }
         }
+    }
+
+    /// The task of a tile that these rows pass, with the choice of an expert that it is made for.
+    fn tile(&mut self, unit: &Unit, tile: usize, rows: &[usize], choice: Option<usize>) {
+        let plan = self.plan;
+        let side = index(unit.set.side);
+        let (number, vector) = unit.members[0];
+        self.node = number;
+        let of_member = |&(number, vector): &(usize, usize)| plan.linear(number)[vector].tiles[tile].iter().cloned();
+        let parts = unit.members.iter().flat_map(of_member).collect();
+        let accumulation = |row: usize, &(number, tile_of): &(usize, usize)| {
+            let output = VectorId { row: self.result(number, row), tile: tile_of };
+            let found = self.accumulations[&output].iter().find(|(tiles, _)| tiles.contains(&tile));
+            found.expect("every tile has an accumulation group").1
+        };
+        let pass = |&row: &usize| unit.members.iter().map(|member| accumulation(row, member)).collect();
+        let passes = rows.iter().map(pass).collect();
+        let activation = |&row: &usize| self.activations[&ValueRow { value: unit.input, row }].sides[side][tile];
+        let mut inputs: Vec<VReg> = rows.iter().map(activation).collect();
+        let choice = choice.map(|choice| {
+            let route = self.operand(number, 1, rows[0]);
+            inputs.push(self.routes[&route].maps[choice][side]);
+            plan.experts[&route.value].bits
+        });
+        let class = 3 + self.first_uses.get(&unit.input).map_or(0, |&first| self.blocks[first].1);
+        let priority = self.priority(class, vector, plan.linear(number).len());
+        let work = Work::Tile(Tile { set: unit.set, parts, choice, passes });
+        self.engine.task(Task { node: number, what: "a tile", priority, inputs, outputs: Vec::new(), work });
     }
 }

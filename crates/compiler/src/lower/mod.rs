@@ -14,16 +14,17 @@ use std::ops::Range;
 
 use lpu_chip::Chip;
 use lpu_isa::{Format, Region, RegionKind};
-use lpu_model::{Op as GraphOp, ValueId};
+use lpu_model::{Node, Op as GraphOp, ValueId};
 
 use crate::chain::{Chain, Feed, Op};
 use crate::engine::{Engine, Issues};
 use crate::error::CompileError;
 use crate::interface::region_name;
-use crate::plan::Plan;
+use crate::plan::{MaskInput, Plan, ValueRow};
 use crate::record::Record;
 use crate::target::{Precision, Target};
 use crate::task::{Task, VReg, Work};
+use crate::vectors::Stored;
 use builder::{ChainBuilder, Def};
 use demand::{Demands, Representation};
 use route::Route;
@@ -49,16 +50,8 @@ struct Pending {
 /// A vector of a value: one row of it, and the elements of one tile of its layout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct VectorId {
-    value: ValueId,
-    row: usize,
+    row: ValueRow,
     tile: usize,
-}
-
-impl VectorId {
-    /// A vector of row 0: decode steps have one row.
-    const fn first_row(value: ValueId, tile: usize) -> Self {
-        Self { value, row: 0, tile }
-    }
 }
 
 /// The vectors of an input whose products one accumulation group sums.
@@ -74,16 +67,15 @@ pub(crate) struct Lowering<'a> {
     /// Virtual registers of each representation of each vector; a query representation has a virtual register a member.
     representations: BTreeMap<(VectorId, Representation), Vec<VReg>>,
     /// Values whose fp32 vectors still lack a factor and a bias.
-    pending: BTreeMap<ValueId, Pending>,
-    activations: BTreeMap<ValueId, Activation>,
-    /// Jobs of each output vector.
+    pending: BTreeMap<ValueRow, Pending>,
+    activations: BTreeMap<ValueRow, Activation>,
+    /// Accumulation groups of each output vector.
     accumulations: BTreeMap<VectorId, Vec<PartialSum>>,
-    /// Cosines and sines by set of rotary frequencies.
-    rotary: BTreeMap<usize, [VReg; 2]>,
-    /// By value of shares.
-    routes: BTreeMap<ValueId, Route>,
-    /// By name.
-    masks: BTreeMap<String, Vec<VReg>>,
+    /// Cosines and sines by set of rotary frequencies and row.
+    rotary: BTreeMap<(usize, usize), [VReg; 2]>,
+    /// By value of gate weights.
+    routes: BTreeMap<ValueRow, Route>,
+    masks: BTreeMap<MaskInput, Vec<VReg>>,
     /// Tokens that the program attends to.
     tokens: usize,
     /// Chains begun so far.
@@ -108,96 +100,116 @@ pub(crate) struct Lowered {
 /// the choice of experts were known now: the first ones' weights are read like any others. Nothing runs such a
 /// schedule; it says what choosing on the chip costs.
 pub(crate) fn lower(plan: &Plan, target: &Target, tokens: usize, oracle: bool) -> Result<Lowered, CompileError> {
-    let &Target { ref chip, precision } = target;
-    let mut engine = Engine::new(chip, plan.vectors.clone());
-    let rotary = plan
-        .inputs
-        .rotary
-        .iter()
-        .map(|(&table, places)| (table, places.clone().map(|place| engine.fixed(place))))
-        .collect();
-    let mut masks: BTreeMap<String, Vec<VReg>> = BTreeMap::new();
-    for (name, places) in &plan.inputs.masks {
-        let places = places[..places.len().min(tokens.div_ceil(chip.lanes()))].iter();
-        masks.insert(name.clone(), places.map(|place| engine.fixed(place.clone())).collect());
-    }
-    let blocks = plan.graph.nodes.chunk_by(|a, b| a.block == b.block).zip(0u64..);
-    let blocks = blocks.flat_map(|(nodes, block)| (0u64..).zip(nodes).map(move |(at, _)| (block, at))).collect();
-    let mut first_uses = BTreeMap::new();
-    for (number, node) in plan.graph.nodes.iter().enumerate() {
-        for &input in &node.inputs {
-            first_uses.entry(input).or_insert(number);
-        }
-    }
-    let mut lowering = Lowering {
-        chip,
-        plan,
-        precision,
-        demands: Demands::new(&plan.graph, precision != Precision::W8A8),
-        representations: BTreeMap::new(),
-        pending: BTreeMap::new(),
-        activations: BTreeMap::new(),
-        accumulations: BTreeMap::new(),
-        routes: BTreeMap::new(),
-        rotary,
-        masks,
-        tokens,
-        parity: 0,
-        node: 0,
-        blocks,
-        first_uses,
-        engine,
-    };
+    let mut lowering = Lowering::new(plan, target, tokens);
     lowering.inputs();
     for (number, node) in plan.graph.nodes.iter().enumerate() {
         lowering.node = number;
-        if lowering.demands.is_fused(number) {
-            continue;
-        }
-        match node.op {
-            GraphOp::RmsNorm { eps, .. } => lowering.rms_norm(number, node.inputs[0], eps),
-            GraphOp::Linear { .. } | GraphOp::ExpertLinear { .. } => lowering.linear(number, node.inputs[0]),
-            GraphOp::Rotary { table, .. } => lowering.rotary(number, table),
-            GraphOp::Attention { .. } => lowering.attention(number),
-            GraphOp::Add => lowering.add(number),
-            GraphOp::Gated { .. } => lowering.gated(number),
-            GraphOp::LayerNorm { eps, .. } => lowering.layer_norm(number, node.inputs[0], eps),
-            GraphOp::HeadNorm { head_dim, eps, .. } => lowering.head_norm(number, node.inputs[0], head_dim, eps),
-            GraphOp::Route { active, normalise } => lowering.route(number, active, normalise),
-            GraphOp::ExpertScale { .. }
-            | GraphOp::Scale { .. }
-            | GraphOp::SoftCap { .. }
-            | GraphOp::Activate { .. } => lowering.element_wise(number),
-            _ => {
-                return Err(CompileError::Unsupported {
-                    node: node.name.clone(),
-                    what: "this operation is not lowered".into(),
-                });
-            }
+        if !lowering.demands.is_fused(number) {
+            lowering.lower_node(number, node)?;
         }
     }
     lowering.tiles(oracle);
-    let outputs: Vec<(String, Vec<VReg>)> = plan.graph.outputs.iter().map(|&value| lowering.output(value)).collect();
+    let outputs: Vec<ValueRow> = plan.graph.outputs.iter().flat_map(|&value| plan.rows_of(value)).collect();
+    let outputs: Vec<(String, Vec<VReg>)> = outputs.into_iter().map(|value| lowering.output(value)).collect();
     let mut engine = lowering.engine;
     engine.run()?;
     for (name, vregs) in outputs {
         let places: Vec<_> = vregs.into_iter().map(|vreg| engine.storage(vreg)).collect();
-        engine.vectors.region(&name, RegionKind::Output, Format::F32, chip.lanes(), &places);
+        engine.vectors.region(&name, RegionKind::Output, Format::F32, target.chip.lanes(), &places);
     }
     let (issues, vectors, records) = engine.finish();
     Ok(Lowered { issues, regions: vectors.regions(), records })
 }
 
+impl<'a> Lowering<'a> {
+    /// Nothing lowered yet; the host's inputs are in memory.
+    fn new(plan: &'a Plan, target: &'a Target, tokens: usize) -> Self {
+        let &Target { ref chip, precision } = target;
+        let mut engine = Engine::new(chip, plan.vectors.clone());
+        let inputs = &plan.inputs;
+        let mut fixed = |places: &[Stored]| places.iter().map(|place| engine.fixed(place.clone())).collect::<Vec<_>>();
+        let pairs = inputs.rotary.iter().map(|(&key, pair)| (key, fixed(pair)));
+        let rotary = pairs.map(|(key, pair)| (key, [pair[0], pair[1]])).collect();
+        let seen = |places: &'a [Stored]| &places[..places.len().min(tokens.div_ceil(chip.lanes()))];
+        let masks = inputs.masks.iter().map(|(&mask, places)| (mask, fixed(seen(places)))).collect();
+        let blocks = plan.graph.nodes.chunk_by(|a, b| a.block == b.block).zip(0u64..);
+        let blocks = blocks.flat_map(|(nodes, block)| (0u64..).zip(nodes).map(move |(at, _)| (block, at))).collect();
+        let mut first_uses = BTreeMap::new();
+        for (number, node) in plan.graph.nodes.iter().enumerate() {
+            for &input in &node.inputs {
+                first_uses.entry(input).or_insert(number);
+            }
+        }
+        Self {
+            chip,
+            plan,
+            precision,
+            demands: Demands::new(&plan.graph, precision != Precision::W8A8),
+            representations: BTreeMap::new(),
+            pending: BTreeMap::new(),
+            activations: BTreeMap::new(),
+            accumulations: BTreeMap::new(),
+            routes: BTreeMap::new(),
+            rotary,
+            masks,
+            tokens,
+            parity: 0,
+            node: 0,
+            blocks,
+            first_uses,
+            engine,
+        }
+    }
+}
+
 impl Lowering<'_> {
+    /// Lowers an operation for all rows; an attention takes its rows together.
+    fn lower_node(&mut self, number: usize, node: &Node) -> Result<(), CompileError> {
+        if let GraphOp::Attention { .. } = node.op {
+            self.attention(number);
+            return Ok(());
+        }
+        for row in 0..self.plan.rows {
+            match node.op {
+                GraphOp::RmsNorm { eps, .. } => self.rms_norm(number, row, eps),
+                GraphOp::Linear { .. } | GraphOp::ExpertLinear { .. } => self.linear(number, row),
+                GraphOp::Rotary { table, .. } => self.rotary(number, row, table),
+                GraphOp::Add => self.add(number, row),
+                GraphOp::Gated { .. } => self.gated(number, row),
+                GraphOp::LayerNorm { eps, .. } => self.layer_norm(number, row, eps),
+                GraphOp::HeadNorm { head_dim, eps, .. } => self.head_norm(number, row, head_dim, eps),
+                GraphOp::Route { active, normalise } => self.route(number, row, active, normalise),
+                GraphOp::ExpertScale { .. }
+                | GraphOp::Scale { .. }
+                | GraphOp::SoftCap { .. }
+                | GraphOp::Activate { .. } => self.element_wise(number, row),
+                _ => {
+                    let what = "this operation is not lowered".into();
+                    return Err(CompileError::Unsupported { node: node.name.clone(), what });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Row `row` of an input of a node.
+    fn operand(&self, number: usize, input: usize, row: usize) -> ValueRow {
+        ValueRow { value: self.plan.graph.nodes[number].inputs[input], row }
+    }
+
+    /// Row `row` of the output of a node.
+    fn result(&self, number: usize, row: usize) -> ValueRow {
+        ValueRow { value: self.plan.graph.nodes[number].output, row }
+    }
+
     fn tile_count(&self, value: ValueId) -> usize {
         self.plan.layouts[&value].tiles.len()
     }
 
-    /// Vector `tile` of a value.
-    fn read(&mut self, builder: &mut ChainBuilder, value: ValueId, tile: usize) -> Feed {
-        let mut feed =
-            builder.input(self.representations[&(VectorId::first_row(value, tile), Representation::Plain)][0]);
-        if let Some(Pending { factor, bias }) = self.pending.get(&value) {
+    /// Vector `tile` of a row.
+    fn read(&mut self, builder: &mut ChainBuilder, row: ValueRow, tile: usize) -> Feed {
+        let mut feed = builder.input(self.representations[&(VectorId { row, tile }, Representation::Plain)][0]);
+        if let Some(Pending { factor, bias }) = self.pending.get(&row) {
             let factor = builder.input(*factor);
             feed = builder.op(Op::Mul, &[feed, factor]);
             if let Some(bias) = bias[tile] {
@@ -208,24 +220,24 @@ impl Lowering<'_> {
         feed
     }
 
-    /// The fp32 vectors of a value.
-    fn plain(&self, value: ValueId) -> Vec<VReg> {
-        self.vectors(value, Representation::Plain).into_iter().map(|vregs| vregs[0]).collect()
+    /// The fp32 vectors of a row.
+    fn plain(&self, row: ValueRow) -> Vec<VReg> {
+        self.vectors(row, Representation::Plain).into_iter().map(|vregs| vregs[0]).collect()
     }
 
-    /// The virtual registers of a representation of a value, by vector.
-    fn vectors(&self, value: ValueId, representation: Representation) -> Vec<Vec<VReg>> {
-        let of_tile = |tile| self.representations[&(VectorId::first_row(value, tile), representation)].clone();
-        (0..self.tile_count(value)).map(of_tile).collect()
+    /// The virtual registers of a representation of a row, by vector.
+    fn vectors(&self, row: ValueRow, representation: Representation) -> Vec<Vec<VReg>> {
+        let of_tile = |tile| self.representations[&(VectorId { row, tile }, representation)].clone();
+        (0..self.tile_count(row.value)).map(of_tile).collect()
     }
 
-    /// The region name and the virtual registers of an output of the graph.
-    fn output(&mut self, value: ValueId) -> (String, Vec<VReg>) {
-        let vregs = self.plain(value);
+    /// The region name and the virtual registers of a row of an output of the graph.
+    fn output(&mut self, row: ValueRow) -> (String, Vec<VReg>) {
+        let vregs = self.plain(row);
         for &vreg in &vregs {
             self.engine.keep(vreg);
         }
-        (region_name(&self.plan.graph.value(value).name).to_owned(), vregs)
+        (region_name(&self.plan.graph.value(row.value).name, row.row), vregs)
     }
 
     /// Class of chains that make a representation: keys come first, since scores wait for the rows that they are
@@ -266,15 +278,15 @@ impl Lowering<'_> {
     /// Makes the representations of the graph's inputs that are in memory.
     fn inputs(&mut self) {
         let plan = self.plan;
-        for (&value, places) in &plan.inputs.values {
+        for (&row, places) in &plan.inputs.values {
             let vregs: Vec<VReg> = places.iter().map(|place| self.engine.fixed(place.clone())).collect();
             for (tile, &vreg) in vregs.iter().enumerate() {
-                self.representations.insert((VectorId::first_row(value, tile), Representation::Plain), vec![vreg]);
+                self.representations.insert((VectorId { row, tile }, Representation::Plain), vec![vreg]);
             }
             for (tile, &vreg) in vregs.iter().enumerate() {
                 let mut builder = self.builder();
                 let stored = builder.input(vreg);
-                self.emit(&mut builder, value, tile, Def::Op(Op::Max, vec![stored, stored]));
+                self.emit(&mut builder, row, tile, Def::Op(Op::Max, vec![stored, stored]));
                 self.chain_task("an input's representations", builder, tile, vregs.len());
             }
         }

@@ -18,20 +18,20 @@ const NO_LANE: f32 = -1e9;
 pub(super) struct Route {
     /// What is added to the address of the first expert's words, by side, in the outermost slices.
     pub(super) maps: Vec<[VReg; 2]>,
-    /// The share of the chosen expert, in every lane.
-    pub(super) shares: Vec<VReg>,
+    /// The gate weight of the chosen expert, in every lane.
+    pub(super) gate_weights: Vec<VReg>,
 }
 
 impl Lowering<'_> {
-    pub(super) fn route(&mut self, number: usize, active: usize, normalise: bool) {
+    pub(super) fn route(&mut self, number: usize, row: usize, active: usize, normalise: bool) {
         let plan = self.plan;
-        let node = &plan.graph.nodes[number];
-        let experts = plan.experts.get(&node.output).copied();
+        let (input, output) = (self.operand(number, 0, row), self.result(number, row));
+        let experts = plan.experts.get(&output.value).copied();
         let [pad, lanes] = plan.router(number).map(|constant| self.engine.constant(constant));
         let mut route = Route::default();
 
         let mut builder = self.builder();
-        let scores = self.read(&mut builder, node.inputs[0], 0);
+        let scores = self.read(&mut builder, input, 0);
         let pad = builder.input(pad);
         let all = self.engine.vreg();
         builder.store(Op::Add, &[scores, pad], all, None);
@@ -64,12 +64,12 @@ impl Lowering<'_> {
             }
             self.chain_task("a choice of an expert", builder, choice, active + 1);
         }
-        self.shares(&mut route, all, &best, normalise);
-        self.routes.insert(node.output, route);
+        self.gate_weights(&mut route, all, &best, normalise);
+        self.routes.insert(output, route);
     }
 
     /// The softmax of the best scores, among themselves or among all.
-    fn shares(&mut self, route: &mut Route, all: VReg, best: &[VReg], normalise: bool) {
+    fn gate_weights(&mut self, route: &mut Route, all: VReg, best: &[VReg], normalise: bool) {
         let count = best.len();
         let power = |builder: &mut ChainBuilder, score: Feed, largest: Feed| {
             let less = builder.op(Op::Sub, &[score, largest]);
@@ -97,9 +97,9 @@ impl Lowering<'_> {
             let mut builder = self.builder();
             let (score, largest, inverse) = (builder.input(vreg), builder.input(best[0]), builder.input(inverse));
             let power = power(&mut builder, score, largest);
-            let share = self.engine.vreg();
-            builder.store(Op::Mul, &[power, inverse], share, None);
-            route.shares.push(share);
+            let weight = self.engine.vreg();
+            builder.store(Op::Mul, &[power, inverse], weight, None);
+            route.gate_weights.push(weight);
             self.chain_task("a share", builder, choice, count + 1);
         }
     }

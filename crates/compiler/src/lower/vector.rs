@@ -1,13 +1,14 @@
 //! Operations on vectors, and the representations in which values are made.
 
 use lpu_isa::{Format, Hemisphere};
-use lpu_model::{Op as GraphOp, ValueId};
+use lpu_model::Op as GraphOp;
 
 use super::activate::{activated, gate_activation, unary};
 use super::builder::{ChainBuilder, Def};
 use super::demand::Representation;
 use super::{Lowering, VectorId};
 use crate::chain::{Feed, Op};
+use crate::plan::ValueRow;
 use crate::target::Precision;
 use crate::task::VReg;
 use crate::vectors::index;
@@ -28,68 +29,69 @@ pub(super) fn fold(builder: &mut ChainBuilder, op: Op, feeds: &[Feed]) -> Vec<Fe
 }
 
 impl Lowering<'_> {
-    fn add_representation(&mut self, value: ValueId, representation: Representation, tile: usize, vregs: Vec<VReg>) {
-        let before = self.representations.insert((VectorId::first_row(value, tile), representation), vregs);
+    fn add_representation(&mut self, row: ValueRow, representation: Representation, tile: usize, vregs: Vec<VReg>) {
+        let before = self.representations.insert((VectorId { row, tile }, representation), vregs);
         debug_assert!(before.is_none(), "a vector is made once");
     }
 
-    /// Makes vector `tile` of a value in every representation that is asked for, or finishes the operation that waits
+    /// Makes vector `tile` of a row in every representation that is asked for, or finishes the operation that waits
     /// for it.
-    pub(super) fn emit(&mut self, builder: &mut ChainBuilder, value: ValueId, tile: usize, def: Def) {
+    pub(super) fn emit(&mut self, builder: &mut ChainBuilder, value_row: ValueRow, tile: usize, def: Def) {
         let plan = self.plan;
+        let ValueRow { value, row } = value_row;
         if let Some(number) = self.demands.fused(value) {
             let node = &plan.graph.nodes[number];
             let y = builder.feed(def);
             let def = match node.op {
                 GraphOp::ExpertScale { choice } => {
-                    let share = builder.input(self.routes[&node.inputs[1]].shares[choice]);
-                    Def::Op(Op::Mul, vec![y, share])
+                    let weight = builder.input(self.routes[&self.operand(number, 1, row)].gate_weights[choice]);
+                    Def::Op(Op::Mul, vec![y, weight])
                 }
                 GraphOp::Scale { .. } | GraphOp::SoftCap { .. } | GraphOp::Activate { .. } => {
                     unary(builder, &node.op, y)
                 }
                 GraphOp::Add => {
                     let other = if node.inputs[0] == value { node.inputs[1] } else { node.inputs[0] };
-                    let other = self.read(builder, other, tile);
+                    let other = self.read(builder, ValueRow { value: other, row }, tile);
                     Def::Op(Op::Add, vec![y, other])
                 }
                 _ => {
-                    let gate = self.representations
-                        [&(VectorId::first_row(node.inputs[0], tile), Representation::Gate(number))][0];
-                    let gate = builder.input(gate);
+                    let gate = VectorId { row: self.operand(number, 0, row), tile };
+                    let gate = builder.input(self.representations[&(gate, Representation::Gate(number))][0]);
                     Def::Op(Op::Mul, vec![y, gate])
                 }
             };
-            return self.emit(builder, node.output, tile, def);
+            return self.emit(builder, self.result(number, row), tile, def);
         }
         let mut representations = self.demands.of(value);
         if self.precision == Precision::W8A8 && representations.remove(&Representation::Activation) {
             representations.insert(Representation::Plain);
         }
-        let is_input = plan.inputs.values.contains_key(&value);
+        let is_input = plan.inputs.values.contains_key(&value_row);
         let y = if representations.remove(&Representation::Plain) && !is_input {
             let vreg = self.engine.vreg();
-            self.add_representation(value, Representation::Plain, tile, vec![vreg]);
+            self.add_representation(value_row, Representation::Plain, tile, vec![vreg]);
             builder.latch_and_store(def, vreg, None)
         } else {
             builder.latch(def)
         };
         for representation in representations {
             let vregs = self.representation(builder, representation, tile, y);
-            self.add_representation(value, representation, tile, vregs);
+            self.add_representation(value_row, representation, tile, vregs);
         }
     }
 
-    /// Makes the fp32 vector of a value that is read with a factor, and then its other representations where the factor
+    /// Makes the fp32 vector of a row that is read with a factor, and then its other representations where the factor
     /// is there.
-    pub(super) fn emit_pending(&mut self, builder: &mut ChainBuilder, value: ValueId, tile: usize, def: Def) {
+    pub(super) fn emit_pending(&mut self, builder: &mut ChainBuilder, row: ValueRow, tile: usize, def: Def) {
         let vreg = self.engine.vreg();
-        self.add_representation(value, Representation::Plain, tile, vec![vreg]);
+        self.add_representation(row, Representation::Plain, tile, vec![vreg]);
         builder.latch_and_store(def, vreg, None);
     }
 
-    /// Makes the other representations of a value that is read with a factor.
-    pub(super) fn pending_representations(&mut self, value: ValueId) {
+    /// Makes the other representations of a row that is read with a factor.
+    pub(super) fn pending_representations(&mut self, row: ValueRow) {
+        let value = row.value;
         let mut representations = self.demands.of(value);
         representations.remove(&Representation::Plain);
         if representations.is_empty() {
@@ -98,10 +100,10 @@ impl Lowering<'_> {
         let count = self.tile_count(value);
         for tile in 0..count {
             let mut builder = self.builder();
-            let y = self.read(&mut builder, value, tile);
+            let y = self.read(&mut builder, row, tile);
             for &representation in &representations {
                 let vregs = self.representation(&mut builder, representation, tile, y);
-                self.add_representation(value, representation, tile, vregs);
+                self.add_representation(row, representation, tile, vregs);
             }
             let priority = self.priority(self.urgency(value), tile, count);
             self.chain_with_priority("a factor", builder, priority);
@@ -173,10 +175,10 @@ impl Lowering<'_> {
     }
 
     /// The factor 1/rms of a norm, in every lane.
-    fn norm_factor(&mut self, number: usize, input: ValueId, eps: f32) -> VReg {
+    fn norm_factor(&mut self, number: usize, input: ValueRow, eps: f32) -> VReg {
         let squares: Vec<VReg> =
             self.vectors(input, Representation::Squares(number)).iter().map(|vregs| vregs[0]).collect();
-        let width = self.plan.graph.value(input).width;
+        let width = self.plan.graph.value(input.value).width;
         let mut builder = self.builder();
         let feeds: Vec<Feed> = squares.iter().map(|&vreg| builder.input(vreg)).collect();
         let sums = fold(&mut builder, Op::Add, &feeds);
@@ -192,16 +194,16 @@ impl Lowering<'_> {
         vreg
     }
 
-    pub(super) fn rms_norm(&mut self, number: usize, input: ValueId, eps: f32) {
+    pub(super) fn rms_norm(&mut self, number: usize, row: usize, eps: f32) {
+        let (input, output) = (self.operand(number, 0, row), self.result(number, row));
         let factor = self.norm_factor(number, input, eps);
-        let output = self.plan.graph.nodes[number].output;
         if self.demands.is_deferred(number) {
             let weighted = self.vectors(input, Representation::Normed(number));
             let activation = self.activation_of(weighted, Some(factor), 20);
             self.activations.insert(output, activation);
             return;
         }
-        let count = self.tile_count(input);
+        let count = self.tile_count(input.value);
         for tile in 0..count {
             let weights = self.engine.constant(self.plan.norm(number).weights[tile]);
             let mut builder = self.builder();
@@ -226,11 +228,11 @@ impl Lowering<'_> {
         vreg
     }
 
-    pub(super) fn layer_norm(&mut self, number: usize, input: ValueId, eps: f32) {
+    pub(super) fn layer_norm(&mut self, number: usize, row: usize, eps: f32) {
         let plan = self.plan;
-        let output = plan.graph.nodes[number].output;
-        let count = self.tile_count(input);
-        let share = (1.0 / plan.graph.value(input).width as f64) as f32;
+        let (input, output) = (self.operand(number, 0, row), self.result(number, row));
+        let count = self.tile_count(input.value);
+        let share = (1.0 / plan.graph.value(input.value).width as f64) as f32;
         let mut builder = self.builder();
         let mut feeds: Vec<Feed> = (0..count).map(|tile| self.read(&mut builder, input, tile)).collect();
         if plan.inputs.values.contains_key(&input) {
@@ -273,9 +275,9 @@ impl Lowering<'_> {
     }
 
     /// Each head's factor is made in the head's own lanes; the factors of a vector's heads add up to one vector.
-    pub(super) fn head_norm(&mut self, number: usize, input: ValueId, head_dim: usize, eps: f32) {
+    pub(super) fn head_norm(&mut self, number: usize, row: usize, head_dim: usize, eps: f32) {
         let plan = self.plan;
-        let output = plan.graph.nodes[number].output;
+        let (input, output) = (self.operand(number, 0, row), self.result(number, row));
         let squares: Vec<VReg> =
             self.vectors(input, Representation::Squares(number)).iter().map(|vregs| vregs[0]).collect();
         let heads = &plan.norm(number).head_lanes;
@@ -305,7 +307,7 @@ impl Lowering<'_> {
             }
             self.chain_task("a head's factor", builder, index, heads.len());
         }
-        let count = self.tile_count(input);
+        let count = self.tile_count(input.value);
         for (tile, factors) in factors.into_iter().enumerate() {
             let mut builder = self.builder();
             let parts: Vec<Feed> = factors.into_iter().map(|vreg| builder.input(vreg)).collect();
@@ -324,67 +326,69 @@ impl Lowering<'_> {
     }
 
     /// An operation on one vector at a time that could not be done where its operand was made.
-    pub(super) fn element_wise(&mut self, number: usize) {
+    pub(super) fn element_wise(&mut self, number: usize, row: usize) {
         let node = &self.plan.graph.nodes[number];
-        let count = self.tile_count(node.inputs[0]);
+        let (input, output) = (self.operand(number, 0, row), self.result(number, row));
+        let count = self.tile_count(input.value);
         for tile in 0..count {
             let mut builder = self.builder();
-            let x = self.read(&mut builder, node.inputs[0], tile);
+            let x = self.read(&mut builder, input, tile);
             let def = match node.op {
                 GraphOp::ExpertScale { choice } => {
-                    let share = builder.input(self.routes[&node.inputs[1]].shares[choice]);
-                    Def::Op(Op::Mul, vec![x, share])
+                    let weight = builder.input(self.routes[&self.operand(number, 1, row)].gate_weights[choice]);
+                    Def::Op(Op::Mul, vec![x, weight])
                 }
                 _ => unary(&mut builder, &node.op, x),
             };
-            self.emit(&mut builder, node.output, tile, def);
+            self.emit(&mut builder, output, tile, def);
             self.chain_task("an elementwise operation", builder, tile, count);
         }
     }
 
-    pub(super) fn rotary(&mut self, number: usize, table: usize) {
-        let rotation = self.rotary[&table];
-        let node = &self.plan.graph.nodes[number];
-        let count = self.tile_count(node.inputs[0]);
+    pub(super) fn rotary(&mut self, number: usize, row: usize, table: usize) {
+        let rotation = self.rotary[&(table, row)];
+        let (input, output) = (self.operand(number, 0, row), self.result(number, row));
+        let count = self.tile_count(input.value);
         for pair in 0..count / 2 {
             let mut builder = self.builder();
-            let [a, b] = [2 * pair, 2 * pair + 1].map(|tile| self.read(&mut builder, node.inputs[0], tile));
+            let [a, b] = [2 * pair, 2 * pair + 1].map(|tile| self.read(&mut builder, input, tile));
             let [cos, sin] = rotation.map(|vreg| builder.input(vreg));
             let (ac, bs) = (builder.op(Op::Mul, &[a, cos]), builder.op(Op::Mul, &[b, sin]));
             let (bc, as_) = (builder.op(Op::Mul, &[b, cos]), builder.op(Op::Mul, &[a, sin]));
-            self.emit(&mut builder, node.output, 2 * pair, Def::Op(Op::Sub, vec![ac, bs]));
-            self.emit(&mut builder, node.output, 2 * pair + 1, Def::Op(Op::Add, vec![bc, as_]));
-            let priority = self.priority(self.urgency(node.output), 2 * pair, count);
+            self.emit(&mut builder, output, 2 * pair, Def::Op(Op::Sub, vec![ac, bs]));
+            self.emit(&mut builder, output, 2 * pair + 1, Def::Op(Op::Add, vec![bc, as_]));
+            let priority = self.priority(self.urgency(output.value), 2 * pair, count);
             self.chain_with_priority("a rotation", builder, priority);
         }
     }
 
-    pub(super) fn add(&mut self, number: usize) {
-        let node = &self.plan.graph.nodes[number];
-        let count = self.tile_count(node.output);
+    pub(super) fn add(&mut self, number: usize, row: usize) {
+        let operands = [0, 1].map(|input| self.operand(number, input, row));
+        let output = self.result(number, row);
+        let count = self.tile_count(output.value);
         for tile in 0..count {
             let mut builder = self.builder();
-            let sources =
-                vec![self.read(&mut builder, node.inputs[0], tile), self.read(&mut builder, node.inputs[1], tile)];
-            self.emit(&mut builder, node.output, tile, Def::Op(Op::Add, sources));
+            let sources = operands.map(|operand| self.read(&mut builder, operand, tile));
+            self.emit(&mut builder, output, tile, Def::Op(Op::Add, sources.to_vec()));
             self.chain_task("a sum", builder, tile, count);
         }
     }
 
-    pub(super) fn gated(&mut self, number: usize) {
-        let node = &self.plan.graph.nodes[number];
-        let count = self.tile_count(node.output);
+    pub(super) fn gated(&mut self, number: usize, row: usize) {
+        let operands = [0, 1].map(|input| self.operand(number, input, row));
+        let output = self.result(number, row);
+        let count = self.tile_count(output.value);
         for tile in 0..count {
             let mut builder = self.builder();
-            let [gate, up] = [0, 1].map(|input| self.read(&mut builder, node.inputs[input], tile));
-            let def = activated(&mut builder, gate_activation(&node.op), gate);
+            let [gate, up] = operands.map(|operand| self.read(&mut builder, operand, tile));
+            let def = activated(&mut builder, gate_activation(&self.plan.graph.nodes[number].op), gate);
             let gate = builder.latch(def);
-            self.emit(&mut builder, node.output, tile, Def::Op(Op::Mul, vec![gate, up]));
+            self.emit(&mut builder, output, tile, Def::Op(Op::Mul, vec![gate, up]));
             self.chain_task("a gated product", builder, tile, count);
         }
     }
 
-    /// A value as the input of matrices, from one virtual register a vector (`w8a8`) or one a side and vector.
+    /// A row as the input of matrices, from one virtual register a vector (`w8a8`) or one a side and vector.
     pub(super) fn activation_of(
         &mut self,
         vectors: Vec<Vec<VReg>>,

@@ -1,12 +1,10 @@
 //! What has to be placed, counted before anything is.
 
-use std::collections::BTreeMap;
-
 use lpu_model::{Graph, Op, ValueId, Weights};
 
-use super::{rotary_tables, value_side, windows};
+use super::{masks, rotary_tables, value_side};
 use crate::error::CompileError;
-use crate::layout::{Heads, Layout};
+use crate::layout::Layouts;
 use crate::rows::ROW_SLICES;
 use crate::target::Precision;
 use crate::vectors::{RESTING, index};
@@ -40,13 +38,20 @@ pub(super) struct Needs {
     pub(super) experts: bool,
 }
 
+/// What the needs of a graph depend on besides its shape.
+pub(super) struct Sizes {
+    pub(super) lanes: usize,
+    /// Tokens, a multiple of 16.
+    pub(super) context: usize,
+    pub(super) rows: usize,
+    pub(super) precision: Precision,
+}
+
 /// Counts what a graph needs for a context: an upper bound of what the placer and the scheduler take.
 pub(super) fn needs(
     graph: &Graph,
-    layouts: &BTreeMap<ValueId, Layout>,
-    lanes: usize,
-    context: usize,
-    precision: Precision,
+    Layouts { values: layouts, heads: shapes }: &Layouts,
+    &Sizes { lanes, context, rows, precision }: &Sizes,
     weights: &Weights,
 ) -> Result<Needs, CompileError> {
     let mut needs = Needs::default();
@@ -55,7 +60,7 @@ pub(super) fn needs(
     for (number, node) in graph.nodes.iter().enumerate() {
         match node.op {
             Op::Attention { heads, head_dim, .. } => {
-                let shape = Heads::of(graph, node, lanes)?.expect("an attention has heads");
+                let shape = &shapes[&number];
                 needs.entries[0] += shape.key_groups() as u32;
                 needs.entries[1] += shape.key_groups() as u32;
                 for group in 0..shape.value_groups() {
@@ -101,11 +106,13 @@ pub(super) fn needs(
     }
     // A tile of ones for each share of each side.
     needs.weight_rows += if needs.entries[0] > 0 { 2 * 2 * ROW_SLICES as u64 } else { 0 };
-    needs.live += graph.outputs.iter().map(|&value| tiles(value)).sum::<u64>() + RESTING as u64;
+    needs.live *= rows as u64;
+    needs.live += rows as u64 * graph.outputs.iter().map(|&value| tiles(value)).sum::<u64>();
+    needs.live += RESTING as u64;
     // Row addresses of both sides, and a cosine and a sine of each set of frequencies, of one at least.
     let addresses = 2 * ROW_SLICES as u64;
     let rotary = 2 * rotary_tables(graph).len().max(1) as u64;
     let values = graph.inputs.iter().map(|&value| tiles(value)).sum::<u64>();
-    needs.inputs = values + addresses + rotary + tokens * windows(graph).len() as u64;
+    needs.inputs = rows as u64 * (values + addresses + rotary) + tokens * masks(graph, rows).len() as u64;
     Ok(needs)
 }

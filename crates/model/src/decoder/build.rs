@@ -2,7 +2,7 @@
 
 use super::{Attention, Decoder, FeedForward, HeadNorm, Layer, Norm, Projection};
 use crate::Config;
-use crate::graph::{Activation, Block, Builder, Cache, Op, ValueId};
+use crate::graph::{Activation, Block, Builder, Cache, Mask, Op, ValueId};
 
 impl Decoder {
     /// Adds the whole decode step to an empty builder.
@@ -150,7 +150,8 @@ impl Attention {
         }
         let cache = builder.cache(Cache { layer, kv_heads, head_dim });
         let &Attention { scale, window, softcap, .. } = self;
-        let attend = Op::Attention { cache, heads, kv_heads, head_dim, scale, window, softcap };
+        let mask = Mask::windowed(window);
+        let attend = Op::Attention { cache, heads, kv_heads, head_dim, scale, mask, softcap };
         let mixed = builder.node(block, "mix", attend, &[q, k, v], heads * head_dim);
         self.o.build(builder, block, "o", mixed)
     }

@@ -11,6 +11,7 @@
 mod activation;
 mod build;
 mod cut;
+mod mask;
 mod text;
 
 use std::fmt;
@@ -19,6 +20,7 @@ use smallvec::SmallVec;
 
 pub use activation::Activation;
 pub(crate) use build::Builder;
+pub use mask::Mask;
 
 macro_rules! id {
     ($(#[$meta:meta])* $name:ident) => {
@@ -136,8 +138,8 @@ pub enum Op {
         table: usize,
     },
     /// Inputs q, k, v. Appends k and v to the cache, then for each query head
-    /// `y = sum over p of softmax(cap(scale q . K_p)) V_p` over the positions p so far, this one
-    /// included; query head h uses key-value head `h / (heads / kv_heads)`.
+    /// `y = sum over p of softmax(cap(scale q . K_p)) V_p` over the positions p that `mask` leaves;
+    /// query head h uses key-value head `h / (heads / kv_heads)`.
     Attention {
         /// The cache of the layer.
         cache: CacheId,
@@ -149,8 +151,8 @@ pub enum Op {
         head_dim: usize,
         /// Factor of the scores before softmax.
         scale: f32,
-        /// Only the last `window` positions take part, this one included; all when absent.
-        window: Option<usize>,
+        /// The positions p that take part.
+        mask: Mask,
         /// `cap(s) = softcap tanh(s / softcap)`; `s` itself when absent.
         softcap: Option<f32>,
     },
@@ -275,9 +277,12 @@ impl Graph {
         &self.caches[id.index()]
     }
 
-    /// The node that makes a value; `None` for an input of the graph.
-    pub fn maker(&self, value: ValueId) -> Option<NodeId> {
-        let place = self.nodes.iter().position(|node| node.output == value);
-        place.map(NodeId::new)
+    /// The node that makes each value, by [`ValueId::index`]; `None` for an input of the graph.
+    pub fn producers(&self) -> Vec<Option<NodeId>> {
+        let mut producers = vec![None; self.values.len()];
+        for (number, node) in self.nodes.iter().enumerate() {
+            producers[node.output.index()] = Some(NodeId::new(number));
+        }
+        producers
     }
 }

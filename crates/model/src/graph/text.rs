@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::{Graph, Op, ValueId, WeightId};
+use super::{Graph, Mask, Op, ValueId, WeightId};
 use crate::Weights;
 
 impl Graph {
@@ -81,13 +81,17 @@ fn operation(op: &Op, inputs: &str, weights: &Weights) -> String {
             let table = if table == 0 { String::new() } else { format!(" table={table}") };
             format!("rotary({inputs}) heads={heads} head_dim={head_dim}{part}{table}")
         }
-        Op::Attention { cache, heads, kv_heads, head_dim, scale, window, softcap } => {
-            let window = window.map_or(String::new(), |window| format!(" window={window}"));
+        Op::Attention { cache, heads, kv_heads, head_dim, scale, mask, softcap } => {
+            let mask = match mask {
+                Mask::Causal => String::new(),
+                Mask::Window { tokens } => format!(" window={tokens}"),
+                Mask::Full => " mask=full".to_owned(),
+            };
             let softcap = softcap.map_or(String::new(), |cap| format!(" softcap={cap}"));
             let cache = cache.index();
             format!(
                 "attention({inputs}) cache={cache} heads={heads} kv_heads={kv_heads} head_dim={head_dim} \
-                scale={scale}{window}{softcap}"
+                scale={scale}{mask}{softcap}"
             )
         }
         Op::Add => format!("add({inputs})"),
