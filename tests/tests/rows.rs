@@ -120,7 +120,7 @@ fn rows_share_the_loads_of_weights() {
     for precision in PRECISIONS {
         let program = |count| compiled(&checkpoint, rows(&checkpoint, count), precision).programs.swap_remove(0);
         let loads = |program: &lpu::isa::Program| {
-            let issues = program.queues[0].values().flat_map(|items| lpu::isa::expand(items));
+            let issues = program.sets[0].values().flat_map(|items| lpu::isa::expand(items));
             issues.filter(|issue| issue.instruction.row().mnemonic == "lw").count()
         };
         let (one, two) = (program(1), program(2));

@@ -3,8 +3,8 @@
 //!
 //! # Method
 //!
-//! Two chips are of one class when they share a queue set, when each link of the set is at the same position and
-//! connected on both or on neither, when the same words are initialised and protected, and, as far as the set can tell,
+//! Two chips are of one class when they share a queue set, when each link of the set is at the same position and of
+//! the same figures on both, or connected on neither, when the same words are initialised and protected, and, as far as the set can tell,
 //! when code regions hold the same bytes and the clock has the same phase. All that a rule asks of one chip follows
 //! from these; what it asks of two chips is for `links`.
 
@@ -66,8 +66,8 @@ pub(crate) struct ChipWords {
 struct Key {
     set: u16,
     words: ChipWords,
-    /// By link of the set: position where the chip has it, and whether it is connected.
-    links: Vec<(Option<i32>, bool)>,
+    /// By link of the set: position where the chip has it, and latency and interval where it is connected.
+    links: Vec<(Option<i32>, Option<(u64, u64)>)>,
     phase: u64,
     code: Vec<u8>,
 }
@@ -98,7 +98,8 @@ impl Classes {
             let links = set.keys().filter_map(|&queue| match run.queue(queue) {
                 own @ Queue::C2c(link) => {
                     let position = chip.has_queue(own).then(|| chip.position(own));
-                    Some((position, system.peer(LinkEnd { chip: id, link }).is_some()))
+                    let end = LinkEnd { chip: id, link };
+                    Some((position, system.peer(end).map(|_| (system.latency(end), system.interval(end)))))
                 }
                 _ => None,
             });

@@ -170,8 +170,8 @@ impl<'p> Unroll<'p> {
             return Ok(());
         }
         let row = issue.instruction.row();
-        let landed = chip.landing(cycle, row.delay);
-        self.found.last = self.found.last.max(chip.effect(cycle, row));
+        let landed = self.system.landing(issue.chip, issue.queue, cycle, row.delay);
+        self.found.last = self.found.last.max(self.system.effect(issue.chip, issue.queue, cycle, row));
         self.code.note(&issue, landed, live.is_none());
         match issue.instruction {
             Instruction::Sync {} => line.parked = Some(next),

@@ -75,7 +75,7 @@ pub(crate) fn check(
 
 /// Sends over one link, which takes a while for each.
 fn busy(system: &System, end: LinkEnd, line: Line<'_>, violations: &mut Vec<Violation>) {
-    let interval = u64::from(system.chip().values().c2c_interval);
+    let interval = system.interval(end);
     let mut free = 0;
     for issue in line.issues() {
         let until = free;
@@ -95,7 +95,7 @@ fn arrivals(
     violations: &mut Vec<Violation>,
 ) {
     let arrival = |sent: Issue| Arrival {
-        cycle: system.chip().landing(sent.cycle, sent.instruction.row().delay),
+        cycle: system.landing(sent.chip, sent.queue, sent.cycle, sent.instruction.row().delay),
         from: sent.producer(),
     };
     let mut arrivals = sends.into_iter().flat_map(Line::issues).map(arrival).peekable();

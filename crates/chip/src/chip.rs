@@ -1,6 +1,6 @@
 //! A chip: its figures, and the positions, queues and delays that follow from them.
 
-use crate::figure::{ChipError, FIELDS, Figure, Figures, Tag};
+use crate::figure::{ChipError, FIELDS, Figure, Figures};
 use lpu_isa::{ChipRef, DelayClass, Hemisphere, PassFormat, PlanePort, Queue, SliceId, TableRow, Unit};
 
 /// What a pass occupies from its dispatch on.
@@ -49,40 +49,9 @@ impl Chip {
         let mut values = Figures::default();
         let mut figures = Vec::with_capacity(FIELDS.len());
         for field in FIELDS {
-            let range =
-                |value: String| ChipError::Range { field: field.name, value, least: field.least, most: field.most };
-            let entry = table.remove(field.name).ok_or(ChipError::Missing {
-                field: field.name,
-                least: field.least,
-                most: field.most,
-            })?;
-            let (value, tag, source) = match entry {
-                toml::Value::Table(mut entry) => {
-                    let value =
-                        entry.remove("value").ok_or_else(|| syntax(format!("`{}` has no `value`", field.name)))?;
-                    let tag = match entry.remove("tag") {
-                        Some(tag) => tag
-                            .try_into::<Tag>()
-                            .map_err(|error| syntax(format!("`{}`: tag: {}", field.name, error.message())))?,
-                        None => Tag::Assumed,
-                    };
-                    let source = match entry.remove("source") {
-                        Some(toml::Value::String(source)) => source,
-                        None => "custom description".into(),
-                        Some(_) => return Err(syntax(format!("`{}`: `source` must be a text", field.name))),
-                    };
-                    if let Some(unknown) = entry.keys().next() {
-                        return Err(ChipError::UnknownField { field: format!("{}.{unknown}", field.name) });
-                    }
-                    (value, tag, source)
-                }
-                value => (value, Tag::Assumed, "custom description".into()),
-            };
-            let number = value.as_integer().ok_or_else(|| range(value.to_string()))?;
-            let number = u32::try_from(number).ok().filter(|number| (field.least..=field.most).contains(number));
-            let number = number.ok_or_else(|| range(value.to_string()))?;
-            values.set(field.name, number);
-            figures.push(Figure { name: field.name, value: number, unit: field.unit, tag, source });
+            let figure = field.take(&mut table)?;
+            values.set(field.name, figure.value);
+            figures.push(figure);
         }
         if let Some(field) = table.keys().next() {
             return Err(ChipError::UnknownField { field: field.clone() });
@@ -145,15 +114,7 @@ impl Chip {
     #[must_use]
     pub fn to_toml(&self) -> String {
         let mut text = format!("name = {}\n", toml::Value::from(self.name.as_str()));
-        for figure in &self.figures {
-            text.push_str(&format!(
-                "{} = {{ value = {}, tag = \"{}\", source = {} }}\n",
-                figure.name,
-                figure.value,
-                figure.tag,
-                toml::Value::from(figure.source.as_str())
-            ));
-        }
+        self.figures.iter().for_each(|figure| text.push_str(&figure.to_toml()));
         text
     }
 

@@ -60,6 +60,50 @@ pub struct Field {
     pub meaning: &'static str,
 }
 
+impl Field {
+    /// Takes the figure of this name out of a table: `field = 320` or `field = { value = 320, tag = "published", source
+    /// = "..." }`.
+    pub(crate) fn take(&self, table: &mut toml::Table) -> Result<Figure, ChipError> {
+        let Field { name, unit, least, most, .. } = *self;
+        let syntax = |message: String| ChipError::Syntax { message };
+        let entry = table.remove(name).ok_or(ChipError::Missing { field: name, least, most })?;
+        let (value, tag, source) = match entry {
+            toml::Value::Table(mut entry) => {
+                let value = entry.remove("value").ok_or_else(|| syntax(format!("`{name}` has no `value`")))?;
+                let tag = match entry.remove("tag") {
+                    Some(tag) => {
+                        tag.try_into::<Tag>().map_err(|error| syntax(format!("`{name}`: tag: {}", error.message())))?
+                    }
+                    None => Tag::Assumed,
+                };
+                let source = match entry.remove("source") {
+                    Some(toml::Value::String(source)) => source,
+                    None => "custom description".into(),
+                    Some(_) => return Err(syntax(format!("`{name}`: `source` must be a text"))),
+                };
+                if let Some(unknown) = entry.keys().next() {
+                    return Err(ChipError::UnknownField { field: format!("{name}.{unknown}") });
+                }
+                (value, tag, source)
+            }
+            value => (value, Tag::Assumed, "custom description".into()),
+        };
+        let number = value.as_integer().and_then(|number| u32::try_from(number).ok());
+        let number = number.filter(|number| (least..=most).contains(number));
+        let value = number.ok_or_else(|| ChipError::Range { field: name, value: value.to_string(), least, most })?;
+        Ok(Figure { name, value, unit, tag, source })
+    }
+}
+
+impl Figure {
+    /// The line of a description that says it.
+    pub(crate) fn to_toml(&self) -> String {
+        let Figure { name, value, tag, source, .. } = self;
+        let source = toml::Value::from(source.as_str());
+        format!("{name} = {{ value = {value}, tag = \"{tag}\", source = {source} }}\n")
+    }
+}
+
 macro_rules! fields {
     ($($name:ident $unit:literal $least:literal $most:literal $doc:literal;)*) => {
         /// All fields, in the order of a description.
@@ -174,6 +218,16 @@ pub enum ChipError {
         link: String,
         /// What is wrong with it.
         why: &'static str,
+    },
+    /// A system that cannot be wired by its rule.
+    #[error("system description: `{field}` is {value}, but {why}; correct one of them")]
+    Topology {
+        /// The field's name.
+        field: &'static str,
+        /// The value given.
+        value: u32,
+        /// What it contradicts.
+        why: String,
     },
     /// No preset has this name.
     #[error("no chip preset `{name}`; presets are {known}, anything else must be the path of a .toml description")]

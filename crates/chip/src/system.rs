@@ -2,30 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use lpu_isa::{ChipId, ChipRef, Fault, Held, Instruction, Queue, Unit};
+use lpu_isa::{ChipId, ChipRef, DelayClass, Fault, Held, Instruction, Queue, TableRow, Unit};
 
 use crate::chip::Chip;
-use crate::figure::ChipError;
+use crate::figure::{ChipError, Figure};
+use crate::link::{LinkClass, LinkEnd};
 use crate::preset::{PRESETS, preset};
 use crate::range::out_of_range;
+use crate::topology::Topology;
 
 /// Names of the systems that ship.
 pub const SYSTEMS: &[&str] = &["tsp-v1-node", "test-pair"];
-
-/// One end of a link: a C2C queue of a chip.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct LinkEnd {
-    /// The chip.
-    pub chip: ChipId,
-    /// Number of its C2C queue.
-    pub link: u16,
-}
-
-impl std::fmt::Display for LinkEnd {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}.{}", self.chip.0, self.link)
-    }
-}
 
 /// Chips of one description, numbered from 0, and the links between them; a link carries vectors both ways.
 /// ```
@@ -38,10 +25,14 @@ impl std::fmt::Display for LinkEnd {
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct System {
-    name: String,
-    chip: Chip,
-    chips: u16,
-    peers: BTreeMap<LinkEnd, LinkEnd>,
+    pub(crate) name: String,
+    pub(crate) chip: Chip,
+    pub(crate) chips: u16,
+    /// The rule by which it is wired, with its figures; none where links are listed.
+    pub(crate) topology: Option<(Topology, Vec<Figure>)>,
+    pub(crate) classes: Vec<LinkClass>,
+    /// By end: the other end, and the number of the link's class where it has one.
+    pub(crate) peers: BTreeMap<LinkEnd, (LinkEnd, Option<usize>)>,
     fingerprint: [u8; 32],
 }
 
@@ -49,8 +40,13 @@ impl System {
     /// One chip without links; its name and fingerprint are the chip's.
     #[must_use]
     pub fn single(chip: &Chip) -> Self {
+        Self::unconnected(chip.name().to_owned(), chip.clone(), 1)
+    }
+
+    /// Chips without links.
+    pub(crate) fn unconnected(name: String, chip: Chip, chips: u16) -> Self {
         let fingerprint = chip.fingerprint();
-        Self { name: chip.name().to_owned(), chip: chip.clone(), chips: 1, peers: BTreeMap::new(), fingerprint }
+        Self { name, chip, chips, topology: None, classes: Vec::new(), peers: BTreeMap::new(), fingerprint }
     }
 
     /// The system or chip preset of this name.
@@ -72,81 +68,8 @@ impl System {
         Self::from_toml(text, &mut preset)
     }
 
-    /// Reads a description of a system, as [`System::from_toml`], or of one chip, as [`Chip::from_toml`]: one that has
-    /// a `chip` is a system's.
-    ///
-    /// # Errors
-    /// [`ChipError`] names the field or link that is wrong.
-    pub fn read(text: &str, chips_by_name: &mut dyn FnMut(&str) -> Result<Chip, ChipError>) -> Result<Self, ChipError> {
-        let system = toml::from_str::<toml::Table>(text)
-            .is_ok_and(|table| table.contains_key("chip") || table.contains_key("chips"));
-        if system { Self::from_toml(text, chips_by_name) } else { Ok(Self::single(&Chip::from_toml(text)?)) }
-    }
-
-    /// Reads a description: `name`, `chip` (a name that `chips_by_name` knows, or a table that describes the chip),
-    /// `chips`, and `links`, either `"all"` (each chip to each other, link j of chip i to chip j below i and to chip j
-    /// + 1 from i on) or a list such as `["0.0 - 1.0"]` of `chip.link` ends.
-    ///
-    /// # Errors
-    /// [`ChipError`] names the field or link that is wrong.
-    pub fn from_toml(
-        text: &str,
-        chips_by_name: &mut dyn FnMut(&str) -> Result<Chip, ChipError>,
-    ) -> Result<Self, ChipError> {
-        let syntax = |message: String| ChipError::Syntax { message };
-        let mut table: toml::Table = toml::from_str(text).map_err(|error| syntax(error.to_string()))?;
-        let name = match table.remove("name") {
-            Some(toml::Value::String(name)) if !name.is_empty() => name,
-            _ => return Err(syntax("`name` of a system must be a text".into())),
-        };
-        let chip = match table.remove("chip") {
-            Some(toml::Value::String(chip)) if !chip.is_empty() => chips_by_name(&chip)?,
-            Some(toml::Value::Table(chip)) => Chip::from_toml(&chip.to_string())?,
-            _ => return Err(syntax("`chip` of a system must be a text or a table".into())),
-        };
-        let range = |value: String| ChipError::Range { field: "chips", value, least: 1, most: 1024 };
-        let count = table.remove("chips").ok_or(ChipError::Missing { field: "chips", least: 1, most: 1024 })?;
-        let chips =
-            count.as_integer().and_then(|count| u16::try_from(count).ok()).filter(|count| (1..=1024).contains(count));
-        let chips = chips.ok_or_else(|| range(count.to_string()))?;
-        let links = match table.remove("links") {
-            None => Vec::new(),
-            Some(toml::Value::String(all)) if all == "all" => {
-                if u32::from(chips - 1) > chip.values().c2c_queues {
-                    return Err(ChipError::Link {
-                        link: all,
-                        why: "there are more other chips than a chip has C2C queues",
-                    });
-                }
-                every_pair(chips)
-            }
-            Some(toml::Value::Array(list)) => {
-                let texts =
-                    list.iter().map(|entry| entry.as_str().ok_or_else(|| syntax("`links` must hold texts".into())));
-                texts.map(|text| parse(text?)).collect::<Result<_, _>>()?
-            }
-            Some(_) => return Err(syntax("`links` must be \"all\" or a list of links".into())),
-        };
-        if let Some(field) = table.keys().next() {
-            return Err(ChipError::UnknownField { field: field.clone() });
-        }
-        let mut system = Self { name, chips, peers: BTreeMap::new(), fingerprint: chip.fingerprint(), chip };
-        for (one, other) in links {
-            system.connect(one, other)?;
-        }
-        if chips > 1 || !system.peers.is_empty() {
-            let mut hasher = blake3::Hasher::new();
-            hasher.update(&system.chip.fingerprint());
-            hasher.update(format!("chips={chips}\n").as_bytes());
-            for (one, other) in &system.peers {
-                hasher.update(format!("{one}-{other}\n").as_bytes());
-            }
-            system.fingerprint = *hasher.finalize().as_bytes();
-        }
-        Ok(system)
-    }
-
-    fn connect(&mut self, one: LinkEnd, other: LinkEnd) -> Result<(), ChipError> {
+    /// Connects two ends by a link of a class, where it has one.
+    pub(crate) fn connect(&mut self, one: LinkEnd, other: LinkEnd, class: Option<usize>) -> Result<(), ChipError> {
         let wrong = |why| Err(ChipError::Link { link: format!("{one} - {other}"), why });
         if one.chip == other.chip {
             return wrong("both ends are on one chip");
@@ -162,8 +85,29 @@ impl System {
                 return wrong("an end is connected twice");
             }
         }
-        self.peers.extend([(one, other), (other, one)]);
+        self.peers.extend([(one, (other, class)), (other, (one, class))]);
         Ok(())
+    }
+
+    /// Makes the fingerprint that of all that is connected: chip, number of chips, links, and their figures where these
+    /// are not the chip's.
+    pub(crate) fn sign(&mut self) {
+        if self.chips == 1 && self.peers.is_empty() {
+            return;
+        }
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&self.chip.fingerprint());
+        hasher.update(format!("chips={}\n", self.chips).as_bytes());
+        for (&one, (other, _)) in &self.peers {
+            let own = (self.latency(one), self.interval(one));
+            let values = self.chip.values();
+            if own == (u64::from(values.c2c_link), u64::from(values.c2c_interval)) {
+                hasher.update(format!("{one}-{other}\n").as_bytes());
+            } else {
+                hasher.update(format!("{one}-{other} {} {}\n", own.0, own.1).as_bytes());
+            }
+        }
+        self.fingerprint = *hasher.finalize().as_bytes();
     }
 
     /// The description's name.
@@ -184,45 +128,68 @@ impl System {
         self.chips
     }
 
+    /// The rule by which the system is wired; none where its links are listed.
+    #[must_use]
+    pub fn topology(&self) -> Option<&Topology> {
+        self.topology.as_ref().map(|(topology, _)| topology)
+    }
+
+    /// Classes of links with figures of their own.
+    #[must_use]
+    pub fn classes(&self) -> &[LinkClass] {
+        &self.classes
+    }
+
     /// The other end of a link, if it is connected.
     #[must_use]
     pub fn peer(&self, end: LinkEnd) -> Option<LinkEnd> {
-        self.peers.get(&end).copied()
+        self.peers.get(&end).map(|(peer, _)| *peer)
+    }
+
+    /// The class of a link; none where it has the chip's own figures, or is not connected.
+    #[must_use]
+    pub fn class(&self, end: LinkEnd) -> Option<&LinkClass> {
+        self.classes.get(self.peers.get(&end)?.1?)
+    }
+
+    /// Cycles from a send at this end to the earliest receive at the other.
+    #[must_use]
+    pub fn latency(&self, end: LinkEnd) -> u64 {
+        self.class(end).map_or(self.chip.values().c2c_link, |class| class.latency.value).into()
+    }
+
+    /// Cycles that a vector occupies the link at this end.
+    #[must_use]
+    pub fn interval(&self, end: LinkEnd) -> u64 {
+        self.class(end).map_or(self.chip.values().c2c_interval, |class| class.interval.value).into()
+    }
+
+    /// When what a queue dispatches in a cycle has landed: a send at the other end of its link.
+    #[must_use]
+    pub fn landing(&self, chip: ChipId, queue: Queue, cycle: u64, class: DelayClass) -> u64 {
+        match (queue, class) {
+            (Queue::C2c(link), DelayClass::C2cLink) => cycle + self.latency(LinkEnd { chip, link }),
+            _ => self.chip.landing(cycle, class),
+        }
+    }
+
+    /// The [landing](System::landing) of an instruction that has an effect in a tile, as [`Chip::effect`].
+    #[must_use]
+    pub fn effect(&self, chip: ChipId, queue: Queue, cycle: u64, row: &TableRow) -> Option<u64> {
+        self.chip.effect(cycle, row).map(|_| self.landing(chip, queue, cycle, row.delay))
     }
 
     /// All links, each once, the lower end first.
     #[must_use]
     pub fn links(&self) -> Vec<(LinkEnd, LinkEnd)> {
-        self.peers.iter().filter(|(one, other)| one < other).map(|(one, other)| (*one, *other)).collect()
+        let links = self.peers.iter().map(|(one, (other, _))| (*one, *other));
+        links.filter(|(one, other)| one < other).collect()
     }
 
     /// Name and fingerprint, as programs carry them.
     #[must_use]
     pub fn reference(&self) -> ChipRef {
         ChipRef { name: self.name.clone(), fingerprint: self.fingerprint }
-    }
-
-    /// The description as TOML that [`System::read`] reads back, whatever chips have names.
-    #[must_use]
-    pub fn to_toml(&self) -> String {
-        if *self == Self::single(&self.chip) {
-            return self.chip.to_toml();
-        }
-        let links = self.links();
-        let all = || {
-            let mut all = every_pair(self.chips);
-            all.sort_unstable();
-            all
-        };
-        let pairs = usize::from(self.chips) * (usize::from(self.chips) - 1) / 2;
-        let links = if pairs > 0 && links.len() == pairs && links == all() {
-            "\"all\"".to_owned()
-        } else {
-            let links: Vec<String> = links.iter().map(|(one, other)| format!("\"{one} - {other}\"")).collect();
-            format!("[{}]", links.join(", "))
-        };
-        let name = toml::Value::from(self.name.as_str());
-        format!("name = {name}\nchips = {}\nlinks = {links}\n\n[chip]\n{}", self.chips, self.chip.to_toml())
     }
 
     /// The first operand of an instruction that names something the system does not have.
@@ -235,7 +202,7 @@ impl System {
             Queue::C2c(link)
                 if instruction.row().unit == Unit::C2c && !matches!(instruction, Instruction::Deskew {}) =>
             {
-                self.peer(LinkEnd { chip, link }).is_some()
+                self.peers.contains_key(&LinkEnd { chip, link })
             }
             _ => true,
         };
@@ -248,23 +215,6 @@ impl System {
             })
         })
     }
-}
-
-fn every_pair(chips: u16) -> Vec<(LinkEnd, LinkEnd)> {
-    let end = |chip, other: u16| LinkEnd { chip: ChipId(chip), link: if other < chip { other } else { other - 1 } };
-    (0..chips).flat_map(|one| (one + 1..chips).map(move |other| (end(one, other), end(other, one)))).collect()
-}
-
-fn parse(text: &str) -> Result<(LinkEnd, LinkEnd), ChipError> {
-    let end = |text: &str| {
-        let (chip, link) = text.trim().split_once('.')?;
-        Some(LinkEnd { chip: ChipId(chip.parse().ok()?), link: link.parse().ok()? })
-    };
-    let both = text.split_once('-').and_then(|(one, other)| Some((end(one)?, end(other)?)));
-    both.ok_or_else(|| ChipError::Link {
-        link: text.into(),
-        why: "write it as `0.0 - 1.0`, chip and link of both ends",
-    })
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use lpu_checker::{Issue, Issues};
-use lpu_chip::{Chip, System};
+use lpu_chip::{Chip, LinkEnd, System};
 use lpu_isa::{DelayClass, Direction, Flow, Hemisphere, Instruction, Queue, Stream, Unit};
 use lpu_report::{Counts, Units, Utilization};
 
@@ -67,17 +67,18 @@ impl Activity {
     pub fn new(system: &System, issues: &Issues, cycles: u64) -> Self {
         let chip = system.chip();
         let values = chip.values();
-        let longest = u64::from(chip.longest_delay() + values.c2c_interval + values.mxm_f16_interval);
+        let intervals = system.classes().iter().map(|class| class.interval.value).chain([values.c2c_interval]);
+        let longest = chip.longest_delay() + intervals.max().unwrap_or(0) + values.mxm_f16_interval;
         // Chips of a class do the same, except where the end of the run cuts off what they do.
         let mut alike: BTreeMap<(usize, u64), u64> = BTreeMap::new();
         for member in &issues.chips {
-            let last = issues.classes[member.class].last().map_or(0, |issue| issue.cycle + longest);
+            let last = issues.classes[member.class].last().map_or(0, |issue| issue.cycle + u64::from(longest));
             let until = cycles.saturating_sub(member.later).min(last);
             *alike.entry((member.class, until)).or_default() += 1;
         }
         let mut activity = Self { cycles, ..Self::default() };
         for ((class, until), chips) in alike {
-            activity.add(&Self::of_chip(chip, &issues.classes[class], until), chips);
+            activity.add(&Self::of_chip(system, &issues.classes[class], until), chips);
         }
         activity
     }
@@ -92,8 +93,8 @@ impl Activity {
     }
 
     /// What one chip does up to a cycle, from its issues in order of cycle.
-    fn of_chip(chip: &Chip, issues: &[Issue], cycles: u64) -> Self {
-        let interval = u64::from(chip.values().c2c_interval);
+    fn of_chip(system: &System, issues: &[Issue], cycles: u64) -> Self {
+        let chip = system.chip();
         let (mut activity, mut counts) = (Self { cycles, ..Self::default() }, Counts::default());
         let (mut loads, mut passes): (Vec<Span>, Vec<Span>) = (Vec::new(), Vec::new());
         let mut fed = Fed::default();
@@ -109,7 +110,8 @@ impl Activity {
                     let planes = plane..plane + u16::from(occupied.planes);
                     passes.extend(planes.map(|plane| ((side, plane), issue.cycle, end)));
                 }
-                (Instruction::Send { .. }, _) => {
+                (Instruction::Send { .. }, Queue::C2c(link)) => {
+                    let interval = system.interval(LinkEnd { chip: issue.chip, link });
                     activity.sends += 1;
                     counts.link_cycles += (issue.cycle + interval).min(cycles).saturating_sub(issue.cycle);
                 }

@@ -56,7 +56,7 @@ impl Stepper<'_> {
                 let period = u64::from(self.machine.chip().values().c2c_period);
                 self.control.resume(line, (self.cycle / period + 1) * period);
             }
-            Instruction::Send { src } => self.send(step, queue, src, delay),
+            Instruction::Send { src } => self.send(step, queue, src),
             Instruction::Receive { dst } => self.receive(step, queue, dst, delay),
             Instruction::Read { word: Word(word), dst } => {
                 self.access(step, slice, word, false, observer);

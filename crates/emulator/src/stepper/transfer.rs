@@ -12,16 +12,17 @@ fn end(step: &Dispatch, queue: Queue) -> LinkEnd {
 }
 
 impl Stepper<'_> {
-    pub(super) fn send(&mut self, step: Dispatch, queue: Queue, src: Stream, delay: u64) {
+    pub(super) fn send(&mut self, step: Dispatch, queue: Queue, src: Stream) {
         let value = self.take(step, src, 1, self.machine.chip().position(queue));
         let near = end(&step, queue);
-        let until = self.links.occupy(near, self.cycle + u64::from(self.machine.chip().values().c2c_interval));
+        let until = self.links.occupy(near, self.cycle + self.machine.system.interval(near));
         if until > self.cycle {
             self.fault(step, Fault::LinkBusy { link: near.link, until });
         }
         let far = self.machine.system.peer(near).expect("a send on an unconnected link is out of range");
-        self.last = self.last.max(self.cycle + delay);
-        let arrival = Arrival { cycle: self.cycle + delay, from: self.producer(step) };
+        let arrives = self.cycle + self.machine.system.latency(near);
+        self.last = self.last.max(arrives);
+        let arrival = Arrival { cycle: arrives, from: self.producer(step) };
         self.links.send(far, arrival, value);
     }
 
