@@ -175,3 +175,20 @@ fn values_of_other_rows_are_refused() {
         assert_eq!(error, compiler::CompileError::Rows { value: name, rows: found, expected: 1 });
     }
 }
+
+/// Sums over several tiles need an accumulator a row: one row more than there are is refused by the figure's name.
+#[test]
+fn more_rows_than_accumulators_are_refused() {
+    let checkpoint = Checkpoint::open(&folder("wide")).unwrap();
+    let tsp = chip::preset("tsp-v1").unwrap().with(&[("accumulators", 2)]).unwrap();
+    let options = Options { precision: Precision::F16, context: CONTEXT };
+    for (count, fits) in [(1, true), (2, true), (3, false)] {
+        let found = lpu::compile_graph(&checkpoint, rows(&checkpoint, count), &tsp, &options);
+        match found {
+            Ok(_) => assert!(fits, "{count} rows"),
+            Err(error) => {
+                assert!(!fits && error.to_string().contains("`accumulators` is 2"), "{count} rows: {error}");
+            }
+        }
+    }
+}

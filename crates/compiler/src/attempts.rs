@@ -3,7 +3,7 @@
 
 use lpu_isa::{DelayClass, Hemisphere};
 
-use crate::chain::{Carried, Chain, Split};
+use crate::chain::{Carried, Chain, Pace, Split};
 use crate::engine::{Delay, Engine};
 use crate::error::CompileError;
 use crate::record::Cause;
@@ -17,6 +17,12 @@ struct Attempt {
     skipped: &'static [Hemisphere],
     /// Cycles between accesses of memory; `None` keeps the chain as it is.
     spacing: Option<u64>,
+}
+
+impl Attempt {
+    fn pace(&self) -> Pace {
+        self.spacing.map_or_else(Pace::default, |spacing| Pace { spacing, in_time: true, ..Pace::default() })
+    }
 }
 
 /// The ways in which a chain is tried, in this order, before it is split in two. A rigid chain can collide with itself:
@@ -75,8 +81,7 @@ impl Engine<'_> {
     ) -> Result<Round, CompileError> {
         let inputs: Vec<Stored> = task.inputs.iter().map(|&input| self.storage(input)).collect();
         let operands: Vec<&Stored> = inputs.iter().collect();
-        let spaced = way.spacing.map(|spacing| chain.spaced(spacing));
-        let chain = spaced.as_ref().unwrap_or(chain);
+        let chain = chain.timed(&way.pace());
         let at_vxm = |(index, input): (usize, &Stored)| self.at_vxm(input).saturating_sub(chain.first_use(index));
         let from =
             inputs.iter().enumerate().map(at_vxm).max().unwrap_or(0).max(self.scheduler.delay(DelayClass::MemRead) + 4);

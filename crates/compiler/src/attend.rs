@@ -4,6 +4,7 @@
 use lpu_isa::{DelayClass, Instruction, Orientation, SliceId, Word};
 use smallvec::SmallVec;
 
+use crate::chain::Pace;
 use crate::engine::{Delay, Engine};
 use crate::error::CompileError;
 use crate::planes::{Load, Result32, pass, pass_from};
@@ -82,6 +83,7 @@ impl Engine<'_> {
             let load = Load { set, parts: &product.parts[half], orientation: Orientation::Out, readable, choice: None };
             ready = ready.max(self.planes.load(&mut self.scheduler, &load)?);
         }
+        let epilogue = product.epilogue.timed(&Pace::default());
         let mut late = 0;
         let (masks, queries) = task.inputs[2..].split_at(product.rows);
         let of_row = task.outputs.len() / product.rows;
@@ -105,7 +107,7 @@ impl Engine<'_> {
                     })?;
                 }
                 let outputs = std::slice::from_mut(&mut place);
-                product.epilogue.attempt(scheduler, arrival, &[&mask], &arrivals, outputs)?;
+                epilogue.attempt(scheduler, arrival, &[&mask], &arrivals, outputs)?;
                 Some((at, place))
             })?;
             for set in sets {

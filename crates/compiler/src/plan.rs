@@ -209,6 +209,20 @@ fn check_chip(chip: &Chip) -> Result<(), CompileError> {
     Ok(())
 }
 
+/// Refuses more rows than planes have accumulators, where sums over several tiles need one a row.
+fn check_accumulators(chip: &Chip, graph: &Graph, layouts: &Layouts, rows: usize) -> Result<(), CompileError> {
+    let (value, needed) = (chip.values().accumulators, u32::try_from(rows).unwrap_or(u32::MAX));
+    let summed = |node: &Node| {
+        matches!(node.op, Op::Linear { .. } | Op::ExpertLinear { .. })
+            && layouts.values[&node.inputs[0]].tiles.len() > 1
+    };
+    if needed <= value || !graph.nodes.iter().any(summed) {
+        return Ok(());
+    }
+    let why = "each row of a run keeps a sum in an accumulator until the last tile has passed";
+    Err(CompileError::ChipTooSmall { chip: chip.name().to_owned(), field: "accumulators", value, needed, why })
+}
+
 /// Decides where everything is; the weight slices hold the bytes.
 ///
 /// # Errors
@@ -228,6 +242,7 @@ pub(crate) fn plan(
     let (lanes, rows) = (chip.lanes(), rows(&graph)?);
     let context = context.div_ceil(16).saturating_mul(16);
     let layouts = Layouts::of(&graph, lanes)?;
+    check_accumulators(chip, &graph, &layouts, rows)?;
     let needs = needs::needs(&graph, &layouts, &needs::Sizes { lanes, context, rows, precision }, weights)?;
     let area = ((needs.constants / 4 + needs.inputs + needs.live) / u64::from(values.banks) + 32)
         .min(u64::from(values.words_per_bank)) as u32;

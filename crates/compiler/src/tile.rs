@@ -4,6 +4,7 @@
 use lpu_isa::{Mode, Orientation};
 use smallvec::SmallVec;
 
+use crate::chain::Pace;
 use crate::engine::{Delay, Engine};
 use crate::error::CompileError;
 use crate::planes::{Load, PlaneSet, Result32, pass, pass_from, result_after};
@@ -157,6 +158,7 @@ impl Engine<'_> {
         let inputs: Vec<Stored> = epilogue.inputs.iter().map(|&input| self.storage(input)).collect();
         let ready: Vec<u64> = inputs.iter().map(|input| self.at_vxm(input)).collect();
         let operands: Vec<&Stored> = inputs.iter().collect();
+        let on_time = epilogue.chain.timed(&Pace::default());
         let found = self.scheduler.schedule_within(from, FUSED_STARTS, |scheduler, at| {
             let mut places = places.clone();
             let mut arrival = None;
@@ -167,11 +169,10 @@ impl Engine<'_> {
             })?;
             let (cycle, stream) = arrival?;
             let offsets: Vec<u64> = ready.iter().map(|&ready| ready.saturating_sub(cycle)).collect();
-            if offsets.iter().all(|&offset| offset == 0) {
-                epilogue.chain.attempt(scheduler, cycle, &operands, &[stream], &mut places)?;
-            } else {
-                epilogue.chain.delayed(&offsets).attempt(scheduler, cycle, &operands, &[stream], &mut places)?;
-            }
+            let late = offsets.iter().any(|&offset| offset > 0);
+            let delayed = late.then(|| epilogue.chain.timed(&Pace { offsets, ..Pace::default() }));
+            let chain = delayed.as_ref().unwrap_or(&on_time);
+            chain.attempt(scheduler, cycle, &operands, &[stream], &mut places)?;
             Some((at, places))
         });
         let Some((at, places)) = found else {

@@ -3,11 +3,11 @@
 use lpu_isa::{Edge, GroupWidth, Instruction, Queue, Shift, Source, Stream};
 use smallvec::SmallVec;
 
-use super::{Chain, Feed, Kind, Node, Sink};
+use super::{Chain, Feed, Kind, Sink, Timed};
 use crate::scheduler::Scheduler;
 use crate::vectors::Stored;
 
-impl Chain {
+impl Timed<'_> {
     /// Reserves and emits the whole chain with cycle 0 at `start`: `inputs` are the values, `arrivals` the stream
     /// groups that its nodes name; `outputs` are written where they say.
     pub(crate) fn attempt(
@@ -18,24 +18,21 @@ impl Chain {
         arrivals: &[Stream],
         outputs: &mut [Stored],
     ) -> Option<()> {
-        let mut alus: Vec<u16> = vec![0; self.nodes.len()];
-        let mut streams: Vec<Option<Stream>> = vec![None; self.nodes.len()];
-        let mut fetched: SmallVec<[(usize, Stream); 3]> = SmallVec::new();
-        if self.missed {
+        if self.timing.missed {
             return None;
         }
-        let mut order: Vec<Node> = (0..self.nodes.len()).collect();
-        if self.in_time {
-            order.sort_by_key(|&node| self.timing.times[node]);
-        }
-        for (node, kind) in order.into_iter().map(|node| (node, &self.nodes[node])) {
+        let Chain { nodes, machine } = self.chain;
+        let mut alus: Vec<u16> = vec![0; nodes.len()];
+        let mut streams: Vec<Option<Stream>> = vec![None; nodes.len()];
+        let mut fetched: SmallVec<[(usize, Stream); 3]> = SmallVec::new();
+        for (node, kind) in self.order.iter().map(|&node| (node, &nodes[node])) {
             let time = start + self.timing.times[node];
             let done = start + self.timing.done[node];
             match kind {
                 Kind::Shift { of, side, across, by } => {
                     let position = scheduler.chip.sxm_position(*side);
                     let src = streams[*of]?;
-                    let dst = scheduler.route(4, done - self.to_switch, position, 0)?;
+                    let dst = scheduler.route(4, done - machine.to_switch, position, 0)?;
                     streams[node] = Some(dst);
                     let (width, by, edge) = (GroupWidth::Four, Shift(*by), Edge::Wrap);
                     let instruction = if *across {
@@ -43,7 +40,7 @@ impl Chain {
                     } else {
                         Instruction::ShiftLanes { width, src, dst, by, edge }
                     };
-                    (0..self.switch_units as u16)
+                    (0..machine.switch_units as u16)
                         .find_map(|unit| scheduler.issue(Queue::Sxm(*side, unit), time, instruction))?;
                 }
                 Kind::Alu { op, sources, sink, .. } => {
@@ -58,7 +55,7 @@ impl Chain {
                     }
                     let operand = |source: &Feed| match *source {
                         Feed::Node(before) => match streams[before] {
-                            Some(stream) if matches!(self.nodes[before], Kind::Shift { .. }) => Source::Stream(stream),
+                            Some(stream) if matches!(nodes[before], Kind::Shift { .. }) => Source::Stream(stream),
                             _ => Source::Latch(alus[before] as u8),
                         },
                         Feed::Value(index) => {

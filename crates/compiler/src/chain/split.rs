@@ -6,7 +6,8 @@
 
 use lpu_isa::Hemisphere;
 
-use super::{Chain, Feed, Kind, Node, Sink, Timing};
+use super::timing::{Pace, Timing};
+use super::{Chain, Feed, Kind, Node, Sink};
 
 /// Where the second part of a split chain takes an input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,7 +68,7 @@ impl Chain {
             }
         }
         carried.sort_unstable();
-        let empty = || Self { nodes: Vec::new(), timing: Timing::default(), offsets: Vec::new(), spacing: 1, ..*self };
+        let empty = || Self { nodes: Vec::new(), machine: self.machine };
         let mut split = Split {
             first: empty(),
             second: empty(),
@@ -140,6 +141,8 @@ impl Chain {
             }
             split.second.push(kind);
         }
-        (!split.first.missed && !split.second.missed).then_some(split)
+        let pace = Pace::default();
+        let missed = [&split.first, &split.second].into_iter().any(|part| Timing::of(part, &pace).missed);
+        (!missed).then_some(split)
     }
 }
