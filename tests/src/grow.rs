@@ -5,7 +5,7 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
-use lpu::chip::Chip;
+use lpu::chip::{Chip, System};
 use lpu::isa::{
     ChipId, Count, Direction, Extent, Fill, Flow, Format, Hemisphere, Image, Instruction, Kind, Operand, Orientation,
     PlanePort, Program, Queue, Region, RegionKind, Row, SliceId, Stream, Superlanes, TABLE, Unit, Word, WordRun,
@@ -95,11 +95,11 @@ pub fn grow(chip: &Chip, seed: u64, size: usize) -> (Image<'static>, Program) {
 
 /// The program with one bit of one operand of one instruction flipped, legal or not; nothing where that has no meaning.
 #[must_use]
-pub fn damage(chip: &Chip, program: &Program, dice: &mut Dice) -> Option<Program> {
+pub fn damage(system: &System, image: &Image<'_>, program: &Program, dice: &mut Dice) -> Option<Program> {
     let mut damaged = program.clone();
-    let queues: Vec<Queue> = program.sets[0].keys().copied().collect();
-    let queue = dice.pick(&queues);
-    let items = damaged.sets[0].get_mut(&queue)?;
+    let queues = program.each_chip().flat_map(|(chip, _)| program.queues(chip).into_iter().map(move |of| (chip, of.0)));
+    let (chip, queue) = dice.pick(&queues.collect::<Vec<_>>());
+    let items = damaged.queues_mut(chip)?.get_mut(&queue)?;
     let index = dice.below(items.len());
     let item = &mut items[index];
     let row = item.instruction.row();
@@ -111,7 +111,8 @@ pub fn damage(chip: &Chip, program: &Program, dice: &mut Dice) -> Option<Program
     bits[operand] ^= 1 << dice.below(row.operands[operand].kind.width().min(10));
     item.instruction = Instruction::from_bits(row.opcode, &bits)?;
     validate(queue, items).ok()?;
-    damaged.cycles = lpu::checker::derived_cycles(chip, &damaged);
+    damaged.normalise();
+    damaged.cycles = lpu::checker::cycles(system, image, &damaged).unwrap_or(0);
     Some(damaged)
 }
 

@@ -10,5 +10,6 @@ pub mod grow;
 pub mod hostile;
 pub mod memory;
 pub mod mutate;
+pub mod relays;
 pub mod scenes;
 pub mod shape;

@@ -105,6 +105,10 @@ impl Stage<'_> {
 pub(crate) struct Outward(Hemisphere);
 
 impl Outward {
+    pub(crate) fn of(side: Hemisphere) -> Self {
+        Self(side)
+    }
+
     /// A stream flowing away from the VXM on this side, or towards it.
     pub(crate) fn stream(self, outward: bool, number: u8) -> Stream {
         if (self.0 == Hemisphere::East) == outward { Stream::east(number) } else { Stream::west(number) }
@@ -255,12 +259,35 @@ pub fn compose(system: &System, seed: u64, scenes: usize) -> Scene {
     let notify = (dice.below(4) == 0).then(|| dice.below(12) as u64);
     let fetched = (dice.below(4) == 0 && notify.is_none()).then_some(Queue::Vxm(15));
     let deskew = dice.below(3) == 0;
-    let mut play = Play { system, cues: Vec::new(), notify, fetched, deskew };
+    let play = Play { system, cues: Vec::new(), notify, fetched, deskew };
+    fill(play, seed, scenes, &mut dice, |stage, number| crate::acts::play(stage, number, fetched))
+}
+
+/// A legal program of up to `scenes` scenes, each as `act` plays it.
+pub(crate) fn composed(
+    system: &System,
+    seed: u64,
+    scenes: usize,
+    dice: &mut Dice,
+    act: impl FnMut(&mut Stage<'_>, usize),
+) -> Scene {
+    let play = Play { system, cues: Vec::new(), notify: None, fetched: None, deskew: false };
+    fill(play, seed, scenes, dice, act)
+}
+
+fn fill(
+    mut play: Play<'_>,
+    seed: u64,
+    scenes: usize,
+    dice: &mut Dice,
+    mut act: impl FnMut(&mut Stage<'_>, usize),
+) -> Scene {
+    let system = play.system;
     let mut best = None;
     let mut start = 40;
     for number in 0..scenes {
-        let mut stage = Stage { chip: system.chip(), dice: &mut dice, cues: Vec::new(), start, at: 0 };
-        crate::acts::play(&mut stage, number, fetched);
+        let mut stage = Stage { chip: system.chip(), dice: &mut *dice, cues: Vec::new(), start, at: 0 };
+        act(&mut stage, number);
         let cues = stage.cues;
         let keep = play.cues.len();
         play.cues.extend(cues);

@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use lpu::chip::System;
-use lpu::isa::{Extent, Fill, TABLE, Unit, WordRun, assemble, expand};
+use lpu::isa::{Extent, Fill, RegionKind, TABLE, Unit, WordRun, assemble, expand};
 use lpu::model::Checkpoint;
 use lpu::{Options, Precision, Step, chip, compiler};
 use lpu_tests::equal::Pair;
+use lpu_tests::groups::{pairs, repeat};
 use lpu_tests::grow::{Dice, damage, grow, power};
+use lpu_tests::relays::{network, relays};
 use lpu_tests::scenes::compose;
 
 const CONTEXT: usize = 48;
@@ -232,6 +234,67 @@ fn programs_without_power_and_over_links_are_equal() {
     assert!(met["config"] > 500 && met["receive"] > 20 && faults < 80, "{met:?}, {faults} faults");
 }
 
+/// Programs of 2 to 16 chips whose vectors cross one link after another, and damaged ones.
+#[test]
+fn programs_of_many_chips_are_equal() {
+    let (mut legal, mut faults) = (0, 0);
+    for (chips, seeds) in [(2, 16), (4, 12), (8, 8), (16, 4)] {
+        let mut received = 0;
+        for seed in 0..seeds {
+            let system = network(chips, seed);
+            let scene = relays(&system, seed, 8 + 4 * usize::from(chips));
+            let queues = scene.program.each_chip().flat_map(|(chip, _)| scene.program.queues(chip));
+            let items = queues.flat_map(|(_, items)| items);
+            received += items.filter(|item| item.instruction.row().mnemonic == "receive").count();
+            let mut dice = Dice(seed);
+            let mut pair = Pair::of_system(&system, &scene.image, &scene.program, &[1, 2, 3]);
+            for run in 0..2 {
+                pair.random_inputs(&mut || dice.roll());
+                assert_eq!(pair.run(), Ok(true), "{chips} chips, seed {seed}, run {run}");
+            }
+            for number in 0..6 {
+                let damaged = damage(&system, &scene.image, &scene.program, &mut dice);
+                let Some(damaged) = damaged else { continue };
+                let mut pair = Pair::of_system(&system, &scene.image, &damaged, &[2]);
+                match pair.run() {
+                    Ok(true) => legal += 1,
+                    Ok(false) => faults += 1,
+                    Err(difference) => panic!("{chips} chips, seed {seed}, damage {number}: {difference}"),
+                }
+            }
+        }
+        assert!(received >= 200, "{chips} chips: {received} receives");
+    }
+    assert!(legal >= 20 && faults >= 100, "{legal} legal, {faults} faults");
+}
+
+/// Chips that share a queue set, later and over links of other names, share a plan; each has words of its own.
+#[test]
+fn chips_of_one_plan_are_equal() {
+    let (small, pair) = (chip::preset("test-small").unwrap(), System::preset("test-pair").unwrap());
+    for seed in 0..24 {
+        let mut dice = Dice(seed);
+        let system = pairs(&small, 2 + (seed % 4) as u16);
+        let mut scene = repeat(&system, &compose(&pair, seed, 4 + seed as usize % 8), &mut dice);
+        // Chips of one plan with other words.
+        for extent in &mut scene.image.extents {
+            let other = extent.place.chip.0 as u8 / 2;
+            let code = scene.program.regions.iter().filter(|region| region.kind == RegionKind::Code);
+            let mut places = code.flat_map(|region| &region.runs).map(|run| (run.chip, run.slice));
+            if let Fill::Bytes(bytes) = &mut extent.fill
+                && places.all(|place| place != (extent.place.chip, extent.place.slice))
+            {
+                bytes.to_mut().iter_mut().for_each(|byte| *byte ^= other);
+            }
+        }
+        let mut both = Pair::of_system(&system, &scene.image, &scene.program, &[1, 2, 3]);
+        for run in 0..2 {
+            both.random_inputs(&mut || dice.roll());
+            assert_eq!(both.run(), Ok(true), "seed {seed}, run {run}");
+        }
+    }
+}
+
 #[test]
 fn damaged_programs_fault_alike_or_stay_equal() {
     let small = chip::preset("test-small").unwrap();
@@ -240,7 +303,7 @@ fn damaged_programs_fault_alike_or_stay_equal() {
         let (image, program) = grow(&small, seed, 50);
         let mut dice = Dice(seed);
         for _ in 0..16 {
-            let Some(damaged) = damage(&small, &program, &mut dice) else { continue };
+            let Some(damaged) = damage(&System::single(&small), &image, &program, &mut dice) else { continue };
             let mut pair = Pair::new(&small, &image, &damaged, &[2]);
             pair.random_inputs(&mut || dice.roll());
             match pair.run() {

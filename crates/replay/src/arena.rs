@@ -1,22 +1,48 @@
-//! The memory that a plan runs over: SRAM and intermediate values, in two mappings.
+//! The memory that a plan runs over: SRAM of one chip and intermediate values, in two mappings.
 //!
 //! The only place where threads share mutable bytes. A plan's phases keep writers apart: in a phase, the bytes that one
 //! task writes are touched by no other task; phases are separated by barriers. `elaborate` builds phases so, and the
 //! equality tests hold it to that.
 
 use std::borrow::Cow;
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use memmap2::MmapMut;
 
 use crate::error::ReplayError;
-use crate::places::{At, Lanes, Places, Short, UNIT};
+use crate::places::{At, Lanes, Places, Short, fits};
+
+/// A program file, mapped privately: what runs write stays in this process. The chips of an engine share it; no two of
+/// them have words in the same bytes that they write.
+pub(crate) struct File {
+    map: MmapMut,
+    first: *mut u8,
+}
+
+// SAFETY: the mapping lives as long as the file and does not move; its bytes are touched through arenas alone.
+unsafe impl Send for File {}
+// SAFETY: as for `Send`.
+unsafe impl Sync for File {}
+
+impl File {
+    pub(crate) fn new(mut map: MmapMut) -> Self {
+        let first = map.as_mut_ptr();
+        Self { map, first }
+    }
+
+    /// Maps the pages of a part of the file at once, which is quicker than by faults; where the system cannot, faults
+    /// do.
+    pub(crate) fn populate(&self, part: Range<usize>) {
+        #[cfg(target_os = "linux")]
+        let _ = self.map.advise_range(memmap2::Advice::PopulateRead, part.start, part.len());
+    }
+}
 
 /// The words of SRAM, which outlive plans and runs; held for their bytes, which [`Arena`] points to.
 struct Words {
-    /// A program file, mapped privately: what a run writes stays in this process.
-    file: Option<MmapMut>,
+    _file: Option<Arc<File>>,
     /// All other words; pages come when they are first touched.
     _rest: MmapMut,
     /// A bit for each [`Words::grain`] of words that no image holds: whether the word that begins there was ever
@@ -42,13 +68,15 @@ struct Words {
 /// Bytes whose changes are noted together.
 const PAGE: usize = 4096;
 
-/// SRAM, and behind it the intermediate values of one plan.
+/// SRAM of a chip, and after it the intermediate values of one plan.
 pub(crate) struct Arena {
     words: Arc<Words>,
     /// Held for its bytes, which `bases` points to.
     _work: MmapMut,
     /// Where the file, the other words and the intermediate values begin: address in bytes, pointer.
     bases: [(usize, *mut u8); 3],
+    /// Bytes of the file.
+    file: usize,
     /// Where the words of the file and the rooms of short ones end.
     held: usize,
     end: usize,
@@ -71,15 +99,15 @@ fn anonymous(bytes: u64) -> Result<MmapMut, ReplayError> {
 }
 
 impl Arena {
-    /// An arena for these words, which begins with a file.
-    pub(crate) fn new(mut file: Option<MmapMut>, places: &Places) -> Result<Self, ReplayError> {
+    /// An arena for the words of a chip, which begins with a part of a file: the file, and where the part begins.
+    pub(crate) fn new(file: Option<(&Arc<File>, usize)>, places: &Places) -> Result<Self, ReplayError> {
         let (held, end, split) = (places.held as usize, places.end as usize, places.split as usize);
         let mut rest = anonymous(places.end - split as u64)?;
-        let file_base = file.as_mut().map_or(std::ptr::null_mut(), |file| file.as_mut_ptr());
-        let bases = [(0, file_base), (split, rest.as_mut_ptr()), (end, std::ptr::null_mut())];
+        let first = file.map_or(std::ptr::null_mut(), |(file, start)| file.first.wrapping_add(start));
+        let bases = [(0, first), (split, rest.as_mut_ptr()), (end, std::ptr::null_mut())];
         let grain = 1 << places.lanes.max(1).ilog2();
         let words = Words {
-            file,
+            _file: file.map(|(file, _)| Arc::clone(file)),
             _rest: rest,
             grain,
             written: (0..(end - held).div_ceil(64 * grain)).map(|_| AtomicU64::new(0)).collect(),
@@ -91,31 +119,26 @@ impl Arena {
             wholes: AtomicU32::new(0),
             making: Mutex::new(()),
         };
-        Self::over(Arc::new(words), bases, held, 0)
+        Self::over(Arc::new(words), bases, held, places.file as usize, 0)
     }
 
     /// The same words with room for `work` bytes of intermediate values, from [`Arena::words_end`] on.
     pub(crate) fn with_work(&self, work: u64) -> Result<Self, ReplayError> {
-        Self::over(Arc::clone(&self.words), self.bases, self.held, work)
+        Self::over(Arc::clone(&self.words), self.bases, self.held, self.file, work)
     }
 
-    fn over(words: Arc<Words>, mut bases: [(usize, *mut u8); 3], held: usize, work: u64) -> Result<Self, ReplayError> {
-        let bytes = bases[2].0 as u64 + work;
-        if bytes.div_ceil(UNIT as u64) > u64::from(u32::MAX) {
-            return Err(ReplayError::TooLarge { bytes });
-        }
+    fn over(
+        words: Arc<Words>,
+        mut bases: [(usize, *mut u8); 3],
+        held: usize,
+        file: usize,
+        work: u64,
+    ) -> Result<Self, ReplayError> {
+        let bytes = (bases[2].0 as u64).saturating_add(work);
+        fits(bytes)?;
         let mut work = anonymous(work)?;
         bases[2].1 = work.as_mut_ptr();
-        Ok(Self { words, _work: work, bases, held, end: bytes as usize })
-    }
-
-    /// Maps the pages of a part of the file at once, which is quicker than by faults; where the system cannot, faults
-    /// do.
-    pub(crate) fn populate(&self, part: std::ops::Range<usize>) {
-        #[cfg(target_os = "linux")]
-        if let Some(file) = &self.words.file {
-            let _ = file.advise_range(memmap2::Advice::PopulateRead, part.start, part.len());
-        }
+        Ok(Self { words, _work: work, bases, file, held, end: bytes as usize })
     }
 
     /// Where intermediate values begin.
@@ -126,8 +149,7 @@ impl Arena {
     /// Whether so many bytes from an address on lie in one of the mappings.
     pub(crate) fn holds(&self, at: At, bytes: usize) -> bool {
         let (from, [_, rest, work]) = (at.bytes(), self.bases);
-        let file = self.words.file.as_ref().map_or(0, |file| file.len().next_multiple_of(PAGE));
-        let mappings = [0..file, rest.0..work.0, work.0..self.end];
+        let mappings = [0..self.file, rest.0..work.0, work.0..self.end];
         let end = mappings.into_iter().find(|mapping| mapping.contains(&from)).map_or(from, |mapping| mapping.end);
         from.checked_add(bytes).is_some_and(|last| last <= end)
     }
@@ -203,6 +225,11 @@ impl Arena {
         let mut word = unsafe { self.lanes(first) }.into_owned();
         word.resize(lanes, 0);
         word.into()
+    }
+
+    /// Whether each extent of short words is whole.
+    pub(crate) fn whole(&self) -> Vec<bool> {
+        self.words.whole.iter().map(|whole| whole.load(Ordering::Acquire)).collect()
     }
 
     /// A number that grows whenever short words become whole.
@@ -331,6 +358,53 @@ impl Arena {
     pub(crate) unsafe fn wide_mut(&self, at: At, count: usize) -> &mut [u32] {
         // SAFETY: the caller's duty; addresses are multiples of 16 in mappings that start at a page.
         unsafe { std::slice::from_raw_parts_mut(self.pointer(at).cast(), count) }
+    }
+}
+
+/// The mailboxes of a chip: one a send.
+pub(crate) struct Mail {
+    /// Held for its bytes, which `first` points to.
+    _map: MmapMut,
+    first: *mut u8,
+    sends: usize,
+    lanes: usize,
+}
+
+// SAFETY: the mapping lives as long as the mailboxes and does not move; the steps of a run keep those that read a mailbox
+// from the one that fills it.
+unsafe impl Send for Mail {}
+// SAFETY: as for `Send`.
+unsafe impl Sync for Mail {}
+
+impl Mail {
+    pub(crate) fn new(sends: u32, lanes: usize) -> Result<Self, ReplayError> {
+        let sends = sends as usize;
+        let mut map = anonymous((sends * lanes) as u64)?;
+        Ok(Self { first: map.as_mut_ptr(), _map: map, sends, lanes })
+    }
+
+    fn mailbox(&self, send: u32) -> *mut u8 {
+        debug_assert!((send as usize) < self.sends, "mailbox {send} of {}", self.sends);
+        self.first.wrapping_add(send as usize * self.lanes)
+    }
+
+    /// What a mailbox holds.
+    ///
+    /// # Safety
+    /// The chip has such a send, and nothing fills the mailbox while the slice lives.
+    pub(crate) unsafe fn read(&self, send: u32) -> &[u8] {
+        // SAFETY: the caller's duty.
+        unsafe { std::slice::from_raw_parts(self.mailbox(send), self.lanes) }
+    }
+
+    /// A mailbox to fill.
+    ///
+    /// # Safety
+    /// The chip has such a send, and nothing else touches the mailbox while the slice lives.
+    #[allow(clippy::mut_from_ref, reason = "threads fill distinct mailboxes, as the plan arranges")]
+    pub(crate) unsafe fn fill(&self, send: u32) -> &mut [u8] {
+        // SAFETY: the caller's duty.
+        unsafe { std::slice::from_raw_parts_mut(self.mailbox(send), self.lanes) }
     }
 }
 

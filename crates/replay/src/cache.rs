@@ -8,15 +8,15 @@ use lpu_isa::Program;
 use serde::{Deserialize, Serialize};
 
 use crate::engine::Run;
-use crate::places::{At, Places};
-use crate::plan::Plan;
+use crate::places::{At, Placed};
+use crate::plan::{ChipPlan, Plan, SystemPlan};
 
 /// First bytes of a kept plan, with the version of their form.
 const MAGIC: [u8; 8] = *b"LPUPLAN1";
 
 /// Version of plans: of what they hold, in which encoding, and of what each operation means. Whoever changes any of that
 /// raises it; `tests/tests/plans.rs` holds it to the plans of a few programs.
-pub const PLAN_VERSION: u32 = 2;
+pub const PLAN_VERSION: u32 = 3;
 
 /// Where a program stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,28 +28,32 @@ pub struct Origin {
 }
 
 /// All that a plan depends on, in 32 bytes.
-pub(crate) fn key(origin: Origin, fingerprint: [u8; 32], places: &Places) -> [u8; 32] {
+pub(crate) fn key(origin: Origin, fingerprint: [u8; 32], chips: &[Placed]) -> [u8; 32] {
     let mut hasher = blake3::Hasher::new();
     hasher.update(&PLAN_VERSION.to_le_bytes());
     hasher.update(&origin.file).update(&origin.program.to_le_bytes()).update(&fingerprint);
-    places.digest(&mut hasher);
+    chips.iter().for_each(|chip| chip.places.digest(&mut hasher));
     *hasher.finalize().as_bytes()
 }
 
-/// The bytes of a plan: magic, checksum under the key, content.
-pub(crate) fn write(key: &[u8; 32], run: Run, plan: &Plan<At>) -> Option<Vec<u8>> {
-    let content = postcard::to_allocvec(&(run.cycles, run.fetched, plan)).ok()?;
+/// What a program has in bytes, before it is validated.
+pub(crate) type Kept = (Run, Vec<Plan<At>>, Vec<ChipPlan>);
+
+/// The bytes of a program's plans: magic, checksum under the key, content.
+pub(crate) fn write(key: &[u8; 32], run: Run, plan: &SystemPlan) -> Option<Vec<u8>> {
+    let plans: Vec<&Plan<At>> = plan.plans.iter().map(|plan| &**plan).collect();
+    let content = postcard::to_allocvec(&(run.cycles, run.fetched, plans, &plan.chips)).ok()?;
     Some([&MAGIC[..], blake3::keyed_hash(key, &content).as_bytes(), &content].concat())
 }
 
-/// The plan in bytes, if they are those of [`write`] under this key and state the program's cycles.
-pub(crate) fn read(key: &[u8; 32], program: &Program, bytes: &[u8]) -> Option<(Run, Plan<At>)> {
+/// The plans in bytes, if they are those of [`write`] under this key and state the program's cycles.
+pub(crate) fn read(key: &[u8; 32], program: &Program, bytes: &[u8]) -> Option<Kept> {
     let (checksum, content) = bytes.strip_prefix(&MAGIC)?.split_first_chunk::<32>()?;
     if blake3::keyed_hash(key, content) != *checksum {
         return None;
     }
-    let ((cycles, fetched, plan), rest) = postcard::take_from_bytes::<(u64, u64, Plan<At>)>(content).ok()?;
-    (rest.is_empty() && cycles == program.cycles).then_some((Run { cycles, fetched, overflow: false }, plan))
+    let ((cycles, fetched, plans, chips), rest) = postcard::take_from_bytes(content).ok()?;
+    (rest.is_empty() && cycles == program.cycles).then_some((Run { cycles, fetched, overflow: false }, plans, chips))
 }
 
 /// Instructions as their codec has them.

@@ -3,7 +3,6 @@
 use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use lpu_chip::System;
 use lpu_isa::{
@@ -11,21 +10,22 @@ use lpu_isa::{
 };
 use memmap2::MmapMut;
 
-use crate::arena::Arena;
+use crate::arena::{Arena, File};
 use crate::cache::{self, Origin};
 use crate::elaborate::elaborate;
 use crate::error::ReplayError;
-use crate::places::{At, Places, Stored, UNIT};
-use crate::plan::Plan;
+use crate::places::{At, Placed, Places, Stored, UNIT};
+use crate::plan::SystemPlan;
 use crate::pool::{Pool, Work};
 use crate::run::Job;
-use crate::validate::validate;
+use crate::validate::{chips_fit, validate};
 
 /// What engines over one image share: the system, where each word is, the threads that replay programs. The SRAM of each
 /// is its own ([`Replay::over`], [`Replay::over_mapped`]).
 pub struct Platform {
     system: System,
-    places: Places,
+    /// By chip: where its words are.
+    chips: Vec<Placed>,
     pool: Pool,
     /// Where the image's bytes are in a mapped file.
     image: Range<usize>,
@@ -34,7 +34,10 @@ pub struct Platform {
 /// A system of chips with their SRAM.
 pub struct Replay {
     platform: Arc<Platform>,
-    arena: Arena,
+    /// The mapped file, if there is one.
+    file: Option<Arc<File>>,
+    /// By chip: its words.
+    arenas: Vec<Arena>,
     /// Plans that were loaded, over this SRAM.
     jobs: Vec<Arc<Job>>,
     /// Whether a run ended in a panic.
@@ -109,10 +112,10 @@ impl Outline {
 pub struct Prepared {
     platform: Arc<Platform>,
     run: Run,
-    /// The plan, or the first fault of a program that is not legal.
-    plan: Result<Arc<Plan<At>>, Violation>,
-    /// Words that the host fills.
-    inputs: Arc<[At]>,
+    /// The plans, or the first fault of a program that is not legal.
+    plan: Result<Arc<SystemPlan>, Violation>,
+    /// Words that the host fills, each with its chip.
+    inputs: Arc<[(u16, At)]>,
 }
 
 /// What a run measured.
@@ -132,8 +135,8 @@ impl Platform {
     /// # Errors
     /// [`ReplayError`] when the image does not fit the chip.
     pub fn new(system: &System, image: &Image<'_>, threads: usize) -> Result<Self, ReplayError> {
-        let places = Places::new(system, image, &[], 0)?;
-        Ok(Self { system: system.clone(), places, pool: Pool::new(threads)?, image: 0..0 })
+        let chips = Places::of_system(system, image, &[], 0)?;
+        Ok(Self { system: system.clone(), chips, pool: Pool::new(threads)?, image: 0..0 })
     }
 
     /// A platform for engines over mappings of a program file of so many bytes.
@@ -141,8 +144,8 @@ impl Platform {
     /// # Errors
     /// [`ReplayError`] when the image does not fit the chip.
     pub fn mapped(system: &System, outline: &Outline, file: usize, threads: usize) -> Result<Self, ReplayError> {
-        let places = Places::new(system, &outline.image, &outline.stored, file)?;
-        Ok(Self { system: system.clone(), places, pool: Pool::new(threads)?, image: outline.span() })
+        let chips = Places::of_system(system, &outline.image, &outline.stored, file)?;
+        Ok(Self { system: system.clone(), chips, pool: Pool::new(threads)?, image: outline.span() })
     }
 
     /// Threads that run programs, the caller's included.
@@ -188,12 +191,14 @@ impl Replay {
     }
 
     fn laid_down(platform: &Arc<Platform>, file: Option<MmapMut>, extents: &[Extent<'_>]) -> Result<Self, ReplayError> {
-        let arena = Arena::new(file, &platform.places)?;
-        let mut engine = Self { platform: Arc::clone(platform), arena, jobs: Vec::new(), broken: false };
+        let file = file.map(|file| Arc::new(File::new(file)));
+        let arena = |chip: &Placed| Arena::new(file.as_ref().map(|file| (file, chip.file.start)), &chip.places);
+        let arenas = platform.chips.iter().map(arena).collect::<Result<_, _>>()?;
+        let mut engine = Self { platform: Arc::clone(platform), file, arenas, jobs: Vec::new(), broken: false };
         for extent in extents {
             engine.lay_down(extent)?;
         }
-        engine.arena.laid_down();
+        engine.arenas.iter().for_each(Arena::laid_down);
         Ok(engine)
     }
 
@@ -205,7 +210,9 @@ impl Replay {
 
     /// Maps the image of a mapped file into memory at once. Runs do it too, page by page, and so more slowly.
     pub fn populate(&self) {
-        self.arena.populate(self.platform.image.clone());
+        if let Some(file) = &self.file {
+            file.populate(self.platform.image.clone());
+        }
     }
 
     /// Threads that run programs, the caller's included.
@@ -225,7 +232,7 @@ impl Replay {
         let run = Run { cycles: report.cycles, fetched: report.fetched, overflow: false };
         let plan = match report.violations.first() {
             Some(&first) => Err(first),
-            None => Ok(Arc::new(elaborate(&self.platform.places, &report.flow.joined(), self.arena.words_end())?)),
+            None => Ok(Arc::new(elaborate(&self.platform.chips, &report.flow)?)),
         };
         Ok(Prepared { platform: Arc::clone(&self.platform), run, plan, inputs: self.inputs(program) })
     }
@@ -247,25 +254,29 @@ impl Replay {
             return Err(ReplayError::OtherEngine);
         }
         let plan = prepared.plan.as_ref().map_err(|first| ReplayError::Fault(*first))?;
-        if let Some(job) = self.jobs.iter().find(|job| Arc::ptr_eq(&job.plan, plan)) {
+        if let Some(job) = self.jobs.iter().find(|job| Arc::ptr_eq(&job.plans, plan)) {
             return Ok(Arc::clone(job));
         }
         // The host will fill inputs, and rows are read where they are as long as no more words become whole.
-        for &at in &*prepared.inputs {
-            self.arena.make_whole(at, plan.lanes);
+        for &(chip, at) in &*prepared.inputs {
+            self.arenas[usize::from(chip)].make_whole(at, self.platform.system.chip().lanes());
         }
         // Plans that only this engine has will not be asked for.
-        self.jobs.retain(|job| Arc::strong_count(&job.plan) > 1);
-        let arena = self.arena.with_work(plan.work)?;
-        let job = Arc::new(Job::new(Arc::clone(plan), arena, self.platform.pool.workers()));
+        self.jobs.retain(|job| job.is_shared());
+        let job = Arc::new(Job::new(Arc::clone(plan), &self.arenas, self.platform.pool.workers())?);
         self.jobs.push(Arc::clone(&job));
         Ok(job)
     }
 
     /// Words that the host fills.
-    fn inputs(&self, program: &Program) -> Arc<[At]> {
+    fn inputs(&self, program: &Program) -> Arc<[(u16, At)]> {
         let inputs = program.regions.iter().filter(|region| region.kind == RegionKind::Input);
-        inputs.flat_map(Region::words).map(|(chip, slice, word)| self.platform.places.word(chip, slice, word)).collect()
+        inputs.flat_map(Region::words).map(|(chip, slice, word)| (chip.0, self.at(chip, slice, word))).collect()
+    }
+
+    /// Where a word is among those of its chip; it must be inside.
+    fn at(&self, chip: ChipId, slice: SliceId, word: u32) -> At {
+        self.platform.chips[usize::from(chip.0)].places.word(slice, word)
     }
 
     /// Whether chips and regions of a program, whose queues may be left out, fit the machine.
@@ -291,18 +302,32 @@ impl Replay {
     #[must_use]
     pub fn restore(&self, program: &Program, origin: Origin, bytes: &[u8]) -> Option<Prepared> {
         self.fits(program).ok()?;
-        let (run, plan) = cache::read(&self.key(origin), program, bytes)?;
-        let arena = self.arena.with_work(plan.work).ok()?;
-        let (platform, inputs) = (Arc::clone(&self.platform), self.inputs(program));
-        let lanes = platform.places.lanes;
-        validate(&plan, &arena, lanes).then(|| Prepared { platform, run, plan: Ok(Arc::new(plan)), inputs })
+        let (run, plans, chips) = cache::read(&self.key(origin), program, bytes)?;
+        let plans: Vec<Arc<_>> = plans.into_iter().map(Arc::new).collect();
+        let (placed, lanes) = (&self.platform.chips, self.platform.system.chip().lanes());
+        if !chips_fit(&plans, &chips, placed.len()) {
+            return None;
+        }
+        // Chips with one plan and equal places are validated once.
+        let mut valid: Vec<(u32, *const Places)> = Vec::new();
+        for ((of, placed), arena) in chips.iter().zip(placed).zip(&self.arenas) {
+            let (plan, places) = (&plans[of.plan as usize], Arc::as_ptr(&placed.places));
+            if !valid.contains(&(of.plan, places)) {
+                if !validate(plan, &arena.with_work(plan.work).ok()?, lanes) {
+                    return None;
+                }
+                valid.push((of.plan, places));
+            }
+        }
+        let plan = Ok(Arc::new(SystemPlan::new(plans, chips).ok()?));
+        Some(Prepared { platform: Arc::clone(&self.platform), run, plan, inputs: self.inputs(program) })
     }
 
     /// All that the plan of a program depends on, as the key of the checksum of [`Replay::keep`]'s bytes: file, chip,
     /// engine, places of words.
     #[must_use]
     pub fn key(&self, origin: Origin) -> [u8; 32] {
-        cache::key(origin, self.platform.system.reference().fingerprint, &self.platform.places)
+        cache::key(origin, self.platform.system.reference().fingerprint, &self.platform.chips)
     }
 
     /// Fills an input region: its elements, little-endian, vector after vector.
@@ -363,27 +388,27 @@ impl Replay {
         if self.broken {
             return Err(ReplayError::Broken);
         }
-        job.overflow.store(false, Ordering::Relaxed);
+        job.begin();
         let work: Arc<dyn Work> = Arc::clone(&job) as _;
         self.broken = true;
         self.platform.pool.run(&work);
         self.broken = false;
-        Ok(Run { overflow: job.overflow.load(Ordering::Relaxed), ..prepared.run })
+        Ok(Run { overflow: job.overflow(), ..prepared.run })
     }
 }
 
 impl Sram for Replay {
     fn lanes(&self) -> usize {
-        self.platform.places.lanes
+        self.platform.system.chip().lanes()
     }
 
     fn has_word(&self, chip: ChipId, slice: SliceId, word: u32) -> bool {
-        self.platform.places.contains(chip, slice, word)
+        self.platform.chips.get(usize::from(chip.0)).is_some_and(|placed| placed.places.contains(slice, word))
     }
 
     fn word(&self, chip: ChipId, slice: SliceId, word: u32) -> Option<Cow<'_, [u8]>> {
         // SAFETY: runs end before `run` returns, and writers hold the engine mutably.
-        let bytes = || unsafe { self.arena.word(self.platform.places.word(chip, slice, word)) };
+        let bytes = || unsafe { self.arenas[usize::from(chip.0)].word(self.at(chip, slice, word)) };
         self.has_word(chip, slice, word).then(bytes)
     }
 
@@ -391,10 +416,11 @@ impl Sram for Replay {
         if !self.has_word(chip, slice, word) {
             return None;
         }
-        let (at, lanes) = (self.platform.places.word(chip, slice, word), self.platform.places.lanes);
-        self.arena.make_whole(at, lanes);
-        self.arena.note_written(at);
+        let (at, lanes) = (self.at(chip, slice, word), self.lanes());
+        let arena = &self.arenas[usize::from(chip.0)];
+        arena.make_whole(at, lanes);
+        arena.note_written(at);
         // SAFETY: runs end before `run` returns, and the engine is held mutably.
-        Some(unsafe { self.arena.bytes_mut(at, lanes) })
+        Some(unsafe { arena.bytes_mut(at, lanes) })
     }
 }

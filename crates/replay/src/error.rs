@@ -43,6 +43,15 @@ pub enum ReplayError {
         /// Cycle of its dispatch.
         cycle: u64,
     },
+    /// Plans of chips that wait for one another's vectors.
+    #[error(
+        "in the plan of the program, chip {chip} waits for a vector that depends on one of its own that it has not \
+        sent yet; run the program with --engine reference, and report it"
+    )]
+    LinkOrder {
+        /// The first chip that waits.
+        chip: u16,
+    },
     /// A program file that is shorter than its outline.
     #[error("the program file has {found} bytes, its image ends at byte {needed}; open the whole file")]
     CutFile {
@@ -62,8 +71,10 @@ pub enum ReplayError {
         /// The system's reason.
         error: std::io::Error,
     },
-    /// More SRAM and intermediate values than addresses of the plan reach.
-    #[error("the image and its intermediate values take {bytes} bytes, more than 64 GiB; use a chip with less SRAM")]
+    /// More SRAM and intermediate values of one chip than addresses of its plan reach.
+    #[error(
+        "a chip's words and its intermediate values take {bytes} bytes, more than 64 GiB; use a chip with less SRAM"
+    )]
     TooLarge {
         /// Bytes needed.
         bytes: u64,

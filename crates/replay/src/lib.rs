@@ -15,6 +15,7 @@ mod places;
 mod plan;
 mod pool;
 mod run;
+mod steps;
 mod validate;
 
 pub use cache::{Origin, PLAN_VERSION};

@@ -1,14 +1,21 @@
-//! Where each word of SRAM lies on the host: words of the image's extents in the order of the file, so that a mapped
-//! file serves in place, all others behind it. Words that the file does not have as such, but their first lanes or the
-//! bytes of two in turn, have room for whole ones behind it, before the others.
+//! The host address of each word of a chip's SRAM.
+//!
+//! Addresses are local to the chip: words of the image's extents come first, in the order of the file and as far apart
+//! as there, so that a mapped file serves in place; then all others. Words that the file does not hold as such, but
+//! their first lanes or the bytes of two in turn, have room for whole ones after it, before the others. Chips whose
+//! extents have the same shape, order and distances share one set of places.
+
+use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::Arc;
 
 use lpu_chip::System;
-use lpu_isa::{ChipId, Hemisphere, Image, RegionError, SliceId, WordRun};
+use lpu_isa::{Hemisphere, Image, RegionError, SliceId, WordRun};
 use serde::{Deserialize, Serialize};
 
 use crate::error::ReplayError;
 
-/// An address on the host, in sixteens of bytes from the beginning of the arena.
+/// An address on the host, in sixteens of bytes from the beginning of a chip's arena.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) struct At(pub(crate) u32);
 
@@ -81,18 +88,33 @@ struct Segment {
     at: At,
 }
 
-/// The host address of every word.
+/// Whether addresses reach so many bytes.
+pub(crate) fn fits(bytes: u64) -> Result<(), ReplayError> {
+    if bytes.div_ceil(UNIT as u64) > u64::from(u32::MAX) { Err(ReplayError::TooLarge { bytes }) } else { Ok(()) }
+}
+
+/// The places of a chip's words, and the bytes of the file that its addresses begin with.
+#[derive(Clone, Debug)]
+pub(crate) struct Placed {
+    /// The places; chips with equal ones share them.
+    pub(crate) places: Arc<Places>,
+    /// From the first byte in the file of a word of the chip to the last.
+    pub(crate) file: Range<usize>,
+}
+
+/// The host address of every word of a chip.
 #[derive(Clone, Debug)]
 pub(crate) struct Places {
     pub(crate) lanes: usize,
     words: u32,
     slices_a_side: usize,
-    pub(crate) chips: usize,
-    /// By chip and slice, in order of words, without gaps.
+    /// By slice, in order of words, without gaps.
     slices: Vec<Vec<Segment>>,
     /// In order of their rooms.
     pub(crate) shorts: Vec<Short>,
-    /// Where the words of the file end and others begin: at a page after the file's last byte, so that no word of the
+    /// Bytes of the file.
+    pub(crate) file: u64,
+    /// Where words that are not in the file begin: at a page after the last byte of the file, so that no word of the
     /// file has a neighbour in another mapping.
     pub(crate) split: u64,
     /// Bytes of all words of the file, with the rooms of short ones: all that an image holds from the start.
@@ -101,118 +123,142 @@ pub(crate) struct Places {
     pub(crate) end: u64,
 }
 
+/// A run of words of an extent on one chip, and how a file has it.
+struct Part {
+    place: WordRun,
+    /// Offset in the file, bytes of each word, and which byte of each pair if there are two words' in turn.
+    stored: Option<(Stored, Option<u8>)>,
+}
+
+impl Part {
+    /// Bytes of the file from its first to its last.
+    fn file(&self) -> Option<Range<usize>> {
+        let (stored, turn) = self.stored?;
+        Some(stored.at..stored.at + self.place.count as usize * stored.live * if turn.is_some() { 2 } else { 1 })
+    }
+}
+
 impl Places {
-    /// Places for an image. Extents that are stored lie in a file of `mapped` bytes.
-    pub(crate) fn new(
+    /// Places for an image, by chip. Extents that are stored are in a file of `mapped` bytes.
+    pub(crate) fn of_system(
         system: &System,
         image: &Image<'_>,
         stored: &[Option<Stored>],
         mapped: usize,
-    ) -> Result<Self, ReplayError> {
+    ) -> Result<Vec<Placed>, ReplayError> {
         let chip = system.chip();
         if !image.extents.is_empty() && image.vector_bytes as usize != chip.lanes() {
             return Err(ReplayError::VectorBytes { found: image.vector_bytes, expected: chip.lanes() });
         }
-        let lanes = chip.lanes();
-        let slices_a_side = chip.values().slices_per_side as usize;
         if let Some(&first) = system.absent_of_image(image).first() {
             return Err(ReplayError::ChipAbsent(first));
         }
-        let chips = usize::from(system.chips());
-        let bytes = chip.sram_bytes().saturating_mul(chips as u64);
-        if bytes / UNIT as u64 > u64::from(u32::MAX) {
-            return Err(ReplayError::TooLarge { bytes });
-        }
-        let mut places = Self {
-            lanes,
-            words: chip.words_per_slice(),
-            slices_a_side,
-            chips,
-            slices: vec![Vec::new(); chips * 2 * slices_a_side],
-            shorts: Vec::new(),
-            split: 0,
-            held: 0,
-            end: if mapped > 0 { (mapped + 1).next_multiple_of(4096) as u64 } else { 0 },
-        };
-        places.split = places.end;
-        let mut others = Vec::new();
+        fits(chip.sram_bytes())?;
+        let empty = Self::empty(system);
+        let mut chips: Vec<Vec<Part>> = (0..system.chips()).map(|_| Vec::new()).collect();
         for (index, extent) in image.extents.iter().enumerate() {
             for place in extent.places() {
                 let last = place.word.saturating_add(place.count.max(1) - 1);
-                if !places.contains(place.chip, place.slice, last) {
+                if !empty.contains(place.slice, last) {
                     let what = "an extent of the image".into();
                     return Err(RegionError::OutsideSram { what, slice: place.slice, word: last }.into());
                 }
             }
-            let count = extent.place.count as usize;
+            let stored = stored.get(index).copied().flatten();
             let paired = extent.other().is_some();
-            let lanes_of = |stored: Stored, turn: u8| Lanes {
-                at: At::from_bytes(stored.at as u64),
-                live: stored.live,
-                turn: paired.then_some(turn),
-            };
-            let Some(stored) = stored.get(index).copied().flatten() else {
-                others.extend(extent.places());
-                continue;
-            };
-            let needed = stored.at as u64 + count as u64 * lanes_of(stored, 0).each() as u64;
-            if needed > mapped as u64 {
-                return Err(ReplayError::CutFile { needed, found: mapped });
-            }
             for (turn, place) in (0..).zip(extent.places()) {
-                let first = lanes_of(stored, turn);
-                let at = if first.live == lanes && !paired {
-                    first.at
-                } else {
-                    // A gap keeps words of different extents from being neighbours.
-                    let room = places.reserve(count as u64 * lanes as u64 + 1);
-                    places.shorts.push(Short { room, count, first });
-                    room
-                };
-                places.put(place, at);
+                let part = Part { place, stored: stored.map(|stored| (stored, paired.then_some(turn))) };
+                if let Some(file) = part.file().filter(|file| file.end > mapped) {
+                    return Err(ReplayError::CutFile { needed: file.end as u64, found: mapped });
+                }
+                chips[usize::from(place.chip.0)].push(part);
             }
         }
-        places.end = places.end.next_multiple_of(4096);
-        places.held = places.end;
-        for place in others {
-            let at = places.reserve(u64::from(place.count) * lanes as u64);
-            places.put(place, at);
-        }
-        for slice in 0..places.slices.len() {
-            places.fill_gaps(slice);
-        }
-        Ok(places)
+        let mut known: HashMap<[u8; 32], Arc<Self>> = HashMap::new();
+        let placed = chips.into_iter().map(|parts| {
+            let files = parts.iter().filter_map(Part::file);
+            let file = files.reduce(|all, part| all.start.min(part.start)..all.end.max(part.end)).unwrap_or(0..0);
+            let places = empty.clone().of_parts(&parts, &file)?;
+            let mut hasher = blake3::Hasher::new();
+            places.digest(&mut hasher);
+            let places = known.entry(*hasher.finalize().as_bytes()).or_insert_with(|| Arc::new(places));
+            Ok(Placed { places: Arc::clone(places), file })
+        });
+        placed.collect()
     }
 
-    /// Only that many bytes, of no chip.
-    #[cfg(test)]
+    /// No places yet.
+    fn empty(system: &System) -> Self {
+        let chip = system.chip();
+        let slices_a_side = chip.values().slices_per_side as usize;
+        Self {
+            words: chip.words_per_slice(),
+            slices_a_side,
+            slices: vec![Vec::new(); 2 * slices_a_side],
+            ..Self::bytes(0, chip.lanes())
+        }
+    }
+
+    /// The places of a chip whose extents are these, over its bytes of the file.
+    fn of_parts(mut self, parts: &[Part], file: &Range<usize>) -> Result<Self, ReplayError> {
+        self.file = file.len() as u64;
+        self.end = if file.is_empty() { 0 } else { (self.file + 1).next_multiple_of(4096) };
+        self.split = self.end;
+        fits(self.end)?;
+        for part in parts {
+            let Some((stored, turn)) = part.stored else { continue };
+            let (count, lanes) = (part.place.count as usize, self.lanes);
+            let first = Lanes { at: At::from_bytes((stored.at - file.start) as u64), live: stored.live, turn };
+            let at = if first.live == lanes && turn.is_none() {
+                first.at
+            } else {
+                // A gap keeps words of different extents from being neighbours.
+                let room = self.reserve(count as u64 * lanes as u64 + 1)?;
+                self.shorts.push(Short { room, count, first });
+                room
+            };
+            self.put(part.place, at);
+        }
+        self.end = self.end.next_multiple_of(4096);
+        self.held = self.end;
+        for part in parts.iter().filter(|part| part.stored.is_none()) {
+            let at = self.reserve(u64::from(part.place.count) * self.lanes as u64)?;
+            self.put(part.place, at);
+        }
+        for slice in 0..self.slices.len() {
+            self.fill_gaps(slice)?;
+        }
+        Ok(self)
+    }
+
+    /// Only that many bytes, of no slice.
     pub(crate) fn bytes(end: u64, lanes: usize) -> Self {
         Self {
             lanes,
             words: 0,
             slices_a_side: 0,
-            chips: 0,
             slices: Vec::new(),
             shorts: Vec::new(),
+            file: 0,
             split: 0,
             held: 0,
             end,
         }
     }
 
-    fn put(&mut self, WordRun { chip, slice, word, count, .. }: WordRun, at: At) {
-        let slice = self.slice(chip, slice);
+    fn put(&mut self, WordRun { slice, word, count, .. }: WordRun, at: At) {
+        let slice = self.slice(slice);
         self.slices[slice].push(Segment { word, count, at });
     }
 
-    /// Room for more bytes behind all others.
-    fn reserve(&mut self, bytes: u64) -> At {
+    /// Room for more bytes after all others.
+    fn reserve(&mut self, bytes: u64) -> Result<At, ReplayError> {
         let at = At::from_bytes(self.end);
         self.end += bytes.next_multiple_of(64);
-        at
+        fits(self.end).map(|()| at)
     }
 
-    fn fill_gaps(&mut self, slice: usize) {
+    fn fill_gaps(&mut self, slice: usize) -> Result<(), ReplayError> {
         let mut known = std::mem::take(&mut self.slices[slice]);
         known.sort_unstable_by_key(|segment| segment.word);
         let mut all = Vec::with_capacity(2 * known.len() + 1);
@@ -221,11 +267,11 @@ impl Places {
         for segment in known.into_iter().chain([end]) {
             if segment.word > next {
                 let count = segment.word - next;
-                let at = self.reserve(u64::from(count) * self.lanes as u64);
+                let at = self.reserve(u64::from(count) * self.lanes as u64)?;
                 all.push(Segment { word: next, count, at });
                 next = segment.word;
             }
-            // A word that two extents name, which no file does, lies where the first one has it.
+            // A word that two extents name, which no file does, is where the first one has it.
             let known = (next - segment.word).min(segment.count);
             let (word, count, at) =
                 (segment.word + known, segment.count - known, segment.at.plus(known as usize * self.lanes));
@@ -235,9 +281,10 @@ impl Places {
             }
         }
         self.slices[slice] = all;
+        Ok(())
     }
 
-    /// Adds to a hash where every word lies.
+    /// Adds to a hash where every word is.
     pub(crate) fn digest(&self, hasher: &mut blake3::Hasher) {
         for segments in &self.slices {
             hasher.update(&segments.len().to_le_bytes());
@@ -249,22 +296,23 @@ impl Places {
             let turn = turn.map_or(u32::MAX, u32::from);
             hasher.update([room.0, count as u32, at.0, live as u32, turn].map(u32::to_le_bytes).as_flattened());
         }
+        hasher.update(&self.file.to_le_bytes());
         hasher.update(&self.held.to_le_bytes());
         hasher.update(&self.end.to_le_bytes());
     }
 
-    fn slice(&self, chip: ChipId, slice: SliceId) -> usize {
+    fn slice(&self, slice: SliceId) -> usize {
         let west = if slice.side == Hemisphere::West { self.slices_a_side } else { 0 };
-        usize::from(chip.0) * 2 * self.slices_a_side + west + usize::from(slice.index)
+        west + usize::from(slice.index)
     }
 
-    pub(crate) fn contains(&self, chip: ChipId, slice: SliceId, word: u32) -> bool {
-        usize::from(chip.0) < self.chips && usize::from(slice.index) < self.slices_a_side && word < self.words
+    pub(crate) fn contains(&self, slice: SliceId, word: u32) -> bool {
+        usize::from(slice.index) < self.slices_a_side && word < self.words
     }
 
-    /// Where a word lies; it must be one of [`Places::contains`].
-    pub(crate) fn word(&self, chip: ChipId, slice: SliceId, word: u32) -> At {
-        let segments = &self.slices[self.slice(chip, slice)];
+    /// Where a word is; it must be one of [`Places::contains`].
+    pub(crate) fn word(&self, slice: SliceId, word: u32) -> At {
+        let segments = &self.slices[self.slice(slice)];
         let segment = segments[segments.partition_point(|segment| segment.word <= word) - 1];
         segment.at.plus((word - segment.word) as usize * self.lanes)
     }

@@ -1,10 +1,14 @@
-//! A plan: the fixed dataflow of a program as flat lists, over slots while it is built and over addresses once it is
-//! laid out.
+//! A plan: the fixed dataflow of one chip as flat lists, over slots while it is built and over addresses once it is laid
+//! out. A program has one plan a class of chips, and says of each chip which plan is its own and whose vectors it takes.
+
+use std::sync::Arc;
 
 use lpu_isa::{Instruction, PassFormat};
 use serde::{Deserialize, Serialize};
 
+use crate::error::ReplayError;
 use crate::places::At;
+use crate::steps::Steps;
 
 /// One byte a lane: a vector of bytes, or one byte of each lane of a 32-bit vector.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -86,6 +90,10 @@ pub(crate) enum Op<R> {
         low: Bytes<R>,
         high: Bytes<R>,
     },
+    /// Bytes to the chip's mailbox of this number.
+    Send { number: u32, src: Bytes<R> },
+    /// Bytes from the mailbox that [`ChipPlan::sources`] has under this number.
+    Receive { dst: R, number: u32 },
 }
 
 /// Along what lanes are rotated.
@@ -219,6 +227,73 @@ pub(crate) struct Plan<R> {
     pub(crate) phases: Vec<Span>,
     /// Bytes of intermediate values.
     pub(crate) work: u64,
+    /// Vectors that it puts into mailboxes, each once a run, and takes from mailboxes of other chips.
+    pub(crate) sends: u32,
+    pub(crate) receives: u32,
+}
+
+/// A mailbox: a vector that a chip sends in a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Mailbox {
+    /// The chip that fills it.
+    pub(crate) chip: u16,
+    /// Number of the send in that chip's plan.
+    pub(crate) send: u32,
+}
+
+/// What one chip does.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct ChipPlan {
+    /// Number of its plan.
+    pub(crate) plan: u32,
+    /// By number of the receive in its plan: where the vector comes from.
+    pub(crate) sources: Vec<Mailbox>,
+}
+
+/// What all chips of a program do.
+#[derive(Debug)]
+pub(crate) struct SystemPlan {
+    /// A plan a class of chips: over equal places, with equal operations.
+    pub(crate) plans: Vec<Arc<Plan<At>>>,
+    pub(crate) chips: Vec<ChipPlan>,
+    /// Which phases are done when.
+    pub(crate) steps: Steps,
+}
+
+impl SystemPlan {
+    /// The plans of classes and those of chips, ordered in time.
+    pub(crate) fn new(plans: Vec<Arc<Plan<At>>>, chips: Vec<ChipPlan>) -> Result<Self, ReplayError> {
+        let steps = Steps::new(&plans, &chips)?;
+        Ok(Self { plans, chips, steps })
+    }
+
+    /// The plan of a chip.
+    pub(crate) fn of(&self, chip: usize) -> &Arc<Plan<At>> {
+        &self.plans[self.chips[chip].plan as usize]
+    }
+}
+
+impl<R> Plan<R> {
+    /// A plan of nothing.
+    pub(crate) fn new(lanes: usize) -> Self {
+        Self {
+            lanes,
+            ops: Vec::new(),
+            operands: Vec::new(),
+            terms: Vec::new(),
+            windows: Vec::new(),
+            weights: Vec::new(),
+            passes: Vec::new(),
+            runs: Vec::new(),
+            columns: Vec::new(),
+            prepared: 0,
+            tasks: Vec::new(),
+            phases: Vec::new(),
+            work: 0,
+            sends: 0,
+            receives: 0,
+        }
+    }
 }
 
 impl<R: Copy> Bytes<R> {
@@ -269,6 +344,8 @@ impl<R: Copy> Op<R> {
             Op::Pass { dst, format, planes, low, high } => {
                 Op::Pass { dst: to(dst), format, planes, low: low.map(&mut to), high: high.map(to) }
             }
+            Op::Send { number, src } => Op::Send { number, src: src.map(to) },
+            Op::Receive { dst, number } => Op::Receive { dst: to(dst), number },
         }
     }
 }

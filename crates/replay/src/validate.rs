@@ -1,13 +1,15 @@
-//! Whether a plan that came from a file may run: every place lies in the arena, every number names something that
-//! exists, and no task of a phase touches what another one writes. It does not say that the plan is right; its checksum
-//! does.
+//! Whether plans that came from a file may run: every place is in the arena, every number names something that exists,
+//! no task of a phase touches what another one writes, and each mailbox is filled once. It does not say that a plan is
+//! right; its checksum does. That mailboxes are read after they are filled is what [`crate::steps`] finds.
+
+use std::sync::Arc;
 
 use lpu_isa::{Flow, Unit};
 use smallvec::SmallVec;
 
 use crate::arena::Arena;
 use crate::places::At;
-use crate::plan::{Activation, Bytes, Movement, Op, Plan, Run, Source, Span, Task};
+use crate::plan::{Activation, Bytes, ChipPlan, Movement, Op, Plan, Run, Source, Span, Task};
 use crate::run::MAX_LANES;
 
 /// The most rows of a run, and lanes of a task of a pass by columns.
@@ -23,10 +25,24 @@ struct Touched {
     writes: SmallVec<[Range; 4]>,
 }
 
+/// Whether each of so many chips has a plan, and a mailbox of another chip for each of its receives.
+pub(crate) fn chips_fit(plans: &[Arc<Plan<At>>], chips: &[ChipPlan], count: usize) -> bool {
+    let plan = |chip: usize| plans.get(chips.get(chip)?.plan as usize);
+    chips.len() == count
+        && chips.iter().enumerate().all(|(chip, of)| {
+            plan(chip).is_some_and(|plan| of.sources.len() == plan.receives as usize)
+                && of.sources.iter().all(|source| {
+                    usize::from(source.chip) != chip
+                        && plan(usize::from(source.chip)).is_some_and(|plan| source.send < plan.sends)
+                })
+        })
+}
+
 /// Whether a plan may run over an arena, on a chip of so many lanes.
 pub(crate) fn validate(plan: &Plan<At>, arena: &Arena, lanes: usize) -> bool {
-    let fits = lanes == plan.lanes && lanes <= MAX_LANES && lanes.is_multiple_of(16) && plan.prepared <= plan.ops.len();
-    fits && Validator::new(plan, arena).plan().is_some()
+    let most = plan.ops.len();
+    let fits = lanes == plan.lanes && lanes <= MAX_LANES && lanes.is_multiple_of(16) && plan.prepared <= most;
+    fits && plan.sends as usize <= most && Validator::new(plan, arena).plan().is_some()
 }
 
 struct Validator<'a> {
@@ -44,6 +60,8 @@ struct Validator<'a> {
     outputs: Vec<u64>,
     /// The last phase in which some of each pass is done.
     phase_of: Vec<usize>,
+    /// Mailboxes that are filled.
+    sent: Vec<bool>,
 }
 
 /// Numbers of prepared activations as bytes behind all others.
@@ -78,6 +96,7 @@ impl<'a> Validator<'a> {
             preparing: Vec::new(),
             outputs: vec![0; plan.passes.len() * plan.lanes.div_ceil(64)],
             phase_of: vec![usize::MAX; plan.passes.len()],
+            sent: vec![false; plan.sends as usize],
         }
     }
 
@@ -103,7 +122,7 @@ impl<'a> Validator<'a> {
                 self.prepared[prepared as usize][usize::from(int8)] = true;
             }
         }
-        Some(())
+        must(self.sent.iter().all(|&sent| sent))
     }
 
     /// Whether no task of this phase touches what another one writes; makes ready for the next phase.
@@ -139,8 +158,10 @@ impl<'a> Validator<'a> {
                     must(!others.any(|(write, other)| overlap(*write, *other)))?;
                     self.reads.extend(reads.into_iter().map(|range| (range, number)));
                     self.writes.extend(writes.into_iter().map(|range| (range, number)));
-                    if let Op::Prepare { prepared, int8, .. } = *op {
-                        self.preparing.push((prepared, int8));
+                    match *op {
+                        Op::Prepare { prepared, int8, .. } => self.preparing.push((prepared, int8)),
+                        Op::Send { number, .. } => must(!std::mem::replace(&mut self.sent[number as usize], true))?,
+                        _ => {}
                     }
                 }
             }
@@ -348,6 +369,14 @@ impl<'a> Validator<'a> {
                     }
                 }
                 writes.push(self.wide(dst)?);
+            }
+            Op::Send { number, src } => {
+                must(number < plan.sends)?;
+                reads.push(self.bytes(src)?);
+            }
+            Op::Receive { dst, number } => {
+                must(number < plan.receives)?;
+                writes.push(self.place(dst, plan.lanes)?);
             }
         }
         Some(touched)

@@ -88,30 +88,15 @@ pub(super) struct Builder<'a> {
     prepared: HashMap<(Bytes<Ref>, Bytes<Ref>, bool), u32>,
     known: Known,
     lists: HashMap<Vec<Bytes<Ref>>, Span>,
-    windows: HashMap<(u16, lpu_isa::SliceId, u32, u32), Span>,
+    windows: HashMap<(lpu_isa::SliceId, u32, u32), Span>,
 }
 
 impl<'a> Builder<'a> {
     pub(super) fn new(places: &'a Places, hazards: &'a Hazards) -> Self {
-        let plan = Plan {
-            lanes: places.lanes,
-            ops: Vec::new(),
-            operands: Vec::new(),
-            terms: Vec::new(),
-            windows: Vec::new(),
-            weights: Vec::new(),
-            passes: Vec::new(),
-            runs: Vec::new(),
-            columns: Vec::new(),
-            prepared: 0,
-            tasks: Vec::new(),
-            phases: Vec::new(),
-            work: 0,
-        };
         Self {
             places,
             hazards,
-            plan,
+            plan: Plan::new(places.lanes),
             slots: Vec::new(),
             positions: Vec::new(),
             parents: Vec::new(),
@@ -384,16 +369,11 @@ impl<'a> Builder<'a> {
     }
 
     /// The places of consecutive words of a slice.
-    pub(super) fn window(
-        &mut self,
-        chip: lpu_isa::ChipId,
-        slice: lpu_isa::SliceId,
-        words: std::ops::Range<u32>,
-    ) -> Span {
+    pub(super) fn window(&mut self, slice: lpu_isa::SliceId, words: std::ops::Range<u32>) -> Span {
         let (places, list) = (self.places, &mut self.plan.windows);
-        *self.windows.entry((chip.0, slice, words.start, words.end)).or_insert_with(|| {
+        *self.windows.entry((slice, words.start, words.end)).or_insert_with(|| {
             let start = list.len() as u32;
-            list.extend(words.map(|word| places.word(chip, slice, word)));
+            list.extend(words.map(|word| places.word(slice, word)));
             Span { start, end: list.len() as u32 }
         })
     }
@@ -415,6 +395,22 @@ impl<'a> Builder<'a> {
         let stores = self.plan.windows[window.range()].to_vec();
         stores.iter().for_each(|&at| self.need_store(&mut need, at));
         self.emit(Op::Scatter { src, map, window }, &need, &reads, &[], &stores);
+    }
+
+    /// Bytes put into a mailbox; gives back the level in which they are.
+    pub(super) fn send(&mut self, number: u32, src: Bytes<Ref>) -> u32 {
+        let mut need = Need::default();
+        self.need(&mut need, src.of());
+        self.emit(Op::Send { number, src }, &need, &[src.of()], &[], &[]);
+        need.level
+    }
+
+    /// Bytes taken from a mailbox, at a level or later.
+    pub(super) fn receive(&mut self, number: u32, level: u32) -> u32 {
+        let dst = self.slot(Room::Narrow, 1);
+        let need = Need { level, ..Need::default() };
+        self.emit(Op::Receive { dst: Ref::Slot(dst), number }, &need, &[], &[dst], &[]);
+        dst
     }
 
     /// A list of operands; equal ones are kept once.

@@ -53,7 +53,7 @@ impl Hazards {
                 _ => continue,
             };
             for word in words {
-                let at = places.word(of(issue).chip, slice, word);
+                let at = places.word(slice, word);
                 hazards.written[at.0 as usize / 64] |= 1 << (at.0 % 64);
                 accesses.push((at, time, kind, issue));
             }
@@ -66,7 +66,7 @@ impl Hazards {
                 _ => continue,
             };
             for word in words {
-                let at = places.word(of(issue).chip, slice, word);
+                let at = places.word(slice, word);
                 if hazards.written(at) {
                     accesses.push((at, time, kind, issue));
                     if kind == Kind::Read {

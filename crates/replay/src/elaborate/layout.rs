@@ -172,6 +172,8 @@ pub(super) fn lay_out(mut builder: Builder<'_>, work: At) -> Plan<At> {
         tasks: Vec::new(),
         phases: Vec::new(),
         work: bytes,
+        sends: plan.sends,
+        receives: plan.receives,
     };
     split(&mut laid.ops, &mut orders);
     cut(&mut laid, &orders, &passes_at);

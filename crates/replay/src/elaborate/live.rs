@@ -1,4 +1,4 @@
-//! Which operations somebody needs, and for how long values live.
+//! Which operations are needed, and for how long values live.
 
 use super::builder::{NO_OP, Slot};
 use crate::plan::{Activation, Op, Plan, Ref, Source};
@@ -28,7 +28,7 @@ pub(super) fn taken(plan: &Plan<Ref>, op: &Op<Ref>, mut f: impl FnMut(u32)) {
                 of(*place);
             }
         }),
-        Op::Copy { src, .. } => of(src.of()),
+        Op::Copy { src, .. } | Op::Send { src, .. } => of(src.of()),
         Op::Gather { map, .. } => map.iter().for_each(|byte| of(byte.of())),
         Op::Scatter { src, map, .. } => [src, map[0], map[1]].iter().for_each(|byte| of(byte.of())),
         Op::Switch { operands, taken, .. } => {
@@ -36,7 +36,7 @@ pub(super) fn taken(plan: &Plan<Ref>, op: &Op<Ref>, mut f: impl FnMut(u32)) {
         }
         Op::Move { src, .. } | Op::Fold { src, .. } => of(src),
         Op::Split { src, .. } => of(src),
-        Op::Zero { .. } => {}
+        Op::Zero { .. } | Op::Receive { .. } => {}
         Op::Prepare { low, high, .. } => [low, high].iter().for_each(|byte| of(byte.of())),
         Op::Add { terms, .. } => plan.terms[terms.range()].iter().for_each(|&term| of(term)),
         Op::Pass { planes, low, high, .. } => {
@@ -63,13 +63,14 @@ pub(super) fn made(plan: &Plan<Ref>, op: &Op<Ref>, mut f: impl FnMut(u32)) {
         | Op::Move { dst, .. }
         | Op::Fold { dst, .. }
         | Op::Add { dst, .. }
-        | Op::Pass { dst, .. } => of(dst),
+        | Op::Pass { dst, .. }
+        | Op::Receive { dst, .. } => of(dst),
         Op::Switch { operands, taken, .. } => {
             plan.operands[operands.range()][usize::from(taken)..].iter().for_each(|bytes| of(bytes.of()));
         }
         Op::Prepare { prepared, .. } => of(Ref::Slot(prepared)),
         Op::Split { dst, .. } => dst.into_iter().for_each(of),
-        Op::Scatter { .. } | Op::Zero { .. } => {}
+        Op::Scatter { .. } | Op::Zero { .. } | Op::Send { .. } => {}
     }
 }
 
@@ -122,7 +123,7 @@ fn taken_by_passes(plan: &Plan<Ref>, mut f: impl FnMut(u32, u32)) {
     }
 }
 
-/// By operation, whether a store or a pass rests on it.
+/// By operation, whether a store, a send or a pass rests on it.
 pub(super) fn needed(plan: &Plan<Ref>, slots: usize) -> Vec<bool> {
     let mut wanted = vec![false; slots];
     taken_by_passes(plan, |slot, _| wanted[slot as usize] = true);
@@ -130,7 +131,7 @@ pub(super) fn needed(plan: &Plan<Ref>, slots: usize) -> Vec<bool> {
     for (op, needed) in plan.ops.iter().zip(&mut needed).rev() {
         made(plan, op, |slot| *needed |= wanted[slot as usize]);
         *needed |= match *op {
-            Op::Copy { dst: Ref::Word(_), .. } | Op::Scatter { .. } => true,
+            Op::Copy { dst: Ref::Word(_), .. } | Op::Scatter { .. } | Op::Send { .. } => true,
             Op::Zero { dst: Ref::Slot(slot), .. } => wanted[slot as usize],
             _ => false,
         };

@@ -1,25 +1,28 @@
-//! From a legal program's dataflow to a plan: every issue, in the order of the flow, becomes operations over slots and
-//! words. The flow has all that is taken from where and when; nothing here knows a delay, a position or a link of the
-//! chip.
+//! From a legal program's dataflow to plans, chip by chip: every issue, in the order of the flow, becomes operations
+//! over slots and words. The flow has all that is taken from where and when; nothing here knows a delay, a position or a
+//! link of the chip.
 
 mod builder;
 mod hazards;
 mod layout;
+mod links;
 mod live;
 mod power;
 mod simplify;
 mod weights;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::Arc;
 
-use lpu_checker::{ChipFlow, Feed};
+use lpu_checker::{ChipFlow, Feed, Flow};
 use lpu_isa::{Edge, Instruction, Mode, PassFormat, Queue, Source as Operand, Unit};
 
 use crate::error::ReplayError;
-use crate::places::{At, Places};
-use crate::plan::{Bytes, Movement, Plan, Ref, Source, Span};
+use crate::places::{At, Placed, Places};
+use crate::plan::{Bytes, ChipPlan, Movement, Plan, Ref, Source, Span, SystemPlan};
 use builder::{Builder, Wide};
 use hazards::{Hazards, Seen};
+use links::Links;
 use weights::Planes;
 
 /// What an issue feeds.
@@ -42,6 +45,31 @@ struct Sum {
     slots: Vec<u32>,
 }
 
+/// The sends and receives of a chip so far.
+struct Exchange {
+    /// Cycles from any send to the receive of its vector, at least.
+    latency: u64,
+    sends: u32,
+    receives: u32,
+    /// Cycle and level of each send that no receive is so much later than.
+    recent: VecDeque<(u64, u32)>,
+    /// The first level after those of all other sends.
+    level: u32,
+}
+
+impl Exchange {
+    /// The first level for a receive in a cycle: after those of all sends that its vector may depend on.
+    fn level(&mut self, cycle: u64) -> u32 {
+        while let Some(&(sent, level)) = self.recent.front()
+            && sent.saturating_add(self.latency) <= cycle
+        {
+            self.level = self.level.max(level + 1);
+            self.recent.pop_front();
+        }
+        self.level
+    }
+}
+
 struct Elaborator<'a> {
     flow: &'a ChipFlow,
     hazards: &'a Hazards,
@@ -57,13 +85,40 @@ struct Elaborator<'a> {
     sums: HashMap<u32, Sum>,
     /// The first tie of the issue at hand.
     tie: usize,
+    exchange: Exchange,
 }
 
 /// What an issue needs that the dataflow does not have.
 type Found<T> = Result<T, &'static str>;
 
-/// The plan of a legal program. Its intermediate values lie from `work` on.
-pub(crate) fn elaborate(places: &Places, flow: &ChipFlow, work: At) -> Result<Plan<At>, ReplayError> {
+/// The plans of a legal program for chips with these places: one for all chips of a class that have equal places.
+/// Intermediate values follow the words.
+pub(crate) fn elaborate(chips: &[Placed], flow: &Flow) -> Result<SystemPlan, ReplayError> {
+    let Links { sources, latency } = Links::new(flow)?;
+    // A system may have more chips than the program.
+    let idle = ChipFlow::default();
+    let (mut plans, mut of_chips) = (Vec::new(), Vec::with_capacity(chips.len()));
+    let mut known: HashMap<(Option<usize>, *const Places), u32> = HashMap::new();
+    let mut sources = sources.into_iter();
+    for (chip, placed) in chips.iter().enumerate() {
+        let class = flow.chips.get(chip).map(|member| member.class);
+        let key = (class, Arc::as_ptr(&placed.places));
+        let number = match known.get(&key) {
+            Some(&number) => number,
+            None => {
+                let flow = class.map_or(&idle, |class| &flow.classes[class]);
+                plans.push(Arc::new(plan(&placed.places, flow, latency)?));
+                known.insert(key, plans.len() as u32 - 1);
+                plans.len() as u32 - 1
+            }
+        };
+        of_chips.push(ChipPlan { plan: number, sources: sources.next().unwrap_or_default() });
+    }
+    SystemPlan::new(plans, of_chips)
+}
+
+/// The plan of a chip.
+fn plan(places: &Places, flow: &ChipFlow, latency: u64) -> Result<Plan<At>, ReplayError> {
     let hazards = Hazards::new(places, flow);
     let mut elaborator = Elaborator {
         flow,
@@ -76,9 +131,13 @@ pub(crate) fn elaborate(places: &Places, flow: &ChipFlow, work: At) -> Result<Pl
         forwarded: HashMap::new(),
         sums: HashMap::new(),
         tie: 0,
+        exchange: Exchange { latency, sends: 0, receives: 0, recent: VecDeque::new(), level: 0 },
     };
     elaborator.run()?;
-    Ok(layout::lay_out(elaborator.builder, work))
+    let Exchange { sends, receives, .. } = elaborator.exchange;
+    let mut builder = elaborator.builder;
+    (builder.plan.sends, builder.plan.receives) = (sends, receives);
+    Ok(layout::lay_out(builder, At::from_bytes(places.end)))
 }
 
 impl Elaborator<'_> {
@@ -167,17 +226,15 @@ impl Elaborator<'_> {
                 self.fed[index] = Fed::One(self.powered_bytes(index, Bytes::Plane(Ref::Slot(slot))));
             }
             Instruction::Send { .. } => {
-                let [mut src] = self.all(index)?;
-                // The word may change while its value is under way or waits.
-                if let Bytes::Plane(Ref::Word(_)) = src {
-                    src = Bytes::Plane(Ref::Slot(self.builder.copy(src)));
-                }
-                self.fed[index] = Fed::One(src);
+                let [src] = self.all(index)?;
+                let level = self.builder.send(self.exchange.sends, src);
+                self.exchange.sends += 1;
+                self.exchange.recent.push_back((issue.cycle, level));
             }
             Instruction::Receive { .. } => {
-                let sent = self.ties(index).first().map(|&send| self.fed[send as usize]);
-                let Some(Fed::One(bytes)) = sent else { return Err("vector sent") };
-                self.fed[index] = Fed::One(self.powered_bytes(index, bytes));
+                let slot = self.builder.receive(self.exchange.receives, self.exchange.level(issue.cycle));
+                self.exchange.receives += 1;
+                self.fed[index] = Fed::One(self.powered_bytes(index, Bytes::Plane(Ref::Slot(slot))));
             }
             Instruction::Lw { row, orientation, format, .. } => {
                 let rows = self.taken(index)?;
@@ -230,14 +287,14 @@ impl Elaborator<'_> {
     fn word(&self, index: usize) -> Found<At> {
         let issue = &self.flow.issues[index];
         let (slice, words) = issue.words().ok_or("slice")?;
-        Ok(self.builder.places.word(issue.chip, slice, words.start))
+        Ok(self.builder.places.word(slice, words.start))
     }
 
     /// The words that a gather or scatter may access.
     fn window(&mut self, index: usize) -> Found<Span> {
         let issue = &self.flow.issues[index];
         let (slice, words) = issue.words().ok_or("slice")?;
-        Ok(self.builder.window(issue.chip, slice, words))
+        Ok(self.builder.window(slice, words))
     }
 
     fn read(&mut self, index: usize) -> Found<Bytes<Ref>> {

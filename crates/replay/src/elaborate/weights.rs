@@ -40,8 +40,7 @@ impl Planes {
     pub(super) fn new(flow: &ChipFlow) -> Self {
         let mut uses: HashMap<u32, u32> = HashMap::new();
         for &(_, producer) in &flow.ties {
-            if !matches!(flow.issues[producer as usize].instruction, Instruction::Abc { .. } | Instruction::Send { .. })
-            {
+            if !matches!(flow.issues[producer as usize].instruction, Instruction::Abc { .. }) {
                 *uses.entry(producer).or_default() += 1;
             }
         }

@@ -4,11 +4,11 @@ use lpu_isa::PassFormat;
 use lpu_num::dot::{dot_f16_exact, dot_i8};
 use lpu_num::half::{f16_to_f32, i8_to_f16};
 
-use super::{Job, Scratch};
+use super::{ChipJob, Scratch};
 use crate::places::At;
 use crate::plan::{Bytes, Half};
 
-impl Job {
+impl ChipJob {
     /// A plane's byte for an output and an input, and whether the plane has weights for that output.
     fn weight(&self, plane: u32, output: usize, input: usize) -> (u8, bool) {
         let weights = &self.plan.weights[plane as usize];

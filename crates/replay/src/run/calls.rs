@@ -1,9 +1,11 @@
 //! Runs that are done together, and where their rows are read: where words lie, or, of words that are short, where the
 //! file has their first lanes.
 
+use std::sync::Arc;
+
 use lpu_num::dot::HalfWeights;
 
-use super::Job;
+use super::ChipJob;
 use crate::arena::Arena;
 use crate::places::{At, Lanes};
 use crate::plan::{Activation, Plan, Run, Span, Task};
@@ -78,21 +80,51 @@ fn planes(plan: &Plan<At>, run: &Run<At>) -> usize {
     plan.passes[run.pass as usize].activation.planes()
 }
 
-/// The calls of a plan, those of each task, and how many extents of short words are whole: the rows of the calls are
-/// where they say as long as there are no more.
-pub(super) fn settled(plan: &Plan<At>, arena: &Arena) -> (Vec<Call>, Vec<Span>, u32) {
-    loop {
-        make_whole(plan, arena);
-        let wholes = arena.wholes();
-        // An extent that becomes whole for one run, or for a plan made at the same time, may leave another run with one
-        // plane whole and one short. Every round makes that run's words whole, and whole words stay so.
-        if let Some((calls, calls_of)) = calls(plan, arena) {
-            return (calls, calls_of, wholes);
+/// The calls of a plan over a chip's words.
+#[derive(Debug)]
+pub(super) struct Calls {
+    /// In order of tasks.
+    pub(super) list: Vec<Call>,
+    /// By task.
+    pub(super) of_task: Vec<Span>,
+}
+
+/// The calls of a plan over words of which these extents are whole.
+struct Known {
+    plan: *const Plan<At>,
+    whole: Vec<bool>,
+    calls: Arc<Calls>,
+}
+
+/// The calls of chips: those over equal words share them.
+#[derive(Default)]
+pub(super) struct Shared {
+    known: Vec<Known>,
+}
+
+impl Shared {
+    /// The calls of a plan, and how many extents of short words are whole: the rows of the calls are where they say as
+    /// long as there are no more.
+    pub(super) fn settled(&mut self, plan: &Arc<Plan<At>>, arena: &Arena) -> (Arc<Calls>, u32) {
+        loop {
+            make_whole(plan, arena);
+            let (wholes, whole) = (arena.wholes(), arena.whole());
+            let same = |known: &&Known| known.plan == Arc::as_ptr(plan) && known.whole == whole;
+            if let Some(known) = self.known.iter().find(same) {
+                return (Arc::clone(&known.calls), wholes);
+            }
+            // An extent that becomes whole for one run, or for a plan made at the same time, may leave another run with
+            // one plane whole and one short. Every round makes that run's words whole, and whole words stay so.
+            if let Some((list, of_task)) = calls(plan, arena) {
+                let calls = Arc::new(Calls { list, of_task });
+                self.known.push(Known { plan: Arc::as_ptr(plan), whole, calls: Arc::clone(&calls) });
+                return (calls, wholes);
+            }
         }
     }
 }
 
-/// The calls of a plan and those of each task, unless some run's planes lie each in another way.
+/// The calls of a plan and those of each task, unless the planes of some run are stored in two ways.
 fn calls(plan: &Plan<At>, arena: &Arena) -> Option<(Vec<Call>, Vec<Span>)> {
     let (mut calls, mut tasks) = (Vec::new(), Vec::new());
     for task in &plan.tasks {
@@ -183,7 +215,7 @@ fn make_whole(plan: &Plan<At>, arena: &Arena) {
     }
 }
 
-impl Job {
+impl ChipJob {
     /// The runs of a call.
     pub(super) fn runs_of(&self, call: &Call) -> &[Run<At>] {
         &self.plan.runs[call.runs.range()]
@@ -201,7 +233,7 @@ impl Job {
         if paired { HalfWeights::Pairs(bytes(low)) } else { HalfWeights::Apart(bytes(low), bytes(high)) }
     }
 
-    /// [`Job::halves_of`] of int8 weights.
+    /// [`ChipJob::halves_of`] of int8 weights.
     pub(super) fn bytes_of<'a>(&'a self, call: &Call, room: &'a mut Vec<u8>) -> &'a [u8] {
         if self.arena.wholes() != self.wholes {
             *room = self.words_now(call, |run| run.low);

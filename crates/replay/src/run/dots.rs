@@ -7,7 +7,7 @@ use smallvec::SmallVec;
 
 use super::calls::{Call, Kind, SHARED, TOGETHER};
 use super::prefetch::Prefetch;
-use super::{ALIKE, Job, LINE, Ready, Scratch, UNKNOWN};
+use super::{ALIKE, ChipJob, LINE, Ready, Scratch, UNKNOWN};
 use crate::places::At;
 use crate::plan::{Activation, Bytes, Columns, Pass, Run};
 
@@ -16,7 +16,7 @@ fn signed(bytes: &[u8]) -> &[i8] {
     unsafe { std::slice::from_raw_parts(bytes.as_ptr().cast(), bytes.len()) }
 }
 
-impl Job {
+impl ChipJob {
     /// Puts one output of a pass.
     fn put(&self, dst: At, output: usize, value: u32) {
         // SAFETY: the output lies in the vector; no other task of this phase has this output.
@@ -32,14 +32,14 @@ impl Job {
 
     /// The runs of a task.
     pub(super) fn runs(&self, task: usize, scratch: &mut Scratch, prefetch: &mut Prefetch<'_>) {
-        let calls = self.calls_of[task].range();
+        let calls = self.calls.of_task[task].range();
         let sums = &mut scratch.floats[0][..];
         let (steady, epoch) = (&self.steady[task], self.arena.epoch());
         let is_steady = steady.epoch.load(Ordering::Relaxed) == epoch;
         let known = Some(steady.greatest.load(Ordering::Relaxed)).filter(|&greatest| is_steady && greatest != ALIKE);
         let mut greatest: Option<u8> = Some(0);
         for number in calls {
-            let call = &self.calls[number];
+            let call = &self.calls.list[number];
             let pass = self.pass_of(call);
             let found = match (call.kind, pass.activation) {
                 (Kind::Rows, Activation::F16(prepared)) if known.is_some() => {
@@ -52,7 +52,7 @@ impl Job {
                 (Kind::Shared, _) => self.several(call, sums, prefetch),
             };
             greatest = greatest.zip(found).map(|(greatest, found)| greatest.max(found));
-            prefetch.done(number);
+            prefetch.done(self, number);
         }
         if let Some(greatest) = greatest.filter(|_| known.is_none()) {
             steady.greatest.store(greatest, Ordering::Relaxed);

@@ -1,6 +1,7 @@
-//! Doing a plan: phases in order, the tasks of a phase by whichever thread comes first.
+//! Running the plans of a program: the phases of all chips step by step, the tasks of a step by whichever thread comes
+//! first.
 //!
-//! A task's result does not depend on who does it, nor when within its phase, so neither do the bits.
+//! A task's result does not depend on the thread that does it, nor on when within its step, so neither do the bits.
 
 mod any;
 mod calls;
@@ -12,15 +13,16 @@ mod prefetch;
 
 use std::cell::{RefCell, UnsafeCell};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU32};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU32, Ordering};
 
 use lpu_num::dot::{Digits, Halves};
 
-use crate::arena::Arena;
+use crate::arena::{Arena, Mail};
+use crate::error::ReplayError;
 use crate::places::At;
-use crate::plan::{Op, Plan, Span, Task};
+use crate::plan::{Op, Plan, SystemPlan, Task};
 use crate::pool::{Barrier, Work};
-use calls::Call;
+use calls::{Calls, Shared};
 use partition::Partition;
 use prefetch::Prefetch;
 
@@ -55,16 +57,24 @@ thread_local! {
     });
 }
 
-/// A plan with the memory that it runs over.
+/// The plans of a program with the memory that they run over.
 pub(crate) struct Job {
-    pub(crate) plan: Arc<Plan<At>>,
-    pub(crate) arena: Arena,
+    pub(crate) plans: Arc<SystemPlan>,
+    chips: Vec<ChipJob>,
     partition: Partition,
-    /// Runs that are done together, with their rows as they lie as long as this many short words are whole.
-    calls: Vec<Call>,
+}
+
+/// The plan of a chip with the memory that it runs over.
+pub(crate) struct ChipJob {
+    chip: usize,
+    plans: Arc<SystemPlan>,
+    plan: Arc<Plan<At>>,
+    arena: Arena,
+    /// The mailboxes of all chips.
+    mail: Arc<[Mail]>,
+    /// Runs that are done together, with their rows where they are as long as this many short words are whole.
+    calls: Arc<Calls>,
     wholes: u32,
-    /// By task.
-    calls_of: Vec<Span>,
     /// By pass: lines of each row that were read last time, which are worth fetching ahead.
     live: Vec<AtomicU16>,
     /// By run: the greatest high byte of fp16 weights without their signs, or [`ALIKE`], as long as they do not change.
@@ -73,7 +83,7 @@ pub(crate) struct Job {
     steady: Vec<Steady>,
     prepared: Vec<UnsafeCell<Ready>>,
     /// Whether some operation of the run [overflows](lpu_lanes::overflows).
-    pub(crate) overflow: AtomicBool,
+    overflow: AtomicBool,
 }
 
 /// Of a task whose runs are all in the file, of finite fp16 weights each read by one pass or of one row, while the
@@ -93,11 +103,46 @@ struct Ready {
 
 // SAFETY: prepared activations are written by one task of a phase and read only in later phases; the arena states its
 // own rules.
-unsafe impl Sync for Job {}
+unsafe impl Sync for ChipJob {}
 
 impl Job {
-    /// A plan for a pool of `workers`.
-    pub(crate) fn new(plan: Arc<Plan<At>>, arena: Arena, workers: usize) -> Self {
+    /// Plans over the words of each chip, for a pool of `workers`.
+    pub(crate) fn new(plans: Arc<SystemPlan>, arenas: &[Arena], workers: usize) -> Result<Self, ReplayError> {
+        let mail = (0..plans.chips.len()).map(|chip| {
+            let plan = plans.of(chip);
+            Mail::new(plan.sends, plan.lanes)
+        });
+        let mail: Arc<[Mail]> = mail.collect::<Result<_, _>>()?;
+        let mut shared = Shared::default();
+        let chips = arenas.iter().enumerate().map(|(chip, arena)| {
+            let arena = arena.with_work(plans.of(chip).work)?;
+            Ok(ChipJob::new(chip, &plans, arena, &mail, &mut shared))
+        });
+        let chips: Vec<ChipJob> = chips.collect::<Result<_, ReplayError>>()?;
+        let partition = Partition::new(&plans.steps, &chips, workers);
+        Ok(Self { plans, chips, partition })
+    }
+
+    /// Whether anything but this job has its plans.
+    pub(crate) fn is_shared(&self) -> bool {
+        // Each chip has them too.
+        Arc::strong_count(&self.plans) > 1 + self.chips.len()
+    }
+
+    /// Makes ready for another run.
+    pub(crate) fn begin(&self) {
+        self.chips.iter().for_each(|chip| chip.overflow.store(false, Ordering::Relaxed));
+    }
+
+    /// Whether some operation of the last run [overflows](lpu_lanes::overflows).
+    pub(crate) fn overflow(&self) -> bool {
+        self.chips.iter().any(|chip| chip.overflow.load(Ordering::Relaxed))
+    }
+}
+
+impl ChipJob {
+    fn new(chip: usize, plans: &Arc<SystemPlan>, arena: Arena, mail: &Arc<[Mail]>, shared: &mut Shared) -> Self {
+        let plan = Arc::clone(plans.of(chip));
         for op in &plan.ops {
             match *op {
                 Op::Copy { dst, .. } => arena.note_written(dst),
@@ -106,8 +151,7 @@ impl Job {
                 _ => {}
             }
         }
-        let (calls, calls_of, wholes) = calls::settled(&plan, &arena);
-        let partition = Partition::new(&plan, &calls, &calls_of, workers);
+        let (calls, wholes) = shared.settled(&plan, &arena);
         let live = plan.passes.iter().map(|_| AtomicU16::new(plan.lanes.div_ceil(LINE) as u16)).collect();
         let greatest = plan.runs.iter().map(|_| AtomicU8::new(UNKNOWN)).collect();
         let steady = plan
@@ -117,12 +161,13 @@ impl Job {
             .collect();
         let prepared = (0..plan.prepared).map(|_| UnsafeCell::new(Ready::default())).collect();
         Self {
+            chip,
+            plans: Arc::clone(plans),
             plan,
             arena,
-            partition,
+            mail: Arc::clone(mail),
             calls,
             wholes,
-            calls_of,
             live,
             greatest,
             steady,
@@ -184,12 +229,12 @@ impl Work for Job {
     fn part(&self, worker: usize, barrier: &Barrier) {
         let mut prefetch = Prefetch::new(self, worker);
         SCRATCH.with_borrow_mut(|scratch| {
-            for phase in 0..self.plan.phases.len() {
-                prefetch.begin(phase);
-                while let Some(task) = self.partition.next(phase, worker) {
-                    self.task(task, scratch, &mut prefetch);
+            for step in 0..self.partition.steps() {
+                prefetch.begin(step);
+                while let Some((chip, task)) = self.partition.next(step, worker) {
+                    self.chips[chip].task(task, scratch, &mut prefetch);
                 }
-                if !barrier.meet(|| self.partition.renew(phase), || prefetch.idle()) {
+                if !barrier.meet(|| self.partition.renew(step), || prefetch.idle()) {
                     return;
                 }
             }

@@ -5,11 +5,11 @@ use std::sync::atomic::Ordering;
 use lpu_isa::{Format, Instruction, PassFormat};
 use lpu_num::{fp32, vectors};
 
-use super::{Job, Scratch, moves};
+use super::{ChipJob, Scratch, moves};
 use crate::places::At;
-use crate::plan::{Bytes, Op, Source};
+use crate::plan::{Bytes, Mailbox, Op, Source};
 
-impl Job {
+impl ChipJob {
     #[inline(always)]
     fn lanes(&self) -> usize {
         self.plan.lanes
@@ -133,6 +133,13 @@ impl Job {
             Op::Add { dst, format, terms } => self.add(format, &self.plan.terms[terms.range()], self.write_wide(dst)),
             Op::Pass { dst, format, planes, low, high } => {
                 self.any_pass(format, planes, [low, high], self.write_wide(dst), scratch)
+            }
+            // SAFETY: no other operation of a run fills this mailbox, and those that read it are in later steps.
+            Op::Send { number, src } => self.copy(src, unsafe { self.mail[self.chip].fill(number) }),
+            Op::Receive { dst, number } => {
+                let Mailbox { chip, send } = self.plans.chips[self.chip].sources[number as usize];
+                // SAFETY: it was filled in an earlier step, and is not filled again in this run.
+                self.write(dst).copy_from_slice(unsafe { self.mail[usize::from(chip)].read(send) });
             }
         }
     }

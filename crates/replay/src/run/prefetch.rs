@@ -1,4 +1,4 @@
-//! Memory on its way: each worker fetches the rows of its own part into its caches, in the order in which it will read
+//! Prefetch: each worker fetches the rows of its own part into its caches, in the order in which it will read
 //! them, while it reads others and while it waits; operations, words of SRAM that later ones take.
 
 use std::sync::atomic::Ordering;
@@ -6,7 +6,8 @@ use std::sync::atomic::Ordering;
 use lpu_num::dot::Ahead;
 
 use super::calls::Kind;
-use super::{Job, LINE};
+use super::partition::Worker;
+use super::{ChipJob, Job, LINE};
 use crate::places::At;
 use crate::plan::{Bytes, Op, Span};
 
@@ -36,7 +37,7 @@ fn prefetch(line: *const i8) {
     let _ = line;
 }
 
-impl Job {
+impl ChipJob {
     /// Fetches words of SRAM that operations after number `number` will take or put: others are in the caches.
     #[inline(always)]
     pub(super) fn expect(&self, ops: &[Op<At>], number: usize) {
@@ -68,12 +69,13 @@ impl Job {
     }
 }
 
-/// Where a worker's fetching stands. Its rows are those of its parts, phase after phase.
+/// What a worker has fetched. Its rows are those of its parts, step after step.
 pub(super) struct Prefetch<'a> {
-    job: &'a Job,
-    worker: usize,
-    phase: usize,
-    /// Calls of the worker in the phase that are not begun.
+    chips: &'a [ChipJob],
+    worker: &'a Worker,
+    /// Number of the part at hand.
+    part: usize,
+    /// Its calls that are not begun.
     calls: Span,
     /// High bytes of fp16 rows, fetched after the low ones unless they lie with them.
     second: Option<At>,
@@ -99,12 +101,13 @@ pub(super) struct Prefetch<'a> {
 
 impl<'a> Prefetch<'a> {
     pub(super) fn new(job: &'a Job, worker: usize) -> Self {
-        let calls = job.partition.calls.get(worker).copied().unwrap_or_default();
+        let worker = &job.partition.workers[worker];
+        let calls = worker.parts.first().map(|part| part.calls).unwrap_or_default();
         let next = std::ptr::null();
         Self {
-            job,
+            chips: &job.chips,
             worker,
-            phase: 0,
+            part: 0,
             calls,
             second: None,
             next,
@@ -122,22 +125,48 @@ impl<'a> Prefetch<'a> {
         }
     }
 
-    /// The worker begins a phase.
-    pub(super) fn begin(&mut self, phase: usize) {
-        let index = self.job.partition.index(phase, self.worker);
-        self.done = self.job.partition.before[index];
+    /// The chip of the part at hand.
+    fn chip(&self) -> Option<&'a ChipJob> {
+        let part = self.worker.parts.get(self.part)?;
+        self.chips.get(part.chip as usize)
+    }
+
+    /// Goes to a part; says whether there is one.
+    fn go_to(&mut self, part: usize) -> bool {
+        let found = self.worker.parts.get(part);
+        if let Some(found) = found {
+            let before = self.chip().map(std::ptr::from_ref);
+            (self.part, self.calls) = (part, found.calls);
+            if before != self.chip().map(std::ptr::from_ref) {
+                // Rows of another chip are other rows, be they at the same address.
+                self.last = At(u32::MAX);
+            }
+        }
+        found.is_some()
+    }
+
+    /// The worker begins a step.
+    pub(super) fn begin(&mut self, step: usize) {
+        let share = self.worker.steps[step];
+        self.done = share.before;
         self.read = self.done;
-        if self.phase < phase || self.fetched < self.read {
-            (self.phase, self.calls, self.second) = (phase, self.job.partition.calls[index], None);
-            (self.lines, self.rows, self.fetched) = (0, 0, self.read);
+        let first = share.parts.start as usize;
+        if self.part < first || self.fetched < self.read {
+            if !self.go_to(first) {
+                (self.part, self.calls) = (first, Span::default());
+            }
+            (self.second, self.lines, self.rows, self.fetched) = (None, 0, 0, self.read);
         }
     }
 
-    /// Call number `number` is done, be it that not all of its lanes were read, or none of them fetched.
-    pub(super) fn done(&mut self, number: usize) {
-        self.done += u64::from(self.job.calls[number].bytes);
+    /// Call number `number` of a chip is done, be it that not all of its lanes were read, or none of them fetched.
+    pub(super) fn done(&mut self, chip: &ChipJob, number: usize) {
+        self.done += u64::from(chip.calls.list[number].bytes);
         self.read = self.done;
-        if self.fetched < self.read && (self.calls.start as usize..=self.calls.end as usize).contains(&(number + 1)) {
+        if self.fetched < self.read
+            && (self.calls.start as usize..=self.calls.end as usize).contains(&(number + 1))
+            && self.chip().is_some_and(|own| std::ptr::eq(own, chip))
+        {
             self.calls.start = number as u32 + 1;
             (self.second, self.lines, self.rows, self.fetched) = (None, 0, 0, self.read);
         }
@@ -164,16 +193,16 @@ impl<'a> Prefetch<'a> {
     /// Goes on to more rows; says whether there are any.
     #[inline(never)]
     fn more(&mut self) -> bool {
-        let job = self.job;
         while self.rows == 0 {
             if !self.call() {
                 self.fetched = u64::MAX / 2;
                 return false;
             }
         }
+        let Some(chip) = self.chip() else { return false };
         let mut rows = self.rows;
         if self.blanks {
-            let blank = |row: usize| job.arena.blank(self.at.plus(row * self.bytes));
+            let blank = |row: usize| chip.arena.blank(self.at.plus(row * self.bytes));
             let first = (0..rows).take_while(|&row| blank(row)).count();
             rows = (first..rows).take_while(|&row| !blank(row)).count();
             self.skip(first);
@@ -201,18 +230,18 @@ impl<'a> Prefetch<'a> {
 
     /// Goes to the first row of the next call, or to the high bytes of this one; says whether there is any.
     fn call(&mut self) -> bool {
-        let job = self.job;
+        if self.second.is_none() {
+            while self.calls.start == self.calls.end {
+                if !self.go_to(self.part + 1) {
+                    return false;
+                }
+            }
+        }
+        let Some(job) = self.chip() else { return false };
         if let Some(high) = self.second.take() {
             self.at = high;
         } else {
-            while self.calls.start == self.calls.end {
-                let Some(&calls) = job.partition.calls.get(job.partition.index(self.phase + 1, self.worker)) else {
-                    return false;
-                };
-                self.phase += 1;
-                self.calls = calls;
-            }
-            let call = &job.calls[self.calls.start as usize];
+            let call = &job.calls.list[self.calls.start as usize];
             self.calls.start += 1;
             if std::mem::replace(&mut self.last, call.planes.low) == call.planes.low || call.kind == Kind::Equal {
                 // Passes that share rows fetch them once; the row of a run of one row is seldom looked at.
@@ -229,7 +258,7 @@ impl<'a> Prefetch<'a> {
             self.fetched += u64::from(call.bytes)
                 - (call.rows() * call.planes.each() * if self.second.is_some() { 2 } else { 1 }) as u64;
         }
-        let call = &job.calls[self.calls.start as usize - 1];
+        let call = &job.calls.list[self.calls.start as usize - 1];
         (self.rows, self.bytes) = (call.rows(), call.planes.each());
         self.first = job.arena.pointer(self.at).cast();
         self.blanks = job.arena.may_be_blank(self.at);

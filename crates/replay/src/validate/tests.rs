@@ -1,10 +1,12 @@
 //! A small plan that is valid, and one change after another that makes it invalid.
 
+use std::sync::Arc;
+
 use lpu_isa::{Arithmetic, Instruction, PassFormat, Source as Operand, Stream};
 
 use super::*;
 use crate::places::Places;
-use crate::plan::{Columns, Pass, Way};
+use crate::plan::{Columns, Mailbox, Pass, Way};
 
 const LANES: usize = 64;
 /// Words of SRAM; intermediate values lie behind them.
@@ -54,6 +56,9 @@ fn plan() -> Plan<At> {
             Op::Add { dst: wide(5), format: PassFormat::I8, terms: span(0, 2) },
             Op::Copy { dst: word(40), src: Bytes::Lane(wide(5), 3) },
             Op::Scatter { src: plane(4), map: [plane(5), plane(6)], window: span(0, 2) },
+            Op::Send { number: 0, src: plane(7) },
+            Op::Send { number: 1, src: Bytes::Lane(wide(5), 2) },
+            Op::Receive { dst: word(44), number: 0 },
         ],
         operands: vec![plane(30), plane(31)],
         terms: vec![wide(3), wide(4)],
@@ -74,9 +79,13 @@ fn plan() -> Plan<At> {
             Task::Columns { columns: span(0, 1), lane: 0, lanes: 64 },
             Task::Ops(span(3, 6)),
             Task::Ops(span(6, 7)),
+            Task::Ops(span(7, 8)),
+            Task::Ops(span(8, 10)),
         ],
-        phases: vec![span(0, 2), span(2, 5), span(5, 7)],
+        phases: vec![span(0, 2), span(2, 5), span(5, 8), span(8, 9)],
         work: 6 * 256,
+        sends: 2,
+        receives: 1,
     }
 }
 
@@ -110,7 +119,7 @@ fn valid_plans_are_accepted() {
 fn invalid_plans_are_refused() {
     let changes: &[(&str, Change)] = &[
         ("lanes of another chip", |plan| plan.lanes = 32),
-        ("more preparations than operations", |plan| plan.prepared = 8),
+        ("more preparations than operations", |plan| plan.prepared = 11),
         ("a place far outside", |plan| plan.ops[1] = Op::Copy { dst: At(u32::MAX), src: Bytes::Plane(word(1)) }),
         ("a place across the end of words", |plan| {
             plan.ops[1] = Op::Copy { dst: At(word(WORDS).0 - 1), src: Bytes::Plane(word(1)) }
@@ -148,7 +157,7 @@ fn invalid_plans_are_refused() {
         ("activations that are not prepared", |plan| plan.ops[2] = Op::Zero { dst: wide(5), from: 0 }),
         ("activations prepared in another form", |plan| plan.passes[0].activation = Activation::I8F16(0)),
         ("no such preparation", |plan| plan.passes[0].activation = Activation::F16(1)),
-        ("activations prepared in the same phase", |plan| plan.phases = vec![span(0, 5), span(5, 7)]),
+        ("activations prepared in the same phase", |plan| plan.phases = vec![span(0, 5), span(5, 8), span(8, 9)]),
         ("columns of half a row", |plan| {
             plan.passes[1].activation = Activation::F16(0);
             plan.columns[0].rows = span(0, 1);
@@ -192,12 +201,46 @@ fn invalid_plans_are_refused() {
             let low = Bytes::Plane(word(0));
             plan.ops[3] = Op::Pass { dst: wide(4), format: PassFormat::I8, planes: [0, 0], low, high: low };
         }),
-        ("operations that are not there", |plan| plan.tasks[6] = Task::Ops(span(6, 8))),
+        ("operations that are not there", |plan| plan.tasks[8] = Task::Ops(span(8, 11))),
         ("operations that end before they begin", |plan| plan.tasks[6] = Task::Ops(span(7, 6))),
         ("runs that are not there", |plan| plan.tasks[3] = Task::Runs(span(1, 3))),
-        ("tasks that are not there", |plan| plan.phases[2] = span(5, 8)),
+        ("tasks that are not there", |plan| plan.phases[3] = span(8, 10)),
+        ("a mailbox that is filled twice", |plan| {
+            plan.ops[8] = Op::Send { number: 0, src: Bytes::Plane(word(7)) };
+            plan.sends = 1;
+        }),
+        ("a mailbox that is filled in two phases", |plan| plan.tasks[8] = Task::Ops(span(7, 10))),
+        ("a mailbox that is not there", |plan| plan.sends = 1),
+        ("a mailbox that is never filled", |plan| plan.sends = 3),
+        ("more mailboxes than operations", |plan| plan.sends = 11),
+        ("bytes sent from outside", |plan| plan.ops[7] = Op::Send { number: 0, src: Bytes::Plane(At(u32::MAX)) }),
+        ("no such receive", |plan| plan.receives = 0),
+        ("bytes received outside", |plan| plan.ops[9] = Op::Receive { dst: At(u32::MAX), number: 0 }),
     ];
     for (what, change) in changes {
         assert!(!accepted(change), "{what}");
     }
+}
+
+#[test]
+fn chips_have_plans_and_mailboxes_of_other_chips() {
+    let plans = [Arc::new(plan())];
+    let of = |plan, sources: &[(u16, u32)]| ChipPlan {
+        plan,
+        sources: sources.iter().map(|&(chip, send)| Mailbox { chip, send }).collect(),
+    };
+    let pair = |one: &ChipPlan| chips_fit(&plans, &[one.clone(), of(0, &[(0, 1)])], 2);
+    assert!(pair(&of(0, &[(1, 0)])) && pair(&of(0, &[(1, 1)])));
+    for (what, wrong) in [
+        ("no such plan", of(1, &[(1, 0)])),
+        ("a receive without a mailbox", of(0, &[])),
+        ("a mailbox without a receive", of(0, &[(1, 0), (1, 1)])),
+        ("its own mailbox", of(0, &[(0, 0)])),
+        ("no such chip", of(0, &[(2, 0)])),
+        ("no such send", of(0, &[(1, 2)])),
+    ] {
+        assert!(!pair(&wrong), "{what}");
+    }
+    assert!(!chips_fit(&plans, &[of(0, &[(1, 0)])], 1), "a mailbox of a chip that is not there");
+    assert!(!chips_fit(&plans, &[], 1), "a chip without a plan");
 }
