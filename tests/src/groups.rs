@@ -11,15 +11,19 @@ use crate::scenes::Scene;
 /// name of a link is in the same hemisphere.
 const LINKS: [[(u16, u16); 2]; 2] = [[(0, 1), (7, 7)], [(2, 3), (5, 6)]];
 
-/// A system of so many pairs of this chip, which has eight links.
+/// A system of so many pairs of this chip, which has eight links. Every third pair has links of a class of its own, over
+/// which vectors arrive earlier.
 #[must_use]
 pub fn pairs(chip: &Chip, count: u16) -> System {
     let links = (0..count).flat_map(|pair| {
-        let link = move |(one, other)| format!("'{}.{one} - {}.{other}'", 2 * pair, 2 * pair + 1);
+        let class = if pair % 3 == 2 { " near" } else { "" };
+        let link = move |(one, other)| format!("'{}.{one} - {}.{other}{class}'", 2 * pair, 2 * pair + 1);
         LINKS[usize::from(pair % 2)].map(link)
     });
     let links = links.collect::<Vec<_>>().join(", ");
-    let text = format!("name = 'pairs'\nchip = 'one'\nchips = {}\nlinks = [{links}]", 2 * count);
+    let (latency, interval) = (chip.values().c2c_link - 7, chip.values().c2c_interval);
+    let near = format!("[link_classes.near]\nlatency = {latency}\ninterval = {interval}");
+    let text = format!("name = 'pairs'\nchip = 'one'\nchips = {}\nlinks = [{links}]\n{near}", 2 * count);
     System::from_toml(&text, &mut |_| Ok(chip.clone())).expect("the links are there")
 }
 

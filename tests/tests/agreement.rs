@@ -4,9 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use lpu::chip::{Chip, LinkEnd, System};
-use lpu::isa::{
-    ChipId, DelayClass, Flow as Way, Image, Instruction, Mode, Program, Queue, Rule, TABLE, Unit, Violation,
-};
+use lpu::isa::{ChipId, Flow as Way, Image, Instruction, Mode, Program, Queue, Rule, TABLE, Unit, Violation};
 use lpu::replay::{Replay, ReplayError};
 use lpu::{checker, emulator};
 use lpu_tests::groups::{pairs, repeat};
@@ -251,7 +249,7 @@ fn transfers(system: &System, flow: &checker::Flow, at: &str) -> usize {
         let sends = cycles(peer, |instruction| matches!(instruction, Instruction::Send { .. }));
         assert!(receives.len() <= sends.len(), "{at}: {end}");
         for (sent, received) in sends.into_iter().zip(&receives) {
-            assert!(system.chip().landing(sent, DelayClass::C2cLink) <= *received, "{at}: {end}");
+            assert!(sent + system.latency(peer) <= *received, "{at}: {end}");
         }
         count += receives.len();
     }

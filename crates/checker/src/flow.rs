@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use lpu_chip::LinkEnd;
-use lpu_isa::{ChipId, Instruction, Queue, SliceId};
+use lpu_isa::{ChipId, Instruction, SliceId};
 
 use crate::class::Member;
 use crate::issue::Issue;
@@ -55,55 +55,6 @@ impl Flow {
     /// The issues of all chips, chip after chip.
     pub fn issues(&self) -> impl Iterator<Item = Issue> {
         (0..self.chips.len()).flat_map(|chip| self.of_chip(ChipId(chip as u16)))
-    }
-}
-
-impl Flow {
-    /// The flow of all chips as one: issues in order of cycle, chip, queue, item, each `receive` tied to its `send`.
-    #[must_use]
-    pub fn joined(&self) -> ChipFlow {
-        let mut all: Vec<(Issue, usize, usize)> = Vec::new();
-        for chip in 0..self.chips.len() {
-            all.extend((0..).zip(self.of_chip(ChipId(chip as u16))).map(|(index, issue)| (issue, chip, index)));
-        }
-        all.sort_by_key(|(issue, ..)| (issue.cycle, issue.chip, issue.queue, issue.item));
-        let flows: Vec<&ChipFlow> = self.chips.iter().map(|member| &self.classes[member.class]).collect();
-        let mut numbers: Vec<Vec<u32>> = flows.iter().map(|flow| vec![0; flow.issues.len()]).collect();
-        for (number, &(_, chip, index)) in (0..).zip(&all) {
-            numbers[chip][index] = number;
-        }
-        let mut joined = ChipFlow::default();
-        let (mut sends, mut receives) = (BTreeMap::<_, Vec<u32>>::new(), BTreeMap::<_, Vec<u32>>::new());
-        for (number, &(issue, chip, index)) in (0..).zip(&all) {
-            joined.starts.push(joined.feeds.len() as u32);
-            let feeds = flows[chip].feeds(index).iter();
-            joined.feeds.extend(feeds.map(|feed| Feed { producer: numbers[chip][feed.producer as usize], ..*feed }));
-            let Queue::C2c(link) = issue.queue else { continue };
-            match issue.instruction {
-                Instruction::Send { .. } => sends.entry(LinkEnd { chip: issue.chip, link }).or_default().push(number),
-                Instruction::Receive { .. } => {
-                    receives.entry(LinkEnd { chip: issue.chip, link }).or_default().push(number)
-                }
-                _ => {}
-            }
-        }
-        joined.starts.push(joined.feeds.len() as u32);
-        for ((flow, numbers), member) in flows.iter().zip(&numbers).zip(&self.chips) {
-            let number = |issue: u32| numbers[issue as usize];
-            joined.ties.extend(flow.ties.iter().map(|&(consumer, producer)| (number(consumer), number(producer))));
-            joined.deferred.extend(flow.deferred.iter().map(|&(cycle, issue)| (member.cycle(cycle), number(issue))));
-            joined.live.extend(flow.live.iter().map(|&(issue, lanes)| (number(issue), lanes)));
-        }
-        for (end, receives) in receives {
-            let sends = self.links.get(&end).and_then(|peer| sends.get(peer)).map_or(&[][..], Vec::as_slice);
-            joined.ties.extend(receives.into_iter().zip(sends.iter().copied()));
-        }
-        joined.ties.sort_by_key(|&(consumer, _)| consumer);
-        joined.live.sort_unstable();
-        joined.issues = all.into_iter().map(|(issue, ..)| issue).collect();
-        let reads = |issue: u32| matches!(joined.issues[issue as usize].instruction, Instruction::Gather { .. });
-        joined.deferred.sort_by_key(|&(cycle, issue)| (cycle, reads(issue), issue));
-        joined
     }
 }
 

@@ -11,6 +11,9 @@ use crate::topology::{Reach, Topology};
 /// The most chips of a system: what the published network reaches.
 const MOST_CHIPS: u16 = 10_440;
 
+/// The most classes of links of a system (assumed).
+const MOST_CLASSES: usize = 16;
+
 /// What a description says of a system that is wired by rule, in order; racks may be left out, and then nodes.
 pub const TOPOLOGY_FIELDS: &[Field] = &[
     Field {
@@ -148,6 +151,9 @@ fn classes(table: &mut toml::Table) -> Result<Vec<LinkClass>, ChipError> {
     };
     match table.remove("link_classes") {
         None => Ok(Vec::new()),
+        Some(toml::Value::Table(classes)) if classes.len() > MOST_CLASSES => {
+            Err(syntax(format!("`link_classes` has {} classes; give at most {MOST_CLASSES}", classes.len())))
+        }
         Some(toml::Value::Table(classes)) => classes.into_iter().map(class).collect(),
         Some(_) => Err(syntax("`link_classes` must be a table of classes")),
     }
@@ -172,7 +178,7 @@ fn wired(table: &mut toml::Table, name: String, chip: Chip, classes: Vec<LinkCla
         value: chips_per_node.into(),
         why: format!("with so many nodes and racks that makes {} chips of at most {MOST_CHIPS}", topology.chips()),
     })?;
-    let of = |reach: Reach| classes.iter().position(|class| class.name == reach.name());
+    let of = |reach: Reach| classes.iter().position(|class| class.name == reach.name()).map(|class| class as u8);
     let of_reach = Reach::ALL.map(|reach| (reach, of(reach)));
     if let Some(class) = classes.iter().find(|class| Reach::ALL.iter().all(|reach| reach.name() != class.name)) {
         return Err(syntax(format!(
@@ -227,7 +233,7 @@ fn every_pair(chips: u16) -> Vec<(LinkEnd, LinkEnd)> {
 }
 
 /// Both ends of a link, and its class where it has one.
-fn parse(text: &str, classes: &[LinkClass]) -> Result<(LinkEnd, LinkEnd, Option<usize>), ChipError> {
+fn parse(text: &str, classes: &[LinkClass]) -> Result<(LinkEnd, LinkEnd, Option<u8>), ChipError> {
     let wrong = |why| ChipError::Link { link: text.into(), why };
     let end = |text: &str| {
         let (chip, link) = text.trim().split_once('.')?;
@@ -241,6 +247,79 @@ fn parse(text: &str, classes: &[LinkClass]) -> Result<(LinkEnd, LinkEnd, Option<
     let (one, other, class) = both.ok_or_else(|| wrong("write it as `0.0 - 1.0`, chip and link of both ends"))?;
     match classes.iter().position(|each| each.name == class) {
         None if !class.is_empty() => Err(wrong("`link_classes` has no class of that name")),
-        class => Ok((one, other, class)),
+        class => Ok((one, other, class.map(|class| class as u8))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::preset::preset;
+
+    const RACKS: &str = "name = 'racks'\nchip = 'any'\nchips_per_node = 8\nnodes_per_rack = 9\nglobal_links = 2\n\
+        racks = { value = 2, tag = 'derived', source = 'half of four' }\nrack_links = 2\n";
+    const CLASSES: &str = "[link_classes.global]\nlatency = 650\ninterval = 24\n\
+        [link_classes.rack]\nlatency = { value = 700, tag = 'assumed', source = 'longer' }\ninterval = 30\n";
+
+    fn read(text: &str) -> Result<System, ChipError> {
+        let chip = preset("tsp-v1").and_then(|chip| chip.with(&[("c2c_queues", 12), ("sxm_per_side", 6)]));
+        System::from_toml(text, &mut |_| chip.clone())
+    }
+
+    #[test]
+    fn wired_systems_are_read_back_and_their_links_have_their_class() {
+        let system = read(&format!("{RACKS}{CLASSES}")).unwrap();
+        assert_eq!(system.chips(), 144);
+        assert_eq!(System::read(&system.to_toml(), &mut |name| panic!("{name} is asked for")), Ok(system.clone()));
+        let mut met = [0; 3];
+        for (one, other) in system.links() {
+            let expected = match system.class(one).map(|class| class.name.as_str()) {
+                None => (216, 24),
+                Some("global") => (650, 24),
+                Some(_) => (700, 30),
+            };
+            assert_eq!((system.latency(one), system.interval(one)), expected);
+            assert_eq!((system.latency(other), system.interval(other)), expected);
+            met[[216, 650, 700].iter().position(|&latency| latency == expected.0).unwrap()] += 1;
+        }
+        // 28 links a node, 2 links for each of 36 pairs of nodes, all 144 ports of a rack for the other.
+        assert_eq!(met, [18 * 28, 2 * 72, 144]);
+        let plain = read(RACKS).unwrap();
+        assert_ne!(plain.reference().fingerprint, system.reference().fingerprint);
+        let same = format!("{RACKS}[link_classes.local]\nlatency = 216\ninterval = 24\n");
+        assert_eq!(read(&same).unwrap().reference().fingerprint, plain.reference().fingerprint);
+    }
+
+    #[test]
+    fn listed_links_may_have_a_class() {
+        let text = "name = 'x'\nchip = 'any'\nchips = 3\nlinks = ['0.0 - 1.1', '0.2 - 2.7 far']\n\
+            [link_classes.far]\nlatency = 9\ninterval = 5";
+        let system = read(text).unwrap();
+        let latency = |chip, link| system.latency(LinkEnd { chip: ChipId(chip), link });
+        assert_eq!([latency(0, 0), latency(1, 1), latency(0, 2), latency(2, 7)], [216, 216, 9, 9]);
+        assert_eq!(System::read(&system.to_toml(), &mut |name| panic!("{name} is asked for")), Ok(system));
+    }
+
+    #[test]
+    fn nonsense_is_refused_by_name() {
+        let cases = [
+            ("chips_per_node = 8", "chips_per_node = 7", "`chips_per_node` is 7"),
+            ("chips_per_node = 8", "chips_per_node = 0", "`chips_per_node` is 0"),
+            ("nodes_per_rack = 9", "nodes_per_rack = 900", "chips of at most 10440"),
+            ("nodes_per_rack = 9", "nodes_per_rack = 33", "`global_links` is 2"),
+            ("rack_links = 2", "rack_links = 6", "take 16"),
+            ("rack_links = 2", "rack_links = 2\nchips = 3", "unknown field `chips`"),
+            ("latency = 650", "latency = 0", "`latency` is 0"),
+            ("latency = 650", "", "field `latency` is missing"),
+            ("interval = 24", "interval = 24\nwidth = 3", "link_classes.global.width"),
+            ("link_classes.global", "link_classes.distant", "local, global and rack"),
+        ];
+        for (given, replaced, expected) in cases {
+            let text = format!("{RACKS}{CLASSES}").replacen(given, replaced, 1);
+            let message = read(&text).unwrap_err().to_string();
+            assert!(message.contains(expected), "{replaced}: {message}");
+        }
+        let message = read("name = 'x'\nchip = 'any'\nchips = 2\nlinks = ['0.0 - 1.0 far']").unwrap_err().to_string();
+        assert!(message.contains("no class of that name"), "{message}");
     }
 }

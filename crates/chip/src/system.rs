@@ -32,7 +32,7 @@ pub struct System {
     pub(crate) topology: Option<(Topology, Vec<Figure>)>,
     pub(crate) classes: Vec<LinkClass>,
     /// By end: the other end, and the number of the link's class where it has one.
-    pub(crate) peers: BTreeMap<LinkEnd, (LinkEnd, Option<usize>)>,
+    pub(crate) peers: BTreeMap<LinkEnd, (LinkEnd, Option<u8>)>,
     fingerprint: [u8; 32],
 }
 
@@ -69,7 +69,7 @@ impl System {
     }
 
     /// Connects two ends by a link of a class, where it has one.
-    pub(crate) fn connect(&mut self, one: LinkEnd, other: LinkEnd, class: Option<usize>) -> Result<(), ChipError> {
+    pub(crate) fn connect(&mut self, one: LinkEnd, other: LinkEnd, class: Option<u8>) -> Result<(), ChipError> {
         let wrong = |why| Err(ChipError::Link { link: format!("{one} - {other}"), why });
         if one.chip == other.chip {
             return wrong("both ends are on one chip");
@@ -149,7 +149,7 @@ impl System {
     /// The class of a link; none where it has the chip's own figures, or is not connected.
     #[must_use]
     pub fn class(&self, end: LinkEnd) -> Option<&LinkClass> {
-        self.classes.get(self.peers.get(&end)?.1?)
+        self.classes.get(usize::from(self.peers.get(&end)?.1?))
     }
 
     /// Cycles from a send at this end to the earliest receive at the other.

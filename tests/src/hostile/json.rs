@@ -195,10 +195,20 @@ pub(super) fn read_chip(file: &[u8]) {
 }
 
 pub(super) fn system(u: &mut Unstructured<'_>) -> Result<Vec<u8>> {
+    const LISTED: &[(&str, &str)] =
+        &[("name", "'s'"), ("chip", "'test-small'"), ("chips", "3"), ("links", "['0.0 - 1.0', '1.1 - 2.0 far']")];
+    const WIRED: &[(&str, &str)] = &[
+        ("name", "'s'"),
+        ("chip", "'test-small'"),
+        ("chips_per_node", "2"),
+        ("nodes_per_rack", "3"),
+        ("global_links", "2"),
+        ("racks", "2"),
+        ("rack_links", "2"),
+    ];
+    let (fields, class) = if u.ratio(1, 2)? { (LISTED, "far") } else { (WIRED, "global") };
     let mut text = String::new();
-    for (name, good) in
-        [("name", "'s'"), ("chip", "'test-small'"), ("chips", "3"), ("links", "['0.0 - 1.0', '1.1 - 2.0']")]
-    {
+    for &(name, good) in fields {
         let odd = [
             "'all'",
             "''",
@@ -213,11 +223,16 @@ pub(super) fn system(u: &mut Unstructured<'_>) -> Result<Vec<u8>> {
             "['-']",
             "'tsp-v1'",
             "{}",
+            "16",
+            "{ value = 2, tag = 'noted', source = 's' }",
         ];
         let value = if u.ratio(3, 4)? { good } else { u.choose(&odd)? };
         if u.ratio(15, 16)? {
             text += &format!("{name} = {value}\n");
         }
+    }
+    if u.ratio(3, 4)? {
+        text += &format!("[link_classes.{class}]\nlatency = {}\ninterval = 9\n", u.choose(&["5", "0", "'x'", "650"])?);
     }
     let mut file = text.into_bytes();
     super::damage(u, &mut file)?;

@@ -44,8 +44,9 @@ pub const TARGETS: &[Target] = &[
     Target { name: "gguf", make: json::gguf, read: json::read_gguf, fixed: 1 << 25, each: 4 },
     // A config says how many layers there are, at most 4096, and each has its own description.
     Target { name: "config", make: json::config, read: json::read_config, fixed: 1 << 25, each: 64 },
-    // Beside the text, the description of the chip that it names, and its links.
-    Target { name: "system", make: json::system, read: json::read_system, fixed: 1 << 18, each: 64 },
+    // Beside the text, the description of the chip that it names; and a system says how many chips it has, at most
+    // 10,440, each with its links.
+    Target { name: "system", make: json::system, read: json::read_system, fixed: 1 << 24, each: 64 },
     Target { name: "chip", make: json::chip, read: json::read_chip, fixed: 1 << 16, each: 64 },
 ];
 
