@@ -25,7 +25,7 @@ pub enum CompileError {
     },
     /// The key-value cache does not fit next to the weights.
     #[error(
-        "a context of {context} tokens takes {needed} bytes of key-value memory, {available} are left beside \
+        "a context of {context} tokens takes {needed} bytes of key-value memory, {available} are left next to \
           the weights; {}",
         fits.map_or_else(
             || "no context fits: use a chip with more words a bank".into(),

@@ -29,9 +29,10 @@ impl Engine<'_> {
         }
         match self.unscheduled() {
             None => Ok(()),
-            Some(task) => {
-                Err(CompileError::NoPlace { what: format!("{} (it waits for ever)", task.what), searched: 0 })
-            }
+            Some(task) => Err(CompileError::NoPlace {
+                what: format!("{} (its operands or an accumulator are never free)", task.what),
+                searched: 0,
+            }),
         }
     }
 

@@ -1,5 +1,5 @@
-//! What the scheduler decided, a record a task, and from these a line a task and a line an operation: for people who
-//! ask where the time went.
+//! What the scheduler decided, a record a task, and from these a line a task and a line an operation: they say where the
+//! time went.
 
 use std::fmt::Write;
 
@@ -85,7 +85,7 @@ pub struct Operation {
     pub bound: Option<(Cause, u64)>,
 }
 
-/// One line an operation that was placed by itself, in order of the graph; what was done in the finish of a matrix
+/// One line an operation that was scheduled by itself, in order of the graph; what was done in the epilogue of a matrix
 /// counts there.
 #[must_use]
 pub fn operations(graph: &Graph, records: &[Record]) -> Vec<Operation> {

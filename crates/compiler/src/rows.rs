@@ -119,50 +119,68 @@ fn cache_words(entries: u32, context: usize, bank_words: u32) -> (u32, u8, u64) 
     (entry, bits, used)
 }
 
-impl WeightSlices {
-    /// Empty slices for what is to come, with bytes where weights are `real`; what does not fit is refused without
-    /// advice, which comes later.
-    pub(crate) fn new(
+/// The slices of a side that serve vectors, weights and key-value rows: all, or those inside the outermost quad where
+/// that holds the choices of experts.
+fn serving_slices(chip: &Chip, cache: CacheShape, experts: bool) -> Result<u32, CompileError> {
+    let values = chip.values();
+    // Choices flow inwards from the outermost quad.
+    let outermost = outermost_quad(values.slices_per_side);
+    let slices_a_side = if experts { 4 * u32::from(outermost) } else { values.slices_per_side };
+    let least = u32::from(VECTOR_SLICES) + 16;
+    if slices_a_side < least {
+        return Err(CompileError::ChipTooSmall {
+            chip: chip.name().to_owned(),
+            field: "slices_per_side",
+            value: values.slices_per_side,
+            needed: if experts { least + 4 } else { least },
+            why: "eight slices next to the VXM hold vectors, sixteen others the rows of a load, and four \
+                  the choices of experts if there are any",
+        });
+    }
+    // Slices beyond the vectors, and slices inside the outermost quad, where so many share a position.
+    let serves = |per: u32| {
+        let far = u32::from(VECTOR_SLICES)..slices_a_side;
+        let beyond = far.clone().filter(|index| index / per > u32::from(VECTOR_SLICES - 1) / per).count();
+        let inside = far.filter(|index| index / per < 4 * u32::from(outermost) / per).count();
+        (cache.entries == [0; 2] || beyond >= 16) && (!experts || inside >= 16)
+    };
+    if !serves(values.slices_per_position) {
+        return Err(CompileError::ChipTooLarge {
+            chip: chip.name().to_owned(),
+            field: "slices_per_position",
+            value: values.slices_per_position,
+            most: (1..values.slices_per_position).rev().find(|&per| serves(per)).unwrap_or(1),
+            why: "key-value rows and experts take sixteen slices at positions that differ from those of the \
+                  vectors that select them",
+        });
+    }
+    Ok(slices_a_side)
+}
+
+/// How the words of a chip are shared between weights, key-value rows and vectors.
+#[derive(Clone, Copy, Debug)]
+struct Budget {
+    /// Words of one key-value entry, the spare row included.
+    entry: u32,
+    window_bits: u8,
+    /// Words of key-value rows at the top of each slice that holds them.
+    used: u64,
+    /// Whether the slices next to the VXM take weights.
+    tight: bool,
+    /// Whether they take them as the others do.
+    even: bool,
+}
+
+impl Budget {
+    /// `slices_a_side` serve, and key-value rows take so many sets of sixteen of them.
+    fn of(
         chip: &Chip,
         cache: CacheShape,
-        &Demand { rows, vector_area, experts }: &Demand,
+        &Demand { rows, vector_area, .. }: &Demand,
+        (slices_a_side, cache_sets): (u32, u32),
         format: &'static str,
-        real: bool,
     ) -> Result<Self, CompileError> {
         let values = chip.values();
-        // The outermost quad holds the choices of experts, which flow inwards from there.
-        let outermost = outermost_quad(values.slices_per_side);
-        let slices_a_side = if experts { 4 * u32::from(outermost) } else { values.slices_per_side };
-        let least = u32::from(VECTOR_SLICES) + 16;
-        if slices_a_side < least {
-            return Err(CompileError::ChipTooSmall {
-                chip: chip.name().to_owned(),
-                field: "slices_per_side",
-                value: values.slices_per_side,
-                needed: if experts { least + 4 } else { least },
-                why: "eight slices next to the VXM hold vectors, sixteen others the rows of a load, and four \
-                  the choices of experts if there are any",
-            });
-        }
-        let shares = Hemisphere::BOTH.map(|side| Shares::new(chip, side, slices_a_side as u16, outermost));
-        // Slices beyond the vectors, and slices inside the outermost quad, where so many share a position.
-        let serves = |per: u32| {
-            let far = u32::from(VECTOR_SLICES)..slices_a_side;
-            let beyond = far.clone().filter(|index| index / per > u32::from(VECTOR_SLICES - 1) / per).count();
-            let inside = far.filter(|index| index / per < 4 * u32::from(outermost) / per).count();
-            (cache.entries == [0; 2] || beyond >= 16) && (!experts || inside >= 16)
-        };
-        if !serves(values.slices_per_position) {
-            return Err(CompileError::ChipTooLarge {
-                chip: chip.name().to_owned(),
-                field: "slices_per_position",
-                value: values.slices_per_position,
-                most: (1..values.slices_per_position).rev().find(|&per| serves(per)).unwrap_or(1),
-                why: "key-value rows and experts take sixteen slices at positions that differ from those of the \
-                  vectors that select them",
-            });
-        }
-        let cache_sets = if shares[0].cached[0] == shares[0].cached[1] { 1 } else { 2 };
         let (words, bank_words) = (chip.words_per_slice(), values.words_per_bank);
         let word_bytes = chip.lanes() as u64;
         let far = u64::from(slices_a_side - u32::from(VECTOR_SLICES));
@@ -171,14 +189,8 @@ impl WeightSlices {
         let available = 2 * (far * u64::from(words) + near) * word_bytes;
         let needed = rows * word_bytes;
         if needed > available {
-            let advice = String::new();
-            return Err(CompileError::WeightsTooLarge {
-                chip: chip.name().to_owned(),
-                format,
-                needed,
-                available,
-                advice,
-            });
+            let (chip, advice) = (chip.name().to_owned(), String::new());
+            return Err(CompileError::WeightsTooLarge { chip, format, needed, available, advice });
         }
         // Where both bytes of a row are in the same slices, each takes an entry of its own.
         let most = cache.entries[0].max(cache.entries[1]) * (3 - cache_sets);
@@ -198,9 +210,30 @@ impl WeightSlices {
                 fits: None,
             });
         }
-        let limit = words - used as u32;
         let tight = rows + cached_slices * (used + slack) > 2 * far * u64::from(words);
         let even = rows + cached_slices * slack > 2 * far * u64::from(words);
+        Ok(Self { entry, window_bits, used, tight, even })
+    }
+}
+
+impl WeightSlices {
+    /// Empty slices for what is to come, with bytes where weights are `real`; what does not fit is refused without
+    /// advice, which comes later.
+    pub(crate) fn new(
+        chip: &Chip,
+        cache: CacheShape,
+        demand: &Demand,
+        format: &'static str,
+        real: bool,
+    ) -> Result<Self, CompileError> {
+        let values = chip.values();
+        let slices_a_side = serving_slices(chip, cache, demand.experts)?;
+        let outermost = outermost_quad(values.slices_per_side);
+        let shares = Hemisphere::BOTH.map(|side| Shares::new(chip, side, slices_a_side as u16, outermost));
+        let shape = Budget::of(chip, cache, demand, (slices_a_side, shares[0].cache_sets()), format)?;
+        let Budget { entry, window_bits, used, tight, even } = shape;
+        let (words, bank_words) = (chip.words_per_slice(), values.words_per_bank);
+        let limit = words - used as u32;
         let mut slices = Self {
             lanes: chip.lanes(),
             words,
@@ -223,26 +256,33 @@ impl WeightSlices {
             format,
             chip: chip.name().to_owned(),
         };
+        slices.areas = slices.empty_areas(demand.vector_area, values.banks);
+        Ok(slices)
+    }
+
+    /// The words of each slice that weights may take.
+    fn empty_areas(&self, vector_area: u32, banks: u32) -> BTreeMap<SliceId, Vec<Area>> {
         let area = |start, end| Area { start, end, next: start, reach: start };
+        let mut areas = BTreeMap::new();
         for side in Hemisphere::BOTH {
-            let cached: Vec<SliceId> = match cache.entries[index(side)] {
+            let cached: Vec<SliceId> = match self.wanted[index(side)] {
                 0 => Vec::new(),
-                _ => slices.shares[index(side)].cached.concat(),
+                _ => self.shares[index(side)].cached.concat(),
             };
-            for number in 0..slices.slices_a_side {
+            for number in 0..self.slices_a_side {
                 let slice = SliceId { side, index: number };
-                let areas = match number {
-                    0..VECTOR_SLICES if tight => (0..values.banks)
-                        .map(|bank| area(bank * bank_words + vector_area, (bank + 1) * bank_words))
+                let of_slice = match number {
+                    0..VECTOR_SLICES if self.tight => (0..banks)
+                        .map(|bank| area(bank * self.bank_words + vector_area, (bank + 1) * self.bank_words))
                         .collect(),
                     0..VECTOR_SLICES => Vec::new(),
-                    _ if cached.contains(&slice) => vec![area(0, limit)],
-                    _ => vec![area(0, words)],
+                    _ if cached.contains(&slice) => vec![area(0, self.limit)],
+                    _ => vec![area(0, self.words)],
                 };
-                slices.areas.insert(slice, areas);
+                areas.insert(slice, of_slice);
             }
         }
-        Ok(slices)
+        areas
     }
 
     /// Notes a tile to come, so that those before it leave it room in sixteen slices.
@@ -449,6 +489,11 @@ impl Shares {
             half.splice(0..0, near.map(|index| SliceId { side, index }));
         }
         Self { weights, cached, gathered }
+    }
+
+    /// Sets of sixteen slices with key-value rows: one for both bytes, or one for each.
+    fn cache_sets(&self) -> u32 {
+        if self.cached[0] == self.cached[1] { 1 } else { 2 }
     }
 
     /// Number of the share that serves a plane; one serves all where both are the same.

@@ -43,7 +43,7 @@ pub(crate) struct Stored {
     pub(crate) ready: u64,
     /// The same by quad, where the copies are not written in one cycle.
     pub(crate) by_quad: Option<[u64; 2]>,
-    /// Where it came by on its way from the VXM into memory: who is there in time may take it without a read.
+    /// Its way from the VXM into memory: a consumer farther out takes it in passing, without a read.
     pub(crate) in_flight: Option<InFlight>,
 }
 

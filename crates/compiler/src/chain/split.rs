@@ -44,30 +44,7 @@ impl Chain {
     }
 
     fn split_at(&self, cut: usize) -> Option<Split> {
-        let passes =
-            |source: &Feed| matches!(*source, Feed::Node(node) if matches!(self.nodes[node], Kind::Shift { .. }));
-        let mut carried: Vec<Node> = Vec::new();
-        for kind in &self.nodes[cut..] {
-            match kind {
-                Kind::Shift { of, .. } if *of < cut => return None,
-                Kind::Shift { .. } => {}
-                Kind::Alu { sources, after, .. } => {
-                    if after.is_some_and(|(node, _)| node < cut) {
-                        return None;
-                    }
-                    let passing = sources.iter().any(passes);
-                    for source in sources {
-                        match *source {
-                            Feed::Node(node) if node < cut && passing => return None,
-                            Feed::Node(node) if node < cut && !carried.contains(&node) => carried.push(node),
-                            Feed::Arrival(_) => return None,
-                            _ => {}
-                        }
-                    }
-                }
-            }
-        }
-        carried.sort_unstable();
+        let crossing = self.crossing(cut)?;
         let empty = || Self { nodes: Vec::new(), machine: self.machine };
         let mut split = Split {
             first: empty(),
@@ -76,73 +53,128 @@ impl Chain {
             outputs: [Vec::new(), Vec::new()],
             inputs: Vec::new(),
         };
-        // What is taken as it passes cannot wait for a port of memory.
-        let stored = |node: Node| match &self.nodes[node] {
-            Kind::Alu { op, sources, sink: Sink::None, .. } => op.result_bytes() == 4 && !sources.iter().any(passes),
-            Kind::Alu { op, sink: Sink::Store(..), .. } => op.result_bytes() == 4,
-            _ => false,
-        };
-        for (number, kind) in self.nodes[..cut].iter().enumerate() {
-            let mut kind = kind.clone();
-            let is_carried = carried.contains(&number);
-            if is_carried && !stored(number) {
-                return None;
-            }
-            if let Kind::Alu { sink, .. } = &mut kind {
-                match sink {
-                    Sink::Store(output, _) => {
-                        split.outputs[0].push(Some(*output));
-                        *output = split.outputs[0].len() - 1;
-                    }
-                    Sink::None if is_carried => {
-                        split.outputs[0].push(None);
-                        let output = split.outputs[0].len() - 1;
-                        *sink = Sink::Store(output, Hemisphere::BOTH[output % 2]);
-                    }
-                    _ => {}
-                }
-                if let (true, Sink::Store(output, _)) = (is_carried, *sink) {
-                    split.carried.push(output);
-                }
-            }
-            split.first.push(kind);
+        for number in 0..cut {
+            split.take_first(self, number, crossing.contains(&number))?;
         }
         for kind in &self.nodes[cut..] {
-            let mut kind = kind.clone();
-            match &mut kind {
-                Kind::Shift { of, .. } => *of -= cut,
-                Kind::Alu { sources, sink, after, .. } => {
-                    if let Some((node, _)) = after {
-                        *node -= cut;
-                    }
-                    if let Sink::Store(output, _) = sink {
-                        split.outputs[1].push(Some(*output));
-                        *output = split.outputs[1].len() - 1;
-                    }
-                    for source in sources {
-                        let from = match *source {
-                            Feed::Node(node) if node >= cut => {
-                                *source = Feed::Node(node - cut);
-                                continue;
-                            }
-                            Feed::Node(node) => Carried::Output(
-                                split.carried[carried.iter().position(|&found| found == node).expect("it is carried")],
-                            ),
-                            Feed::Value(index) => Carried::Input(index),
-                            _ => continue,
-                        };
-                        let index = split.inputs.iter().position(|&found| found == from).unwrap_or_else(|| {
-                            split.inputs.push(from);
-                            split.inputs.len() - 1
-                        });
-                        *source = Feed::Value(index);
-                    }
-                }
-            }
-            split.second.push(kind);
+            split.take_second(kind.clone(), cut, &crossing);
         }
         let pace = Pace::default();
         let missed = [&split.first, &split.second].into_iter().any(|part| Timing::of(part, &pace).missed);
         (!missed).then_some(split)
+    }
+
+    /// Whether a source passes on a stream.
+    fn passes(&self, source: &Feed) -> bool {
+        matches!(*source, Feed::Node(node) if matches!(self.nodes[node], Kind::Shift { .. }))
+    }
+
+    /// The nodes before a cut that nodes after it take operands from, ascending; nothing where what crosses the cut
+    /// cannot be stored.
+    fn crossing(&self, cut: usize) -> Option<Vec<Node>> {
+        let mut crossing: Vec<Node> = Vec::new();
+        for kind in &self.nodes[cut..] {
+            match kind {
+                Kind::Shift { of, .. } if *of < cut => return None,
+                Kind::Shift { .. } => {}
+                Kind::Alu { sources, after, .. } => {
+                    if after.is_some_and(|(node, _)| node < cut) {
+                        return None;
+                    }
+                    let passing = sources.iter().any(|source| self.passes(source));
+                    for source in sources {
+                        match *source {
+                            Feed::Node(node) if node < cut && passing => return None,
+                            Feed::Node(node) if node < cut && !crossing.contains(&node) => crossing.push(node),
+                            Feed::Arrival(_) => return None,
+                            _ => {}
+                        }
+                    }
+                }
+            }
+        }
+        crossing.sort_unstable();
+        Some(crossing)
+    }
+
+    /// Whether a node's result can be stored as a carried vector. What is taken as it passes cannot wait for a port of
+    /// memory.
+    fn can_be_carried(&self, node: Node) -> bool {
+        match &self.nodes[node] {
+            Kind::Alu { op, sources, sink: Sink::None, .. } => {
+                op.result_bytes() == 4 && !sources.iter().any(|source| self.passes(source))
+            }
+            Kind::Alu { op, sink: Sink::Store(..), .. } => op.result_bytes() == 4,
+            _ => false,
+        }
+    }
+}
+
+impl Split {
+    /// Adds node `number` of the whole to the first part, stored if it is carried; nothing where it cannot be.
+    fn take_first(&mut self, whole: &Chain, number: Node, is_carried: bool) -> Option<()> {
+        if is_carried && !whole.can_be_carried(number) {
+            return None;
+        }
+        let mut kind = whole.nodes[number].clone();
+        if let Kind::Alu { sink, .. } = &mut kind {
+            let next = self.outputs[0].len();
+            match sink {
+                Sink::Store(output, _) => {
+                    self.outputs[0].push(Some(*output));
+                    *output = next;
+                }
+                Sink::None if is_carried => {
+                    self.outputs[0].push(None);
+                    *sink = Sink::Store(next, Hemisphere::BOTH[next % 2]);
+                }
+                _ => {}
+            }
+            if is_carried {
+                self.carried.push(next);
+            }
+        }
+        self.first.push(kind);
+        Some(())
+    }
+
+    /// Adds a node of the whole, after the cut, to the second part.
+    fn take_second(&mut self, mut kind: Kind, cut: Node, crossing: &[Node]) {
+        match &mut kind {
+            Kind::Shift { of, .. } => *of -= cut,
+            Kind::Alu { sources, sink, after, .. } => {
+                if let Some((node, _)) = after {
+                    *node -= cut;
+                }
+                if let Sink::Store(output, _) = sink {
+                    self.outputs[1].push(Some(*output));
+                    *output = self.outputs[1].len() - 1;
+                }
+                for source in sources {
+                    let from = match *source {
+                        Feed::Node(node) if node >= cut => {
+                            *source = Feed::Node(node - cut);
+                            continue;
+                        }
+                        Feed::Node(node) => {
+                            let found = crossing.binary_search(&node).expect("it crosses the cut");
+                            Carried::Output(self.carried[found])
+                        }
+                        Feed::Value(index) => Carried::Input(index),
+                        _ => continue,
+                    };
+                    *source = Feed::Value(self.input(from));
+                }
+            }
+        }
+        self.second.push(kind);
+    }
+
+    /// The number of an input of the second part.
+    fn input(&mut self, from: Carried) -> usize {
+        self.inputs.iter().position(|&found| found == from).unwrap_or_else(|| {
+            self.inputs.push(from);
+            self.inputs.len() - 1
+        })
     }
 }

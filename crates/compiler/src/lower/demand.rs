@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use lpu_model::{Graph, NodeId, Op, ValueId};
+use lpu_model::{Graph, Node, NodeId, Op, ValueId};
 
 /// A representation of a value. Representations with a node are made for that node alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -45,9 +45,55 @@ fn ends_in_a_chain(op: &Op) -> bool {
         || matches!(op, Op::Add | Op::ExpertScale { .. } | Op::Scale { .. } | Op::SoftCap { .. } | Op::Activate { .. })
 }
 
+/// The producer and the consumers of every value of a graph.
+struct Uses<'a> {
+    graph: &'a Graph,
+    producers: Vec<Option<NodeId>>,
+    /// Each consumer once, ascending.
+    consumers: BTreeMap<ValueId, Vec<usize>>,
+}
+
+impl<'a> Uses<'a> {
+    fn of(graph: &'a Graph) -> Self {
+        let mut consumers: BTreeMap<ValueId, Vec<usize>> = BTreeMap::new();
+        for (number, node) in graph.nodes.iter().enumerate() {
+            for &input in &node.inputs {
+                let consumers = consumers.entry(input).or_default();
+                if consumers.last() != Some(&number) {
+                    consumers.push(number);
+                }
+            }
+        }
+        Self { graph, producers: graph.producers(), consumers }
+    }
+
+    fn producer(&self, value: ValueId) -> Option<usize> {
+        self.producers[value.index()].map(NodeId::index)
+    }
+
+    fn consumers(&self, value: ValueId) -> &[usize] {
+        self.consumers.get(&value).map_or(&[], |consumers| consumers)
+    }
+
+    fn is_output(&self, value: ValueId) -> bool {
+        self.graph.outputs.contains(&value)
+    }
+
+    /// Whether one node alone reads a value, and the host does not.
+    fn is_sole(&self, value: ValueId) -> bool {
+        self.consumers(value).len() == 1 && !self.is_output(value)
+    }
+
+    /// Whether the only use of a value can be made where the value is made.
+    fn is_fusable(&self, value: ValueId) -> bool {
+        let ends = |number: usize| ends_in_a_chain(&self.graph.nodes[number].op);
+        self.is_sole(value) && self.producer(value).is_some_and(ends)
+    }
+}
+
 impl Demands {
     /// The demands of a graph; `late` says that results of matrices after a norm wait for its factor, so that nothing
-    /// is fused into their finish.
+    /// is fused into their epilogue.
     pub(super) fn new(graph: &Graph, late: bool) -> Self {
         let mut demands = Self {
             representations: BTreeMap::new(),
@@ -55,95 +101,83 @@ impl Demands {
             fused_nodes: BTreeSet::new(),
             deferred: BTreeSet::new(),
         };
-        let producers = graph.producers();
-        let mut uses: BTreeMap<ValueId, Vec<usize>> = BTreeMap::new();
+        let uses = Uses::of(graph);
         for (number, node) in graph.nodes.iter().enumerate() {
-            for &input in &node.inputs {
-                let uses = uses.entry(input).or_default();
-                if uses.last() != Some(&number) {
-                    uses.push(number);
-                }
-            }
-        }
-        let producer = |value: ValueId| producers[value.index()].map(NodeId::index);
-        let consumers = |value: ValueId| uses.get(&value).map_or(&[][..], |uses| &uses[..]);
-        let sole = |value: ValueId| consumers(value).len() == 1 && !graph.outputs.contains(&value);
-        for (number, node) in graph.nodes.iter().enumerate() {
-            let mut ask = |value: ValueId, representation: Representation| {
-                demands.representations.entry(value).or_default().insert(representation);
-            };
-            let fusable = |value: ValueId| {
-                sole(value) && producer(value).is_some_and(|made| ends_in_a_chain(&graph.nodes[made].op))
-            };
-            match node.op {
-                Op::RmsNorm { .. } => {
-                    let matrices =
-                        |&reader: &usize| matches!(graph.nodes[reader].op, Op::Linear { .. } | Op::ExpertLinear { .. });
-                    ask(node.inputs[0], Representation::Squares(number));
-                    if !graph.outputs.contains(&node.output) && consumers(node.output).iter().all(matrices) {
-                        ask(node.inputs[0], Representation::Normed(number));
-                        demands.deferred.insert(number);
-                    } else {
-                        ask(node.inputs[0], Representation::Plain);
-                    }
-                }
-                Op::LayerNorm { .. } | Op::HeadNorm { .. } => {
-                    ask(node.inputs[0], Representation::Squares(number));
-                    ask(node.inputs[0], Representation::Plain);
-                }
-                Op::ExpertScale { .. } | Op::Scale { .. } | Op::SoftCap { .. } | Op::Activate { .. } => {
-                    let x = node.inputs[0];
-                    if sole(x) {
-                        demands.fused.insert(x, number);
-                        demands.fused_nodes.insert(number);
-                    } else {
-                        ask(x, Representation::Plain);
-                    }
-                }
-                Op::Linear { .. } | Op::ExpertLinear { .. } => {
-                    if producer(node.inputs[0]).is_none_or(|made| !demands.deferred.contains(&made)) {
-                        ask(node.inputs[0], Representation::Activation);
-                    }
-                }
-                Op::Add => {
-                    let [a, b] = [node.inputs[0], node.inputs[1]];
-                    let last = if producer(a) > producer(b) { a } else { b };
-                    let other = if last == a { b } else { a };
-                    ask(other, Representation::Plain);
-                    if a != b && fusable(last) {
-                        demands.fused.insert(last, number);
-                        demands.fused_nodes.insert(number);
-                    } else {
-                        ask(last, Representation::Plain);
-                    }
-                }
-                Op::Gated { .. } => {
-                    let [gate, up] = [node.inputs[0], node.inputs[1]];
-                    let waits = |value: ValueId| {
-                        let input = producer(value).map(|made| graph.nodes[made].inputs[0]);
-                        late && input.and_then(producer).is_some_and(|made| demands.deferred.contains(&made))
-                    };
-                    if gate != up && fusable(up) && !waits(up) {
-                        ask(gate, Representation::Gate(number));
-                        demands.fused.insert(up, number);
-                        demands.fused_nodes.insert(number);
-                    } else {
-                        ask(gate, Representation::Plain);
-                        ask(up, Representation::Plain);
-                    }
-                }
-                Op::Attention { .. } => {
-                    ask(node.inputs[0], Representation::Queries(number));
-                    ask(node.inputs[1], Representation::Keys(number));
-                    ask(node.inputs[2], Representation::Values(number));
-                }
-                _ => node.inputs.iter().for_each(|&input| ask(input, Representation::Plain)),
-            }
+            demands.of_node(&uses, number, node, late);
         }
         for &value in &graph.outputs {
-            demands.representations.entry(value).or_default().insert(Representation::Plain);
+            demands.ask(value, Representation::Plain);
         }
         demands
+    }
+
+    fn ask(&mut self, value: ValueId, representation: Representation) {
+        self.representations.entry(value).or_default().insert(representation);
+    }
+
+    fn fuse(&mut self, value: ValueId, number: usize) {
+        self.fused.insert(value, number);
+        self.fused_nodes.insert(number);
+    }
+
+    /// What a node asks of its operands.
+    fn of_node(&mut self, uses: &Uses<'_>, number: usize, node: &Node, late: bool) {
+        let is_matrix =
+            |&number: &usize| matches!(uses.graph.nodes[number].op, Op::Linear { .. } | Op::ExpertLinear { .. });
+        match node.op {
+            Op::RmsNorm { .. } => {
+                self.ask(node.inputs[0], Representation::Squares(number));
+                if !uses.is_output(node.output) && uses.consumers(node.output).iter().all(is_matrix) {
+                    self.ask(node.inputs[0], Representation::Normed(number));
+                    self.deferred.insert(number);
+                } else {
+                    self.ask(node.inputs[0], Representation::Plain);
+                }
+            }
+            Op::LayerNorm { .. } | Op::HeadNorm { .. } => {
+                self.ask(node.inputs[0], Representation::Squares(number));
+                self.ask(node.inputs[0], Representation::Plain);
+            }
+            Op::ExpertScale { .. } | Op::Scale { .. } | Op::SoftCap { .. } | Op::Activate { .. } => {
+                let x = node.inputs[0];
+                if uses.is_sole(x) { self.fuse(x, number) } else { self.ask(x, Representation::Plain) }
+            }
+            Op::Linear { .. } | Op::ExpertLinear { .. } => {
+                if uses.producer(node.inputs[0]).is_none_or(|producer| !self.is_deferred(producer)) {
+                    self.ask(node.inputs[0], Representation::Activation);
+                }
+            }
+            Op::Add => {
+                let [a, b] = [node.inputs[0], node.inputs[1]];
+                let last = if uses.producer(a) > uses.producer(b) { a } else { b };
+                let other = if last == a { b } else { a };
+                self.ask(other, Representation::Plain);
+                if a != b && uses.is_fusable(last) {
+                    self.fuse(last, number)
+                } else {
+                    self.ask(last, Representation::Plain)
+                }
+            }
+            Op::Gated { .. } => {
+                let [gate, up] = [node.inputs[0], node.inputs[1]];
+                let input = uses.producer(up).map(|producer| uses.graph.nodes[producer].inputs[0]);
+                let norm = input.and_then(|input| uses.producer(input));
+                let waits = late && norm.is_some_and(|norm| self.is_deferred(norm));
+                if gate != up && uses.is_fusable(up) && !waits {
+                    self.ask(gate, Representation::Gate(number));
+                    self.fuse(up, number);
+                } else {
+                    self.ask(gate, Representation::Plain);
+                    self.ask(up, Representation::Plain);
+                }
+            }
+            Op::Attention { .. } => {
+                self.ask(node.inputs[0], Representation::Queries(number));
+                self.ask(node.inputs[1], Representation::Keys(number));
+                self.ask(node.inputs[2], Representation::Values(number));
+            }
+            _ => node.inputs.iter().for_each(|&input| self.ask(input, Representation::Plain)),
+        }
     }
 
     /// The representations asked of a value.

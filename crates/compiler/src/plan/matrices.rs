@@ -4,12 +4,15 @@ use std::collections::BTreeMap;
 
 use lpu_model::{Block, Checkpoint, Node, Op, WeightId, Weights};
 
-use super::{NodePlan, OutputVector, Plan};
+use super::{NodePlan, OutputVector, Plan, Unit};
 use crate::error::CompileError;
 use crate::planes::{Content, Part};
-use crate::quantize;
+use crate::quantize::{self, Matrix};
 use crate::rows::{Experts, WeightSlices};
 use crate::target::Precision;
+
+/// A node and an output vector of it.
+type Member = (usize, usize);
 
 impl Plan {
     /// Decides how far apart the experts of each router are: as far as the largest tile of theirs needs.
@@ -26,93 +29,124 @@ impl Plan {
 
     /// Places the tiles of all matrices and fills them.
     pub(super) fn matrices(&mut self, checkpoint: &Checkpoint, slices: &mut WeightSlices) -> Result<(), CompileError> {
-        let mut found: BTreeMap<(usize, usize), OutputVector> = BTreeMap::new();
+        self.announce(slices);
+        let placed = self.place_tiles(slices)?;
+        let contents: BTreeMap<Member, Content> =
+            self.units.iter().flat_map(|unit| unit.members.iter().map(|&member| (member, unit.set.content))).collect();
+        let mut linears: BTreeMap<usize, Vec<OutputVector>> = BTreeMap::new();
+        for (member, output) in placed {
+            let filled = self.fill(checkpoint.weights(), member, contents[&member], output, slices)?;
+            linears.entry(member.0).or_default().push(filled);
+        }
+        for (number, node) in self.graph.nodes.iter().enumerate() {
+            if let Op::ExpertLinear { weight, choice: 1.. } = node.op {
+                let is_first =
+                    |node: &Node| matches!(node.op, Op::ExpertLinear { weight: found, choice: 0 } if found == weight);
+                let first = self.graph.nodes.iter().position(is_first).expect("a later choice follows the first");
+                linears.insert(number, linears[&first].clone());
+            }
+        }
+        self.nodes.extend(linears.into_iter().map(|(number, vectors)| (number, NodePlan::Linear(vectors))));
+        Ok(())
+    }
+
+    /// Rows of a tile of an output vector, a multiple of 16.
+    fn rows_of_tile(&self, (number, vector): Member) -> usize {
+        self.layouts[&self.graph.nodes[number].output].tiles[vector].len().next_multiple_of(16)
+    }
+
+    /// Tells the slices of all tiles to come but those of experts.
+    fn announce(&self, slices: &mut WeightSlices) {
         for unit in &self.units {
-            for (place, &(number, vector)) in unit.members.iter().enumerate() {
-                let node = &self.graph.nodes[number];
-                if let Op::ExpertLinear { .. } = node.op {
+            for (place, &member) in unit.members.iter().enumerate() {
+                if let Op::ExpertLinear { .. } = self.graph.nodes[member.0].op {
                     continue;
                 }
-                let rows = self.layouts[&node.output].tiles[vector].len().next_multiple_of(16);
-                for (plane, held) in unit.held(place, rows) {
+                for (plane, held) in unit.held(place, self.rows_of_tile(member)) {
                     unit.tiles.clone().for_each(|_| slices.announce(unit.set.side, plane, held));
                 }
             }
         }
+    }
+
+    /// Places for the tiles of every output vector, with neither scale nor bias.
+    fn place_tiles(&self, slices: &mut WeightSlices) -> Result<BTreeMap<Member, OutputVector>, CompileError> {
+        let mut found: BTreeMap<Member, OutputVector> = BTreeMap::new();
         for unit in &self.units {
-            for (place, &(number, vector)) in unit.members.iter().enumerate() {
-                let node = &self.graph.nodes[number];
-                let rows = self.layouts[&node.output].tiles[vector].len().next_multiple_of(16);
-                let busy = matches!(node.block, Block::Attention(_));
-                let planes = unit.held(place, rows);
+            for (place, &member) in unit.members.iter().enumerate() {
+                let node = &self.graph.nodes[member.0];
                 // Later choices are where the first is.
                 let experts = match node.op {
                     Op::ExpertLinear { choice: 0, .. } => Some(self.experts[&node.inputs[1]]),
                     Op::ExpertLinear { .. } => continue,
                     _ => None,
                 };
+                let rows = self.rows_of_tile(member);
                 let columns = self.layouts[&unit.input].tiles.len();
                 let empty = || OutputVector { rows, tiles: vec![Vec::new(); columns], scale: None, bias: None };
-                let output = found.entry((number, vector)).or_insert_with(empty);
+                let output = found.entry(member).or_insert_with(empty);
                 for tile in unit.tiles.clone() {
-                    let part = |&(plane, held): &(u16, usize)| {
-                        let places = match experts {
-                            Some(experts) => slices.expert_tile(unit.set.side, plane, held, experts),
-                            None => slices.tile(
-                                unit.set.side,
-                                plane,
-                                held,
-                                self.layouts[&unit.input].tiles[tile].len(),
-                                busy,
-                            ),
-                        };
-                        places.map(|places| Part { places, rows, step: 1 })
-                    };
-                    let parts = planes.iter().map(part).collect::<Result<Vec<_>, _>>()?;
-                    // A gather gives whole words, of one plane.
-                    if let (Content::Halves, None, [low, high]) = (unit.set.content, experts, &parts[..]) {
-                        slices.pair(&low.places, &high.places);
-                    }
-                    output.tiles[tile] = parts;
+                    output.tiles[tile] = self.place_tile(unit, place, tile, experts, slices)?;
                 }
             }
         }
-        let contents: BTreeMap<(usize, usize), Content> =
-            self.units.iter().flat_map(|unit| unit.members.iter().map(|&member| (member, unit.set.content))).collect();
-        let weights = checkpoint.weights();
-        let mut linears: BTreeMap<usize, Vec<OutputVector>> = BTreeMap::new();
-        for ((number, vector), mut output) in found {
-            let node = &self.graph.nodes[number];
-            let (weight, bias, experts) = match node.op {
-                Op::Linear { weight, bias } => (weight, bias, None),
-                Op::ExpertLinear { weight, .. } => (weight, None, Some(self.experts[&node.inputs[1]])),
-                _ => unreachable!("only matrices have tiles"),
+        Ok(found)
+    }
+
+    /// Places for one tile of member `place` of a unit.
+    fn place_tile(
+        &self,
+        unit: &Unit,
+        place: usize,
+        tile: usize,
+        experts: Option<Experts>,
+        slices: &mut WeightSlices,
+    ) -> Result<Vec<Part>, CompileError> {
+        let member = unit.members[place];
+        let rows = self.rows_of_tile(member);
+        let busy = matches!(self.graph.nodes[member.0].block, Block::Attention(_));
+        let lanes = self.layouts[&unit.input].tiles[tile].len();
+        let part = |(plane, held): (u16, usize)| {
+            let places = match experts {
+                Some(experts) => slices.expert_tile(unit.set.side, plane, held, experts),
+                None => slices.tile(unit.set.side, plane, held, lanes, busy),
             };
-            let outputs = &self.layouts[&node.output].tiles[vector];
-            let columns = &self.layouts[&node.inputs[0]].tiles;
-            let content = contents[&(number, vector)];
-            let scales = quantize::fill(weights, weight, outputs, columns, content, &output.tiles, experts, slices)?;
-            output.scale = (content != Content::Halves).then(|| self.vectors.weight(&scales));
-            if let Some(bias) = bias {
-                let biases = quantize::vector(weights, bias)?;
-                let lane = |element: &Option<u32>| element.map_or(0.0, |element| biases[element as usize]);
-                output.bias = Some(self.vectors.weight(&outputs.iter().map(lane).collect::<Vec<_>>()));
-            }
-            linears.entry(number).or_default().push(output);
+            places.map(|places| Part { places, rows, step: 1 })
+        };
+        let parts = unit.held(place, rows).into_iter().map(part).collect::<Result<Vec<_>, _>>()?;
+        // A gather gives whole words, of one plane.
+        if let (Content::Halves, None, [low, high]) = (unit.set.content, experts, &parts[..]) {
+            slices.pair(&low.places, &high.places);
         }
-        for (number, node) in self.graph.nodes.iter().enumerate() {
-            if let Op::ExpertLinear { weight, choice } = node.op
-                && choice > 0
-            {
-                let is_first =
-                    |node: &Node| matches!(node.op, Op::ExpertLinear { weight: found, choice: 0 } if found == weight);
-                let first = self.graph.nodes.iter().position(is_first).expect("a later choice follows the first");
-                let vectors = linears[&first].clone();
-                linears.insert(number, vectors);
-            }
+        Ok(parts)
+    }
+
+    /// Fills the tiles of an output vector, and makes constants of its scales and bias.
+    fn fill(
+        &mut self,
+        weights: &Weights,
+        (number, vector): Member,
+        content: Content,
+        mut output: OutputVector,
+        slices: &mut WeightSlices,
+    ) -> Result<OutputVector, CompileError> {
+        let node = &self.graph.nodes[number];
+        let (weight, bias, experts) = match node.op {
+            Op::Linear { weight, bias } => (weight, bias, None),
+            Op::ExpertLinear { weight, .. } => (weight, None, Some(self.experts[&node.inputs[1]])),
+            _ => unreachable!("only matrices have tiles"),
+        };
+        let outputs = &self.layouts[&node.output].tiles[vector];
+        let columns = &self.layouts[&node.inputs[0]].tiles;
+        let matrix = Matrix { weight, outputs, columns, content, experts };
+        let scales = quantize::fill(weights, &matrix, &output.tiles, slices)?;
+        output.scale = (content != Content::Halves).then(|| self.vectors.weight(&scales));
+        if let Some(bias) = bias {
+            let biases = quantize::vector(weights, bias)?;
+            let lane = |element: &Option<u32>| element.map_or(0.0, |element| biases[element as usize]);
+            output.bias = Some(self.vectors.weight(&outputs.iter().map(lane).collect::<Vec<_>>()));
         }
-        self.nodes.extend(linears.into_iter().map(|(number, vectors)| (number, NodePlan::Linear(vectors))));
-        Ok(())
+        Ok(output)
     }
 
     /// Checks the tables whose rows the host supplies, unless one of the matrices is the same tensor.

@@ -1,4 +1,4 @@
-//! Cutting a graph at block boundaries into parts that stand alone.
+//! Cutting a graph at block boundaries into parts that compile by themselves.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
