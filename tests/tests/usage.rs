@@ -7,7 +7,7 @@ use lpu::chip::{System, preset};
 use lpu::isa::{ChipId, Flow, Hemisphere, Image, Instruction, PassFormat, Program, Queue, Unit};
 use lpu::model::Checkpoint;
 use lpu::report::{Counts, Utilization};
-use lpu::{Activity, Dispatch, Options, Precision, checker, compiler, units};
+use lpu::{Activity, DispatchKind, Options, Precision, checker, compiler, units};
 use lpu_tests::grow::grow;
 use lpu_tests::scenes::compose;
 
@@ -85,7 +85,7 @@ fn hold(system: &System, image: &Image<'_>, program: &Program, plain: bool, what
     assert_eq!(activity.dispatches.values().sum::<u64>(), dispatched, "{what}");
     let positions = system.chip().mxm_position(Hemisphere::East);
     assert!(activity.dispatches.keys().all(|kind| i32::from(kind.hops) <= 2 * positions), "{what}");
-    let reads = |kind: &Dispatch| ["read", "gather"].contains(&kind.opcode);
+    let reads = |kind: &DispatchKind| ["read", "gather"].contains(&kind.opcode);
     let counted: u64 = activity.dispatches.iter().filter(|(kind, _)| reads(kind)).map(|(_, count)| count).sum();
     assert_eq!(counted, found.reads, "{what}");
     let json = serde_json::json!({

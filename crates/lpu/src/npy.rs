@@ -105,7 +105,7 @@ impl std::fmt::Display for Shape {
 
 /// What a header says.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Header {
+struct NpyHeader {
     kind: char,
     /// Bytes of an element.
     size: usize,
@@ -114,7 +114,7 @@ struct Header {
     shape: Shape,
 }
 
-impl Header {
+impl NpyHeader {
     /// The type as `numpy` names it.
     fn type_name(&self) -> String {
         let bits = 8 * self.size as u64;
@@ -172,7 +172,7 @@ fn damaged(detail: impl Into<String>) -> NpyError {
 }
 
 /// The header and the bytes after it.
-fn split(bytes: &[u8]) -> Result<(Header, &[u8]), NpyError> {
+fn split(bytes: &[u8]) -> Result<(NpyHeader, &[u8]), NpyError> {
     let rest = bytes.strip_prefix(b"\x93NUMPY").ok_or(NpyError::NotNpy)?;
     let short = || damaged("the file ends inside it");
     let ([major, minor], rest) = rest.split_first_chunk::<2>().ok_or_else(short)?;
@@ -190,7 +190,7 @@ fn split(bytes: &[u8]) -> Result<(Header, &[u8]), NpyError> {
     Ok((header(Text(text))?, data))
 }
 
-fn header(mut text: Text<'_>) -> Result<Header, NpyError> {
+fn header(mut text: Text<'_>) -> Result<NpyHeader, NpyError> {
     let (mut descr, mut fortran, mut shape) = (None, None, None);
     text.expect("{")?;
     while !text.take("}") {
@@ -224,7 +224,7 @@ fn header(mut text: Text<'_>) -> Result<Header, NpyError> {
     }
     let size = letters.as_str().parse().map_err(|_| unknown())?;
     let fortran = fortran.ok_or_else(|| missing("fortran_order"))?;
-    Ok(Header { kind, size, big_endian: order == '>', fortran, shape: shape.ok_or_else(|| missing("shape"))? })
+    Ok(NpyHeader { kind, size, big_endian: order == '>', fortran, shape: shape.ok_or_else(|| missing("shape"))? })
 }
 
 fn dimensions(text: &mut Text<'_>) -> Result<Shape, NpyError> {

@@ -17,7 +17,7 @@ mod symbol;
 pub(crate) use directive::{REGION_USAGE, USAGE};
 pub use error::{AsmError, Span};
 pub(crate) use instruction::{FURTHEST, usage};
-pub use source::{LoadChip, LoadFile, Source};
+pub use source::{IncludedFile, LoadChip, LoadFile};
 pub use source_map::{Place, SourceMap};
 
 use crate::program::Container;

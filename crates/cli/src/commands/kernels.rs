@@ -13,7 +13,7 @@ use serde_json::json;
 
 use super::given::Given;
 use super::options::How;
-use super::outcome::{Outcome, Usage};
+use super::outcome::{CommandResult, Usage};
 use super::verdict::Verdict;
 use super::{files, program};
 
@@ -30,7 +30,7 @@ pub(crate) struct Asm {
 }
 
 impl Asm {
-    pub(crate) fn run(self) -> Outcome {
+    pub(crate) fn run(self) -> CommandResult {
         let loaded = program::load(&self.file, self.chip.as_deref())?;
         loaded.on_chips(&self.file, self.chip.as_deref())?;
         lpu::write_file(&self.output, &loaded.container.to_bytes()?)?;
@@ -51,7 +51,7 @@ pub(crate) struct Disasm {
 }
 
 impl Disasm {
-    pub(crate) fn run(self) -> Outcome {
+    pub(crate) fn run(self) -> CommandResult {
         let loaded = program::load(&self.file, self.chip.as_deref())?;
         loaded.on_chips(&self.file, self.chip.as_deref())?;
         let output = self.output.filter(|path| !lpu::is_stdout(path));
@@ -79,7 +79,7 @@ pub(crate) struct Check {
 }
 
 impl Check {
-    pub(crate) fn run(self) -> Outcome {
+    pub(crate) fn run(self) -> CommandResult {
         let loaded = program::load(&self.file, self.chip.as_deref())?;
         let system = loaded.system(self.chip.as_deref())?;
         let mut out = Verdict::stdout();
@@ -189,7 +189,7 @@ fn write_array(path: &Path, region: &Region, bytes: &[u8]) -> Result<(), OutputE
 }
 
 impl Run {
-    pub(crate) fn run(self) -> Outcome {
+    pub(crate) fn run(self) -> CommandResult {
         let engines = self.how.engines(self.trace.is_some())?;
         let given = Given::open(&self.file, self.chip.as_deref())?;
         let system = given.system(self.chip.as_deref())?;
