@@ -1,4 +1,4 @@
-//! The speed of the fast engine beside the speed of memory, alternating in one run. `docs/fast-engine.md` says how to
+//! The speed of the fast engine and the speed of memory, alternating in one run. `docs/fast-engine.md` says how to
 //! read it.
 //!
 //! `cargo bench -p lpu-tests --bench speed -- [smollm2|tinyllama] [w8a8|w8a16|f16] [--rounds 9] [--tokens 16]

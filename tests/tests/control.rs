@@ -106,7 +106,7 @@ fn a_barrier_that_has_passed_frees_nobody() {
 fn barriers_follow_one_another() {
     // The queue that is freed by the first barrier sends the second.
     let program = ".program p\n.queue vxm.0\nadd mod, _, #i1, #i1\nsync\nadd mod, _, #i1, #i1\n.queue sxm.e0\nsync\nnotify\n.queue sxm.e1\nnotify\n";
-    // Freed at 35 both; a second barrier at 70 frees nobody.
+    // Freed at 35 both; a second barrier at 70 frees no queue.
     assert_eq!(run("test-small", program).unwrap().cycles, 35 + 4 + 4);
     let twice = program.replace("vxm.0\nadd mod, _, #i1, #i1\nsync", "vxm.0\nadd mod, _, #i1, #i1\nsync\nsync");
     assert_eq!(run("test-small", &twice).unwrap().cycles, 70 + 4 + 4);
@@ -139,7 +139,7 @@ fn fetched_instructions_issue_when_they_have_arrived() {
     let outcome = run_of("@5 ifetch w2\n");
     assert_eq!((outcome.cycles, outcome.fetched), (9 + 4 + 4 + 4, 3));
     let busy = run_of("@5 ifetch w2\nadd mod, _, #i1, #i1\nrepeat 20, 1, 0\n");
-    assert_eq!(busy.cycles, 26 + 4 + 4 + 4, "the queue goes on behind what it held");
+    assert_eq!(busy.cycles, 26 + 4 + 4 + 4, "the queue goes on after what it held");
 }
 
 /// Another ALU puts values on the fetch's streams, at the fetch's own position, in the cycle of the fetch, before and
@@ -148,9 +148,9 @@ fn fetched_instructions_issue_when_they_have_arrived() {
 fn a_producer_at_the_position_of_a_fetch_does_not_reach_it() {
     let fetched = "add mod, e0, #i40, #i2\n";
     for cycle in [0, 1, 2] {
-        let beside =
+        let other_slice =
             format!("{}.queue vxm.1\n@{cycle} add mod, w0, #i1, #i1\n", fetching(fetched, CODE, "@5 ifetch w2\n"));
-        let outcome = run("test-small", &beside).unwrap();
+        let outcome = run("test-small", &other_slice).unwrap();
         assert_eq!((outcome.cycles, outcome.fetched), (9 + 4 + 4, 1), "{cycle}");
     }
 }
@@ -240,7 +240,7 @@ fn control_survives_text_and_binary() {
     assert!(again.contains("sync\n@4 "), "{again}");
 }
 
-/// A read of a word goes out from what the image says of it, wherever its extent stands, with zeros behind the lanes
+/// A read of a word goes out from what the image says of it, wherever its extent is, with zeros after the lanes
 /// that are given.
 #[test]
 fn words_are_zero_behind_the_lanes_that_are_given() {

@@ -38,8 +38,8 @@ fn compiled_decode_steps_are_equal() {
     }
 }
 
-/// What was found out about weights in earlier runs, that they are finite or rows alike, holds until somebody changes
-/// them.
+/// What was found out about weights in earlier runs, that they are finite or rows alike, holds until a program or the
+/// host changes them.
 #[test]
 fn weights_that_change_between_runs_are_equal() {
     let tsp = chip::preset("tsp-v1").unwrap();

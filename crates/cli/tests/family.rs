@@ -71,7 +71,7 @@ fn shapes_need_no_weights() {
     );
 }
 
-/// A stored head beside a table that is said to be shared: it is used, and the command says so.
+/// A stored head alongside a table that is said to be shared: it is used, and the command says so.
 #[test]
 fn a_stored_head_of_a_tied_model_is_noted() {
     let place = scratch("tied");

@@ -23,7 +23,7 @@ pub struct Engines {
     pub threads: Option<usize>,
     /// Both engines, comparing every word of SRAM, outputs and cycles after each run.
     pub verify: bool,
-    /// Plans of programs in files are kept beside the file where that can be written, and taken from there when they
+    /// Plans of programs in files are kept next to the file where that can be written, and taken from there when they
     /// fit.
     pub cache: bool,
 }
@@ -34,7 +34,7 @@ impl Default for Engines {
     }
 }
 
-/// Proves the programs of a file legal and keeps their plans beside it, so that its first start is as quick as later
+/// Proves the programs of a file legal and keeps their plans next to it, so that its first start is as quick as later
 /// ones.
 ///
 /// # Errors
@@ -388,7 +388,7 @@ impl Engine {
         });
         let reference = self.reference.as_mut().map(|machine| watched(machine, &self.shared, index, &mut ()));
         match (fast, reference) {
-            // The fast engine leaves out what nobody takes, which may overflow too.
+            // The fast engine leaves out values without a consumer, which may overflow too.
             (Some(Ok(one)), Some(Ok(other))) if (Ran { overflow: other.overflow, ..one }) == other => {
                 self.compare().map(|()| other)
             }

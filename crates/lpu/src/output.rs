@@ -60,7 +60,7 @@ pub struct Output {
 
 #[derive(Debug)]
 enum To {
-    Beside(BufWriter<File>, NewFile),
+    Renamed(BufWriter<File>, NewFile),
     Direct(BufWriter<File>),
     Stdout(BufWriter<Stdout>),
 }
@@ -140,7 +140,7 @@ fn folder(path: &Path) -> PathBuf {
 }
 
 /// A new file in the folder of a target.
-fn beside(path: &Path, target: PathBuf, permissions: Option<Permissions>) -> Result<(File, NewFile), OutputError> {
+fn next_to(path: &Path, target: PathBuf, permissions: Option<Permissions>) -> Result<(File, NewFile), OutputError> {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let folder = folder(&target);
     loop {
@@ -168,8 +168,8 @@ impl Output {
                 ))
             }
             Destination::File(target, permissions) => {
-                let (file, part) = beside(path, target, permissions)?;
-                To::Beside(BufWriter::new(file), part)
+                let (file, part) = next_to(path, target, permissions)?;
+                To::Renamed(BufWriter::new(file), part)
             }
         };
         Ok(Self { path: path.to_owned(), to })
@@ -181,7 +181,7 @@ impl Output {
     /// As [`Output::create`].
     pub fn probe(path: &Path) -> Result<(), OutputError> {
         if let Destination::File(target, permissions) = place(path)? {
-            beside(path, target, permissions)?;
+            next_to(path, target, permissions)?;
         }
         Ok(())
     }
@@ -198,7 +198,7 @@ impl Output {
     /// [`OutputError::Write`]; the target is then as it was.
     pub fn finish(mut self) -> Result<(), OutputError> {
         let done = self.flush().and_then(|()| match &mut self.to {
-            To::Beside(_, part) => part.take_name(),
+            To::Renamed(_, part) => part.take_name(),
             To::Direct(_) | To::Stdout(_) => Ok(()),
         });
         done.map_err(|source| OutputError::Write { path: self.path.clone(), source })
@@ -219,14 +219,14 @@ impl NewFile {
 impl Write for Output {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match &mut self.to {
-            To::Beside(file, _) | To::Direct(file) => file.write(bytes),
+            To::Renamed(file, _) | To::Direct(file) => file.write(bytes),
             To::Stdout(out) => out.write(bytes),
         }
     }
 
     fn flush(&mut self) -> io::Result<()> {
         match &mut self.to {
-            To::Beside(file, _) | To::Direct(file) => file.flush(),
+            To::Renamed(file, _) | To::Direct(file) => file.flush(),
             To::Stdout(out) => out.flush(),
         }
     }

@@ -52,7 +52,7 @@ pub struct Package {
     pub host: Option<Host>,
 }
 
-/// What the host of a whole model needs beside programs, image and interface.
+/// What the host of a whole model needs besides programs, image and interface.
 pub struct Host {
     /// The model's name, that of the folder or the file that it comes from; no part of the section, so that the bytes
     /// of a program file follow from the model alone.
@@ -70,7 +70,7 @@ pub struct Host {
     pub config: Config,
     /// `tokenizer.json`, if there is one.
     pub tokenizer: Option<Vec<u8>>,
-    /// The embedding table, fp32 rows, and behind it the table of learned positions of a model that has one.
+    /// The embedding table, fp32 rows, and after it the table of learned positions of a model that has one.
     rows: RowTables,
 }
 

@@ -23,7 +23,7 @@ pub struct Target {
     pub make: Make,
     /// Reads it, and holds what it accepts to what it must be.
     pub read: Read,
-    /// Bytes that reading may allocate beside those that follow from the file's size.
+    /// Bytes that reading may allocate besides those that follow from the file's size.
     pub fixed: usize,
     /// Bytes that reading may allocate a byte of the file.
     pub each: usize,
@@ -44,7 +44,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "gguf", make: json::gguf, read: json::read_gguf, fixed: 1 << 25, each: 4 },
     // A config says how many layers there are, at most 4096, and each has its own description.
     Target { name: "config", make: json::config, read: json::read_config, fixed: 1 << 25, each: 64 },
-    // Beside the text, the description of the chip that it names, and its links.
+    // Besides the text, the description of the chip that it names, and its links.
     Target { name: "system", make: json::system, read: json::read_system, fixed: 1 << 18, each: 64 },
     Target { name: "chip", make: json::chip, read: json::read_chip, fixed: 1 << 16, each: 64 },
 ];

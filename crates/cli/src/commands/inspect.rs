@@ -1,4 +1,4 @@
-//! `lpu inspect` and `lpu chips`: what stands at each step.
+//! `lpu inspect` and `lpu chips`: what is at each step.
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -20,7 +20,7 @@ use super::{files, program};
 enum Shown {
     /// Operations of the decode step
     Graph,
-    /// Where weights and key-value rows lie
+    /// Where weights and key-value rows are
     Placement,
     /// Each operation: when it ran, what it waited for, which resource held it up
     Schedule,

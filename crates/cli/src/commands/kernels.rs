@@ -42,7 +42,7 @@ impl Asm {
 pub(crate) struct Disasm {
     /// Program file (.lpb); `-` for standard input
     file: PathBuf,
-    /// Text file to write; a large image goes beside it, or stands in the text on standard output [default: -]
+    /// Text file to write; a large image goes into a file next to it, or into the text on standard output [default: -]
     #[arg(short, long)]
     output: Option<PathBuf>,
     /// Chip preset or description, when the program names a custom one

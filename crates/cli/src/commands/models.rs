@@ -34,7 +34,7 @@ pub(crate) struct Compile {
     part: Option<Part>,
     #[command(flatten)]
     target: TargetOptions,
-    /// Keep no plans beside the program file
+    /// Keep no plans next to the program file
     #[arg(long)]
     no_cache: bool,
     /// Print one JSON object

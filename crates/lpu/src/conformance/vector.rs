@@ -1,4 +1,4 @@
-//! Vectors as their files hold them: reading, the program they stand for, and comparison with what an engine did.
+//! Vectors as their files hold them: reading, the program that each describes, and comparison with what an engine did.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -139,7 +139,7 @@ impl Vectors {
         Ok(Self { system, list })
     }
 
-    /// The program that a vector stands for.
+    /// The program that a vector describes.
     ///
     /// # Errors
     /// What the assembler does not accept.
