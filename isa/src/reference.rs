@@ -82,16 +82,21 @@ fn head(page: &mut String) {
 
 <!-- Written from the instruction table by the tests of lpu-isa; BLESS=1 rewrites it. Do not edit. -->
 
-Opcodes and bit layouts are assumed: none are published. What the delays mean is in [timing](timing.md), what the arithmetic does in
-[numerics](numerics.md), how files look in [program-format](program-format.md). Delay classes name figures of the chip description.
+Opcodes and bit layouts are assumed: none are published. What the delays mean is in [timing](timing.md), what the \
+arithmetic does in
+[numerics](numerics.md), how files look in [program-format](program-format.md). Delay classes name figures of the \
+chip description.
 
 ## Encoding
 
-An item of a queue is opcode (8 bits), pair flag (1 bit), then the operands in written order, each in its kind's width, most significant bit
-first; zero bits fill the last byte. Bits are numbered from the item's first bit. The pair flag says that the item issues in the
+An item of a queue is opcode (8 bits), pair flag (1 bit), then the operands in written order, each in its kind's \
+width, most significant bit
+first; zero bits fill the last byte. Bits are numbered from the item's first bit. The pair flag says that the item \
+issues in the
 cycle of the item before it.
 
-Groups of streams start at a multiple of their width (a group of 9 at a multiple of 16). An operand value that the tables below do not give is refused.
+Groups of streams start at a multiple of their width (a group of 9 at a multiple of 16). An operand value that the \
+tables below do not give is refused.
 
 ## Operands
 
@@ -170,7 +175,10 @@ fn diagram(row: &TableRow, page: &mut String) {
 }
 
 fn tail(page: &mut String) {
-    page.push_str("\n## Rules of a legal program\n\nNumbers order faults that are observed in the same cycle at the same queue.\n\n| Number | Rule | Forbids |\n|---|---|---|\n");
+    page.push_str(
+        "\n## Rules of a legal program\n\nNumbers order faults that are observed in the same cycle at the \
+        same queue.\n\n| Number | Rule | Forbids |\n|---|---|---|\n",
+    );
     for rule in Rule::ALL {
         put(page, format_args!("| {} | {} | {} |\n", rule.number(), rule.name(), rule.text()));
     }

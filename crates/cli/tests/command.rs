@@ -314,7 +314,8 @@ fn broken_rules_come_with_cycle_unit_and_source_line() {
     .unwrap();
     let expected =
         format!("{file}:42: cycle 11, mem.e0 (write): register-empty: stream e4 carries no value at position 1");
-    let near = "; e4 carries a value here in cycle 10, 1 cycle earlier, fed by what vxm.0 issues in cycle 5; take it then, or feed it to match";
+    let near = "; e4 carries a value here in cycle 10, 1 cycle earlier, fed by what vxm.0 issues in cycle 5; take it \
+        then, or feed it to match";
     let line = "    store: @sum+6 write c, c_bus\n";
     let other = "    vxm.0 in cycle 5, line 39: sum: @load+read_to_vxm add f32, c_bus, a_bus, b_bus\n";
     let check = lpu(&["check", &file]);

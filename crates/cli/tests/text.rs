@@ -63,7 +63,8 @@ fn kernel(name: &str, system: &System) -> String {
     let lanes = system.chip().lanes();
     let range = if chips > 1 { format!("0..{}/", chips - 1) } else { String::new() };
     format!(
-        ".chip {name}\n.program p\n.input x i8 [{chips}, {lanes}] at {range}e0:0\n.output y i8 [{chips}, {lanes}] at {range}w0:0\n\
+        ".chip {name}\n.program p\n.input x i8 [{chips}, {lanes}] at {range}e0:0\n\
+        .output y i8 [{chips}, {lanes}] at {range}w0:0\n\
          .queue {range}mem.e0\nload: @0 read x, w0\n.queue {range}mem.w0\n@load+{} write y, w0\n",
         system.chip().values().mem_read + 2
     )
@@ -135,7 +136,8 @@ proptest! {
             }
             // Links from chip to chip in a row, by a queue of either end that the seed picks.
             let link = |one: u16| (seed >> (one % 8) & 7) as u32 % links;
-            let pairs: Vec<String> = (1..chips).filter(|one| one % 2 == 1).map(|one| format!("\"{}.{} - {one}.{}\"", one - 1, link(one), link(one + 3))).collect();
+            let pair = |one: u16| format!("\"{}.{} - {one}.{}\"", one - 1, link(one), link(one + 3));
+            let pairs: Vec<String> = (1..chips).filter(|one| one % 2 == 1).map(pair).collect();
             format!("name = \"mine\"\nchips = {chips}\nlinks = [{}]\n[chip]\n{chip}\n", pairs.join(", "))
         };
         trips(&folder, &system(read, chips), &system(read % 64 + 1, chips));

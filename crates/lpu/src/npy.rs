@@ -36,7 +36,8 @@ pub enum NpyError {
     },
     /// The file has too few or too many bytes.
     #[error(
-        "an array of shape {shape} of {found} takes {needed} bytes after the header, the file has {bytes}; save the array again"
+        "an array of shape {shape} of {found} takes {needed} bytes after the header, the file has {bytes}; save the \
+        array again"
     )]
     Length {
         /// The array's shape.
@@ -49,7 +50,10 @@ pub enum NpyError {
         bytes: usize,
     },
     /// The array has another shape.
-    #[error("the array has shape {found}, region `{region}` takes {}; reshape the array", Shape(vec![u64::from(*vectors), u64::from(*lanes)]))]
+    #[error(
+        "the array has shape {found}, region `{region}` takes {}; reshape the array",
+        Shape(vec![u64::from(*vectors), u64::from(*lanes)])
+    )]
     Shape {
         /// The array's shape.
         found: Shape,
@@ -74,7 +78,8 @@ pub enum NpyError {
     },
     /// A finite number becomes infinite in the region's format.
     #[error(
-        "element ({vector}, {lane}) is {value}, beyond the greatest number of {format} in region `{region}`; scale the array"
+        "element ({vector}, {lane}) is {value}, beyond the greatest number of {format} in region `{region}`; scale \
+        the array"
     )]
     Beyond {
         /// First index.

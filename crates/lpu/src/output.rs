@@ -20,7 +20,10 @@ pub enum OutputError {
         path: PathBuf,
     },
     /// The folder of the path does not exist.
-    #[error("cannot write {}: there is no folder {}; make it or choose another place", path.display(), folder.display())]
+    #[error(
+        "cannot write {}: there is no folder {}; make it or choose another place",
+        path.display(), folder.display()
+    )]
     NoFolder {
         /// The path.
         path: PathBuf,
@@ -28,7 +31,10 @@ pub enum OutputError {
         folder: PathBuf,
     },
     /// The folder takes no new file.
-    #[error("cannot write {}: no file can be made in {}: {source}; choose another place", path.display(), folder.display())]
+    #[error(
+        "cannot write {}: no file can be made in {}: {source}; choose another place",
+        path.display(), folder.display()
+    )]
     Closed {
         /// The path.
         path: PathBuf,

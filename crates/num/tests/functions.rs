@@ -168,7 +168,8 @@ proptest! {
         if oracle.is_nan() {
             prop_assert_eq!(y.to_bits(), fp64::NAN.to_bits());
         } else {
-            prop_assert!(ulps64(y, oracle) <= 1 && y.is_sign_negative() == oracle.is_sign_negative(), "{}^{} = {}", base, exponent, y);
+            prop_assert!(ulps64(y, oracle) <= 1 && y.is_sign_negative() == oracle.is_sign_negative(), "{}^{} = \
+                {}", base, exponent, y);
         }
     }
 }

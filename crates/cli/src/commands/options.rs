@@ -81,13 +81,15 @@ pub(crate) fn agrees(target: &TargetOptions, host: &lpu::Host) -> Result<(), Str
     if let Some(dtype) = target.dtype.filter(|&dtype| dtype != host.precision) {
         let (made, asked) = (host.precision.name(), dtype.name());
         return Err(format!(
-            "the file was compiled for {made}, not {asked}; leave out --dtype or compile the model again with --dtype {asked}"
+            "the file was compiled for {made}, not {asked}; leave out --dtype or compile the model again with --dtype \
+            {asked}"
         ));
     }
     if let Some(asked) = target.context.filter(|&context| context != host.context) {
         let made = host.context;
         return Err(format!(
-            "the file was compiled for a context of {made}, not {asked}; leave out --context or compile the model again with --context {asked}"
+            "the file was compiled for a context of {made}, not {asked}; leave out --context or compile the model \
+            again with --context {asked}"
         ));
     }
     Ok(())

@@ -186,7 +186,8 @@ proptest! {
             for (weights, most) in planes.into_iter().flat_map(|planes| [None, Some(greatest), Some(greatest.saturating_add(more))].map(|most| (planes, most))) {
                 let mut out = vec![f32::NAN; rows];
                 let found = halves.rows(weights, most, &mut out, &mut ());
-                prop_assert!(found == greatest || Some(found) == most, "{:?}, {:?} known, {} found", kernel, most, found);
+                prop_assert!(found == greatest || Some(found) == most, "{:?}, {:?} known, {} \
+                    found", kernel, most, found);
                 for (index, out) in out.into_iter().enumerate() {
                     prop_assert_eq!(out.to_bits(), dot_f16_exact(&values[index * lanes..][..lanes], x).to_bits(), "{:?}, {:?} known", kernel, most);
                 }
@@ -274,7 +275,8 @@ proptest! {
             digits.load(&x);
             let mut out = vec![f32::NAN; rows];
             digits.rows(&weights, &mut out, &mut ());
-            prop_assert!(out.iter().all(|out| out.to_bits() == expected.to_bits()), "{:?}: {:?}, not {}", kernel, out, expected);
+            prop_assert!(out.iter().all(|out| out.to_bits() == expected.to_bits()), "{:?}: {:?}, not \
+                {}", kernel, out, expected);
         }
     }
 
