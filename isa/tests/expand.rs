@@ -292,7 +292,10 @@ proptest! {
 
     /// A text of random repetitions is the text that they stand for.
     #[test]
-    fn repetitions_are_lines(counts in prop::collection::vec(0u64..4, 1..5), words in prop::collection::vec(0u32..100, 1..4)) {
+    fn repetitions_are_lines(
+        counts in prop::collection::vec(0u64..4, 1..5),
+        words in prop::collection::vec(0u32..100, 1..4),
+    ) {
         let mut short = ".queue mem.e0\n".to_owned();
         for (depth, count) in counts.iter().enumerate() {
             short += &format!(".rept {count}, i{depth}\n");
@@ -305,7 +308,8 @@ proptest! {
         let mut plain = ".queue mem.e0\n".to_owned();
         let mut indices = vec![vec![]];
         for count in &counts {
-            indices = indices.iter().flat_map(|head: &Vec<u64>| (0..*count).map(move |index| [&head[..], &[index]].concat())).collect();
+            indices = indices.iter().flat_map(|head: &Vec<u64>| (0..*count)
+                .map(move |index| [&head[..], &[index]].concat())).collect();
         }
         for index in indices {
             let sum: u64 = index.iter().zip(1..).map(|(index, factor)| index * factor).sum();

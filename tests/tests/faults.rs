@@ -1,4 +1,5 @@
-//! What faults say besides the rule: the value that was missed, the other producer, the arrival, the chip; and warnings.
+//! What faults say besides the rule: the value that was missed, the other producer, the arrival, the chip; and
+//! warnings.
 
 use std::collections::BTreeMap;
 

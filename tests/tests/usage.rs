@@ -90,7 +90,8 @@ fn hold(system: &System, image: &Image<'_>, program: &Program, plain: bool, what
     assert_eq!(counted, found.reads, "{what}");
     let json = serde_json::json!({
         "mxm": shares.mxm, "load": shares.mxm_load, "pass": shares.mxm_pass, "vxm": shares.vxm, "sxm": shares.sxm,
-        "read": shares.mem_read, "write": shares.mem_write, "streams": shares.streams, "links": shares.links.unwrap_or_default(),
+        "read": shares.mem_read, "write": shares.mem_write, "streams": shares.streams,
+        "links": shares.links.unwrap_or_default(),
     });
     for (kind, share) in json.as_object().unwrap() {
         assert!((0.0..=1.0).contains(&share.as_f64().unwrap()), "{what}: {kind} {share}");

@@ -190,7 +190,8 @@ fn bad_input_gets_one_clear_message() {
     };
     let few_streams = chip_file("few.toml", "streams", "33");
     let small_chip = chip_file("small.toml", "words_per_bank", "16");
-    let big = r#"{"architectures":["LlamaForCausalLM"],"model_type":"llama","hidden_size":8192,"intermediate_size":28672,"num_hidden_layers":80,
+    let big = r#"{"architectures":["LlamaForCausalLM"],"model_type":"llama","hidden_size":8192,
+        "intermediate_size":28672,"num_hidden_layers":80,
         "num_attention_heads":64,"num_key_value_heads":8,"vocab_size":128256}"#;
     let big = format!("{}/config.json", config(big, "big"));
     fs::write(folder.join("bad.lpu"), ".chip tsp-v1\n.program p\n.queue mem.e0\nraed 0, e0\nread 0, x3\n").unwrap();

@@ -120,12 +120,14 @@ proptest! {
 
     #[test]
     fn programs_for_any_chip_and_system_go_through_all_forms(
-        superlanes in 1u32..=20, streams in 1u32..=8, slices in 1u32..=60, share in 1u32..=16, read in 1u32..=64, write in 1u32..=64,
+        superlanes in 1u32..=20, streams in 1u32..=8, slices in 1u32..=60, share in 1u32..=16, read in 1u32..=64,
+        write in 1u32..=64,
         links in 1u32..=64, chips in 1u16..=9, seed: u64,
     ) {
         let folder = scratch(&format!("trips-{seed:x}"));
         let figures = [
-            ("superlanes", superlanes), ("streams", 16 * streams), ("slices_per_side", slices), ("slices_per_position", share),
+            ("superlanes", superlanes), ("streams", 16 * streams), ("slices_per_side", slices),
+            ("slices_per_position", share),
             ("mem_read", read), ("mem_write", write), ("c2c_queues", links),
         ];
         let chip = chip(&figures);

@@ -1,5 +1,5 @@
-//! Where plans are kept for the next start: next to the program file. A plan that cannot be read or written costs time and
-//! nothing else, so nothing here fails.
+//! Where plans are kept for the next start: next to the program file. A plan that cannot be read or written costs time
+//! and nothing else, so nothing here fails.
 
 use std::path::{Path, PathBuf};
 

@@ -1,4 +1,5 @@
-//! A sequence of tokens: fed one by one to a model, on SRAM of its own. It is a stage all of whose ports the host fills.
+//! A sequence of tokens: fed one by one to a model, on SRAM of its own. It is a stage whose ports
+//! are all filled by the host.
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -27,7 +28,7 @@ pub struct Token {
     pub fetched: u64,
 }
 
-/// Tokens fed to a model, whose methods it has. Sequences of one model do not see one another; their programs, plans and
+/// Tokens fed to a model, whose methods it has. Sequences of one model are independent; their programs, plans and
 /// threads are the model's.
 pub struct Sequence {
     model: Arc<Model>,

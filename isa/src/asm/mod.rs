@@ -45,7 +45,8 @@ use expand::Expansion;
 /// let (container, _) = assemble(text, &mut |_| Err("no files".into()), &mut known).unwrap();
 /// assert_eq!(container.programs[0].cycles, 27);
 ///
-/// let errors = assemble(".chip tsp-v1\n.program p\n.queue mem.e0\nread 0\n", &mut |_| Err("no files".into()), &mut known);
+/// let wrong = ".chip tsp-v1\n.program p\n.queue mem.e0\nread 0\n";
+/// let errors = assemble(wrong, &mut |_| Err("no files".into()), &mut known);
 /// println!("{}", errors.unwrap_err()[0].message);
 /// ```
 ///

@@ -162,11 +162,13 @@ impl Observer for Trace {
         );
     }
     fn stream_write(&mut self, cycle: u64, chip: ChipId, queue: Queue, stream: Stream, position: i32, _value: &[u8]) {
-        self.line(&json!({"cycle": cycle, "chip": chip.0, "stream": stream.to_string(), "position": position, "from": queue.to_string()}));
+        self.line(&json!({"cycle": cycle, "chip": chip.0, "stream": stream.to_string(), "position": position,
+            "from": queue.to_string()}));
     }
     fn bank_access(&mut self, cycle: u64, chip: ChipId, slice: SliceId, bank: u32, word: u32, write: bool) {
         let kind = if write { "write" } else { "read" };
-        self.line(&json!({"cycle": cycle, "chip": chip.0, "slice": slice.to_string(), "bank": bank, "word": word, "access": kind}));
+        self.line(&json!({"cycle": cycle, "chip": chip.0, "slice": slice.to_string(), "bank": bank, "word": word,
+            "access": kind}));
     }
 }
 
@@ -246,7 +248,8 @@ impl Run {
         if self.json {
             let instructions = json!({"preloaded": given.instructions()?, "fetched": ran.fetched});
             let object = json!({
-                "program": program.name, "chip": system.name(), "engine": engine.name(), "cycles": ran.cycles, "us": microseconds,
+                "program": program.name, "chip": system.name(), "engine": engine.name(), "cycles": ran.cycles,
+                "us": microseconds,
                 "instructions": instructions
             });
             writeln!(std::io::stdout(), "{object}")?;
