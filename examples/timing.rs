@@ -1,4 +1,4 @@
-//! Timing from a config alone: without weights, a token's cycles in each context bucket beside their lower bound.
+//! Timing from a config alone: without weights, a token's cycles in each context bucket with their lower bound.
 
 use std::error::Error;
 

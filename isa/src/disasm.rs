@@ -10,7 +10,7 @@ use crate::image::Fill;
 use crate::program::{ChipId, ChipProgram, Container, Program, QueueSet, Region};
 use crate::text::place::{print_name, print_runs};
 use crate::text::put;
-use code::Code;
+use code::CodeImage;
 use names::RegionNames;
 use queue::instructions;
 pub use queue::item_text;
@@ -72,7 +72,7 @@ pub fn disassemble(container: &Container<'_>, image_file: Option<&str>) -> (Stri
             hex_lines(&container.host, &mut text);
         }
     }
-    let mut code = Code::new(&container.image);
+    let mut code = CodeImage::new(&container.image);
     for each in &container.programs {
         program(each, &mut code, &mut text);
     }
@@ -99,7 +99,7 @@ fn hex_lines(bytes: &[u8], text: &mut String) {
     }
 }
 
-fn program(program: &Program, code: &mut Code<'_>, text: &mut String) {
+fn program(program: &Program, code: &mut CodeImage<'_>, text: &mut String) {
     text.push_str("\n.program ");
     print_name(&program.name, text);
     put(text, format_args!("\n.cycles {}\n", program.cycles));

@@ -43,7 +43,8 @@ pub enum ContentError {
         chips: usize,
     },
     /// A place on a chip that no program has.
-    #[error("{place} is on chip {}, but there are {chips} chips; correct the chip or give the program more chips", place.chip.0)]
+    #[error("{place} is on chip {}, but there are {chips} chips; correct the chip or give the program more \
+        chips", place.chip.0)]
     NoSuchChip {
         /// The place.
         place: WordRun,
@@ -84,7 +85,8 @@ pub enum ContentError {
     },
     /// An extent with bytes that are not the same number for each word, or with too few or too many.
     #[error(
-        "extent {place} has {found} bytes for {words} words; give the first 1 to {limit} bytes of each word, of each the same number"
+        "extent {place} has {found} bytes for {words} words; give the first 1 to {limit} bytes of each word, of each \
+        the same number"
     )]
     ExtentBytes {
         /// The extent.
@@ -126,7 +128,8 @@ pub enum ContentError {
     },
     /// A region whose runs hold another number of words than its shape.
     #[error(
-        "region `{region}` needs {expected} words but its runs hold {found}; give one word a byte of the format and vector"
+        "region `{region}` needs {expected} words but its runs hold {found}; give one word a byte of the format and \
+        vector"
     )]
     RegionWords {
         /// The region.

@@ -27,7 +27,8 @@ pub enum Fault {
         limit: i64,
     },
     /// See [`Rule::RangeOverflow`]; of a chip that the system does not have.
-    #[error("{held} needs chip {}, but the system has {chips}; use a system of more chips, or keep to chips below {chips}", chip.0)]
+    #[error("{held} needs chip {}, but the system has {chips}; use a system of more chips, or keep to chips below \
+        {chips}", chip.0)]
     ChipAbsent {
         /// What is on it.
         held: Held,

@@ -114,8 +114,8 @@ pub trait Operand: Copy {
     fn to_bits(self) -> u64;
     /// The operand, or nothing where no operand has these bits.
     fn from_bits(bits: u64) -> Option<Self>;
-    /// The stream, latch or immediate that the operand names; nothing for operands of other kinds, and for a result that
-    /// goes on no stream.
+    /// The stream, latch or immediate that the operand names; nothing for operands of other kinds, and for a result
+    /// that goes on no stream.
     #[inline]
     fn place(self) -> Option<Source> {
         None

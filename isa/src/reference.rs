@@ -10,15 +10,18 @@ use crate::table::{TABLE, TableRow};
 use crate::text::operand::expected;
 
 const UNITS: [(Unit, &str); 6] = [
-    (Unit::Icu, "Instruction control. Any queue may hold these."),
-    (Unit::Mem, "Memory slices. Queues `mem.e0`, `mem.w0`, ..; one read or gather may pair with one write or scatter."),
-    (Unit::Vxm, "Vector ALUs. Queues `vxm.0`, ..; operands and results are aligned groups of streams."),
+    (Unit::Icu, "Instruction control.\nAny queue may hold these."),
+    (
+        Unit::Mem,
+        "Memory slices.\nQueues `mem.e0`, `mem.w0`, ..; one read or gather may pair with one write or scatter.",
+    ),
+    (Unit::Vxm, "Vector ALUs.\nQueues `vxm.0`, ..; operands and results are aligned groups of streams."),
     (
         Unit::Mxm,
-        "Matrix planes. Four queues a plane, `mxm.e0.lw`, `.iw`, `.abc`, `.acc`, each for the instruction of its name.",
+        "Matrix planes.\nFour queues a plane, `mxm.e0.lw`, `.iw`, `.abc`, `.acc`, each for the instruction of its name.",
     ),
-    (Unit::Sxm, "Switch units. Queues `sxm.e0`, ..; units 0 and 1 of a hemisphere hold the transposers."),
-    (Unit::C2c, "Chip-to-chip links. Queues `c2c.0`, .."),
+    (Unit::Sxm, "Switch units.\nQueues `sxm.e0`, ..; units 0 and 1 of a hemisphere hold the transposers."),
+    (Unit::C2c, "Chip-to-chip links.\nQueues `c2c.0`, .."),
 ];
 
 /// The kinds that the table uses, each once, in order of first use.
@@ -82,16 +85,20 @@ fn head(page: &mut String) {
 
 <!-- Written from the instruction table by the tests of lpu-isa; BLESS=1 rewrites it. Do not edit. -->
 
-Opcodes and bit layouts are assumed: none are published. What the delays mean is in [timing](timing.md), what the arithmetic does in
-[numerics](numerics.md), how files look in [program-format](program-format.md). Delay classes name figures of the chip description.
+Opcodes and bit layouts are assumed: none are published.
+What the delays mean is in [timing](timing.md), what the arithmetic does in [numerics](numerics.md), how files look \
+in [program-format](program-format.md).
+Delay classes name figures of the chip description.
 
 ## Encoding
 
-An item of a queue is opcode (8 bits), pair flag (1 bit), then the operands in written order, each in its kind's width, most significant bit
-first; zero bits fill the last byte. Bits are numbered from the item's first bit. The pair flag says that the item issues in the
-cycle of the item before it.
+An item of a queue is opcode (8 bits), pair flag (1 bit), then the operands in written order, each in its kind's \
+width, most significant bit first; zero bits fill the last byte.
+Bits are numbered from the item's first bit.
+The pair flag says that the item issues in the cycle of the item before it.
 
-Groups of streams start at a multiple of their width (a group of 9 at a multiple of 16). An operand value that the tables below do not give is refused.
+Groups of streams start at a multiple of their width (a group of 9 at a multiple of 16).
+An operand value that the tables below do not give is refused.
 
 ## Operands
 
@@ -120,7 +127,7 @@ fn instruction(row: &TableRow, page: &mut String) {
     put(
         page,
         format_args!(
-            "Opcode {:#04x}, delay class `{}`, {} bytes. Source: {}.",
+            "Opcode {:#04x}, delay class `{}`, {} bytes.\nSource: {}.",
             row.opcode,
             row.delay.name(),
             row.bytes(),
@@ -128,7 +135,7 @@ fn instruction(row: &TableRow, page: &mut String) {
         ),
     );
     if let Some(operand) = row.strided.and_then(|index| row.operands.get(index)) {
-        put(page, format_args!(" A repeat strides over `{}`.", operand.name));
+        put(page, format_args!("\nA repeat strides over `{}`.", operand.name));
     }
     let rules: Vec<&str> = row.rules().into_iter().map(Rule::name).collect();
     put(page, format_args!("\n\nCan break: {}.\n\n", rules.join(", ")));
@@ -170,7 +177,10 @@ fn diagram(row: &TableRow, page: &mut String) {
 }
 
 fn tail(page: &mut String) {
-    page.push_str("\n## Rules of a legal program\n\nNumbers order faults that are observed in the same cycle at the same queue.\n\n| Number | Rule | Forbids |\n|---|---|---|\n");
+    page.push_str(
+        "\n## Rules of a legal program\n\nNumbers order faults that are observed in the same cycle at the \
+        same queue.\n\n| Number | Rule | Forbids |\n|---|---|---|\n",
+    );
     for rule in Rule::ALL {
         put(page, format_args!("| {} | {} | {} |\n", rule.number(), rule.name(), rule.text()));
     }

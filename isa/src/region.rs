@@ -211,10 +211,10 @@ fn byte_count(region: &Region) -> usize {
 
 /// A word of a region: which bytes of the region are its vector's elements, which byte of an element it holds, where it
 /// is.
-type Plane = (Range<usize>, usize, (ChipId, SliceId, u32));
+type RegionWord = (Range<usize>, usize, (ChipId, SliceId, u32));
 
 /// The words of a region in order, byte plane after byte plane of each vector.
-fn planes(region: &Region) -> impl Iterator<Item = Plane> + '_ {
+fn planes(region: &Region) -> impl Iterator<Item = RegionWord> + '_ {
     let (width, each) = (usize::from(region.format.bytes()), vector_bytes(region));
     region.words().enumerate().map(move |(number, place)| {
         let first = number / width * each;

@@ -38,7 +38,8 @@ macro_rules! rules {
 }
 
 rules! {
-    1 RangeOverflow "range-overflow", "An operand names a word, stream, lane, row, ALU, accumulator or queue that the chip does not have, or the program a chip that the system does not have.";
+    1 RangeOverflow "range-overflow", "An operand names a word, stream, lane, row, ALU, accumulator or queue that the \
+        chip does not have, or the program a chip that the system does not have.";
     2 QueueOverflow "queue-overflow", "A queue holds more instructions than its depth.";
     3 PortConflict "port-conflict", "Two reads or two writes access one slice in one cycle.";
     4 BankConflict "bank-conflict", "A read and a write access one bank in one cycle.";
@@ -48,16 +49,19 @@ rules! {
     8 TwoProducers "two-producers", "Two values are put on one stream register in one cycle.";
     9 AluBookedTwice "alu-booked-twice", "Two results of one ALU land in one cycle.";
     10 BufferNotFull "buffer-not-full", "An install finds rows missing, or rows beyond those it installs.";
-    11 BufferOverwritten "buffer-overwritten", "A load replaces a row that is not yet installed, or mixes orientations.";
+    11 BufferOverwritten "buffer-overwritten", "A load replaces a row that is not yet installed, or mixes \
+        orientations.";
     12 WeightsMissing "weights-missing", "A pass finds no installed weights.";
     13 PlaneBusy "plane-busy", "A pass starts on a plane that another pass occupies, or weights change under a pass.";
-    14 AccumulatorMisuse "accumulator-misuse", "An accumulate finds no result or no earlier value of its type, or a held result is not taken.";
+    14 AccumulatorMisuse "accumulator-misuse", "An accumulate finds no result or no earlier value of its type, or a \
+        held result is not taken.";
     15 CyclesMismatch "cycles-mismatch", "The stated cycle count is not the derived one.";
     16 BarrierMissing "barrier-missing", "A sync waits for a notify that never comes.";
     17 ReceiveEarly "receive-before-arrival", "A receive finds no vector that has arrived.";
     18 LinkBusy "link-busy", "A send starts while the link still carries the vector before it.";
     19 FetchNotCode "fetch-not-code", "An ifetch takes something other than words read from code regions.";
-    20 FetchInvalid "fetch-invalid", "What an ifetch takes is no instructions of its queue, or starts with a paired one or a repeat.";
+    20 FetchInvalid "fetch-invalid", "What an ifetch takes is no instructions of its queue, or starts with a paired \
+        one or a repeat.";
 }
 
 impl fmt::Display for Rule {

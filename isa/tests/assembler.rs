@@ -99,7 +99,8 @@ fn messages() {
         ),
         (
             ".queue vxm.0\nexp e3, e0",
-            "line 4, column 1: stream e3 starts a group of 4, so its number must be a multiple of 4; choose operands that fit one another",
+            "line 4, column 1: stream e3 starts a group of 4, so its number must be a multiple of 4; choose operands \
+            that fit one another",
         ),
         (
             ".queue vxm.0\nexp _, #inf",
@@ -139,7 +140,8 @@ fn messages() {
         ),
         (
             ".const k i8 [2, 16] at e0:0",
-            "line 3, column 1: region `k` needs 2 words but its runs hold 1; give one word a byte of the format and vector",
+            "line 3, column 1: region `k` needs 2 words but its runs hold 1; give one word a byte of the format and \
+            vector",
         ),
         (
             ".const k i8 [1, 17] at e0:0",
@@ -151,7 +153,8 @@ fn messages() {
         ),
         (
             ".const k i8 [1, 2] at e0:0\n.values k 1",
-            "line 4, column 1: region `k` has 2 elements but 1 values are given; give one value an element, vector after vector",
+            "line 4, column 1: region `k` has 2 elements but 1 values are given; give one value an element, vector \
+            after vector",
         ),
         (".zero e0:4x3\n.zero e0:6", "line 4, column 1: extent e0:6 overlaps e0:4x3; initialise each word once"),
         (

@@ -131,7 +131,9 @@ proptest! {
     /// Extents of one or two words anywhere among few, by themselves or in pairs: they have a binary form when no two
     /// places share a word, and an error names two that do.
     #[test]
-    fn extents_share_no_word_in_any_order(places in prop::collection::vec((0u16..2, 0u32..12, 1u32..3, prop::option::of((0u16..2, 0u32..12))), 1..6)) {
+    fn extents_share_no_word_in_any_order(
+        places in prop::collection::vec((0u16..2, 0u32..12, 1u32..3, prop::option::of((0u16..2, 0u32..12))), 1..6),
+    ) {
         let mut container = container(3, 1);
         let run = |slice, word, count| -> WordRun { format!("e{slice}:{word}x{count}").parse().unwrap() };
         let extent = |(slice, word, count, other): (u16, u32, u32, Option<(u16, u32)>)| {
@@ -140,7 +142,8 @@ proptest! {
         };
         container.image.extents = places.into_iter().map(extent).collect();
         let places: Vec<WordRun> = container.image.extents.iter().flat_map(Extent::places).collect();
-        let shared = |one: WordRun, other: WordRun| one.slice == other.slice && one.words().any(|word| other.words().any(|found| found == word));
+        let shared = |one: WordRun, other: WordRun| one.slice == other.slice && one.words()
+            .any(|word| other.words().any(|found| found == word));
         let pairs = || (0..places.len()).flat_map(|later| (0..later).map(move |index| (index, later)));
         let wrong = pairs().any(|(index, later)| shared(places[index], places[later]));
         match container.validate() {

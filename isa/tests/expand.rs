@@ -174,7 +174,8 @@ fn mistakes_say_where_and_in_which_iteration() {
         ),
         (
             ".const k i8 [1, 4] at e0:0\n.values k 0..4",
-            "line 4, column 1: region `k` has 4 elements but 5 values are given; give one value an element, vector after vector",
+            "line 4, column 1: region `k` has 4 elements but 5 values are given; give one value an element, vector \
+            after vector",
         ),
         (
             ".queue 1/mem.e0\nnop 3\n.queue 0..1/mem.e0\nl: read 0, e0",
@@ -263,7 +264,8 @@ fn extents_on_many_chips_are_bounded() {
 /// Chips whose queues are the same, written so or not, share one queue set, which is written once.
 #[test]
 fn equal_sets_are_written_once() {
-    let text = ".chip small\n.program p\n.chips 40\n.queue 1..39/vxm.0\nnop 5\nexp e0, a0\n.queue 0..3/mem.e0\nread 0, e0\n.queue 5/mem.e0\nread 0, e0\n";
+    let text = ".chip small\n.program p\n.chips 40\n.queue 1..39/vxm.0\nnop 5\nexp e0, a0\n.queue 0..3/mem.e0\n\
+        read 0, e0\n.queue 5/mem.e0\nread 0, e0\n";
     let (container, _) = read(text, &[]).unwrap();
     let shown = disassemble(&container, None).0;
     let lines = |start: &str| shown.lines().filter_map(|line| line.strip_prefix(start)).collect::<Vec<_>>().join(", ");
@@ -290,7 +292,10 @@ proptest! {
 
     /// A text of random repetitions is the text that they stand for.
     #[test]
-    fn repetitions_are_lines(counts in prop::collection::vec(0u64..4, 1..5), words in prop::collection::vec(0u32..100, 1..4)) {
+    fn repetitions_are_lines(
+        counts in prop::collection::vec(0u64..4, 1..5),
+        words in prop::collection::vec(0u32..100, 1..4),
+    ) {
         let mut short = ".queue mem.e0\n".to_owned();
         for (depth, count) in counts.iter().enumerate() {
             short += &format!(".rept {count}, i{depth}\n");
@@ -303,7 +308,8 @@ proptest! {
         let mut plain = ".queue mem.e0\n".to_owned();
         let mut indices = vec![vec![]];
         for count in &counts {
-            indices = indices.iter().flat_map(|head: &Vec<u64>| (0..*count).map(move |index| [&head[..], &[index]].concat())).collect();
+            indices = indices.iter().flat_map(|head: &Vec<u64>| (0..*count)
+                .map(move |index| [&head[..], &[index]].concat())).collect();
         }
         for index in indices {
             let sum: u64 = index.iter().zip(1..).map(|(index, factor)| index * factor).sum();

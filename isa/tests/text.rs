@@ -96,7 +96,10 @@ proptest! {
 
     /// Mutations of a canonical text: an error that lies within it, or a container that has a binary form.
     #[test]
-    fn mutated_text_never_panics(seed: u64, changes in prop::collection::vec((any::<u32>(), "\\PC{0,3}", 0usize..6), 1..4)) {
+    fn mutated_text_never_panics(
+        seed: u64,
+        changes in prop::collection::vec((any::<u32>(), "\\PC{0,3}", 0usize..6), 1..4),
+    ) {
         let (text, side) = disassemble(&container(seed, 6), Some("image"));
         let mut letters: Vec<char> = text.chars().collect();
         for (at, new, cut) in changes {
@@ -110,7 +113,8 @@ proptest! {
             Err(errors) => {
                 prop_assert!(!errors.is_empty());
                 for error in errors {
-                    prop_assert!(source.get(error.span.start..error.span.start + error.span.length).is_some(), "{}", error);
+                    prop_assert!(source.get(error.span.start..error.span.start + error.span.length).is_some(), "{}",
+                        error);
                     prop_assert!(!error.help.is_empty());
                 }
             }

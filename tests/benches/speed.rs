@@ -1,4 +1,4 @@
-//! The speed of the fast engine beside the speed of memory, alternating in one run. `docs/fast-engine.md` says how to
+//! The speed of the fast engine and the speed of memory, alternating in one run. `docs/fast-engine.md` says how to
 //! read it.
 //!
 //! `cargo bench -p lpu-tests --bench speed -- [smollm2|tinyllama] [w8a8|w8a16|f16] [--rounds 9] [--tokens 16]
@@ -116,7 +116,8 @@ fn main() {
     }
     let memory: Vec<u64> = (0..32 << 20).collect();
     println!(
-        "| program | threads | GB/s read | tokens/s | parameter GB/s | share | chip cycles/s | cycles | first token s | RSS MB, file MB |"
+        "| program | threads | GB/s read | tokens/s | parameter GB/s | share | chip cycles/s | cycles | first token s \
+        | RSS MB, file MB |"
     );
     for name in &names {
         for &precision in &dtypes {
@@ -175,7 +176,8 @@ fn run(case: &Case, rounds: usize, tokens: usize, engines: &Engines, fresh: bool
     let peak = peak.parse::<f64>().unwrap_or(0.0) / 1000.0 - std::mem::size_of_val(memory) as f64 / 1e6;
     let size = std::fs::metadata(&path).map_or(0, |data| data.len()) as f64 / 1e6;
     println!(
-        "| {} {} | {threads} | {:.1} | {speed:.1} | {:.1} | {:.0} % | {:.2} million | {cycles} | {first:.2} | {peak:.0}, {size:.0} |",
+        "| {} {} | {threads} | {:.1} | {speed:.1} | {:.1} | {:.0} % | {:.2} million | {cycles} | {first:.2} | \
+        {peak:.0}, {size:.0} |",
         case.name,
         case.precision.name(),
         bandwidth / 1e9,

@@ -117,7 +117,7 @@ impl Case {
         let checkpoint = Checkpoint::open(&folder).expect("the checkpoint opens");
         let tokens = fs::read(folder.join("tokens.json")).expect("there are tokens");
         let stored = fs::read(folder.join("logits.npy")).expect("there are logits");
-        // One dimension or two of little-endian float32 behind a header whose length is at byte 8.
+        // One dimension or two of little-endian float32 after a header whose length is at byte 8.
         let header = 10 + usize::from(u16::from_le_bytes([stored[8], stored[9]]));
         let logits =
             stored[header..].chunks_exact(4).map(|value| f32::from_le_bytes([value[0], value[1], value[2], value[3]]));

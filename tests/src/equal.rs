@@ -150,7 +150,8 @@ impl Pair {
                                 expected.iter().zip(&found[..]).position(|(one, other)| one != other).unwrap_or(0);
                             let (one, other) = (expected[lane], found[lane]);
                             return Err(format!(
-                                "{engine:?}: word {word} of {slice}, lane {lane}: reference {one:#04x}, fast {other:#04x}"
+                                "{engine:?}: word {word} of {slice}, lane {lane}: reference {one:#04x}, fast \
+                                {other:#04x}"
                             ));
                         }
                     }

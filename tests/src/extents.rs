@@ -43,7 +43,7 @@ fn order(image: &mut Image<'static>, dice: &mut Dice) -> Option<()> {
 }
 
 /// Gives an extent other bytes, so many of each word: word after word, those of pairs in turn.
-fn lay(extent: &mut Extent<'static>, live: usize, mut byte: impl FnMut(bool, u32, usize) -> u8) {
+fn fill(extent: &mut Extent<'static>, live: usize, mut byte: impl FnMut(bool, u32, usize) -> u8) {
     let sides: Vec<bool> = [false, true].into_iter().take(extent.places().count()).collect();
     let mut bytes = Vec::with_capacity(sides.len() * live * extent.place.count as usize);
     for number in 0..extent.place.count {
@@ -57,11 +57,11 @@ fn lay(extent: &mut Extent<'static>, live: usize, mut byte: impl FnMut(bool, u32
     };
 }
 
-/// [`lay`] of the bytes that an extent has.
+/// [`fill`] of the bytes that an extent has.
 fn relay(extent: &mut Extent<'static>, live: usize, mut byte: impl FnMut(bool, u32, usize, u8) -> u8) {
     let before = extent.clone();
     let width = before.places().count();
-    lay(extent, live, |other, number, lane| {
+    fill(extent, live, |other, number, lane| {
         let at = (number as usize * before.live() + lane) * width + usize::from(other);
         byte(other, number, lane, before.bytes().get(at).copied().filter(|_| lane < before.live()).unwrap_or(0))
     });
@@ -96,7 +96,7 @@ fn part(extent: &Extent<'static>) -> Option<[Extent<'static>; 2]> {
     let other = extent.other()?;
     let side = |place: WordRun, other: bool| {
         let mut side = Extent { place, fill: Fill::Zero };
-        lay(&mut side, extent.live(), |_, number, lane| {
+        fill(&mut side, extent.live(), |_, number, lane| {
             extent.bytes()[2 * (number as usize * extent.live() + lane) + usize::from(other)]
         });
         side

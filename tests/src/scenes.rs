@@ -14,7 +14,7 @@ use lpu::isa::{
 use crate::grow::Dice;
 use crate::memory::Memory;
 
-/// A program with the image it stands on.
+/// A program and its image.
 pub struct Scene {
     /// The image; every slice that is used starts with known words.
     pub image: Image<'static>,
@@ -154,9 +154,9 @@ impl Play<'_> {
             }
             if chip == 1 && self.deskew && matches!(queue, Queue::C2c(_)) {
                 let period = u64::from(self.system.chip().values().c2c_period);
-                let behind: Option<Vec<(u64, Instruction)>> =
+                let after: Option<Vec<(u64, Instruction)>> =
                     cues.iter().map(|&(cycle, instruction)| Some((cycle.checked_sub(period)?, instruction))).collect();
-                items = [Instruction::Deskew {}.into()].into_iter().chain(compress(&behind?)).collect();
+                items = [Instruction::Deskew {}.into()].into_iter().chain(compress(&after?)).collect();
             }
             if self.notify.is_some() && chip == 0 {
                 items.insert(0, Instruction::Sync {}.into());
@@ -222,9 +222,9 @@ impl Play<'_> {
             let arrived =
                 lpu::isa::expand(&self.fetch(1)).last()?.cycle + u64::from(self.system.chip().values().icu_fetch);
             let start = preloaded.max(arrived);
-            let behind: Option<Vec<(u64, Instruction)>> =
+            let after: Option<Vec<(u64, Instruction)>> =
                 cues.iter().map(|&(cycle, instruction)| Some((cycle.checked_sub(start)?, instruction))).collect();
-            let found = blocks(&compress(&behind?), 2 * self.system.chip().lanes())?;
+            let found = blocks(&compress(&after?), 2 * self.system.chip().lanes())?;
             if found.len() == count {
                 return Some(found);
             }

@@ -4,12 +4,14 @@ use lpu::chip::{Chip, preset};
 use lpu::model::Checkpoint;
 
 /// The shape of SmolLM2-135M.
-pub const SMOLLM2: &str = r#"{"architectures":["LlamaForCausalLM"],"model_type":"llama","hidden_size":576,"intermediate_size":1536,
+pub const SMOLLM2: &str = r#"{"architectures":["LlamaForCausalLM"],"model_type":"llama","hidden_size":576,
+"intermediate_size":1536,
 "num_hidden_layers":30,"num_attention_heads":9,"num_key_value_heads":3,"vocab_size":49152,"rms_norm_eps":1e-5,
 "tie_word_embeddings":true,"hidden_act":"silu","rope_theta":100000.0,"max_position_embeddings":8192}"#;
 
 /// The shape of TinyLlama-1.1B.
-pub const TINYLLAMA: &str = r#"{"architectures":["LlamaForCausalLM"],"model_type":"llama","hidden_size":2048,"intermediate_size":5632,
+pub const TINYLLAMA: &str = r#"{"architectures":["LlamaForCausalLM"],"model_type":"llama","hidden_size":2048,
+"intermediate_size":5632,
 "num_hidden_layers":22,"num_attention_heads":32,"num_key_value_heads":4,"vocab_size":32000,"rms_norm_eps":1e-5,
 "tie_word_embeddings":false,"hidden_act":"silu","rope_theta":10000.0,"max_position_embeddings":2048}"#;
 

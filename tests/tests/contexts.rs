@@ -50,8 +50,10 @@ fn cases() -> impl Strategy<Value = Case> {
     (model, chip, precision, context(), context()).prop_map(|(model, chip, precision, one, other)| {
         let (layers, hidden, kv_heads, ranks, head_dim, inner, vocab) = model;
         let config = format!(
-            r#"{{"architectures":["LlamaForCausalLM"],"model_type":"llama","hidden_size":{},"intermediate_size":{},"num_hidden_layers":{layers},
-            "num_attention_heads":{},"num_key_value_heads":{kv_heads},"head_dim":{head_dim},"vocab_size":{vocab},"rms_norm_eps":1e-5,
+            r#"{{"architectures":["LlamaForCausalLM"],"model_type":"llama","hidden_size":{},"intermediate_size":{},
+            "num_hidden_layers":{layers},
+            "num_attention_heads":{},"num_key_value_heads":{kv_heads},"head_dim":{head_dim},"vocab_size":{vocab},
+            "rms_norm_eps":1e-5,
             "tie_word_embeddings":true,"hidden_act":"silu","rope_theta":10000.0,"max_position_embeddings":2048}}"#,
             64 * hidden,
             32 * inner,

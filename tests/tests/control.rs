@@ -84,7 +84,8 @@ fn a_barrier_sets_all_parked_queues_to_one_cycle() {
     let program = |notify: u64| {
         data("e0:3", &[9; 64])
             + &format!(
-                ".program p\n.queue mem.e0\n@2 sync\n@0 read 3, e0\n.queue mem.e4\n@7 sync\n@5 write 1, e0\n.queue sxm.e0\n@{notify} notify\n"
+                ".program p\n.queue mem.e0\n@2 sync\n@0 read 3, e0\n.queue mem.e4\n@7 sync\n@5 write 1, e0\n\
+                .queue sxm.e0\n@{notify} notify\n"
             )
     };
     let outcome = run("test-small", &program(10)).unwrap();
@@ -105,8 +106,9 @@ fn a_barrier_that_has_passed_frees_nobody() {
 #[test]
 fn barriers_follow_one_another() {
     // The queue that is freed by the first barrier sends the second.
-    let program = ".program p\n.queue vxm.0\nadd mod, _, #i1, #i1\nsync\nadd mod, _, #i1, #i1\n.queue sxm.e0\nsync\nnotify\n.queue sxm.e1\nnotify\n";
-    // Freed at 35 both; a second barrier at 70 frees nobody.
+    let program = ".program p\n.queue vxm.0\nadd mod, _, #i1, #i1\nsync\nadd mod, _, #i1, #i1\n.queue sxm.e0\nsync\n\
+        notify\n.queue sxm.e1\nnotify\n";
+    // Freed at 35 both; a second barrier at 70 frees no queue.
     assert_eq!(run("test-small", program).unwrap().cycles, 35 + 4 + 4);
     let twice = program.replace("vxm.0\nadd mod, _, #i1, #i1\nsync", "vxm.0\nadd mod, _, #i1, #i1\nsync\nsync");
     assert_eq!(run("test-small", &twice).unwrap().cycles, 70 + 4 + 4);
@@ -139,7 +141,7 @@ fn fetched_instructions_issue_when_they_have_arrived() {
     let outcome = run_of("@5 ifetch w2\n");
     assert_eq!((outcome.cycles, outcome.fetched), (9 + 4 + 4 + 4, 3));
     let busy = run_of("@5 ifetch w2\nadd mod, _, #i1, #i1\nrepeat 20, 1, 0\n");
-    assert_eq!(busy.cycles, 26 + 4 + 4 + 4, "the queue goes on behind what it held");
+    assert_eq!(busy.cycles, 26 + 4 + 4 + 4, "the queue goes on after what it held");
 }
 
 /// Another ALU puts values on the fetch's streams, at the fetch's own position, in the cycle of the fetch, before and
@@ -148,9 +150,9 @@ fn fetched_instructions_issue_when_they_have_arrived() {
 fn a_producer_at_the_position_of_a_fetch_does_not_reach_it() {
     let fetched = "add mod, e0, #i40, #i2\n";
     for cycle in [0, 1, 2] {
-        let beside =
+        let other_slice =
             format!("{}.queue vxm.1\n@{cycle} add mod, w0, #i1, #i1\n", fetching(fetched, CODE, "@5 ifetch w2\n"));
-        let outcome = run("test-small", &beside).unwrap();
+        let outcome = run("test-small", &other_slice).unwrap();
         assert_eq!((outcome.cycles, outcome.fetched), (9 + 4 + 4, 1), "{cycle}");
     }
 }
@@ -191,7 +193,8 @@ fn sending(send: &str, receive: &str) -> String {
     data("e20:0", &[1; 64])
         + &data("e20:1", &[2; 64])
         + &format!(
-            ".program p\n.queue 0/mem.e20\nread 0, e0\nnop 9\nread 1, e0\n.queue 0/c2c.0\n{send}.queue 1/c2c.1\n{receive}.queue 1/mem.e20\n"
+            ".program p\n.queue 0/mem.e20\nread 0, e0\nnop 9\nread 1, e0\n.queue 0/c2c.0\n{send}.queue 1/c2c.1\n\
+            {receive}.queue 1/mem.e20\n"
         )
 }
 
@@ -226,7 +229,8 @@ fn deskew_waits_for_the_shared_counter() {
 
 #[test]
 fn control_survives_text_and_binary() {
-    let text = ".chip test-pair\n.program p\n.chips 2\n.queue mem.e0\nconfig 2\nifetch w2\nsync\n@4 read 0, e0\n.queue c2c.0\nsend e0\nreceive w1\ndeskew\n.queue sxm.w0\nnotify\n";
+    let text = ".chip test-pair\n.program p\n.chips 2\n.queue mem.e0\nconfig 2\nifetch w2\nsync\n@4 read 0, e0\n\
+        .queue c2c.0\nsend e0\nreceive w1\ndeskew\n.queue sxm.w0\nnotify\n";
     let system = System::preset("test-pair").unwrap();
     let (container, _) = assemble(text, &mut |_| Err("no files".into()), &mut |_| {
         Some((system.reference(), system.chip().lanes() as u32))
@@ -240,11 +244,12 @@ fn control_survives_text_and_binary() {
     assert!(again.contains("sync\n@4 "), "{again}");
 }
 
-/// A read of a word goes out from what the image says of it, wherever its extent stands, with zeros behind the lanes
+/// A read of a word goes out from what the image says of it, wherever its extent is, with zeros after the lanes
 /// that are given.
 #[test]
 fn words_are_zero_behind_the_lanes_that_are_given() {
-    let text = ".data e0:4x2 3\n.hex 010203 040506\n.zero e0:6\n.data e0:2 1\n.hex ff\n.program p\n.queue mem.e0\n@0 read 5, e0\n.queue mem.e4\n@5 write 5, e0\n";
+    let text = ".data e0:4x2 3\n.hex 010203 040506\n.zero e0:6\n.data e0:2 1\n.hex ff\n.program p\n.queue mem.e0\n\
+        @0 read 5, e0\n.queue mem.e4\n@5 write 5, e0\n";
     let outcome = run("test-small", text).unwrap();
     let expected = |given: &[u8]| {
         let mut word = vec![0; 64];

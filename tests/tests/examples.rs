@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
-/// The lines that an example prints; cargo puts examples beside the folder of this test.
+/// The lines that an example prints; cargo puts examples next to the folder of this test.
 fn lines(name: &str) -> Vec<String> {
     let test = std::env::current_exe().unwrap();
     let example = test.parent().unwrap().with_file_name("examples").join(name);

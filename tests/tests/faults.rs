@@ -1,4 +1,5 @@
-//! What faults say beside the rule: the value that was missed, the other producer, the arrival, the chip; and warnings.
+//! What faults say besides the rule: the value that was missed, the other producer, the arrival, the chip; and
+//! warnings.
 
 use std::collections::BTreeMap;
 
@@ -31,7 +32,8 @@ fn faults_say_what_was_missed() {
         "the next arrives in cycle {}, sent by what c2c.0 issues in cycle 3 on chip 0; receive it then or later",
         3 + link
     );
-    let late = "cycle 7, mem.w0 (write): register-empty: stream w0 carries no value at position -1; w0 carries a value here in cycle 6, \
+    let late = "cycle 7, mem.w0 (write): register-empty: stream w0 carries no value at position -1; w0 carries a \
+        value here in cycle 6, \
                 1 cycle earlier, fed by what mem.e0 issues in cycle 0; take it then, or feed it to match";
     let cases = [
         ("tsp-v1", ".queue mem.e0\n@0 read 0, w0\n.queue mem.w0\n@7 write 0, w0\n", Rule::RegisterEmpty, late),
@@ -45,7 +47,8 @@ fn faults_say_what_was_missed() {
             "tsp-v1",
             ".queue mem.e0\n@0 read 0, w0\n.queue mem.w0\n@6 write 0, w1\n",
             Rule::RegisterEmpty,
-            "stream w1 carries no value at position -1; in this cycle w0 carries a value here, fed by what mem.e0 issues in cycle 0",
+            "stream w1 carries no value at position -1; in this cycle w0 carries a value here, fed by what mem.e0 \
+            issues in cycle 0",
         ),
         (
             "tsp-v1",
@@ -64,7 +67,8 @@ fn faults_say_what_was_missed() {
             "tsp-v1",
             ".queue mem.e0\n@0 read 0, w0\n.queue mem.e1\n@0 read 0, w0\n",
             Rule::TwoProducers,
-            "cycle 4, mem.e1 (read): two-producers: its value meets that of what mem.e0 issues in cycle 0 on stream w0 at position 1",
+            "cycle 4, mem.e1 (read): two-producers: its value meets that of what mem.e0 issues in cycle 0 on stream \
+            w0 at position 1",
         ),
         ("test-pair", ".queue c2c.0\n@3 send e0\n.queue 1/c2c.1\n@10 receive w0\n", Rule::ReceiveEarly, &arrives),
         (
@@ -92,9 +96,8 @@ fn probable_mistakes_are_warned_of() {
         (
             "tsp-v1",
             ".queue mem.e0\n@0 read 0, w0\n".into(),
-            &[
-                "cycle 0, mem.e0 (read): value-unread: no instruction takes what it puts on w0; the value leaves the chip unread",
-            ],
+            &["cycle 0, mem.e0 (read): value-unread: no instruction takes what it puts on w0; the value leaves the \
+                chip unread"],
         ),
         (
             "test-pair",
@@ -118,9 +121,8 @@ fn probable_mistakes_are_warned_of() {
         (
             "tsp-v1",
             ".queue vxm.0\n@0 add mod, _, #i1, #0.5\n".into(),
-            &[
-                "(add): float-immediate: operand `b` has the bits of #0.5, which this `add` takes as the integer 1056964608",
-            ],
+            &["(add): float-immediate: operand `b` has the bits of #0.5, which this `add` takes as the integer \
+                1056964608"],
         ),
         (
             "tsp-v1",

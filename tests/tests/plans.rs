@@ -123,7 +123,7 @@ fn plans_serve_one_program_on_one_chip_alone() {
     other_image.extents.remove(0);
     assert!(
         !restores(&Replay::new(&System::single(&small), &other_image, 1).unwrap(), &program, ORIGIN),
-        "words lie elsewhere"
+        "words are elsewhere"
     );
     let figures = small.to_toml().replace("clock_mhz = { value = 900", "clock_mhz = { value = 901");
     let other = Chip::from_toml(&figures).unwrap();
@@ -131,7 +131,7 @@ fn plans_serve_one_program_on_one_chip_alone() {
     assert!(!restores(&Replay::new(&System::single(&other), &image, 1).unwrap(), &program, ORIGIN), "another chip");
 }
 
-/// Every byte in turn: as it stands in the file the damage is seen; with a checksum that hides it, the plan is refused
+/// Every byte in turn: as it is in the file the damage is seen; with a checksum that hides it, the plan is refused
 /// or runs without harm.
 #[test]
 fn damaged_plans_are_refused_or_harmless() {

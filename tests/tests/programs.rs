@@ -91,7 +91,7 @@ fn compile_disasm_asm_gives_the_identical_file() {
     let container = session.container().unwrap();
     let bytes = container.to_bytes().unwrap();
     let (text, image) = disassemble(&container, Some("model.image"));
-    let image = image.expect("a model's image stands beside its text");
+    let image = image.expect("a model's image is a file of its own");
     let (again, _) = assemble(&text, &mut |_| Ok(Cow::Borrowed(&image[..])), &mut |_| None).unwrap();
     assert!(again.to_bytes().unwrap() == bytes);
     assert!(Container::parse(&bytes).unwrap() == container);

@@ -38,8 +38,8 @@ fn compiled_decode_steps_are_equal() {
     }
 }
 
-/// What was found out about weights in earlier runs, that they are finite or rows alike, holds until somebody changes
-/// them.
+/// What was found out about weights in earlier runs, that they are finite or rows alike, holds until a program or the
+/// host changes them.
 #[test]
 fn weights_that_change_between_runs_are_equal() {
     let tsp = chip::preset("tsp-v1").unwrap();
@@ -141,7 +141,8 @@ fn equal_over(system: &str, image: &str, text: &str) {
 fn an_operation_of_immediates_alone_is_equal() {
     equal(
         "test-small",
-        ".queue vxm.0\nselect e0, #i1, #i1234567, #i7654321\n.queue mem.e0\n@5 write 0, e0\n.queue mem.e2\n@5 write 0, e2\n",
+        ".queue vxm.0\nselect e0, #i1, #i1234567, #i7654321\n.queue mem.e0\n@5 write 0, e0\n.queue mem.e2\n\
+        @5 write 0, e2\n",
     );
 }
 
@@ -362,9 +363,11 @@ fn columns_of_two_formats_over_the_same_words_are_equal() {
     }
     reads(&mut queues, 60, 8, 0, [(16, 0), (17, 0)].into_iter());
     reads(&mut queues, 60, -8, 0, [(18, 0)].into_iter());
-    let planes = ".queue mxm.e0.lw\n@40 lw e0, 0, in, bytes\n.queue mxm.e0.iw\n@45 iw 16\n.queue mxm.e0.abc\n@60 abc f16, e0, w0\n\
+    let planes = ".queue mxm.e0.lw\n@40 lw e0, 0, in, bytes\n.queue mxm.e0.iw\n@45 iw 16\n.queue mxm.e0.abc\n\
+        @60 abc f16, e0, w0\n\
         .queue mxm.e1.lw\n@41 lw e16, 0, in, bytes\n.queue mxm.e1.iw\n@45 iw 16\n\
-        .queue mxm.w0.lw\n@40 lw w0, 0, in, bytes\n@41 lw w16, 16, in, bytes\n.queue mxm.w0.iw\n@45 iw 32\n.queue mxm.w0.abc\n@60 abc i8, w0, e0\n";
+        .queue mxm.w0.lw\n@40 lw w0, 0, in, bytes\n@41 lw w16, 16, in, bytes\n.queue mxm.w0.iw\n@45 iw 32\n\
+        .queue mxm.w0.abc\n@60 abc i8, w0, e0\n";
     let inputs = ".input rows i8 [32 64] at e0..e15:0, e0..e15:1\n.input x i8 [3 64] at e16..e18:0\n";
     equal("test-small", &format!("{inputs}{}{planes}{}{}", listed(queues), results("e", "w"), results("w", "e")));
 }
@@ -380,7 +383,8 @@ fn weights_made_by_a_switch_are_equal() {
         }
         reads(&mut queues, 60, 8, 0, [(16, 0), (17, 0)].into_iter());
         let units = ".queue sxm.e0\n@30 transpose e0, e0\n.queue sxm.e1\n@31 transpose e16, e16\n";
-        let planes = ".queue mxm.e0.lw\n@35 lw e0, 0, out, bytes\n.queue mxm.e0.iw\n@40 iw 16\n.queue mxm.e0.abc\n@60 abc f16, e0, w0\n\
+        let planes = ".queue mxm.e0.lw\n@35 lw e0, 0, out, bytes\n.queue mxm.e0.iw\n@40 iw 16\n.queue mxm.e0.abc\n\
+            @60 abc f16, e0, w0\n\
             .queue mxm.e1.lw\n@36 lw e16, 0, out, bytes\n.queue mxm.e1.iw\n@40 iw 16\n";
         let image = format!(".data w20:0x{words} 16\n.hex {}\n", "01".repeat(16 * words));
         let inputs = ".input rows i8 [32 64] at e0..e15:0, e0..e15:1\n.const x f16 [1 64] at e16:0, e17:0\n.fill x 1\n";

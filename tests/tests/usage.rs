@@ -7,7 +7,7 @@ use lpu::chip::{System, preset};
 use lpu::isa::{ChipId, Flow, Hemisphere, Image, Instruction, PassFormat, Program, Queue, Unit};
 use lpu::model::Checkpoint;
 use lpu::report::{Counts, Utilization};
-use lpu::{Activity, Dispatch, Options, Precision, checker, compiler, units};
+use lpu::{Activity, DispatchKind, Options, Precision, checker, compiler, units};
 use lpu_tests::grow::grow;
 use lpu_tests::scenes::compose;
 
@@ -85,12 +85,13 @@ fn hold(system: &System, image: &Image<'_>, program: &Program, plain: bool, what
     assert_eq!(activity.dispatches.values().sum::<u64>(), dispatched, "{what}");
     let positions = system.chip().mxm_position(Hemisphere::East);
     assert!(activity.dispatches.keys().all(|kind| i32::from(kind.hops) <= 2 * positions), "{what}");
-    let reads = |kind: &Dispatch| ["read", "gather"].contains(&kind.opcode);
+    let reads = |kind: &DispatchKind| ["read", "gather"].contains(&kind.opcode);
     let counted: u64 = activity.dispatches.iter().filter(|(kind, _)| reads(kind)).map(|(_, count)| count).sum();
     assert_eq!(counted, found.reads, "{what}");
     let json = serde_json::json!({
         "mxm": shares.mxm, "load": shares.mxm_load, "pass": shares.mxm_pass, "vxm": shares.vxm, "sxm": shares.sxm,
-        "read": shares.mem_read, "write": shares.mem_write, "streams": shares.streams, "links": shares.links.unwrap_or_default(),
+        "read": shares.mem_read, "write": shares.mem_write, "streams": shares.streams,
+        "links": shares.links.unwrap_or_default(),
     });
     for (kind, share) in json.as_object().unwrap() {
         assert!((0.0..=1.0).contains(&share.as_f64().unwrap()), "{what}: {kind} {share}");

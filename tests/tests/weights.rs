@@ -147,7 +147,7 @@ fn a_part_is_compiled_beside_bad_weights_of_others() {
     assert!(matches!(part("ffn:1"), Err(CompileError::NotFinite { .. })));
 }
 
-/// In a GGUF file, found by the bytes of a row: of a plain matrix, and of one whose outputs stand in pairs.
+/// In a GGUF file, found by the bytes of a row: of a plain matrix, and of one whose outputs are in pairs.
 #[test]
 fn bad_elements_of_a_gguf_file_are_refused() {
     let bytes = fs::read(folder("gguf").join("llama-f16.gguf")).unwrap();

@@ -12,7 +12,8 @@ const LANES: usize = 64;
 /// widened rows each plane's `lw` queue loads a half.
 fn kernel(orientation: &str, widen: bool) -> String {
     let mut text = String::from(
-        ".chip test-small\n.program product\n.input x f16 [1, 64] at e20:0, e21:0\n.output y f32 [1, 64] at w0:0, w1:0, w2:0, w3:0\n",
+        ".chip test-small\n.program product\n.input x f16 [1, 64] at e20:0, e21:0\n\
+        .output y f32 [1, 64] at w0:0, w1:0, w2:0, w3:0\n",
     );
     let weights = if widen { 1 } else { 2 };
     for plane in 0..weights {

@@ -44,7 +44,8 @@ pub struct Flow {
 }
 
 impl Flow {
-    /// The issues of a chip, in order of cycle; those of one cycle in order of queue and item of the class's first chip.
+    /// The issues of a chip, in order of cycle; those of one cycle in order of queue and item of the class's first
+    /// chip.
     pub fn of_chip(&self, chip: ChipId) -> impl Iterator<Item = Issue> {
         let member = self.chips.get(usize::from(chip.0));
         let class = member.and_then(|member| self.classes.get(member.class));

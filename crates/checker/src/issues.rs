@@ -270,7 +270,8 @@ pub struct Issues {
 }
 
 impl Issues {
-    /// The issues of a chip, in order of cycle; those of one cycle in order of queue and item of the class's first chip.
+    /// The issues of a chip, in order of cycle; those of one cycle in order of queue and item of the class's first
+    /// chip.
     pub fn of_chip(&self, chip: ChipId) -> impl Iterator<Item = Issue> {
         let member = self.chips.get(usize::from(chip.0));
         let issues = member.and_then(|member| self.classes.get(member.class)).map_or(&[][..], Vec::as_slice);

@@ -28,8 +28,8 @@
 //! - Violations are sorted by cycle, chip, queue, rule and item, whatever the order in which the parts found them;
 //!   parts run in parallel.
 //! - The flow of a program without violations is complete: each stream and latch taken has a producer, each `iw`,
-//!   `abc` and `acc` what it takes, each link that receives the link that sends, each access of memory its place in time. Producers come before consumers
-//!   in [`ChipFlow::order`].
+//!   `abc` and `acc` what it takes, each link that receives the link that sends, each access of memory its
+//!   place in time. Producers come before consumers in [`ChipFlow::order`].
 //!
 //! # What is not claimed
 //!

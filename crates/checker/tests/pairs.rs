@@ -48,8 +48,10 @@ fn code_in_pairs_is_known() {
     let system = System::preset("test-small").unwrap();
     let mut container = read(
         &system,
-        ".program p\n.code code i8 [2, 64] at e0:0, e1:0\n.queue mem.e0\nread 0, w2\n.queue mem.e1\nread 0, w3\n.queue vxm.0\n@5 ifetch w2\n\
-         .block code vxm.0\nadd mod, e0, #i40, #i2\nadd mod, e0, #i41, #i2\nadd mod, e0, #i42, #i2\nnop 3\nadd mod, e0, #i43, #i2\nadd mod, e0, #i44, #i2\n\
+        ".program p\n.code code i8 [2, 64] at e0:0, e1:0\n.queue mem.e0\nread 0, w2\n.queue mem.e1\nread 0, w3\n\
+        .queue vxm.0\n@5 ifetch w2\n\
+         .block code vxm.0\nadd mod, e0, #i40, #i2\nadd mod, e0, #i41, #i2\nadd mod, e0, #i42, #i2\nnop 3\n\
+         add mod, e0, #i43, #i2\nadd mod, e0, #i44, #i2\n\
          add mod, e0, #i45, #i2\nadd mod, e0, #i46, #i2\n",
     );
     let plain = check(&system, &mut container).unwrap();

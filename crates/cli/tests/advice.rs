@@ -244,8 +244,9 @@ fn what_a_compiler_says_would_fit_compiles() {
 
 #[test]
 fn a_model_that_no_chip_holds_is_told_what_does_compile() {
-    let config = r#"{"architectures":["LlamaForCausalLM"],"model_type":"llama","hidden_size":576,"intermediate_size":1536,
-        "num_hidden_layers":30,"num_attention_heads":9,"num_key_value_heads":3,"vocab_size":49152,"tie_word_embeddings":true}"#;
+    let config = r#"{"architectures":["LlamaForCausalLM"],"model_type":"llama","hidden_size":576,
+        "intermediate_size":1536,"num_hidden_layers":30,"num_attention_heads":9,"num_key_value_heads":3,
+        "vocab_size":49152,"tie_word_embeddings":true}"#;
     let file = scratch("no-chip").join("config.json");
     fs::write(&file, config).unwrap();
     let request = ["compile", file.to_str().unwrap(), "--timing-only", "--dtype", "f16", "--context", "2048"];

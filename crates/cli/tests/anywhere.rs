@@ -1,4 +1,4 @@
-//! The command needs nothing beside it: model, vectors and chips are inside.
+//! The command needs no other file: model, vectors and chips are inside.
 
 mod common;
 

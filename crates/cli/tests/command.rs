@@ -190,7 +190,8 @@ fn bad_input_gets_one_clear_message() {
     };
     let few_streams = chip_file("few.toml", "streams", "33");
     let small_chip = chip_file("small.toml", "words_per_bank", "16");
-    let big = r#"{"architectures":["LlamaForCausalLM"],"model_type":"llama","hidden_size":8192,"intermediate_size":28672,"num_hidden_layers":80,
+    let big = r#"{"architectures":["LlamaForCausalLM"],"model_type":"llama","hidden_size":8192,
+        "intermediate_size":28672,"num_hidden_layers":80,
         "num_attention_heads":64,"num_key_value_heads":8,"vocab_size":128256}"#;
     let big = format!("{}/config.json", config(big, "big"));
     fs::write(folder.join("bad.lpu"), ".chip tsp-v1\n.program p\n.queue mem.e0\nraed 0, e0\nread 0, x3\n").unwrap();
@@ -314,7 +315,8 @@ fn broken_rules_come_with_cycle_unit_and_source_line() {
     .unwrap();
     let expected =
         format!("{file}:42: cycle 11, mem.e0 (write): register-empty: stream e4 carries no value at position 1");
-    let near = "; e4 carries a value here in cycle 10, 1 cycle earlier, fed by what vxm.0 issues in cycle 5; take it then, or feed it to match";
+    let near = "; e4 carries a value here in cycle 10, 1 cycle earlier, fed by what vxm.0 issues in cycle 5; take it \
+        then, or feed it to match";
     let line = "    store: @sum+6 write c, c_bus\n";
     let other = "    vxm.0 in cycle 5, line 39: sum: @load+read_to_vxm add f32, c_bus, a_bus, b_bus\n";
     let check = lpu(&["check", &file]);

@@ -71,7 +71,7 @@ fn shapes_need_no_weights() {
     );
 }
 
-/// A stored head beside a table that is said to be shared: it is used, and the command says so.
+/// A stored head alongside a table that is said to be shared: it is used, and the command says so.
 #[test]
 fn a_stored_head_of_a_tied_model_is_noted() {
     let place = scratch("tied");
@@ -101,8 +101,9 @@ fn the_continuation_begins_with_its_space() {
     let metaspace =
         json!({ "type": "Metaspace", "replacement": "\u{2581}", "prepend_scheme": "always", "split": true });
     let tokenizer = json!({
-        "version": "1.0", "truncation": null, "padding": null, "added_tokens": [], "normalizer": null, "pre_tokenizer": metaspace,
-        "post_processor": null, "decoder": metaspace, "model": { "type": "WordLevel", "vocab": vocab, "unk_token": "\u{2581}w0" },
+        "version": "1.0", "truncation": null, "padding": null, "added_tokens": [], "normalizer": null,
+        "pre_tokenizer": metaspace, "post_processor": null, "decoder": metaspace,
+        "model": { "type": "WordLevel", "vocab": vocab, "unk_token": "\u{2581}w0" },
     });
     fs::write(place.join("m/tokenizer.json"), tokenizer.to_string()).unwrap();
     let feed = ["--prompt", "w7 w8", "--max-tokens", "4", "--ignore-eos", "--context", "16"];

@@ -9,7 +9,9 @@ use std::process::Output;
 use lpu::isa::{Format, Instruction};
 use lpu::model::Checkpoint;
 use lpu::num::half::f16_to_f32;
-use lpu::{Engines, FirstNotFinite, Kind, NotFinite, Options, Precision, ProgramFile, Session, SessionError, chip};
+use lpu::{
+    Engines, FirstNotFinite, NotFinite, NotFiniteKind, Options, Precision, ProgramFile, Session, SessionError, chip,
+};
 
 use common::{lpu, root};
 
@@ -144,7 +146,7 @@ fn every_engine_and_source_names_the_same_instruction() {
                 matches!(origin.instruction, Instruction::Convert { from: Format::F32, to: Format::F16, .. }),
                 "{found}"
             );
-            assert_eq!((found.position, found.token, origin.kind), (0, 5, Kind::Infinity), "{found}");
+            assert_eq!((found.position, found.token, origin.kind), (0, 5, NotFiniteKind::Infinity), "{found}");
             let operation = origin.operation.as_deref().unwrap();
             assert!(operation.starts_with(&format!("layers.{layer}.feed_forward")), "{found}");
             let opened = ProgramFile::open(&file).unwrap();
@@ -169,7 +171,7 @@ fn a_soft_cap_hides_no_overflow() {
             );
             assert_eq!(
                 (found.position, found.token, found.logit, origin.kind),
-                (0, 5, None, Kind::Infinity),
+                (0, 5, None, NotFiniteKind::Infinity),
                 "{found}"
             );
             assert!(origin.operation.as_deref().unwrap().starts_with(within), "{found}");

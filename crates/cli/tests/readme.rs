@@ -1,7 +1,7 @@
 //! The README is true: every console block is run as it is.
 //!
 //! Blocks run in order in one folder that holds the repository's `examples`, `tests/checkpoints` and
-//! `tests/conformance`. In shown output a line `...` stands for any lines, and `...` at the end of a line for any rest
+//! `tests/conformance`. In shown output a line `...` matches any lines, and `...` at the end of a line for any rest
 //! of it.
 
 use std::fs;

@@ -43,30 +43,39 @@ fn manual_pages_are_there_at_every_depth() {
 
 #[test]
 fn diagnostics_are_asked_for_and_go_to_standard_error_alone() {
-    let compile = |filter: Option<&str>| {
+    let compile = |filters: &[(&str, &str)]| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_lpu"));
-        match filter {
-            Some(filter) => command.env("LPU_LOG", filter),
-            None => command.env_remove("LPU_LOG"),
-        };
+        command.env_remove("LPU_LOG").env_remove("RUST_LOG").envs(filters.iter().copied());
         command.args(["compile", &common::root("tests/checkpoints/plain"), "--timing-only", "--context", "16"]);
         command.output().unwrap()
     };
-    let (plain, shown) = (compile(None), compile(Some("debug")));
     let without_seconds = |output: &Output| {
         let text = text(output);
         text.lines().filter(|line| !line.contains(" s")).map(str::to_owned).collect::<Vec<_>>()
     };
-    assert_eq!(without_seconds(&plain), without_seconds(&shown));
-    assert_eq!(String::from_utf8_lossy(&plain.stderr), "");
-    let shown = String::from_utf8_lossy(&shown.stderr).into_owned();
-    for stage in ["place", "schedule{tokens=16}", "prove", "time.busy", "proven"] {
-        assert!(shown.contains(stage), "no {stage}: {shown}");
+    let plain = compile(&[]);
+    let all: &[&str] = &["place", "schedule{tokens=16}", "prove", "time.busy", "proven"];
+    let cases: [(&[(&str, &str)], &[&str], &[&str]); 7] = [
+        (&[], &[], all),
+        (&[("LPU_LOG", ""), ("RUST_LOG", "")], &[], all),
+        (&[("LPU_LOG", "debug")], all, &[]),
+        (&[("RUST_LOG", "debug")], all, &[]),
+        (&[("LPU_LOG", ""), ("RUST_LOG", "lpu_compiler=debug")], &["place"], &["proven"]),
+        (&[("LPU_LOG", "lpu_compiler=debug")], &["place"], &["proven"]),
+        (&[("LPU_LOG", "lpu_compiler=debug"), ("RUST_LOG", "debug")], &["place"], &["proven"]),
+    ];
+    for (filters, shown, hidden) in cases {
+        let output = compile(filters);
+        assert_eq!(without_seconds(&plain), without_seconds(&output), "{filters:?}");
+        let events = String::from_utf8_lossy(&output.stderr);
+        assert!(shown.iter().all(|stage| events.contains(stage)), "{filters:?}: {events}");
+        assert!(!hidden.iter().any(|stage| events.contains(stage)), "{filters:?}: {events}");
+        assert_eq!(events.is_empty(), shown.is_empty(), "{filters:?}: {events}");
     }
-    let some = compile(Some("lpu_compiler=debug"));
-    let some = String::from_utf8_lossy(&some.stderr).into_owned();
-    assert!(some.contains("place") && !some.contains("proven"), "{some}");
-    let wrong = compile(Some("lpu=loudly"));
-    let message = String::from_utf8_lossy(&wrong.stderr);
-    assert!(wrong.status.code() == Some(2) && message.starts_with("error: LPU_LOG: "), "{message}");
+    for variable in ["LPU_LOG", "RUST_LOG"] {
+        let wrong = compile(&[(variable, "lpu=loudly")]);
+        let message = String::from_utf8_lossy(&wrong.stderr);
+        let named = message.starts_with(&format!("error: {variable}: "));
+        assert!(wrong.status.code() == Some(2) && named, "{message}");
+    }
 }

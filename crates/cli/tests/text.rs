@@ -63,7 +63,8 @@ fn kernel(name: &str, system: &System) -> String {
     let lanes = system.chip().lanes();
     let range = if chips > 1 { format!("0..{}/", chips - 1) } else { String::new() };
     format!(
-        ".chip {name}\n.program p\n.input x i8 [{chips}, {lanes}] at {range}e0:0\n.output y i8 [{chips}, {lanes}] at {range}w0:0\n\
+        ".chip {name}\n.program p\n.input x i8 [{chips}, {lanes}] at {range}e0:0\n\
+        .output y i8 [{chips}, {lanes}] at {range}w0:0\n\
          .queue {range}mem.e0\nload: @0 read x, w0\n.queue {range}mem.w0\n@load+{} write y, w0\n",
         system.chip().values().mem_read + 2
     )
@@ -119,12 +120,14 @@ proptest! {
 
     #[test]
     fn programs_for_any_chip_and_system_go_through_all_forms(
-        superlanes in 1u32..=20, streams in 1u32..=8, slices in 1u32..=60, share in 1u32..=16, read in 1u32..=64, write in 1u32..=64,
+        superlanes in 1u32..=20, streams in 1u32..=8, slices in 1u32..=60, share in 1u32..=16, read in 1u32..=64,
+        write in 1u32..=64,
         links in 1u32..=64, chips in 1u16..=9, seed: u64,
     ) {
         let folder = scratch(&format!("trips-{seed:x}"));
         let figures = [
-            ("superlanes", superlanes), ("streams", 16 * streams), ("slices_per_side", slices), ("slices_per_position", share),
+            ("superlanes", superlanes), ("streams", 16 * streams), ("slices_per_side", slices),
+            ("slices_per_position", share),
             ("mem_read", read), ("mem_write", write), ("c2c_queues", links),
         ];
         let chip = chip(&figures);
@@ -135,7 +138,8 @@ proptest! {
             }
             // Links from chip to chip in a row, by a queue of either end that the seed picks.
             let link = |one: u16| (seed >> (one % 8) & 7) as u32 % links;
-            let pairs: Vec<String> = (1..chips).filter(|one| one % 2 == 1).map(|one| format!("\"{}.{} - {one}.{}\"", one - 1, link(one), link(one + 3))).collect();
+            let pair = |one: u16| format!("\"{}.{} - {one}.{}\"", one - 1, link(one), link(one + 3));
+            let pairs: Vec<String> = (1..chips).filter(|one| one % 2 == 1).map(pair).collect();
             format!("name = \"mine\"\nchips = {chips}\nlinks = [{}]\n[chip]\n{chip}\n", pairs.join(", "))
         };
         trips(&folder, &system(read, chips), &system(read % 64 + 1, chips));

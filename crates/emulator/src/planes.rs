@@ -24,7 +24,7 @@ pub(crate) fn widen(rows: &[u8]) -> [Vec<u8>; 2] {
 
 /// A result at the port.
 #[derive(Clone, Debug)]
-pub(crate) struct Held {
+pub(crate) struct PortResult {
     pub(crate) format: PassFormat,
     pub(crate) value: Vec<u32>,
 }
@@ -47,8 +47,8 @@ pub(crate) struct Plane {
     orientation: Option<Orientation>,
     pub(crate) array: Option<Arc<Array>>,
     pub(crate) busy_until: u64,
-    pub(crate) port: Option<(Held, Dispatch)>,
-    accumulators: Vec<Option<Held>>,
+    pub(crate) port: Option<(PortResult, Dispatch)>,
+    accumulators: Vec<Option<PortResult>>,
     wide: Option<WidenedPair>,
 }
 
@@ -158,7 +158,12 @@ impl Plane {
     }
 
     /// Updates an accumulator; the error says what is missing.
-    pub(crate) fn accumulate(&mut self, index: usize, mode: Mode, result: Held) -> Result<&Held, &'static str> {
+    pub(crate) fn accumulate(
+        &mut self,
+        index: usize,
+        mode: Mode,
+        result: PortResult,
+    ) -> Result<&PortResult, &'static str> {
         if self.accumulators.len() <= index {
             self.accumulators.resize(index + 1, None);
         }
@@ -186,7 +191,7 @@ impl Plane {
     }
 
     /// The value of an accumulator, whatever led to it.
-    pub(crate) fn accumulator(&self, index: usize) -> Option<&Held> {
+    pub(crate) fn accumulator(&self, index: usize) -> Option<&PortResult> {
         self.accumulators.get(index).and_then(Option::as_ref)
     }
 }

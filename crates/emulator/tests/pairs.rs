@@ -31,7 +31,8 @@ fn begins(bytes: &[u8]) -> Vec<u8> {
 #[test]
 fn both_words_get_their_bytes() {
     let system = system("test-pair");
-    let text = ".data e0:4x2 1/w3:8x2 3\n.hex 01a102a203a3 04a405a506a6\n.data w1:0 w1:511 1\n.hex 0709\n.program p\n.chips 2\n.queue mem.e0\nnop 1\n";
+    let text = ".data e0:4x2 1/w3:8x2 3\n.hex 01a102a203a3 04a405a506a6\n.data w1:0 w1:511 1\n.hex 0709\n.program p\n\
+        .chips 2\n.queue mem.e0\nnop 1\n";
     let mut container = read(&system, text);
     let mut machine = Machine::of_system(&system, &container.image).unwrap();
     let short = [
@@ -91,8 +92,10 @@ fn code_in_pairs_is_fetched() {
     let system = system("test-small");
     let mut container = read(
         &system,
-        ".program p\n.cycles 26\n.code code i8 [2, 64] at e0:0, e1:0\n.queue mem.e0\nread 0, w2\n.queue mem.e1\nread 0, w3\n.queue vxm.0\n@5 ifetch w2\n\
-         .block code vxm.0\nadd mod, e0, #i40, #i2\nadd mod, e0, #i41, #i2\nadd mod, e0, #i42, #i2\nnop 3\nadd mod, e0, #i43, #i2\nadd mod, e0, #i44, #i2\n\
+        ".program p\n.cycles 26\n.code code i8 [2, 64] at e0:0, e1:0\n.queue mem.e0\nread 0, w2\n.queue mem.e1\n\
+        read 0, w3\n.queue vxm.0\n@5 ifetch w2\n\
+         .block code vxm.0\nadd mod, e0, #i40, #i2\nadd mod, e0, #i41, #i2\nadd mod, e0, #i42, #i2\nnop 3\n\
+         add mod, e0, #i43, #i2\nadd mod, e0, #i44, #i2\n\
          add mod, e0, #i45, #i2\nadd mod, e0, #i46, #i2\n",
     );
     let run = |container: &Container<'_>| -> Run {

@@ -271,7 +271,8 @@ fn convert(from: Format, to: Format, a: &[u32], out: &mut [u32]) {
     macro_rules! pairs {
         ($($from:ident: $($to:ident)*;)*) => {
             match (from, to) {
-                $($((Format::$from, Format::$to) => one(a, out, |bits| write(Format::$to, read(Format::$from, bits))),)*)*
+                $($((Format::$from, Format::$to) => one(a, out,
+                    |bits| write(Format::$to, read(Format::$from, bits))),)*)*
             }
         };
     }

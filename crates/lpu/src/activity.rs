@@ -11,20 +11,20 @@ use lpu_report::{Counts, Units, Utilization};
 type PlaneId = (Hemisphere, u16);
 
 /// What a plane does from a cycle on, up to another.
-type Span = (PlaneId, u64, u64);
+type PlaneSpan = (PlaneId, u64, u64);
 
 /// Streams fed that are held at once before those of past cycles are counted.
 const MOST_PENDING: usize = 1 << 18;
 
 /// Cycles in which streams are fed. Several units may feed one stream in one cycle, at different positions.
 #[derive(Default)]
-struct Fed {
+struct FedCycles {
     /// Cycle on the register, stream.
     pending: Vec<(u64, Stream)>,
     count: u64,
 }
 
-impl Fed {
+impl FedCycles {
     /// Counts what is fed before a cycle, which no later issue adds to.
     fn count_before(&mut self, cycle: u64) {
         self.pending.sort_unstable();
@@ -37,7 +37,7 @@ impl Fed {
 
 /// Dispatches that are alike.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Dispatch {
+pub struct DispatchKind {
     /// Mnemonic of the instruction.
     pub opcode: &'static str,
     /// Streams that one dispatch feeds.
@@ -54,7 +54,7 @@ pub struct Activity {
     pub cycles: u64,
     /// Number of dispatches of each kind; instructions of the queues themselves (`nop`, `repeat`, `sync` and their
     /// like) are none.
-    pub dispatches: BTreeMap<Dispatch, u64>,
+    pub dispatches: BTreeMap<DispatchKind, u64>,
     /// Vectors that leave over a link.
     pub sends: u64,
     counts: Counts,
@@ -96,8 +96,8 @@ impl Activity {
     fn of_chip(system: &System, issues: &[Issue], cycles: u64) -> Self {
         let chip = system.chip();
         let (mut activity, mut counts) = (Self { cycles, ..Self::default() }, Counts::default());
-        let (mut loads, mut passes): (Vec<Span>, Vec<Span>) = (Vec::new(), Vec::new());
-        let mut fed = Fed::default();
+        let (mut loads, mut passes): (Vec<PlaneSpan>, Vec<PlaneSpan>) = (Vec::new(), Vec::new());
+        let mut fed = FedCycles::default();
         for issue in issues {
             let row = issue.instruction.row();
             match (issue.instruction, issue.queue) {
@@ -132,7 +132,7 @@ impl Activity {
                     (Unit::Sxm, _) => counts.switch_issues += 1,
                     _ => {}
                 }
-                *activity.dispatches.entry(Dispatch { opcode: row.mnemonic, width, hops }).or_default() += 1;
+                *activity.dispatches.entry(DispatchKind { opcode: row.mnemonic, width, hops }).or_default() += 1;
             }
             if fed.pending.len() >= MOST_PENDING {
                 fed.count_before(issue.cycle);
@@ -170,7 +170,7 @@ fn hops_to_edge(chip: &Chip, queue: Queue, direction: Direction) -> u16 {
 }
 
 /// Cycles that spans cover, each cycle of a plane once.
-fn covered(spans: &mut [Span]) -> u64 {
+fn covered(spans: &mut [PlaneSpan]) -> u64 {
     spans.sort_unstable();
     let mut sum = 0;
     let mut before = None;

@@ -23,7 +23,7 @@ pub struct Engines {
     pub threads: Option<usize>,
     /// Both engines, comparing every word of SRAM, outputs and cycles after each run.
     pub verify: bool,
-    /// Plans of programs in files are kept beside the file where that can be written, and taken from there when they
+    /// Plans of programs in files are kept next to the file where that can be written, and taken from there when they
     /// fit.
     pub cache: bool,
 }
@@ -34,7 +34,7 @@ impl Default for Engines {
     }
 }
 
-/// Proves the programs of a file legal and keeps their plans beside it, so that its first start is as quick as later
+/// Proves the programs of a file legal and keeps their plans next to it, so that its first start is as quick as later
 /// ones.
 ///
 /// # Errors
@@ -126,15 +126,15 @@ pub struct Ran {
 }
 
 /// Programs on the fast engine; each is prepared when it first runs: a model has one a context bucket.
-struct Fast {
+struct FastPrograms {
     platform: Arc<Platform>,
     prepared: Vec<Mutex<Option<lpu_replay::Prepared>>>,
 }
 
 /// What engines over the same programs share: the system, the proven programs, their plans, the threads.
-pub(crate) struct Shared {
+pub(crate) struct SharedPrograms {
     system: System,
-    fast: Option<Fast>,
+    fast: Option<FastPrograms>,
     /// The programs on the reference engine.
     reference: Option<OnceLock<Vec<lpu_emulator::Prepared>>>,
     cache: bool,
@@ -165,12 +165,12 @@ pub(crate) struct Shared {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct Engine {
-    shared: Arc<Shared>,
+    shared: Arc<SharedPrograms>,
     fast: Option<Replay>,
     reference: Option<Machine>,
 }
 
-impl Shared {
+impl SharedPrograms {
     fn new(
         system: &System,
         programs: usize,
@@ -179,7 +179,7 @@ impl Shared {
     ) -> Result<Arc<Self>, EngineError> {
         let fast = if engines.fast || engines.verify {
             let platform = Arc::new(platform(engines.threads())?);
-            Some(Fast { platform, prepared: (0..programs).map(|_| Mutex::default()).collect() })
+            Some(FastPrograms { platform, prepared: (0..programs).map(|_| Mutex::default()).collect() })
         } else {
             None
         };
@@ -203,7 +203,7 @@ impl Shared {
     /// For the programs of a file.
     ///
     /// # Errors
-    /// As [`Shared::over`].
+    /// As [`SharedPrograms::over`].
     pub(crate) fn over_file(system: &System, file: &ProgramFile, engines: &Engines) -> Result<Arc<Self>, EngineError> {
         let platform = |threads| Platform::mapped(system, file.outline(), file.bytes(), threads);
         Self::new(system, file.heads().len(), engines, platform)
@@ -235,7 +235,7 @@ impl Engine {
         programs: &[Program],
         engines: &Engines,
     ) -> Result<Self, EngineError> {
-        Self::over(&Shared::over(system, image, programs, engines)?, image, programs)
+        Self::over(&SharedPrograms::over(system, image, programs, engines)?, image, programs)
     }
 
     /// [`Engine::new`] over a mapped file, whose bytes the fast engine uses in place.
@@ -243,11 +243,15 @@ impl Engine {
     /// # Errors
     /// As [`Engine::new`].
     pub fn open(system: &System, file: &ProgramFile, engines: &Engines) -> Result<Self, EngineError> {
-        Self::over_file(&Shared::over_file(system, file, engines)?, file)
+        Self::over_file(&SharedPrograms::over_file(system, file, engines)?, file)
     }
 
     /// [`Engine::new`] that shares what is shared; image and programs are those that it was made for.
-    pub(crate) fn over(shared: &Arc<Shared>, image: &Image<'_>, programs: &[Program]) -> Result<Self, EngineError> {
+    pub(crate) fn over(
+        shared: &Arc<SharedPrograms>,
+        image: &Image<'_>,
+        programs: &[Program],
+    ) -> Result<Self, EngineError> {
         let fast = shared.fast.as_ref().map(|fast| Replay::over(&fast.platform, image)).transpose()?;
         let reference = match &shared.reference {
             Some(prepared) => Some(machine(&shared.system, image, programs, prepared)?),
@@ -262,7 +266,7 @@ impl Engine {
     }
 
     /// [`Engine::open`] that shares what is shared; the file is that which it was made for.
-    pub(crate) fn over_file(shared: &Arc<Shared>, file: &ProgramFile) -> Result<Self, EngineError> {
+    pub(crate) fn over_file(shared: &Arc<SharedPrograms>, file: &ProgramFile) -> Result<Self, EngineError> {
         let fast = match &shared.fast {
             Some(fast) => Some(Replay::over_mapped(&fast.platform, file.outline(), file.writable()?)?),
             None => None,
@@ -384,7 +388,7 @@ impl Engine {
         });
         let reference = self.reference.as_mut().map(|machine| watched(machine, &self.shared, index, &mut ()));
         match (fast, reference) {
-            // The fast engine leaves out what nobody takes, which may overflow too.
+            // The fast engine leaves out values without a consumer, which may overflow too.
             (Some(Ok(one)), Some(Ok(other))) if (Ran { overflow: other.overflow, ..one }) == other => {
                 self.compare().map(|()| other)
             }
@@ -474,7 +478,7 @@ fn machine(
 /// Runs a program on the reference engine, for an observer and to see whether an operation overflows.
 fn watched<O: Observer>(
     machine: &mut Machine,
-    shared: &Shared,
+    shared: &SharedPrograms,
     index: usize,
     observer: &mut O,
 ) -> Result<Ran, EngineError> {

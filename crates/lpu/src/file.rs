@@ -1,5 +1,5 @@
 //! A program file mapped into memory: read once for its checksum, then used in place, its queues decoded only when
-//! somebody needs them.
+//! they are first needed.
 
 use std::fs::File;
 use std::ops::Range;
@@ -38,8 +38,8 @@ pub enum OpenError {
     },
 }
 
-/// A mapped program file, whose queues are decoded when somebody asks for them. Whoever changes the file while it is
-/// mapped changes what runs; the checksum was that of the opening.
+/// A mapped program file, whose queues are decoded when they are first asked for. A process that changes the
+/// file while it is mapped changes what runs; the checksum was that of the opening.
 /// ```no_run
 /// use lpu::{Engines, ProgramFile, Session, chip};
 ///
@@ -168,7 +168,7 @@ impl ProgramFile {
 
     /// Where the plan of a program is kept.
     pub(crate) fn plan(&self, program: usize) -> PathBuf {
-        plans::beside(&self.path, program)
+        plans::path(&self.path, program)
     }
 }
 

@@ -19,7 +19,7 @@ pub struct NotFinite {
     pub logit: Option<(usize, f32)>,
     /// What made the first number of the run that is not finite; nothing where the run took it from rows of earlier
     /// tokens.
-    pub origin: Option<Origin>,
+    pub origin: Option<NotFiniteOrigin>,
 }
 
 impl fmt::Display for NotFinite {
@@ -38,7 +38,7 @@ impl fmt::Display for NotFinite {
 
 /// What an instruction made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum NotFiniteKind {
     /// NaN, of operands that are none.
     Nan,
     /// An infinity, of finite operands.
@@ -47,7 +47,7 @@ pub enum Kind {
 
 /// The instruction that made the first number of a run that is not finite from operands that are.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Origin {
+pub struct NotFiniteOrigin {
     /// Cycle of the dispatch.
     pub cycle: u64,
     /// The chip.
@@ -59,17 +59,17 @@ pub struct Origin {
     /// The instruction.
     pub instruction: Instruction,
     /// What it made.
-    pub kind: Kind,
+    pub kind: NotFiniteKind,
     /// Name of the graph's node that the instruction belongs to, where the compiler makes this very program.
     pub operation: Option<String>,
 }
 
-impl fmt::Display for Origin {
+impl fmt::Display for NotFiniteOrigin {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (Self { cycle, queue, lane, .. }, text) = (self, item_text(&Item::from(self.instruction)));
         let made = match self.kind {
-            Kind::Nan => "a NaN",
-            Kind::Infinity => "an infinity of finite numbers",
+            NotFiniteKind::Nan => "a NaN",
+            NotFiniteKind::Infinity => "an infinity of finite numbers",
         };
         write!(formatter, "`{text}` made {made} first, in cycle {cycle}, {queue}, lane {lane}")?;
         self.operation.as_ref().map_or(Ok(()), |operation| write!(formatter, ", which is part of {operation}"))
@@ -78,7 +78,7 @@ impl fmt::Display for Origin {
 
 /// Watches runs of the reference engine for the first number that is not finite.
 #[derive(Clone, Debug, Default)]
-pub struct FirstNotFinite(pub Option<Origin>);
+pub struct FirstNotFinite(pub Option<NotFiniteOrigin>);
 
 /// How the 32 bits of operands and of a result are read.
 type Readers = (fn(u32) -> f32, fn(u32) -> f32);
@@ -126,17 +126,17 @@ impl Observer for FirstNotFinite {
         for (lane, &bits) in result.iter().enumerate() {
             let value = made(bits);
             let kind = match value {
-                _ if value.is_nan() && !any(lane, f32::is_nan) => Kind::Nan,
+                _ if value.is_nan() && !any(lane, f32::is_nan) => NotFiniteKind::Nan,
                 // The power of a large number is infinite by right: a sigmoid is 0 then.
                 _ if value.is_infinite()
                     && !matches!(by, Instruction::Exp { .. })
                     && !any(lane, |value| !value.is_finite()) =>
                 {
-                    Kind::Infinity
+                    NotFiniteKind::Infinity
                 }
                 _ => continue,
             };
-            self.0 = Some(Origin { cycle, chip, queue, lane, instruction: *by, kind, operation: None });
+            self.0 = Some(NotFiniteOrigin { cycle, chip, queue, lane, instruction: *by, kind, operation: None });
             return;
         }
     }

@@ -33,11 +33,11 @@ mod session;
 mod stage;
 mod summary;
 
-pub use activity::{Activity, Dispatch, units};
+pub use activity::{Activity, DispatchKind, units};
 pub use engine::{Engine, EngineError, Engines, Ran, keep_plans};
 pub use error::SessionError;
 pub use file::{OpenError, ProgramFile};
-pub use finite::{FirstNotFinite, Kind, NotFinite, Origin};
+pub use finite::{FirstNotFinite, NotFinite, NotFiniteKind, NotFiniteOrigin};
 pub use generation::{Generated, Generation, Limits};
 pub use lpu_checker as checker;
 pub use lpu_chip as chip;
@@ -58,4 +58,6 @@ pub use sampler::Sampler;
 pub use sequence::{Sequence, Token};
 pub use session::Session;
 pub use stage::{Stage, StageRun};
-pub use summary::{Bucket, ByBucket, Cycles, Hashes, HostUse, PerToken, Sram, Subject, Summary, Time, latency};
+pub use summary::{
+    BucketCycles, ByBucket, Hashes, HostUse, PerToken, SramUse, Subject, Summary, Time, TokenCycles, latency,
+};

@@ -12,7 +12,7 @@ use crate::error::SessionError;
 use crate::file::ProgramFile;
 use crate::package::{self, Host, Package};
 use crate::proof::compile;
-use crate::stage::{Placed, Stage, made_for};
+use crate::stage::{PlacedPrograms, Stage, made_for};
 
 /// A compiled model: file or memory image, interface, programs, their plans, and the threads that run them. Any number
 /// of [`Sequence`](crate::Sequence)s run on it, each from whichever thread.
@@ -32,7 +32,7 @@ use crate::stage::{Placed, Stage, made_for};
 /// ```
 pub struct Model {
     host: Host,
-    placed: Arc<Placed>,
+    placed: Arc<PlacedPrograms>,
 }
 
 impl Model {
@@ -49,7 +49,7 @@ impl Model {
         let compiled = compile(&checkpoint, chip, options)?;
         let host = Host::new(&checkpoint, options, &compiled)?;
         drop(checkpoint);
-        let placed = Placed::new(chip, compiled.image, compiled.programs, compiled.interface, engines)?;
+        let placed = PlacedPrograms::new(chip, compiled.image, compiled.programs, compiled.interface, engines)?;
         Ok(Arc::new(Self { host, placed }))
     }
 
@@ -60,7 +60,7 @@ impl Model {
     pub fn load(container: Container<'static>, chip: &Chip, engines: &Engines) -> Result<Arc<Self>, SessionError> {
         made_for(&container.chip, chip)?;
         let (interface, host) = Package::parse(&container.host)?.model()?;
-        let placed = Placed::new(chip, container.image, container.programs, interface, engines)?;
+        let placed = PlacedPrograms::new(chip, container.image, container.programs, interface, engines)?;
         Ok(Arc::new(Self { host, placed }))
     }
 
@@ -71,7 +71,7 @@ impl Model {
     pub fn open(file: ProgramFile, chip: &Chip, engines: &Engines) -> Result<Arc<Self>, SessionError> {
         let (interface, mut host) = file.package()?.model()?;
         host.name = file.name();
-        Ok(Arc::new(Self { host, placed: Placed::open(file, chip, interface, engines)? }))
+        Ok(Arc::new(Self { host, placed: PlacedPrograms::open(file, chip, interface, engines)? }))
     }
 
     /// The programs on a machine of their own.

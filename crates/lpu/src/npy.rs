@@ -36,7 +36,8 @@ pub enum NpyError {
     },
     /// The file has too few or too many bytes.
     #[error(
-        "an array of shape {shape} of {found} takes {needed} bytes after the header, the file has {bytes}; save the array again"
+        "an array of shape {shape} of {found} takes {needed} bytes after the header, the file has {bytes}; save the \
+        array again"
     )]
     Length {
         /// The array's shape.
@@ -49,7 +50,10 @@ pub enum NpyError {
         bytes: usize,
     },
     /// The array has another shape.
-    #[error("the array has shape {found}, region `{region}` takes {}; reshape the array", Shape(vec![u64::from(*vectors), u64::from(*lanes)]))]
+    #[error(
+        "the array has shape {found}, region `{region}` takes {}; reshape the array",
+        Shape(vec![u64::from(*vectors), u64::from(*lanes)])
+    )]
     Shape {
         /// The array's shape.
         found: Shape,
@@ -74,7 +78,8 @@ pub enum NpyError {
     },
     /// A finite number becomes infinite in the region's format.
     #[error(
-        "element ({vector}, {lane}) is {value}, beyond the greatest number of {format} in region `{region}`; scale the array"
+        "element ({vector}, {lane}) is {value}, beyond the greatest number of {format} in region `{region}`; scale \
+        the array"
     )]
     Beyond {
         /// First index.
@@ -105,7 +110,7 @@ impl std::fmt::Display for Shape {
 
 /// What a header says.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Header {
+struct NpyHeader {
     kind: char,
     /// Bytes of an element.
     size: usize,
@@ -114,7 +119,7 @@ struct Header {
     shape: Shape,
 }
 
-impl Header {
+impl NpyHeader {
     /// The type as `numpy` names it.
     fn type_name(&self) -> String {
         let bits = 8 * self.size as u64;
@@ -172,7 +177,7 @@ fn damaged(detail: impl Into<String>) -> NpyError {
 }
 
 /// The header and the bytes after it.
-fn split(bytes: &[u8]) -> Result<(Header, &[u8]), NpyError> {
+fn split(bytes: &[u8]) -> Result<(NpyHeader, &[u8]), NpyError> {
     let rest = bytes.strip_prefix(b"\x93NUMPY").ok_or(NpyError::NotNpy)?;
     let short = || damaged("the file ends inside it");
     let ([major, minor], rest) = rest.split_first_chunk::<2>().ok_or_else(short)?;
@@ -190,7 +195,7 @@ fn split(bytes: &[u8]) -> Result<(Header, &[u8]), NpyError> {
     Ok((header(Text(text))?, data))
 }
 
-fn header(mut text: Text<'_>) -> Result<Header, NpyError> {
+fn header(mut text: Text<'_>) -> Result<NpyHeader, NpyError> {
     let (mut descr, mut fortran, mut shape) = (None, None, None);
     text.expect("{")?;
     while !text.take("}") {
@@ -224,7 +229,7 @@ fn header(mut text: Text<'_>) -> Result<Header, NpyError> {
     }
     let size = letters.as_str().parse().map_err(|_| unknown())?;
     let fortran = fortran.ok_or_else(|| missing("fortran_order"))?;
-    Ok(Header { kind, size, big_endian: order == '>', fortran, shape: shape.ok_or_else(|| missing("shape"))? })
+    Ok(NpyHeader { kind, size, big_endian: order == '>', fortran, shape: shape.ok_or_else(|| missing("shape"))? })
 }
 
 fn dimensions(text: &mut Text<'_>) -> Result<Shape, NpyError> {

@@ -20,7 +20,10 @@ pub enum OutputError {
         path: PathBuf,
     },
     /// The folder of the path does not exist.
-    #[error("cannot write {}: there is no folder {}; make it or choose another place", path.display(), folder.display())]
+    #[error(
+        "cannot write {}: there is no folder {}; make it or choose another place",
+        path.display(), folder.display()
+    )]
     NoFolder {
         /// The path.
         path: PathBuf,
@@ -28,7 +31,10 @@ pub enum OutputError {
         folder: PathBuf,
     },
     /// The folder takes no new file.
-    #[error("cannot write {}: no file can be made in {}: {source}; choose another place", path.display(), folder.display())]
+    #[error(
+        "cannot write {}: no file can be made in {}: {source}; choose another place",
+        path.display(), folder.display()
+    )]
     Closed {
         /// The path.
         path: PathBuf,
@@ -60,14 +66,14 @@ pub struct Output {
 
 #[derive(Debug)]
 enum To {
-    Beside(BufWriter<File>, Part),
+    Renamed(BufWriter<File>, NewFile),
     Direct(BufWriter<File>),
     Stdout(BufWriter<Stdout>),
 }
 
 /// A new file that takes the name of another, or is removed.
 #[derive(Debug)]
-struct Part {
+struct NewFile {
     part: PathBuf,
     target: PathBuf,
     /// Those of the file that it replaces.
@@ -75,7 +81,7 @@ struct Part {
     renamed: bool,
 }
 
-impl Drop for Part {
+impl Drop for NewFile {
     fn drop(&mut self) {
         if !self.renamed {
             let _ = fs::remove_file(&self.part);
@@ -84,7 +90,7 @@ impl Drop for Part {
 }
 
 /// Where an output goes.
-enum Place {
+enum Destination {
     Stdout,
     /// Something that is no regular file.
     Direct(PathBuf),
@@ -101,27 +107,27 @@ pub fn is_stdout(path: &Path) -> bool {
 const LINKS: usize = 40;
 
 /// Decides where an output of this path goes, through symbolic links.
-fn place(path: &Path) -> Result<Place, OutputError> {
+fn place(path: &Path) -> Result<Destination, OutputError> {
     let refused = |source| OutputError::Write { path: path.to_owned(), source };
     let mut target = path.to_owned();
     for _ in 0..LINKS {
         if is_stdout(&target) {
-            return Ok(Place::Stdout);
+            return Ok(Destination::Stdout);
         }
         let Ok(to) = fs::read_link(&target) else { break };
         // Links there lead to files that are open, whose names are not theirs alone.
         if target.starts_with("/proc") || target.starts_with("/dev") {
-            return Ok(Place::Direct(target));
+            return Ok(Destination::Direct(target));
         }
         target = target.parent().unwrap_or(Path::new("")).join(to);
     }
     match fs::metadata(&target) {
         Ok(found) if found.is_dir() => Err(OutputError::Folder { path: path.to_owned() }),
-        Ok(found) if !found.is_file() => Ok(Place::Direct(target)),
+        Ok(found) if !found.is_file() => Ok(Destination::Direct(target)),
         Ok(found) => {
             // A file that may not be written may not be replaced.
             OpenOptions::new().write(true).open(&target).map_err(refused)?;
-            Ok(Place::File(target, Some(found.permissions())))
+            Ok(Destination::File(target, Some(found.permissions())))
         }
         Err(_) if target.file_name().is_none() => Err(OutputError::Folder { path: path.to_owned() }),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -129,7 +135,7 @@ fn place(path: &Path) -> Result<Place, OutputError> {
             if !folder.is_dir() {
                 return Err(OutputError::NoFolder { path: path.to_owned(), folder });
             }
-            Ok(Place::File(target, None))
+            Ok(Destination::File(target, None))
         }
         Err(error) => Err(refused(error)),
     }
@@ -140,13 +146,13 @@ fn folder(path: &Path) -> PathBuf {
 }
 
 /// A new file in the folder of a target.
-fn beside(path: &Path, target: PathBuf, permissions: Option<Permissions>) -> Result<(File, Part), OutputError> {
+fn next_to(path: &Path, target: PathBuf, permissions: Option<Permissions>) -> Result<(File, NewFile), OutputError> {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let folder = folder(&target);
     loop {
         let part = folder.join(format!(".lpu-{}-{}.part", process::id(), NEXT.fetch_add(1, Ordering::Relaxed)));
         match OpenOptions::new().write(true).create_new(true).open(&part) {
-            Ok(file) => return Ok((file, Part { part, target, permissions, renamed: false })),
+            Ok(file) => return Ok((file, NewFile { part, target, permissions, renamed: false })),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             Err(source) => return Err(OutputError::Closed { path: path.to_owned(), folder, source }),
         }
@@ -160,16 +166,16 @@ impl Output {
     /// [`OutputError`] says why that place cannot be written.
     pub fn create(path: &Path) -> Result<Self, OutputError> {
         let to = match place(path)? {
-            Place::Stdout => To::Stdout(BufWriter::new(io::stdout())),
-            Place::Direct(target) => {
+            Destination::Stdout => To::Stdout(BufWriter::new(io::stdout())),
+            Destination::Direct(target) => {
                 let opened = OpenOptions::new().write(true).truncate(true).open(target);
                 To::Direct(BufWriter::new(
                     opened.map_err(|source| OutputError::Write { path: path.to_owned(), source })?,
                 ))
             }
-            Place::File(target, permissions) => {
-                let (file, part) = beside(path, target, permissions)?;
-                To::Beside(BufWriter::new(file), part)
+            Destination::File(target, permissions) => {
+                let (file, part) = next_to(path, target, permissions)?;
+                To::Renamed(BufWriter::new(file), part)
             }
         };
         Ok(Self { path: path.to_owned(), to })
@@ -180,8 +186,8 @@ impl Output {
     /// # Errors
     /// As [`Output::create`].
     pub fn probe(path: &Path) -> Result<(), OutputError> {
-        if let Place::File(target, permissions) = place(path)? {
-            beside(path, target, permissions)?;
+        if let Destination::File(target, permissions) = place(path)? {
+            next_to(path, target, permissions)?;
         }
         Ok(())
     }
@@ -198,14 +204,14 @@ impl Output {
     /// [`OutputError::Write`]; the target is then as it was.
     pub fn finish(mut self) -> Result<(), OutputError> {
         let done = self.flush().and_then(|()| match &mut self.to {
-            To::Beside(_, part) => part.take_name(),
+            To::Renamed(_, part) => part.take_name(),
             To::Direct(_) | To::Stdout(_) => Ok(()),
         });
         done.map_err(|source| OutputError::Write { path: self.path.clone(), source })
     }
 }
 
-impl Part {
+impl NewFile {
     fn take_name(&mut self) -> io::Result<()> {
         if let Some(permissions) = &self.permissions {
             fs::set_permissions(&self.part, permissions.clone())?;
@@ -219,14 +225,14 @@ impl Part {
 impl Write for Output {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match &mut self.to {
-            To::Beside(file, _) | To::Direct(file) => file.write(bytes),
+            To::Renamed(file, _) | To::Direct(file) => file.write(bytes),
             To::Stdout(out) => out.write(bytes),
         }
     }
 
     fn flush(&mut self) -> io::Result<()> {
         match &mut self.to {
-            To::Beside(file, _) | To::Direct(file) => file.flush(),
+            To::Renamed(file, _) | To::Direct(file) => file.flush(),
             To::Stdout(out) => out.flush(),
         }
     }

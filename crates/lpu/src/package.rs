@@ -29,7 +29,7 @@ pub enum PackageError {
 }
 
 #[derive(Serialize, Deserialize)]
-struct Header {
+struct PackageHeader {
     interface: Interface,
     model: Option<ModelHeader>,
 }
@@ -52,7 +52,7 @@ pub struct Package {
     pub host: Option<Host>,
 }
 
-/// What the host of a whole model needs beside programs, image and interface.
+/// What the host of a whole model needs besides programs, image and interface.
 pub struct Host {
     /// The model's name, that of the folder or the file that it comes from; no part of the section, so that the bytes
     /// of a program file follow from the model alone.
@@ -70,21 +70,21 @@ pub struct Host {
     pub config: Config,
     /// `tokenizer.json`, if there is one.
     pub tokenizer: Option<Vec<u8>>,
-    /// The embedding table, fp32 rows, and behind it the table of learned positions of a model that has one.
-    rows: Rows,
+    /// The embedding table, fp32 rows, and after it the table of learned positions of a model that has one.
+    rows: RowTables,
 }
 
 /// Bytes of tables of rows, in memory or in a mapped file.
-enum Rows {
+enum RowTables {
     Owned(Vec<u8>),
     Mapped(Arc<Mmap>, Range<usize>),
 }
 
-impl Rows {
+impl RowTables {
     fn bytes(&self) -> &[u8] {
         match self {
-            Rows::Owned(bytes) => bytes,
-            Rows::Mapped(file, range) => &file[range.clone()],
+            RowTables::Owned(bytes) => bytes,
+            RowTables::Mapped(file, range) => &file[range.clone()],
         }
     }
 }
@@ -114,7 +114,7 @@ impl Host {
             oracles: compiled.oracles.clone(),
             config,
             tokenizer: checkpoint.tokenizer_json().map(<[u8]>::to_vec),
-            rows: Rows::Owned(rows),
+            rows: RowTables::Owned(rows),
         })
     }
 
@@ -156,13 +156,13 @@ impl Package {
     /// # Errors
     /// [`PackageError`] when it is empty or damaged.
     pub fn parse(bytes: &[u8]) -> Result<Self, PackageError> {
-        Self::read(bytes, |rows| Rows::Owned(rows.to_vec()))
+        Self::read(bytes, |rows| RowTables::Owned(rows.to_vec()))
     }
 
     /// Reads a section of a mapped file, whose tables of rows stay there.
     pub(crate) fn mapped(file: &Arc<Mmap>, section: Range<usize>) -> Result<Self, PackageError> {
         let end = section.end;
-        Self::read(&file[section], |rows| Rows::Mapped(Arc::clone(file), end - rows.len()..end))
+        Self::read(&file[section], |rows| RowTables::Mapped(Arc::clone(file), end - rows.len()..end))
     }
 
     /// Interface and host's side of a whole model.
@@ -173,7 +173,7 @@ impl Package {
         Ok((self.interface, self.host.ok_or(PackageError::OnlyPart)?))
     }
 
-    fn read(bytes: &[u8], keep: impl FnOnce(&[u8]) -> Rows) -> Result<Self, PackageError> {
+    fn read(bytes: &[u8], keep: impl FnOnce(&[u8]) -> RowTables) -> Result<Self, PackageError> {
         if bytes.is_empty() {
             return Err(PackageError::NoModel);
         }
@@ -182,7 +182,7 @@ impl Package {
         let length = usize::try_from(u64::from_le_bytes(*length)).map_err(|_| damaged("its length is absurd"))?;
         let (header, rest) =
             rest.split_at_checked(length).ok_or_else(|| damaged("its header is longer than the section"))?;
-        let Header { interface, model } =
+        let PackageHeader { interface, model } =
             serde_json::from_slice(header).map_err(|error| PackageError::Damaged(error.to_string()))?;
         let ascending = interface.buckets.windows(2).all(|pair| pair[0].tokens < pair[1].tokens);
         if interface.buckets.is_empty() || !ascending {
@@ -237,7 +237,7 @@ pub(crate) fn write(interface: &Interface, host: Option<&Host>) -> Vec<u8> {
         config: host.config.to_json(),
         tokenizer_bytes: tokenizer.len(),
     });
-    let header = serde_json::to_vec(&Header { interface: interface.clone(), model })
+    let header = serde_json::to_vec(&PackageHeader { interface: interface.clone(), model })
         .expect("a header of texts and numbers serialises");
     let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
     bytes.extend(header);

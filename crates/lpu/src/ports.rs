@@ -36,7 +36,8 @@ pub enum PortError {
     },
     /// The program has no region for the port, or one of another shape.
     #[error(
-        "the interface names a region `{region}`, and program {program} has none of its kind and shape; compile the model again"
+        "the interface names a region `{region}`, and program {program} has none of its kind and shape; compile the \
+        model again"
     )]
     NoRegion {
         /// The region.

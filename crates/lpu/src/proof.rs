@@ -26,7 +26,8 @@ pub enum ProofError {
     },
     /// The compiled program is not legal.
     #[error(
-        "the program compiled for {context} tokens breaks {count} rules, so nothing is stated of it; the first: {first}; this is a mistake of the compiler: report it with the chip description and the model's config.json"
+        "the program compiled for {context} tokens breaks {count} rules, so nothing is stated of it; the first: \
+        {first}; this is a mistake of the compiler: report it with the chip description and the model's config.json"
     )]
     Illegal {
         /// Name of the program's context bucket.
@@ -38,7 +39,8 @@ pub enum ProofError {
     },
     /// A program ends sooner than its lower bound allows.
     #[error(
-        "the program for {context} tokens takes {cycles} cycles, fewer than its lower bound of {bound}; this is a mistake of the bound: report it with the chip description and the model's config.json"
+        "the program for {context} tokens takes {cycles} cycles, fewer than its lower bound of {bound}; this is a \
+        mistake of the bound: report it with the chip description and the model's config.json"
     )]
     Bound {
         /// Name of the program's context bucket.

@@ -1,4 +1,5 @@
-//! A sequence of tokens: fed one by one to a model, on SRAM of its own. It is a stage all of whose ports the host fills.
+//! A sequence of tokens: fed one by one to a model, on SRAM of its own. It is a stage whose ports
+//! are all filled by the host.
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -10,7 +11,7 @@ use lpu_model::Checkpoint;
 
 use crate::engine::{Engine, EngineError, Ran};
 use crate::error::SessionError;
-use crate::finite::{FirstNotFinite, NotFinite, Origin};
+use crate::finite::{FirstNotFinite, NotFinite, NotFiniteOrigin};
 use crate::models::Model;
 use crate::ports::Step;
 use crate::proof::compile;
@@ -27,7 +28,7 @@ pub struct Token {
     pub fetched: u64,
 }
 
-/// Tokens fed to a model, whose methods it has. Sequences of one model do not see one another; their programs, plans and
+/// Tokens fed to a model, whose methods it has. Sequences of one model are independent; their programs, plans and
 /// threads are the model's.
 pub struct Sequence {
     model: Arc<Model>,
@@ -140,19 +141,19 @@ impl Sequence {
     }
 
     /// What made the first number of the last run that is not finite, by running it again on the reference engine.
-    fn origin(&self, step: &Step) -> Result<Option<Origin>, SessionError> {
+    fn origin(&self, step: &Step) -> Result<Option<NotFiniteOrigin>, SessionError> {
         let bucket = self.bucket(step.position);
         let index = self.interface().buckets[bucket].program;
         let mut watch = FirstNotFinite::default();
         let program = &self.programs()?[index];
         self.engine().run_again(&self.image()?, program, &self.stage.inputs(index, step)?, &mut watch)?;
-        let operation = |origin: &Origin| self.operation(bucket, program, origin);
-        Ok(watch.0.map(|origin| Origin { operation: operation(&origin), ..origin }))
+        let operation = |origin: &NotFiniteOrigin| self.operation(bucket, program, origin);
+        Ok(watch.0.map(|origin| NotFiniteOrigin { operation: operation(&origin), ..origin }))
     }
 
     /// Name of the graph's node that an instruction belongs to: its schedule follows from config, chip and options
     /// alone.
-    fn operation(&self, bucket: usize, program: &Program, origin: &Origin) -> Option<String> {
+    fn operation(&self, bucket: usize, program: &Program, origin: &NotFiniteOrigin) -> Option<String> {
         let checkpoint = Checkpoint::from_config(self.host().config.to_json().as_bytes()).ok()?;
         let options = Options { precision: self.host().precision, context: self.host().context };
         let compiled = compile(&checkpoint, self.chip(), &options).ok()?;

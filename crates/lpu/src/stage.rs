@@ -8,17 +8,17 @@ use lpu_chip::{Chip, System};
 use lpu_compiler::{Compiled, Interface, PortKind};
 use lpu_isa::{ChipRef, Image, Program};
 
-use crate::engine::{Engine, EngineError, Engines, Ran, Shared};
+use crate::engine::{Engine, EngineError, Engines, Ran, SharedPrograms};
 use crate::error::SessionError;
 use crate::file::{OpenError, ProgramFile};
 use crate::ports::{self, PortError, Step};
 
 /// A placement's programs, shared by the stages that run them on machines of their own.
-pub(crate) struct Placed {
+pub(crate) struct PlacedPrograms {
     chip: Chip,
     interface: Interface,
-    source: Source,
-    shared: Arc<Shared>,
+    source: ProgramSource,
+    shared: Arc<SharedPrograms>,
 }
 
 /// A placement's programs on a machine.
@@ -38,22 +38,22 @@ pub(crate) struct Placed {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct Stage {
-    placed: Arc<Placed>,
+    placed: Arc<PlacedPrograms>,
     engine: Engine,
 }
 
 /// Where image and programs are.
-enum Source {
+enum ProgramSource {
     Memory(Image<'static>, Vec<Program>),
     File(Box<ProgramFile>),
 }
 
-impl Source {
+impl ProgramSource {
     /// The programs; those of a file without their queues.
     fn heads(&self) -> &[Program] {
         match self {
-            Source::Memory(_, programs) => programs,
-            Source::File(file) => file.heads(),
+            ProgramSource::Memory(_, programs) => programs,
+            ProgramSource::File(file) => file.heads(),
         }
     }
 }
@@ -71,7 +71,7 @@ pub struct StageRun {
     pub outputs: Vec<Vec<f32>>,
 }
 
-impl Placed {
+impl PlacedPrograms {
     /// Programs over an image in memory.
     ///
     /// # Errors
@@ -84,14 +84,14 @@ impl Placed {
         engines: &Engines,
     ) -> Result<Arc<Self>, SessionError> {
         ports::validate(&interface, &programs)?;
-        let shared = Shared::over(&System::single(chip), &image, &programs, engines)?;
-        Ok(Arc::new(Self { chip: chip.clone(), interface, source: Source::Memory(image, programs), shared }))
+        let shared = SharedPrograms::over(&System::single(chip), &image, &programs, engines)?;
+        Ok(Arc::new(Self { chip: chip.clone(), interface, source: ProgramSource::Memory(image, programs), shared }))
     }
 
     /// The programs of a mapped file.
     ///
     /// # Errors
-    /// As [`Placed::new`], and when the file was made for another chip.
+    /// As [`PlacedPrograms::new`], and when the file was made for another chip.
     pub(crate) fn open(
         file: ProgramFile,
         chip: &Chip,
@@ -100,8 +100,8 @@ impl Placed {
     ) -> Result<Arc<Self>, SessionError> {
         made_for(file.chip(), chip)?;
         ports::validate(&interface, file.heads())?;
-        let shared = Shared::over_file(&System::single(chip), &file, engines)?;
-        Ok(Arc::new(Self { chip: chip.clone(), interface, source: Source::File(Box::new(file)), shared }))
+        let shared = SharedPrograms::over_file(&System::single(chip), &file, engines)?;
+        Ok(Arc::new(Self { chip: chip.clone(), interface, source: ProgramSource::File(Box::new(file)), shared }))
     }
 
     /// The programs on a machine of their own, whose SRAM is as the image has it.
@@ -110,8 +110,8 @@ impl Placed {
     /// [`SessionError`] when the engine refuses them or there is no memory.
     pub(crate) fn stage(self: &Arc<Self>) -> Result<Stage, SessionError> {
         let engine = match &self.source {
-            Source::Memory(image, programs) => Engine::over(&self.shared, image, programs)?,
-            Source::File(file) => Engine::over_file(&self.shared, file)?,
+            ProgramSource::Memory(image, programs) => Engine::over(&self.shared, image, programs)?,
+            ProgramSource::File(file) => Engine::over_file(&self.shared, file)?,
         };
         Ok(Stage { placed: Arc::clone(self), engine })
     }
@@ -124,14 +124,14 @@ impl Placed {
         &self.interface
     }
 
-    pub(crate) fn shared(&self) -> &Shared {
+    pub(crate) fn shared(&self) -> &SharedPrograms {
         &self.shared
     }
 
     pub(crate) fn programs(&self) -> Result<&[Program], OpenError> {
         match &self.source {
-            Source::Memory(_, programs) => Ok(programs),
-            Source::File(file) => file.programs(),
+            ProgramSource::Memory(_, programs) => Ok(programs),
+            ProgramSource::File(file) => file.programs(),
         }
     }
 
@@ -141,15 +141,15 @@ impl Placed {
 
     pub(crate) fn image(&self) -> Result<Image<'_>, OpenError> {
         match &self.source {
-            Source::Memory(image, _) => Ok(borrowed(image)),
-            Source::File(file) => file.image(),
+            ProgramSource::Memory(image, _) => Ok(borrowed(image)),
+            ProgramSource::File(file) => file.image(),
         }
     }
 
     pub(crate) fn file(&self) -> Option<&ProgramFile> {
         match &self.source {
-            Source::Memory(..) => None,
-            Source::File(file) => Some(file),
+            ProgramSource::Memory(..) => None,
+            ProgramSource::File(file) => Some(file),
         }
     }
 }
@@ -175,7 +175,7 @@ impl Stage {
         interface: Interface,
         engines: &Engines,
     ) -> Result<Self, SessionError> {
-        Placed::new(chip, image, programs, interface, engines)?.stage()
+        PlacedPrograms::new(chip, image, programs, interface, engines)?.stage()
     }
 
     /// Opens the programs of a mapped file, whose weights the fast engine uses in place.
@@ -183,7 +183,7 @@ impl Stage {
     /// # Errors
     /// As [`Stage::of`], and when the file was made for another chip.
     pub fn open(file: ProgramFile, chip: &Chip, interface: Interface, engines: &Engines) -> Result<Self, SessionError> {
-        Placed::open(file, chip, interface, engines)?.stage()
+        PlacedPrograms::open(file, chip, interface, engines)?.stage()
     }
 
     /// Another machine for the same programs, which it shares with the plans and the threads; its SRAM is as the image
@@ -264,8 +264,8 @@ impl Stage {
         let context = self.placed.interface.context();
         let index = self.program(step.position).ok_or(SessionError::ContextFull { context })?;
         match &self.placed.source {
-            Source::Memory(image, programs) => self.engine.ready(index, image, &programs[index])?,
-            Source::File(file) => self.engine.ready_in(index, file)?,
+            ProgramSource::Memory(image, programs) => self.engine.ready(index, image, &programs[index])?,
+            ProgramSource::File(file) => self.engine.ready_in(index, file)?,
         }
         let program = &self.placed.heads()[index];
         for (region, bytes) in step.inputs(&self.placed.interface, program)? {

@@ -81,12 +81,12 @@ pub enum PerToken {
     /// Of each token fed.
     Fed(Vec<u64>),
     /// Of the tokens of each context bucket.
-    Buckets(Vec<Bucket>),
+    Buckets(Vec<BucketCycles>),
 }
 
 /// A token's cycles in one context bucket.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Bucket {
+pub struct BucketCycles {
     /// Tokens up to which the bucket serves.
     pub context: usize,
     /// Cycles of a token.
@@ -102,7 +102,7 @@ pub struct Bucket {
 
 /// Cycles of tokens, and what they are held to.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Cycles {
+pub struct TokenCycles {
     /// Of each token fed, or of each bucket.
     pub per_token: PerToken,
     /// Cycles that no schedule of the longest bucket in use is shorter than.
@@ -125,7 +125,7 @@ pub struct Time {
 
 /// SRAM of all chips, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub struct Sram {
+pub struct SramUse {
     /// In regions of the program.
     pub used_bytes: u64,
     /// There is.
@@ -174,7 +174,7 @@ pub struct Summary {
     /// Text of the ids generated; none without a tokenizer.
     pub text: Option<String>,
     /// Cycles.
-    pub cycles: Cycles,
+    pub cycles: TokenCycles,
     /// Time at the chip's clock.
     pub latency: ByBucket<Time>,
     /// Busy shares of the units.
@@ -182,7 +182,7 @@ pub struct Summary {
     /// Where instructions came from.
     pub instructions: Instructions,
     /// SRAM.
-    pub sram: Sram,
+    pub sram: SramUse,
     /// Hashes to cite.
     pub hash: Hashes,
     /// What the host did.
@@ -212,7 +212,7 @@ impl Summary {
     #[must_use]
     pub fn of_compiled(subject: &Subject<'_>, buckets: &[(usize, Latency)], compile_seconds: f64) -> Option<Self> {
         let (_, longest) = buckets.last()?;
-        let bucket = |&(context, ref latency): &(usize, Latency)| Bucket {
+        let bucket = |&(context, ref latency): &(usize, Latency)| BucketCycles {
             context,
             cycles: latency.cycles,
             lower_bound: latency.lower_bound,
@@ -236,7 +236,7 @@ impl Summary {
             prompt_tokens: Vec::new(),
             tokens: Vec::new(),
             text: None,
-            cycles: Cycles {
+            cycles: TokenCycles {
                 per_token,
                 lower_bound: latency.lower_bound,
                 ratio: latency.ratio(),
@@ -245,7 +245,7 @@ impl Summary {
             latency: ByBucket::One(time(latency)),
             utilization: ByBucket::One(latency.utilization),
             instructions: latency.instructions,
-            sram: Sram { used_bytes: latency.sram.0, total_bytes: latency.sram.1 },
+            sram: SramUse { used_bytes: latency.sram.0, total_bytes: latency.sram.1 },
             hash: Hashes { program: subject.hash.as_ref().map(hex), outputs: None },
             host: HostUse {
                 compile_seconds,

@@ -76,7 +76,8 @@ proptest! {
         }).collect();
         let order = match (descr, big) { ("i1", _) => "|", (_, true) => ">", (_, false) => "<" };
         let bytes = named(&format!("{order}{descr}"), fortran, &shape, &data);
-        let expected: Vec<u8> = (0..rows).flat_map(|vector| (0..columns).map(move |lane| (vector, lane))).flat_map(|(v, l)| at(v, l).1).collect();
+        let elements = (0..rows).flat_map(|vector| (0..columns).map(move |lane| (vector, lane)));
+        let expected: Vec<u8> = elements.flat_map(|(vector, lane)| at(vector, lane).1).collect();
         prop_assert_eq!(region_bytes(&bytes, &region(format, vectors, lanes)).unwrap(), expected);
         for cut in 0..bytes.len() {
             prop_assert!(region_bytes(&bytes[..cut], &region(format, vectors, lanes)).is_err(), "cut to {}", cut);
@@ -99,8 +100,11 @@ proptest! {
         match region_bytes(&bytes, &region(format, 2, 3)) {
             Ok(_) => prop_assert!(fits && taken, "{} {:?}", descr, shape),
             Err(error @ NpyError::Type { .. }) => {
-                let kind = match &descr[..1] { "b" => "bool", "i" => "int", "u" => "uint", "f" => "float", _ => "complex" };
-                prop_assert!(!taken && error.to_string().contains(kind) && error.to_string().contains(&format.to_string()), "{}", error);
+                let kind = match &descr[..1] {
+                    "b" => "bool", "i" => "int", "u" => "uint", "f" => "float", _ => "complex",
+                };
+                let text = error.to_string();
+                prop_assert!(!taken && text.contains(kind) && text.contains(&format.to_string()), "{}", text);
             }
             Err(error @ NpyError::Shape { .. }) => {
                 let text = error.to_string();
@@ -111,7 +115,11 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_are_refused_or_read(mut bytes in proptest::collection::vec(any::<u8>(), 0..200), at in 0usize..90, with: u8) {
+    fn any_bytes_are_refused_or_read(
+        mut bytes in proptest::collection::vec(any::<u8>(), 0..200),
+        at in 0usize..90,
+        with: u8,
+    ) {
         let _ = region_bytes(&bytes, &region(Format::F32, 2, 3));
         bytes.splice(0..0, *b"\x93NUMPY");
         let _ = region_bytes(&bytes, &region(Format::F32, 2, 3));
@@ -126,20 +134,26 @@ proptest! {
         for format in FORMATS {
             let region = region(format, vectors, lanes);
             let count = vectors as usize * lanes as usize;
-            let bytes: Vec<u8> = (0..count * usize::from(format.bytes())).map(|index| (index as u32 ^ seed) as u8 & 0x3f).collect();
+            let numbers = 0..count * usize::from(format.bytes());
+            let bytes: Vec<u8> = numbers.map(|index| (index as u32 ^ seed) as u8 & 0x3f).collect();
             let mut written = Vec::new();
             npy::write_region(&mut written, &region, &bytes).unwrap();
             let found = npyz::NpyFile::new(&written[..]).unwrap();
             prop_assert_eq!(found.shape(), [u64::from(vectors), u64::from(lanes)]);
             prop_assert_eq!((written.len() - count * if format.bytes() == 1 { 1 } else { types_size(format) }) % 64, 0);
-            let halves = |widen: fn(u16) -> f32| bytes.chunks_exact(2).map(|half| widen(u16::from_le_bytes([half[0], half[1]]))).collect::<Vec<_>>();
+            let bits = || bytes.chunks_exact(2).map(|half| u16::from_le_bytes([half[0], half[1]]));
+            let halves = |widen: fn(u16) -> f32| bits().map(widen).collect::<Vec<_>>();
             match format {
                 Format::F16 => prop_assert_eq!(found.into_vec::<f32>().unwrap(), halves(f16_to_f32)),
                 Format::Bf16 => prop_assert_eq!(found.into_vec::<f32>().unwrap(), halves(bf16_to_f32)),
-                Format::F32 => prop_assert_eq!(found.into_vec::<f32>().unwrap().into_iter().flat_map(f32::to_le_bytes).collect::<Vec<_>>(), bytes.clone()),
-                Format::I32 => prop_assert_eq!(found.into_vec::<i32>().unwrap().into_iter().flat_map(i32::to_le_bytes).collect::<Vec<_>>(), bytes.clone()),
-                Format::I16 => prop_assert_eq!(found.into_vec::<i16>().unwrap().into_iter().flat_map(i16::to_le_bytes).collect::<Vec<_>>(), bytes.clone()),
-                Format::I8 => prop_assert_eq!(found.into_vec::<i8>().unwrap().into_iter().map(|byte| byte as u8).collect::<Vec<_>>(), bytes.clone()),
+                Format::F32 => prop_assert_eq!(found.into_vec::<f32>().unwrap().into_iter().flat_map(f32::to_le_bytes)
+                    .collect::<Vec<_>>(), bytes.clone()),
+                Format::I32 => prop_assert_eq!(found.into_vec::<i32>().unwrap().into_iter().flat_map(i32::to_le_bytes)
+                    .collect::<Vec<_>>(), bytes.clone()),
+                Format::I16 => prop_assert_eq!(found.into_vec::<i16>().unwrap().into_iter().flat_map(i16::to_le_bytes)
+                    .collect::<Vec<_>>(), bytes.clone()),
+                Format::I8 => prop_assert_eq!(found.into_vec::<i8>().unwrap().into_iter().map(|byte| byte as u8)
+                    .collect::<Vec<_>>(), bytes.clone()),
             }
             prop_assert_eq!(region_bytes(&written, &region).unwrap(), bytes);
         }

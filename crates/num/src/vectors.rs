@@ -361,23 +361,28 @@ mod tests {
                     prop_assert_eq!(plane, &lanes.iter().map(|lane| lane.to_le_bytes()[byte]).collect::<Vec<_>>());
                 }
 
-                let parts: [Option<&[u8]>; 4] = std::array::from_fn(|byte| (given >> byte & 1 == 1).then_some(&planes[byte][..]));
+                let is_given = |byte: usize| given >> byte & 1 == 1;
+                let parts: [Option<&[u8]>; 4] =
+                    std::array::from_fn(|byte| is_given(byte).then_some(&planes[byte][..]));
                 let mut joined = vec![1; lanes.len()];
                 join_on(kernel, parts, &mut joined);
-                let mask = u32::from_le_bytes(std::array::from_fn(|byte| if given >> byte & 1 == 1 { 0xff } else { 0 }));
+                let mask = u32::from_le_bytes(std::array::from_fn(|byte| if is_given(byte) { 0xff } else { 0 }));
                 prop_assert_eq!(joined, lanes.iter().map(|lane| lane & mask).collect::<Vec<_>>());
 
                 let mut halves = vec![1; lanes.len()];
                 to_f16_on(kernel, &lanes, &mut halves);
-                prop_assert_eq!(halves, lanes.iter().map(|&bits| u32::from(f32_to_f16(f32::from_bits(bits)))).collect::<Vec<_>>());
+                prop_assert_eq!(halves, lanes.iter().map(|&bits| u32::from(f32_to_f16(f32::from_bits(bits))))
+                    .collect::<Vec<_>>());
 
                 let mut bytes = vec![1; lanes.len()];
                 to_i8_on(kernel, &lanes, &mut bytes);
-                prop_assert_eq!(&bytes, &lanes.iter().map(|&bits| u32::from(f32_to_i8(f32::from_bits(bits)) as u8)).collect::<Vec<_>>());
+                prop_assert_eq!(&bytes, &lanes.iter().map(|&bits| u32::from(f32_to_i8(f32::from_bits(bits)) as u8))
+                    .collect::<Vec<_>>());
 
                 let blocks = &lanes[..lanes.len() / BLOCK * BLOCK];
                 let max = |numbers: &mut dyn Iterator<Item = &u32>| {
-                    numbers.map(|&bits| f32::from_bits(bits)).map(|number| fp32::max(number, number)).reduce(fp32::max).map_or(0, f32::to_bits)
+                    numbers.map(|&bits| f32::from_bits(bits)).map(|number| fp32::max(number, number))
+                        .reduce(fp32::max).map_or(0, f32::to_bits)
                 };
                 let mut within = vec![1; blocks.len()];
                 max_within_on(kernel, blocks, &mut within);

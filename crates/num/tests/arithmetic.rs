@@ -17,7 +17,8 @@ fn any_f32() -> impl Strategy<Value = f32> {
         f32::MAX,
         f32::from_bits(1),
     ];
-    prop_oneof![2 => any::<u32>().prop_map(f32::from_bits), 1 => proptest::sample::select(special.to_vec()), 1 => -4.0f32..4.0]
+    prop_oneof![2 => any::<u32>().prop_map(f32::from_bits), 1 => proptest::sample::select(special.to_vec()),
+        1 => -4.0f32..4.0]
 }
 
 /// Equal bits, where any NaN of the oracle stands for the one NaN.
@@ -76,7 +77,10 @@ proptest! {
     }
 
     #[test]
-    fn integers(a in prop_oneof![any::<i32>(), -3i32..4, Just(i32::MIN)], b in prop_oneof![any::<i32>(), -3i32..4, Just(i32::MIN)]) {
+    fn integers(
+        a in prop_oneof![any::<i32>(), -3i32..4, Just(i32::MIN)],
+        b in prop_oneof![any::<i32>(), -3i32..4, Just(i32::MIN)],
+    ) {
         let (wide_a, wide_b) = (i64::from(a), i64::from(b));
         let results = [
             (int::add_sat(a, b), int::add_mod(a, b), wide_a + wide_b),

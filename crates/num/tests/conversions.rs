@@ -34,7 +34,8 @@ fn nearest_pattern(x: f32, significand: u32, bias: i32) -> u16 {
 fn any_f32() -> impl Strategy<Value = f32> {
     prop_oneof![
         3 => any::<u32>().prop_map(f32::from_bits),
-        3 => (any::<u16>(), -2i32..=2).prop_map(|(bits, off)| f32::from_bits(f16_to_f32(bits).to_bits().wrapping_add(off as u32))),
+        3 => (any::<u16>(), -2i32..=2).prop_map(|(bits, off)| f32::from_bits(f16_to_f32(bits).to_bits()
+            .wrapping_add(off as u32))),
         3 => (any::<u16>(), 0u16..3, -1i32..=1).prop_map(|(bits, half, off)| {
             let value = f16_to_f32(bits & 0x7BFF).to_bits() + (u32::from(half) << 12);
             f32::from_bits(value.wrapping_add(off as u32) | (u32::from(bits & 1) << 31))
@@ -130,7 +131,8 @@ proptest! {
         // Far from the integer, neighbours of y are as far as y.
         prop_assert!(distance(y) <= f64::from(n).abs() / 16_777_216.0);
         for neighbour in [y.next_up(), y.next_down()] {
-            prop_assert!(distance(y) < distance(neighbour) || (distance(y) == distance(neighbour) && y.to_bits().is_multiple_of(2)));
+            prop_assert!(distance(y) < distance(neighbour)
+                || (distance(y) == distance(neighbour) && y.to_bits().is_multiple_of(2)));
         }
         prop_assert_eq!(i32::from(i32_to_i16(n)), n.clamp(-32768, 32767));
         prop_assert_eq!(i32::from(i32_to_i8(n)), n.clamp(-128, 127));

@@ -25,7 +25,8 @@ fn finite() -> impl Strategy<Value = f32> {
 
 /// Any fp16 value, infinities and NaN among them.
 fn any_f16() -> impl Strategy<Value = f32> {
-    prop_oneof![20 => finite(), 1 => any::<u16>().prop_map(f16_to_f32), 1 => Just(f32::INFINITY), 1 => Just(f32::NEG_INFINITY)]
+    prop_oneof![20 => finite(), 1 => any::<u16>().prop_map(f16_to_f32), 1 => Just(f32::INFINITY),
+        1 => Just(f32::NEG_INFINITY)]
 }
 
 fn lanes<T: std::fmt::Debug>(
@@ -76,7 +77,12 @@ proptest! {
     }
 
     #[test]
-    fn one_bad_lane_agrees((mut w, mut x) in lanes(finite(), finite()), at in any::<proptest::sample::Index>(), bad in any_f16(), weight: bool) {
+    fn one_bad_lane_agrees(
+        (mut w, mut x) in lanes(finite(), finite()),
+        at in any::<proptest::sample::Index>(),
+        bad in any_f16(),
+        weight: bool,
+    ) {
         prop_assume!(!w.is_empty());
         let at = at.index(w.len());
         if weight { w[at] = bad } else { x[at] = bad }
@@ -85,7 +91,12 @@ proptest! {
 
     /// A sum that stands next to a midpoint of binary32, off it by less than the last place of binary64.
     #[test]
-    fn sums_beside_a_midpoint_agree(odd in 0u16..0x400, shift in 0u16..5, off in 0usize..3, (w, x) in lanes(finite(), finite())) {
+    fn sums_next_to_a_midpoint_agree(
+        odd in 0u16..0x400,
+        shift in 0u16..5,
+        off in 0usize..3,
+        (w, x) in lanes(finite(), finite()),
+    ) {
         // 65504 * 65504 needs 22 bits; halves of its last binary32 place and a unit of 2^-48 decide the rounding.
         let big = f16_to_f32(0x7800 | odd);
         let mut lanes_w = vec![big, f16_to_f32(0x4C00 + (shift << 10)), [0.0, f16_to_f32(1), -f16_to_f32(1)][off]];
@@ -98,18 +109,24 @@ proptest! {
 
     #[test]
     fn no_order_of_summation(
-        pairs in proptest::collection::vec((any_f16(), any_f16()), 0..100).prop_flat_map(|pairs| (Just(pairs.clone()), Just(pairs).prop_shuffle()))
+        pairs in proptest::collection::vec((any_f16(), any_f16()), 0..100)
+            .prop_flat_map(|pairs| (Just(pairs.clone()), Just(pairs).prop_shuffle()))
     ) {
         let (before, after) = pairs;
         let split = |pairs: Vec<(f32, f32)>| pairs.into_iter().unzip::<f32, f32, Vec<_>, Vec<_>>();
         let ((w, x), (w2, x2)) = (split(before), split(after));
         prop_assert_eq!(dot_f16_exact(&w, &x).to_bits(), dot_f16_exact(&w2, &x2).to_bits());
-        prop_assert_eq!(PassF16::new(&x).row(&w, max_abs(&w)).to_bits(), PassF16::new(&x2).row(&w2, max_abs(&w2)).to_bits());
+        prop_assert_eq!(PassF16::new(&x).row(&w, max_abs(&w)).to_bits(), PassF16::new(&x2).row(&w2, max_abs(&w2))
+            .to_bits());
     }
 
     /// A looser bound costs time, never bits, and a plane is its rows.
     #[test]
-    fn plane_is_its_rows(x in proptest::collection::vec(finite(), 1..100), seed in proptest::collection::vec(any_f16(), 700), slack in 1.0f32..100.0) {
+    fn plane_is_its_rows(
+        x in proptest::collection::vec(finite(), 1..100),
+        seed in proptest::collection::vec(any_f16(), 700),
+        slack in 1.0f32..100.0,
+    ) {
         let rows = seed.len() / x.len();
         let weights = &seed[..rows * x.len()];
         let row_max: Vec<f32> = weights.chunks(x.len()).map(|w| max_abs(w) * slack).collect();
@@ -131,7 +148,9 @@ proptest! {
 
     /// Small sums are exact in binary64, which makes an oracle that shares nothing with integer sums.
     #[test]
-    fn small_sums_are_binary64_sums(pairs in proptest::collection::vec((-2048i16..=2048, -2048i16..=2048, 0u32..2), 0..300)) {
+    fn small_sums_are_binary64_sums(
+        pairs in proptest::collection::vec((-2048i16..=2048, -2048i16..=2048, 0u32..2), 0..300),
+    ) {
         let scale = |v: i16, e: u32| f32::from(v) / (1u32 << (8 * e)) as f32;
         let (w, x): (Vec<f32>, Vec<f32>) = pairs.iter().map(|&(w, x, e)| (scale(w, e), scale(x, 1 - e))).unzip();
         let sum: f64 = w.iter().zip(&x).map(|(&w, &x)| f64::from(w) * f64::from(x)).sum();

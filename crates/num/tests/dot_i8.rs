@@ -19,7 +19,11 @@ proptest! {
     }
 
     #[test]
-    fn plane_is_its_rows(x in proptest::collection::vec(lane(), 0..400), rows in 0usize..11, seed in proptest::collection::vec(lane(), 4000)) {
+    fn plane_is_its_rows(
+        x in proptest::collection::vec(lane(), 0..400),
+        rows in 0usize..11,
+        seed in proptest::collection::vec(lane(), 4000),
+    ) {
         let weights = &seed[..rows * x.len()];
         let mut out = vec![-1; rows];
         plane_i8(weights, x.len(), &x, &mut out);

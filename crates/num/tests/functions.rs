@@ -144,7 +144,11 @@ proptest! {
     }
 
     #[test]
-    fn tables_exp_ln(x in prop_oneof![-745.0..709.7, -1.0..1.0, -1e-9..1e-9], bits in 1u64..0x7FF0_0000_0000_0000, near in -1e-6..1e-6) {
+    fn tables_exp_ln(
+        x in prop_oneof![-745.0..709.7, -1.0..1.0, -1e-9..1e-9],
+        bits in 1u64..0x7FF0_0000_0000_0000,
+        near in -1e-6..1e-6,
+    ) {
         assert_close(fp64::exp(x), x.exp())?;
         for x in [f64::from_bits(bits), 1.0 + near] {
             assert_close(fp64::ln(x), x.ln())?;
@@ -152,7 +156,11 @@ proptest! {
     }
 
     #[test]
-    fn tables_pow(base in prop_oneof![1e-3..1e3f64, 1e4..1e6, 0.999..1.001], exponent in prop_oneof![-1.0..1.0, -40.0..40.0, -3e5..3e5], whole in -20i32..20) {
+    fn tables_pow(
+        base in prop_oneof![1e-3..1e3f64, 1e4..1e6, 0.999..1.001],
+        exponent in prop_oneof![-1.0..1.0, -40.0..40.0, -3e5..3e5],
+        whole in -20i32..20,
+    ) {
         for (base, exponent) in [(base, exponent), (base, f64::from(whole)), (-base, f64::from(whole))] {
             assert_close(fp64::pow(base, exponent), base.powf(exponent))?;
         }
@@ -162,13 +170,15 @@ proptest! {
     #[test]
     fn pow_of_special_operands(at in 0usize..16, other in 0usize..16) {
         let inf = f64::INFINITY;
-        let special = [0.0, -0.0, 1.0, -1.0, inf, -inf, 0.5, -0.5, 2.0, -2.0, 3.0, -3.0, 1e300, -1e300, 1e-310, f64::NAN];
+        let special = [0.0, -0.0, 1.0, -1.0, inf, -inf, 0.5, -0.5, 2.0, -2.0, 3.0, -3.0, 1e300, -1e300, 1e-310,
+            f64::NAN];
         let (base, exponent) = (special[at], special[other]);
         let (y, oracle) = (fp64::pow(base, exponent), base.powf(exponent));
         if oracle.is_nan() {
             prop_assert_eq!(y.to_bits(), fp64::NAN.to_bits());
         } else {
-            prop_assert!(ulps64(y, oracle) <= 1 && y.is_sign_negative() == oracle.is_sign_negative(), "{}^{} = {}", base, exponent, y);
+            prop_assert!(ulps64(y, oracle) <= 1 && y.is_sign_negative() == oracle.is_sign_negative(), "{}^{} = \
+                {}", base, exponent, y);
         }
     }
 }

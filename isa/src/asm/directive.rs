@@ -2,16 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use super::element::{self, Range};
+use super::element::{self, ElementRange};
 use super::error::{AsmError, Span, suggestion};
 use super::lex::{DirectiveWord, SourceLine};
 use super::regions::{RegionText, Values};
 use super::source::{LoadChip, LoadFile};
 use super::state::{
-    Arguments, Content, EACH, ExpansionBudget, ExtentText, LikeText, Open, ParsedText, ProgramText, QueueText,
+    Arguments, EACH, ExpansionBudget, ExtentContent, ExtentText, LikeText, Open, ParsedText, ProgramText, QueueText,
     StartText,
 };
-use super::symbol::{Scope, Trouble, Value, is_operand};
+use super::symbol::{Scope, SymbolValue, Trouble, is_operand};
 use crate::container::{check_name, check_program_head};
 use crate::operand::Format;
 use crate::program::{ChipId, ChipRef, Region, RegionKind};
@@ -84,7 +84,7 @@ pub(super) fn line<'a>(
 }
 
 /// A name with its place and value.
-type Given = (String, Span, Value);
+type NamedValue = (String, Span, SymbolValue);
 
 /// Takes a line whose numbers may be constants and labels; gives back the constant that it defines, if it does.
 fn known_names<'a>(
@@ -93,7 +93,7 @@ fn known_names<'a>(
     scope: Scope<'_>,
     load: LoadFile<'_, 'a>,
     chip: LoadChip<'_>,
-) -> Result<Option<Given>, AsmError> {
+) -> Result<Option<NamedValue>, AsmError> {
     let words = line.words()?;
     let Some(first) = words.first() else { return Ok(None) };
     let directive = first.text.as_ref();
@@ -129,7 +129,7 @@ fn known_names<'a>(
     .map(|()| None)
 }
 
-fn equ(mut arguments: Arguments<'_, '_>) -> Result<Given, AsmError> {
+fn equ(mut arguments: Arguments<'_, '_>) -> Result<NamedValue, AsmError> {
     let name = arguments.next("a name")?;
     let expected = "a number, an operand, or a sum or product of numbers and constants";
     let first = arguments.next(expected)?;
@@ -137,7 +137,7 @@ fn equ(mut arguments: Arguments<'_, '_>) -> Result<Given, AsmError> {
         std::iter::once(first).chain(arguments.words.clone()).map(|word| word.text.as_ref()).collect();
     let value = words.join(" ");
     if is_operand(&value) && !value.starts_with('-') {
-        return Ok((name.text.to_string(), name.span, Value::Operand(value)));
+        return Ok((name.text.to_string(), name.span, SymbolValue::Operand(value)));
     }
     let value = arguments.scope.value(&value).map_err(|trouble| match trouble {
         Trouble::Form => arguments.mistake(first, expected),
@@ -219,13 +219,13 @@ fn extent(text: &mut ParsedText<'_>, mut arguments: Arguments<'_, '_>) -> Result
     }
     let other = other.map(|(_, (other, _))| other);
     let content = match arguments.directive {
-        ".file" => Some(Content::File { offset: arguments.number("an offset in the file")?, length: None }),
-        _ => Some(Content::Hex(Vec::new())).filter(|_| !zero),
+        ".file" => Some(ExtentContent::File { offset: arguments.number("an offset in the file")?, length: None }),
+        _ => Some(ExtentContent::Hex(Vec::new())).filter(|_| !zero),
     };
     let said = arguments.words.as_slice().first().filter(|_| !zero);
     let lanes = said.map(|word| Ok((arguments.number("a number of lanes")?, word.span))).transpose()?;
     let bytes = match content {
-        Some(Content::File { .. }) => {
+        Some(ExtentContent::File { .. }) => {
             let width = if other.is_some() { 2 } else { 1 };
             let whole = text.chip.as_ref().and_then(Option::as_ref).map_or(1 << 16, |(_, lanes)| *lanes);
             u64::from(lanes.map_or(whole, |(lanes, _)| lanes)).saturating_mul(width * u64::from(place.count))
@@ -244,9 +244,9 @@ fn host(text: &mut ParsedText<'_>, mut arguments: Arguments<'_, '_>) -> Result<(
         return Err(twice(arguments.span, arguments.directive));
     }
     let content = if arguments.is_empty() {
-        Content::Hex(Vec::new())
+        ExtentContent::Hex(Vec::new())
     } else {
-        Content::File {
+        ExtentContent::File {
             offset: arguments.number("an offset in the file")?,
             length: Some(arguments.number("a length in bytes")?),
         }
@@ -273,7 +273,7 @@ fn hex(text: &mut ParsedText<'_>, mut arguments: Arguments<'_, '_>) -> Result<()
         Open::Host => text.host.as_mut().map(|(content, _)| content),
         _ => None,
     };
-    let Some(Content::Hex(out)) = content else {
+    let Some(ExtentContent::Hex(out)) = content else {
         return Err(AsmError::new(arguments.span, "`.hex` continues nothing", "put it behind `.data RUN` or `.host`"));
     };
     while !arguments.is_empty() {
@@ -493,8 +493,8 @@ fn values_within(
     let scope = arguments.scope;
     let value = |word: &DirectiveWord<'_>| {
         let constant = || match scope.value(&word.text).ok()? {
-            Value::Number(number) => element::parse(format, &number.to_string()).ok(),
-            Value::Operand(operand) => element::parse(format, operand.strip_prefix('#')?).ok(),
+            SymbolValue::Number(number) => element::parse(format, &number.to_string()).ok(),
+            SymbolValue::Operand(operand) => element::parse(format, operand.strip_prefix('#')?).ok(),
         };
         element::parse(format, &word.text)
             .or_else(|help| constant().ok_or(help))
@@ -546,7 +546,7 @@ fn values_within(
 /// Appends the elements of a range, each of which counts as a byte that the text brings.
 fn elements(
     format: Format,
-    range: &Range,
+    range: &ElementRange,
     room: &mut ExpansionBudget,
     each: &mut Vec<u32>,
 ) -> Result<(), (String, String)> {

@@ -1,7 +1,7 @@
 //! Element values of `.values` and `.fill`: decimal text to the bits of a number format, rounded to nearest, ties
 //! to even.
 
-use super::symbol::{Scope, Value};
+use super::symbol::{Scope, SymbolValue};
 use crate::operand::Format;
 use crate::text::immediate::hexadecimal;
 
@@ -34,14 +34,14 @@ pub(super) fn parse(format: Format, text: &str) -> Result<u32, String> {
 }
 
 /// Numbers from the first towards the last, a step apart.
-pub(super) struct Range {
+pub(super) struct ElementRange {
     first: i64,
     /// The step with its sign.
     step: i64,
     pub(super) count: u64,
 }
 
-impl Range {
+impl ElementRange {
     pub(super) fn numbers(&self) -> impl Iterator<Item = i64> + '_ {
         (0..self.count).map(|index| self.first + index as i64 * self.step)
     }
@@ -49,12 +49,14 @@ impl Range {
 
 /// `FIRST..LAST` or `FIRST..LAST+STEP`, counting up or down; nothing where this is no range. The numbers are written
 /// out, or constants.
-pub(super) fn range(scope: Scope<'_>, text: &str) -> Option<Result<Range, (String, String)>> {
+pub(super) fn range(scope: Scope<'_>, text: &str) -> Option<Result<ElementRange, (String, String)>> {
     let (first, rest) = text.split_once("..")?;
     let (last, step) = rest.split_once('+').unwrap_or((rest, "1"));
-    let number = |text: &str| match text.parse().map_or_else(|_| scope.value(text), |number| Ok(Value::Number(number)))
+    let number = |text: &str| match text
+        .parse()
+        .map_or_else(|_| scope.value(text), |number| Ok(SymbolValue::Number(number)))
     {
-        Ok(Value::Number(number)) if (-LARGEST..=LARGEST).contains(&number) => Ok(number),
+        Ok(SymbolValue::Number(number)) if (-LARGEST..=LARGEST).contains(&number) => Ok(number),
         _ => Err((format!("`{text}` is no number of a range"), "write a range as 0..319, 15..0 or 0..30+2".to_owned())),
     };
     let range = || {
@@ -66,7 +68,7 @@ pub(super) fn range(scope: Scope<'_>, text: &str) -> Option<Result<Range, (Strin
             ));
         }
         let count = first.abs_diff(last) / step.unsigned_abs() + 1;
-        Ok(Range { first, step: if last < first { -step } else { step }, count })
+        Ok(ElementRange { first, step: if last < first { -step } else { step }, count })
     };
     Some(range())
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::source::Source;
+use super::source::IncludedFile;
 use crate::error::ContentError;
 
 /// A piece of one line of a file. Spans are in the order in which their lines are assembled.
@@ -29,7 +29,7 @@ pub struct AsmError {
     /// Where it is.
     pub span: Span,
     /// The included file that it is in; none for the text itself.
-    pub file: Option<Arc<Source>>,
+    pub file: Option<Arc<IncludedFile>>,
     /// How the line came to be assembled, from the inside: iterations and inclusions.
     pub trail: Vec<String>,
     /// What is wrong.

@@ -9,10 +9,10 @@ use super::error::{AsmError, Span};
 use super::finish;
 use super::instruction;
 use super::lex::{SourceLine, SourceLines};
-use super::source::{Cause, IncludedFiles, LoadChip, LoadFile, Source, beside};
+use super::source::{ExpansionCause, IncludedFile, IncludedFiles, LoadChip, LoadFile, beside};
 use super::source_map::SourceMap;
 use super::state::{Arguments, EACH, ParsedText};
-use super::symbol::Value;
+use super::symbol::SymbolValue;
 use crate::program::Container;
 
 /// Bytes of lines that a text may bring alongside its own, by repeating, including again, and writing for several chips
@@ -154,15 +154,15 @@ impl<'a, 'l> Expansion<'a, 'l> {
                 break;
             }
             self.text.begin_iteration();
-            let given = counter
-                .as_ref()
-                .map_or(Ok(()), |(name, span)| self.text.give(name, *span, Value::Number(iteration as i64), false));
+            let given = counter.as_ref().map_or(Ok(()), |(name, span)| {
+                self.text.give(name, *span, SymbolValue::Number(iteration as i64), false)
+            });
             if given.is_ok() {
                 let context = self.sources.expand(
                     line.context,
                     self.sources.file_of(line.context),
                     line.number,
-                    Cause::Iteration(iteration),
+                    ExpansionCause::Iteration(iteration),
                 );
                 let mut again = start;
                 self.lines(&mut again, end, context);
@@ -206,12 +206,12 @@ impl<'a, 'l> Expansion<'a, 'l> {
             }
         };
         let Some(source) = self.sources.file(number).map(Arc::clone) else { return Ok(()) };
-        let context = self.sources.expand(line.context, number, line.number, Cause::Inclusion);
+        let context = self.sources.expand(line.context, number, line.number, ExpansionCause::Inclusion);
         self.lines(&mut SourceLines::of(&source.text), usize::MAX, context);
         Ok(())
     }
 
-    fn read(&mut self, name: &str) -> Result<Source, String> {
+    fn read(&mut self, name: &str) -> Result<IncludedFile, String> {
         if self.sources.files() == MOST_FILES {
             return Err(format!("a text includes at most {MOST_FILES} files"));
         }
@@ -219,7 +219,7 @@ impl<'a, 'l> Expansion<'a, 'l> {
         let text = String::from_utf8(bytes)
             .map_err(|error| format!("byte {} is no UTF-8", error.utf8_error().valid_up_to()))?;
         let text = text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text);
-        Ok(Source { name: name.to_owned(), text })
+        Ok(IncludedFile { name: name.to_owned(), text })
     }
 
     fn nested(&self, line: &SourceLine<'_>) -> Result<(), AsmError> {

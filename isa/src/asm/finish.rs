@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use super::error::{AsmError, Span};
 use super::regions::{RegionText, Values};
 use super::source_map::ProgramLines;
-use super::state::{Content, ExtentText, LikeText, ParsedText, ProgramText, QueueText, StartText};
+use super::state::{ExtentContent, ExtentText, LikeText, ParsedText, ProgramText, QueueText, StartText};
 use crate::container::{check_extent, check_pair, check_region, extent_overlaps};
 use crate::error::ContentError;
 use crate::fetch::blocks;
@@ -171,15 +171,15 @@ fn initial<'a>(
 /// The bytes that the text gives, in itself or from the file, of which it takes `length` where the text does not say
 /// how many.
 fn given_bytes<'a>(
-    content: &Content,
+    content: &ExtentContent,
     length: u64,
     file: Option<&Option<Cow<'a, [u8]>>>,
     span: Span,
     errors: &mut Vec<AsmError>,
 ) -> Option<Cow<'a, [u8]>> {
     let (offset, length) = match content {
-        Content::Hex(bytes) => return Some(Cow::Owned(bytes.clone())),
-        Content::File { offset, length: stated } => (*offset, stated.unwrap_or(length)),
+        ExtentContent::Hex(bytes) => return Some(Cow::Owned(bytes.clone())),
+        ExtentContent::File { offset, length: stated } => (*offset, stated.unwrap_or(length)),
     };
     let Some(file) = file else {
         errors.push(AsmError::new(span, "the text names no image file", "name one with `.image \"FILE\"`"));

@@ -3,7 +3,7 @@
 use super::error::{AsmError, Span, suggestion};
 use super::lex::SourceLine;
 use super::state::{Open, ParsedText, QueueText};
-use super::symbol::{Scope, Trouble, Value};
+use super::symbol::{Scope, SymbolValue, Trouble};
 use crate::operand::Kind;
 use crate::program::{ChipId, SliceId};
 use crate::queue::{Item, Queue};
@@ -67,7 +67,7 @@ pub(super) fn line(text: &mut ParsedText<'_>, line: &SourceLine<'_>, errors: &mu
         }
     }
     if let (Some(label), Some(cycle)) = (label, issued) {
-        errors.extend(text.give(label, line.span(label), Value::Number(cycle as i64), true).err());
+        errors.extend(text.give(label, line.span(label), SymbolValue::Number(cycle as i64), true).err());
     }
 }
 
@@ -221,8 +221,8 @@ fn symbolic(kind: Kind, text: &str, scope: Scope<'_>) -> Result<u64, Unfit> {
         Err(detail) => detail,
     };
     let written = match scope.value(text) {
-        Ok(Value::Number(value)) => value.to_string(),
-        Ok(Value::Operand(operand)) => operand,
+        Ok(SymbolValue::Number(value)) => value.to_string(),
+        Ok(SymbolValue::Operand(operand)) => operand,
         Err(Trouble::Unknown(name)) if name == text && !kind.is_number() => {
             return Err(Unfit::Operand(format!("`{text}`"), detail));
         }

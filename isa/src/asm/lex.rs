@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::error::{AsmError, Span};
-use super::symbol::{Scope, Trouble, Value};
+use super::symbol::{Scope, SymbolValue, Trouble};
 use crate::text::place::quoted;
 
 /// One source line without its comment and line end.
@@ -153,8 +153,8 @@ impl<'s> SourceLine<'s> {
             text.push_str(&self.text[copied..at]);
             let start = text.len();
             match value {
-                Value::Number(number) => text.push_str(&number.to_string()),
-                Value::Operand(operand) => text.push_str(&operand),
+                SymbolValue::Number(number) => text.push_str(&number.to_string()),
+                SymbolValue::Operand(operand) => text.push_str(&operand),
             }
             at += whole.len();
             copied = at;

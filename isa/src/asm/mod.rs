@@ -17,7 +17,7 @@ mod symbol;
 pub(crate) use directive::{REGION_USAGE, USAGE};
 pub use error::{AsmError, Span};
 pub(crate) use instruction::{FURTHEST, usage};
-pub use source::{LoadChip, LoadFile, Source};
+pub use source::{IncludedFile, LoadChip, LoadFile};
 pub use source_map::{Place, SourceMap};
 
 use crate::program::Container;
@@ -45,7 +45,8 @@ use expand::Expansion;
 /// let (container, _) = assemble(text, &mut |_| Err("no files".into()), &mut known).unwrap();
 /// assert_eq!(container.programs[0].cycles, 27);
 ///
-/// let errors = assemble(".chip tsp-v1\n.program p\n.queue mem.e0\nread 0\n", &mut |_| Err("no files".into()), &mut known);
+/// let wrong = ".chip tsp-v1\n.program p\n.queue mem.e0\nread 0\n";
+/// let errors = assemble(wrong, &mut |_| Err("no files".into()), &mut known);
 /// println!("{}", errors.unwrap_err()[0].message);
 /// ```
 ///

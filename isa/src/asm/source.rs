@@ -13,7 +13,7 @@ pub type LoadChip<'f> = &'f mut dyn FnMut(&str) -> Option<(ChipRef, u32)>;
 
 /// An included file.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Source {
+pub struct IncludedFile {
     /// Its name, as the loader was asked for it.
     pub name: String,
     /// Its text.
@@ -22,7 +22,7 @@ pub struct Source {
 
 /// What brings lines to be assembled once more, or from another file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Cause {
+pub(super) enum ExpansionCause {
     /// An iteration of a `.rept`, from 0.
     Iteration(u64),
     /// An `.include`.
@@ -38,13 +38,13 @@ struct Context {
     file: u32,
     /// Line of the `.rept` or `.include` in its own file.
     line: u32,
-    cause: Cause,
+    cause: ExpansionCause,
 }
 
 /// All files and expansions of a text.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct IncludedFiles {
-    files: Vec<Arc<Source>>,
+    files: Vec<Arc<IncludedFile>>,
     /// Expansion number 0 is the text itself, and not in the list.
     contexts: Vec<Context>,
 }
@@ -56,13 +56,13 @@ impl IncludedFiles {
     }
 
     /// Adds a file, and gives back its number.
-    pub(super) fn add(&mut self, source: Source) -> u32 {
+    pub(super) fn add(&mut self, source: IncludedFile) -> u32 {
         self.files.push(Arc::new(source));
         self.files.len() as u32
     }
 
     /// An included file by its number.
-    pub(super) fn file(&self, number: u32) -> Option<&Arc<Source>> {
+    pub(super) fn file(&self, number: u32) -> Option<&Arc<IncludedFile>> {
         self.files.get((number as usize).checked_sub(1)?)
     }
 
@@ -71,7 +71,7 @@ impl IncludedFiles {
     }
 
     /// Adds an expansion, and gives back its number.
-    pub(super) fn expand(&mut self, parent: u32, file: u32, line: u32, cause: Cause) -> u32 {
+    pub(super) fn expand(&mut self, parent: u32, file: u32, line: u32, cause: ExpansionCause) -> u32 {
         self.contexts.push(Context { parent, file, line, cause });
         self.contexts.len() as u32
     }
@@ -111,10 +111,10 @@ impl IncludedFiles {
         while let Some(found) = self.context(context) {
             let file = self.file(self.file_of(found.parent)).map_or(String::new(), |file| format!(" of {}", file.name));
             trail.push(match found.cause {
-                Cause::Iteration(number) => {
+                ExpansionCause::Iteration(number) => {
                     format!("in iteration {number} of the `.rept` in line {}{file}", found.line)
                 }
-                Cause::Inclusion => format!("included from line {}{file}", found.line),
+                ExpansionCause::Inclusion => format!("included from line {}{file}", found.line),
             });
             context = found.parent;
         }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::error::Span;
-use super::source::{IncludedFiles, Source};
+use super::source::{IncludedFile, IncludedFiles};
 use crate::program::ChipId;
 use crate::queue::Queue;
 
@@ -54,7 +54,7 @@ impl ProgramLines {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
     /// The included file; none for the text itself.
-    pub file: Option<Arc<Source>>,
+    pub file: Option<Arc<IncludedFile>>,
     /// The line of the file, from 1.
     pub line: u32,
     /// How the line came to be assembled, from the inside: iterations and inclusions.

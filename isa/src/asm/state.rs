@@ -8,7 +8,7 @@ use super::error::{AsmError, Span};
 use super::lex::DirectiveWord;
 use super::regions::RegionTable;
 use super::source_map::LineOrigin;
-use super::symbol::{Scope, Symbol, SymbolTable, Trouble, Value, is_name, is_operand};
+use super::symbol::{Scope, Symbol, SymbolTable, SymbolValue, Trouble, is_name, is_operand};
 use crate::program::{ChipId, ChipRef, WordRun};
 use crate::queue::{Item, Queue};
 use crate::text::operand::number;
@@ -16,7 +16,7 @@ use crate::text::place::{self, NotWritten};
 use crate::timeline::Clock;
 
 /// Bytes as the text gives them.
-pub(super) enum Content {
+pub(super) enum ExtentContent {
     Hex(Vec<u8>),
     File { offset: u64, length: Option<u64> },
 }
@@ -29,7 +29,7 @@ pub(super) struct ExtentText {
     pub(super) more: u16,
     pub(super) span: Span,
     /// Nothing where the words are zero.
-    pub(super) content: Option<Content>,
+    pub(super) content: Option<ExtentContent>,
     /// Lanes of each word that are given, where that is said.
     pub(super) lanes: Option<(u32, Span)>,
 }
@@ -95,7 +95,7 @@ pub(super) struct ParsedText<'a> {
     /// The file alongside the text; the inner nothing when it could not be loaded.
     pub(super) file: Option<Option<Cow<'a, [u8]>>>,
     pub(super) extents: Vec<ExtentText>,
-    pub(super) host: Option<(Content, Span)>,
+    pub(super) host: Option<(ExtentContent, Span)>,
     pub(super) programs: Vec<ProgramText>,
     pub(super) program_names: BTreeSet<String>,
     pub(super) constants: SymbolTable,
@@ -197,7 +197,7 @@ impl<'a> ParsedText<'a> {
     }
 
     /// Gives a name to a constant of the text, or to a label of the last program.
-    pub(super) fn give(&mut self, name: &str, span: Span, value: Value, label: bool) -> Result<(), AsmError> {
+    pub(super) fn give(&mut self, name: &str, span: Span, value: SymbolValue, label: bool) -> Result<(), AsmError> {
         if !is_name(name) || is_operand(name) {
             let message = format!("`{name}` cannot be the name of a symbol");
             return Err(AsmError::new(
@@ -325,7 +325,8 @@ impl<'w, 's> Arguments<'w, 's> {
             if !(rest.is_empty() || rest.starts_with('+') || counts) {
                 continue;
             }
-            if let Some(Value::Number(value)) = self.scope.constants.get(&words[..end]).map(|named| &named.value) {
+            if let Some(SymbolValue::Number(value)) = self.scope.constants.get(&words[..end]).map(|named| &named.value)
+            {
                 return Cow::Owned(format!("{slice}:{value}{rest}"));
             }
         }

@@ -14,7 +14,7 @@ use crate::text::operand::{number, parse};
 
 /// What a name stands for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Value {
+pub(super) enum SymbolValue {
     /// A number.
     Number(i64),
     /// An operand's written form, not a number.
@@ -23,7 +23,7 @@ pub(super) enum Value {
 
 /// A name's value, and where it was given.
 pub(super) struct Symbol {
-    pub(super) value: Value,
+    pub(super) value: SymbolValue,
     pub(super) span: Span,
 }
 
@@ -83,7 +83,7 @@ impl Trouble {
 
 /// A part of an expression that was read so far.
 enum Partial<'t> {
-    Value(Value),
+    Value(SymbolValue),
     Word(&'t Region, i64),
 }
 
@@ -100,7 +100,7 @@ fn in_name(byte: u8) -> bool {
 
 impl<'t> Scope<'t> {
     /// The value of an expression. An operand's own written form is not looked at here.
-    pub(super) fn value(&self, text: &str) -> Result<Value, Trouble> {
+    pub(super) fn value(&self, text: &str) -> Result<SymbolValue, Trouble> {
         let mut reader = Reader { scope: self, rest: text.trim(), depth: 0 };
         let part = reader.sum()?;
         if !reader.rest.is_empty() {
@@ -108,16 +108,16 @@ impl<'t> Scope<'t> {
         }
         match part {
             Partial::Value(value) => Ok(value),
-            Partial::Word(region, offset) => self.word(region, offset).map(|word| Value::Number(i64::from(word))),
+            Partial::Word(region, offset) => self.word(region, offset).map(|word| SymbolValue::Number(i64::from(word))),
         }
     }
 
     /// The value of an expression that must be a number of at least 0.
     pub(super) fn number(&self, text: &str) -> Result<u64, Trouble> {
         match self.value(text)? {
-            Value::Number(value) => u64::try_from(value)
+            SymbolValue::Number(value) => u64::try_from(value)
                 .map_err(|_| because(format!("`{text}` is {value}"), "make it a number of at least 0")),
-            Value::Operand(operand) => {
+            SymbolValue::Operand(operand) => {
                 Err(because(format!("`{text}` is the operand `{operand}`, not a number"), "use a constant that is one"))
             }
         }
@@ -169,7 +169,7 @@ impl<'t> Scope<'t> {
             };
         }
         if is_operand(name) {
-            return Ok(Partial::Value(Value::Operand(name.to_owned())));
+            return Ok(Partial::Value(SymbolValue::Operand(name.to_owned())));
         }
         let labels = self.labels.iter().flat_map(|labels| labels.keys());
         let regions = self.regions.filter(|_| self.slice.is_some());
@@ -230,7 +230,8 @@ impl<'t> Reader<'_, 't> {
         let mut total = self.term()?;
         while let Some(sign) = ['*', '/', '%'].into_iter().find(|sign| self.take(*sign)) {
             let next = self.term()?;
-            let (Partial::Value(Value::Number(a)), Partial::Value(Value::Number(b))) = (&total, &next) else {
+            let (Partial::Value(SymbolValue::Number(a)), Partial::Value(SymbolValue::Number(b))) = (&total, &next)
+            else {
                 return Err(because(
                     "only numbers can be multiplied and divided".into(),
                     "leave addresses and operands out of products",
@@ -239,7 +240,7 @@ impl<'t> Reader<'_, 't> {
             if sign != '*' && *b < 1 {
                 return Err(because(format!("{a} cannot be divided by {b}"), "divide by a number of at least 1"));
             }
-            total = Partial::Value(Value::Number(match sign {
+            total = Partial::Value(SymbolValue::Number(match sign {
                 '*' => a.checked_mul(*b).ok_or_else(too_large)?,
                 '/' => a.div_euclid(*b),
                 _ => a.rem_euclid(*b),
@@ -256,7 +257,8 @@ impl<'t> Reader<'_, 't> {
             if self.depth > 32 {
                 return Err(Trouble::Form);
             }
-            let inner = if open { self.sum()? } else { add(Partial::Value(Value::Number(0)), self.term()?, true)? };
+            let inner =
+                if open { self.sum()? } else { add(Partial::Value(SymbolValue::Number(0)), self.term()?, true)? };
             self.depth -= 1;
             return if open && !self.take(')') { Err(Trouble::Form) } else { Ok(inner) };
         }
@@ -266,7 +268,9 @@ impl<'t> Reader<'_, 't> {
         let term = &self.rest[..length];
         let (part, length) = match term.bytes().next() {
             None => return Err(Trouble::Form),
-            Some(b'0'..=b'9') => (Partial::Value(Value::Number(number::<i64>(term).ok_or(Trouble::Form)?)), length),
+            Some(b'0'..=b'9') => {
+                (Partial::Value(SymbolValue::Number(number::<i64>(term).ok_or(Trouble::Form)?)), length)
+            }
             Some(_) => self.scope.longest_name(term)?,
         };
         self.rest = self.rest[length..].trim_start();
@@ -279,7 +283,7 @@ fn too_large() -> Trouble {
 }
 
 fn add<'t>(a: Partial<'t>, b: Partial<'t>, minus: bool) -> Result<Partial<'t>, Trouble> {
-    let Partial::Value(Value::Number(b)) = b else {
+    let Partial::Value(SymbolValue::Number(b)) = b else {
         return Err(because(
             "only a number can be added or taken away".into(),
             "write the address or operand first, then the number",
@@ -287,8 +291,10 @@ fn add<'t>(a: Partial<'t>, b: Partial<'t>, minus: bool) -> Result<Partial<'t>, T
     };
     let b = if minus { b.checked_neg().ok_or_else(too_large)? } else { b };
     Ok(match a {
-        Partial::Value(Value::Number(a)) => Partial::Value(Value::Number(a.checked_add(b).ok_or_else(too_large)?)),
-        Partial::Value(Value::Operand(operand)) => Partial::Value(Value::Operand(step(&operand, b)?)),
+        Partial::Value(SymbolValue::Number(a)) => {
+            Partial::Value(SymbolValue::Number(a.checked_add(b).ok_or_else(too_large)?))
+        }
+        Partial::Value(SymbolValue::Operand(operand)) => Partial::Value(SymbolValue::Operand(step(&operand, b)?)),
         Partial::Word(region, offset) => Partial::Word(region, offset.checked_add(b).ok_or_else(too_large)?),
     })
 }
@@ -316,9 +322,9 @@ mod tests {
         let span = Span { order: 1, line: 1, column: 1, start: 0, length: 0, context: 0 };
         let named = |value| Symbol { value, span };
         let constants: SymbolTable = [
-            ("four", Value::Number(4)),
-            ("x_bus", Value::Operand("w4".into())),
-            ("eps", Value::Operand("#0.5".into())),
+            ("four", SymbolValue::Number(4)),
+            ("x_bus", SymbolValue::Operand("w4".into())),
+            ("eps", SymbolValue::Operand("#0.5".into())),
         ]
         .into_iter()
         .map(|(name, value)| (name.to_owned(), named(value)))
@@ -346,8 +352,8 @@ mod tests {
         let scope =
             Scope { constants: &constants, labels: None, regions: Some(&program), slice: Some((ChipId(0), slice(1))) };
         match scope.value(text) {
-            Ok(Value::Number(number)) => Ok(number.to_string()),
-            Ok(Value::Operand(operand)) => Ok(operand),
+            Ok(SymbolValue::Number(number)) => Ok(number.to_string()),
+            Ok(SymbolValue::Operand(operand)) => Ok(operand),
             Err(trouble) => Err(trouble.reason().map_or("form".into(), |(message, help)| format!("{message}; {help}"))),
         }
     }

@@ -13,7 +13,7 @@ use crate::text::put;
 const EMPTY: usize = 64;
 
 /// The image, in which code is found.
-pub(super) struct Code<'c> {
+pub(super) struct CodeImage<'c> {
     words: ByPlace<'c>,
     lanes: usize,
     /// Blocks that may still be looked at: as many as words that the image's bytes fill, and a few empty ones
@@ -22,7 +22,7 @@ pub(super) struct Code<'c> {
     left: usize,
 }
 
-impl<'c> Code<'c> {
+impl<'c> CodeImage<'c> {
     pub(super) fn new(image: &'c Image<'c>) -> Self {
         let lanes = image.vector_bytes.max(1) as usize;
         let bytes: usize = image.extents.iter().map(|extent| extent.bytes().len()).sum();

@@ -78,7 +78,7 @@ pub(super) fn read_config(file: &[u8]) {
     }
 }
 
-/// Tensors of the plain checkpoint with lies in the header.
+/// Tensors of the plain checkpoint with false statements in the header.
 pub(super) fn safetensors(u: &mut Unstructured<'_>) -> Result<Vec<u8>> {
     let mut header = Map::new();
     let mut at = 0u64;

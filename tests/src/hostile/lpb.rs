@@ -71,12 +71,12 @@ pub(super) fn container(u: &mut Unstructured<'_>) -> Result<Container<'static>> 
             let live = u.int_in_range(1..=LANES)?;
             let value = u8::arbitrary(u)?;
             let bytes = |width: u32| Cow::Owned(vec![value; (width * place.count * live) as usize]);
-            let beside = WordRun { slice: SliceId { side: Hemisphere::West, index: 7 }, ..place };
-            let behind = WordRun { word: place.word.saturating_add(place.count), ..place };
+            let next_slice = WordRun { slice: SliceId { side: Hemisphere::West, index: 7 }, ..place };
+            let next_words = WordRun { word: place.word.saturating_add(place.count), ..place };
             match u.int_in_range(0..=2)? {
                 0 => Fill::Bytes(bytes(1)),
-                1 => Fill::Pairs(bytes(2), beside),
-                _ => Fill::Pairs(bytes(2), behind),
+                1 => Fill::Pairs(bytes(2), next_slice),
+                _ => Fill::Pairs(bytes(2), next_words),
             }
         } else {
             Fill::Zero
@@ -94,7 +94,7 @@ pub(super) fn container(u: &mut Unstructured<'_>) -> Result<Container<'static>> 
     })
 }
 
-/// The host section of a model, with lengths that may lie.
+/// The host section of a model, with lengths that may be wrong.
 pub(super) fn host(u: &mut Unstructured<'_>) -> Result<Vec<u8>> {
     let config = super::json::config_text(u)?;
     let model = serde_json::json!({

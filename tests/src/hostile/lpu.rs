@@ -116,7 +116,8 @@ pub(super) fn make(u: &mut Unstructured<'_>) -> Result<Vec<u8>> {
         let container = super::lpb::container(u)?;
         disassemble(&container, u.choose(&[None, Some("i.bin")])?.as_deref()).0
     } else {
-        ".chip small\n.equ base 5\n.program p\n.state x f32 [1 16] at e0:0 e0:1 e0:2 e0:3\n.code y i8 [2 16] at e1:0x2\n.queue mem.e0\n"
+        ".chip small\n.equ base 5\n.program p\n.state x f32 [1 16] at e0:0 e0:1 e0:2 e0:3\n\
+        .code y i8 [2 16] at e1:0x2\n.queue mem.e0\n"
             .to_owned()
     };
     for _ in 0..u.int_in_range(0..=12)? {

@@ -23,7 +23,7 @@ pub struct Target {
     pub make: Make,
     /// Reads it, and holds what it accepts to what it must be.
     pub read: Read,
-    /// Bytes that reading may allocate beside those that follow from the file's size.
+    /// Bytes that reading may allocate besides those that follow from the file's size.
     pub fixed: usize,
     /// Bytes that reading may allocate a byte of the file.
     pub each: usize,

@@ -7,25 +7,25 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 use lpu::conformance::{VectorError, Vectors, coverage, engines, run};
 
-use super::outcome::{Outcome, Usage};
+use super::outcome::{CommandResult, Usage};
 use super::verdict::Verdict;
 
 #[derive(Args)]
 pub(crate) struct Conformance {
     #[command(subcommand)]
-    command: Command,
+    command: Action,
 }
 
 #[derive(Subcommand)]
-enum Command {
+enum Action {
     /// Run every vector on an engine; exit status 1 if one is not met
-    Run(Run),
+    Run(RunVectors),
     /// List which rows of the instruction table and which rules the vectors cover; exit status 1 if one is not
-    Coverage(Place),
+    Coverage(Folder),
 }
 
 #[derive(Args)]
-struct Place {
+struct Folder {
     /// Folder with system.toml and vectors/ [default: the vectors in this command]
     folder: Option<PathBuf>,
 }
@@ -51,25 +51,25 @@ const SHIPPED: [(&str, &str); 11] = embedded![
 ];
 
 #[derive(Args)]
-struct Run {
+struct RunVectors {
     #[command(flatten)]
-    place: Place,
+    place: Folder,
     /// Engine: reference, fast, checker (verdicts and cycles), or all
     #[arg(long, default_value = "all")]
     engine: String,
 }
 
 impl Conformance {
-    pub(crate) fn run(self) -> Outcome {
+    pub(crate) fn run(self) -> CommandResult {
         match self.command {
-            Command::Run(command) => command.run(),
-            Command::Coverage(place) => place.coverage(),
+            Action::Run(command) => command.run(),
+            Action::Coverage(place) => place.coverage(),
         }
     }
 }
 
-impl Run {
-    fn run(self) -> Outcome {
+impl RunVectors {
+    fn run(self) -> CommandResult {
         let all = engines();
         let known: Vec<&str> = all.iter().map(|engine| engine.name()).collect();
         if self.engine != "all" && !known.contains(&self.engine.as_str()) {
@@ -95,7 +95,7 @@ impl Run {
     }
 }
 
-impl Place {
+impl Folder {
     fn vectors(&self) -> Result<Vectors, VectorError> {
         match &self.folder {
             Some(folder) => Vectors::open(folder),
@@ -103,7 +103,7 @@ impl Place {
         }
     }
 
-    fn coverage(self) -> Outcome {
+    fn coverage(self) -> CommandResult {
         let vectors = self.vectors()?;
         let covered = coverage(&vectors);
         let mut out = Verdict::stdout();

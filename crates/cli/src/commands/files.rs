@@ -132,7 +132,8 @@ pub(crate) fn system_for(made: &ChipRef, name: Option<&OsStr>) -> Result<System,
             Err(_) => {
                 let (name, fingerprint) = (&made.name, hex(&made.fingerprint));
                 let message = format!(
-                    "the program was made for chip `{name}` of fingerprint {fingerprint}, which is no preset; {WITH_CHIP}"
+                    "the program was made for chip `{name}` of fingerprint {fingerprint}, which is no preset; \
+                    {WITH_CHIP}"
                 );
                 Err(message.into())
             }

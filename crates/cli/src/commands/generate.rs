@@ -12,8 +12,8 @@ use lpu::report::Latency;
 use lpu::{Engines, Limits, Options, Output, Precision, ProgramFile, Sampler, Sequence, Session, SessionError, npy};
 
 use super::files;
-use super::options::{self, How, Target};
-use super::outcome::{Outcome, Usage, say_notes};
+use super::options::{self, How, TargetOptions};
+use super::outcome::{CommandResult, Usage, say_notes};
 use super::request::Request;
 
 #[derive(Args)]
@@ -30,7 +30,7 @@ pub(crate) struct Generate {
     #[arg(long, default_value = "64", value_parser = options::tokens)]
     max_tokens: usize,
     #[command(flatten)]
-    target: Target,
+    target: TargetOptions,
     #[command(flatten)]
     how: How,
     /// Sampling temperature; 0 takes the likeliest token
@@ -58,7 +58,7 @@ fn temperature(text: &str) -> Result<f32, String> {
 }
 
 impl Generate {
-    pub(crate) fn run(self) -> Outcome {
+    pub(crate) fn run(self) -> CommandResult {
         self.logits.as_deref().map(Output::probe).transpose()?;
         files::unmixed(self.logits.as_deref(), "--logits", self.json)?;
         let piped = self.logits.as_deref().is_some_and(lpu::is_stdout);
@@ -146,7 +146,7 @@ impl Generate {
     }
 
     /// Compiles or loads the model and encodes the prompt.
-    fn session(&self) -> Result<Prepared, Box<dyn std::error::Error>> {
+    fn session(&self) -> Result<Start, Box<dyn std::error::Error>> {
         let spinner = if self.json || !std::io::stderr().is_terminal() {
             ProgressBar::hidden()
         } else {
@@ -175,7 +175,7 @@ impl Generate {
                     " that the file was compiled for",
                     "compile again with",
                 )?;
-                Prepared { session, prompt, text, tokenizer }
+                Start { session, prompt, text, tokenizer }
             }
             path => {
                 let checkpoint = files::checkpoint(path.as_deref())?;
@@ -192,7 +192,7 @@ impl Generate {
                 request.within(&checkpoint.config, &chip, &options, "", "give")?;
                 let session = Session::compile_for(checkpoint, &chip, &options, &engines)
                     .map_err(|error| request.refit(error))?;
-                Prepared { session, prompt, text, tokenizer }
+                Start { session, prompt, text, tokenizer }
             }
         };
         spinner.finish_and_clear();
@@ -231,7 +231,7 @@ fn bucket_of(tokens: usize) -> usize {
     if tokens <= 256 { tokens.next_multiple_of(64) } else { tokens.checked_next_power_of_two().unwrap_or(tokens) }
 }
 
-struct Prepared {
+struct Start {
     session: Session,
     prompt: Vec<u32>,
     text: Option<String>,

@@ -1,4 +1,4 @@
-//! `lpu inspect` and `lpu chips`: what stands at each step.
+//! `lpu inspect` and `lpu chips`: what is at each step.
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -12,15 +12,15 @@ use lpu::isa::{Program, expand, item_text};
 use lpu::model::{Checkpoint, Graph};
 use lpu::{Options, Package, compiler};
 
-use super::options::{self, Target};
-use super::outcome::Outcome;
+use super::options::{self, TargetOptions};
+use super::outcome::CommandResult;
 use super::{files, program};
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Step {
+enum Shown {
     /// Operations of the decode step
     Graph,
-    /// Where weights and key-value rows lie
+    /// Where weights and key-value rows are
     Placement,
     /// Each operation: when it ran, what it waited for, which resource held it up
     Schedule,
@@ -34,7 +34,7 @@ enum Step {
 pub(crate) struct Inspect {
     /// What to show
     #[arg(value_enum)]
-    step: Step,
+    step: Shown,
     /// Program file, model folder (with or without weights), config.json or .gguf file; nothing for the model that
     /// ships
     file: Option<PathBuf>,
@@ -42,11 +42,11 @@ pub(crate) struct Inspect {
     #[arg(long, value_parser = options::part)]
     part: Option<Part>,
     #[command(flatten)]
-    target: Target,
+    target: TargetOptions,
 }
 
 impl Inspect {
-    pub(crate) fn run(self) -> Outcome {
+    pub(crate) fn run(self) -> CommandResult {
         let file = self.file.as_deref();
         let is_config = |path: &Path| path.extension().is_some_and(|extension| extension == "json");
         let is_file = |path: &Path| path.is_file() && !Checkpoint::is_gguf(path) && !is_config(path);
@@ -60,7 +60,7 @@ impl Inspect {
             if self.target.dtype.is_some() || self.target.context.is_some() {
                 options::agrees(&self.target, &Package::parse(&container.host)?.model()?.1)?;
             }
-            if matches!(self.step, Step::Dispatches | Step::Sram) {
+            if matches!(self.step, Shown::Dispatches | Shown::Sram) {
                 return show(self.step, &container.programs, &chip, &mut out);
             }
             // The rest follows from the config that the file carries.
@@ -87,13 +87,13 @@ impl Inspect {
         options: &Options,
         filed: Option<&[Program]>,
         out: &mut impl Write,
-    ) -> Outcome {
+    ) -> CommandResult {
         let whole = checkpoint.graph();
         let graph = match self.part {
             Some(part) => part.of(&whole)?,
             None => whole,
         };
-        if self.step == Step::Graph {
+        if self.step == Shown::Graph {
             write!(out, "{}", graph.to_text(checkpoint.weights()))?;
             out.flush()?;
             return Ok(ExitCode::SUCCESS);
@@ -108,14 +108,14 @@ impl Inspect {
                 .into());
         }
         match self.step {
-            Step::Placement => write!(out, "{}", compiled.placement.to_text())?,
-            Step::Schedule => {
+            Shown::Placement => write!(out, "{}", compiled.placement.to_text())?,
+            Shown::Schedule => {
                 for (program, records) in compiled.programs.iter().zip(&compiled.records) {
                     writeln!(out, "program {}: {} cycles", program.name, program.cycles)?;
                     operations(&graph, records, out)?;
                 }
             }
-            Step::Graph | Step::Dispatches | Step::Sram => return show(self.step, &compiled.programs, chip, out),
+            Shown::Graph | Shown::Dispatches | Shown::Sram => return show(self.step, &compiled.programs, chip, out),
         }
         out.flush()?;
         Ok(ExitCode::SUCCESS)
@@ -144,10 +144,10 @@ fn operations(graph: &Graph, records: &[Record], out: &mut impl Write) -> std::i
     Ok(())
 }
 
-fn show(step: Step, programs: &[Program], chip: &Chip, out: &mut impl Write) -> Outcome {
+fn show(step: Shown, programs: &[Program], chip: &Chip, out: &mut impl Write) -> CommandResult {
     for program in programs {
         writeln!(out, "program {}: {} cycles", program.name, program.cycles)?;
-        if step == Step::Sram {
+        if step == Shown::Sram {
             for region in &program.regions {
                 let bytes = region.word_count() * chip.lanes() as u64;
                 let (kind, name) = (region.kind.text(), &region.name);
@@ -185,7 +185,7 @@ pub(crate) struct Chips {
 }
 
 impl Chips {
-    pub(crate) fn run(self) -> Outcome {
+    pub(crate) fn run(self) -> CommandResult {
         match self.name {
             None => {
                 let mut out = std::io::stdout().lock();

@@ -13,7 +13,7 @@ use serde_json::json;
 
 use super::given::Given;
 use super::options::How;
-use super::outcome::{Outcome, Usage};
+use super::outcome::{CommandResult, Usage};
 use super::verdict::Verdict;
 use super::{files, program};
 
@@ -30,7 +30,7 @@ pub(crate) struct Asm {
 }
 
 impl Asm {
-    pub(crate) fn run(self) -> Outcome {
+    pub(crate) fn run(self) -> CommandResult {
         let loaded = program::load(&self.file, self.chip.as_deref())?;
         loaded.on_chips(&self.file, self.chip.as_deref())?;
         lpu::write_file(&self.output, &loaded.container.to_bytes()?)?;
@@ -42,7 +42,7 @@ impl Asm {
 pub(crate) struct Disasm {
     /// Program file (.lpb); `-` for standard input
     file: PathBuf,
-    /// Text file to write; a large image goes beside it, or stands in the text on standard output [default: -]
+    /// Text file to write; a large image goes into a file next to it, or into the text on standard output [default: -]
     #[arg(short, long)]
     output: Option<PathBuf>,
     /// Chip preset or description, when the program names a custom one
@@ -51,7 +51,7 @@ pub(crate) struct Disasm {
 }
 
 impl Disasm {
-    pub(crate) fn run(self) -> Outcome {
+    pub(crate) fn run(self) -> CommandResult {
         let loaded = program::load(&self.file, self.chip.as_deref())?;
         loaded.on_chips(&self.file, self.chip.as_deref())?;
         let output = self.output.filter(|path| !lpu::is_stdout(path));
@@ -79,7 +79,7 @@ pub(crate) struct Check {
 }
 
 impl Check {
-    pub(crate) fn run(self) -> Outcome {
+    pub(crate) fn run(self) -> CommandResult {
         let loaded = program::load(&self.file, self.chip.as_deref())?;
         let system = loaded.system(self.chip.as_deref())?;
         let mut out = Verdict::stdout();
@@ -162,11 +162,13 @@ impl Observer for Trace {
         );
     }
     fn stream_write(&mut self, cycle: u64, chip: ChipId, queue: Queue, stream: Stream, position: i32, _value: &[u8]) {
-        self.line(&json!({"cycle": cycle, "chip": chip.0, "stream": stream.to_string(), "position": position, "from": queue.to_string()}));
+        self.line(&json!({"cycle": cycle, "chip": chip.0, "stream": stream.to_string(), "position": position,
+            "from": queue.to_string()}));
     }
     fn bank_access(&mut self, cycle: u64, chip: ChipId, slice: SliceId, bank: u32, word: u32, write: bool) {
         let kind = if write { "write" } else { "read" };
-        self.line(&json!({"cycle": cycle, "chip": chip.0, "slice": slice.to_string(), "bank": bank, "word": word, "access": kind}));
+        self.line(&json!({"cycle": cycle, "chip": chip.0, "slice": slice.to_string(), "bank": bank, "word": word,
+            "access": kind}));
     }
 }
 
@@ -189,7 +191,7 @@ fn write_array(path: &Path, region: &Region, bytes: &[u8]) -> Result<(), OutputE
 }
 
 impl Run {
-    pub(crate) fn run(self) -> Outcome {
+    pub(crate) fn run(self) -> CommandResult {
         let engines = self.how.engines(self.trace.is_some())?;
         let given = Given::open(&self.file, self.chip.as_deref())?;
         let system = given.system(self.chip.as_deref())?;
@@ -246,7 +248,8 @@ impl Run {
         if self.json {
             let instructions = json!({"preloaded": given.instructions()?, "fetched": ran.fetched});
             let object = json!({
-                "program": program.name, "chip": system.name(), "engine": engine.name(), "cycles": ran.cycles, "us": microseconds,
+                "program": program.name, "chip": system.name(), "engine": engine.name(), "cycles": ran.cycles,
+                "us": microseconds,
                 "instructions": instructions
             });
             writeln!(std::io::stdout(), "{object}")?;

@@ -21,7 +21,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 use listing::Listing;
 use outcome::tell;
-pub(crate) use outcome::{Outcome, Usage};
+pub(crate) use outcome::{CommandResult, Usage};
 
 /// Prints why a command failed. A reader that went away, as `head` does, is no failure.
 pub(crate) fn fail(error: &(dyn Error + 'static)) -> ExitCode {
@@ -74,7 +74,7 @@ enum Command {
 }
 
 impl Cli {
-    pub(crate) fn run(self) -> Outcome {
+    pub(crate) fn run(self) -> CommandResult {
         match self.command {
             Command::Generate(command) => command.run(),
             Command::Compile(command) => command.run(),

@@ -16,8 +16,8 @@ use lpu::report::Latency;
 use lpu::{Host, Options, Output, Package, Subject, Summary, latency};
 
 use super::files;
-use super::options::{self, Target};
-use super::outcome::{Outcome, say_notes};
+use super::options::{self, TargetOptions};
+use super::outcome::{CommandResult, say_notes};
 
 #[derive(Args)]
 pub(crate) struct Compile {
@@ -33,8 +33,8 @@ pub(crate) struct Compile {
     #[arg(long, value_parser = options::part)]
     part: Option<Part>,
     #[command(flatten)]
-    target: Target,
-    /// Keep no plans beside the program file
+    target: TargetOptions,
+    /// Keep no plans next to the program file
     #[arg(long)]
     no_cache: bool,
     /// Print one JSON object
@@ -46,7 +46,7 @@ pub(crate) struct Compile {
 const NONE: &str = "no program was compiled; give a context of at least 1";
 
 impl Compile {
-    pub(crate) fn run(self) -> Outcome {
+    pub(crate) fn run(self) -> CommandResult {
         let begin = Instant::now();
         let piped = self.output.as_deref().is_some_and(lpu::is_stdout);
         files::unmixed(self.output.as_deref(), "--output", self.json)?;

@@ -13,7 +13,7 @@ use super::outcome::Usage;
 
 /// Engines by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Engine {
+pub(crate) enum EngineChoice {
     /// Replays resolved dataflow
     Fast,
     /// Steps every cycle
@@ -25,7 +25,7 @@ pub(crate) enum Engine {
 pub(crate) struct How {
     /// Engine [default: fast]
     #[arg(long, value_enum)]
-    pub(crate) engine: Option<Engine>,
+    pub(crate) engine: Option<EngineChoice>,
     /// Host threads of the fast engine [default: all cores]
     #[arg(long, value_parser = threads)]
     pub(crate) threads: Option<usize>,
@@ -41,7 +41,7 @@ impl How {
     /// The engines asked for; by steps where an observer watches them.
     pub(crate) fn engines(&self, watched: bool) -> Result<Engines, Usage> {
         let fast = match self.engine {
-            Some(engine) => engine == Engine::Fast,
+            Some(engine) => engine == EngineChoice::Fast,
             None => !watched,
         };
         if watched && (fast || self.verify) {
@@ -56,7 +56,7 @@ impl How {
 
 /// What to compile for.
 #[derive(Args)]
-pub(crate) struct Target {
+pub(crate) struct TargetOptions {
     /// Chip preset or the path of a .toml description [default: tsp-v1]
     #[arg(long)]
     pub(crate) chip: Option<OsString>,
@@ -69,7 +69,7 @@ pub(crate) struct Target {
     pub(crate) context: Option<usize>,
 }
 
-impl Target {
+impl TargetOptions {
     /// The chip to compile for.
     pub(crate) fn chip(&self) -> Result<Chip, Box<dyn Error>> {
         files::chip(self.chip.as_deref().unwrap_or(OsStr::new("tsp-v1")))
@@ -77,17 +77,19 @@ impl Target {
 }
 
 /// Refuses options that contradict what a compiled file was made for.
-pub(crate) fn agrees(target: &Target, host: &lpu::Host) -> Result<(), String> {
+pub(crate) fn agrees(target: &TargetOptions, host: &lpu::Host) -> Result<(), String> {
     if let Some(dtype) = target.dtype.filter(|&dtype| dtype != host.precision) {
         let (made, asked) = (host.precision.name(), dtype.name());
         return Err(format!(
-            "the file was compiled for {made}, not {asked}; leave out --dtype or compile the model again with --dtype {asked}"
+            "the file was compiled for {made}, not {asked}; leave out --dtype or compile the model again with --dtype \
+            {asked}"
         ));
     }
     if let Some(asked) = target.context.filter(|&context| context != host.context) {
         let made = host.context;
         return Err(format!(
-            "the file was compiled for a context of {made}, not {asked}; leave out --context or compile the model again with --context {asked}"
+            "the file was compiled for a context of {made}, not {asked}; leave out --context or compile the model \
+            again with --context {asked}"
         ));
     }
     Ok(())

@@ -5,7 +5,7 @@ use std::io::Write;
 use std::process::ExitCode;
 
 /// What a command gives back: its exit status, or one message.
-pub(crate) type Outcome = Result<ExitCode, Box<dyn Error>>;
+pub(crate) type CommandResult = Result<ExitCode, Box<dyn Error>>;
 
 /// Wrong usage that only shows once the options are seen together; exit status 2.
 #[derive(Debug, thiserror::Error)]

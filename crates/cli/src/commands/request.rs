@@ -64,7 +64,7 @@ impl Request {
         Err(format!("{text}, more than the context of {context}{kind}; {advice}"))
     }
 
-    /// What a request that does not fit beside the weights can ask for instead.
+    /// What a request that does not fit alongside the weights can ask for instead.
     pub(crate) fn refit(self, error: SessionError) -> Box<dyn std::error::Error> {
         match &error {
             SessionError::Compile(ProofError::Compile(CompileError::ContextTooLarge { fits: Some(fits), .. }))

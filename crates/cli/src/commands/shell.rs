@@ -7,7 +7,7 @@ use clap::{Args, Command};
 use clap_complete::Shell;
 use clap_mangen::Man;
 
-use super::outcome::{Outcome, Usage};
+use super::outcome::{CommandResult, Usage};
 
 #[derive(Args)]
 pub(crate) struct Completions {
@@ -18,7 +18,7 @@ pub(crate) struct Completions {
 
 impl Completions {
     /// Of the whole command.
-    pub(crate) fn run(self, mut command: Command) -> Outcome {
+    pub(crate) fn run(self, mut command: Command) -> CommandResult {
         let mut text = Vec::new();
         clap_complete::generate(self.shell, &mut command, "lpu", &mut text);
         std::io::stdout().write_all(&text)?;
@@ -34,7 +34,7 @@ pub(crate) struct Manual {
 
 impl Manual {
     /// Of the whole command.
-    pub(crate) fn run(self, mut command: Command) -> Outcome {
+    pub(crate) fn run(self, mut command: Command) -> CommandResult {
         command.build();
         let mut page = &command;
         for name in &self.subcommand {

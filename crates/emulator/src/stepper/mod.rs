@@ -15,7 +15,7 @@ use crate::dispatch::Dispatch;
 use crate::links::Links;
 use crate::machine::Machine;
 use crate::observer::Observer;
-use crate::planes::{Held, Plane, widen};
+use crate::planes::{Plane, PortResult, widen};
 use crate::prepare::{Fixed, Prepared};
 use crate::streams::Streams;
 
@@ -30,9 +30,9 @@ enum Effect {
     /// Into an ALU's latch.
     Latch { alu: usize, value: Vec<u32> },
     /// A result to a plane's port.
-    Port { plane: usize, held: Held },
+    Port { plane: usize, held: PortResult },
     /// A result into an accumulator.
-    Accumulate { plane: usize, held: Held },
+    Accumulate { plane: usize, held: PortResult },
     /// A gather's access.
     Gather { slice: usize, word: u32, dst: Stream },
 }

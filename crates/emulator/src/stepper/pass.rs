@@ -5,7 +5,7 @@ use lpu_isa::{ChipId, Fault, PassFormat, Queue, Stream, Target};
 use super::{Effect, Stepper};
 use crate::dispatch::Dispatch;
 use crate::observer::Observer;
-use crate::planes::Held;
+use crate::planes::PortResult;
 
 impl Stepper<'_> {
     pub(super) fn pass<O: Observer>(
@@ -62,7 +62,7 @@ impl Stepper<'_> {
                 let bytes = self.split(&value, 4);
                 self.feed(step, delay, first, bytes);
             }
-            None => self.plan(step, delay, Effect::Port { plane, held: Held { format, value } }),
+            None => self.plan(step, delay, Effect::Port { plane, held: PortResult { format, value } }),
         }
     }
 }

@@ -62,7 +62,7 @@ pub fn coverage(vectors: &Vectors) -> Coverage {
     let mut used: BTreeMap<&str, Used<'_>> = BTreeMap::new();
     for vector in vectors.list.iter().filter(|vector| vector.fault.is_none()) {
         let Ok(container) = vectors.container(vector) else { continue };
-        // Fetched instructions count as well as those that stand in queues.
+        // Fetched instructions count as well as those in queues.
         let Ok(report) = lpu_checker::check_system(&vectors.system, &container.image, &container.programs[0]) else {
             continue;
         };

@@ -8,10 +8,10 @@ use lpu_isa::{ChipId, Container, Queue, SliceId, Sram, Stream};
 use lpu_replay::{Replay, ReplayError};
 use serde_json::{Value, json};
 
-use super::outcome::{Outcome, Site};
+use super::outcome::{FaultSite, Outcome};
 
 /// An implementation of the machine.
-pub trait Engine {
+pub trait Implementation {
     /// Its name.
     fn name(&self) -> &'static str;
     /// Runs the first program of a container once.
@@ -20,7 +20,7 @@ pub trait Engine {
 
 /// All engines, the reference first.
 #[must_use]
-pub fn engines() -> Vec<Box<dyn Engine>> {
+pub fn engines() -> Vec<Box<dyn Implementation>> {
     vec![Box::new(Reference), Box::new(Fast), Box::new(Checker)]
 }
 
@@ -65,7 +65,7 @@ fn words(system: &System, sram: &impl Sram) -> BTreeMap<String, String> {
     words
 }
 
-impl Engine for Reference {
+impl Implementation for Reference {
     fn name(&self) -> &'static str {
         "reference"
     }
@@ -74,12 +74,12 @@ impl Engine for Reference {
         let refused = |error: &dyn std::fmt::Display| Outcome::Refused(error.to_string());
         let mut machine = match Machine::of_system(system, &container.image) {
             Ok(machine) => machine,
-            Err(MachineError::ChipAbsent(first)) => return Outcome::Fault(Site::of(&first)),
+            Err(MachineError::ChipAbsent(first)) => return Outcome::Fault(FaultSite::of(&first)),
             Err(error) => return refused(&error),
         };
         let prepared = match machine.prepare(&container.programs[0]) {
             Ok(prepared) => prepared,
-            Err(MachineError::ChipAbsent(first)) => return Outcome::Fault(Site::of(&first)),
+            Err(MachineError::ChipAbsent(first)) => return Outcome::Fault(FaultSite::of(&first)),
             Err(error) => return refused(&error),
         };
         let mut watch = Watch::default();
@@ -87,13 +87,13 @@ impl Engine for Reference {
             Ok(run) => {
                 Outcome::Ran { cycles: run.cycles, words: Some(words(system, &machine)), activity: Some(watch.0) }
             }
-            Err(RunError::Fault(first)) => Outcome::Fault(Site::of(&first)),
+            Err(RunError::Fault(first)) => Outcome::Fault(FaultSite::of(&first)),
             Err(error) => refused(&error),
         }
     }
 }
 
-impl Engine for Fast {
+impl Implementation for Fast {
     fn name(&self) -> &'static str {
         "fast"
     }
@@ -103,23 +103,25 @@ impl Engine for Fast {
         let program = &container.programs[0];
         let mut replay = match Replay::new(system, &container.image, 1) {
             Ok(replay) => replay,
-            Err(ReplayError::ChipAbsent(first)) => return Outcome::Fault(Site::of(&first)),
+            Err(ReplayError::ChipAbsent(first)) => return Outcome::Fault(FaultSite::of(&first)),
             Err(error) => return refused(&error),
         };
         let prepared = match replay.prepare(&container.image, program) {
             Ok(prepared) => prepared,
-            Err(ReplayError::Fault(first) | ReplayError::ChipAbsent(first)) => return Outcome::Fault(Site::of(&first)),
+            Err(ReplayError::Fault(first) | ReplayError::ChipAbsent(first)) => {
+                return Outcome::Fault(FaultSite::of(&first));
+            }
             Err(error) => return refused(&error),
         };
         match replay.run(&prepared) {
             Ok(run) => Outcome::Ran { cycles: run.cycles, words: Some(words(system, &replay)), activity: None },
-            Err(ReplayError::Fault(first)) => Outcome::Fault(Site::of(&first)),
+            Err(ReplayError::Fault(first)) => Outcome::Fault(FaultSite::of(&first)),
             Err(error) => refused(&error),
         }
     }
 }
 
-impl Engine for Checker {
+impl Implementation for Checker {
     fn name(&self) -> &'static str {
         "checker"
     }
@@ -127,7 +129,7 @@ impl Engine for Checker {
     fn run(&self, system: &System, container: &Container<'_>) -> Outcome {
         match lpu_checker::check_system(system, &container.image, &container.programs[0]) {
             Ok(report) => match report.violations.first() {
-                Some(first) => Outcome::Fault(Site::of(first)),
+                Some(first) => Outcome::Fault(FaultSite::of(first)),
                 None => Outcome::Ran { cycles: report.cycles, words: None, activity: None },
             },
             Err(error) => Outcome::Refused(error.to_string()),

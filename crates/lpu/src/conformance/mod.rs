@@ -7,8 +7,8 @@ mod outcome;
 mod vector;
 
 pub use coverage::{Coverage, coverage};
-pub use engines::{Engine, engines};
-pub use outcome::{Outcome, Site};
+pub use engines::{Implementation, engines};
+pub use outcome::{FaultSite, Outcome};
 pub use vector::{Vector, VectorError, Vectors};
 
 /// One vector that an engine does not meet.
@@ -33,7 +33,7 @@ pub struct Tally {
 
 /// Runs all vectors on an engine.
 #[must_use]
-pub fn run(vectors: &Vectors, engine: &dyn Engine) -> Tally {
+pub fn run(vectors: &Vectors, engine: &dyn Implementation) -> Tally {
     let mut tally = Tally::default();
     for vector in &vectors.list {
         let failure = |difference| Failure { name: vector.name.clone(), difference };

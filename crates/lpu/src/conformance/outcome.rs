@@ -19,14 +19,14 @@ pub enum Outcome {
         activity: Option<Vec<Value>>,
     },
     /// It broke a rule.
-    Fault(Site),
+    Fault(FaultSite),
     /// The engine does not run such programs, or failed in another way; why.
     Refused(String),
 }
 
 /// The first fault of a program.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
-pub struct Site {
+pub struct FaultSite {
     /// The rule's name.
     pub rule: String,
     /// Cycle in which it is observed.
@@ -39,7 +39,7 @@ pub struct Site {
     pub item: Option<u32>,
 }
 
-impl Site {
+impl FaultSite {
     /// The site of a violation.
     #[must_use]
     pub fn of(violation: &Violation) -> Self {

@@ -1,4 +1,4 @@
-//! Vectors as their files hold them: reading, the program they stand for, and comparison with what an engine did.
+//! Vectors as their files hold them: reading, the program that each describes, and comparison with what an engine did.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -10,7 +10,7 @@ use lpu_isa::{ChipId, Container, assemble, encode_queue};
 use serde::Deserialize;
 use thiserror::Error;
 
-use super::outcome::{Outcome, Site};
+use super::outcome::{FaultSite, Outcome};
 
 /// Why vectors cannot be read.
 #[derive(Debug, Error)]
@@ -44,7 +44,7 @@ pub enum VectorError {
 
 /// Words with a use.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
-pub(super) struct Words {
+pub(super) struct VectorRegion {
     kind: String,
     at: String,
     words: u32,
@@ -58,7 +58,7 @@ pub struct Vector {
     pub name: String,
     chips: usize,
     memory: BTreeMap<String, String>,
-    regions: Vec<Words>,
+    regions: Vec<VectorRegion>,
     /// Items of each queue, as text.
     pub queues: BTreeMap<String, Vec<String>>,
     binary: BTreeMap<String, String>,
@@ -68,7 +68,7 @@ pub struct Vector {
     #[serde(rename = "final")]
     changed: Option<BTreeMap<String, String>>,
     /// The first fault of an illegal program.
-    pub fault: Option<Site>,
+    pub fault: Option<FaultSite>,
 }
 
 /// A set of vectors and the system they are for.
@@ -81,7 +81,7 @@ pub struct Vectors {
 }
 
 /// Gives the text of a file.
-type Load<'a> = dyn FnMut(&Path) -> std::io::Result<Cow<'static, str>> + 'a;
+type LoadText<'a> = dyn FnMut(&Path) -> std::io::Result<Cow<'static, str>> + 'a;
 
 impl Vectors {
     /// Reads a folder: `system.toml`, the chip it names, and `vectors/*.json`.
@@ -109,7 +109,7 @@ impl Vectors {
         })
     }
 
-    fn gather(path: &Path, mut lists: Vec<PathBuf>, load: &mut Load<'_>) -> Result<Self, VectorError> {
+    fn gather(path: &Path, mut lists: Vec<PathBuf>, load: &mut LoadText<'_>) -> Result<Self, VectorError> {
         let mut read = |path: &Path| load(path).map_err(|source| VectorError::Read { path: path.to_owned(), source });
         let text = read(path)?;
         let mut inner = None;
@@ -139,7 +139,7 @@ impl Vectors {
         Ok(Self { system, list })
     }
 
-    /// The program that a vector stands for.
+    /// The program that a vector describes.
     ///
     /// # Errors
     /// What the assembler does not accept.
@@ -157,7 +157,7 @@ impl Vectors {
         if let Some(stated) = vector.stated.or(vector.cycles) {
             put(&mut text, format_args!(".cycles {stated}\n"));
         }
-        for (number, Words { kind, at, words }) in vector.regions.iter().enumerate() {
+        for (number, VectorRegion { kind, at, words }) in vector.regions.iter().enumerate() {
             put(
                 &mut text,
                 format_args!(".{kind} r{number} i8 [{words}, {}] at {at}x{words}\n", self.system.chip().lanes()),

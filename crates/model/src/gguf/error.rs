@@ -93,7 +93,8 @@ pub enum GgufError {
     },
     /// A metadata value of a type that there is not.
     #[error(
-        "the metadata value at byte {at} is of the unknown type {number}; the header is damaged or newer than this reader"
+        "the metadata value at byte {at} is of the unknown type {number}; the header is damaged or newer than this \
+        reader"
     )]
     ValueType {
         /// First byte of the value.
@@ -210,7 +211,8 @@ pub enum GgufError {
     },
     /// A part that says something else than its name, or than the first part.
     #[error(
-        "`{key}` is {found} and {expected} was expected of part {part}; the parts are not of one model, fetch them again together"
+        "`{key}` is {found} and {expected} was expected of part {part}; the parts are not of one model, fetch them \
+        again together"
     )]
     PartMismatch {
         /// The metadata key.
@@ -224,7 +226,8 @@ pub enum GgufError {
     },
     /// Parts that hold more or fewer tensors together than they say.
     #[error(
-        "the parts hold {found} tensors and `split.tensors.count` is {expected}; the parts are not of one model, fetch them again together"
+        "the parts hold {found} tensors and `split.tensors.count` is {expected}; the parts are not of one model, \
+        fetch them again together"
     )]
     PartTensors {
         /// Tensors of all parts.

@@ -167,7 +167,8 @@ impl Vocabulary<'_> {
             [UNKNOWN, CONTROL, USER].contains(kind) && self.ids[self.tokens[*id]] == *id && !self.tokens[*id].is_empty()
         });
         let added = chosen.map(|(id, kind)| {
-            json!({ "id": id, "content": self.tokens[id], "single_word": false, "lstrip": false, "rstrip": false, "normalized": false,
+            json!({ "id": id, "content": self.tokens[id], "single_word": false, "lstrip": false, "rstrip": false,
+                "normalized": false,
                 "special": *kind != USER })
         });
         Value::Array(added.collect())
@@ -231,13 +232,16 @@ fn byte_level(metadata: &Metadata, vocabulary: &Vocabulary, cut: &Cut) -> Result
         steps
             .push(json!({ "type": "Split", "pattern": { "Regex": pattern }, "behavior": "Isolated", "invert": false }));
     }
-    steps.push(json!({ "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": cut.pattern.is_none() }));
+    steps.push(json!({ "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true,
+        "use_regex": cut.pattern.is_none() }));
     Ok(json!({
         "normalizer": if cut.nfc { json!({ "type": "NFC" }) } else { Value::Null },
         "pre_tokenizer": { "type": "Sequence", "pretokenizers": steps },
         "decoder": { "type": "ByteLevel", "add_prefix_space": true, "trim_offsets": true, "use_regex": true },
-        "model": { "type": "BPE", "dropout": null, "unk_token": null, "continuing_subword_prefix": null, "end_of_word_suffix": null,
-            "fuse_unk": false, "byte_fallback": false, "ignore_merges": cut.whole_words, "vocab": vocabulary.map(), "merges": pairs },
+        "model": { "type": "BPE", "dropout": null, "unk_token": null, "continuing_subword_prefix": null,
+            "end_of_word_suffix": null,
+            "fuse_unk": false, "byte_fallback": false, "ignore_merges": cut.whole_words, "vocab": vocabulary.map(),
+            "merges": pairs },
     }))
 }
 
@@ -278,7 +282,8 @@ fn sentence_piece(metadata: &Metadata, vocabulary: &Vocabulary) -> Result<Value,
         "normalizer": { "type": "Sequence", "normalizers": normalizers },
         "pre_tokenizer": null,
         "decoder": { "type": "Sequence", "decoders": decoders },
-        "model": { "type": "BPE", "dropout": null, "unk_token": unknown, "continuing_subword_prefix": null, "end_of_word_suffix": null,
+        "model": { "type": "BPE", "dropout": null, "unk_token": unknown, "continuing_subword_prefix": null,
+            "end_of_word_suffix": null,
             "fuse_unk": true, "byte_fallback": true, "ignore_merges": false, "vocab": vocabulary.map(),
             "merges": merges(vocabulary, &scores) },
     }))

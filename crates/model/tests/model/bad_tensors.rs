@@ -140,7 +140,9 @@ fn a_file_cut_anywhere_is_refused() {
 
 proptest! {
     #[test]
-    fn a_damaged_file_is_read_or_refused(edits in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8)) {
+    fn a_damaged_file_is_read_or_refused(
+        edits in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8),
+    ) {
         let parts = tiny(Dtype::BF16);
         let mut bytes = parts.file();
         let header = 8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
@@ -156,7 +158,9 @@ proptest! {
     }
 
     #[test]
-    fn a_damaged_config_is_read_or_refused(edits in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6)) {
+    fn a_damaged_config_is_read_or_refused(
+        edits in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
+    ) {
         let mut json = tiny(Dtype::F32).config_json();
         for (place, value) in edits {
             let place = place.index(json.len());
@@ -168,7 +172,14 @@ proptest! {
     }
 
     #[test]
-    fn a_config_of_any_numbers_is_read_or_refused(field in 0usize..12, value in prop_oneof![any::<u64>().prop_map(|n| json!(n)), any::<f64>().prop_map(|n| json!(n)), (0u64..200).prop_map(|n| json!(n))]) {
+    fn a_config_of_any_numbers_is_read_or_refused(
+        field in 0usize..12,
+        value in prop_oneof![
+            any::<u64>().prop_map(|n| json!(n)),
+            any::<f64>().prop_map(|n| json!(n)),
+            (0u64..200).prop_map(|n| json!(n)),
+        ],
+    ) {
         let fields = [
             "vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
             "num_key_value_heads", "head_dim", "max_position_embeddings", "rms_norm_eps", "rope_theta",

@@ -255,7 +255,8 @@ fn a_byte_order_mark_is_read_over() {
     assert_eq!((found.graph(), &found.config.stop_ids[..]), (plain.graph(), &[2, 7, 9][..]));
     assert_eq!(found.tokenizer_json(), Some(&b"{}"[..]));
     assert_eq!(Config::from_json(&marked(parts.config_json())).unwrap(), plain.config);
-    let index = json!({"weight_map": parts.tensors.keys().map(|name| (name.clone(), json!("part.safetensors"))).collect::<serde_json::Map<_, _>>()});
+    let index = json!({"weight_map": parts.tensors.keys().map(|name| (name.clone(), json!("part.safetensors")))
+        .collect::<serde_json::Map<_, _>>()});
     std::fs::rename(folder.path().join("model.safetensors"), folder.path().join("part.safetensors")).unwrap();
     folder.put("model.safetensors.index.json", marked(index.to_string().into_bytes()));
     Checkpoint::open(folder.path()).unwrap();

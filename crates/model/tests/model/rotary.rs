@@ -158,7 +158,8 @@ fn rows_that_follow_the_context_are_those_of_transformers() {
     let cases: Vec<Case> = serde_json::from_str(include_str!("rotary.json")).unwrap();
     assert!(cases.len() >= 30);
     for Case { family, fields, context, rows } in cases {
-        let mut json = serde_json::json!({ "model_type": family, "vocab_size": 9, "intermediate_size": 9, "num_hidden_layers": 1 });
+        let mut json = serde_json::json!({ "model_type": family, "vocab_size": 9, "intermediate_size": 9,
+            "num_hidden_layers": 1 });
         json.as_object_mut().unwrap().extend(fields);
         let config = Config::from_json(json.to_string().as_bytes()).unwrap();
         for (position, cos, sin) in rows {
@@ -181,10 +182,12 @@ fn rows_that_follow_the_context_are_those_of_transformers() {
 fn every_rotary_row_is_finite() {
     let factors = serde_json::json!([0.5, 1.0, 1.5, 2.0]);
     let ropes = [
-        serde_json::json!({ "rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 64, "beta_fast": 1.0, "beta_slow": 32.0 }),
+        serde_json::json!({ "rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 64,
+            "beta_fast": 1.0, "beta_slow": 32.0 }),
         serde_json::json!({ "rope_type": "yarn", "factor": 1.0, "original_max_position_embeddings": 1 }),
         serde_json::json!({ "rope_type": "dynamic", "factor": 8.0 }),
-        serde_json::json!({ "rope_type": "longrope", "short_factor": factors, "long_factor": factors, "original_max_position_embeddings": 1 }),
+        serde_json::json!({ "rope_type": "longrope", "short_factor": factors, "long_factor": factors,
+            "original_max_position_embeddings": 1 }),
     ];
     for rope in ropes {
         let mut json: serde_json::Value =

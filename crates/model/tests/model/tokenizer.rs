@@ -226,7 +226,9 @@ fn a_file_that_contradicts_itself_is_an_error_not_a_panic() {
 
 proptest! {
     #[test]
-    fn a_damaged_tokenizer_is_read_or_refused(edits in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6)) {
+    fn a_damaged_tokenizer_is_read_or_refused(
+        edits in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
+    ) {
         let mut json = tokenizer().to_string().into_bytes();
         for (place, value) in edits {
             let place = place.index(json.len());

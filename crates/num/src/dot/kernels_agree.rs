@@ -103,7 +103,13 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(1000))]
 
     #[test]
-    fn f16_kernels_are_the_definition(lanes in lane_count(), rows in 0usize..9, x in patterns(), w in patterns(), same in any::<bool>()) {
+    fn f16_kernels_are_the_definition(
+        lanes in lane_count(),
+        rows in 0usize..9,
+        x in patterns(),
+        w in patterns(),
+        same in any::<bool>(),
+    ) {
         let x = &x[..lanes];
         let rows = rows.min(w.len() / lanes.max(1));
         // Rows that mirror the activations put sums next to binary32 midpoints and cancel often.
@@ -128,7 +134,8 @@ proptest! {
     #[test]
     fn partial_sums_keep_their_bound(lanes in lane_count(), x in patterns(), w in patterns()) {
         let finite = |v: &f32| if v.is_finite() { *v } else { 1.0 };
-        let (x, w): (Vec<f32>, Vec<f32>) = (x[..lanes].iter().map(finite).collect(), w[..lanes].iter().map(finite).collect());
+        let x: Vec<f32> = x[..lanes].iter().map(finite).collect();
+        let w: Vec<f32> = w[..lanes].iter().map(finite).collect();
         let units = |v: f32| (f64::from(v) * 16_777_216.0) as i128;
         let exact: i128 = w.iter().zip(&x).map(|(&w, &x)| units(w) * units(x)).sum();
         let size: i128 = w.iter().zip(&x).map(|(&w, &x)| (units(w) * units(x)).abs()).sum();
@@ -151,7 +158,16 @@ proptest! {
     }
 
     #[test]
-    fn byte_planes_are_the_definition(lanes in lane_count(), rows in 0usize..9, x in patterns(), w in proptest::collection::vec(any::<u16>(), 1200), kind in 0..5, more in 0u8..20, zero in 0usize..400, given in 0usize..400) {
+    fn byte_planes_are_the_definition(
+        lanes in lane_count(),
+        rows in 0usize..9,
+        x in patterns(),
+        w in proptest::collection::vec(any::<u16>(), 1200),
+        kind in 0..5,
+        more in 0u8..20,
+        zero in 0usize..400,
+        given in 0usize..400,
+    ) {
         let mut x = x[..lanes].to_vec();
         x.iter_mut().skip(zero).for_each(|x| *x = 0.0);
         let x = &x[..];
@@ -166,8 +182,10 @@ proptest! {
             _ => 0,
         };
         let given = given.min(lanes);
-        let patterns: Vec<u16> = (0..lanes * rows).map(|index| if index % lanes < given { weight(index) } else { 0 }).collect();
-        let (low, high): (Vec<u8>, Vec<u8>) = patterns.iter().map(|bits| (bits.to_le_bytes()[0], bits.to_le_bytes()[1])).unzip();
+        let patterns: Vec<u16> = (0..lanes * rows).map(|index| if index % lanes < given { weight(index) } else { 0 })
+            .collect();
+        let (low, high): (Vec<u8>, Vec<u8>) = patterns.iter()
+            .map(|bits| (bits.to_le_bytes()[0], bits.to_le_bytes()[1])).unzip();
         let (short_low, short_high) = (first(&low, lanes, given), first(&high, lanes, given));
         let (paired, short_paired) = (in_turn(&low, &high), in_turn(&short_low, &short_high));
         let values: Vec<f32> = patterns.iter().map(|&bits| f16_to_f32(bits)).collect();
@@ -183,32 +201,45 @@ proptest! {
                 HalfWeights::Apart(&short_low, &short_high),
                 HalfWeights::Pairs(&short_paired),
             ];
-            for (weights, most) in planes.into_iter().flat_map(|planes| [None, Some(greatest), Some(greatest.saturating_add(more))].map(|most| (planes, most))) {
+            for (weights, most) in planes.into_iter().flat_map(|planes| [None, Some(greatest),
+                Some(greatest.saturating_add(more))].map(|most| (planes, most))) {
                 let mut out = vec![f32::NAN; rows];
                 let found = halves.rows(weights, most, &mut out, &mut ());
-                prop_assert!(found == greatest || Some(found) == most, "{:?}, {:?} known, {} found", kernel, most, found);
+                prop_assert!(found == greatest || Some(found) == most, "{:?}, {:?} known, {} \
+                    found", kernel, most, found);
                 for (index, out) in out.into_iter().enumerate() {
-                    prop_assert_eq!(out.to_bits(), dot_f16_exact(&values[index * lanes..][..lanes], x).to_bits(), "{:?}, {:?} known", kernel, most);
+                    prop_assert_eq!(out.to_bits(), dot_f16_exact(&values[index * lanes..][..lanes], x).to_bits(),
+                        "{:?}, {:?} known", kernel, most);
                 }
             }
             let turned: Vec<f32> = x.iter().rev().copied().collect();
             let mut other = Halves::on(kernel);
             other.load(&turned);
             let blank = |row: &[u8]| row.iter().all(|&byte| byte == 0);
-            let (low_of, high_of) = (|row: usize| &low[row * lanes..][..lanes], |row: usize| &high[row * lanes..][..lanes]);
+            let (low_of, high_of) = (|row: usize| &low[row * lanes..][..lanes],
+                |row: usize| &high[row * lanes..][..lanes]);
             for weights in planes {
                 let mut out = vec![f32::NAN; 5 * rows];
-                Halves::rows_of(&[&halves, &other, &halves, &other, &halves], weights, |row| blank(low_of(row)) && blank(high_of(row)), &mut out, &mut ());
+                Halves::rows_of(&[&halves, &other, &halves, &other, &halves], weights, |row| blank(low_of(row))
+                    && blank(high_of(row)), &mut out, &mut ());
                 for (index, out) in out.into_iter().enumerate() {
                     let x = if index / rows % 2 == 1 { &turned } else { x };
-                    prop_assert_eq!(out.to_bits(), dot_f16_exact(&values[index % rows * lanes..][..lanes], x).to_bits(), "{:?}, five", kernel);
+                    prop_assert_eq!(out.to_bits(), dot_f16_exact(&values[index % rows * lanes..][..lanes], x)
+                        .to_bits(), "{:?}, five", kernel);
                 }
             }
         }
     }
 
     #[test]
-    fn columns_are_the_definition(inputs in 0usize..200, lanes in 1usize..=64, rows in 0usize..200, x in patterns(), w in proptest::collection::vec(any::<u16>(), 12800), kind in 0..3) {
+    fn columns_are_the_definition(
+        inputs in 0usize..200,
+        lanes in 1usize..=64,
+        rows in 0usize..200,
+        x in patterns(),
+        w in proptest::collection::vec(any::<u16>(), 12800),
+        kind in 0..3,
+    ) {
         let (x, rows) = (&x[..inputs], rows.min(inputs));
         let weight = |index: usize| match kind {
             0 => w[index],
@@ -216,7 +247,8 @@ proptest! {
             _ => f32_to_f16(if (index / lanes).is_multiple_of(2) { 1.0 } else { -1.0 }),
         };
         let patterns: Vec<u16> = (0..lanes * rows).map(weight).collect();
-        let (low, high): (Vec<u8>, Vec<u8>) = patterns.iter().map(|bits| (bits.to_le_bytes()[0], bits.to_le_bytes()[1])).unzip();
+        let (low, high): (Vec<u8>, Vec<u8>) = patterns.iter()
+            .map(|bits| (bits.to_le_bytes()[0], bits.to_le_bytes()[1])).unzip();
         for kernel in Kernel::all_of_host() {
             let mut halves = Halves::on(kernel);
             halves.load(x);
@@ -232,7 +264,8 @@ proptest! {
             for (index, out) in out.into_iter().enumerate() {
                 let lane = index % lanes;
                 let column: Vec<f32> =
-                    (0..inputs).map(|row| if row < rows { f16_to_f32(patterns[row * lanes + lane]) } else { 0.0 }).collect();
+                    (0..inputs).map(|row| if row < rows { f16_to_f32(patterns[row * lanes + lane]) } else { 0.0 })
+                        .collect();
                 let x = if index / lanes % 2 == 1 { &turned } else { x };
                 prop_assert_eq!(out.to_bits(), dot_f16_exact(&column, x).to_bits(), "{:?}", kernel);
             }
@@ -240,10 +273,18 @@ proptest! {
     }
 
     #[test]
-    fn digits_are_the_definition(lanes in 0usize..400, rows in 0usize..11, x in patterns(), extreme: bool, given in 0usize..400, seed in proptest::collection::vec(any::<i8>(), 4400)) {
+    fn digits_are_the_definition(
+        lanes in 0usize..400,
+        rows in 0usize..11,
+        x in patterns(),
+        extreme: bool,
+        given in 0usize..400,
+        seed in proptest::collection::vec(any::<i8>(), 4400),
+    ) {
         let (x, given) = (&x[..lanes], given.min(lanes));
         let value = |v: &i8| if extreme { if *v < 0 { -128 } else { 127 } } else { *v };
-        let w: Vec<i8> = (0..lanes * rows).map(|index| if index % lanes < given { value(&seed[index]) } else { 0 }).collect();
+        let w: Vec<i8> = (0..lanes * rows).map(|index| if index % lanes < given { value(&seed[index]) } else { 0 })
+            .collect();
         let values: Vec<f32> = w.iter().map(|&w| f32::from(w)).collect();
         for kernel in Kernel::all_of_host() {
             let mut digits = Digits::on(kernel);
@@ -252,7 +293,8 @@ proptest! {
                 let mut out = vec![f32::NAN; rows];
                 digits.rows(w, &mut out, &mut ());
                 for (row, out) in out.into_iter().enumerate() {
-                    prop_assert_eq!(out.to_bits(), dot_f16_exact(&values[row * lanes..][..lanes], x).to_bits(), "{:?}", kernel);
+                    prop_assert_eq!(out.to_bits(), dot_f16_exact(&values[row * lanes..][..lanes], x).to_bits(), "{:?}",
+                        kernel);
                 }
             }
         }
@@ -260,7 +302,13 @@ proptest! {
 
     /// Rows of so many lanes that sums of products leave 32 bits.
     #[test]
-    fn digits_of_long_rows_are_the_definition(lanes in 1900usize..4700, rows in 1usize..6, x in patterns(), least: bool, w in proptest::sample::select(vec![-128i8, -127, 127])) {
+    fn digits_of_long_rows_are_the_definition(
+        lanes in 1900usize..4700,
+        rows in 1usize..6,
+        x in patterns(),
+        least: bool,
+        w in proptest::sample::select(vec![-128i8, -127, 127]),
+    ) {
         let mut x: Vec<f32> = x.iter().copied().cycle().take(lanes).collect();
         if least {
             // Digits of the greatest magnitude there is, over a last place that one lane has.
@@ -274,15 +322,23 @@ proptest! {
             digits.load(&x);
             let mut out = vec![f32::NAN; rows];
             digits.rows(&weights, &mut out, &mut ());
-            prop_assert!(out.iter().all(|out| out.to_bits() == expected.to_bits()), "{:?}: {:?}, not {}", kernel, out, expected);
+            prop_assert!(out.iter().all(|out| out.to_bits() == expected.to_bits()), "{:?}: {:?}, not \
+                {}", kernel, out, expected);
         }
     }
 
     #[test]
-    fn i8_kernels_are_the_definition(lanes in 0usize..400, rows in 0usize..11, extreme: bool, given in 0usize..400, seed in proptest::collection::vec(any::<i8>(), 4400)) {
+    fn i8_kernels_are_the_definition(
+        lanes in 0usize..400,
+        rows in 0usize..11,
+        extreme: bool,
+        given in 0usize..400,
+        seed in proptest::collection::vec(any::<i8>(), 4400),
+    ) {
         let value = |v: &i8| if extreme { if *v < 0 { -128 } else { 127 } } else { *v };
         let (x, given): (Vec<i8>, usize) = (seed[4000..][..lanes].iter().map(value).collect(), given.min(lanes));
-        let all: Vec<i8> = (0..lanes * rows).map(|index| if index % lanes < given { value(&seed[index]) } else { 0 }).collect();
+        let all: Vec<i8> = (0..lanes * rows).map(|index| if index % lanes < given { value(&seed[index]) } else { 0 })
+            .collect();
         for kernel in Kernel::all_of_host() {
             for w in [&all, &first(&all, lanes, given)] {
                 let mut out = vec![-1; rows];

@@ -115,8 +115,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn activations_and_bounds_are_those_of_any_order(bits in proptest::collection::vec(any::<u16>(), 0..300), zero in 0usize..300, small: bool, others in proptest::collection::vec((0usize..300, 0usize..300), 0..3)) {
-            let number = |(lane, &bits): (usize, &u16)| if lane >= zero { 0.0 } else { f16_to_f32(if small { bits & 0x83ff } else { bits }) };
+        fn activations_and_bounds_are_those_of_any_order(
+            bits in proptest::collection::vec(any::<u16>(), 0..300),
+            zero in 0usize..300,
+            small: bool,
+            others in proptest::collection::vec((0usize..300, 0usize..300), 0..3),
+        ) {
+            let value = |bits: u16| f16_to_f32(if small { bits & 0x83ff } else { bits });
+            let number = |(lane, &bits): (usize, &u16)| if lane >= zero { 0.0 } else { value(bits) };
             let x: Vec<f32> = bits.iter().enumerate().map(number).collect();
             let expected = Bounds::new(&x, partial::roundings(x.len()));
             for kernel in Kernel::all_of_host() {
@@ -130,7 +136,8 @@ mod tests {
                 halves.load(&x);
                 let places = halves.x.len() * STEP;
                 let same = |place: usize, x: f32| x == halves.x(place) || x.to_bits() == halves.x(place).to_bits();
-                prop_assert!((0..places).all(|place| same(place, x.get(place).copied().unwrap_or(0.0))), "{:?}", kernel);
+                prop_assert!((0..places).all(|place| same(place, x.get(place).copied().unwrap_or(0.0))), "{:?}",
+                    kernel);
                 prop_assert_eq!(halves.bounds.finite(), expected.finite());
                 if expected.finite() {
                     prop_assert_eq!(halves.bounds, expected, "{:?}", kernel);

@@ -300,15 +300,21 @@ mod tests {
         /// A greatest weight that is too great costs the exact sum, one that is too small may cost a bit: sums show
         /// neither for certain.
         #[test]
-        fn every_kernel_finds_the_greatest_weight(lanes in 1usize..200, bytes in proptest::collection::vec(any::<(u8, u8)>(), 200), small: bool) {
-            let high: Vec<u8> = bytes[..lanes].iter().map(|(high, _)| if small { high & 0x83 } else { *high }).collect();
+        fn every_kernel_finds_the_greatest_weight(
+            lanes in 1usize..200,
+            bytes in proptest::collection::vec(any::<(u8, u8)>(), 200),
+            small: bool,
+        ) {
+            let high: Vec<u8> = bytes[..lanes].iter().map(|(high, _)| if small { high & 0x83 } else { *high })
+                .collect();
             let low: Vec<u8> = bytes[..lanes].iter().map(|(_, low)| *low).collect();
             let greatest = |lanes: usize| high[..lanes].iter().map(|high| high & 0x7f).max().unwrap_or(0);
             let mut sums = [[[0.0; STEP]]];
             let column = lanes.min(STEP);
             let paired: Vec<u8> = low.iter().zip(&high).flat_map(|(&low, &high)| [low, high]).collect();
             let planes = [HalfWeights::Apart(&low, &high), HalfWeights::Pairs(&paired)];
-            for (kernel, weights) in Kernel::all_of_host().into_iter().flat_map(|kernel| planes.map(|weights| (kernel, weights))) {
+            for (kernel, weights) in Kernel::all_of_host().into_iter()
+                .flat_map(|kernel| planes.map(|weights| (kernel, weights))) {
                 let (mut row, mut one) = (Halves::on(kernel), Halves::on(kernel));
                 row.load(&vec![1.0; lanes]);
                 one.load(&[1.0]);
@@ -317,14 +323,17 @@ mod tests {
                     #[cfg(target_arch = "x86_64")]
                     // SAFETY: a kernel exists only on a host with its instructions.
                     Kernel::Avx512 => unsafe {
-                        (row.row_avx512(weights, &mut ()).1, columns_avx512(&[[&one]], 1, &turned, &|_| false, column, &mut sums))
+                        (row.row_avx512(weights, &mut ()).1,
+                            columns_avx512(&[[&one]], 1, &turned, &|_| false, column, &mut sums))
                     },
                     #[cfg(target_arch = "x86_64")]
                     // SAFETY: a kernel exists only on a host with its instructions.
                     Kernel::Avx2 => unsafe {
-                        (row.row_avx2(weights, &mut ()).1, avx2::columns(&[[&one]], 1, &turned, &|_| false, column, &mut sums))
+                        (row.row_avx2(weights, &mut ()).1,
+                            avx2::columns(&[[&one]], 1, &turned, &|_| false, column, &mut sums))
                     },
-                    Kernel::Portable => (row.row_portable(weights).1, one.columns_portable(1, &turned, &mut sums[0][0])),
+                    Kernel::Portable => (row.row_portable(weights).1,
+                        one.columns_portable(1, &turned, &mut sums[0][0])),
                 };
                 prop_assert_eq!((of_row, of_columns), (greatest(lanes), greatest(column)), "{:?}", kernel);
             }
