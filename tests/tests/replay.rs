@@ -69,9 +69,9 @@ fn weights_that_change_between_runs_are_equal() {
     run(&mut pair);
     let last = tsp.lanes() - 1;
     assert!(checkpoint.config.hidden <= last, "the last lane has no activation");
-    // Rows of one byte plane become whole, those of the other stay short.
+    // Rows of one byte plane are materialised, those of the other stay truncated.
     let filled = || compiled.image.extents.iter().filter(|extent| extent.fill != Fill::Zero);
-    assert!(filled().any(|extent| extent.live() < tsp.lanes()), "the image has short words");
+    assert!(filled().any(|extent| extent.live() < tsp.lanes()), "the image has truncated words");
     assert!(filled().any(|extent| extent.other().is_some()), "the image has words in turn");
     for extent in filled().step_by(3) {
         pair.change(extent.place.chip, extent.place.slice, extent.place.word, 0, 0x11);
@@ -372,7 +372,7 @@ fn columns_of_two_formats_over_the_same_words_are_equal() {
     equal("test-small", &format!("{inputs}{}{planes}{}{}", listed(queues), results("e", "w"), results("w", "e")));
 }
 
-/// Weights that a switch unit makes, over images of 1 to 64 short words: the memory of such rows was never written by a
+/// Weights that a switch unit makes, over images of 1 to 64 truncated words: the memory of such rows was never written by a
 /// copy, and yet they are not zero.
 #[test]
 fn weights_made_by_a_switch_are_equal() {

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use memmap2::MmapMut;
 
 use crate::error::ReplayError;
-use crate::places::{At, Lanes, Places, Short, fits};
+use crate::places::{At, Lanes, Places, Truncated, fits};
 
 /// A program file, mapped privately: what runs write stays in this process. The chips of an engine share it; no two of
 /// them have words in the same bytes that they write.
@@ -53,16 +53,16 @@ struct Words {
     /// A bit for each [`PAGE`] of all words: whether a word there was written since the image was laid down, or will
     /// be.
     changed: Box<[AtomicU64]>,
-    /// Grows whenever a page of the file changes for the first time, or short words become whole.
+    /// Grows whenever a page of the file changes for the first time, or truncated words are materialised.
     epoch: AtomicU32,
     lanes: usize,
-    shorts: Vec<Short>,
-    /// Which of them are whole: what their rooms hold is what counts.
-    whole: Vec<AtomicBool>,
+    truncated: Vec<Truncated>,
+    /// Which of them are materialised: their full words are what counts.
+    materialised: Vec<AtomicBool>,
     /// How many are.
-    wholes: AtomicU32,
-    /// Held by whoever makes some whole.
-    making: Mutex<()>,
+    materialised_count: AtomicU32,
+    /// Held by the thread that materialises some.
+    materialising: Mutex<()>,
 }
 
 /// Bytes whose changes are noted together.
@@ -77,13 +77,13 @@ pub(crate) struct Arena {
     bases: [(usize, *mut u8); 3],
     /// Bytes of the file.
     file: usize,
-    /// Where the words of the file and the rooms of short ones end.
+    /// Where the words of the file and the full words of truncated ones end.
     held: usize,
     end: usize,
 }
 
-// SAFETY: the mappings live as long as the arena and do not move; who touches which bytes when is the plan's duty, as
-// each access states.
+// SAFETY: the mappings live as long as the arena and do not move; which thread touches which bytes when is the plan's
+// duty, as each access states.
 unsafe impl Send for Arena {}
 // SAFETY: as for `Send`.
 unsafe impl Sync for Arena {}
@@ -114,10 +114,10 @@ impl Arena {
             changed: (0..end.div_ceil(64 * PAGE)).map(|_| AtomicU64::new(0)).collect(),
             epoch: AtomicU32::new(0),
             lanes: places.lanes,
-            shorts: places.shorts.clone(),
-            whole: places.shorts.iter().map(|_| AtomicBool::new(false)).collect(),
-            wholes: AtomicU32::new(0),
-            making: Mutex::new(()),
+            truncated: places.truncated.clone(),
+            materialised: places.truncated.iter().map(|_| AtomicBool::new(false)).collect(),
+            materialised_count: AtomicU32::new(0),
+            materialising: Mutex::new(()),
         };
         Self::over(Arc::new(words), bases, held, places.file as usize, 0)
     }
@@ -146,7 +146,7 @@ impl Arena {
         At::from_bytes(self.bases[2].0 as u64)
     }
 
-    /// Whether so many bytes from an address on lie in one of the mappings.
+    /// Whether so many bytes from an address on are in one of the mappings.
     pub(crate) fn holds(&self, at: At, bytes: usize) -> bool {
         let (from, [_, rest, work]) = (at.bytes(), self.bases);
         let mappings = [0..self.file, rest.0..work.0, work.0..self.end];
@@ -154,56 +154,56 @@ impl Arena {
         from.checked_add(bytes).is_some_and(|last| last <= end)
     }
 
-    /// Which short words have rooms over so many bytes from an address on.
-    fn shorts(&self, at: At, bytes: usize) -> std::ops::Range<usize> {
-        let (shorts, lanes) = (&self.words.shorts, self.words.lanes);
+    /// Which truncated words have full ones in so many bytes from an address on.
+    fn truncated_over(&self, at: At, bytes: usize) -> std::ops::Range<usize> {
+        let (truncated, lanes) = (&self.words.truncated, self.words.lanes);
         if at.bytes() >= self.held || at.bytes() + bytes <= self.bases[1].0 {
             return 0..0;
         }
-        let first = shorts.partition_point(|short| short.room.bytes() + short.count * lanes <= at.bytes());
-        first..first.max(shorts.partition_point(|short| short.room.bytes() < at.bytes() + bytes))
+        let first = truncated.partition_point(|of| of.full.bytes() + of.count * lanes <= at.bytes());
+        first..first.max(truncated.partition_point(|of| of.full.bytes() < at.bytes() + bytes))
     }
 
-    /// Where the file has the first of some words from an address on, if they are short.
-    pub(crate) fn short(&self, at: At, words: usize) -> Option<Lanes> {
-        let found = self.shorts(at, words * self.words.lanes);
-        let short = self.words.shorts[found.clone()].first().filter(|_| found.len() == 1)?;
-        let before = at.bytes().checked_sub(short.room.bytes())?;
+    /// Where the file has the first of some words from an address on, if they are truncated.
+    pub(crate) fn truncated(&self, at: At, words: usize) -> Option<Lanes> {
+        let found = self.truncated_over(at, words * self.words.lanes);
+        let of = self.words.truncated[found.clone()].first().filter(|_| found.len() == 1)?;
+        let before = at.bytes().checked_sub(of.full.bytes())?;
         let (number, within) = (before / self.words.lanes, before % self.words.lanes);
-        let fits = within == 0 && number + words <= short.count;
-        (fits && !self.words.whole[found.start].load(Ordering::Acquire)).then(|| short.first.plus(number))
+        let fits = within == 0 && number + words <= of.count;
+        (fits && !self.words.materialised[found.start].load(Ordering::Acquire)).then(|| of.first.plus(number))
     }
 
-    /// Gives whole words to all short ones in so many bytes from an address on. No run may be under way.
-    pub(crate) fn make_whole(&self, at: At, bytes: usize) {
-        let found = self.shorts(at, bytes);
-        let is_whole = |number: usize| self.words.whole[number].load(Ordering::Acquire);
-        if found.clone().all(is_whole) {
+    /// Materialises all truncated words in so many bytes from an address on. No run may be under way.
+    pub(crate) fn materialise(&self, at: At, bytes: usize) {
+        let found = self.truncated_over(at, bytes);
+        let is_materialised = |number: usize| self.words.materialised[number].load(Ordering::Acquire);
+        if found.clone().all(is_materialised) {
             return;
         }
-        let _making = self.words.making.lock().unwrap_or_else(PoisonError::into_inner);
-        for number in found.filter(|&number| !is_whole(number)) {
-            let Short { room, count, first } = self.words.shorts[number];
+        let _materialising = self.words.materialising.lock().unwrap_or_else(PoisonError::into_inner);
+        for number in found.filter(|&number| !is_materialised(number)) {
+            let Truncated { full, count, first } = self.words.truncated[number];
             for word in 0..count {
-                let room = room.plus(word * self.words.lanes);
-                // SAFETY: both lie in their mappings, as `Places` reserved them; until the words are whole nobody looks
-                // at their room.
-                let (given, cells) = unsafe { (self.lanes(first.plus(word)), self.bytes_mut(room, first.live)) };
+                let full = full.plus(word * self.words.lanes);
+                // SAFETY: both are in their mappings, as `Places` reserved them; the full words are not read before
+                // they are materialised.
+                let (given, cells) = unsafe { (self.lanes(first.plus(word)), self.bytes_mut(full, first.live)) };
                 cells.copy_from_slice(&given);
-                self.note_written(room);
+                self.note_written(full);
             }
-            self.words.whole[number].store(true, Ordering::Release);
-            self.words.wholes.fetch_add(1, Ordering::Release);
+            self.words.materialised[number].store(true, Ordering::Release);
+            self.words.materialised_count.fetch_add(1, Ordering::Release);
             self.words.epoch.fetch_add(1, Ordering::Relaxed);
         }
     }
 
-    /// The first lanes of a short word.
+    /// The first lanes of a truncated word.
     ///
     /// # Safety
-    /// Nobody writes them while they are borrowed.
+    /// Nothing writes them while they are borrowed.
     unsafe fn lanes(&self, first: Lanes) -> Cow<'_, [u8]> {
-        // SAFETY: they lie in the file; the rest is the caller's duty.
+        // SAFETY: they are in the file; the rest is the caller's duty.
         let bytes = unsafe { self.bytes(first.at, first.each()) };
         match first.turn {
             None => bytes.into(),
@@ -211,13 +211,13 @@ impl Arena {
         }
     }
 
-    /// A word, be it short.
+    /// A word, be it truncated.
     ///
     /// # Safety
-    /// The word lies within the arena and nobody writes it while it is borrowed.
+    /// The word is within the arena and nothing writes it while it is borrowed.
     pub(crate) unsafe fn word(&self, at: At) -> Cow<'_, [u8]> {
         let lanes = self.words.lanes;
-        let Some(first) = self.short(at, 1) else {
+        let Some(first) = self.truncated(at, 1) else {
             // SAFETY: the caller's duty.
             return unsafe { self.bytes(at, lanes) }.into();
         };
@@ -227,14 +227,14 @@ impl Arena {
         word.into()
     }
 
-    /// Whether each extent of short words is whole.
-    pub(crate) fn whole(&self) -> Vec<bool> {
-        self.words.whole.iter().map(|whole| whole.load(Ordering::Acquire)).collect()
+    /// Whether each extent of truncated words is materialised.
+    pub(crate) fn materialised(&self) -> Vec<bool> {
+        self.words.materialised.iter().map(|materialised| materialised.load(Ordering::Acquire)).collect()
     }
 
-    /// A number that grows whenever short words become whole.
-    pub(crate) fn wholes(&self) -> u32 {
-        self.words.wholes.load(Ordering::Acquire)
+    /// Extents of truncated words that are materialised.
+    pub(crate) fn materialised_count(&self) -> u32 {
+        self.words.materialised_count.load(Ordering::Acquire)
     }
 
     /// The bit of [`Words::written`] of a word that no image holds; none of an intermediate value.
@@ -280,8 +280,8 @@ impl Arena {
         (first / 64..=last / 64).all(untouched)
     }
 
-    /// Whether so many bytes lie in the file or are rooms of short words, and are [`Arena::unchanged`]; they stay so as
-    /// long as [`Arena::epoch`] is the same.
+    /// Whether so many bytes are in the file or full words of truncated ones, and are [`Arena::unchanged`]; they stay
+    /// so as long as [`Arena::epoch`] is the same.
     pub(crate) fn steady(&self, at: At, bytes: usize) -> bool {
         at.bytes() + bytes <= self.held && self.unchanged(at, bytes)
     }
@@ -302,7 +302,7 @@ impl Arena {
         self.bit(at).is_some()
     }
 
-    /// Whether the word at an address is zero because nobody ever wrote it.
+    /// Whether the word at an address is zero because nothing ever wrote it.
     pub(crate) fn blank(&self, at: At) -> bool {
         self.bit(at).is_some_and(|(bits, bit)| bits.load(Ordering::Relaxed) & bit == 0)
     }
@@ -325,7 +325,7 @@ impl Arena {
     /// `count` bytes at an address.
     ///
     /// # Safety
-    /// The bytes lie within the arena and nobody writes them while the slice lives.
+    /// The bytes are within the arena and nothing writes them while the slice lives.
     pub(crate) unsafe fn bytes(&self, at: At, count: usize) -> &[u8] {
         // SAFETY: the caller's duty.
         unsafe { std::slice::from_raw_parts(self.pointer(at), count) }
@@ -334,7 +334,7 @@ impl Arena {
     /// `count` bytes at an address, to write.
     ///
     /// # Safety
-    /// The bytes lie within the arena and nobody else touches them while the slice lives.
+    /// The bytes are within the arena and nothing else touches them while the slice lives.
     #[allow(clippy::mut_from_ref, reason = "threads write disjoint parts of one arena, as the plan arranges")]
     pub(crate) unsafe fn bytes_mut(&self, at: At, count: usize) -> &mut [u8] {
         // SAFETY: the caller's duty.
@@ -370,8 +370,8 @@ pub(crate) struct Mail {
     lanes: usize,
 }
 
-// SAFETY: the mapping lives as long as the mailboxes and does not move; the steps of a run keep those that read a mailbox
-// from the one that fills it.
+// SAFETY: the mapping lives as long as the mailboxes and does not move; the steps of a run keep those that read a
+// mailbox from the one that fills it.
 unsafe impl Send for Mail {}
 // SAFETY: as for `Send`.
 unsafe impl Sync for Mail {}

@@ -1,8 +1,8 @@
 //! Plans that outlive the process: what a start needs of a proven program, as bytes and back.
 //!
-//! The bytes serve the engine that made them, over the same file and chip, and nobody else: a key of all that they
-//! depend on goes into their checksum. Nor is a file trusted after that: [`crate::validate`] holds every place and number
-//! in it to the memory at hand.
+//! The bytes serve the engine that made them, over the same file and chip, and no other: a key of all that they depend
+//! on goes into their checksum. Nor is a file trusted after that: [`crate::validate`] holds every place and number in
+//! it to the memory at hand.
 
 use lpu_isa::Program;
 use serde::{Deserialize, Serialize};
@@ -14,11 +14,11 @@ use crate::plan::{ChipPlan, Plan, SystemPlan};
 /// First bytes of a kept plan, with the version of their form.
 const MAGIC: [u8; 8] = *b"LPUPLAN1";
 
-/// Version of plans: of what they hold, in which encoding, and of what each operation means. Whoever changes any of that
+/// Version of plans: of what they hold, in which encoding, and of what each operation means. A change of any of that
 /// raises it; `tests/tests/plans.rs` holds it to the plans of a few programs.
 pub const PLAN_VERSION: u32 = 3;
 
-/// Where a program stands.
+/// Where a program is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Origin {
     /// Hash of the program file.

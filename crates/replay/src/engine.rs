@@ -20,8 +20,8 @@ use crate::pool::{Pool, Work};
 use crate::run::Job;
 use crate::validate::{chips_fit, validate};
 
-/// What engines over one image share: the system, where each word is, the threads that replay programs. The SRAM of each
-/// is its own ([`Replay::over`], [`Replay::over_mapped`]).
+/// What engines over one image share: the system, where each word is, the threads that replay programs. The SRAM of
+/// each is its own ([`Replay::over`], [`Replay::over_mapped`]).
 pub struct Platform {
     system: System,
     /// By chip: where its words are.
@@ -49,7 +49,7 @@ pub struct Replay {
 pub struct Outline {
     /// The extents; what they hold is left out.
     image: Image<'static>,
-    /// Where their bytes lie in the file.
+    /// Where their bytes are in the file.
     stored: Vec<Option<Stored>>,
     /// Extents that have bytes, but not where they could be used in place.
     copies: Vec<Extent<'static>>,
@@ -86,7 +86,7 @@ impl Outline {
         Self { image: Image { vector_bytes: image.vector_bytes, extents: extents.collect() }, stored, copies }
     }
 
-    /// From the first to the last byte of the image that lies in the file.
+    /// From the first to the last byte of the image that is in the file.
     fn span(&self) -> Range<usize> {
         let part = |extent: &Extent<'_>, stored: &Stored| {
             stored.at..stored.at + extent.places().map(|place| place.count as usize * stored.live).sum::<usize>()
@@ -257,9 +257,9 @@ impl Replay {
         if let Some(job) = self.jobs.iter().find(|job| Arc::ptr_eq(&job.plans, plan)) {
             return Ok(Arc::clone(job));
         }
-        // The host will fill inputs, and rows are read where they are as long as no more words become whole.
+        // The host will fill inputs, and rows are read where they are as long as no more words are materialised.
         for &(chip, at) in &*prepared.inputs {
-            self.arenas[usize::from(chip)].make_whole(at, self.platform.system.chip().lanes());
+            self.arenas[usize::from(chip)].materialise(at, self.platform.system.chip().lanes());
         }
         // Plans that only this engine has will not be asked for.
         self.jobs.retain(|job| job.is_shared());
@@ -362,7 +362,7 @@ impl Replay {
         Ok(region::write_word(self, chip, slice, word, bytes)?)
     }
 
-    /// Puts the bytes of an extent where its words lie, which are zero so far.
+    /// Puts the bytes of an extent where its words are, which are zero so far.
     fn lay_down(&mut self, extent: &Extent<'_>) -> Result<(), ReplayError> {
         for (chip, slice, word, bytes) in extent.words().filter(|(.., bytes)| !bytes.is_empty()) {
             let what = || "an extent of the image".into();
@@ -418,7 +418,7 @@ impl Sram for Replay {
         }
         let (at, lanes) = (self.at(chip, slice, word), self.lanes());
         let arena = &self.arenas[usize::from(chip.0)];
-        arena.make_whole(at, lanes);
+        arena.materialise(at, lanes);
         arena.note_written(at);
         // SAFETY: runs end before `run` returns, and the engine is held mutably.
         Some(unsafe { arena.bytes_mut(at, lanes) })

@@ -2,8 +2,8 @@
 //!
 //! Addresses are local to the chip: words of the image's extents come first, in the order of the file and as far apart
 //! as there, so that a mapped file serves in place; then all others. Words that the file does not hold as such, but
-//! their first lanes or the bytes of two in turn, have room for whole ones after it, before the others. Chips whose
-//! extents have the same shape, order and distances share one set of places.
+//! their first lanes or the bytes of two in turn, are truncated: full ones have addresses after it, before the others.
+//! Chips whose extents have the same shape, order and distances share one set of places.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -49,9 +49,9 @@ pub(crate) struct Stored {
 /// Consecutive words of which the file has only the first lanes, or has them in turn with those of other words; the
 /// other lanes are zero.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Short {
-    /// Room for whole words, for those who need them.
-    pub(crate) room: At,
+pub(crate) struct Truncated {
+    /// Where the full words are, once they are materialised.
+    pub(crate) full: At,
     pub(crate) count: usize,
     /// How the file has the first of them.
     pub(crate) first: Lanes,
@@ -64,7 +64,7 @@ pub(crate) struct Lanes {
     pub(crate) at: At,
     /// How many.
     pub(crate) live: usize,
-    /// Which byte of each pair is theirs, if they lie byte by byte in turn with those of another word.
+    /// Which byte of each pair is theirs, if they alternate byte by byte with those of another word.
     pub(crate) turn: Option<u8>,
 }
 
@@ -74,13 +74,13 @@ impl Lanes {
         self.live * if self.turn.is_some() { 2 } else { 1 }
     }
 
-    /// Those of word number `number` behind this one.
+    /// Those of word number `number` after this one.
     pub(crate) fn plus(self, number: usize) -> Self {
         Self { at: self.at.plus(number * self.each()), ..self }
     }
 }
 
-/// Consecutive words of a slice that lie one after another.
+/// Consecutive words of a slice that are one after another.
 #[derive(Clone, Copy, Debug)]
 struct Segment {
     word: u32,
@@ -110,14 +110,14 @@ pub(crate) struct Places {
     slices_a_side: usize,
     /// By slice, in order of words, without gaps.
     slices: Vec<Vec<Segment>>,
-    /// In order of their rooms.
-    pub(crate) shorts: Vec<Short>,
+    /// In order of their full words.
+    pub(crate) truncated: Vec<Truncated>,
     /// Bytes of the file.
     pub(crate) file: u64,
     /// Where words that are not in the file begin: at a page after the last byte of the file, so that no word of the
     /// file has a neighbour in another mapping.
     pub(crate) split: u64,
-    /// Bytes of all words of the file, with the rooms of short ones: all that an image holds from the start.
+    /// Bytes of all words of the file, with the full words of truncated ones: all that an image holds from the start.
     pub(crate) held: u64,
     /// Bytes of all words.
     pub(crate) end: u64,
@@ -214,7 +214,7 @@ impl Places {
             } else {
                 // A gap keeps words of different extents from being neighbours.
                 let room = self.reserve(count as u64 * lanes as u64 + 1)?;
-                self.shorts.push(Short { room, count, first });
+                self.truncated.push(Truncated { full: room, count, first });
                 room
             };
             self.put(part.place, at);
@@ -238,7 +238,7 @@ impl Places {
             words: 0,
             slices_a_side: 0,
             slices: Vec::new(),
-            shorts: Vec::new(),
+            truncated: Vec::new(),
             file: 0,
             split: 0,
             held: 0,
@@ -292,9 +292,9 @@ impl Places {
                 hasher.update([word, count, at.0].map(u32::to_le_bytes).as_flattened());
             }
         }
-        for &Short { room, count, first: Lanes { at, live, turn } } in &self.shorts {
+        for &Truncated { full, count, first: Lanes { at, live, turn } } in &self.truncated {
             let turn = turn.map_or(u32::MAX, u32::from);
-            hasher.update([room.0, count as u32, at.0, live as u32, turn].map(u32::to_le_bytes).as_flattened());
+            hasher.update([full.0, count as u32, at.0, live as u32, turn].map(u32::to_le_bytes).as_flattened());
         }
         hasher.update(&self.file.to_le_bytes());
         hasher.update(&self.held.to_le_bytes());
@@ -315,5 +315,56 @@ impl Places {
         let segments = &self.slices[self.slice(slice)];
         let segment = segments[segments.partition_point(|segment| segment.word <= word) - 1];
         segment.at.plus((word - segment.word) as usize * self.lanes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use lpu_isa::{ChipId, Extent, Fill};
+
+    use super::*;
+
+    /// Two extents of each chip, the first one `gap` bytes before the second in the file, chips from the last to the
+    /// first.
+    fn placed(system: &System, gap: impl Fn(u16) -> usize) -> Vec<Placed> {
+        let lanes = system.chip().lanes();
+        let (mut extents, mut stored, mut at) = (Vec::new(), Vec::new(), 64);
+        for chip in (0..system.chips()).rev() {
+            for (number, index) in [(0, 3), (1, 20)] {
+                let slice = SliceId { side: Hemisphere::West, index };
+                let place = WordRun { chip: ChipId(chip), slice, word: 4, count: 8, stride: 1 };
+                extents.push(Extent { place, fill: Fill::Zero });
+                stored.push(Some(Stored { at, live: if number == 0 { lanes } else { 16 } }));
+                at += 8 * lanes + gap(chip);
+            }
+        }
+        Places::of_system(system, &Image { vector_bytes: lanes as u32, extents }, &stored, at).unwrap()
+    }
+
+    fn system(chips: u16) -> System {
+        let text = format!("name = 'many'\nchip = 'tsp-v1'\nchips = {chips}\n");
+        System::from_toml(&text, &mut lpu_chip::preset).unwrap()
+    }
+
+    #[test]
+    fn chips_whose_words_are_stored_alike_share_their_places() {
+        // More SRAM than one set of addresses reaches.
+        let system = system(320);
+        assert!(system.chip().sram_bytes() * 320 > UNIT as u64 * u64::from(u32::MAX));
+        let all = placed(&system, |_| 0);
+        let last = SliceId { side: Hemisphere::West, index: 43 };
+        for (chip, placed) in all.iter().enumerate() {
+            assert!(Arc::ptr_eq(&placed.places, &all[0].places), "chip {chip}");
+            assert_eq!(placed.file.start, 64 + (319 - chip) * 16 * system.chip().lanes());
+            assert!(placed.places.word(last, 0).bytes() >= placed.places.held as usize);
+        }
+        assert_eq!(all[5].places.word(SliceId { side: Hemisphere::West, index: 3 }, 5).bytes(), system.chip().lanes());
+    }
+
+    #[test]
+    fn other_distances_in_the_file_are_other_places() {
+        let all = placed(&system(3), |chip| if chip == 1 { 64 } else { 0 });
+        assert!(Arc::ptr_eq(&all[0].places, &all[2].places));
+        assert!(!Arc::ptr_eq(&all[0].places, &all[1].places));
     }
 }

@@ -1,5 +1,6 @@
-//! A plan: the fixed dataflow of one chip as flat lists, over slots while it is built and over addresses once it is laid
-//! out. A program has one plan a class of chips, and says of each chip which plan is its own and whose vectors it takes.
+//! A plan: the fixed dataflow of one chip as flat lists, over slots while it is built and over addresses once it is
+//! laid out. A program has one plan a class of chips, and says of each chip which plan is its own and whose vectors it
+//! takes.
 
 use std::sync::Arc;
 
@@ -19,7 +20,7 @@ pub(crate) enum Bytes<R> {
 
 /// 32 bits a lane, or the same 32 bits in every lane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub(crate) enum Source<R> {
+pub(crate) enum AluInput<R> {
     Wide(R),
     Splat(u32),
     None,
@@ -48,7 +49,7 @@ pub(crate) enum Op<R> {
         #[serde(with = "crate::cache::instruction")]
         instruction: Instruction,
         dst: R,
-        sources: [Source<R>; 3],
+        sources: [AluInput<R>; 3],
     },
     /// Bytes to a vector of bytes.
     Copy { dst: R, src: Bytes<R> },
@@ -141,7 +142,7 @@ pub(crate) struct Pass<R> {
 
 /// Rows of weights one after another in memory, each a dot product with the same activations.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-pub(crate) struct Run<R> {
+pub(crate) struct RowRun<R> {
     /// The first row; of fp16 its low bytes.
     pub(crate) low: R,
     /// High bytes of the first row of fp16.
@@ -155,7 +156,7 @@ pub(crate) struct Run<R> {
     pub(crate) same: bool,
 }
 
-impl<R> Run<R> {
+impl<R> RowRun<R> {
     /// Rows that it has in memory.
     pub(crate) fn stored(&self) -> usize {
         if self.same { 1 } else { usize::from(self.rows) }
@@ -218,7 +219,7 @@ pub(crate) struct Plan<R> {
     pub(crate) windows: Vec<At>,
     pub(crate) weights: Vec<Weights<R>>,
     pub(crate) passes: Vec<Pass<R>>,
-    pub(crate) runs: Vec<Run<R>>,
+    pub(crate) runs: Vec<RowRun<R>>,
     pub(crate) columns: Vec<Columns>,
     /// Number of prepared activations alive at once.
     pub(crate) prepared: usize,
@@ -319,9 +320,9 @@ impl<R: Copy> Op<R> {
             }
             Op::Alu { instruction, dst, sources } => {
                 let sources = sources.map(|source| match source {
-                    Source::Wide(place) => Source::Wide(to(place)),
-                    Source::Splat(value) => Source::Splat(value),
-                    Source::None => Source::None,
+                    AluInput::Wide(place) => AluInput::Wide(to(place)),
+                    AluInput::Splat(value) => AluInput::Splat(value),
+                    AluInput::None => AluInput::None,
                 });
                 Op::Alu { instruction, dst: to(dst), sources }
             }

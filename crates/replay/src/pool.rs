@@ -3,8 +3,8 @@
 //! A worker that panics breaks the barrier, so that the others stop waiting at it. The panic goes on in the caller once
 //! all have left their parts.
 //!
-//! Who waits spins, then yields, then sleeps: a token has hundreds of phases of a few microseconds, and between tokens
-//! the threads cost nothing.
+//! A thread that waits spins, then yields, then sleeps: a token has hundreds of phases of a few microseconds, and
+//! between tokens the threads cost nothing.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -18,7 +18,7 @@ use crate::error::ReplayError;
 const SPINS: u32 = 2_000;
 const YIELDS: u32 = 200;
 
-/// What a lock guards, be it that somebody panicked with it: no state here is half changed at any time.
+/// What a lock guards, be it that a thread panicked with it: no state here is half changed at any time.
 fn held<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
     lock.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -41,7 +41,7 @@ impl Gate {
         }
     }
 
-    /// Waits until the gate was opened since it stood at `seen`, and calls `idle` again and again at first.
+    /// Waits until the gate was opened since it was at `seen`, and calls `idle` again and again at first.
     fn wait(&self, seen: u32, mut idle: impl FnMut()) {
         for round in 0..SPINS + YIELDS {
             if self.passed.load(Ordering::Acquire) != seen {
@@ -120,7 +120,7 @@ impl Barrier {
 struct Shared {
     /// Between phases.
     phases: Barrier,
-    /// Behind the work; nobody breaks it.
+    /// After the work; never broken.
     end: Barrier,
     start: Gate,
     work: Mutex<Option<Arc<dyn Work>>>,
@@ -132,7 +132,7 @@ struct Shared {
 impl Shared {
     /// The part of a worker, and the wait for all others.
     fn part(&self, work: &Arc<dyn Work>, worker: usize) {
-        // Whoever gave the work does not look at what a panic left of it.
+        // The caller does not look at what a panic left of its work.
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| work.part(worker, &self.phases))) {
             held(&self.panic).get_or_insert(panic);
             self.phases.break_up();

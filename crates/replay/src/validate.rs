@@ -9,13 +9,13 @@ use smallvec::SmallVec;
 
 use crate::arena::Arena;
 use crate::places::At;
-use crate::plan::{Activation, Bytes, ChipPlan, Movement, Op, Plan, Run, Source, Span, Task};
+use crate::plan::{Activation, AluInput, Bytes, ChipPlan, Movement, Op, Plan, RowRun, Span, Task};
 use crate::run::MAX_LANES;
 
 /// The most rows of a run, and lanes of a task of a pass by columns.
 const MOST: usize = 64;
 
-/// Bytes of the arena: the first, and behind the last.
+/// Bytes of the arena: the first, and after the last.
 type Range = (usize, usize);
 
 /// What an operation touches.
@@ -64,8 +64,8 @@ struct Validator<'a> {
     sent: Vec<bool>,
 }
 
-/// Numbers of prepared activations as bytes behind all others.
-fn beside(prepared: u32) -> Range {
+/// Numbers of prepared activations as bytes after all others.
+fn after_all(prepared: u32) -> Range {
     let at = usize::MAX / 2 + prepared as usize;
     (at, at + 1)
 }
@@ -191,7 +191,7 @@ impl<'a> Validator<'a> {
         Some(())
     }
 
-    fn run(&mut self, phase: usize, task: u32, run: &Run<At>) -> Option<()> {
+    fn run(&mut self, phase: usize, task: u32, run: &RowRun<At>) -> Option<()> {
         let lanes = self.plan.lanes;
         let (output, step, rows) = (usize::from(run.output), usize::from(run.step), usize::from(run.rows));
         must((1..=MOST).contains(&rows) && output + (rows - 1) * step < lanes)?;
@@ -215,7 +215,7 @@ impl<'a> Validator<'a> {
             Activation::F16(prepared) | Activation::I8F16(prepared) => {
                 let digits = matches!(pass.activation, Activation::I8F16(_));
                 must(self.prepared.get(prepared as usize)?[usize::from(digits)])?;
-                beside(prepared)
+                after_all(prepared)
             }
         };
         self.reads.push((taken, u32::MAX));
@@ -230,7 +230,7 @@ impl<'a> Validator<'a> {
         must(before != *bits)
     }
 
-    /// Notes that a task reads rows of weights, unless nobody ever writes them.
+    /// Notes that a task reads rows of weights, unless nothing ever writes them.
     fn read_row(&mut self, range: Range, task: u32) {
         let next = self.written.partition_point(|written| written.1 <= range.0);
         let changes = self.written.get(next).is_some_and(|&written| overlap(written, range));
@@ -279,10 +279,10 @@ impl<'a> Validator<'a> {
                     operands
                         .iter()
                         .zip(&sources)
-                        .all(|(operand, source)| operand.is_some() != matches!(source, Source::None)),
+                        .all(|(operand, source)| operand.is_some() != matches!(source, AluInput::None)),
                 )?;
                 for source in sources {
-                    if let Source::Wide(at) = source {
+                    if let AluInput::Wide(at) = source {
                         reads.push(self.wide(at)?);
                     }
                 }
@@ -351,7 +351,7 @@ impl<'a> Validator<'a> {
             Op::Prepare { prepared, low, high, .. } => {
                 must((prepared as usize) < plan.prepared)?;
                 reads.extend([self.bytes(low)?, self.bytes(high)?]);
-                writes.push(beside(prepared));
+                writes.push(after_all(prepared));
             }
             Op::Add { dst, terms, .. } => {
                 let terms = of(&plan.terms, terms)?;

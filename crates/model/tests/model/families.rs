@@ -105,7 +105,7 @@ fn changed(name: &str, field: &str, value: Value) -> Vec<u8> {
 fn windows(json: &[u8]) -> Vec<Option<usize>> {
     let nodes = Checkpoint::from_config(json).unwrap().graph().nodes;
     let window = nodes.iter().filter_map(|node| match node.op {
-        Op::Attention { window, .. } => Some(window),
+        Op::Attention { mask, .. } => Some(mask.window()),
         _ => None,
     });
     window.collect()

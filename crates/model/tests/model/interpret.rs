@@ -86,13 +86,13 @@ impl<'a> Evaluation<'a> {
                 }
                 out
             }
-            Op::Attention { cache, heads, kv_heads, head_dim, scale, window, softcap } => {
+            Op::Attention { cache, heads, kv_heads, head_dim, scale, mask, softcap } => {
                 let layer = graph.cache(cache).layer;
                 let keys = self.keys.entry(layer).or_default();
                 keys.push(inputs[1].to_vec());
                 let values = self.values.entry(layer).or_default();
                 values.push(inputs[2].to_vec());
-                let first = window.map_or(0, |window| keys.len().saturating_sub(window));
+                let first = mask.window().map_or(0, |window| keys.len().saturating_sub(window));
                 let mut out = vec![0.0; heads * head_dim];
                 for head in 0..heads {
                     let shared = head / (heads / kv_heads) * head_dim;

@@ -1,7 +1,7 @@
 //! Operations as they are found, each with the phase in which it can run and the operations of that phase that must run
 //! before it.
 //!
-//! Level l has two phases: operations (position 2l), then passes (2l + 1). An operation stands in the first level in
+//! Level l has two phases: operations (position 2l), then passes (2l + 1). An operation is in the first level in
 //! which all that it takes is there. Operations of one level that depend on one another are joined into one component,
 //! which a single thread does in order.
 
@@ -11,13 +11,13 @@ use lpu_isa::{Instruction, Number};
 use smallvec::SmallVec;
 
 use super::hazards::Hazards;
-use super::simplify::{Known, Maximum, canonical, reduced};
+use super::simplify::{Maximum, ValueNumbers, canonical, reduced};
 use crate::places::{At, Places};
-use crate::plan::{Activation, Bytes, Movement, Op, Pass, Plan, Ref, Run, Source, Span, Way};
+use crate::plan::{Activation, AluInput, Bytes, Movement, Op, Pass, Plan, Ref, RowRun, Span, Way};
 
-/// What kind of room a slot takes.
+/// What a slot holds: slots of one class are of one size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) enum Room {
+pub(super) enum StorageClass {
     /// 32 bits a lane.
     Wide,
     /// One byte a lane.
@@ -29,19 +29,19 @@ pub(super) enum Room {
 /// An intermediate value.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Slot {
-    pub(super) room: Room,
+    pub(super) class: StorageClass,
     /// Bytes of a wide slot's lanes that are not always zero.
     significant: u8,
     /// Whether all its binary32 NaNs are the one NaN.
     canonical: bool,
-    /// First phase in which its room is taken.
-    pub(super) birth: u32,
+    /// First phase of its live range.
+    pub(super) start: u32,
     /// Position after which its value is there.
     defined: u32,
     /// The operation that makes it, unless a pass does.
     pub(super) op: u32,
-    /// Whether so many take it that they had better wait for the next level.
-    pub(super) hub: bool,
+    /// Whether it has so many consumers that these wait for the next level.
+    pub(super) high_fanout: bool,
 }
 
 pub(super) const NO_OP: u32 = u32::MAX;
@@ -51,7 +51,7 @@ pub(super) const NO_OP: u32 = u32::MAX;
 struct Word {
     store: Option<(u32, u32)>,
     /// Position and operation of those that read it since.
-    readers: SmallVec<[(u32, u32); 2]>,
+    uses: SmallVec<[(u32, u32); 2]>,
 }
 
 /// What an operation waits for.
@@ -86,7 +86,7 @@ pub(super) struct Builder<'a> {
     joins: HashMap<(Parts, u32), u32>,
     copies: HashMap<Bytes<Ref>, u32>,
     prepared: HashMap<(Bytes<Ref>, Bytes<Ref>, bool), u32>,
-    known: Known,
+    numbers: ValueNumbers,
     lists: HashMap<Vec<Bytes<Ref>>, Span>,
     windows: HashMap<(lpu_isa::SliceId, u32, u32), Span>,
 }
@@ -105,21 +105,21 @@ impl<'a> Builder<'a> {
             joins: HashMap::new(),
             copies: HashMap::new(),
             prepared: HashMap::new(),
-            known: Known::default(),
+            numbers: ValueNumbers::default(),
             lists: HashMap::new(),
             windows: HashMap::new(),
         }
     }
 
-    fn slot(&mut self, room: Room, significant: u8) -> u32 {
+    fn slot(&mut self, class: StorageClass, significant: u8) -> u32 {
         self.slots.push(Slot {
-            room,
+            class,
             significant,
             canonical: false,
-            birth: u32::MAX,
+            start: u32::MAX,
             defined: 0,
             op: NO_OP,
-            hub: false,
+            high_fanout: false,
         });
         self.slots.len() as u32 - 1
     }
@@ -138,7 +138,7 @@ impl<'a> Builder<'a> {
         match of {
             Ref::Slot(slot) => {
                 let slot = self.slots[slot as usize];
-                need.level = need.level.max(slot.defined.div_ceil(2) + u32::from(slot.hub));
+                need.level = need.level.max(slot.defined.div_ceil(2) + u32::from(slot.high_fanout));
                 if slot.op != NO_OP {
                     need.before.push(slot.op);
                 }
@@ -155,7 +155,7 @@ impl<'a> Builder<'a> {
     /// Adds that a word may be replaced.
     fn need_store(&self, need: &mut Need, at: At) {
         let Some(word) = self.words.get(&at) else { return };
-        for &(position, op) in word.store.iter().chain(&word.readers) {
+        for &(position, op) in word.store.iter().chain(&word.uses) {
             need.level = need.level.max(position.div_ceil(2));
             if op != NO_OP {
                 need.before.push(op);
@@ -168,7 +168,7 @@ impl<'a> Builder<'a> {
         if let Ref::Word(at) = of
             && self.hazards.written(at)
         {
-            self.words.entry(at).or_default().readers.push((position, op));
+            self.words.entry(at).or_default().uses.push((position, op));
         }
     }
 
@@ -190,12 +190,12 @@ impl<'a> Builder<'a> {
         }
         for &slot in slots {
             let slot = &mut self.slots[slot as usize];
-            (slot.birth, slot.defined, slot.op) = (slot.birth.min(position), position, index);
+            (slot.start, slot.defined, slot.op) = (slot.start.min(position), position, index);
         }
         for &at in stores {
             let word = self.words.entry(at).or_default();
             word.store = Some((position, index));
-            word.readers.clear();
+            word.uses.clear();
         }
         index
     }
@@ -232,7 +232,7 @@ impl<'a> Builder<'a> {
     }
 
     /// The slot of 32-bit lanes, joined at a level or later.
-    pub(super) fn settle(&mut self, wide: Wide, level: u32) -> u32 {
+    pub(super) fn materialise(&mut self, wide: Wide, level: u32) -> u32 {
         let parts = match wide {
             Wide::Slot(slot) => return slot,
             Wide::Parts(parts) => parts,
@@ -246,7 +246,7 @@ impl<'a> Builder<'a> {
         if let Some(&slot) = self.joins.get(&(parts, need.level)).filter(|_| fixed) {
             return slot;
         }
-        let slot = self.slot(Room::Wide, parts.iter().flatten().count() as u8);
+        let slot = self.slot(StorageClass::Wide, parts.iter().flatten().count() as u8);
         let reads: SmallVec<[Ref; 4]> = parts.iter().flatten().map(|part| part.of()).collect();
         self.emit(Op::Join { dst: Ref::Slot(slot), parts }, &need, &reads, &[slot], &[]);
         if fixed {
@@ -256,47 +256,47 @@ impl<'a> Builder<'a> {
     }
 
     /// An ALU operation whose result has `significant` bytes.
-    pub(super) fn alu(&mut self, instruction: Instruction, sources: [Source<Wide>; 3], significant: u8) -> u32 {
+    pub(super) fn alu(&mut self, instruction: Instruction, sources: [AluInput<Wide>; 3], significant: u8) -> u32 {
         let mut need = Need::default();
         for source in sources {
-            if let Source::Wide(wide) = source {
+            if let AluInput::Wide(wide) = source {
                 self.need_wide(&mut need, wide);
             }
         }
         let level = need.level;
         let sources = sources.map(|source| match source {
-            Source::Wide(wide) => Source::Wide(Ref::Slot(self.settle(wide, level))),
-            Source::Splat(value) => Source::Splat(value),
-            Source::None => Source::None,
+            AluInput::Wide(wide) => AluInput::Wide(Ref::Slot(self.materialise(wide, level))),
+            AluInput::Splat(value) => AluInput::Splat(value),
+            AluInput::None => AluInput::None,
         });
-        if let Some(slot) = self.known.value(&instruction, sources) {
+        if let Some(slot) = self.numbers.value(&instruction, sources) {
             return slot;
         }
         // Lane by lane, what is done to rotations of a value is done to the value and rotated; maxima of them may be
         // more.
-        if let [Source::Wide(Ref::Slot(a)), Source::Wide(Ref::Slot(b)), Source::None] = sources
+        if let [AluInput::Wide(Ref::Slot(a)), AluInput::Wide(Ref::Slot(b)), AluInput::None] = sources
             && !matches!(instruction, Instruction::Max { .. })
-            && let Some((src, first, second)) = self.known.rotations(a, b, self.places.lanes)
+            && let Some((src, first, second)) = self.numbers.rotations(a, b, self.places.lanes)
         {
-            let pair = [src, self.movement(src, second)].map(|slot| Source::Wide(Wide::Slot(slot)));
-            let slot = self.alu(instruction, [pair[0], pair[1], Source::None], significant);
+            let pair = [src, self.movement(src, second)].map(|slot| AluInput::Wide(Wide::Slot(slot)));
+            let slot = self.alu(instruction, [pair[0], pair[1], AluInput::None], significant);
             return self.movement(slot, first);
         }
         let slot = self.new_value(instruction, sources, significant, level);
-        self.known.note_value(&instruction, sources, slot);
+        self.numbers.note_value(&instruction, sources, slot);
         slot
     }
 
     /// The slot of an ALU operation's result that is not known yet.
-    fn new_value(&mut self, instruction: Instruction, sources: [Source<Ref>; 3], significant: u8, level: u32) -> u32 {
+    fn new_value(&mut self, instruction: Instruction, sources: [AluInput<Ref>; 3], significant: u8, level: u32) -> u32 {
         let mut turned = None;
-        if let (Instruction::Max { number, .. }, [Source::Wide(Ref::Slot(a)), Source::Wide(Ref::Slot(b)), _]) =
+        if let (Instruction::Max { number, .. }, [AluInput::Wide(Ref::Slot(a)), AluInput::Wide(Ref::Slot(b)), _]) =
             (instruction, sources)
         {
             if a == b && (number == Number::I32 || self.slots[a as usize].canonical) {
                 return a;
             }
-            match self.known.maximum(number, a, b, self.places.lanes) {
+            match self.numbers.maximum(number, a, b, self.places.lanes) {
                 Maximum::Fold { src, way } => return self.fold(src, way, number),
                 Maximum::Part(found) => turned = Some(found),
                 Maximum::Plain => {}
@@ -304,27 +304,27 @@ impl<'a> Builder<'a> {
         }
         let mut need = Need { level, ..Need::default() };
         for source in sources {
-            if let Source::Wide(of) = source {
+            if let AluInput::Wide(of) = source {
                 self.need(&mut need, of);
             }
         }
-        let dst = self.slot(Room::Wide, significant);
+        let dst = self.slot(StorageClass::Wide, significant);
         self.slots[dst as usize].canonical = canonical(&instruction);
         self.emit(Op::Alu { instruction, dst: Ref::Slot(dst), sources }, &need, &[], &[dst], &[]);
         if let Some(turned) = turned {
-            self.known.note_turned(dst, turned);
+            self.numbers.note_turned(dst, turned);
         }
         dst
     }
 
     /// The maximum of all rotations of a value.
     fn fold(&mut self, src: u32, way: Way, number: Number) -> u32 {
-        if let Some(slot) = self.known.folded(src, way, number) {
+        if let Some(slot) = self.numbers.folded(src, way, number) {
             return slot;
         }
         let mut need = Need::default();
         self.need(&mut need, Ref::Slot(src));
-        let dst = self.slot(Room::Wide, 4);
+        let dst = self.slot(StorageClass::Wide, 4);
         self.slots[dst as usize].canonical = number == Number::F32;
         self.emit(
             Op::Fold { dst: Ref::Slot(dst), src: Ref::Slot(src), way, integers: number == Number::I32 },
@@ -333,7 +333,7 @@ impl<'a> Builder<'a> {
             &[dst],
             &[],
         );
-        self.known.note_fold(src, way, number, dst);
+        self.numbers.note_fold(src, way, number, dst);
         dst
     }
 
@@ -345,7 +345,7 @@ impl<'a> Builder<'a> {
         }
         let mut need = Need::default();
         self.need(&mut need, src.of());
-        let dst = self.slot(Room::Narrow, 1);
+        let dst = self.slot(StorageClass::Narrow, 1);
         self.emit(Op::Copy { dst: Ref::Slot(dst), src }, &need, &[src.of()], &[dst], &[]);
         if fixed {
             self.copies.insert(src, dst);
@@ -353,7 +353,7 @@ impl<'a> Builder<'a> {
         dst
     }
 
-    /// Where these bytes lie one after another.
+    /// Where these bytes are one after another.
     pub(super) fn plane(&mut self, bytes: Bytes<Ref>) -> Ref {
         match bytes {
             Bytes::Plane(of) => of,
@@ -383,7 +383,7 @@ impl<'a> Builder<'a> {
         let mut reads: Vec<Ref> = map.iter().map(|byte| byte.of()).collect();
         reads.extend(self.plan.windows[window.range()].iter().map(|&at| Ref::Word(at)));
         reads.iter().for_each(|&of| self.need(&mut need, of));
-        let dst = self.slot(Room::Narrow, 1);
+        let dst = self.slot(StorageClass::Narrow, 1);
         self.emit(Op::Gather { dst: Ref::Slot(dst), map, window }, &need, &reads, &[dst], &[]);
         dst
     }
@@ -407,7 +407,7 @@ impl<'a> Builder<'a> {
 
     /// Bytes taken from a mailbox, at a level or later.
     pub(super) fn receive(&mut self, number: u32, level: u32) -> u32 {
-        let dst = self.slot(Room::Narrow, 1);
+        let dst = self.slot(StorageClass::Narrow, 1);
         let need = Need { level, ..Need::default() };
         self.emit(Op::Receive { dst: Ref::Slot(dst), number }, &need, &[], &[dst], &[]);
         dst
@@ -428,7 +428,7 @@ impl<'a> Builder<'a> {
         let mut need = Need::default();
         let reads: Vec<Ref> = taken.iter().map(|bytes| bytes.of()).collect();
         reads.iter().for_each(|&of| self.need(&mut need, of));
-        let slots: Vec<u32> = (0..fed).map(|_| self.slot(Room::Narrow, 1)).collect();
+        let slots: Vec<u32> = (0..fed).map(|_| self.slot(StorageClass::Narrow, 1)).collect();
         let start = self.plan.operands.len() as u32;
         self.plan.operands.extend(taken);
         self.plan.operands.extend(slots.iter().map(|&slot| Bytes::Plane(Ref::Slot(slot))));
@@ -440,11 +440,11 @@ impl<'a> Builder<'a> {
     /// 32-bit lanes moved.
     pub(super) fn movement(&mut self, src: u32, movement: Movement) -> u32 {
         let Some(movement) = reduced(movement, self.places.lanes) else { return src };
-        if let Some(slot) = self.known.moved(src, movement) {
+        if let Some(slot) = self.numbers.moved(src, movement) {
             return slot;
         }
         let dst = self.new_movement(src, movement);
-        self.known.note_move(src, movement, dst);
+        self.numbers.note_move(src, movement, dst);
         dst
     }
 
@@ -456,7 +456,7 @@ impl<'a> Builder<'a> {
     fn new_movement(&mut self, src: u32, movement: Movement) -> u32 {
         let mut need = Need::default();
         self.need(&mut need, Ref::Slot(src));
-        let dst = self.slot(Room::Wide, self.slots[src as usize].significant);
+        let dst = self.slot(StorageClass::Wide, self.slots[src as usize].significant);
         self.slots[dst as usize].canonical = self.slots[src as usize].canonical;
         self.emit(Op::Move { dst: Ref::Slot(dst), src: Ref::Slot(src), movement }, &need, &[], &[dst], &[]);
         dst
@@ -471,7 +471,7 @@ impl<'a> Builder<'a> {
         let mut need = Need::default();
         let reads = [low.of(), high.of()];
         reads.iter().for_each(|&of| self.need(&mut need, of));
-        let slot = self.slot(Room::Prepared, 0);
+        let slot = self.slot(StorageClass::Prepared, 0);
         self.emit(Op::Prepare { prepared: slot, low, high, int8 }, &need, &reads, &[slot], &[]);
         if fixed {
             self.prepared.insert((low, high, int8), slot);
@@ -486,7 +486,7 @@ impl<'a> Builder<'a> {
         let start = self.plan.terms.len() as u32;
         self.plan.terms.extend(slots.iter().map(|&slot| Ref::Slot(slot)));
         let terms = Span { start, end: self.plan.terms.len() as u32 };
-        let dst = self.slot(Room::Wide, 4);
+        let dst = self.slot(StorageClass::Wide, 4);
         self.emit(Op::Add { dst: Ref::Slot(dst), format, terms }, &need, &[], &[dst], &[]);
         dst
     }
@@ -505,7 +505,7 @@ impl<'a> Builder<'a> {
             reads.extend(self.plan.weights[plane as usize].rows.iter().map(|row| row.0));
         }
         reads.iter().for_each(|&of| self.need(&mut need, of));
-        let dst = self.slot(Room::Wide, 4);
+        let dst = self.slot(StorageClass::Wide, 4);
         self.emit(Op::Pass { dst: Ref::Slot(dst), format, planes, low, high }, &need, &reads, &[dst], &[]);
         dst
     }
@@ -528,13 +528,13 @@ impl<'a> Builder<'a> {
             self.need(&mut need, of);
         }
         let position = 2 * need.level + 1;
-        let dst = self.slot(Room::Wide, 4);
+        let dst = self.slot(StorageClass::Wide, 4);
         if outputs < self.places.lanes {
             let zero = Op::Zero { dst: Ref::Slot(dst), from: outputs as u16 };
             self.emit(zero, &Need { level: need.level, ..Need::default() }, &[], &[dst], &[]);
         }
         let slot = &mut self.slots[dst as usize];
-        (slot.birth, slot.defined, slot.op) = (position - 1, position, NO_OP);
+        (slot.start, slot.defined, slot.op) = (position - 1, position, NO_OP);
         self.note_read(taken, position, NO_OP);
         for of in rows {
             self.note_read(of, position, NO_OP);
@@ -564,7 +564,7 @@ impl<'a> Builder<'a> {
                     continue;
                 }
             }
-            self.plan.runs.push(Run { low, high, pass, output, step: 0, rows: 1, same: false });
+            self.plan.runs.push(RowRun { low, high, pass, output, step: 0, rows: 1, same: false });
             last = Some((low, high, output));
         }
     }

@@ -1,4 +1,5 @@
-//! Which words a program writes, what each read of such a word sees, and which writes nobody sees.
+//! Which words a program writes, what each read of such a word sees, which writes are forwarded to reads, and which are
+//! dead.
 
 use std::collections::{HashMap, HashSet};
 
@@ -12,7 +13,7 @@ use crate::places::{At, Places};
 pub(super) enum Seen {
     /// What this write took.
     Write(u32),
-    /// What stands in memory at the read, which changes before the value is last used.
+    /// What memory holds at the read, which changes before the value is last used.
     Now,
 }
 
@@ -23,9 +24,9 @@ pub(super) struct Hazards {
     /// Reads of written words that may not simply use the word in place.
     pub(super) seen: HashMap<u32, Seen>,
     /// Writes whose value some read sees.
-    pub(super) forwarded: HashSet<u32>,
-    /// Writes that another write replaces before anybody looks.
-    pub(super) dead: HashSet<u32>,
+    pub(super) forwarded_stores: HashSet<u32>,
+    /// Writes that another write replaces before any access that could see them.
+    pub(super) dead_stores: HashSet<u32>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -41,8 +42,8 @@ impl Hazards {
         let mut hazards = Self {
             written: vec![0; (places.end as usize / crate::places::UNIT).div_ceil(64) + 1],
             seen: HashMap::new(),
-            forwarded: HashSet::new(),
-            dead: HashSet::new(),
+            forwarded_stores: HashSet::new(),
+            dead_stores: HashSet::new(),
         };
         let of = |issue: u32| &flow.issues[issue as usize];
         let mut accesses: Vec<(At, u32, Kind, u32)> = Vec::new();
@@ -99,7 +100,7 @@ impl Hazards {
                     source = Some(issue);
                     let next = accesses[index + 1..].iter().map(|access| access.2).find(|&kind| kind != Kind::Read);
                     if next == Some(Kind::Write) {
-                        self.dead.insert(issue);
+                        self.dead_stores.insert(issue);
                     }
                 }
                 Kind::Scatter => source = None,
@@ -107,7 +108,7 @@ impl Hazards {
                 Kind::Read => match source {
                     Some(write) => {
                         self.seen.insert(issue, Seen::Write(write));
-                        self.forwarded.insert(write);
+                        self.forwarded_stores.insert(write);
                     }
                     None => {
                         let changes =

@@ -1,9 +1,10 @@
-//! From slots to addresses, and from components to tasks and phases.
+//! A plan laid out: operations in order, slots at their addresses, components cut into tasks and phases.
 
-use super::builder::{Builder, NO_OP, Room};
-use super::live::{Life, Order, lives, made, needed, taken};
+use super::builder::Builder;
+use super::linear_scan::addresses;
+use super::live::{Order, live_ranges, needed};
 use crate::places::At;
-use crate::plan::{Activation, Bytes, Op, Pass, Plan, Ref, Run, Span, Task, Weights};
+use crate::plan::{Activation, Bytes, Op, Pass, Plan, Ref, RowRun, Span, Task, Weights};
 
 /// Rows of a run that stay together, so that tasks can be cut evenly.
 const ROWS: u16 = 64;
@@ -18,94 +19,6 @@ const TOGETHER: usize = 12;
 /// Lanes of a task of a pass by columns.
 const LANES: usize = 64;
 
-/// Rooms of one size that are free, and how many there ever were.
-struct Pool {
-    free: Vec<u32>,
-    bytes: usize,
-}
-
-/// Addresses of slots; of prepared activations their numbers.
-fn addresses(builder: &Builder<'_>, lives: &[Life], orders: &[Order], work: At) -> (Vec<u32>, u64, usize) {
-    let lanes = builder.places.lanes;
-    let slots = &builder.slots;
-    let last = lives.iter().map(|life| life.position).max().unwrap_or(0) as usize;
-    let mut ends: Vec<Vec<u32>> = vec![Vec::new(); last + 1];
-    let mut births: Vec<Vec<u32>> = vec![Vec::new(); last + 1];
-    for (number, slot) in slots.iter().enumerate().filter(|(_, slot)| slot.birth != u32::MAX) {
-        if slot.op == NO_OP {
-            births[slot.birth as usize].push(number as u32);
-        }
-    }
-    let mut next = work;
-    let mut prepared = 0u32;
-    let mut pools = [4 * lanes, lanes, 0].map(|bytes| Pool { free: Vec::new(), bytes: bytes.next_multiple_of(64) });
-    let mut found = vec![u32::MAX; slots.len()];
-    let pool = |room: Room| match room {
-        Room::Wide => 0,
-        Room::Narrow => 1,
-        Room::Prepared => 2,
-    };
-    let mut take = |pools: &mut [Pool; 3], own: &mut [Vec<u32>; 3], room: Room| {
-        let which = pool(room);
-        own[which].pop().or_else(|| pools[which].free.pop()).unwrap_or_else(|| {
-            if room == Room::Prepared {
-                prepared += 1;
-                return prepared - 1;
-            }
-            let at = next;
-            next = next.plus(pools[which].bytes);
-            at.0
-        })
-    };
-    let mut rank = 0;
-    for position in 0..=last as u32 {
-        let (mut own, mut held): ([Vec<u32>; 3], [Vec<u32>; 3]) = Default::default();
-        for &slot in &births[position as usize] {
-            found[slot as usize] = take(&mut pools, &mut own, slots[slot as usize].room);
-            ends[lives[slot as usize].position as usize].push(slot);
-        }
-        let mut component = u32::MAX;
-        while let Some(&(_, root, op)) = orders.get(rank).filter(|order| order.0 == position) {
-            if root != component {
-                // What a component frees, another may not take before the phase ends: they may run side by side.
-                for (held, own) in held.iter_mut().zip(&mut own) {
-                    held.append(own);
-                }
-                component = root;
-            }
-            let op = &builder.plan.ops[op as usize];
-            made(&builder.plan, op, |slot| {
-                if slots[slot as usize].op == NO_OP {
-                    return;
-                }
-                found[slot as usize] = take(&mut pools, &mut own, slots[slot as usize].room);
-                let life = lives[slot as usize];
-                if life.own.is_none_or(|own| own == 0) {
-                    ends[life.position as usize].push(slot);
-                }
-            });
-            let mut done = Vec::new();
-            taken(&builder.plan, op, |slot| {
-                if lives[slot as usize].own == Some(rank as u32) && !done.contains(&slot) {
-                    done.push(slot);
-                }
-            });
-            for slot in done {
-                own[pool(slots[slot as usize].room)].push(found[slot as usize]);
-            }
-            rank += 1;
-        }
-        for (pool, freed) in pools.iter_mut().zip(held.iter_mut().zip(&mut own)) {
-            pool.free.append(freed.0);
-            pool.free.append(freed.1);
-        }
-        for slot in std::mem::take(&mut ends[position as usize]) {
-            pools[pool(slots[slot as usize].room)].free.push(found[slot as usize]);
-        }
-    }
-    (found, (next.bytes() - work.bytes()) as u64, prepared as usize)
-}
-
 /// Lays a plan out: order of operations, addresses of slots, tasks and phases.
 pub(super) fn lay_out(mut builder: Builder<'_>, work: At) -> Plan<At> {
     let count = builder.plan.ops.len() as u32;
@@ -114,8 +27,8 @@ pub(super) fn lay_out(mut builder: Builder<'_>, work: At) -> Plan<At> {
     let kept = (0..count).filter(|&op| needed[op as usize]);
     let mut orders: Vec<Order> = kept.map(|op| (builder.positions[op as usize], roots[op as usize], op)).collect();
     orders.sort_unstable();
-    let lives = lives(&builder.plan, &builder.slots, &builder.passes_at, &orders, &roots);
-    let (found, bytes, prepared) = addresses(&builder, &lives, &orders, work);
+    let live_ranges = live_ranges(&builder.plan, &builder.slots, &builder.passes_at, &orders, &roots);
+    let (found, bytes, prepared) = addresses(&builder, &live_ranges, &orders, work);
     let passes_at = std::mem::take(&mut builder.passes_at);
     let plan = builder.plan;
     let at = |place: Ref| match place {
@@ -143,7 +56,7 @@ pub(super) fn lay_out(mut builder: Builder<'_>, work: At) -> Plan<At> {
             let bytes = if run.same { 0 } else { usize::from(first) * plan.lanes };
             let (low, high) = (low.plus(bytes), high.plus(bytes));
             let (output, rows) = (run.output + first * run.step, ROWS.min(run.rows - first));
-            runs.push(Run { low, high, pass: run.pass, output, step: run.step, rows, same: run.same });
+            runs.push(RowRun { low, high, pass: run.pass, output, step: run.step, rows, same: run.same });
         }
     }
     // Runs in the order in which a file has them, so that memory is read in order; passes through the same rows stay
@@ -230,7 +143,7 @@ fn cut(plan: &mut Plan<At>, orders: &[Order], passes_at: &[u32]) {
         }
         let at = |number: u32| passes_at[number as usize];
         let end = run + plan.runs[run..].partition_point(|run| at(run.pass) <= position);
-        let size = |run: &Run<At>| plan.passes[run.pass as usize].activation.planes() * run.stored() * plan.lanes;
+        let size = |run: &RowRun<At>| plan.passes[run.pass as usize].activation.planes() * run.stored() * plan.lanes;
         let bytes: usize = plan.runs[run..end].iter().map(size).sum();
         let most = (bytes / CUTS).clamp(BYTES.1, BYTES.0);
         let mut tasks = Vec::new();

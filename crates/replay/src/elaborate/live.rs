@@ -1,21 +1,21 @@
 //! Which operations are needed, and for how long values live.
 
 use super::builder::{NO_OP, Slot};
-use crate::plan::{Activation, Op, Plan, Ref, Source};
+use crate::plan::{Activation, AluInput, Op, Plan, Ref};
 
-/// Where an operation stands: position, component, number.
+/// Where an operation is: position, component, number.
 pub(super) type Order = (u32, u32, u32);
 
 /// When a slot is last used.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Life {
+pub(super) struct LiveRange {
     pub(super) position: u32,
-    /// Rank of the last operation of the slot's own component that uses it; nothing when anybody else does.
+    /// Rank of the last operation of the slot's own component that uses it; nothing when an operation of another does.
     pub(super) own: Option<u32>,
 }
 
 /// Calls `f` with every slot that an operation takes.
-pub(super) fn taken(plan: &Plan<Ref>, op: &Op<Ref>, mut f: impl FnMut(u32)) {
+pub(super) fn uses(plan: &Plan<Ref>, op: &Op<Ref>, mut f: impl FnMut(u32)) {
     let mut of = |place: Ref| {
         if let Ref::Slot(slot) = place {
             f(slot);
@@ -24,7 +24,7 @@ pub(super) fn taken(plan: &Plan<Ref>, op: &Op<Ref>, mut f: impl FnMut(u32)) {
     match *op {
         Op::Join { parts, .. } => parts.iter().flatten().for_each(|part| of(part.of())),
         Op::Alu { sources, .. } => sources.iter().for_each(|source| {
-            if let Source::Wide(place) = source {
+            if let AluInput::Wide(place) = source {
                 of(*place);
             }
         }),
@@ -49,7 +49,7 @@ pub(super) fn taken(plan: &Plan<Ref>, op: &Op<Ref>, mut f: impl FnMut(u32)) {
 }
 
 /// Calls `f` with every slot that an operation makes.
-pub(super) fn made(plan: &Plan<Ref>, op: &Op<Ref>, mut f: impl FnMut(u32)) {
+pub(super) fn defs(plan: &Plan<Ref>, op: &Op<Ref>, mut f: impl FnMut(u32)) {
     let mut of = |place: Ref| {
         if let Ref::Slot(slot) = place {
             f(slot);
@@ -74,30 +74,36 @@ pub(super) fn made(plan: &Plan<Ref>, op: &Op<Ref>, mut f: impl FnMut(u32)) {
     }
 }
 
-pub(super) fn lives(plan: &Plan<Ref>, slots: &[Slot], passes_at: &[u32], orders: &[Order], roots: &[u32]) -> Vec<Life> {
-    let mut lives: Vec<Life> =
-        slots.iter().map(|slot| Life { position: slot.birth, own: (slot.op != NO_OP).then_some(0) }).collect();
-    let outside = |life: &mut Life, position: u32| {
-        life.position = life.position.max(position);
-        life.own = None;
+pub(super) fn live_ranges(
+    plan: &Plan<Ref>,
+    slots: &[Slot],
+    passes_at: &[u32],
+    orders: &[Order],
+    roots: &[u32],
+) -> Vec<LiveRange> {
+    let mut live_ranges: Vec<LiveRange> =
+        slots.iter().map(|slot| LiveRange { position: slot.start, own: (slot.op != NO_OP).then_some(0) }).collect();
+    let outside = |range: &mut LiveRange, position: u32| {
+        range.position = range.position.max(position);
+        range.own = None;
     };
     for (rank, &(position, root, op)) in orders.iter().enumerate() {
-        taken(plan, &plan.ops[op as usize], |slot| {
-            let (life, slot) = (&mut lives[slot as usize], slots[slot as usize]);
-            if slot.op != NO_OP && slot.birth == position && roots[slot.op as usize] == root {
-                life.own = life.own.map(|_| rank as u32);
+        uses(plan, &plan.ops[op as usize], |slot| {
+            let (range, slot) = (&mut live_ranges[slot as usize], slots[slot as usize]);
+            if slot.op != NO_OP && slot.start == position && roots[slot.op as usize] == root {
+                range.own = range.own.map(|_| rank as u32);
             } else {
-                outside(life, position);
+                outside(range, position);
             }
         });
     }
-    taken_by_passes(plan, |slot, pass| outside(&mut lives[slot as usize], passes_at[pass as usize]));
+    taken_by_passes(plan, |slot, pass| outside(&mut live_ranges[slot as usize], passes_at[pass as usize]));
     for (number, pass) in plan.passes.iter().enumerate() {
         if let Ref::Slot(slot) = pass.dst {
-            outside(&mut lives[slot as usize], passes_at[number]);
+            outside(&mut live_ranges[slot as usize], passes_at[number]);
         }
     }
-    lives
+    live_ranges
 }
 
 /// Calls `f` with every slot that a pass takes, and the pass.
@@ -129,14 +135,14 @@ pub(super) fn needed(plan: &Plan<Ref>, slots: usize) -> Vec<bool> {
     taken_by_passes(plan, |slot, _| wanted[slot as usize] = true);
     let mut needed = vec![false; plan.ops.len()];
     for (op, needed) in plan.ops.iter().zip(&mut needed).rev() {
-        made(plan, op, |slot| *needed |= wanted[slot as usize]);
+        defs(plan, op, |slot| *needed |= wanted[slot as usize]);
         *needed |= match *op {
             Op::Copy { dst: Ref::Word(_), .. } | Op::Scatter { .. } | Op::Send { .. } => true,
             Op::Zero { dst: Ref::Slot(slot), .. } => wanted[slot as usize],
             _ => false,
         };
         if *needed {
-            taken(plan, op, |slot| wanted[slot as usize] = true);
+            uses(plan, op, |slot| wanted[slot as usize] = true);
         }
     }
     needed

@@ -1,10 +1,11 @@
 //! From a legal program's dataflow to plans, chip by chip: every issue, in the order of the flow, becomes operations
-//! over slots and words. The flow has all that is taken from where and when; nothing here knows a delay, a position or a
-//! link of the chip.
+//! over slots and words. The flow has all that is taken from where and when; nothing here knows a delay, a position or
+//! a link of the chip.
 
 mod builder;
 mod hazards;
 mod layout;
+mod linear_scan;
 mod links;
 mod live;
 mod power;
@@ -19,7 +20,7 @@ use lpu_isa::{Edge, Instruction, Mode, PassFormat, Queue, Source as Operand, Uni
 
 use crate::error::ReplayError;
 use crate::places::{At, Placed, Places};
-use crate::plan::{Bytes, ChipPlan, Movement, Plan, Ref, Source, Span, SystemPlan};
+use crate::plan::{AluInput, Bytes, ChipPlan, Movement, Plan, Ref, Span, SystemPlan};
 use builder::{Builder, Wide};
 use hazards::{Hazards, Seen};
 use links::Links;
@@ -78,8 +79,8 @@ struct Elaborator<'a> {
     fed: Vec<Fed>,
     each: Vec<Bytes<Ref>>,
     /// Issues whose value many others take.
-    hubs: HashSet<u32>,
-    /// What forwarded writes took.
+    high_fanout: HashSet<u32>,
+    /// What forwarded stores took.
     forwarded: HashMap<u32, Bytes<Ref>>,
     /// What each `acc` leaves to a later one.
     sums: HashMap<u32, Sum>,
@@ -127,7 +128,7 @@ fn plan(places: &Places, flow: &ChipFlow, latency: u64) -> Result<Plan<At>, Repl
         planes: Planes::new(flow),
         fed: vec![Fed::Nothing; flow.issues.len()],
         each: Vec::new(),
-        hubs: hubs(flow),
+        high_fanout: high_fanout(flow),
         forwarded: HashMap::new(),
         sums: HashMap::new(),
         tie: 0,
@@ -257,8 +258,8 @@ impl Elaborator<'_> {
             instruction if issue.queue.unit() == Unit::Vxm => {
                 let slot = self.alu(index, instruction)?;
                 let slot = self.powered(index, slot);
-                if self.hubs.contains(&(index as u32)) {
-                    self.builder.slots[slot as usize].hub = true;
+                if self.high_fanout.contains(&(index as u32)) {
+                    self.builder.slots[slot as usize].high_fanout = true;
                 }
                 self.fed[index] = Fed::Wide(slot);
             }
@@ -270,13 +271,13 @@ impl Elaborator<'_> {
     fn write(&mut self, index: usize) -> Found<()> {
         let number = index as u32;
         let [mut src] = self.all(index)?;
-        if self.hazards.forwarded.contains(&number) {
+        if self.hazards.forwarded_stores.contains(&number) {
             if let Bytes::Plane(Ref::Word(_)) = src {
                 src = Bytes::Plane(Ref::Slot(self.builder.copy(src)));
             }
             self.forwarded.insert(number, src);
         }
-        if !self.hazards.dead.contains(&number) {
+        if !self.hazards.dead_stores.contains(&number) {
             let at = self.word(index)?;
             self.builder.store(at, src);
         }
@@ -343,13 +344,13 @@ impl Elaborator<'_> {
             .sum();
         let (streams, latches) = feeds.split_at_checked(streams).ok_or("producer of every stream")?;
         let (mut streams, mut latches) = (streams.iter(), latches.iter());
-        let mut sources = [Source::None; 3];
+        let mut sources = [AluInput::None; 3];
         for (source, operand) in sources.iter_mut().zip(operands) {
             *source = match operand {
-                None => Source::None,
-                Some((Operand::Immediate(value), _)) => Source::Splat(value),
+                None => AluInput::None,
+                Some((Operand::Immediate(value), _)) => AluInput::Splat(value),
                 Some((Operand::Latch(_), _)) => match latches.next().map(|feed| self.fed[feed.producer as usize]) {
-                    Some(Fed::Wide(slot)) => Source::Wide(Wide::Slot(slot)),
+                    Some(Fed::Wide(slot)) => AluInput::Wide(Wide::Slot(slot)),
                     _ => return Err("result in a latch"),
                 },
                 Some((Operand::Stream(_), width)) => {
@@ -358,7 +359,7 @@ impl Elaborator<'_> {
                         .take(usize::from(width))
                         .map(|&feed| self.bytes(feed))
                         .collect::<Found<_>>()?;
-                    Source::Wide(self.builder.wide(&bytes))
+                    AluInput::Wide(self.builder.wide(&bytes))
                 }
             };
         }
@@ -400,11 +401,11 @@ impl Elaborator<'_> {
     }
 }
 
-/// Consumers that make a value a hub.
-const HUB: u32 = 8;
+/// Consumers that make a value a high-fanout one.
+const HIGH_FANOUT: u32 = 8;
 
 /// ALU operations whose value many others take. Their consumers go to the next level, where they can run side by side.
-fn hubs(flow: &ChipFlow) -> HashSet<u32> {
+fn high_fanout(flow: &ChipFlow) -> HashSet<u32> {
     let mut consumers: HashMap<u32, u32> = HashMap::new();
     for (index, issue) in flow.issues.iter().enumerate() {
         if issue.queue.unit() != Unit::Vxm {
@@ -418,7 +419,7 @@ fn hubs(flow: &ChipFlow) -> HashSet<u32> {
             before = Some(feed.producer);
         }
     }
-    consumers.into_iter().filter(|&(_, count)| count >= HUB).map(|(issue, _)| issue).collect()
+    consumers.into_iter().filter(|&(_, count)| count >= HIGH_FANOUT).map(|(issue, _)| issue).collect()
 }
 
 fn lanes_fed(instruction: &Instruction) -> u8 {

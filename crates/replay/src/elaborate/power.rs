@@ -16,7 +16,7 @@ impl Builder<'_> {
     /// The same bytes, and zero from lane `live` on.
     pub(super) fn powered_bytes(&mut self, bytes: Bytes<Ref>, live: u16) -> Bytes<Ref> {
         let wide = self.wide(&[bytes]);
-        let slot = self.settle(wide, 0);
+        let slot = self.materialise(wide, 0);
         Bytes::Lane(Ref::Slot(self.powered(slot, live)), 0)
     }
 }

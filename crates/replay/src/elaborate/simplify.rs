@@ -9,7 +9,7 @@ use std::collections::HashMap;
 
 use lpu_isa::{Arithmetic, Format, Instruction, Number};
 
-use crate::plan::{Movement, Ref, Source, Way};
+use crate::plan::{AluInput, Movement, Ref, Way};
 
 /// Lanes of a superlane.
 const BLOCK: usize = 16;
@@ -25,10 +25,10 @@ pub(super) struct Turned {
     set: u64,
 }
 
-/// What is known of the values so far.
+/// The values so far by what they were made of, and of which rotations they are maxima.
 #[derive(Default)]
-pub(super) struct Known {
-    values: HashMap<(Instruction, [Source<Ref>; 3]), u32>,
+pub(super) struct ValueNumbers {
+    values: HashMap<(Instruction, [AluInput<Ref>; 3]), u32>,
     moves: HashMap<(u32, Movement), u32>,
     folds: HashMap<(u32, Way, Number), u32>,
     turned: HashMap<u32, Turned>,
@@ -86,12 +86,12 @@ fn everything(way: Way, lanes: usize) -> Option<u64> {
     (count <= 64).then(|| u64::MAX >> (64 - count))
 }
 
-impl Known {
-    pub(super) fn value(&self, instruction: &Instruction, sources: [Source<Ref>; 3]) -> Option<u32> {
+impl ValueNumbers {
+    pub(super) fn value(&self, instruction: &Instruction, sources: [AluInput<Ref>; 3]) -> Option<u32> {
         self.values.get(&(instruction.bare(), sources)).copied()
     }
 
-    pub(super) fn note_value(&mut self, instruction: &Instruction, sources: [Source<Ref>; 3], slot: u32) {
+    pub(super) fn note_value(&mut self, instruction: &Instruction, sources: [AluInput<Ref>; 3], slot: u32) {
         self.values.insert((instruction.bare(), sources), slot);
     }
 
@@ -168,20 +168,20 @@ mod tests {
     use super::*;
 
     /// Slot 0 rotated by 1 to 15 lanes: slots 1 to 15.
-    fn rotations() -> Known {
-        let mut known = Known::default();
-        (1..16u8).for_each(|by| known.note_move(0, Movement::Lanes { by: by as i8, wrap: true }, u32::from(by)));
-        known
+    fn rotations() -> ValueNumbers {
+        let mut numbers = ValueNumbers::default();
+        (1..16u8).for_each(|by| numbers.note_move(0, Movement::Lanes { by: by as i8, wrap: true }, u32::from(by)));
+        numbers
     }
 
     /// The maximum over a list of values, one after another; what the last one is.
-    fn chain(known: &mut Known, values: &[(u32, Number)]) -> Maximum {
+    fn chain(numbers: &mut ValueNumbers, values: &[(u32, Number)]) -> Maximum {
         let mut all = values[0].0;
         let mut last = Maximum::Plain;
         for (slot, &(value, number)) in (100..).zip(&values[1..]) {
-            last = known.maximum(number, all, value, 64);
+            last = numbers.maximum(number, all, value, 64);
             if let Maximum::Part(turned) = last {
-                known.note_turned(slot, turned);
+                numbers.note_turned(slot, turned);
             }
             all = slot;
         }
@@ -212,19 +212,19 @@ mod tests {
 
     #[test]
     fn rotations_of_one_value_are_told_apart() {
-        let known = rotations();
+        let numbers = rotations();
         let lanes = |by| Movement::Lanes { by, wrap: true };
-        assert_eq!(known.rotations(2, 3, 64), Some((0, lanes(2), lanes(1))));
-        assert_eq!(known.rotations(9, 4, 64), Some((0, lanes(9), lanes(11))));
-        assert_eq!(known.rotations(0, 4, 64), None);
-        let mut known = rotations();
-        known.note_move(0, Movement::Superlanes { by: 3, wrap: true }, 20);
-        known.note_move(0, Movement::Superlanes { by: 1, wrap: true }, 21);
-        known.note_move(0, Movement::Superlanes { by: 2, wrap: false }, 22);
-        known.note_move(30, lanes(1), 31);
+        assert_eq!(numbers.rotations(2, 3, 64), Some((0, lanes(2), lanes(1))));
+        assert_eq!(numbers.rotations(9, 4, 64), Some((0, lanes(9), lanes(11))));
+        assert_eq!(numbers.rotations(0, 4, 64), None);
+        let mut numbers = rotations();
+        numbers.note_move(0, Movement::Superlanes { by: 3, wrap: true }, 20);
+        numbers.note_move(0, Movement::Superlanes { by: 1, wrap: true }, 21);
+        numbers.note_move(0, Movement::Superlanes { by: 2, wrap: false }, 22);
+        numbers.note_move(30, lanes(1), 31);
         let superlanes = |by| Movement::Superlanes { by, wrap: true };
-        assert_eq!(known.rotations(20, 21, 64), Some((0, superlanes(3), superlanes(2))));
-        assert!([(20, 1), (20, 22), (1, 31)].into_iter().all(|(a, b)| known.rotations(a, b, 64).is_none()));
+        assert_eq!(numbers.rotations(20, 21, 64), Some((0, superlanes(3), superlanes(2))));
+        assert!([(20, 1), (20, 22), (1, 31)].into_iter().all(|(a, b)| numbers.rotations(a, b, 64).is_none()));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Runs that are done together, and where their rows are read: where words lie, or, of words that are short, where the
+//! Runs that are done together, and where their rows are read: where words are, or, of truncated words, where the
 //! file has their first lanes.
 
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use lpu_num::dot::HalfWeights;
 use super::ChipJob;
 use crate::arena::Arena;
 use crate::places::{At, Lanes};
-use crate::plan::{Activation, Plan, Run, Span, Task};
+use crate::plan::{Activation, Plan, RowRun, Span, Task};
 
 /// Runs that are done together.
 #[derive(Clone, Copy, Debug)]
@@ -29,18 +29,18 @@ pub(super) enum Kind {
     Equal,
     /// Rows, each run being of another fp16 pass.
     Shared,
-    /// A pass; their rows lie one after another.
+    /// A pass; their rows are one after another.
     Rows,
 }
 
-/// Where rows lie: low bytes, high bytes, and bytes of each row that are there.
+/// Where rows are: low bytes, high bytes, and bytes of each row that are there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Rows {
     pub(super) low: At,
-    /// Where the low bytes are if there are none, or both lie in turn.
+    /// Where the low bytes are if there are none, or both alternate.
     pub(super) high: At,
     live: u16,
-    /// Whether low and high bytes lie in turn.
+    /// Whether low and high bytes alternate.
     pub(super) paired: bool,
 }
 
@@ -50,9 +50,9 @@ pub(super) const TOGETHER: usize = 512;
 pub(super) const SHARED: usize = 12;
 
 impl Rows {
-    /// The rows of a run as they lie now, if both planes lie in the same way.
-    fn of(plan: &Plan<At>, arena: &Arena, run: &Run<At>) -> Option<Self> {
-        let lanes = |at: At| arena.short(at, run.stored()).unwrap_or(Lanes { at, live: plan.lanes, turn: None });
+    /// The rows of a run as they are now, if both planes are in one form.
+    fn of(plan: &Plan<At>, arena: &Arena, run: &RowRun<At>) -> Option<Self> {
+        let lanes = |at: At| arena.truncated(at, run.stored()).unwrap_or(Lanes { at, live: plan.lanes, turn: None });
         let low = lanes(run.low);
         let high = if planes(plan, run) == 1 { low } else { lanes(run.high) };
         let paired = match (low.turn, high.turn) {
@@ -68,7 +68,7 @@ impl Rows {
         usize::from(self.live) * if self.paired { 2 } else { 1 }
     }
 
-    /// The rows behind so many of these.
+    /// The rows after so many of these.
     fn after(self, rows: usize) -> Self {
         let bytes = rows * self.each();
         Self { low: self.low.plus(bytes), high: self.high.plus(bytes), ..self }
@@ -76,7 +76,7 @@ impl Rows {
 }
 
 /// Byte planes of a run.
-fn planes(plan: &Plan<At>, run: &Run<At>) -> usize {
+fn planes(plan: &Plan<At>, run: &RowRun<At>) -> usize {
     plan.passes[run.pass as usize].activation.planes()
 }
 
@@ -89,36 +89,37 @@ pub(super) struct Calls {
     pub(super) of_task: Vec<Span>,
 }
 
-/// The calls of a plan over words of which these extents are whole.
-struct Known {
+/// The calls of a plan over words of which these truncated extents are materialised.
+struct Resolved {
     plan: *const Plan<At>,
-    whole: Vec<bool>,
+    materialised: Vec<bool>,
     calls: Arc<Calls>,
 }
 
 /// The calls of chips: those over equal words share them.
 #[derive(Default)]
 pub(super) struct Shared {
-    known: Vec<Known>,
+    resolved: Vec<Resolved>,
 }
 
 impl Shared {
-    /// The calls of a plan, and how many extents of short words are whole: the rows of the calls are where they say as
-    /// long as there are no more.
-    pub(super) fn settled(&mut self, plan: &Arc<Plan<At>>, arena: &Arena) -> (Arc<Calls>, u32) {
+    /// The calls of a plan, and how many extents of truncated words are materialised: the rows of the calls are where
+    /// they say as long as there are no more.
+    pub(super) fn of_plan(&mut self, plan: &Arc<Plan<At>>, arena: &Arena) -> (Arc<Calls>, u32) {
         loop {
-            make_whole(plan, arena);
-            let (wholes, whole) = (arena.wholes(), arena.whole());
-            let same = |known: &&Known| known.plan == Arc::as_ptr(plan) && known.whole == whole;
-            if let Some(known) = self.known.iter().find(same) {
-                return (Arc::clone(&known.calls), wholes);
+            materialise(plan, arena);
+            let (count, materialised) = (arena.materialised_count(), arena.materialised());
+            let same =
+                |resolved: &&Resolved| resolved.plan == Arc::as_ptr(plan) && resolved.materialised == materialised;
+            if let Some(resolved) = self.resolved.iter().find(same) {
+                return (Arc::clone(&resolved.calls), count);
             }
-            // An extent that becomes whole for one run, or for a plan made at the same time, may leave another run with
-            // one plane whole and one short. Every round makes that run's words whole, and whole words stay so.
+            // An extent that is materialised for one run, or for a plan made at the same time, may leave another run
+            // with one plane full and one truncated. Every round materialises that run's words, for good.
             if let Some((list, of_task)) = calls(plan, arena) {
                 let calls = Arc::new(Calls { list, of_task });
-                self.known.push(Known { plan: Arc::as_ptr(plan), whole, calls: Arc::clone(&calls) });
-                return (calls, wholes);
+                self.resolved.push(Resolved { plan: Arc::as_ptr(plan), materialised, calls: Arc::clone(&calls) });
+                return (calls, count);
             }
         }
     }
@@ -142,12 +143,12 @@ fn calls(plan: &Plan<At>, arena: &Arena) -> Option<(Vec<Call>, Vec<Span>)> {
 }
 
 impl Call {
-    /// The first of some runs, as many as can be done together, if the planes of the first lie in the same way.
+    /// The first of some runs, as many as can be done together, if the planes of the first are in one form.
     fn first(plan: &Plan<At>, arena: &Arena, span: Span) -> Option<Self> {
         let runs = &plan.runs[span.range()];
         let (first, of) = (runs.first()?, |run| Rows::of(plan, arena, run));
-        let place = |run: &Run<At>| (run.low, run.high, run.rows);
-        let share = |one: &Run<At>, other: &Run<At>| {
+        let place = |run: &RowRun<At>| (run.low, run.high, run.rows);
+        let share = |one: &RowRun<At>, other: &RowRun<At>| {
             place(one) == place(other) && [one, other].into_iter().all(|run| !run.same && planes(plan, run) == 2)
         };
         let same = runs.iter().take_while(|run| run.same && run.pass == first.pass).count();
@@ -171,7 +172,7 @@ impl Call {
                 (Kind::Rows, 1 + (1..runs.len()).take_while(together).count())
             }
         };
-        let bytes = |run: &Run<At>| planes(plan, run) * run.stored() * usize::from(start.live);
+        let bytes = |run: &RowRun<At>| planes(plan, run) * run.stored() * usize::from(start.live);
         let bytes = runs[..count].iter().map(bytes).sum::<usize>() as u32;
         Some(Self {
             kind,
@@ -188,9 +189,9 @@ impl Call {
     }
 }
 
-/// Gives whole words to all short ones that a plan touches other than as rows of runs.
-fn make_whole(plan: &Plan<At>, arena: &Arena) {
-    let word = |at: At| arena.make_whole(at, plan.lanes);
+/// Materialises all truncated words that a plan touches other than as rows of runs.
+fn materialise(plan: &Plan<At>, arena: &Arena) {
+    let word = |at: At| arena.materialise(at, plan.lanes);
     for op in &plan.ops {
         let _ = op.map(|at| {
             word(at);
@@ -208,23 +209,24 @@ fn make_whole(plan: &Plan<At>, arena: &Arena) {
         }
     }
     for run in &plan.runs {
-        let one_by_one = [run.low, run.high].into_iter().any(|at| arena.short(at, run.stored()).is_none());
+        let one_by_one = [run.low, run.high].into_iter().any(|at| arena.truncated(at, run.stored()).is_none());
         if run.same || one_by_one || Rows::of(plan, arena, run).is_none() {
-            [run.low, run.high].into_iter().for_each(|at| arena.make_whole(at, run.stored() * plan.lanes));
+            [run.low, run.high].into_iter().for_each(|at| arena.materialise(at, run.stored() * plan.lanes));
         }
     }
 }
 
 impl ChipJob {
     /// The runs of a call.
-    pub(super) fn runs_of(&self, call: &Call) -> &[Run<At>] {
+    pub(super) fn runs_of(&self, call: &Call) -> &[RowRun<At>] {
         &self.plan.runs[call.runs.range()]
     }
 
-    /// The fp16 weights of a call's rows: as many of each; what is behind them is zero.
+    /// The fp16 weights of a call's rows: as many of each; what is after them is zero.
     pub(super) fn halves_of<'a>(&'a self, call: &Call, room: &'a mut Vec<u8>) -> HalfWeights<'a> {
-        if self.arena.wholes() != self.wholes {
-            let [low, high] = [|run: &Run<At>| run.low, |run: &Run<At>| run.high].map(|at| self.words_now(call, at));
+        if self.arena.materialised_count() != self.materialised_count {
+            let [low, high] =
+                [|run: &RowRun<At>| run.low, |run: &RowRun<At>| run.high].map(|at| self.words_now(call, at));
             room.extend(low.iter().zip(&high).flat_map(|(&low, &high)| [low, high]));
             return HalfWeights::Pairs(room);
         }
@@ -235,26 +237,26 @@ impl ChipJob {
 
     /// [`ChipJob::halves_of`] of int8 weights.
     pub(super) fn bytes_of<'a>(&'a self, call: &Call, room: &'a mut Vec<u8>) -> &'a [u8] {
-        if self.arena.wholes() != self.wholes {
+        if self.arena.materialised_count() != self.materialised_count {
             *room = self.words_now(call, |run| run.low);
             return room;
         }
         self.rows_of(call.planes.low, call.rows() * call.planes.each())
     }
 
-    /// Whole words of a plane, where some have become whole since the job was made.
+    /// Full words of a plane, where some were materialised since the job was made.
     #[cold]
-    fn words_now(&self, call: &Call, at: fn(&Run<At>) -> At) -> Vec<u8> {
+    fn words_now(&self, call: &Call, at: fn(&RowRun<At>) -> At) -> Vec<u8> {
         let runs = if call.kind == Kind::Shared { &self.runs_of(call)[..1] } else { self.runs_of(call) };
         let places =
             runs.iter().flat_map(|run| (0..usize::from(run.rows)).map(move |row| at(run).plus(row * self.plan.lanes)));
-        // SAFETY: `elaborate` lets nobody write a run's rows in this phase.
+        // SAFETY: `elaborate` lets nothing write a run's rows in this phase.
         places.flat_map(|at| unsafe { self.arena.word(at) }.into_owned()).collect()
     }
 
-    /// Bytes that lie in a call's rows.
+    /// Bytes of a call's rows.
     fn rows_of(&self, at: At, bytes: usize) -> &[u8] {
-        // SAFETY: a call's rows lie one after another; `elaborate` lets nobody write them in this phase.
+        // SAFETY: a call's rows are one after another; `elaborate` lets nothing write them in this phase.
         unsafe { self.arena.bytes(at, bytes) }
     }
 }

@@ -9,7 +9,7 @@ use super::calls::{Call, Kind, SHARED, TOGETHER};
 use super::prefetch::Prefetch;
 use super::{ALIKE, ChipJob, LINE, Ready, Scratch, UNKNOWN};
 use crate::places::At;
-use crate::plan::{Activation, Bytes, Columns, Pass, Run};
+use crate::plan::{Activation, Bytes, Columns, Pass, RowRun};
 
 fn signed(bytes: &[u8]) -> &[i8] {
     // SAFETY: both have one byte an element, and every byte is a valid `i8`.
@@ -19,14 +19,14 @@ fn signed(bytes: &[u8]) -> &[i8] {
 impl ChipJob {
     /// Puts one output of a pass.
     fn put(&self, dst: At, output: usize, value: u32) {
-        // SAFETY: the output lies in the vector; no other task of this phase has this output.
+        // SAFETY: the output is in the vector; no other task of this phase has this output.
         unsafe { self.arena.pointer(dst).cast::<u32>().add(output).write(value) }
     }
 
     /// Puts neighbouring outputs of a pass, from `first` on.
     fn put_lanes(&self, dst: At, first: usize, values: &[f32]) {
         let to = self.arena.pointer(dst).cast::<f32>().wrapping_add(first);
-        // SAFETY: the outputs lie in the vector; no other task of this phase has these outputs.
+        // SAFETY: the outputs are in the vector; no other task of this phase has these outputs.
         unsafe { std::ptr::copy_nonoverlapping(values.as_ptr(), to, values.len()) }
     }
 
@@ -159,8 +159,8 @@ impl ChipJob {
     fn equal_rows(&self, call: &Call, steady: bool, prefetch: &mut Prefetch<'_>) -> Option<u8> {
         let (runs, pass) = (self.runs_of(call), self.pass_of(call));
         let halves = pass.activation.planes() == 2;
-        let rows = |run: &Run<At>| [run.low, if halves { run.high } else { run.low }];
-        let mut last: Option<(&Run<At>, u32)> = None;
+        let rows = |run: &RowRun<At>| [run.low, if halves { run.high } else { run.low }];
+        let mut last: Option<(&RowRun<At>, u32)> = None;
         for (run, greatest) in runs.iter().zip(&self.greatest[call.runs.range()]) {
             let alike = last.filter(|(last, _)| {
                 let same =
@@ -216,12 +216,12 @@ impl ChipJob {
     }
 
     /// Puts the outputs of a run, of 32 bits each.
-    fn put_all<T>(&self, run: &Run<At>, dst: At, values: impl Iterator<Item = T>) {
+    fn put_all<T>(&self, run: &RowRun<At>, dst: At, values: impl Iterator<Item = T>) {
         const { assert!(size_of::<T>() == 4, "a lane") };
         let (first, step) = (self.arena.pointer(dst).cast::<T>(), usize::from(run.step));
         let mut to = first.wrapping_add(usize::from(run.output));
         for value in values {
-            // SAFETY: the output lies in the vector; no other task of this phase has this output.
+            // SAFETY: the output is in the vector; no other task of this phase has this output.
             unsafe { to.write(value) };
             to = to.wrapping_add(step);
         }

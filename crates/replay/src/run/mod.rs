@@ -35,7 +35,7 @@ const MOST_STREAMS: usize = 32;
 /// Bytes of a cache line.
 const LINE: usize = 64;
 
-/// In place of the greatest byte of fp16 weights that nobody knows.
+/// In place of the greatest byte of fp16 weights that is not known yet.
 const UNKNOWN: u8 = 0xff;
 
 /// In place of the greatest byte of a run of one row: the row is that of the run before.
@@ -72,9 +72,10 @@ pub(crate) struct ChipJob {
     arena: Arena,
     /// The mailboxes of all chips.
     mail: Arc<[Mail]>,
-    /// Runs that are done together, with their rows where they are as long as this many short words are whole.
+    /// Runs that are done together, with their rows where they are as long as this many extents are
+    /// materialised.
     calls: Arc<Calls>,
-    wholes: u32,
+    materialised_count: u32,
     /// By pass: lines of each row that were read last time, which are worth fetching ahead.
     live: Vec<AtomicU16>,
     /// By run: the greatest high byte of fp16 weights without their signs, or [`ALIKE`], as long as they do not change.
@@ -151,7 +152,7 @@ impl ChipJob {
                 _ => {}
             }
         }
-        let (calls, wholes) = shared.settled(&plan, &arena);
+        let (calls, materialised_count) = shared.of_plan(&plan, &arena);
         let live = plan.passes.iter().map(|_| AtomicU16::new(plan.lanes.div_ceil(LINE) as u16)).collect();
         let greatest = plan.runs.iter().map(|_| AtomicU8::new(UNKNOWN)).collect();
         let steady = plan
@@ -167,7 +168,7 @@ impl ChipJob {
             arena,
             mail: Arc::clone(mail),
             calls,
-            wholes,
+            materialised_count,
             live,
             greatest,
             steady,

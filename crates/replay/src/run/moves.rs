@@ -49,7 +49,7 @@ fn greater(a: u32, b: u32) -> u32 {
 #[inline(always)]
 fn within(by: i8, wrap: bool, src: &[u32], out: &mut [u32]) {
     let blocks = src.as_chunks::<BLOCK>().0.iter().zip(out.as_chunks_mut::<BLOCK>().0);
-    // A block lies in the middle of three; what moves in comes from its copies, or is zero.
+    // A block is in the middle of three; what moves in comes from its copies, or is zero.
     let start = (BLOCK as i32 - i32::from(by)) as usize;
     let mut three = [0; 3 * BLOCK];
     for (source, target) in blocks {

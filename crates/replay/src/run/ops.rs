@@ -7,7 +7,7 @@ use lpu_num::{fp32, vectors};
 
 use super::{ChipJob, Scratch, moves};
 use crate::places::At;
-use crate::plan::{Bytes, Mailbox, Op, Source};
+use crate::plan::{AluInput, Bytes, Mailbox, Op};
 
 impl ChipJob {
     #[inline(always)]
@@ -18,7 +18,7 @@ impl ChipJob {
     /// A vector of bytes that an earlier task or operation made.
     #[inline(always)]
     pub(super) fn read(&self, at: At) -> &[u8] {
-        // SAFETY: `elaborate` puts whoever writes these bytes into an earlier phase, or before this in one task, or
+        // SAFETY: `elaborate` puts what writes these bytes into an earlier phase, or before this in one task, or
         // into a later phase.
         unsafe { self.arena.bytes(at, self.lanes()) }
     }
@@ -84,15 +84,15 @@ impl ChipJob {
             Op::Alu { instruction, dst, sources } => {
                 let mut splats = scratch.wide.iter_mut();
                 let mut source = |source| match source {
-                    Source::Wide(at) => self.read_wide(at),
-                    Source::Splat(value) => match splats.next() {
+                    AluInput::Wide(at) => self.read_wide(at),
+                    AluInput::Splat(value) => match splats.next() {
                         Some(splat) => {
                             splat[..self.lanes()].fill(value);
                             &splat[..self.lanes()]
                         }
                         None => &[],
                     },
-                    Source::None => &[],
+                    AluInput::None => &[],
                 };
                 let sources = sources.map(&mut source);
                 let out = self.write_wide(dst);

@@ -77,7 +77,7 @@ pub(super) struct Prefetch<'a> {
     part: usize,
     /// Its calls that are not begun.
     calls: Span,
-    /// High bytes of fp16 rows, fetched after the low ones unless they lie with them.
+    /// High bytes of fp16 rows, fetched after the low ones unless they alternate with them.
     second: Option<At>,
     /// Rows at hand: the next line, and lines left.
     next: *const i8,

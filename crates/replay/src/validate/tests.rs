@@ -9,7 +9,7 @@ use crate::places::Places;
 use crate::plan::{Columns, Mailbox, Pass, Way};
 
 const LANES: usize = 64;
-/// Words of SRAM; intermediate values lie behind them.
+/// Words of SRAM; intermediate values are after them.
 const WORDS: u32 = 64;
 
 fn word(number: u32) -> At {
@@ -34,8 +34,8 @@ fn add() -> Instruction {
     }
 }
 
-fn run(pass: u32, low: u32, high: u32, output: u16) -> Run<At> {
-    Run { low: word(low), high: word(high), pass, output, step: 2, rows: 4, same: false }
+fn run(pass: u32, low: u32, high: u32, output: u16) -> RowRun<At> {
+    RowRun { low: word(low), high: word(high), pass, output, step: 2, rows: 4, same: false }
 }
 
 /// Three phases: bytes are gathered and activations prepared; an fp16 pass by rows in two tasks and an int8 pass by
@@ -51,7 +51,7 @@ fn plan() -> Plan<At> {
             Op::Alu {
                 instruction: add(),
                 dst: wide(4),
-                sources: [Source::Wide(wide(2)), Source::Splat(1), Source::None],
+                sources: [AluInput::Wide(wide(2)), AluInput::Splat(1), AluInput::None],
             },
             Op::Add { dst: wide(5), format: PassFormat::I8, terms: span(0, 2) },
             Op::Copy { dst: word(40), src: Bytes::Lane(wide(5), 3) },
@@ -136,7 +136,7 @@ fn invalid_plans_are_refused() {
             plan.ops[1] = Op::Copy { dst: At(wide(1).0 + 2), src: Bytes::Plane(wide(1)) }
         }),
         ("an operation that writes a place twice", |plan| plan.ops[1] = Op::Split { dst: [wide(1); 4], src: wide(4) }),
-        ("a word written beside a scatter to it", |plan| plan.windows[1] = word(40)),
+        ("a word written while a scatter may write it", |plan| plan.windows[1] = word(40)),
         ("an empty window", |plan| {
             plan.ops[6] =
                 Op::Scatter { src: Bytes::Plane(word(4)), map: [Bytes::Plane(word(5)); 2], window: span(0, 0) }
@@ -178,14 +178,17 @@ fn invalid_plans_are_refused() {
         ("columns that overlap", |plan| plan.tasks[3] = Task::Columns { columns: span(0, 1), lane: 63, lanes: 1 }),
         ("columns in lanes", |plan| plan.operands[0] = Bytes::Lane(wide(4), 0)),
         ("an ALU operation that is none", |plan| {
-            plan.ops[3] = Op::Alu { instruction: Instruction::Sync {}, dst: wide(4), sources: [Source::None; 3] };
+            plan.ops[3] = Op::Alu { instruction: Instruction::Sync {}, dst: wide(4), sources: [AluInput::None; 3] };
         }),
         ("a source too few", |plan| {
-            plan.ops[3] =
-                Op::Alu { instruction: add(), dst: wide(4), sources: [Source::Splat(1), Source::None, Source::None] }
+            plan.ops[3] = Op::Alu {
+                instruction: add(),
+                dst: wide(4),
+                sources: [AluInput::Splat(1), AluInput::None, AluInput::None],
+            }
         }),
         ("a source too many", |plan| {
-            plan.ops[3] = Op::Alu { instruction: add(), dst: wide(4), sources: [Source::Splat(1); 3] }
+            plan.ops[3] = Op::Alu { instruction: add(), dst: wide(4), sources: [AluInput::Splat(1); 3] }
         }),
         ("a switch that is none", |plan| {
             plan.ops[3] = Op::Switch { instruction: Instruction::Sync {}, operands: span(0, 0), taken: 0 };
