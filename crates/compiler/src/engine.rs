@@ -22,18 +22,18 @@ pub(crate) type Delay = (Cause, u64);
 
 #[derive(Clone, Debug, Default)]
 struct VRegState {
-    place: Option<Stored>,
+    storage: Option<Stored>,
     /// First cycle in which it may be read, once known.
     ready: Option<u64>,
-    /// Whether its place is given back after its last use.
+    /// Whether its storage is freed after its last use.
     scratch: bool,
-    /// Where it will be, if that is settled before it is made.
-    settled: Option<Stored>,
+    /// Where it will be, if that is assigned before it is defined.
+    assigned: Option<Stored>,
     uses: u32,
     /// Last cycle in which something reads it, so far.
     last_use: u64,
     waiting: Vec<usize>,
-    /// Index of the record of the task that made it.
+    /// Index of the record of the task that defined it.
     producer: Option<usize>,
 }
 
@@ -69,22 +69,22 @@ impl<'a> Engine<'a> {
         }
     }
 
-    /// A virtual register that some task will make.
+    /// A virtual register that some task will define.
     pub(crate) fn vreg(&mut self) -> VReg {
         self.vregs.push(VRegState { scratch: true, ..VRegState::default() });
         VReg::new(self.vregs.len() - 1)
     }
 
-    /// A virtual register that some task will make in a place of its own in the outermost slices of a side.
+    /// A virtual register that some task will define in storage of its own in the outermost slices of a side.
     pub(crate) fn outermost(&mut self, side: Hemisphere) -> VReg {
-        let settled = Some(self.vectors.outermost(side));
-        self.vregs.push(VRegState { settled, ..VRegState::default() });
+        let assigned = Some(self.vectors.outermost(side));
+        self.vregs.push(VRegState { assigned, ..VRegState::default() });
         VReg::new(self.vregs.len() - 1)
     }
 
     /// A virtual register of a vector that is in memory from the start.
     pub(crate) fn fixed(&mut self, place: Stored) -> VReg {
-        self.vregs.push(VRegState { ready: Some(place.ready), place: Some(place), ..VRegState::default() });
+        self.vregs.push(VRegState { ready: Some(place.ready), storage: Some(place), ..VRegState::default() });
         VReg::new(self.vregs.len() - 1)
     }
 
@@ -98,14 +98,14 @@ impl<'a> Engine<'a> {
         vreg
     }
 
-    /// Keeps a virtual register's place for good.
+    /// Keeps a virtual register's storage for good.
     pub(crate) fn keep(&mut self, vreg: VReg) {
         self.vregs[vreg.index()].scratch = false;
     }
 
-    /// Where a virtual register's vector is; it must have been made.
+    /// Where a virtual register's vector is; it must have been defined.
     pub(crate) fn storage(&self, vreg: VReg) -> Stored {
-        self.vregs[vreg.index()].place.clone().expect("a task's inputs are made before it is placed")
+        self.vregs[vreg.index()].storage.clone().expect("a task's inputs are defined before it is scheduled")
     }
 
     /// First cycle in which a virtual register may be read, once known.
@@ -125,7 +125,7 @@ impl<'a> Engine<'a> {
         state.uses -= 1;
         if state.uses == 0
             && state.scratch
-            && let Some(place) = &state.place
+            && let Some(place) = &state.storage
         {
             self.vectors.release(place, state.last_use);
         }
@@ -177,7 +177,7 @@ impl<'a> Engine<'a> {
     }
 
     fn push(&mut self, number: usize) {
-        let task = self.tasks[number].as_ref().expect("a pushed task is not placed");
+        let task = self.tasks[number].as_ref().expect("a pushed task is not scheduled");
         let entry = (self.key(task), task.priority, number);
         self.heap.push(Reverse(entry));
     }
@@ -228,11 +228,11 @@ impl<'a> Engine<'a> {
         let producer = self.records.len();
         let state = &mut self.vregs[vreg.index()];
         state.ready = Some(ready);
-        state.place = place;
+        state.storage = place;
         state.producer = Some(producer);
         if state.uses == 0
             && state.scratch
-            && let Some(place) = &state.place
+            && let Some(place) = &state.storage
         {
             self.vectors.release(place, ready);
         }
@@ -262,7 +262,7 @@ impl<'a> Engine<'a> {
 
     /// A place for an output.
     pub(crate) fn scratch(&mut self, out: &Out) -> Result<Stored, CompileError> {
-        if let Some(place) = &self.vregs[out.vreg.index()].settled {
+        if let Some(place) = &self.vregs[out.vreg.index()].assigned {
             return Ok(place.clone());
         }
         self.vectors.scratch(out.bytes, out.side)

@@ -449,8 +449,8 @@ impl Plan {
 
     fn ones(&mut self, lanes: usize, slices: &mut WeightSlices) -> Result<(), CompileError> {
         for side in Hemisphere::BOTH {
-            for share in [0, 1] {
-                let places = slices.tile(side, share, 16, lanes, true)?;
+            for plane in [0, 1] {
+                let places = slices.tile(side, plane, 16, lanes, true)?;
                 slices.fill(&places, 1);
                 self.ones[index(side)].push(Part { places, rows: lanes, step: 0 });
             }

@@ -61,7 +61,7 @@ impl PlaneSet {
     }
 }
 
-/// The rows of a tile in one plane's share of slices.
+/// The rows of a tile in the slices that serve one plane.
 #[derive(Clone, Debug)]
 pub(crate) struct Part {
     pub(crate) places: Rows,

@@ -76,7 +76,7 @@ pub(crate) struct WeightSlices {
     words: u32,
     bank_words: u32,
     slices_a_side: u16,
-    shares: [Shares; 2],
+    classes: [SliceClasses; 2],
     areas: BTreeMap<SliceId, Vec<Area>>,
     placed: Vec<Placed>,
     /// Numbers of tiles by their first places.
@@ -95,7 +95,7 @@ pub(crate) struct WeightSlices {
     even: bool,
     /// Whether places depend on the context: key-value rows took those of weights, or are in more than the last bank.
     crowded: bool,
-    /// By side and share: words of each of sixteen slices that tiles to come take.
+    /// By side and half of its slices: words of each of sixteen slices that tiles to come take.
     coming: [[u64; 2]; 2],
     real: bool,
     format: &'static str,
@@ -196,8 +196,8 @@ impl Budget {
         let most = cache.entries[0].max(cache.entries[1]) * (3 - cache_sets);
         let cached_slices = 2 * 16 * u64::from(cache_sets);
         let (entry, window_bits, used) = cache_words(most, cache.context, bank_words);
-        // A share holds 16 slices with key-value rows; every tile takes 16 slices of a share, so rows spread evenly to
-        // within a tile.
+        // Sixteen of the slices that serve a plane hold key-value rows, and every tile takes sixteen of them, so rows
+        // spread evenly to within a tile.
         let slack = 2 * chip.lanes() as u64 / 16;
         let left = ((available - needed) / word_bytes / cached_slices).saturating_sub(slack).min(u64::from(words));
         if used > left || window_bits > 16 {
@@ -229,8 +229,8 @@ impl WeightSlices {
         let values = chip.values();
         let slices_a_side = serving_slices(chip, cache, demand.experts)?;
         let outermost = outermost_quad(values.slices_per_side);
-        let shares = Hemisphere::BOTH.map(|side| Shares::new(chip, side, slices_a_side as u16, outermost));
-        let shape = Budget::of(chip, cache, demand, (slices_a_side, shares[0].cache_sets()), format)?;
+        let classes = Hemisphere::BOTH.map(|side| SliceClasses::new(chip, side, slices_a_side as u16, outermost));
+        let shape = Budget::of(chip, cache, demand, (slices_a_side, classes[0].cache_sets()), format)?;
         let Budget { entry, window_bits, used, tight, even } = shape;
         let (words, bank_words) = (chip.words_per_slice(), values.words_per_bank);
         let limit = words - used as u32;
@@ -239,7 +239,7 @@ impl WeightSlices {
             words,
             bank_words,
             slices_a_side: slices_a_side as u16,
-            shares,
+            classes,
             areas: BTreeMap::new(),
             placed: Vec::new(),
             by_place: BTreeMap::new(),
@@ -267,7 +267,7 @@ impl WeightSlices {
         for side in Hemisphere::BOTH {
             let cached: Vec<SliceId> = match self.wanted[index(side)] {
                 0 => Vec::new(),
-                _ => self.shares[index(side)].cached.concat(),
+                _ => self.classes[index(side)].cached.concat(),
             };
             for number in 0..self.slices_a_side {
                 let slice = SliceId { side, index: number };
@@ -285,9 +285,9 @@ impl WeightSlices {
         areas
     }
 
-    /// Notes a tile to come, so that those before it leave it room in sixteen slices.
+    /// Notes a tile to come, so that those before it leave it words in sixteen slices.
     pub(crate) fn announce(&mut self, side: Hemisphere, plane: u16, rows: usize) {
-        let number = self.shares[index(side)].number(plane);
+        let number = self.classes[index(side)].number(plane);
         self.coming[index(side)][number] += rows.div_ceil(16) as u64;
     }
 
@@ -314,12 +314,12 @@ impl WeightSlices {
         self.areas[&slice].iter().map(|area| area.next - area.start).sum()
     }
 
-    /// Words left in a plane's share.
-    pub(crate) fn room(&self, side: Hemisphere, plane: u16) -> u64 {
-        self.shares[index(side)].of(plane).iter().map(|&slice| u64::from(self.left(slice, 1))).sum()
+    /// Words left in the slices that serve a plane.
+    fn words_left(&self, side: Hemisphere, plane: u16) -> u64 {
+        self.classes[index(side)].of(plane).iter().map(|&slice| u64::from(self.left(slice, 1))).sum()
     }
 
-    /// Places for `rows` rows of so many lanes in the share of a plane, the emptiest slices first. `busy` says that the
+    /// Places for `rows` rows of so many lanes in the slices that serve a plane, the emptiest slices first. `busy` says that the
     /// tile is loaded while many vectors are on their way, so that it had better stay out of the slices next to the
     /// VXM.
     pub(crate) fn tile(
@@ -331,11 +331,11 @@ impl WeightSlices {
         busy: bool,
     ) -> Result<Rows, CompileError> {
         let count = rows.div_ceil(16) as u32;
-        let share = self.shares[index(side)].of(plane).to_vec();
-        let number = self.shares[index(side)].number(plane);
+        let serving = self.classes[index(side)].of(plane).to_vec();
+        let number = self.classes[index(side)].number(plane);
         let coming = self.coming[index(side)][number].saturating_sub(u64::from(count));
         self.coming[index(side)][number] = coming;
-        let fitting: Vec<SliceId> = share.iter().copied().filter(|&slice| self.left(slice, count) > 0).collect();
+        let fitting: Vec<SliceId> = serving.iter().copied().filter(|&slice| self.left(slice, count) > 0).collect();
         let near = self.words / 4 + if busy { self.words / 3 } else { 0 };
         let filled = |slice: SliceId| match slice.index >= VECTOR_SLICES {
             true => self.used(slice),
@@ -351,25 +351,27 @@ impl WeightSlices {
         };
         // A rest that is smaller than a tile may serve none.
         let rest = self.lanes as u64 / 16 - 1;
-        let room: u64 = share.iter().map(|&slice| left_then(slice).saturating_sub(rest).min(coming)).sum();
-        if room < 16 * coming {
+        let left: u64 = serving.iter().map(|&slice| left_then(slice).saturating_sub(rest).min(coming)).sum();
+        if left < 16 * coming {
             slices = fitting;
             slices.sort_unstable_by_key(|&slice| (std::cmp::Reverse(self.left(slice, count)), slice));
             slices.truncate(16);
         }
         if slices.len() < 16 {
-            let room: u64 = Hemisphere::BOTH.iter().flat_map(|&side| [0, 1].map(|odd| self.room(side, odd))).sum();
+            let left: u64 =
+                Hemisphere::BOTH.iter().flat_map(|&side| [0, 1].map(|odd| self.words_left(side, odd))).sum();
             let bytes = |words: u64| words * self.lanes as u64;
             return Err(CompileError::WeightsTooLarge {
                 chip: self.chip.clone(),
                 format: self.format,
                 needed: bytes(rows as u64),
-                available: bytes(room),
+                available: bytes(left),
                 advice: String::new(),
             });
         }
         slices.sort_unstable();
-        let mut without_cache: Vec<SliceId> = share.into_iter().filter(|slice| slice.index >= VECTOR_SLICES).collect();
+        let mut without_cache: Vec<SliceId> =
+            serving.into_iter().filter(|slice| slice.index >= VECTOR_SLICES).collect();
         without_cache.sort_unstable_by_key(|&slice| (self.used(slice), slice));
         without_cache.truncate(16);
         without_cache.sort_unstable();
@@ -377,7 +379,7 @@ impl WeightSlices {
         let mut places = [(slices[0], 0); 16];
         for (place, slice) in places.iter_mut().zip(slices) {
             let areas = self.areas.get_mut(&slice).expect("every slice is listed");
-            let area = areas.iter_mut().find(|area| area.end - area.next >= count).expect("the slice has room");
+            let area = areas.iter_mut().find(|area| area.end - area.next >= count).expect("the slice has words left");
             *place = (slice, area.next);
             area.next += count;
         }
@@ -385,7 +387,7 @@ impl WeightSlices {
         Ok(places)
     }
 
-    /// Places for `rows` rows of each of the experts in the share of a plane, in one bank of each slice, and such that
+    /// Places for `rows` rows of each of the experts in the slices that serve a plane, in one bank of each slice, and such that
     /// a gather's window stays in it and among words that are there from the start.
     pub(crate) fn expert_tile(
         &mut self,
@@ -406,7 +408,7 @@ impl WeightSlices {
             };
             (start + span <= area.end && span <= bank_words).then_some(start)
         };
-        let far = self.shares[index(side)].gathered[usize::from(plane % 2)].iter();
+        let far = self.classes[index(side)].gathered[usize::from(plane % 2)].iter();
         let fitting = far.filter_map(|&slice| Some((self.areas[&slice].iter().find_map(start)?, slice)));
         let mut slices: Vec<(u32, SliceId)> = fitting.collect();
         slices.sort_unstable();
@@ -424,7 +426,7 @@ impl WeightSlices {
         let mut places = [(slices[0].1, 0); 16];
         for (place, (first, slice)) in places.iter_mut().zip(slices) {
             let areas = self.areas.get_mut(&slice).expect("every slice is listed");
-            let area = areas.iter_mut().find(|area| start(area) == Some(first)).expect("the slice has room");
+            let area = areas.iter_mut().find(|area| start(area) == Some(first)).expect("the slice has words left");
             *place = (slice, first);
             area.next = first + taken;
             area.reach = area.reach.max(first + span);
@@ -440,7 +442,7 @@ impl WeightSlices {
         let a_bank = (self.bank_words - pad) / self.entry;
         let number = self.entries[index(side)];
         self.entries[index(side)] += 1;
-        let [low, high] = &self.shares[index(side)].cached;
+        let [low, high] = &self.classes[index(side)].cached;
         let place = |slices: &[SliceId], number: u32| {
             let bank_end = self.words - number / a_bank * self.bank_words;
             let word = bank_end - pad - (number % a_bank + 1) * self.entry;
@@ -460,7 +462,7 @@ impl WeightSlices {
 type Halved = [Vec<SliceId>; 2];
 
 /// What each slice of a side is for.
-struct Shares {
+struct SliceClasses {
     /// Weights.
     weights: Halved,
     /// Key-value rows, sixteen slices each, at positions beyond those of the slices next to the VXM: rows and addresses
@@ -470,7 +472,7 @@ struct Shares {
     gathered: Halved,
 }
 
-impl Shares {
+impl SliceClasses {
     fn new(chip: &Chip, side: Hemisphere, slices_a_side: u16, outermost: u8) -> Self {
         let position = |index: u16| chip.slice_position(SliceId { side, index }).abs();
         let halved = |inside: &dyn Fn(u16) -> bool| -> Halved {
@@ -496,7 +498,7 @@ impl Shares {
         if self.cached[0] == self.cached[1] { 1 } else { 2 }
     }
 
-    /// Number of the share that serves a plane; one serves all where both are the same.
+    /// Number of the half that serves a plane; one serves all where both are the same.
     fn number(&self, plane: u16) -> usize {
         if self.weights[0] == self.weights[1] { 0 } else { usize::from(plane % 2) }
     }

@@ -1,5 +1,16 @@
-//! Placing rigid blocks: a block is tried at one start cycle after another until all its reservations hold.
-//! Values travel between memory and units on streams that are chosen here.
+//! Rigid blocks in time: a block is tried at one start cycle after another until all its reservations hold.
+//!
+//! Method: an attempt is a function of the start that takes reservations from the tables until one fails; then all that
+//! it took is given back and the next start is tried. Values travel between memory and units on streams, which are
+//! chosen here: the first group whose segment is free, from a rotation that moves with every block.
+//!
+//! Invariants:
+//! - An instruction is emitted together with the reservations of all that it occupies, or not at all.
+//! - A failed attempt leaves neither reservation nor instruction, and moves no rotation.
+//! - Cycles are those of dispatch, counted from 0; a vector at position p in cycle t is at p + 1 in t + 1.
+//!
+//! Not claimed: that the first start that holds is the best for later blocks, or that there is a start at all; how far
+//! to search is the caller's.
 
 use std::collections::BTreeMap;
 
@@ -27,7 +38,7 @@ impl<'a> Scheduler<'a> {
         Self { chip, tables: Tables::new(chip), issued: Vec::new(), rotation: 0 }
     }
 
-    /// Places a block at the earliest start from `from` on at which `attempt` succeeds.
+    /// Schedules a block at the earliest start from `from` on at which `attempt` succeeds.
     pub(crate) fn schedule<R>(
         &mut self,
         what: &str,
@@ -56,7 +67,7 @@ impl<'a> Scheduler<'a> {
         would
     }
 
-    /// Places a block at the earliest of `within` starts from `from` on at which `attempt` succeeds.
+    /// Schedules a block at the earliest of `within` starts from `from` on at which `attempt` succeeds.
     pub(crate) fn schedule_within<R>(
         &mut self,
         from: u64,

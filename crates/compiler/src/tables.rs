@@ -1,5 +1,5 @@
 //! Reservation tables: which stream segments, memory ports, queues and ALU latches are taken, cycle by cycle.
-//! Every reservation is logged, so that a failed attempt to place a block leaves no trace.
+//! Every reservation is logged, so that a failed attempt to schedule a block leaves no trace.
 
 use bitvec::prelude::*;
 use lpu_chip::Chip;

@@ -1,10 +1,20 @@
 //! What a graph is compiled for.
 
 use lpu_chip::Chip;
-use lpu_isa::ChipId;
+use lpu_isa::{ChipId, SliceId, WordRun};
 
 /// The chip that has everything: programs are compiled for one chip, so nothing else names a chip by number.
-pub(crate) const CHIP: ChipId = ChipId(0);
+const CHIP: ChipId = ChipId(0);
+
+/// Words of a slice of the chip, one after another.
+pub(crate) const fn words(slice: SliceId, word: u32, count: u32) -> WordRun {
+    WordRun { chip: CHIP, slice, word, count, stride: 1 }
+}
+
+/// Number of the chip that has the region of every port.
+pub(crate) const fn port_chip() -> u16 {
+    CHIP.0
+}
 
 /// Number formats of weights and activations.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]

@@ -8,7 +8,7 @@ use crate::planes::{Content, Part, PlaneSet};
 use crate::rows::Rows;
 use crate::vectors::Stored;
 
-/// A vector that one task makes and others read, or an ordering token (rows were appended) that others wait for.
+/// A vector that one task defines and others read, or an ordering token (rows were appended) that others depend on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct VReg(u32);
 
@@ -69,7 +69,7 @@ pub(crate) struct Accumulation {
     /// Tiles in all, and those not yet passed.
     pub(crate) tiles: usize,
     pub(crate) left: usize,
-    /// Tiles whose activation is not yet made.
+    /// Tiles with an activation that is not yet defined.
     pub(crate) unready: usize,
     /// The plane and the accumulator of the sum so far.
     pub(crate) accumulator: Option<(u16, u8)>,

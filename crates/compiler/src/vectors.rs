@@ -7,7 +7,7 @@ use lpu_isa::{Extent, Fill, Format, Hemisphere, Region, RegionKind, SliceId, Str
 
 use crate::error::CompileError;
 use crate::slice_run::SliceRun;
-use crate::target::CHIP;
+use crate::target::words;
 
 /// Slices of a side next to the VXM that hold vectors: two quads.
 pub(crate) const VECTOR_SLICES: u16 = 8;
@@ -242,9 +242,9 @@ impl Vectors {
 
     /// Names vectors as a region.
     pub(crate) fn region(&mut self, name: &str, kind: RegionKind, format: Format, lanes: usize, places: &[Stored]) {
-        let runs = places.iter().flat_map(|place| {
-            (0..place.bytes).map(|byte| WordRun::one(CHIP, place.slice(place.quads[0], byte), place.word))
-        });
+        let runs = places
+            .iter()
+            .flat_map(|place| (0..place.bytes).map(|byte| words(place.slice(place.quads[0], byte), place.word, 1)));
         let region = Region {
             name: name.into(),
             kind,
@@ -358,7 +358,7 @@ impl Vectors {
                     run.count += 1;
                     before.extend(bytes);
                 }
-                _ => runs.push((WordRun { chip: CHIP, slice, word, count: 1, stride: 1 }, bytes)),
+                _ => runs.push((words(slice, word, 1), bytes)),
             }
         }
         runs.into_iter().map(|(place, bytes)| Extent { place, fill: Fill::Bytes(bytes.into()) }).collect()

@@ -7,7 +7,7 @@ use lpu_isa::Format;
 
 use super::builder::{ChainBuilder, Def};
 use super::demand::Representation;
-use super::{Lowering, VectorId};
+use super::{Lowering, PartialSum, VectorId};
 use crate::chain::{Feed, Op};
 use crate::plan::{Unit, ValueRow};
 use crate::target::Precision;
@@ -17,6 +17,16 @@ use crate::vectors::index;
 
 /// Vectors of an input, and what a sum over them is multiplied by.
 type ScaledRun = (Range<usize>, Option<VReg>);
+
+/// A matrix times a row.
+struct Product {
+    number: usize,
+    output: ValueRow,
+    /// What every sum is multiplied by, where the norm's factor was left for later.
+    factor: Option<VReg>,
+    /// Whether that is left to the consumers of the output.
+    is_pending: bool,
+}
 
 impl Lowering<'_> {
     /// The row as the input of matrices.
@@ -42,62 +52,67 @@ impl Lowering<'_> {
         if groups.is_empty() {
             groups.push((0..inputs, None));
         }
-        let pending = activation
-            .factor
-            .filter(|_| !plan.graph.outputs.contains(&output.value) && self.demands.fused(output.value).is_none());
-        for (vector, planned) in plan.linear(number).iter().enumerate() {
-            let scale = planned.scale.map(|scale| self.engine.constant(scale));
-            let bias = planned.bias.map(|bias| self.engine.constant(bias));
-            let parts = self.parts(number, vector, &groups);
-            let mut accumulations = Vec::new();
-            let (mut builder, mut def) = (self.builder(), Def::Held(Feed::Arrival(0)));
-            let whole = parts.len() == 1;
-            if !whole {
-                let mut vregs = Vec::new();
-                for (tiles, factor) in &parts {
-                    let mut builder = self.builder();
-                    let def = self.scaled(&mut builder, *factor);
-                    let vreg = self.engine.vreg();
-                    builder.latch_and_store(def, vreg, None);
-                    vregs.push(vreg);
-                    accumulations.push((tiles.clone(), self.accumulation(builder, tiles.len())));
-                }
-                let feeds: Vec<Feed> = vregs.into_iter().map(|vreg| builder.input(vreg)).collect();
-                def = Def::Op(Op::Add, super::vector::fold(&mut builder, Op::Add, &feeds));
-            } else {
-                let factor = parts[0].1;
-                if self.precision == Precision::W8A8 {
-                    def = self.scaled(&mut builder, factor);
-                }
-            }
-            let late = if pending.is_some() { None } else { activation.factor };
-            for factor in [scale, late].into_iter().flatten() {
-                let (source, factor) = (builder.feed(def), builder.input(factor));
-                def = Def::Op(Op::Mul, vec![source, factor]);
-            }
-            if pending.is_some() {
-                self.emit_pending(&mut builder, output, vector, def);
-            } else {
-                if let Some(bias) = bias {
-                    let (source, bias) = (builder.feed(def), builder.input(bias));
-                    def = Def::Op(Op::Add, vec![source, bias]);
-                }
-                self.emit(&mut builder, output, vector, def);
-            }
-            if whole {
-                accumulations.push((parts[0].0.clone(), self.accumulation(builder, parts[0].0.len())));
-            } else {
-                self.chain_task("a sum of parts", builder, vector, plan.linear(number).len());
-            }
-            self.accumulations.insert(VectorId { row: output, tile: vector }, accumulations);
-            if let Some(factor) = pending {
-                let pending = self.pending.entry(output).or_insert_with(|| super::Pending { factor, bias: Vec::new() });
-                pending.bias.push(bias);
-            }
+        let fused = self.demands.fused(output.value).is_some();
+        let is_pending = activation.factor.is_some() && !fused && !plan.graph.outputs.contains(&output.value);
+        let product = Product { number, output, factor: activation.factor, is_pending };
+        for vector in 0..plan.linear(number).len() {
+            self.output_vector(&product, vector, &groups);
         }
-        if pending.is_some() {
+        if is_pending {
             self.pending_representations(output);
         }
+    }
+
+    /// One output vector: an accumulation group whose epilogue makes it, or the parts and the chain that adds them up.
+    fn output_vector(&mut self, product: &Product, vector: usize, groups: &[ScaledRun]) {
+        let &Product { number, output, factor, is_pending } = product;
+        let planned = &self.plan.linear(number)[vector];
+        let scale = planned.scale.map(|scale| self.engine.constant(scale));
+        let bias = planned.bias.map(|bias| self.engine.constant(bias));
+        let parts = self.parts(number, vector, groups);
+        let mut builder = self.builder();
+        let (mut def, mut accumulations) = match &parts[..] {
+            [(_, factor)] => (self.scaled(&mut builder, *factor), Vec::new()),
+            parts => self.sum_of_parts(&mut builder, parts),
+        };
+        for factor in [scale, factor.filter(|_| !is_pending)].into_iter().flatten() {
+            let (source, factor) = (builder.feed(def), builder.input(factor));
+            def = Def::Op(Op::Mul, vec![source, factor]);
+        }
+        if is_pending {
+            self.emit_pending(&mut builder, output, vector, def);
+        } else {
+            if let Some(bias) = bias {
+                let (source, bias) = (builder.feed(def), builder.input(bias));
+                def = Def::Op(Op::Add, vec![source, bias]);
+            }
+            self.emit(&mut builder, output, vector, def);
+        }
+        match &parts[..] {
+            [(tiles, _)] => accumulations.push((tiles.clone(), self.accumulation(builder, tiles.len()))),
+            _ => self.chain_task("a sum of parts", builder, vector, self.plan.linear(number).len()),
+        }
+        self.accumulations.insert(VectorId { row: output, tile: vector }, accumulations);
+        if let Some(factor) = factor.filter(|_| is_pending) {
+            let pending = self.pending.entry(output).or_insert_with(|| super::Pending { factor, bias: Vec::new() });
+            pending.bias.push(bias);
+        }
+    }
+
+    /// The sum of several parts, each an accumulation group whose result is stored.
+    fn sum_of_parts(&mut self, builder: &mut ChainBuilder, parts: &[ScaledRun]) -> (Def, Vec<PartialSum>) {
+        let mut vregs = Vec::new();
+        let mut accumulations = Vec::new();
+        for (tiles, factor) in parts {
+            let mut builder = self.builder();
+            let def = self.scaled(&mut builder, *factor);
+            let vreg = self.engine.vreg();
+            builder.latch_and_store(def, vreg, None);
+            vregs.push(vreg);
+            accumulations.push((tiles.clone(), self.accumulation(builder, tiles.len())));
+        }
+        let feeds: Vec<Feed> = vregs.into_iter().map(|vreg| builder.input(vreg)).collect();
+        (Def::Op(Op::Add, super::vector::fold(builder, Op::Add, &feeds)), accumulations)
     }
 
     /// An arriving sum as a binary32 number, times the scale of its activations where they have one.

@@ -92,7 +92,7 @@ impl Lowering<'_> {
         };
         let inverse = self.engine.vreg();
         builder.store(Op::Reciprocal, &[total], inverse, None);
-        self.chain_task("a sum of shares", builder, count, count + 1);
+        self.chain_task("a sum of gate weights", builder, count, count + 1);
         for (choice, &vreg) in best.iter().enumerate() {
             let mut builder = self.builder();
             let (score, largest, inverse) = (builder.input(vreg), builder.input(best[0]), builder.input(inverse));
@@ -100,7 +100,7 @@ impl Lowering<'_> {
             let weight = self.engine.vreg();
             builder.store(Op::Mul, &[power, inverse], weight, None);
             route.gate_weights.push(weight);
-            self.chain_task("a share", builder, choice, count + 1);
+            self.chain_task("a gate weight", builder, choice, count + 1);
         }
     }
 }

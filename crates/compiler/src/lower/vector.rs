@@ -321,7 +321,7 @@ impl Lowering<'_> {
             let weights = builder.input(weights);
             let weighted = builder.op(Op::Mul, &[x, weights]);
             self.emit(&mut builder, output, tile, Def::Op(Op::Mul, vec![weighted, factor]));
-            self.chain_task("a norm of heads", builder, tile, count);
+            self.chain_task("a QK norm", builder, tile, count);
         }
     }
 

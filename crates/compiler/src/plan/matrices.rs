@@ -116,7 +116,7 @@ impl Plan {
         let parts = unit.held(place, rows).into_iter().map(part).collect::<Result<Vec<_>, _>>()?;
         // A gather gives whole words, of one plane.
         if let (Content::Halves, None, [low, high]) = (unit.set.content, experts, &parts[..]) {
-            slices.pair(&low.places, &high.places);
+            slices.interleave(&low.places, &high.places);
         }
         Ok(parts)
     }

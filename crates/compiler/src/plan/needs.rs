@@ -104,7 +104,7 @@ pub(super) fn needs(
         }
         needs.live = needs.live.max(tiles(node.output) * VALUE_VECTORS);
     }
-    // A tile of ones for each share of each side.
+    // A tile of ones for even and for odd planes of each side.
     needs.weight_rows += if needs.entries[0] > 0 { 2 * 2 * ROW_SLICES as u64 } else { 0 };
     needs.live *= rows as u64;
     needs.live += rows as u64 * graph.outputs.iter().map(|&value| tiles(value)).sum::<u64>();

@@ -8,14 +8,14 @@ use crate::interface::{
     Bucket, Interface, Lanes, Port, PortKind, RotaryPart, address_name, mask_name, region_name, rotary_name,
 };
 use crate::rows::ROW_SLICES;
-use crate::target::CHIP;
+use crate::target::port_chip;
 
 impl Plan {
     /// What programs that hold these tokens ask of their host and give back.
     pub(crate) fn interface(&self, lanes: usize, buckets: &[usize]) -> Interface {
         let port = |region: String, row: usize, lanes: Lanes, kind: PortKind| Port {
             region,
-            chip: CHIP.0,
+            chip: port_chip(),
             row: row as u32,
             lanes,
             kind,

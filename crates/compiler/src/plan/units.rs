@@ -57,7 +57,7 @@ impl Loads {
             };
             *self.0.entry((set.side, plane)).or_default() += (tiles.len() * rows) as u64;
         }
-        Unit { set, input, tiles, members: group.iter().map(|share| (share.node, share.vector)).collect() }
+        Unit { set, input, tiles, members: group.iter().map(|member| (member.node, member.vector)).collect() }
     }
 }
 
@@ -109,11 +109,11 @@ impl Plan {
             // Two vectors that share a pair of planes take the time of the one with more rows.
             let mut whole: Vec<Vec<Interleaved>> = Vec::new();
             let mut waiting: BTreeMap<usize, Interleaved> = BTreeMap::new();
-            for share in vectors {
-                match waiting.remove(&share.rows) {
-                    Some(mate) => whole.push(vec![mate, share]),
-                    None if width == 1 => whole.push(vec![share]),
-                    None => drop(waiting.insert(share.rows, share)),
+            for vector in vectors {
+                match waiting.remove(&vector.rows) {
+                    Some(mate) => whole.push(vec![mate, vector]),
+                    None if width == 1 => whole.push(vec![vector]),
+                    None => drop(waiting.insert(vector.rows, vector)),
                 }
             }
             whole.extend(waiting.into_values().collect::<Vec<_>>().chunks(width).map(<[Interleaved]>::to_vec));

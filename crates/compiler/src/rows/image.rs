@@ -4,7 +4,7 @@
 use lpu_isa::{Extent, Fill, Format, Hemisphere, Region, RegionKind, SliceId, WordRun};
 
 use super::{Rows, WeightSlices};
-use crate::target::CHIP;
+use crate::target::words;
 use crate::vectors::index;
 
 /// The rows of a tile, or of one tile of all experts.
@@ -29,7 +29,7 @@ impl Placed {
     fn part(&self, place: usize) -> (WordRun, &[u8]) {
         let (slice, word) = self.places[place];
         let bytes = self.words as usize * self.live;
-        (WordRun { chip: CHIP, slice, word, count: self.words, stride: 1 }, &self.bytes[place * bytes..][..bytes])
+        (words(slice, word, self.words), &self.bytes[place * bytes..][..bytes])
     }
 }
 
@@ -51,7 +51,7 @@ impl WeightSlices {
     }
 
     /// Notes that the bytes of two tiles of one shape alternate.
-    pub(crate) fn pair(&mut self, low: &Rows, high: &Rows) {
+    pub(crate) fn interleave(&mut self, low: &Rows, high: &Rows) {
         let [low, high] = [low, high].map(|rows| self.number(rows));
         self.placed[low].other = Some(high);
     }
@@ -75,28 +75,18 @@ impl WeightSlices {
     fn weight_runs(&self) -> Vec<WordRun> {
         let used = self.areas.iter().flat_map(|(&slice, areas)| areas.iter().map(move |area| (slice, area)));
         let used = used.filter(|(_, area)| area.used_end() > area.start);
-        used.map(|(slice, area)| WordRun {
-            chip: CHIP,
-            slice,
-            word: area.start,
-            count: area.used_end() - area.start,
-            stride: 1,
-        })
-        .collect()
+        used.map(|(slice, area)| words(slice, area.start, area.used_end() - area.start)).collect()
     }
 
     fn cache_runs(&self) -> Vec<WordRun> {
         let sides = Hemisphere::BOTH.into_iter().filter(|&side| self.wanted[index(side)] > 0);
         let mut slices: Vec<SliceId> = Vec::new();
-        for slice in sides.flat_map(|side| self.shares[index(side)].cached.iter().flatten()) {
+        for slice in sides.flat_map(|side| self.classes[index(side)].cached.iter().flatten()) {
             if !slices.contains(slice) {
                 slices.push(*slice);
             }
         }
-        slices
-            .into_iter()
-            .map(|slice| WordRun { chip: CHIP, slice, word: self.limit, count: self.words - self.limit, stride: 1 })
-            .collect()
+        slices.into_iter().map(|slice| words(slice, self.limit, self.words - self.limit)).collect()
     }
 
     /// Words of weight slices that no tile has.

@@ -183,18 +183,18 @@ pub enum Op {
     Route {
         /// Experts taken, at least 1 and at most all.
         active: usize,
-        /// Whether the shares taken add up to 1.
+        /// Whether the gate weights taken add up to 1.
         normalise: bool,
     },
-    /// Inputs x, shares (from [`Op::Route`]). `y = weight[e] x`, with e the expert of the share that `choice` others
-    /// precede: greater ones, and equal ones of lower number.
+    /// Inputs x, gate weights (from [`Op::Route`]). `y = weight[e] x`, with e the expert whose gate weight `choice`
+    /// others precede: greater ones, and equal ones of lower number.
     ExpertLinear {
         /// Shape `[experts, out, in]`.
         weight: WeightId,
         /// Below the route's `active`.
         choice: usize,
     },
-    /// Inputs x, shares (from [`Op::Route`]). `y = share[e] x`, with e as for [`Op::ExpertLinear`].
+    /// Inputs x, gate weights (from [`Op::Route`]). `y = gate[e] x`, with e as for [`Op::ExpertLinear`].
     ExpertScale {
         /// Below the route's `active`.
         choice: usize,
