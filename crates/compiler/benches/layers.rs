@@ -8,8 +8,9 @@ use lpu_model::Checkpoint;
 fn shape(layers: usize) -> Checkpoint {
     let config = format!(
         r#"{{"architectures":["LlamaForCausalLM"],"model_type":"llama","hidden_size":576,"intermediate_size":1536,
-        "num_hidden_layers":{layers},"num_attention_heads":9,"num_key_value_heads":3,"vocab_size":49152,"rms_norm_eps":1e-5,
-        "tie_word_embeddings":true,"hidden_act":"silu","rope_theta":100000.0,"max_position_embeddings":8192}}"#
+        "num_hidden_layers":{layers},"num_attention_heads":9,"num_key_value_heads":3,"vocab_size":49152,
+        "rms_norm_eps":1e-5,"tie_word_embeddings":true,"hidden_act":"silu","rope_theta":100000.0,
+        "max_position_embeddings":8192}}"#
     );
     Checkpoint::from_config(config.as_bytes()).expect("the shape is one of a known family")
 }

@@ -1,5 +1,5 @@
-//! Chains: small dataflow graphs over ALUs and SXM units, each scheduled as one rigid block. A result stays in its ALU's
-//! latch until its last use; operands from memory arrive just in time.
+//! Chains: small dataflow graphs over ALUs and SXM units, each scheduled as one rigid block. A result stays in its
+//! ALU's latch until its last use; operands from memory arrive just in time.
 //!
 //! A chain is a graph alone. When its operations dispatch follows from the graph and a [`Pace`] (`timing`); a chain
 //! with its times is tried at one start after another (`attempt`).

@@ -1,5 +1,5 @@
-//! What the scheduler decided, a record a task, and from these a line a task and a line an operation: they say where the
-//! time went.
+//! What the scheduler decided, a record a task, and from these a line a task and a line an operation: they say where
+//! the time went.
 
 use std::fmt::Write;
 

@@ -319,8 +319,8 @@ impl WeightSlices {
         self.classes[index(side)].of(plane).iter().map(|&slice| u64::from(self.left(slice, 1))).sum()
     }
 
-    /// Places for `rows` rows of so many lanes in the slices that serve a plane, the emptiest slices first. `busy` says that the
-    /// tile is loaded while many vectors are on their way, so that it had better stay out of the slices next to the
+    /// Places for `rows` rows of so many lanes in the slices that serve a plane, the emptiest first. `busy` says that
+    /// the tile is loaded while many vectors are on their way, so that it had better stay out of the slices next to the
     /// VXM.
     pub(crate) fn tile(
         &mut self,
@@ -387,8 +387,8 @@ impl WeightSlices {
         Ok(places)
     }
 
-    /// Places for `rows` rows of each of the experts in the slices that serve a plane, in one bank of each slice, and such that
-    /// a gather's window stays in it and among words that are there from the start.
+    /// Places for `rows` rows of each of the experts in the slices that serve a plane, in one bank of each slice, and
+    /// such that a gather's window stays in it and among words that are there from the start.
     pub(crate) fn expert_tile(
         &mut self,
         side: Hemisphere,

@@ -1,5 +1,5 @@
-//! Tiles of matrices: each is loaded once and passed once a row, and its results are summed with those of the other tiles of its
-//! accumulation group.
+//! Tiles of matrices: each is loaded once and passed once a row, and its results are summed with those of the other
+//! tiles of its accumulation group.
 
 use lpu_isa::{Mode, Orientation};
 use smallvec::SmallVec;

@@ -1,5 +1,5 @@
-//! Sums and maxima over lanes: trips to the switch units, with a tree of ALUs after each. The tree pairs values that pass
-//! the VXM in one cycle, so it is built by the times of what is there already.
+//! Sums and maxima over lanes: trips to the switch units, with a tree of ALUs after each. The tree pairs values that
+//! pass the VXM in one cycle, so it is built by the times of what is there already.
 
 use lpu_isa::Hemisphere;
 
