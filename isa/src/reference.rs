@@ -18,7 +18,8 @@ const UNITS: [(Unit, &str); 6] = [
     (Unit::Vxm, "Vector ALUs.\nQueues `vxm.0`, ..; operands and results are aligned groups of streams."),
     (
         Unit::Mxm,
-        "Matrix planes.\nFour queues a plane, `mxm.e0.lw`, `.iw`, `.abc`, `.acc`, each for the instruction of its name.",
+        "Matrix planes.\nFour queues a plane, `mxm.e0.lw`, `.iw`, `.abc`, `.acc`, each for the instruction of its \
+        name.",
     ),
     (Unit::Sxm, "Switch units.\nQueues `sxm.e0`, ..; units 0 and 1 of a hemisphere hold the transposers."),
     (Unit::C2c, "Chip-to-chip links.\nQueues `c2c.0`, .."),

@@ -4,52 +4,24 @@
 //! # Method
 //!
 //! Two chips are of one class when they share a queue set, when each link of the set is at the same position and of
-//! the same figures on both, or connected on neither, when the same words are initialised and protected, and, as far as the set can tell,
-//! when code regions hold the same bytes and the clock has the same phase. All that a rule asks of one chip follows
-//! from these; what it asks of two chips is for `links`.
+//! the same figures on both, or connected on neither, when the same words are initialised and protected, and, as far
+//! as the set can tell, when code regions hold the same bytes and the clock has the same phase. All that a rule asks
+//! of one chip follows from these; what it asks of two chips is for `links`.
 
 use std::collections::BTreeMap;
 
 use lpu_chip::{Chip, LinkEnd, System};
 use lpu_isa::{
-    ChipId, ChipProgram, Extent, Image, Instruction, Program, Queue, QueueSet, RegionKind, SliceId, WordRun,
+    ChipId, ChipProgram, Extent, Image, Instruction, Program, Queue, QueueSet, RegionError, RegionKind, SliceId,
+    WordRun,
 };
 
-use crate::CheckError;
 use crate::code::CodeWords;
-use crate::issue::Issue;
+use crate::error::CheckError;
+use crate::member::Member;
 
-/// A chip of a class.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Member {
-    /// Number of the class.
-    pub class: usize,
-    /// Cycles that the chip is later than the first chip of its class.
-    pub later: u64,
-    /// Links of the class's first chip that are other links here.
-    pub links: BTreeMap<u16, u16>,
-}
-
-impl Member {
-    /// An issue of the class's first chip as it is on this chip.
-    #[must_use]
-    pub fn issue(&self, chip: ChipId, issue: &Issue) -> Issue {
-        Issue { cycle: self.cycle(issue.cycle), chip, queue: self.queue(issue.queue), ..*issue }
-    }
-
-    /// A cycle of the class's first chip as it is on this chip.
-    #[must_use]
-    pub fn cycle(&self, cycle: u64) -> u64 {
-        cycle + self.later
-    }
-
-    fn queue(&self, queue: Queue) -> Queue {
-        match queue {
-            Queue::C2c(link) => Queue::C2c(self.links.get(&link).copied().unwrap_or(link)),
-            queue => queue,
-        }
-    }
-}
+/// Position of a link and, of one that is connected, its figures.
+type LinkFigures = (Option<i32>, Option<(u64, u64)>);
 
 /// Words of a slice from a first up to an end.
 pub(crate) type Words = (SliceId, u32, u32);
@@ -67,7 +39,7 @@ struct Key {
     set: u16,
     words: ChipWords,
     /// By link of the set: position where the chip has it, and latency and interval where it is connected.
-    links: Vec<(Option<i32>, Option<(u64, u64)>)>,
+    links: Vec<LinkFigures>,
     phase: u64,
     code: Vec<u8>,
 }
@@ -136,7 +108,7 @@ fn member(class: usize, first: &ChipProgram, run: &ChipProgram, set: &QueueSet) 
 /// The words of each chip of a program, by use.
 ///
 /// # Errors
-/// [`CheckError::OutsideSram`] where there is no such word.
+/// [`CheckError::Region`] where there is no such word.
 pub(crate) fn chip_words(chip: &Chip, image: &Image<'_>, program: &Program) -> Result<Vec<ChipWords>, CheckError> {
     let mut words = vec![ChipWords::default(); program.chips.len()];
     for place in image.extents.iter().flat_map(Extent::places) {
@@ -168,7 +140,7 @@ pub(crate) fn chip_words(chip: &Chip, image: &Image<'_>, program: &Program) -> R
 fn within(chip: &Chip, what: &str, run: &WordRun) -> Result<(), CheckError> {
     let slices = u32::from(run.slice.index) < chip.values().slices_per_side;
     match run.words().find(|&word| !slices || word >= chip.words_per_slice()) {
-        Some(word) => Err(CheckError::OutsideSram { what: what.to_owned(), slice: run.slice, word }),
+        Some(word) => Err(RegionError::OutsideSram { what: what.to_owned(), slice: run.slice, word }.into()),
         None => Ok(()),
     }
 }

@@ -7,8 +7,8 @@ use std::ops::Range;
 use lpu_chip::LinkEnd;
 use lpu_isa::{ChipId, Instruction, SliceId};
 
-use crate::class::Member;
 use crate::issue::Issue;
+use crate::member::Member;
 
 /// One stream or latch that an instruction takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -10,10 +10,11 @@ use lpu_isa::{
     ChipId, Cursor, Fault, Image, Instruction, Item, Program, Queue, Stream, Violation, block_items, validate,
 };
 
-use crate::class::{Classes, Member};
+use crate::class::Classes;
 use crate::code::{Code, CodeWords};
+use crate::error::{CheckError, MOST_ISSUES};
 use crate::issue::Issue;
-use crate::{CheckError, MOST_ISSUES};
+use crate::member::Member;
 
 /// The issues of one chip.
 pub(crate) struct ChipIssues {

@@ -44,84 +44,34 @@
 
 mod class;
 mod code;
+mod error;
 mod flow;
 mod issue;
 mod issues;
 mod lines;
 mod links;
+mod member;
 mod memory;
 mod near;
 mod planes;
+mod report;
 mod streams;
 mod warnings;
 
 use lpu_chip::{Chip, System};
-use lpu_isa::{ChipId, Fault, Image, Program, QueueError, SliceId, Violation};
-use thiserror::Error;
+use lpu_isa::{ChipId, Fault, Image, Program, Violation};
 
-pub use class::Member;
 use class::{ChipWords, Classes};
 use code::CodeWords;
+pub use error::{CheckError, MOST_ISSUES};
 pub use flow::{Access, ChipFlow, Feed, Flow};
 pub use issue::Issue;
 use issues::ChipIssues;
 pub use issues::{Issues, cycles, derived_cycles, issues};
+pub use member::Member;
+pub use report::Report;
 use streams::Feeds;
 pub use warnings::{Warning, WarningSite};
-
-/// The most issues that are checked, of all classes of chips together (assumed): some gigabytes. Keeps a short file of
-/// repeats from taking all memory.
-pub const MOST_ISSUES: u64 = 1 << 27;
-
-/// A program that cannot be checked.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[non_exhaustive]
-pub enum CheckError {
-    /// A queue whose items have no meaning.
-    #[error(transparent)]
-    Queue(#[from] QueueError),
-    /// A region or extent outside SRAM.
-    #[error("{what} lies at word {word} of slice {slice}, outside the chip; use the chip that the program names")]
-    OutsideSram {
-        /// The extent or region.
-        what: String,
-        /// The slice.
-        slice: SliceId,
-        /// The first word outside.
-        word: u32,
-    },
-    /// More issues than are held in memory at once.
-    #[error(
-        "the program issues {issues} instructions, repeats counted, and at most {most} are checked; shorten its \
-        repeats, or run it unchecked with --engine reference"
-    )]
-    TooManyIssues {
-        /// Issues of the program.
-        issues: u64,
-        /// The most that are checked.
-        most: u64,
-    },
-}
-
-/// What the checker found.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Report {
-    /// Every violation, the verdict first; empty for a legal program.
-    pub violations: Vec<Violation>,
-    /// Cycles of a run.
-    pub cycles: u64,
-    /// Items that come to their queues by instruction fetch; the others are preloaded.
-    pub fetched: u64,
-    /// The resolved dataflow; complete only for a legal program.
-    pub flow: Flow,
-}
-
-impl Report {
-    /// Of a program that needs chips which the system does not have: only that is said, of its image first.
-    fn made_for_another(violations: Vec<Violation>) -> Self {
-        Self { violations, cycles: 0, fetched: 0, flow: Flow::default() }
-    }
-}
 
 /// Checks one program over its image, on one chip.
 /// ```

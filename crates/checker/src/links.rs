@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use lpu_chip::{LinkEnd, System};
 use lpu_isa::{Arrival, ChipId, Fault, Instruction, Queue, Violation};
 
-use crate::class::Member;
 use crate::flow::ChipFlow;
 use crate::issue::Issue;
+use crate::member::Member;
 
 /// What the chips of a class send and receive: by link of its first chip, issues in order.
 #[derive(Default)]

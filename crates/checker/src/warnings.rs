@@ -10,9 +10,9 @@ use lpu_isa::{
     Source, Stream,
 };
 
-use crate::Report;
 use crate::flow::ChipFlow;
 use crate::issue::Issue;
+use crate::report::Report;
 
 /// A warning; the program is legal all the same.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -2,7 +2,7 @@
 
 use lpu_checker::{CheckError, Report, check_system};
 use lpu_chip::System;
-use lpu_isa::{Container, Extent, Fill, Rule, assemble};
+use lpu_isa::{Container, Extent, Fill, RegionError, Rule, assemble};
 
 fn read(system: &System, text: &str) -> Container<'static> {
     let named = format!(".chip {}\n{text}", system.name());
@@ -39,7 +39,10 @@ fn either_place_must_lie_in_sram() {
     for (place, other) in [("e0:511x2", "e1:0x2"), ("e0:0x2", "e24:0x2"), ("e0:0x2", "w0:511x2")] {
         let text = format!(".data {place} {other} 1\n.hex 00010203\n.program p\n.queue mem.e0\nnop 1\n");
         let found = check(&system, &mut read(&system, &text));
-        assert!(matches!(found, Err(CheckError::OutsideSram { .. })), "{place} {other}: {found:?}");
+        assert!(
+            matches!(found, Err(CheckError::Region(RegionError::OutsideSram { .. }))),
+            "{place} {other}: {found:?}"
+        );
     }
 }
 

@@ -41,9 +41,12 @@ fn manual_pages_are_there_at_every_depth() {
     }
 }
 
+/// Variables of the environment with their values.
+type Filters<'a> = &'a [(&'a str, &'a str)];
+
 #[test]
 fn diagnostics_are_asked_for_and_go_to_standard_error_alone() {
-    let compile = |filters: &[(&str, &str)]| {
+    let compile = |filters: Filters<'_>| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_lpu"));
         command.env_remove("LPU_LOG").env_remove("RUST_LOG").envs(filters.iter().copied());
         command.args(["compile", &common::root("tests/checkpoints/plain"), "--timing-only", "--context", "16"]);
@@ -55,7 +58,7 @@ fn diagnostics_are_asked_for_and_go_to_standard_error_alone() {
     };
     let plain = compile(&[]);
     let all: &[&str] = &["place", "schedule{tokens=16}", "prove", "time.busy", "proven"];
-    let cases: [(&[(&str, &str)], &[&str], &[&str]); 7] = [
+    let cases: [(Filters<'_>, &[&str], &[&str]); 7] = [
         (&[], &[], all),
         (&[("LPU_LOG", ""), ("RUST_LOG", "")], &[], all),
         (&[("LPU_LOG", "debug")], all, &[]),

@@ -1,14 +1,16 @@
 //! Commands over program files: `asm`, `disasm`, `check`, `run`.
 
+use std::error::Error;
 use std::ffi::OsString;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
+use lpu::chip::System;
 use lpu::emulator::Observer;
-use lpu::isa::{ChipId, Instruction, Queue, Region, RegionKind, SliceId, Stream, disassemble, region};
-use lpu::{EngineError, Output, OutputError, npy};
+use lpu::isa::{ChipId, Instruction, Program, Queue, Region, RegionKind, SliceId, Stream, disassemble, region};
+use lpu::{Engine, EngineError, Output, OutputError, Ran, npy};
 use serde_json::json;
 
 use super::given::Given;
@@ -195,7 +197,6 @@ impl Run {
         let engines = self.how.engines(self.trace.is_some())?;
         let given = Given::open(&self.file, self.chip.as_deref())?;
         let system = given.system(self.chip.as_deref())?;
-        let chip = system.chip();
         let program = given.program().ok_or("the file holds no program")?;
         let explained = |error: EngineError| match &error {
             EngineError::Fault(violation) => {
@@ -205,31 +206,12 @@ impl Run {
             _ => error.to_string(),
         };
         let mut engine = given.engine(&system, &engines).map_err(explained)?;
-        let mut named = Vec::new();
         for (name, path) in &self.output {
             region::named(program, name)?;
             Output::probe(path)?;
         }
         self.trace.as_deref().map(Output::probe).transpose()?;
-        for (name, path) in &self.input {
-            if named.contains(&name.as_str()) {
-                return Err(Usage(format!("--input {name} is given twice; leave out one of them")).into());
-            }
-            engine.write_input(program, name, &read_array(path, region::named(program, name)?)?)?;
-            named.push(name.as_str());
-        }
-        let missing = program
-            .regions
-            .iter()
-            .find(|region| region.kind == RegionKind::Input && !named.contains(&region.name.as_str()));
-        if let Some(missing) = missing {
-            let (name, vectors, lanes) = (&missing.name, missing.vectors, missing.lanes);
-            return Err(format!(
-                "input `{name}` ([{vectors}, {lanes}] of {}) is not given; add --input {name}=FILE.npy",
-                missing.format
-            )
-            .into());
-        }
+        self.fill(&mut engine, program)?;
         let ran = match &self.trace {
             Some(path) => {
                 let mut trace = Trace { file: Output::create(path)?, outcome: Ok(()) };
@@ -244,25 +226,45 @@ impl Run {
         for (name, path) in &self.output {
             write_array(path, region::named(program, name)?, &engine.read_region(program, name)?)?;
         }
-        let microseconds = ran.cycles as f64 / f64::from(chip.values().clock_mhz);
-        if self.json {
-            let instructions = json!({"preloaded": given.instructions()?, "fetched": ran.fetched});
-            let object = json!({
-                "program": program.name, "chip": system.name(), "engine": engine.name(), "cycles": ran.cycles,
-                "us": microseconds,
-                "instructions": instructions
-            });
-            writeln!(std::io::stdout(), "{object}")?;
-        } else {
-            let clock = chip.values().clock_mhz;
-            writeln!(std::io::stdout(), "{} cycles, {microseconds:.3} microseconds at {clock} MHz", ran.cycles)?;
-            writeln!(
-                std::io::stdout(),
-                "{} instructions preloaded, {} fetched from memory",
-                given.instructions()?,
-                ran.fetched
-            )?;
-        }
+        self.report(&system, &program.name, engine.name(), ran, given.instructions()?)?;
         Ok(ExitCode::SUCCESS)
+    }
+
+    /// Fills every input region of a program, each from the file that is given for it.
+    fn fill(&self, engine: &mut Engine, program: &Program) -> Result<(), Box<dyn Error>> {
+        let mut named = Vec::new();
+        for (name, path) in &self.input {
+            if named.contains(&name.as_str()) {
+                return Err(Usage(format!("--input {name} is given twice; leave out one of them")).into());
+            }
+            engine.write_input(program, name, &read_array(path, region::named(program, name)?)?)?;
+            named.push(name.as_str());
+        }
+        let missing = program
+            .regions
+            .iter()
+            .find(|region| region.kind == RegionKind::Input && !named.contains(&region.name.as_str()));
+        match missing {
+            Some(Region { name, vectors, lanes, format, .. }) => Err(format!(
+                "input `{name}` ([{vectors}, {lanes}] of {format}) is not given; add --input {name}=FILE.npy"
+            )
+            .into()),
+            None => Ok(()),
+        }
+    }
+
+    /// Prints what a run measured.
+    fn report(&self, system: &System, program: &str, engine: &str, ran: Ran, preloaded: usize) -> std::io::Result<()> {
+        let (mut out, clock) = (std::io::stdout(), system.chip().values().clock_mhz);
+        let (cycles, microseconds) = (ran.cycles, ran.cycles as f64 / f64::from(clock));
+        if self.json {
+            let object = json!({
+                "program": program, "chip": system.name(), "engine": engine, "cycles": cycles, "us": microseconds,
+                "instructions": {"preloaded": preloaded, "fetched": ran.fetched},
+            });
+            return writeln!(out, "{object}");
+        }
+        writeln!(out, "{cycles} cycles, {microseconds:.3} microseconds at {clock} MHz")?;
+        writeln!(out, "{preloaded} instructions preloaded, {} fetched from memory", ran.fetched)
     }
 }

@@ -1,13 +1,14 @@
 //! `lpu compile`: a model, or a part of one, into a program file, or only into its latency.
 
+use std::error::Error;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::Args;
 use lpu::checker::CheckError;
-use lpu::chip::System;
+use lpu::chip::{Chip, System};
 use lpu::compile_graph;
 use lpu::compiler::{Bound, Compiled, Part};
 use lpu::isa::{Container, Program};
@@ -53,16 +54,7 @@ impl Compile {
         if let Some(path) = &self.output {
             Output::probe(path)?;
         }
-        let mut checkpoint = match (self.timing_only, files::is_stream(&self.model)) {
-            (true, true) => Checkpoint::from_config(&files::read(&self.model)?)?,
-            (true, false) => Checkpoint::open_shape(&self.model)?,
-            (false, _) => files::checkpoint(Some(&self.model))?,
-        };
-        say_notes(&checkpoint);
-        if self.timing_only {
-            let name = checkpoint.name().to_owned();
-            checkpoint = Checkpoint::from_config(checkpoint.config.to_json().as_bytes())?.with_name(&name);
-        }
+        let checkpoint = self.checkpoint()?;
         let chip = self.target.chip()?;
         let options =
             Options { precision: self.target.dtype.unwrap_or_default(), context: self.target.context.unwrap_or(256) };
@@ -82,23 +74,20 @@ impl Compile {
         let latencies: Vec<(usize, Latency)> =
             compiled.programs.iter().enumerate().map(of_program).collect::<Result<_, CheckError>>()?;
         let (_, latency) = latencies.last().ok_or(NONE)?;
-        let mut hash = None;
-        if let Some(path) = &self.output {
-            let host = match self.part {
-                Some(_) => None,
-                None => Some(Host::new(&checkpoint, &options, &compiled)?),
-            };
-            let Compiled { image, programs, interface, .. } = compiled;
-            let host = Package { interface, host }.to_bytes();
-            let bytes = Container { chip: chip.reference(), image, programs, host: host.into() }.to_bytes()?;
-            // The checksum ends the file.
-            hash = bytes.last_chunk::<32>().copied();
-            lpu::write_file(path, &bytes)?;
-            drop(bytes);
-            if !self.no_cache && !piped && path.is_file() {
-                lpu::keep_plans(&system, path)?;
+        let hash = match &self.output {
+            Some(path) => {
+                let host = match self.part {
+                    Some(_) => None,
+                    None => Some(Host::new(&checkpoint, &options, &compiled)?),
+                };
+                let hash = write(path, &chip, compiled, host)?;
+                if !self.no_cache && !piped && path.is_file() {
+                    lpu::keep_plans(&system, path)?;
+                }
+                hash
             }
-        }
+            None => None,
+        };
         let model = match self.part {
             Some(part) => format!("{} {part}", checkpoint.name()),
             None => checkpoint.name().to_owned(),
@@ -123,6 +112,30 @@ impl Compile {
         }
         Ok(ExitCode::SUCCESS)
     }
+
+    /// The model, without its weights where only times are asked for.
+    fn checkpoint(&self) -> Result<Checkpoint, Box<dyn Error>> {
+        let checkpoint = match (self.timing_only, files::is_stream(&self.model)) {
+            (true, true) => Checkpoint::from_config(&files::read(&self.model)?)?,
+            (true, false) => Checkpoint::open_shape(&self.model)?,
+            (false, _) => files::checkpoint(Some(&self.model))?,
+        };
+        say_notes(&checkpoint);
+        if !self.timing_only {
+            return Ok(checkpoint);
+        }
+        let shape = Checkpoint::from_config(checkpoint.config.to_json().as_bytes())?;
+        Ok(shape.with_name(checkpoint.name()))
+    }
+}
+
+/// Writes a program file; gives the BLAKE3 that ends it.
+fn write(path: &Path, chip: &Chip, compiled: Compiled, host: Option<Host>) -> Result<Option<[u8; 32]>, Box<dyn Error>> {
+    let Compiled { image, programs, interface, .. } = compiled;
+    let host = Package { interface, host }.to_bytes();
+    let bytes = Container { chip: chip.reference(), image, programs, host: host.into() }.to_bytes()?;
+    lpu::write_file(path, &bytes)?;
+    Ok(bytes.last_chunk::<32>().copied())
 }
 
 /// Cycles a token of every context bucket, for people.
