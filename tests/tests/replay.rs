@@ -372,8 +372,8 @@ fn columns_of_two_formats_over_the_same_words_are_equal() {
     equal("test-small", &format!("{inputs}{}{planes}{}{}", listed(queues), results("e", "w"), results("w", "e")));
 }
 
-/// Weights that a switch unit makes, over images of 1 to 64 truncated words: the memory of such rows was never written by a
-/// copy, and yet they are not zero.
+/// Weights that a switch unit makes, over images of 1 to 64 truncated words: the memory of such rows was never written
+/// by a copy, and yet they are not zero.
 #[test]
 fn weights_made_by_a_switch_are_equal() {
     for words in 1..=64 {

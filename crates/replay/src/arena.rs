@@ -72,7 +72,7 @@ const PAGE: usize = 4096;
 pub(crate) struct Arena {
     words: Arc<Words>,
     /// Held for its bytes, which `bases` points to.
-    _work: MmapMut,
+    _work: Option<MmapMut>,
     /// Where the file, the other words and the intermediate values begin: address in bytes, pointer.
     bases: [(usize, *mut u8); 3],
     /// Bytes of the file.
@@ -136,8 +136,8 @@ impl Arena {
     ) -> Result<Self, ReplayError> {
         let bytes = (bases[2].0 as u64).saturating_add(work);
         fits(bytes)?;
-        let mut work = anonymous(work)?;
-        bases[2].1 = work.as_mut_ptr();
+        let mut work = (work > 0).then(|| anonymous(work)).transpose()?;
+        bases[2].1 = work.as_mut().map_or(std::ptr::null_mut(), |work| work.as_mut_ptr());
         Ok(Self { words, _work: work, bases, file, held, end: bytes as usize })
     }
 
@@ -361,12 +361,13 @@ impl Arena {
     }
 }
 
-/// The mailboxes of a chip: one a send.
+/// The mailboxes of a job: one for each send of each chip.
 pub(crate) struct Mail {
     /// Held for its bytes, which `first` points to.
     _map: MmapMut,
     first: *mut u8,
-    sends: usize,
+    /// By chip, and after the last: mailboxes before its own.
+    before: Vec<usize>,
     lanes: usize,
 }
 
@@ -377,34 +378,41 @@ unsafe impl Send for Mail {}
 unsafe impl Sync for Mail {}
 
 impl Mail {
-    pub(crate) fn new(sends: u32, lanes: usize) -> Result<Self, ReplayError> {
-        let sends = sends as usize;
-        let mut map = anonymous((sends * lanes) as u64)?;
-        Ok(Self { first: map.as_mut_ptr(), _map: map, sends, lanes })
+    /// Mailboxes of vectors of so many bytes, by chip.
+    pub(crate) fn new(sends: impl Iterator<Item = u32>, lanes: usize) -> Result<Self, ReplayError> {
+        let mut before = vec![0];
+        let mut all = 0;
+        before.extend(sends.map(|sends| {
+            all += sends as usize;
+            all
+        }));
+        let mut map = anonymous(all as u64 * lanes as u64)?;
+        Ok(Self { first: map.as_mut_ptr(), _map: map, before, lanes })
     }
 
-    fn mailbox(&self, send: u32) -> *mut u8 {
-        debug_assert!((send as usize) < self.sends, "mailbox {send} of {}", self.sends);
-        self.first.wrapping_add(send as usize * self.lanes)
+    fn mailbox(&self, chip: usize, send: u32) -> *mut u8 {
+        let number = self.before[chip] + send as usize;
+        debug_assert!(number < self.before[chip + 1], "mailbox {send} of chip {chip}");
+        self.first.wrapping_add(number * self.lanes)
     }
 
-    /// What a mailbox holds.
+    /// What a mailbox of a chip holds.
     ///
     /// # Safety
     /// The chip has such a send, and nothing fills the mailbox while the slice lives.
-    pub(crate) unsafe fn read(&self, send: u32) -> &[u8] {
+    pub(crate) unsafe fn read(&self, chip: usize, send: u32) -> &[u8] {
         // SAFETY: the caller's duty.
-        unsafe { std::slice::from_raw_parts(self.mailbox(send), self.lanes) }
+        unsafe { std::slice::from_raw_parts(self.mailbox(chip, send), self.lanes) }
     }
 
-    /// A mailbox to fill.
+    /// A mailbox of a chip, to fill.
     ///
     /// # Safety
     /// The chip has such a send, and nothing else touches the mailbox while the slice lives.
     #[allow(clippy::mut_from_ref, reason = "threads fill distinct mailboxes, as the plan arranges")]
-    pub(crate) unsafe fn fill(&self, send: u32) -> &mut [u8] {
+    pub(crate) unsafe fn fill(&self, chip: usize, send: u32) -> &mut [u8] {
         // SAFETY: the caller's duty.
-        unsafe { std::slice::from_raw_parts_mut(self.mailbox(send), self.lanes) }
+        unsafe { std::slice::from_raw_parts_mut(self.mailbox(chip, send), self.lanes) }
     }
 }
 

@@ -232,7 +232,7 @@ impl Replay {
         let run = Run { cycles: report.cycles, fetched: report.fetched, overflow: false };
         let plan = match report.violations.first() {
             Some(&first) => Err(first),
-            None => Ok(Arc::new(elaborate(&self.platform.chips, &report.flow)?)),
+            None => Ok(Arc::new(elaborate(&self.platform.chips, &report.flow, self.threads())?)),
         };
         Ok(Prepared { platform: Arc::clone(&self.platform), run, plan, inputs: self.inputs(program) })
     }

@@ -14,6 +14,7 @@ mod weights;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use lpu_checker::{ChipFlow, Feed, Flow};
 use lpu_isa::{Edge, Instruction, Mode, PassFormat, Queue, Source as Operand, Unit};
@@ -93,29 +94,46 @@ struct Elaborator<'a> {
 type Found<T> = Result<T, &'static str>;
 
 /// The plans of a legal program for chips with these places: one for all chips of a class that have equal places.
-/// Intermediate values follow the words.
-pub(crate) fn elaborate(chips: &[Placed], flow: &Flow) -> Result<SystemPlan, ReplayError> {
+/// Intermediate values follow the words. Plans are made on so many threads.
+pub(crate) fn elaborate(chips: &[Placed], flow: &Flow, threads: usize) -> Result<SystemPlan, ReplayError> {
     let Links { sources, latency } = Links::new(flow)?;
     // A system may have more chips than the program.
     let idle = ChipFlow::default();
-    let (mut plans, mut of_chips) = (Vec::new(), Vec::with_capacity(chips.len()));
+    let (mut wanted, mut of_chips) = (Vec::new(), Vec::with_capacity(chips.len()));
     let mut known: HashMap<(Option<usize>, *const Places), u32> = HashMap::new();
     let mut sources = sources.into_iter();
     for (chip, placed) in chips.iter().enumerate() {
         let class = flow.chips.get(chip).map(|member| member.class);
-        let key = (class, Arc::as_ptr(&placed.places));
-        let number = match known.get(&key) {
-            Some(&number) => number,
-            None => {
-                let flow = class.map_or(&idle, |class| &flow.classes[class]);
-                plans.push(Arc::new(plan(&placed.places, flow, latency)?));
-                known.insert(key, plans.len() as u32 - 1);
-                plans.len() as u32 - 1
-            }
-        };
+        let number = *known.entry((class, Arc::as_ptr(&placed.places))).or_insert_with(|| {
+            wanted.push((&*placed.places, class.map_or(&idle, |class| &flow.classes[class])));
+            wanted.len() as u32 - 1
+        });
         of_chips.push(ChipPlan { plan: number, sources: sources.next().unwrap_or_default() });
     }
-    SystemPlan::new(plans, of_chips)
+    SystemPlan::new(plans(&wanted, latency, threads)?, of_chips)
+}
+
+/// The plans of chips with these places and flows, in order.
+fn plans(wanted: &[(&Places, &ChipFlow)], latency: u64, threads: usize) -> Result<Vec<Arc<Plan<At>>>, ReplayError> {
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let mut made = Vec::new();
+        loop {
+            let number = next.fetch_add(1, Ordering::Relaxed);
+            let Some(&(places, flow)) = wanted.get(number) else { return made };
+            made.push((number, plan(places, flow, latency)));
+        }
+    };
+    let mut made = std::thread::scope(|scope| {
+        let others: Vec<_> = (1..threads.min(wanted.len())).map(|_| scope.spawn(work)).collect();
+        let mut made = work();
+        for other in others {
+            made.extend(other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        }
+        made
+    });
+    made.sort_by_key(|made| made.0);
+    made.into_iter().map(|(_, plan)| plan.map(Arc::new)).collect()
 }
 
 /// The plan of a chip.

@@ -71,7 +71,7 @@ pub(crate) struct ChipJob {
     plan: Arc<Plan<At>>,
     arena: Arena,
     /// The mailboxes of all chips.
-    mail: Arc<[Mail]>,
+    mail: Arc<Mail>,
     /// Runs that are done together, with their rows where they are as long as this many extents are
     /// materialised.
     calls: Arc<Calls>,
@@ -109,11 +109,8 @@ unsafe impl Sync for ChipJob {}
 impl Job {
     /// Plans over the words of each chip, for a pool of `workers`.
     pub(crate) fn new(plans: Arc<SystemPlan>, arenas: &[Arena], workers: usize) -> Result<Self, ReplayError> {
-        let mail = (0..plans.chips.len()).map(|chip| {
-            let plan = plans.of(chip);
-            Mail::new(plan.sends, plan.lanes)
-        });
-        let mail: Arc<[Mail]> = mail.collect::<Result<_, _>>()?;
+        let sends = (0..plans.chips.len()).map(|chip| plans.of(chip).sends);
+        let mail = Arc::new(Mail::new(sends, plans.plans.first().map_or(0, |plan| plan.lanes))?);
         let mut shared = Shared::default();
         let chips = arenas.iter().enumerate().map(|(chip, arena)| {
             let arena = arena.with_work(plans.of(chip).work)?;
@@ -142,7 +139,7 @@ impl Job {
 }
 
 impl ChipJob {
-    fn new(chip: usize, plans: &Arc<SystemPlan>, arena: Arena, mail: &Arc<[Mail]>, shared: &mut Shared) -> Self {
+    fn new(chip: usize, plans: &Arc<SystemPlan>, arena: Arena, mail: &Arc<Mail>, shared: &mut Shared) -> Self {
         let plan = Arc::clone(plans.of(chip));
         for op in &plan.ops {
             match *op {

@@ -135,11 +135,11 @@ impl ChipJob {
                 self.any_pass(format, planes, [low, high], self.write_wide(dst), scratch)
             }
             // SAFETY: no other operation of a run fills this mailbox, and those that read it are in later steps.
-            Op::Send { number, src } => self.copy(src, unsafe { self.mail[self.chip].fill(number) }),
+            Op::Send { number, src } => self.copy(src, unsafe { self.mail.fill(self.chip, number) }),
             Op::Receive { dst, number } => {
                 let Mailbox { chip, send } = self.plans.chips[self.chip].sources[number as usize];
                 // SAFETY: it was filled in an earlier step, and is not filled again in this run.
-                self.write(dst).copy_from_slice(unsafe { self.mail[usize::from(chip)].read(send) });
+                self.write(dst).copy_from_slice(unsafe { self.mail.read(usize::from(chip), send) });
             }
         }
     }
