@@ -6,6 +6,7 @@
 
 pub mod asm;
 mod breaks;
+mod chips;
 pub mod codec;
 pub mod container;
 pub mod disasm;

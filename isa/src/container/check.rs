@@ -3,11 +3,11 @@
 
 use std::collections::BTreeSet;
 
+use crate::chips;
 use crate::error::ContentError;
 use crate::image::{Extent, Fill, begin};
 use crate::program::{ChipProgram, Container, MAX_WORD, Program, Region, WordRun};
 use crate::queue::{Item, Queue};
-use crate::sets;
 use crate::timeline::{Clock, MAX_CYCLES, validate};
 
 /// The largest number of lanes that the format can express.
@@ -152,8 +152,8 @@ fn program(program: &Program, vector_bytes: u32) -> Result<(), ContentError> {
             return Err(ContentError::DuplicateRegion { program: program.name.clone(), region: each.name.clone() });
         }
     }
-    sets::check(program)?;
-    sets::distinct(program)?;
+    chips::check(program)?;
+    chips::distinct(program)?;
     for (set, start) in program.sets.iter().zip(latest_starts(&program.chips)) {
         for (&name, items) in set {
             queue(&program.name, name, items, start)?;

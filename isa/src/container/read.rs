@@ -7,12 +7,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::bytes::{ByteCursor, at};
 use super::check;
 use super::code::{CHECKSUM, EXTENT, HEADER, MAGIC, RUN, VERSION, read_kind, read_place, read_queue, read_run};
+use crate::chips;
 use crate::codec::decode_queue_at;
 use crate::error::{ContentError, FormatError};
 use crate::image::{Extent, Fill, Image};
 use crate::program::{ChipProgram, ChipRef, Container, Program, QueueSet, Region};
 use crate::queue::{Item, Queue};
-use crate::sets;
 
 /// A program file whose header has been read and whose content is still to be verified and parsed.
 #[derive(Clone, Copy, Debug)]
@@ -215,7 +215,7 @@ fn read_program(tables: &mut ByteCursor<'_>, vector_bytes: u32, queues: bool) ->
     }
     let named = encoded.iter().map(|set| set.iter().map(|queue| (queue.queue, Vec::new())).collect()).collect();
     let mut program = Program { name, cycles, regions, sets: named, chips };
-    sets::check(&program).map_err(at(of_chips))?;
+    chips::check(&program).map_err(at(of_chips))?;
     if !queues {
         program.sets.iter_mut().for_each(QueueSet::clear);
         return Ok(program);
@@ -225,7 +225,7 @@ fn read_program(tables: &mut ByteCursor<'_>, vector_bytes: u32, queues: bool) ->
             set.insert(queue.queue, queue.items(&program.name, start)?);
         }
     }
-    sets::distinct(&program).map_err(at(of_sets))?;
+    chips::distinct(&program).map_err(at(of_sets))?;
     Ok(program)
 }
 
