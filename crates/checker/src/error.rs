@@ -5,7 +5,7 @@ use thiserror::Error;
 
 /// The most issues that are checked, of all classes of chips together (assumed): some gigabytes. Keeps a short file of
 /// repeats from taking all memory.
-pub const MOST_ISSUES: u64 = 1 << 27;
+pub const MOST_ISSUES: u64 = 1 << 26;
 
 /// A program that cannot be checked.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
