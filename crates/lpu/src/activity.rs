@@ -98,6 +98,7 @@ impl Activity {
         let (mut activity, mut counts) = (Self { cycles, ..Self::default() }, Counts::default());
         let (mut loads, mut passes): (Vec<PlaneSpan>, Vec<PlaneSpan>) = (Vec::new(), Vec::new());
         let mut fed = FedCycles::default();
+        let mut dispatched: BTreeMap<(u8, u16, u16), (&'static str, u64)> = BTreeMap::new();
         for issue in issues {
             let row = issue.instruction.row();
             match (issue.instruction, issue.queue) {
@@ -132,12 +133,14 @@ impl Activity {
                     (Unit::Sxm, _) => counts.switch_issues += 1,
                     _ => {}
                 }
-                *activity.dispatches.entry(DispatchKind { opcode: row.mnemonic, width, hops }).or_default() += 1;
+                dispatched.entry((row.opcode, width, hops)).or_insert((row.mnemonic, 0)).1 += 1;
             }
             if fed.pending.len() >= MOST_PENDING {
                 fed.count_before(issue.cycle);
             }
         }
+        let kind = |((_, width, hops), (opcode, count))| (DispatchKind { opcode, width, hops }, count);
+        activity.dispatches = dispatched.into_iter().map(kind).collect();
         fed.count_before(u64::MAX);
         counts.stream_cycles = fed.count;
         counts.plane_loads = covered(&mut loads);
