@@ -11,8 +11,8 @@ use crate::scenes::Scene;
 /// name of a link is in the same hemisphere.
 const LINKS: [[(u16, u16); 2]; 2] = [[(0, 1), (7, 7)], [(2, 3), (5, 6)]];
 
-/// A system of so many pairs of this chip, which has eight links. Every third pair has links of a class of its own, over
-/// which vectors arrive earlier.
+/// A system of so many pairs of this chip, which has eight links. Every third pair has links of a class of its own,
+/// over which vectors arrive earlier.
 #[must_use]
 pub fn pairs(chip: &Chip, count: u16) -> System {
     let links = (0..count).flat_map(|pair| {

@@ -33,7 +33,8 @@ pub enum ReplayError {
     OtherEngine,
     /// The dataflow of a program that the checker found legal lacks something.
     #[error(
-        "the checked dataflow has no {what} for {queue} in cycle {cycle}; run the program with --engine reference, and report it"
+        "the checked dataflow has no {what} for {queue} in cycle {cycle}; run the program with --engine reference, and \
+        report it"
     )]
     Dataflow {
         /// What is missing.

@@ -1,5 +1,5 @@
-//! Where the vector of each receive comes from. Sends and receives of a plan are numbered in the order of the flow; what
-//! an end of a link receives first, the other end sent first.
+//! Where the vector of each receive comes from. Sends and receives of a plan are numbered in the order of the flow;
+//! what an end of a link receives first, the other end sent first.
 
 use std::collections::BTreeMap;
 

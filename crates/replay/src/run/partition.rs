@@ -1,5 +1,5 @@
-//! Which worker does what first: each worker of the pool has a part of every step, and helps with the others' when it is
-//! done.
+//! Which worker does what first: each worker of the pool has a part of every step, and helps with the others' when it
+//! is done.
 //!
 //! Parts are cut at the same points in every run, so that a worker finds in its caches what it fetched ahead. Results
 //! do not depend on them.
