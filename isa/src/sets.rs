@@ -10,7 +10,7 @@ pub type QueueSet = BTreeMap<Queue, Vec<Item>>;
 /// What one chip of a program runs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ChipProgram {
-    /// Number of its queue set in [`Program::sets`].
+    /// Number of its queue set in [`sets`](crate::Program::sets).
     pub set: u16,
     /// Links of the set that are other links of this chip: the set's number, the chip's number. A link that is not
     /// there keeps its number.
