@@ -22,10 +22,12 @@ impl Program {
         program
     }
 
-    /// Number of chips.
-    #[must_use]
-    pub fn chip_count(&self) -> usize {
-        self.chips.len()
+    /// Whether chips and sets are in [normal form](Program::normalise).
+    ///
+    /// # Errors
+    /// [`ContentError`] names the first chip that is not, or that starts after the last cycle of the format.
+    pub fn validate_chips(&self) -> Result<(), ContentError> {
+        check(self)
     }
 
     /// The chips in order, each with what it runs.

@@ -6,6 +6,7 @@ mod queue;
 
 use std::fmt;
 
+use crate::asm::FOLDED;
 use crate::image::Fill;
 use crate::program::{ChipId, ChipProgram, Container, Program, QueueSet, Region};
 use crate::text::place::{print_name, print_runs};
@@ -111,7 +112,8 @@ fn program(program: &Program, code: &mut CodeImage<'_>, text: &mut String) {
     }
     let firsts = first_chips(program);
     let mut chip = 0;
-    for alike in program.chips.chunk_by(|one, other| (one.set, &one.links) == (other.set, &other.links)) {
+    let alike = program.chips.chunk_by(|one, other| (one.set, &one.links) == (other.set, &other.links));
+    for alike in alike.flat_map(|alike| alike.chunks(if alike[0].links.is_empty() { usize::MAX } else { FOLDED })) {
         let of = firsts.get(usize::from(alike[0].set)).copied().unwrap_or(chip);
         let shared = usize::from(chip == of);
         if alike.len() > shared && !empty(&alike[0]) {

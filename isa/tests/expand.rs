@@ -220,6 +220,7 @@ fn short_texts_expand_to_little() {
         (nested("1000"), "bring more than"),
         (".rept 1000000\n.rept 1000000\n.include two.inc\n.endr\n.endr".into(), "bring more than"),
         (".queue 0..65534/mem.e0\nread 0, e0\nread 0, e0".into(), "bring more than"),
+        (".queue c2c.0\nsend e0\n.like 1..65534 0 0=1".into(), "bring more than"),
         (".const k i32 [16384, 16] at e0:0x65536\n.values k 0..2000000000".into(), "bring more than"),
         (".rept 1000000, i\n.state r{i} i8 [64, 16] at e0..e63:0\n.endr".into(), "bring more than"),
         (format!("{}{}", ".rept 1\n".repeat(17), ".endr\n".repeat(17)), "nested more than 16 deep"),
@@ -232,6 +233,18 @@ fn short_texts_expand_to_little() {
     }
     let (container, _) = read(&format!(".chip small\n.program p\n{}", nested("1")), files).unwrap();
     assert_eq!(container.programs[0].items(), 0);
+}
+
+/// Chips with other links than the first are written so that they may be read again, however many there are.
+#[test]
+fn links_of_many_chips_are_read_back() {
+    let text = ".chip small\n.program p\n.queue c2c.0\nsend e0\n.queue c2c.1\nsend e0\n.like 1..200 0 0=2 1=3\n";
+    let (container, _) = read(text, &[]).unwrap();
+    let mut many = container.clone();
+    let like = many.programs[0].chips[1].clone();
+    many.programs[0].chips.resize(40_000, like);
+    let shown = disassemble(&many, None).0;
+    assert!(read(&shown, &[]).unwrap().0 == many);
 }
 
 /// Extents on many chips stay within what a text may bring: the image file's bytes count for what is taken of it.

@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 
 use lpu::chip::System;
-use lpu::isa::{ChipId, Container, Hemisphere, Rule, SliceId, Violation, assemble, blocks};
+use lpu::isa::{ChipId, Container, Hemisphere, Program, Rule, SliceId, Violation, assemble, blocks};
 use lpu::{checker, emulator};
 
 struct Outcome {
@@ -260,5 +260,32 @@ fn words_are_zero_behind_the_lanes_that_are_given() {
         [(0, 2, &[255][..]), (0, 4, &[1, 2, 3]), (0, 5, &[4, 5, 6]), (0, 6, &[]), (4, 5, &[4, 5, 6])]
     {
         assert_eq!(word(&outcome, 0, slice, address), expected(given), "e{slice}:{address}");
+    }
+}
+
+/// Chips that contradict their queue sets are refused by checker and reference engine, whatever the contradiction.
+#[test]
+fn chips_that_contradict_their_sets_are_refused() {
+    let text = ".chip test-pair\n.program p\n.queue c2c.0\nsend e0\n.queue c2c.7\nsend e0\n.like 1 0 0=1\n";
+    let system = System::preset("test-pair").unwrap();
+    let mut by_name = |_: &str| Some((system.reference(), system.chip().lanes() as u32));
+    let (container, _) = assemble(text, &mut |_| Err("no files".into()), &mut by_name).unwrap();
+    let changes: [(&str, fn(&mut Program)); 7] = [
+        ("cycles are more than", |program| program.chips[1].start = u64::MAX),
+        ("cycles are more than", |program| program.chips[0].start = lpu::isa::MAX_CYCLES + 1),
+        ("runs a set that does not exist", |program| program.chips[1].set = 9),
+        ("a set that no chip runs", |program| program.sets.push(Default::default())),
+        ("is the first of its set", |program| program.chips[0].links.extend([(0, 1)])),
+        ("one that its set does not have", |program| program.chips[1].links.extend([(4, 5)])),
+        ("two links of its set under one name", |program| program.chips[1].links.extend([(0, 7)])),
+    ];
+    let machine = emulator::Machine::of_system(&system, &container.image).unwrap();
+    for (expected, change) in changes {
+        let mut program = container.programs[0].clone();
+        change(&mut program);
+        let message = checker::check_system(&system, &container.image, &program).unwrap_err().to_string();
+        assert!(message.contains(expected), "{message}");
+        assert_eq!(machine.prepare(&program).unwrap_err().to_string(), message);
+        assert!(checker::cycles(&system, &container.image, &program).is_err());
     }
 }

@@ -1,6 +1,6 @@
 //! Why a program cannot be checked.
 
-use lpu_isa::{QueueError, RegionError};
+use lpu_isa::{ContentError, QueueError, RegionError};
 use thiserror::Error;
 
 /// The most issues that are checked, of all classes of chips together (assumed): some gigabytes. Keeps a short file of
@@ -14,6 +14,9 @@ pub enum CheckError {
     /// A queue whose items have no meaning.
     #[error(transparent)]
     Queue(#[from] QueueError),
+    /// Chips that contradict their queue sets.
+    #[error(transparent)]
+    Chips(#[from] ContentError),
     /// A region or extent outside SRAM.
     #[error(transparent)]
     Region(#[from] RegionError),

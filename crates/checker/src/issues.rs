@@ -285,6 +285,7 @@ impl Issues {
 /// # Errors
 /// [`CheckError`] when queues have no meaning.
 pub fn issues(system: &System, image: &Image<'_>, program: &Program) -> Result<Issues, CheckError> {
+    program.validate_chips()?;
     let code = CodeWords::new(system.chip(), image, program);
     let Classes { members, firsts } = Classes::new(system, &code, program, Vec::new());
     let (mut classes, mut last) = (Vec::new(), Vec::new());

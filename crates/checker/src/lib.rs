@@ -118,6 +118,7 @@ pub fn check_system(system: &System, image: &Image<'_>, program: &Program) -> Re
     if !absent.is_empty() {
         return Ok(Report::made_for_another(absent));
     }
+    program.validate_chips()?;
     let words = class::chip_words(system.chip(), image, program)?;
     let code = CodeWords::new(system.chip(), image, program);
     let Classes { members, firsts } = Classes::new(system, &code, program, words);

@@ -1,6 +1,6 @@
 //! Why a program cannot be run, or stopped.
 
-use lpu_isa::{QueueError, RegionError, Violation};
+use lpu_isa::{ContentError, QueueError, RegionError, Violation};
 use thiserror::Error;
 
 /// A program or input that does not belong to this machine.
@@ -21,6 +21,9 @@ pub enum MachineError {
     /// A queue whose items have no meaning.
     #[error(transparent)]
     Queue(#[from] QueueError),
+    /// Chips that contradict their queue sets.
+    #[error(transparent)]
+    Chips(#[from] ContentError),
     /// The program or the image needs a chip that the system does not have.
     #[error("{0}")]
     ChipAbsent(Violation),

@@ -102,6 +102,7 @@ impl Machine {
         if let Some(&first) = self.system.absent_of_program(program).first() {
             return Err(MachineError::ChipAbsent(first));
         }
+        program.validate_chips()?;
         program.regions.iter().try_for_each(|region| region::fits(self, region))?;
         Ok(Prepared::new(&self.system, &self.chips, program)?)
     }

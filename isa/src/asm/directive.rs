@@ -122,7 +122,7 @@ fn known_names<'a>(
         ".block" => block(text, arguments),
         ".at" => more_runs(text, arguments),
         ".cycles" | ".chips" => number_line(text, arguments),
-        ".like" => like(text, arguments),
+        ".like" => like(text, arguments, line.text.len()),
         ".start" => start(text, arguments),
         _ => values(text, arguments),
     }
@@ -333,7 +333,7 @@ fn chip_range(arguments: &mut Arguments<'_, '_>) -> Result<(ChipId, ChipId), Asm
 }
 
 /// Chips that share the queues of another.
-fn like(text: &mut ParsedText<'_>, mut arguments: Arguments<'_, '_>) -> Result<(), AsmError> {
+fn like(text: &mut ParsedText<'_>, mut arguments: Arguments<'_, '_>, bytes: usize) -> Result<(), AsmError> {
     let chips = chip_range(&mut arguments)?;
     let of = ChipId(arguments.number("the chip whose queues they share")?);
     let mut links = BTreeMap::new();
@@ -347,7 +347,12 @@ fn like(text: &mut ParsedText<'_>, mut arguments: Arguments<'_, '_>) -> Result<(
         }
     }
     let span = arguments.span;
-    current(text, &arguments)?.likes.push(LikeText { chips, of, links, span });
+    current(text, &arguments)?;
+    // Links are written once and held by every chip.
+    let more = if links.is_empty() { 0 } else { u64::from(chips.1.0 - chips.0.0) };
+    if text.room.take(more * bytes as u64) {
+        current(text, &arguments)?.likes.push(LikeText { chips, of, links, span });
+    }
     arguments.finish()
 }
 

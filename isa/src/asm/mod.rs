@@ -23,6 +23,9 @@ pub use source_map::{Place, SourceMap};
 use crate::program::Container;
 use expand::Expansion;
 
+/// Chips for which a text need state links only once, at least; more where the text has lines enough.
+pub(crate) const FOLDED: usize = state::EACH as usize;
+
 /// Assembles a text. `load` is asked for the image file and for files that are included, `chip` for the chip unless the
 /// text gives its fingerprint. A name in an included file is joined to that file's folder before `load` sees it.
 /// An image that `load` lends is borrowed by the container. A program whose cycles are not stated has 0 of them,
