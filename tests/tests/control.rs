@@ -270,7 +270,8 @@ fn chips_that_contradict_their_sets_are_refused() {
     let system = System::preset("test-pair").unwrap();
     let mut by_name = |_: &str| Some((system.reference(), system.chip().lanes() as u32));
     let (container, _) = assemble(text, &mut |_| Err("no files".into()), &mut by_name).unwrap();
-    let changes: [(&str, fn(&mut Program)); 7] = [
+    type Change = fn(&mut Program);
+    let changes: [(&str, Change); 7] = [
         ("cycles are more than", |program| program.chips[1].start = u64::MAX),
         ("cycles are more than", |program| program.chips[0].start = lpu::isa::MAX_CYCLES + 1),
         ("runs a set that does not exist", |program| program.chips[1].set = 9),
