@@ -8,7 +8,7 @@ const CONFIG: &str = include_str!("model/config.json");
 
 fn main() -> Result<(), Box<dyn Error>> {
     let model = Checkpoint::from_config(CONFIG.as_bytes())?;
-    let options = Options { precision: Precision::W8A16, context: 32 };
+    let options = Options { precision: Precision::W8A16, context: 32, ..Options::default() };
     let published = chip::preset("tsp-v1")?;
     for (name, figures) in [
         ("as published", &[][..]),

@@ -9,7 +9,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/model");
     let checkpoint = Checkpoint::open(&folder)?;
     let prompt = checkpoint.tokenizer()?.encode("Once upon a time")?;
-    let options = Options { precision: Precision::W8A16, context: 32 };
+    let options = Options { precision: Precision::W8A16, context: 32, ..Options::default() };
     let mut session = Session::compile(checkpoint, &chip::preset("tsp-v1")?, &options)?;
     println!("{} cycles a token", session.stated_cycles());
 

@@ -10,7 +10,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/model");
     let checkpoint = Checkpoint::open(&folder)?;
     let chip = chip::preset("tsp-v1")?;
-    let options = Options { precision: Precision::W8A16, context: 16 };
+    let options = Options { precision: Precision::W8A16, context: 16, ..Options::default() };
     let graph = checkpoint.graph();
 
     let mut stages = Vec::new();

@@ -10,7 +10,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let shape = Checkpoint::from_config(CONFIG.as_bytes())?;
     let chip = chip::preset("tsp-v1")?;
     for precision in [Precision::F16, Precision::W8A16, Precision::W8A8] {
-        let compiled = lpu::compile(&shape, &chip, &Options { precision, context: 256 })?;
+        let compiled = lpu::compile(&shape, &chip, &Options { precision, context: 256, ..Options::default() })?;
         for (program, bound) in compiled.programs.iter().zip(&compiled.bounds) {
             let (cycles, least) = (program.cycles, bound.cycles());
             let ratio = cycles as f64 / least as f64;

@@ -26,7 +26,7 @@ pub struct Extent<'a> {
     pub fill: Fill<'a>,
 }
 
-impl Extent<'_> {
+impl<'a> Extent<'a> {
     /// The other words of [`Fill::Pairs`].
     #[must_use]
     pub const fn other(&self) -> Option<WordRun> {
@@ -64,6 +64,16 @@ impl Extent<'_> {
             Fill::Pairs(_, other) => Fill::Pairs(bytes.into(), other),
         };
         Extent { place: self.place, fill }
+    }
+
+    /// The same words of another chip.
+    #[must_use]
+    pub fn on_chip(mut self, chip: ChipId) -> Self {
+        self.place.chip = chip;
+        if let Fill::Pairs(_, other) = &mut self.fill {
+            other.chip = chip;
+        }
+        self
     }
 
     /// The same extent with bytes of its own.

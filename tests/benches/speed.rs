@@ -79,7 +79,7 @@ fn program(case: &Case, fresh: bool) -> PathBuf {
     let path = folder.join(format!("{}-{}.lpb", case.name, case.precision.name()));
     if fresh || !path.exists() {
         let begin = Instant::now();
-        let options = Options { precision: case.precision, context: CONTEXT };
+        let options = Options { precision: case.precision, context: CONTEXT, ..Options::default() };
         let session =
             Session::compile_for(random(case.config), &case.chip, &options, &Engines::REFERENCE).expect("it fits");
         let bytes = session.container().expect("it was compiled").to_bytes().expect("it has a file form");

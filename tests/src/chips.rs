@@ -144,10 +144,11 @@ impl Case {
             Ok(chip) => chip,
             Err(error) => return Outcome::Description(error.to_string()),
         };
-        let compiled = match compiler::compile(&self.checkpoint, &chip, &Options { precision, context }) {
-            Ok(compiled) => compiled,
-            Err(error) => return Outcome::Refused(error.to_string()),
-        };
+        let compiled =
+            match compiler::compile(&self.checkpoint, &chip, &Options { precision, context, ..Options::default() }) {
+                Ok(compiled) => compiled,
+                Err(error) => return Outcome::Refused(error.to_string()),
+            };
         for (program, bound) in compiled.programs.iter().zip(&compiled.bounds) {
             match lpu::checker::check(&chip, &compiled.image, program) {
                 Err(error) => return Outcome::Wrong(error.to_string()),

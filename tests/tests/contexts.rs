@@ -83,7 +83,8 @@ struct Found {
 fn hold(case: &Case, found: &mut Found) {
     let chip: Chip = preset("tsp-v1").expect("it ships").with(&case.chip).expect("figures within their ranges");
     let model = Checkpoint::from_config(case.config.as_bytes()).expect("the config is one");
-    let for_context = |context| compile(&model, &chip, &Options { precision: case.precision, context }).ok();
+    let for_context =
+        |context| compile(&model, &chip, &Options { precision: case.precision, context, ..Options::default() }).ok();
     let [Some(short), Some(long)] = case.contexts.map(for_context) else {
         found.refused += 1;
         return;

@@ -30,7 +30,8 @@ fn file(name: &str, precision: Precision, superlanes: u32) -> File {
     let chip = changed("edited", &[("superlanes", superlanes), ("words_per_bank", 512)]);
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("checkpoints").join(name);
     let checkpoint = Checkpoint::open(&folder).unwrap();
-    let compiled = compiler::compile(&checkpoint, &chip, &Options { precision, context: CONTEXT }).unwrap();
+    let compiled =
+        compiler::compile(&checkpoint, &chip, &Options { precision, context: CONTEXT, ..Options::default() }).unwrap();
     let tokens = (0..2).map(|position| {
         let step = Step::of(&checkpoint, CONTEXT, position, 5 + 7 * position as u32).unwrap();
         step.inputs(&compiled.interface, &compiled.programs[0]).unwrap()

@@ -33,7 +33,11 @@ fn stages(input: &str) -> String {
     let graph = part
         .map_or(graph.clone(), |part| Part::parse(part).expect("a part").of(&graph).expect("the graph has the part"));
     let precision = Precision::parse(text("dtype")).expect("a number format");
-    let options = Options { precision, context: table["context"].as_integer().expect("a context") as usize };
+    let options = Options {
+        precision,
+        context: table["context"].as_integer().expect("a context") as usize,
+        ..Options::default()
+    };
     let mut out = section("graph", &graph.to_text(checkpoint.weights()));
     match lpu::compile_graph(&checkpoint, graph.clone(), &chip, &options) {
         Ok(compiled) => {

@@ -30,7 +30,7 @@ fn shapes_fit_the_chips_that_the_readme_names_and_no_smaller_ones() {
     let shapes: BTreeMap<String, serde_json::Value> = serde_json::from_str(include_str!("../shapes.json")).unwrap();
     let table = table();
     assert!(table.len() >= 11 && table.iter().all(|(name, ..)| shapes.contains_key(name)));
-    let options = Options { precision: Precision::W8A16, context: 1024 };
+    let options = Options { precision: Precision::W8A16, context: 1024, ..Options::default() };
     for (name, words, mib) in table {
         let shape = Checkpoint::from_config(shapes[&name].to_string().as_bytes()).unwrap();
         let chip = |words| preset("tsp-v1").unwrap().with(&[("words_per_bank", words)]).unwrap();

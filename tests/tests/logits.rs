@@ -54,7 +54,7 @@ fn compare(name: &str, precision: Precision, count: usize, most: f64) {
 fn errors(name: &str, precision: Precision, count: usize) -> Vec<f64> {
     let checkpoint = Checkpoint::open(&folder(name)).unwrap();
     let chip = preset("tsp-v1").unwrap();
-    let compiled = compile(&checkpoint, &chip, &Options { precision, context: 48 }).unwrap();
+    let compiled = compile(&checkpoint, &chip, &Options { precision, context: 48, ..Options::default() }).unwrap();
     let program = &compiled.programs[0];
     let mut machine = Machine::new(&chip, &compiled.image).unwrap();
     let prepared = machine.prepare(program).unwrap();

@@ -16,7 +16,7 @@ fn parts_one_after_another_give_what_the_whole_gives() {
     let tsp = chip::preset("tsp-v1").unwrap();
     let checkpoint = checkpoint("gqa");
     for precision in [Precision::F16, Precision::W8A16] {
-        let options = Options { precision, context: 16 };
+        let options = Options { precision, context: 16, ..Options::default() };
         let mut session = Session::compile(self::checkpoint("gqa"), &tsp, &options).unwrap();
         let mut step = Step::of(&checkpoint, options.context, 0, 7).unwrap();
         let mut logits = Vec::new();
@@ -55,8 +55,14 @@ fn a_part_that_is_not_there_is_refused_with_the_layers_there_are() {
 #[test]
 fn a_session_grows_from_bucket_to_bucket() {
     let tsp = chip::preset("tsp-v1").unwrap();
-    let session =
-        |context| Session::compile(checkpoint("odd"), &tsp, &Options { precision: Precision::W8A16, context }).unwrap();
+    let session = |context| {
+        Session::compile(
+            checkpoint("odd"),
+            &tsp,
+            &Options { precision: Precision::W8A16, context, ..Options::default() },
+        )
+        .unwrap()
+    };
     let (mut short, mut long) = (session(272), session(512));
     assert_eq!(compiler::buckets(272), [256, 272]);
     assert_eq!(compiler::buckets(2000), [256, 512, 1024, 2000]);

@@ -45,7 +45,7 @@ fn decode(path: &Path, engines: &Engines) -> Vec<(u64, Vec<u32>)> {
 fn sessions_with_and_without_kept_plans_are_equal() {
     let path = folder("session").join("model.lpb");
     let checkpoint = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("checkpoints/odd");
-    let options = Options { precision: Precision::W8A8, context: 272 };
+    let options = Options { precision: Precision::W8A8, context: 272, ..Options::default() };
     let session =
         Session::compile(Checkpoint::open(&checkpoint).unwrap(), &preset("tsp-v1").unwrap(), &options).unwrap();
     fs::write(&path, session.container().unwrap().to_bytes().unwrap()).unwrap();

@@ -38,7 +38,7 @@ fn checkpoint(name: &str) -> Checkpoint {
 
 fn session(name: &str, precision: Precision) -> Session {
     let tsp = chip::preset("tsp-v1").unwrap();
-    Session::compile(checkpoint(name), &tsp, &Options { precision, context: CONTEXT }).unwrap()
+    Session::compile(checkpoint(name), &tsp, &Options { precision, context: CONTEXT, ..Options::default() }).unwrap()
 }
 
 #[test]
@@ -47,7 +47,9 @@ fn the_checker_finds_compiled_programs_legal() {
     for name in CHECKPOINTS {
         for precision in [Precision::F16, Precision::W8A8, Precision::W8A16] {
             for context in [1, 48, 336] {
-                let compiled = compiler::compile(&checkpoint(name), &tsp, &Options { precision, context }).unwrap();
+                let compiled =
+                    compiler::compile(&checkpoint(name), &tsp, &Options { precision, context, ..Options::default() })
+                        .unwrap();
                 let program = &compiled.programs[0];
                 let report = lpu::checker::check(&tsp, &compiled.image, program).unwrap();
                 assert_eq!(
@@ -69,7 +71,7 @@ fn cycles_without_weights_are_those_with_weights() {
     for name in CHECKPOINTS {
         let config = std::fs::read(folder(name).join("config.json")).unwrap();
         for precision in [Precision::F16, Precision::W8A8, Precision::W8A16] {
-            let options = Options { precision, context: CONTEXT };
+            let options = Options { precision, context: CONTEXT, ..Options::default() };
             let without = compiler::compile(&Checkpoint::from_config(&config).unwrap(), &tsp, &options).unwrap();
             let with = compiler::compile(&checkpoint(name), &tsp, &options).unwrap();
             assert!(with.programs == without.programs, "{name} {}", precision.name());
@@ -109,7 +111,7 @@ fn prompts_of_equal_length_take_identical_cycles() {
 #[test]
 fn an_edited_count_is_refused_by_engine_and_checker() {
     let tsp = chip::preset("tsp-v1").unwrap();
-    let options = Options { precision: Precision::F16, context: CONTEXT };
+    let options = Options { precision: Precision::F16, context: CONTEXT, ..Options::default() };
     let compiled = compiler::compile(&checkpoint("plain"), &tsp, &options).unwrap();
     let mut program = compiled.programs[0].clone();
     program.cycles += 1;
@@ -167,7 +169,7 @@ fn edit(program: &Program, unit: Unit, pick: usize, operand: usize, bit: usize) 
 fn most_edits_change_the_logits_or_fault_and_both_proofs_agree() {
     let tsp = chip::preset("tsp-v1").unwrap();
     let checkpoint = checkpoint("plain");
-    let options = Options { precision: Precision::F16, context: CONTEXT };
+    let options = Options { precision: Precision::F16, context: CONTEXT, ..Options::default() };
     let compiled = compiler::compile(&checkpoint, &tsp, &options).unwrap();
     let logits = |program: &Program| {
         let mut machine = emulator::Machine::new(&tsp, &compiled.image).unwrap();

@@ -54,7 +54,8 @@ fn measure(name: &str, precision: Precision) -> Quality {
     let tokens: Vec<u32> = serde_json::from_slice(&fs::read(folder().join(name).join("tokens.json")).unwrap()).unwrap();
     let stored = fs::read(folder().join(name).join("logits.npy")).unwrap();
     let logits: Vec<f32> = npyz::NpyFile::new(&stored[..]).unwrap().into_vec().unwrap();
-    let mut session = Session::compile(checkpoint, &chip, &Options { precision, context: 48 }).unwrap();
+    let mut session =
+        Session::compile(checkpoint, &chip, &Options { precision, context: 48, ..Options::default() }).unwrap();
     let mut quality = Quality { mean: 0.0, worst: 0.0, agreed: 0, tokens: tokens.len() };
     for (&token, expected) in tokens.iter().zip(logits.chunks(vocab)) {
         let found = session.feed(token).unwrap().logits;

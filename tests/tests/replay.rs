@@ -25,7 +25,9 @@ fn compiled_decode_steps_are_equal() {
     for name in ["plain", "gqa", "odd", "wide", "wide_head", "deep", "qwen3", "gemma2", "gpt2", "gpt_neox", "mixtral"] {
         let checkpoint = Checkpoint::open(&folder(name)).unwrap();
         for precision in [Precision::F16, Precision::W8A8, Precision::W8A16] {
-            let compiled = compiler::compile(&checkpoint, &tsp, &Options { precision, context: CONTEXT }).unwrap();
+            let compiled =
+                compiler::compile(&checkpoint, &tsp, &Options { precision, context: CONTEXT, ..Options::default() })
+                    .unwrap();
             let mut pair = Pair::new(&tsp, &compiled.image, &compiled.programs[0], &[1, 2, 3]);
             for position in 0..2 {
                 let step = Step::of(&checkpoint, CONTEXT, position, 5 + 7 * position as u32).unwrap();
@@ -44,8 +46,12 @@ fn compiled_decode_steps_are_equal() {
 fn weights_that_change_between_runs_are_equal() {
     let tsp = chip::preset("tsp-v1").unwrap();
     let checkpoint = Checkpoint::open(&folder("plain")).unwrap();
-    let compiled =
-        compiler::compile(&checkpoint, &tsp, &Options { precision: Precision::F16, context: CONTEXT }).unwrap();
+    let compiled = compiler::compile(
+        &checkpoint,
+        &tsp,
+        &Options { precision: Precision::F16, context: CONTEXT, ..Options::default() },
+    )
+    .unwrap();
     let mut pair = Pair::new(&tsp, &compiled.image, &compiled.programs[0], &[1, 2]);
     let inputs =
         Step::of(&checkpoint, CONTEXT, 0, 5).unwrap().inputs(&compiled.interface, &compiled.programs[0]).unwrap();

@@ -23,7 +23,7 @@ fn rows(checkpoint: &Checkpoint, rows: usize) -> Graph {
 }
 
 fn compiled(checkpoint: &Checkpoint, graph: Graph, precision: Precision) -> compiler::Compiled {
-    let options = Options { precision, context: CONTEXT };
+    let options = Options { precision, context: CONTEXT, ..Options::default() };
     lpu::compile_graph(checkpoint, graph, &chip::preset("tsp-v1").unwrap(), &options).unwrap()
 }
 
@@ -169,7 +169,7 @@ fn values_of_other_rows_are_refused() {
         let mut graph = checkpoint.graph();
         graph.values[value].rows = found;
         let name = graph.values[value].name.clone();
-        let options = Options { precision: Precision::F16, context: CONTEXT };
+        let options = Options { precision: Precision::F16, context: CONTEXT, ..Options::default() };
         let error =
             compiler::compile_graph(&checkpoint, graph, &chip::preset("tsp-v1").unwrap(), &options).unwrap_err();
         assert_eq!(error, compiler::CompileError::Rows { value: name, rows: found, expected: 1 });
@@ -181,7 +181,7 @@ fn values_of_other_rows_are_refused() {
 fn more_rows_than_accumulators_are_refused() {
     let checkpoint = Checkpoint::open(&folder("wide")).unwrap();
     let tsp = chip::preset("tsp-v1").unwrap().with(&[("accumulators", 2)]).unwrap();
-    let options = Options { precision: Precision::F16, context: CONTEXT };
+    let options = Options { precision: Precision::F16, context: CONTEXT, ..Options::default() };
     for (count, fits) in [(1, true), (2, true), (3, false)] {
         let found = lpu::compile_graph(&checkpoint, rows(&checkpoint, count), &tsp, &options);
         match found {

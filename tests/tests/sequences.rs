@@ -30,7 +30,7 @@ fn checkpoint() -> Checkpoint {
 /// The file's `name` is one for each call: a file that is mapped must not be written again.
 fn models(name: &str, threads: usize) -> [Arc<Model>; 2] {
     let tsp = preset("tsp-v1").unwrap();
-    let options = Options { precision: Precision::W8A8, context: CONTEXT };
+    let options = Options { precision: Precision::W8A8, context: CONTEXT, ..Options::default() };
     let engines = Engines { threads: Some(threads), cache: false, ..Engines::default() };
     let memory = Model::compile(checkpoint(), &tsp, &options, &engines).unwrap();
     let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("sequences-{name}-{threads}.lpb"));
@@ -41,7 +41,7 @@ fn models(name: &str, threads: usize) -> [Arc<Model>; 2] {
 /// Tokens of two sequences, what two sessions of their own give for them.
 fn expected() -> [(Vec<u32>, Vec<Bits>); 2] {
     let tsp = preset("tsp-v1").unwrap();
-    let options = Options { precision: Precision::W8A8, context: CONTEXT };
+    let options = Options { precision: Precision::W8A8, context: CONTEXT, ..Options::default() };
     [(5, 24), (31, 17)].map(|(step, count)| {
         let tokens: Vec<u32> = (0..count).map(|position| (position * step + 3) % 97).collect();
         let mut session = Session::compile(checkpoint(), &tsp, &options).unwrap();

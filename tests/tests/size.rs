@@ -8,11 +8,11 @@ use lpu_tests::shape::{SMOLLM2, random};
 fn a_smollm2_shape_compiles_and_runs_a_token() {
     let tsp = chip::preset("tsp-v1").unwrap();
     let checkpoint = random(SMOLLM2);
-    let options = Options { precision: Precision::F16, context: 256 };
+    let options = Options { precision: Precision::F16, context: 256, ..Options::default() };
     let message = compiler::compile(&checkpoint, &tsp, &options).unwrap_err().to_string();
     assert!(message.contains("306237440 bytes") && message.contains("220487680"), "{message}");
     let begin = std::time::Instant::now();
-    let options = Options { precision: Precision::W8A8, context: 256 };
+    let options = Options { precision: Precision::W8A8, context: 256, ..Options::default() };
     let compiled = compiler::compile(&checkpoint, &tsp, &options).unwrap();
     println!("compiled in {:?}, bound {:?}", begin.elapsed(), compiled.bounds[0]);
     let program = &compiled.programs[0];

@@ -127,7 +127,9 @@ fn compiled_programs_are_at_most_busy_all_the_time_and_take_what_they_feed() {
         let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("checkpoints").join(name);
         let checkpoint = Checkpoint::open(&folder).unwrap();
         for precision in [Precision::F16, Precision::W8A8, Precision::W8A16] {
-            let compiled = compiler::compile(&checkpoint, &tsp, &Options { precision, context: 16 }).unwrap();
+            let compiled =
+                compiler::compile(&checkpoint, &tsp, &Options { precision, context: 16, ..Options::default() })
+                    .unwrap();
             let (program, what) = (&compiled.programs[0], format!("{name} {}", precision.name()));
             let shares = hold(&system, &compiled.image, program, *name == "plain", &what);
             assert!(shares.mxm_load > 0.0 && shares.mxm_pass > 0.0, "{what}");

@@ -52,8 +52,13 @@ fn bytes_of(dtype: &str, value: f32) -> Vec<u8> {
 
 /// Compiles a whole checkpoint.
 fn compiled(checkpoint: &Checkpoint, precision: Precision) -> Result<(), CompileError> {
-    compile_graph(checkpoint, checkpoint.graph(), &preset("tsp-v1").unwrap(), &Options { precision, context: 16 })
-        .map(|_| ())
+    compile_graph(
+        checkpoint,
+        checkpoint.graph(),
+        &preset("tsp-v1").unwrap(),
+        &Options { precision, context: 16, ..Options::default() },
+    )
+    .map(|_| ())
 }
 
 /// How the message names the element at `place` of a tensor.
@@ -139,7 +144,7 @@ fn a_part_is_compiled_beside_bad_weights_of_others() {
         Checkpoint::from_parts(&config, vec![("model.safetensors".to_owned(), Cow::Owned(bytes))], None).unwrap();
     let part = |name: &str| {
         let graph = Part::parse(name).unwrap().of(&checkpoint.graph()).unwrap();
-        let options = Options { precision: Precision::F16, context: 16 };
+        let options = Options { precision: Precision::F16, context: 16, ..Options::default() };
         compile_graph(&checkpoint, graph, &preset("tsp-v1").unwrap(), &options).map(|_| ())
     };
     part("layer:0").unwrap();

@@ -36,6 +36,18 @@ pub struct System {
     fingerprint: [u8; 32],
 }
 
+impl From<&Chip> for System {
+    fn from(chip: &Chip) -> Self {
+        Self::single(chip)
+    }
+}
+
+impl From<&System> for System {
+    fn from(system: &System) -> Self {
+        system.clone()
+    }
+}
+
 impl System {
     /// One chip without links; its name and fingerprint are the chip's.
     #[must_use]

@@ -210,7 +210,7 @@ fn what_a_compiler_says_would_fit_compiles() {
             let chip = small(words);
             for precision in [Precision::F16, Precision::W8A16, Precision::W8A8] {
                 for context in [16, 512, 16_384, 4_000_000_000] {
-                    let options = Options { precision, context };
+                    let options = Options { precision, context, ..Options::default() };
                     let of = || format!("{model}, {words} words, {}, context {context}", precision.name());
                     let error = match compile(&checkpoint, &chip, &options) {
                         Ok(_) => continue,

@@ -117,7 +117,13 @@ fn capped_logit() -> PathBuf {
 
 fn session(folder: &Path, precision: Precision, engines: &Engines) -> Session {
     let tsp = chip::preset("tsp-v1").unwrap();
-    Session::compile_for(Checkpoint::open(folder).unwrap(), &tsp, &Options { precision, context: 16 }, engines).unwrap()
+    Session::compile_for(
+        Checkpoint::open(folder).unwrap(),
+        &tsp,
+        &Options { precision, context: 16, ..Options::default() },
+        engines,
+    )
+    .unwrap()
 }
 
 fn refused(session: &mut Session, token: u32) -> NotFinite {

@@ -21,7 +21,7 @@ fn layers(criterion: &mut Criterion) {
     group.sample_size(10);
     for layers in [4, 8, 16, 30] {
         let checkpoint = shape(layers);
-        let options = Options { precision: Precision::W8A16, context: 256 };
+        let options = Options { precision: Precision::W8A16, context: 256, ..Options::default() };
         group.throughput(Throughput::Elements(layers as u64));
         group.bench_with_input(BenchmarkId::from_parameter(layers), &checkpoint, |bencher, checkpoint| {
             bencher.iter(|| compile(checkpoint, &chip, &options).expect("the shape fits the chip"));

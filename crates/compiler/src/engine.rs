@@ -4,13 +4,13 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 
-use lpu_chip::Chip;
 use lpu_isa::{DelayClass, Hemisphere, Instruction, Queue};
 
 use crate::error::CompileError;
 use crate::planes::{PlaneSet, Planes};
 use crate::record::{Cause, Record};
 use crate::scheduler::Scheduler;
+use crate::target::{Group, Target};
 use crate::task::{Accumulation, Out, Pass, QkProduct, Task, VReg, Work};
 use crate::vectors::{Stored, Vectors};
 
@@ -39,6 +39,7 @@ struct VRegState {
 
 /// All tasks, what they have made so far, and the reservations.
 pub(crate) struct Engine<'a> {
+    pub(crate) group: &'a Group,
     pub(crate) scheduler: Scheduler<'a>,
     pub(crate) planes: Planes,
     pub(crate) vectors: Vectors,
@@ -53,8 +54,10 @@ pub(crate) struct Engine<'a> {
 }
 
 impl<'a> Engine<'a> {
-    pub(crate) fn new(chip: &'a Chip, vectors: Vectors) -> Self {
+    pub(crate) fn new(target: &'a Target, vectors: Vectors) -> Self {
+        let chip = &target.chip;
         Self {
+            group: &target.group,
             scheduler: Scheduler::new(chip),
             planes: Planes::new(chip),
             vectors,
@@ -168,7 +171,7 @@ impl<'a> Engine<'a> {
             free.max(ready + self.scheduler.delay(DelayClass::MemRead) + edge)
         };
         match &task.work {
-            Work::Chain(_) => ready,
+            Work::Chain(_) | Work::Exchange(_) => ready,
             Work::Append(append) => ready + append.patience,
             Work::Tile(tile) => on_planes(&[tile.set]),
             Work::Qk(_) => on_planes(&QkProduct::sets()),

@@ -186,4 +186,20 @@ pub enum CompileError {
         /// Cycles searched.
         searched: u64,
     },
+    /// The chips cannot run one schedule.
+    #[error(
+        "{chips} chips of {system} do not make a tensor-parallel group: {why}; choose a smaller one, or wire the \
+          system as a node"
+    )]
+    NoGroup {
+        /// The system's name.
+        system: String,
+        /// Chips of the group.
+        chips: usize,
+        /// Why not.
+        why: String,
+    },
+    /// The graph cannot be cut over the chips of a group.
+    #[error(transparent)]
+    Shard(#[from] lpu_model::ShardError),
 }

@@ -8,8 +8,6 @@
 use lpu_isa::Hemisphere;
 use serde::{Deserialize, Serialize};
 
-use crate::layout::Layout;
-
 /// What the programs of one placement ask of their host and give back.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Interface {
@@ -39,6 +37,8 @@ pub struct Port {
     pub chip: u16,
     /// Row of the value, 0 to its rows less one.
     pub row: u32,
+    /// Elements of the whole value, of which a chip of a group may have a piece.
+    pub width: usize,
     /// The element in each lane.
     pub lanes: Lanes,
     /// What the elements are.
@@ -61,10 +61,10 @@ pub enum Lanes {
 }
 
 impl Lanes {
-    /// The lanes of a layout over vectors of `lanes` lanes.
-    pub(crate) fn of(layout: &Layout, lanes: usize) -> Self {
+    /// The elements in the lanes of vectors of `lanes` lanes.
+    pub(crate) fn of(vectors: &[Vec<Option<u32>>], lanes: usize) -> Self {
         let mut listed: Vec<Option<u32>> = Vec::new();
-        for tile in &layout.tiles {
+        for tile in vectors {
             listed.resize(listed.len().next_multiple_of(lanes), None);
             listed.extend(tile);
         }
@@ -174,6 +174,16 @@ impl From<Hemisphere> for Side {
 /// Name of the region of a row: that of row 0 is the plain name.
 fn of_row(name: &str, row: usize) -> String {
     if row == 0 { name.to_owned() } else { format!("{name}.row{row}") }
+}
+
+/// Name of a region on a chip of a group: that on chip 0 is the plain name.
+pub(crate) fn on_chip(name: &str, chip: u16) -> String {
+    if chip == 0 { name.to_owned() } else { format!("{name}.chip{chip}") }
+}
+
+/// Name of the value that a chip's piece of an input belongs to.
+pub(crate) fn whole_name(value: &str) -> &str {
+    value.strip_suffix(".piece").unwrap_or(value)
 }
 
 /// Name of the region of a row of an input or output value of a graph.

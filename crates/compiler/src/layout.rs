@@ -15,10 +15,11 @@ pub struct Layout {
 }
 
 impl Layout {
-    /// Elements in order, `lanes` a vector.
-    pub(crate) fn plain(width: usize, lanes: usize) -> Self {
+    /// Elements in order, `lanes` a vector; each piece of `piece` elements begins a vector.
+    pub(crate) fn of_pieces(width: usize, piece: usize, lanes: usize) -> Self {
         let elements: Vec<u32> = (0..width as u32).collect();
-        Self { tiles: elements.chunks(lanes).map(|chunk| chunk.iter().copied().map(Some).collect()).collect() }
+        let vectors = elements.chunks(piece.max(1)).flat_map(|piece| piece.chunks(lanes));
+        Self { tiles: vectors.map(|chunk| chunk.iter().copied().map(Some).collect()).collect() }
     }
 }
 
@@ -169,7 +170,7 @@ impl Layouts {
             heads.insert(number, found);
         }
         for (index, value) in graph.values.iter().enumerate() {
-            values.entry(ValueId::new(index)).or_insert_with(|| Layout::plain(value.width, lanes));
+            values.entry(ValueId::new(index)).or_insert_with(|| Layout::of_pieces(value.width, value.piece(), lanes));
         }
         Ok(Self { values, heads })
     }

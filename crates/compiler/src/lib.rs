@@ -11,6 +11,7 @@ mod buckets;
 mod chain;
 mod engine;
 mod error;
+mod exchange;
 mod fits;
 mod interface;
 mod layout;
@@ -32,9 +33,9 @@ mod task;
 mod tile;
 mod vectors;
 
-use lpu_chip::Chip;
+use lpu_chip::System;
 use lpu_isa::{Image, Program, Queue};
-use lpu_model::{Checkpoint, Graph};
+use lpu_model::{Checkpoint, Entry, Graph};
 use tracing::debug_span;
 
 pub use bound::{Bound, bound};
@@ -47,11 +48,13 @@ pub use placement::{CacheEntry, EntryKind, MatrixTile, Placement};
 pub use record::{Cause, Operation, Record, operations, to_text as tasks_text};
 pub use slice_run::SliceRun;
 pub use stages::{Placed, Schedule, emit, oracle, place, schedule};
-pub use target::{Options, Precision, Target};
+pub use target::{Group, Options, Peer, Precision, Target};
 
 /// A compiled model.
 #[derive(Clone, Debug)]
 pub struct Compiled {
+    /// The graph that each chip runs.
+    pub graph: Graph,
     /// What SRAM starts from.
     pub image: Image<'static>,
     /// One program a context bucket, ascending, named by its context.
@@ -78,7 +81,7 @@ pub struct Compiled {
 ///     "num_hidden_layers": 1, "num_attention_heads": 2, "num_key_value_heads": 2, "vocab_size": 24,
 ///     "max_position_embeddings": 512, "rms_norm_eps": 1e-6, "tie_word_embeddings": false}"#;
 /// let shape = Checkpoint::from_config(config)?;
-/// let options = Options { precision: Precision::F16, context: 16 };
+/// let options = Options { precision: Precision::F16, context: 16, ..Options::default() };
 /// let compiled = compile(&shape, &lpu_chip::preset("tsp-v1")?, &options)?;
 /// assert!(compiled.programs[0].cycles >= compiled.bounds[0].cycles());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -86,8 +89,12 @@ pub struct Compiled {
 ///
 /// # Errors
 /// [`CompileError`] says what does not fit and what would.
-pub fn compile(checkpoint: &Checkpoint, chip: &Chip, options: &Options) -> Result<Compiled, CompileError> {
-    compile_graph(checkpoint, checkpoint.graph(), chip, options)
+pub fn compile(
+    checkpoint: &Checkpoint,
+    system: impl Into<System>,
+    options: &Options,
+) -> Result<Compiled, CompileError> {
+    compile_graph(checkpoint, checkpoint.graph(), system, options)
 }
 
 /// Compiles a graph, or a part of one, of a checkpoint: places it for a context, and schedules and emits a program for
@@ -98,10 +105,11 @@ pub fn compile(checkpoint: &Checkpoint, chip: &Chip, options: &Options) -> Resul
 pub fn compile_graph(
     checkpoint: &Checkpoint,
     graph: Graph,
-    chip: &Chip,
+    system: impl Into<System>,
     options: &Options,
 ) -> Result<Compiled, CompileError> {
-    let (target, context) = (options.target(chip), options.context);
+    let (target, context) = (options.target(&system.into())?, options.context);
+    let graph = graph.tensor_parallel(target.group.chips(), Entry::Host)?;
     let compiles = |checkpoint: &Checkpoint, graph: &Graph, target: &Target, context| {
         attempt(checkpoint, graph.clone(), target, context).is_ok()
     };
@@ -123,7 +131,9 @@ fn attempt(checkpoint: &Checkpoint, graph: Graph, target: &Target, context: usiz
         bounds.push(bound(placed.graph(), &target.chip, target.precision, tokens));
     }
     let (placement, interface) = (placed.placement(), placed.interface());
-    let mut compiled = Compiled { image: placed.image, programs, interface, bounds, oracles, placement, records };
+    let graph = placed.graph().clone();
+    let mut compiled =
+        Compiled { graph, image: placed.image, programs, interface, bounds, oracles, placement, records };
     compiled.take_shorter();
     let depth = target.chip.values().queue_depth;
     match compiled.fullest() {

@@ -45,6 +45,7 @@ impl Engine<'_> {
             Work::Append(append) => self.schedule_append(&task, append)?,
             Work::Qk(product) => self.schedule_qk(&task, product)?,
             Work::Pv(product) => self.schedule_pv(&task, product)?,
+            Work::Exchange(exchange) => self.schedule_exchange(&task, *exchange)?,
         };
         let cause = if lost == 0 { Cause::Inputs } else { cause };
         let (start, end) = self.scheduler.span(from).unwrap_or((ready, ready));

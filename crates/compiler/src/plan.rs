@@ -10,7 +10,7 @@ use std::ops::Range;
 
 use lpu_chip::Chip;
 use lpu_isa::{Format, Hemisphere, WindowBits};
-use lpu_model::{Checkpoint, Graph, Mask, Node, Op, ValueId, Weights};
+use lpu_model::{Checkpoint, Graph, Mask, Node, Op, Value, ValueId, Weights};
 use smallvec::SmallVec;
 
 use crate::error::CompileError;
@@ -150,6 +150,8 @@ pub(crate) struct Plan {
     pub(crate) context: usize,
     /// Rows of every value: tokens of a run.
     pub(crate) rows: usize,
+    /// The chip of the group whose shards of the weights are here.
+    pub(crate) member: usize,
 }
 
 /// The masks of a graph's attentions, each once.
@@ -231,9 +233,9 @@ pub(crate) fn plan(
     target: &Target,
     checkpoint: &Checkpoint,
     graph: Graph,
-    context: usize,
+    (context, member): (usize, usize),
 ) -> Result<(Plan, WeightSlices), CompileError> {
-    let &Target { ref chip, precision } = target;
+    let &Target { ref chip, precision, .. } = target;
     let (values, weights) = (chip.values(), checkpoint.weights());
     check_chip(chip)?;
     if context == 0 {
@@ -261,6 +263,7 @@ pub(crate) fn plan(
         window: WindowBits(slices.window_bits()),
         context,
         rows,
+        member,
         graph,
     };
     plan.inputs(lanes);
@@ -309,6 +312,11 @@ fn attending(number: usize, heads: Heads, scale: f32, vectors: &mut Vectors, sli
 }
 
 impl Plan {
+    /// The elements of the whole value in the lanes of the member's vectors.
+    pub(crate) fn whole(&self, value: ValueId) -> Vec<Vec<Option<u32>>> {
+        whole(self.graph.value(value), &self.layouts[&value], self.member)
+    }
+
     /// The output vectors of a matrix.
     pub(crate) fn linear(&self, node: usize) -> &[OutputVector] {
         match &self.nodes[&node] {
@@ -406,9 +414,10 @@ impl Plan {
         for number in 0..self.graph.nodes.len() {
             let node = &self.graph.nodes[number];
             let layout = &self.layouts[&node.output];
+            let whole = whole(self.graph.value(node.output), layout, self.member);
             let vectors = &mut self.vectors;
             let mut tensor = |elements: &[f32]| {
-                gather(layout, elements).iter().map(|vector| vectors.weight(vector)).collect::<Vec<usize>>()
+                gather(&whole, elements).iter().map(|vector| vectors.weight(vector)).collect::<Vec<usize>>()
             };
             let planned = match node.op {
                 Op::RmsNorm { weight, .. } => {
@@ -424,7 +433,8 @@ impl Plan {
                 Op::HeadNorm { weight, heads, head_dim, .. } => {
                     let of_head = quantize::vector(weights, weight)?;
                     let repeated: Vec<f32> = (0..heads * head_dim).map(|element| of_head[element % head_dim]).collect();
-                    let weights = tensor(&repeated);
+                    let of_heads = gather(&layout.tiles, &repeated);
+                    let weights = of_heads.iter().map(|vector| vectors.weight(vector)).collect();
                     let head_lanes = head_lanes(layout, heads, head_dim, vectors);
                     NodePlan::Norm(NormPlan { weights, head_lanes, ..NormPlan::default() })
                 }
@@ -459,7 +469,15 @@ impl Plan {
     }
 }
 
-fn gather(layout: &Layout, elements: &[f32]) -> Vec<Vec<f32>> {
+fn gather(tiles: &[Vec<Option<u32>>], elements: &[f32]) -> Vec<Vec<f32>> {
     let lane = |element: &Option<u32>| element.map_or(0.0, |element| elements[element as usize]);
-    layout.tiles.iter().map(|tile| tile.iter().map(lane).collect()).collect()
+    tiles.iter().map(|tile| tile.iter().map(lane).collect()).collect()
+}
+
+/// The elements of the whole value in the lanes of a layout of a chip's shard.
+fn whole(value: &Value, layout: &Layout, member: usize) -> Vec<Vec<Option<u32>>> {
+    let of_lane = |element: &Option<u32>| {
+        element.and_then(|element| value.shard.element(member, element as usize)).map(|element| element as u32)
+    };
+    layout.tiles.iter().map(|tile| tile.iter().map(of_lane).collect()).collect()
 }

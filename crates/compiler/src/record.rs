@@ -15,6 +15,8 @@ pub enum Cause {
     Planes,
     /// ALUs, switch units, streams or memory ports were taken.
     Ports,
+    /// The link to another chip was busy.
+    Links,
 }
 
 impl Cause {
@@ -25,6 +27,7 @@ impl Cause {
             Cause::Inputs => "inputs",
             Cause::Planes => "planes",
             Cause::Ports => "ALUs, streams, ports",
+            Cause::Links => "links",
         }
     }
 }

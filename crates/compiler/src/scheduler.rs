@@ -176,6 +176,13 @@ impl<'a> Scheduler<'a> {
         None
     }
 
+    /// Earliest cycle in which all bytes of a stored vector can be at a position.
+    pub(crate) fn at_position(&self, value: &Stored, to: i32) -> u64 {
+        let read = self.delay(DelayClass::MemRead);
+        let hops = |quad: u8| u64::from(self.chip.slice_position(value.slice(quad, 0)).abs_diff(to));
+        value.quads.iter().map(|&quad| value.readable(quad) + read + hops(quad)).min().unwrap_or(0)
+    }
+
     /// Takes a vector at position `to` in cycle `at` while it still flows outward after the slices that it is written
     /// into.
     fn forward(&mut self, value: &Stored, to: i32, at: u64) -> Option<Stream> {

@@ -3,12 +3,12 @@
 
 use std::collections::BTreeMap;
 
-use lpu_isa::{Image, Instruction, Program, Queue, QueueSet, Region, compress};
+use lpu_isa::{ChipId, ChipProgram, Image, Instruction, Program, Queue, QueueSet, Region, WordRun, compress};
 use lpu_model::{Checkpoint, Graph};
 
 use crate::buckets::{SHORTEST_BUCKET, buckets};
 use crate::error::CompileError;
-use crate::interface::Interface;
+use crate::interface::{self, Interface};
 use crate::lower::{Lowered, lower};
 use crate::placement::Placement;
 use crate::plan::{Plan, plan};
@@ -49,7 +49,8 @@ impl Placed {
     /// What programs of all [`buckets`] ask of their host and give back.
     #[must_use]
     pub fn interface(&self) -> Interface {
-        self.plan.interface(self.target.chip.lanes(), &buckets(self.plan.context))
+        let chips = self.target.group.chips();
+        self.plan.interface(self.target.chip.lanes(), chips, &buckets(self.plan.context))
     }
 }
 
@@ -62,9 +63,11 @@ pub struct Schedule {
     pub tokens: usize,
     /// Cycles of a run.
     pub cycles: u64,
+    /// Chips that run it.
+    pub chips: usize,
     /// What each queue dispatches, in order of cycles.
     pub issues: BTreeMap<Queue, Vec<(u64, Instruction)>>,
-    /// Named memory, outputs included.
+    /// Named memory of the first chip, outputs included; the others have the same.
     pub regions: Vec<Region>,
     /// What was scheduled when and why, a record a task in the order of scheduling.
     pub records: Vec<Record>,
@@ -76,9 +79,11 @@ impl Schedule {
         let chip = &placed.target.chip;
         let all = issues.values().flatten();
         let landed = all.filter_map(|(cycle, instruction)| chip.effect(*cycle, instruction.row()));
+        // What a send puts on a link is received before the schedule ends.
         let cycles = chip.run_cycles(landed.max());
         regions.extend(placed.slices.iter().cloned());
-        Ok(Self { bucket, tokens, cycles, issues, regions, records })
+        let chips = placed.target.group.chips();
+        Ok(Self { bucket, tokens, cycles, chips, issues, regions, records })
     }
 
     /// A line a task: first and last dispatch, what it is, and why it did not start earlier.
@@ -94,10 +99,21 @@ impl Schedule {
 /// # Errors
 /// [`CompileError`] says what does not fit, without advice on what would.
 pub fn place(target: &Target, checkpoint: &Checkpoint, graph: Graph, context: usize) -> Result<Placed, CompileError> {
-    let (plan, slices) = plan(target, checkpoint, graph, context)?;
-    let (crowded, regions) = (slices.crowded(), slices.regions());
-    let mut extents = plan.vectors.extents();
-    extents.extend(slices.extents());
+    let chips = target.group.chips();
+    let of_member = |member: usize| {
+        let (plan, slices) = plan(target, checkpoint, graph.clone(), (context, member))?;
+        let mut extents = plan.vectors.extents();
+        let (crowded, regions) = (slices.crowded(), slices.regions());
+        extents.extend(slices.extents());
+        Ok::<_, CompileError>((plan, crowded, regions, extents))
+    };
+    let (plan, crowded, regions, mut extents) = of_member(0)?;
+    let first = extents.clone();
+    for member in 1..chips {
+        // Without weights the chips of a group differ in nothing.
+        let of_chip = if checkpoint.weights().present() { of_member(member)?.3 } else { first.clone() };
+        extents.extend(of_chip.into_iter().map(|extent| extent.on_chip(ChipId(member as u16))));
+    }
     let image = Image { vector_bytes: target.chip.lanes() as u32, extents };
     Ok(Placed { target: target.clone(), image, slices: regions, plan, crowded })
 }
@@ -149,8 +165,16 @@ fn shortest(placed: &Placed, bucket: usize, oracle: bool) -> Result<Schedule, Co
 pub fn emit(schedule: &Schedule) -> Program {
     let queues = schedule.issues.iter().map(|(&queue, issues)| (queue, compress(issues)));
     let queues: QueueSet = queues.collect();
-    let (name, regions) = (schedule.bucket.to_string(), schedule.regions.clone());
-    Program { name, cycles: schedule.cycles, regions, ..Program::default() }.with_queues(vec![queues])
+    let (name, chips) = (schedule.bucket.to_string(), vec![ChipProgram::default(); schedule.chips]);
+    let of_chip = |chip: u16| schedule.regions.iter().map(move |region| on_chip(region, chip));
+    let regions = (0..schedule.chips as u16).flat_map(of_chip).collect();
+    Program { name, cycles: schedule.cycles, regions, sets: vec![queues], chips, ..Program::default() }
+}
+
+/// The region of the first chip on another.
+fn on_chip(region: &Region, chip: u16) -> Region {
+    let runs = region.runs.iter().map(|run| WordRun { chip: ChipId(chip), ..*run });
+    Region { name: interface::on_chip(&region.name, chip), runs: runs.collect(), ..region.clone() }
 }
 
 #[cfg(test)]
@@ -185,7 +209,7 @@ mod tests {
     #[test]
     fn the_stages_one_by_one_make_what_compile_makes() {
         for precision in [Precision::F16, Precision::W8A8, Precision::W8A16] {
-            let options = Options { precision, context: CONTEXT };
+            let options = Options { precision, context: CONTEXT, ..Options::default() };
             let compiled = compile(&checkpoint(), &target(precision).chip, &options).expect("it fits");
             let placed = placed(precision, CONTEXT);
             assert_eq!(placed.placement(), compiled.placement, "{precision:?}");

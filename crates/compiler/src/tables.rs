@@ -51,6 +51,11 @@ enum Undo {
         from: usize,
         to: usize,
     },
+    Link {
+        link: usize,
+        from: usize,
+        to: usize,
+    },
 }
 
 /// All reservations of one chip.
@@ -67,6 +72,7 @@ pub(crate) struct Tables {
     memory: Vec<Vec<u16>>,
     issues: Vec<Cycles>,
     latches: Vec<Cycles>,
+    links: Vec<Cycles>,
     log: Vec<Undo>,
     /// A cycle after which nothing is taken.
     horizon: u64,
@@ -90,6 +96,7 @@ impl Tables {
             memory: vec![Vec::new(); 2 * chip.values().slices_per_side as usize],
             issues: queues.iter().map(|_| Cycles::default()).collect(),
             latches: (0..chip.values().alus).map(|_| Cycles::default()).collect(),
+            links: (0..chip.values().c2c_queues).map(|_| Cycles::default()).collect(),
             queues,
             log: Vec::new(),
             horizon: 0,
@@ -108,6 +115,7 @@ impl Tables {
                 Undo::Memory { slice, cycle, bits } => self.memory[slice][cycle] &= !bits,
                 Undo::Queue { queue, cycle } => self.issues[queue].set(cycle, cycle, false),
                 Undo::Latch { alu, from, to } => self.latches[alu].set(from, to, false),
+                Undo::Link { link, from, to } => self.links[link].set(from, to, false),
             }
         }
     }
@@ -233,6 +241,17 @@ impl Tables {
         if free {
             self.latches[alu].set(from, to, true);
             self.log.push(Undo::Latch { alu, from, to });
+        }
+        free
+    }
+
+    /// Takes a link for the `cycles` that a vector sent in cycle `from` occupies it.
+    pub(crate) fn link(&mut self, link: u16, from: u64, cycles: u64) -> bool {
+        let (link, from, to) = (usize::from(link), from as usize, (from + cycles) as usize - 1);
+        let free = self.links[link].free(from, to);
+        if free {
+            self.links[link].set(from, to, true);
+            self.log.push(Undo::Link { link, from, to });
         }
         free
     }

@@ -1,19 +1,16 @@
 //! What a graph is compiled for.
 
-use lpu_chip::Chip;
+use lpu_chip::{Chip, LinkEnd, System};
 use lpu_isa::{ChipId, SliceId, WordRun};
 
-/// The chip that has everything: programs are compiled for one chip, so nothing else names a chip by number.
+use crate::error::CompileError;
+
+/// The chip that everything is placed and scheduled for; the others of a group have the same places and cycles.
 const CHIP: ChipId = ChipId(0);
 
 /// Words of a slice of the chip, one after another.
 pub(crate) const fn words(slice: SliceId, word: u32, count: u32) -> WordRun {
     WordRun { chip: CHIP, slice, word, count, stride: 1 }
-}
-
-/// Number of the chip that has the region of every port.
-pub(crate) const fn port_chip() -> u16 {
-    CHIP.0
 }
 
 /// Number formats of weights and activations.
@@ -48,6 +45,59 @@ impl Precision {
     }
 }
 
+/// The link of a chip of a group to another, the same number on both.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// Number of the C2C queue.
+    pub link: u16,
+    /// Cycles from a send to the earliest receive.
+    pub latency: u64,
+    /// Cycles that a vector occupies the link.
+    pub interval: u64,
+}
+
+/// The chips that run one schedule, each with its shard of the graph: chip `c` has chip `c xor x` at the other end of
+/// the link of number `x`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Group {
+    /// By `x`, from 1 on.
+    pub peers: Vec<Peer>,
+}
+
+impl Group {
+    /// The first `chips` chips of a system as a group.
+    ///
+    /// # Errors
+    /// [`CompileError::NoGroup`] when the system has fewer chips, or the links of a pair have no number that serves
+    /// all pairs.
+    pub fn of(system: &System, chips: usize) -> Result<Self, CompileError> {
+        let none = |why: String| CompileError::NoGroup { system: system.name().to_owned(), chips, why };
+        if !chips.is_power_of_two() || chips > usize::from(system.chips()) {
+            return Err(none(format!("it has {} chips, and groups have a power of two", system.chips())));
+        }
+        let end = |chip: usize, link: u16| LinkEnd { chip: ChipId(chip as u16), link };
+        let peer = |x: usize| {
+            let links = 0..system.chip().values().c2c_queues as u16;
+            let serves = |link: &u16| {
+                let class = |chip| (system.latency(end(chip, *link)), system.interval(end(chip, *link)));
+                (0..chips)
+                    .all(|chip| system.peer(end(chip, *link)) == Some(end(chip ^ x, *link)) && class(chip) == class(0))
+            };
+            let link = { links }.find(serves);
+            let link = link.ok_or_else(|| none(format!("no link leads from every chip c to chip c xor {x}")))?;
+            let (latency, interval) = (system.latency(end(0, link)), system.interval(end(0, link)));
+            Ok::<_, CompileError>(Peer { link, latency, interval })
+        };
+        Ok(Self { peers: (1..chips).map(peer).collect::<Result<_, _>>()? })
+    }
+
+    /// Chips of the group.
+    #[must_use]
+    pub fn chips(&self) -> usize {
+        self.peers.len() + 1
+    }
+}
+
 /// The machine and the number formats that a graph is compiled for: what every stage after the graph depends on.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -56,13 +106,15 @@ pub struct Target {
     pub chip: Chip,
     /// Number formats.
     pub precision: Precision,
+    /// The chips that share a schedule.
+    pub group: Group,
 }
 
 impl Target {
     /// One chip with these number formats.
     #[must_use]
     pub fn new(chip: &Chip, precision: Precision) -> Self {
-        Self { chip: chip.clone(), precision }
+        Self { chip: chip.clone(), precision, group: Group::default() }
     }
 }
 
@@ -73,12 +125,24 @@ pub struct Options {
     pub precision: Precision,
     /// Tokens that the key-value rows hold; rounded up to a multiple of 16.
     pub context: usize,
+    /// Chips that share every layer: 1, 2, 4 or 8.
+    pub tensor_parallel: usize,
+}
+
+impl Default for Options {
+    /// `w8a16` for 256 tokens, on one chip.
+    fn default() -> Self {
+        Self { precision: Precision::default(), context: 256, tensor_parallel: 1 }
+    }
 }
 
 impl Options {
-    /// The target of these options on a chip.
-    #[must_use]
-    pub fn target(&self, chip: &Chip) -> Target {
-        Target::new(chip, self.precision)
+    /// The target of these options on a system.
+    ///
+    /// # Errors
+    /// As [`Group::of`].
+    pub fn target(&self, system: &System) -> Result<Target, CompileError> {
+        let group = Group::of(system, self.tensor_parallel)?;
+        Ok(Target { group, ..Target::new(system.chip(), self.precision) })
     }
 }

@@ -38,6 +38,7 @@ pub(crate) enum Work {
     Append(Append),
     Qk(QkProduct),
     Pv(PvProduct),
+    Exchange(Exchange),
 }
 
 /// One piece of work to schedule.
@@ -112,6 +113,14 @@ pub(crate) struct Append {
     pub(crate) window: WindowBits,
     /// Cycles that rows which are wanted earlier may come later and still go first.
     pub(crate) patience: u64,
+}
+
+/// Sends a stored vector to another chip of the group and stores the vector that this chip sends in return. Input: the
+/// vector; output: that of the other chip.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Exchange {
+    /// Number of the other chip's link in [`Group::peers`](crate::target::Group::peers).
+    pub(crate) peer: usize,
 }
 
 /// QK products of one tile of tokens: first halves pass in the east, second halves in the west, and the two meet in the

@@ -63,6 +63,11 @@ impl Stored {
         self.by_quad.map_or(self.ready, |ready| ready[usize::from(quad)])
     }
 
+    /// Byte plane `byte` as a vector of one.
+    pub(crate) fn plane(&self, byte: u8) -> Self {
+        Self { bytes: 1, rotation: (self.rotation + byte) % 4, in_flight: None, ..self.clone() }
+    }
+
     pub(crate) fn slice(&self, quad: u8, byte: u8) -> SliceId {
         SliceId { side: self.side, index: u16::from(4 * quad + (byte + self.rotation) % 4) }
     }

@@ -10,7 +10,7 @@ fn decode(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("reference");
     for precision in [Precision::F16, Precision::W8A8] {
         let checkpoint = Checkpoint::open(folder.as_ref()).expect("the model ships");
-        let options = Options { precision, context: 4096 };
+        let options = Options { precision, context: 4096, ..Options::default() };
         let mut session = Session::compile_for(checkpoint, &tsp, &options, &Engines::REFERENCE).expect("it fits");
         group.throughput(Throughput::Elements(session.stated_cycles()));
         group.sample_size(10);

@@ -1,6 +1,5 @@
 //! Generating: a prompt is fed, then the tokens that a sampler chooses.
 
-use lpu_chip::System;
 use lpu_model::{TextStream, Tokenizer};
 use lpu_report::Latency;
 
@@ -40,7 +39,7 @@ pub struct Generated {
 ///
 /// let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/checkpoints/plain");
 /// let tsp = chip::preset("tsp-v1")?;
-/// let options = Options { precision: Precision::F16, context: 16 };
+/// let options = Options { precision: Precision::F16, context: 16, ..Options::default() };
 /// let mut session = Session::compile(Checkpoint::open(folder.as_ref())?, &tsp, &options)?;
 /// let limits = Limits { max_tokens: 3, ignore_stop: true };
 /// let mut generation = session.generate(&[7, 8], Sampler::greedy(), limits, None)?;
@@ -125,7 +124,7 @@ impl<'a> Generation<'a> {
     pub fn latency(&self) -> Result<Latency, SessionError> {
         let sequence = &*self.sequence;
         let last = sequence.bucket(sequence.position().saturating_sub(1));
-        let (host, system) = (sequence.host(), System::single(sequence.chip()));
+        let (host, system) = (sequence.host(), sequence.system());
         let (bound, oracle) = (host.lower_bounds[last], host.oracles.get(last).copied().flatten());
         let mut latency = latency(&system, &sequence.image()?, &sequence.programs()?[last], bound, oracle)?;
         latency.instructions.fetched = Some(self.fetched);
@@ -140,7 +139,7 @@ impl<'a> Generation<'a> {
         let host = self.sequence.host();
         let subject = Subject {
             model: &host.name,
-            chip: self.sequence.chip().name(),
+            chip: self.sequence.system().name(),
             precision: host.precision,
             context: host.context,
             hash: Some(self.sequence.program_hash()?),

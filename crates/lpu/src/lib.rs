@@ -6,7 +6,7 @@
 //! let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/checkpoints/plain");
 //! let checkpoint = Checkpoint::open(folder.as_ref())?;
 //! let tsp = chip::preset("tsp-v1")?;
-//! let mut session = Session::compile(checkpoint, &tsp, &Options { precision: Precision::F16, context: 16 })?;
+//! let mut session = Session::compile(checkpoint, &tsp, &Options { precision: Precision::F16, context: 16, ..Options::default() })?;
 //! let token = session.feed(7)?;
 //! println!("{} cycles, {} logits", token.cycles, token.logits.len());
 //! assert_eq!(token.cycles, session.stated_cycles());

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use lpu_chip::Chip;
+use lpu_chip::System;
 use lpu_compiler::{Interface, Options};
 use lpu_isa::{Container, Image, Program};
 use lpu_model::Checkpoint;
@@ -21,7 +21,7 @@ use crate::stage::{PlacedPrograms, Stage, made_for};
 /// use lpu::{Engines, Model, Options, Precision, chip, model::Checkpoint};
 ///
 /// let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/checkpoints/plain");
-/// let options = Options { precision: Precision::F16, context: 16 };
+/// let options = Options { precision: Precision::F16, context: 16, ..Options::default() };
 /// let tsp = chip::preset("tsp-v1")?;
 /// let model = Model::compile(Checkpoint::open(folder.as_ref())?, &tsp, &options, &Engines::default())?;
 /// let (mut one, mut other) = (model.sequence()?, model.sequence()?);
@@ -42,14 +42,15 @@ impl Model {
     /// [`SessionError`] says what does not fit.
     pub fn compile(
         checkpoint: Checkpoint,
-        chip: &Chip,
+        system: impl Into<System>,
         options: &Options,
         engines: &Engines,
     ) -> Result<Arc<Self>, SessionError> {
-        let compiled = compile(&checkpoint, chip, options)?;
+        let system = system.into();
+        let compiled = compile(&checkpoint, &system, options)?;
         let host = Host::new(&checkpoint, options, &compiled)?;
         drop(checkpoint);
-        let placed = PlacedPrograms::new(chip, compiled.image, compiled.programs, compiled.interface, engines)?;
+        let placed = PlacedPrograms::new(system, compiled.image, compiled.programs, compiled.interface, engines)?;
         Ok(Arc::new(Self { host, placed }))
     }
 
@@ -57,10 +58,15 @@ impl Model {
     ///
     /// # Errors
     /// [`SessionError`] when the container holds no model, or one for another chip.
-    pub fn load(container: Container<'static>, chip: &Chip, engines: &Engines) -> Result<Arc<Self>, SessionError> {
-        made_for(&container.chip, chip)?;
+    pub fn load(
+        container: Container<'static>,
+        system: impl Into<System>,
+        engines: &Engines,
+    ) -> Result<Arc<Self>, SessionError> {
+        let system = system.into();
+        made_for(&container.chip, &system)?;
         let (interface, host) = Package::parse(&container.host)?.model()?;
-        let placed = PlacedPrograms::new(chip, container.image, container.programs, interface, engines)?;
+        let placed = PlacedPrograms::new(system, container.image, container.programs, interface, engines)?;
         Ok(Arc::new(Self { host, placed }))
     }
 
@@ -68,10 +74,10 @@ impl Model {
     ///
     /// # Errors
     /// As [`Model::load`].
-    pub fn open(file: ProgramFile, chip: &Chip, engines: &Engines) -> Result<Arc<Self>, SessionError> {
+    pub fn open(file: ProgramFile, system: impl Into<System>, engines: &Engines) -> Result<Arc<Self>, SessionError> {
         let (interface, mut host) = file.package()?.model()?;
         host.name = file.name();
-        Ok(Arc::new(Self { host, placed: PlacedPrograms::open(file, chip, interface, engines)? }))
+        Ok(Arc::new(Self { host, placed: PlacedPrograms::open(file, system.into(), interface, engines)? }))
     }
 
     /// The programs on a machine of their own.
@@ -103,10 +109,10 @@ impl Model {
         &self.host
     }
 
-    /// The chip.
+    /// The system.
     #[must_use]
-    pub fn chip(&self) -> &Chip {
-        self.placed.chip()
+    pub fn system(&self) -> &System {
+        self.placed.system()
     }
 
     /// The programs, one a context bucket, ascending; those of a file are decoded when first asked for.
@@ -152,7 +158,7 @@ impl Model {
     fn content(&self) -> Result<Container<'_>, SessionError> {
         let host = package::write(self.interface(), Some(&self.host));
         let (image, programs) = (self.image()?, self.programs()?.to_vec());
-        Ok(Container { chip: self.chip().reference(), image, programs, host: host.into() })
+        Ok(Container { chip: self.system().reference(), image, programs, host: host.into() })
     }
 
     /// BLAKE3 of the program file, to cite.

@@ -4,7 +4,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use lpu_compiler::{Bound, Compiled, Interface, Options, PortKind, Precision};
+use lpu_compiler::{Bound, Compiled, Interface, Options, Port, PortKind, Precision};
 use lpu_model::{Checkpoint, Config, ModelError};
 use memmap2::Mmap;
 use serde::{Deserialize, Serialize};
@@ -38,6 +38,7 @@ struct PackageHeader {
 struct ModelHeader {
     precision: String,
     context: usize,
+    tensor_parallel: usize,
     lower_bounds: Vec<u64>,
     oracles: Vec<Option<u64>>,
     config: String,
@@ -61,6 +62,8 @@ pub struct Host {
     pub precision: Precision,
     /// Tokens that the key-value rows hold.
     pub context: usize,
+    /// Chips that share every layer.
+    pub tensor_parallel: usize,
     /// For each program, cycles that no schedule can beat.
     pub lower_bounds: Vec<u64>,
     /// For each program, cycles with a choice of experts that is known beforehand; see
@@ -110,12 +113,19 @@ impl Host {
             name: checkpoint.name().to_owned(),
             precision: options.precision,
             context: options.context,
+            tensor_parallel: options.tensor_parallel,
             lower_bounds: compiled.bounds.iter().map(Bound::cycles).collect(),
             oracles: compiled.oracles.clone(),
             config,
             tokenizer: checkpoint.tokenizer_json().map(<[u8]>::to_vec),
             rows: RowTables::Owned(rows),
         })
+    }
+
+    /// The options that the model was compiled with.
+    #[must_use]
+    pub fn options(&self) -> Options {
+        Options { precision: self.precision, context: self.context, tensor_parallel: self.tensor_parallel }
     }
 
     /// The raw embedding row of a token; nothing where there is no such token.
@@ -205,17 +215,14 @@ impl Package {
         if header.lower_bounds.len() != interface.buckets.len() || header.oracles.len() != interface.buckets.len() {
             return Err(damaged("it does not have a lower bound for each context bucket"));
         }
-        let gives_logits = match &interface.outputs[..] {
-            [port] => matches!(port.kind, PortKind::Logits { .. }) && port.lanes.elements() == config.vocab,
-            _ => false,
-        };
-        if !gives_logits {
+        if !gives_logits(&interface, config.vocab) {
             return Err(damaged("its programs do not give the logits of its config"));
         }
         let host = Host {
             precision: Precision::parse(&header.precision).ok_or_else(|| damaged("its number format is unknown"))?,
             name: "model".to_owned(),
             context: header.context,
+            tensor_parallel: header.tensor_parallel,
             lower_bounds: header.lower_bounds,
             oracles: header.oracles,
             config,
@@ -226,12 +233,26 @@ impl Package {
     }
 }
 
+/// Whether the outputs are the logits of a vocabulary, in order.
+fn gives_logits(interface: &Interface, vocab: usize) -> bool {
+    let mut next = 0usize;
+    let follows = |port: &Port| match port.kind {
+        PortKind::Logits { first } if first as usize == next => {
+            next = next.saturating_add(port.lanes.elements());
+            true
+        }
+        _ => false,
+    };
+    interface.outputs.iter().all(follows) && next == vocab
+}
+
 /// A host section: length of the header, header, tokenizer, tables of rows.
 pub(crate) fn write(interface: &Interface, host: Option<&Host>) -> Vec<u8> {
     let tokenizer = host.and_then(|host| host.tokenizer.as_deref()).unwrap_or_default();
     let model = host.map(|host| ModelHeader {
         precision: host.precision.name().into(),
         context: host.context,
+        tensor_parallel: host.tensor_parallel,
         lower_bounds: host.lower_bounds.clone(),
         oracles: host.oracles.clone(),
         config: host.config.to_json(),

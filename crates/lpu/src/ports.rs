@@ -146,7 +146,7 @@ impl Step {
                 return Ok(((0..*slices).map(row).collect(), 0.0));
             }
         };
-        let (expected, found) = (port.lanes.elements(), values.len());
+        let (expected, found) = (port.width.max(port.lanes.elements()), values.len());
         if expected != found {
             return Err(PortError::Length { region: port.region.clone(), what, expected, found });
         }
@@ -244,7 +244,7 @@ mod tests {
         let programs = [Program { regions: vec![region], ..Program::default() }];
         let valid = |lanes: Lanes| {
             let kind = PortKind::Logits { first: 0 };
-            let outputs = vec![Port { region: name.clone(), chip: 0, row: 0, lanes, kind }];
+            let outputs = vec![Port { region: name.clone(), chip: 0, row: 0, width: lanes.elements(), lanes, kind }];
             let buckets = vec![lpu_compiler::Bucket { program: 0, tokens: 16 }];
             validate(&Interface { buckets, inputs: Vec::new(), outputs }, &programs).is_ok()
         };

@@ -1,8 +1,8 @@
 //! Compiling with proof: what is stated of a program is stated after the checker has proven it. The compiler itself
 //! knows no checker.
 
-use lpu_checker::{CheckError, check};
-use lpu_chip::Chip;
+use lpu_checker::{CheckError, check_system};
+use lpu_chip::System;
 use lpu_compiler::{CompileError, Compiled, Options};
 use lpu_isa::{Program, Violation};
 use lpu_model::{Checkpoint, Graph};
@@ -56,8 +56,8 @@ pub enum ProofError {
 ///
 /// # Errors
 /// [`ProofError`] when the compiler refuses, or what it made is not legal.
-pub fn compile(checkpoint: &Checkpoint, chip: &Chip, options: &Options) -> Result<Compiled, ProofError> {
-    compile_graph(checkpoint, checkpoint.graph(), chip, options)
+pub fn compile(checkpoint: &Checkpoint, system: impl Into<System>, options: &Options) -> Result<Compiled, ProofError> {
+    compile_graph(checkpoint, checkpoint.graph(), system, options)
 }
 
 /// Compiles a graph, or a part of one, of a checkpoint, and proves every program of it.
@@ -67,10 +67,12 @@ pub fn compile(checkpoint: &Checkpoint, chip: &Chip, options: &Options) -> Resul
 pub fn compile_graph(
     checkpoint: &Checkpoint,
     graph: Graph,
-    chip: &Chip,
+    system: impl Into<System>,
     options: &Options,
 ) -> Result<Compiled, ProofError> {
-    let compiled = debug_span!("compile").in_scope(|| lpu_compiler::compile_graph(checkpoint, graph, chip, options))?;
+    let system = &system.into();
+    let compiled =
+        debug_span!("compile").in_scope(|| lpu_compiler::compile_graph(checkpoint, graph, system, options))?;
     let mut proven: Vec<&Program> = Vec::new();
     for (program, bound) in compiled.programs.iter().zip(&compiled.bounds) {
         let context = || program.name.clone();
@@ -84,7 +86,7 @@ pub fn compile_graph(
             continue;
         }
         let _span = debug_span!("prove", program = program.name).entered();
-        let report = check(chip, &compiled.image, program)
+        let report = check_system(system, &compiled.image, program)
             .map_err(|error| ProofError::Unchecked { context: context(), error })?;
         if let Some(first) = report.violations.first() {
             let (count, first) = (report.violations.len(), Box::new(*first));

@@ -4,7 +4,6 @@
 use std::ops::Deref;
 use std::sync::Arc;
 
-use lpu_compiler::Options;
 use lpu_emulator::Observer;
 use lpu_isa::Program;
 use lpu_model::Checkpoint;
@@ -128,7 +127,7 @@ impl Sequence {
         };
         let step = Step { embedding: Some(embedding), learned, ..Step::at(&host.config, context, *position) };
         let mut ran = stage.run_by(&step, run)?;
-        let logits = ran.outputs.pop().unwrap_or_default();
+        let logits = stage.logits(&mut ran);
         let logit = logits.iter().copied().enumerate().find(|(_, logit)| !logit.is_finite());
         if ran.overflow || logit.is_some() {
             let (position, origin) = (self.position, self.origin(&step)?);
@@ -155,13 +154,13 @@ impl Sequence {
     /// alone.
     fn operation(&self, bucket: usize, program: &Program, origin: &NotFiniteOrigin) -> Option<String> {
         let checkpoint = Checkpoint::from_config(self.host().config.to_json().as_bytes()).ok()?;
-        let options = Options { precision: self.host().precision, context: self.host().context };
-        let compiled = compile(&checkpoint, self.chip(), &options).ok()?;
+        let options = self.host().options();
+        let compiled = compile(&checkpoint, self.system(), &options).ok()?;
         if compiled.programs.get(bucket)?.sets != program.sets {
             return None;
         }
         let issued = (origin.queue, origin.cycle);
         let record = compiled.records[bucket].iter().find(|record| record.computed.contains(&issued))?;
-        Some(checkpoint.graph().nodes.get(record.node)?.name.clone())
+        Some(compiled.graph.nodes.get(record.node)?.name.clone())
     }
 }

@@ -2,7 +2,7 @@
 
 use std::ops::{Deref, DerefMut};
 
-use lpu_chip::Chip;
+use lpu_chip::System;
 use lpu_compiler::Options;
 use lpu_isa::Container;
 use lpu_model::Checkpoint;
@@ -20,7 +20,7 @@ use crate::sequence::Sequence;
 /// # let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/checkpoints/plain");
 /// let checkpoint = Checkpoint::open(folder.as_ref())?;
 /// let chip = chip::preset("tsp-v1")?;
-/// let options = Options { precision: Precision::F16, context: 16 };
+/// let options = Options { precision: Precision::F16, context: 16, ..Options::default() };
 /// let mut session = Session::compile(checkpoint, &chip, &options)?;
 /// let first = session.feed(7)?;
 /// session.feed(11)?;
@@ -51,8 +51,8 @@ impl Session {
     ///
     /// # Errors
     /// [`SessionError`] says what does not fit.
-    pub fn compile(checkpoint: Checkpoint, chip: &Chip, options: &Options) -> Result<Self, SessionError> {
-        Self::compile_for(checkpoint, chip, options, &Engines::default())
+    pub fn compile(checkpoint: Checkpoint, system: impl Into<System>, options: &Options) -> Result<Self, SessionError> {
+        Self::compile_for(checkpoint, system, options, &Engines::default())
     }
 
     /// Compiles a checkpoint for a chip and loads it into an engine.
@@ -61,26 +61,30 @@ impl Session {
     /// As [`Session::compile`].
     pub fn compile_for(
         checkpoint: Checkpoint,
-        chip: &Chip,
+        system: impl Into<System>,
         options: &Options,
         engines: &Engines,
     ) -> Result<Self, SessionError> {
-        Ok(Self { sequence: Model::compile(checkpoint, chip, options, engines)?.sequence()? })
+        Ok(Self { sequence: Model::compile(checkpoint, system, options, engines)?.sequence()? })
     }
 
     /// Loads a compiled model from memory.
     ///
     /// # Errors
     /// [`SessionError`] when the container holds no model, or one for another chip.
-    pub fn load(container: Container<'static>, chip: &Chip, engines: &Engines) -> Result<Self, SessionError> {
-        Ok(Self { sequence: Model::load(container, chip, engines)?.sequence()? })
+    pub fn load(
+        container: Container<'static>,
+        system: impl Into<System>,
+        engines: &Engines,
+    ) -> Result<Self, SessionError> {
+        Ok(Self { sequence: Model::load(container, system, engines)?.sequence()? })
     }
 
     /// Opens a compiled model in a mapped file, whose weights the fast engine uses in place.
     ///
     /// # Errors
     /// As [`Session::load`].
-    pub fn open(file: ProgramFile, chip: &Chip, engines: &Engines) -> Result<Self, SessionError> {
-        Ok(Self { sequence: Model::open(file, chip, engines)?.sequence()? })
+    pub fn open(file: ProgramFile, system: impl Into<System>, engines: &Engines) -> Result<Self, SessionError> {
+        Ok(Self { sequence: Model::open(file, system, engines)?.sequence()? })
     }
 }

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use lpu_chip::{Chip, System};
+use lpu_chip::System;
 use lpu_compiler::{Compiled, Interface, PortKind};
 use lpu_isa::{ChipRef, Image, Program};
 
@@ -15,7 +15,7 @@ use crate::ports::{self, PortError, Step};
 
 /// A placement's programs, shared by the stages that run them on machines of their own.
 pub(crate) struct PlacedPrograms {
-    chip: Chip,
+    system: System,
     interface: Interface,
     source: ProgramSource,
     shared: Arc<SharedPrograms>,
@@ -28,7 +28,7 @@ pub(crate) struct PlacedPrograms {
 /// # let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/checkpoints/plain");
 /// let checkpoint = Checkpoint::open(folder.as_ref())?;
 /// let chip = chip::preset("tsp-v1")?;
-/// let options = Options { precision: Precision::F16, context: 16 };
+/// let options = Options { precision: Precision::F16, context: 16, ..Options::default() };
 /// let first = Part::Layer(0).of(&checkpoint.graph())?;
 /// let compiled = lpu::compile_graph(&checkpoint, first, &chip, &options)?;
 /// let mut stage = Stage::of(compiled, &chip, &Engines::default())?;
@@ -77,15 +77,15 @@ impl PlacedPrograms {
     /// # Errors
     /// [`SessionError`] when the chip or the interface refuses them.
     pub(crate) fn new(
-        chip: &Chip,
+        system: System,
         image: Image<'static>,
         programs: Vec<Program>,
         interface: Interface,
         engines: &Engines,
     ) -> Result<Arc<Self>, SessionError> {
         ports::validate(&interface, &programs)?;
-        let shared = SharedPrograms::over(&System::single(chip), &image, &programs, engines)?;
-        Ok(Arc::new(Self { chip: chip.clone(), interface, source: ProgramSource::Memory(image, programs), shared }))
+        let shared = SharedPrograms::over(&system, &image, &programs, engines)?;
+        Ok(Arc::new(Self { system, interface, source: ProgramSource::Memory(image, programs), shared }))
     }
 
     /// The programs of a mapped file.
@@ -94,14 +94,14 @@ impl PlacedPrograms {
     /// As [`PlacedPrograms::new`], and when the file was made for another chip.
     pub(crate) fn open(
         file: ProgramFile,
-        chip: &Chip,
+        system: System,
         interface: Interface,
         engines: &Engines,
     ) -> Result<Arc<Self>, SessionError> {
-        made_for(file.chip(), chip)?;
+        made_for(file.chip(), &system)?;
         ports::validate(&interface, file.heads())?;
-        let shared = SharedPrograms::over_file(&System::single(chip), &file, engines)?;
-        Ok(Arc::new(Self { chip: chip.clone(), interface, source: ProgramSource::File(Box::new(file)), shared }))
+        let shared = SharedPrograms::over_file(&system, &file, engines)?;
+        Ok(Arc::new(Self { system, interface, source: ProgramSource::File(Box::new(file)), shared }))
     }
 
     /// The programs on a machine of their own, whose SRAM is as the image has it.
@@ -116,8 +116,8 @@ impl PlacedPrograms {
         Ok(Stage { placed: Arc::clone(self), engine })
     }
 
-    pub(crate) fn chip(&self) -> &Chip {
-        &self.chip
+    pub(crate) fn system(&self) -> &System {
+        &self.system
     }
 
     pub(crate) fn interface(&self) -> &Interface {
@@ -159,9 +159,9 @@ impl Stage {
     ///
     /// # Errors
     /// [`SessionError`] when the engine or the interface refuses it.
-    pub fn of(compiled: Compiled, chip: &Chip, engines: &Engines) -> Result<Self, SessionError> {
+    pub fn of(compiled: Compiled, system: impl Into<System>, engines: &Engines) -> Result<Self, SessionError> {
         let Compiled { image, programs, interface, .. } = compiled;
-        Self::new(chip, image, programs, interface, engines)
+        Self::new(system, image, programs, interface, engines)
     }
 
     /// Loads programs into an engine.
@@ -169,21 +169,26 @@ impl Stage {
     /// # Errors
     /// As [`Stage::of`].
     pub fn new(
-        chip: &Chip,
+        system: impl Into<System>,
         image: Image<'static>,
         programs: Vec<Program>,
         interface: Interface,
         engines: &Engines,
     ) -> Result<Self, SessionError> {
-        PlacedPrograms::new(chip, image, programs, interface, engines)?.stage()
+        PlacedPrograms::new(system.into(), image, programs, interface, engines)?.stage()
     }
 
     /// Opens the programs of a mapped file, whose weights the fast engine uses in place.
     ///
     /// # Errors
     /// As [`Stage::of`], and when the file was made for another chip.
-    pub fn open(file: ProgramFile, chip: &Chip, interface: Interface, engines: &Engines) -> Result<Self, SessionError> {
-        PlacedPrograms::open(file, chip, interface, engines)?.stage()
+    pub fn open(
+        file: ProgramFile,
+        system: impl Into<System>,
+        interface: Interface,
+        engines: &Engines,
+    ) -> Result<Self, SessionError> {
+        PlacedPrograms::open(file, system.into(), interface, engines)?.stage()
     }
 
     /// Another machine for the same programs, which it shares with the plans and the threads; its SRAM is as the image
@@ -195,10 +200,10 @@ impl Stage {
         self.placed.stage()
     }
 
-    /// The chip.
+    /// The system.
     #[must_use]
-    pub fn chip(&self) -> &Chip {
-        self.placed.chip()
+    pub fn system(&self) -> &System {
+        self.placed.system()
     }
 
     /// What the programs ask of their host and give back.
@@ -287,11 +292,28 @@ impl Stage {
     /// The values of a run by name, for the steps of the stages after it.
     #[must_use]
     pub fn named(&self, run: &StageRun) -> BTreeMap<String, Vec<f32>> {
-        let of_port = |(port, value): (&lpu_compiler::Port, &Vec<f32>)| match &port.kind {
-            PortKind::Activation { value: name } => Some((name.clone(), value.clone())),
-            _ => None,
-        };
-        self.placed.interface.outputs.iter().zip(&run.outputs).filter_map(of_port).collect()
+        let mut named: BTreeMap<String, Vec<f32>> = BTreeMap::new();
+        for (port, value) in self.placed.interface.outputs.iter().zip(&run.outputs) {
+            let PortKind::Activation { value: name } = &port.kind else { continue };
+            let whole = named.entry(name.clone()).or_default();
+            whole.resize(whole.len().max(value.len()), 0.0);
+            for lane in 0..port.lanes.count() {
+                if let Some(element) = port.lanes.element(lane) {
+                    whole[element] = value[element];
+                }
+            }
+        }
+        named
+    }
+
+    /// The logits of a run: those of each output port after those before it.
+    pub(crate) fn logits(&self, run: &mut StageRun) -> Vec<f32> {
+        let mut ports = std::mem::take(&mut run.outputs).into_iter();
+        let first = ports.next().unwrap_or_default();
+        ports.fold(first, |mut logits, port| {
+            logits.extend(port);
+            logits
+        })
     }
 }
 
@@ -303,9 +325,9 @@ fn borrowed<'a>(image: &'a Image<'static>) -> Image<'a> {
     }
 }
 
-pub(crate) fn made_for(file: &ChipRef, chip: &Chip) -> Result<(), SessionError> {
-    if file.fingerprint == chip.fingerprint() {
+pub(crate) fn made_for(file: &ChipRef, system: &System) -> Result<(), SessionError> {
+    if file.fingerprint == system.reference().fingerprint {
         return Ok(());
     }
-    Err(SessionError::OtherChip { file: file.name.clone(), given: chip.name().to_owned() })
+    Err(SessionError::OtherChip { file: file.name.clone(), given: system.name().to_owned() })
 }

@@ -34,7 +34,10 @@ pub use dtype::Dtype;
 pub use error::ModelError;
 pub use family::Family;
 pub use gguf::GgufError;
-pub use graph::{Activation, Block, Cache, CacheId, Graph, Mask, Node, NodeId, Op, Value, ValueId, WeightId};
+pub use graph::{
+    Activation, Block, Cache, CacheId, Entry, Graph, HeadShard, Mask, Node, NodeId, Op, Shard, ShardError, Value,
+    ValueId, WeightId,
+};
 pub use rope::Rope;
 #[cfg(feature = "tokenizer")]
 pub use tokenizer::{TextStream, Tokenizer};

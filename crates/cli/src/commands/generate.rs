@@ -127,7 +127,7 @@ impl Generate {
         }
         let host = failed.host();
         let works = |&precision: &Precision| {
-            let options = Options { precision, context: host.context };
+            let options = Options { precision, context: host.context, ..Options::default() };
             let Ok(checkpoint) = files::checkpoint(self.model.as_deref()) else { return false };
             let session = Session::compile_for(
                 checkpoint,
@@ -166,7 +166,7 @@ impl Generate {
                 let tokenizer = host.tokenizer.as_deref().map(Tokenizer::from_json).transpose()?;
                 let (prompt, text) = self.prompt(tokenizer.as_ref(), false)?;
                 let request = self.request(&prompt);
-                let options = Options { precision: host.precision, context: host.context };
+                let options = Options { precision: host.precision, context: host.context, ..Options::default() };
                 request.within_positions(&host.config, Some(host.context))?;
                 request.within(
                     &host.config,
@@ -188,7 +188,8 @@ impl Generate {
                 request.within_positions(&checkpoint.config, self.target.context)?;
                 let context = self.target.context.unwrap_or_else(|| bucket_of(request.fed()));
                 let chip = self.target.chip()?;
-                let options = Options { precision: self.target.dtype.unwrap_or_default(), context };
+                let options =
+                    Options { precision: self.target.dtype.unwrap_or_default(), context, ..Options::default() };
                 request.within(&checkpoint.config, &chip, &options, "", "give")?;
                 let session = Session::compile_for(checkpoint, &chip, &options, &engines)
                     .map_err(|error| request.refit(error))?;

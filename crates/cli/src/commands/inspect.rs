@@ -66,7 +66,7 @@ impl Inspect {
             // The rest follows from the config that the file carries.
             let (_, host) = Package::parse(&container.host)?.model()?;
             let checkpoint = Checkpoint::from_config(host.config.to_json().as_bytes())?.with_name(&host.name);
-            let options = Options { precision: host.precision, context: host.context };
+            let options = Options { precision: host.precision, context: host.context, ..Options::default() };
             return self.model(&checkpoint, &chip, &options, Some(&container.programs), &mut out);
         }
         let checkpoint = match file {
@@ -74,8 +74,11 @@ impl Inspect {
             None => files::shipped()?,
         };
         let chip = self.target.chip()?;
-        let options =
-            Options { precision: self.target.dtype.unwrap_or_default(), context: self.target.context.unwrap_or(256) };
+        let options = Options {
+            precision: self.target.dtype.unwrap_or_default(),
+            context: self.target.context.unwrap_or(256),
+            ..Options::default()
+        };
         self.model(&checkpoint, &chip, &options, None, &mut out)
     }
 

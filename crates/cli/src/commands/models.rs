@@ -56,8 +56,11 @@ impl Compile {
         }
         let checkpoint = self.checkpoint()?;
         let chip = self.target.chip()?;
-        let options =
-            Options { precision: self.target.dtype.unwrap_or_default(), context: self.target.context.unwrap_or(256) };
+        let options = Options {
+            precision: self.target.dtype.unwrap_or_default(),
+            context: self.target.context.unwrap_or(256),
+            ..Options::default()
+        };
         let whole = checkpoint.graph();
         let graph = match self.part {
             Some(part) => part.of(&whole)?,

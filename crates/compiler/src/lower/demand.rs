@@ -14,6 +14,8 @@ pub(super) enum Representation {
     Activation,
     /// Times the weights of a norm, as the input of matrices, whose results take the norm's factor.
     Normed(usize),
+    /// fp16, to be sent to the other chips of the group.
+    Sent,
     /// Squared, for a norm.
     Squares(usize),
     /// Activated, for a gated product.
@@ -43,6 +45,7 @@ fn ends_in_a_chain(op: &Op) -> bool {
     matrices
         || norms
         || matches!(op, Op::Add | Op::ExpertScale { .. } | Op::Scale { .. } | Op::SoftCap { .. } | Op::Activate { .. })
+        || matches!(op, Op::ReduceScatter)
 }
 
 /// The producer and the consumers of every value of a graph.
@@ -176,6 +179,7 @@ impl Demands {
                 self.ask(node.inputs[1], Representation::Keys(number));
                 self.ask(node.inputs[2], Representation::Values(number));
             }
+            Op::AllGather => self.ask(node.inputs[0], Representation::Sent),
             _ => node.inputs.iter().for_each(|&input| self.ask(input, Representation::Plain)),
         }
     }

@@ -5,6 +5,7 @@ mod activate;
 mod attention;
 mod builder;
 mod demand;
+mod exchange;
 mod linear;
 mod route;
 mod vector;
@@ -60,6 +61,7 @@ type PartialSum = (Range<usize>, usize);
 /// The state of lowering one program.
 pub(crate) struct Lowering<'a> {
     chip: &'a Chip,
+    target: &'a Target,
     plan: &'a Plan,
     engine: Engine<'a>,
     precision: Precision,
@@ -124,8 +126,8 @@ pub(crate) fn lower(plan: &Plan, target: &Target, tokens: usize, oracle: bool) -
 impl<'a> Lowering<'a> {
     /// Nothing lowered yet; the host's inputs are in memory.
     fn new(plan: &'a Plan, target: &'a Target, tokens: usize) -> Self {
-        let &Target { ref chip, precision } = target;
-        let mut engine = Engine::new(chip, plan.vectors.clone());
+        let &Target { ref chip, precision, .. } = target;
+        let mut engine = Engine::new(target, plan.vectors.clone());
         let inputs = &plan.inputs;
         let mut fixed = |places: &[Stored]| places.iter().map(|place| engine.fixed(place.clone())).collect::<Vec<_>>();
         let pairs = inputs.rotary.iter().map(|(&key, pair)| (key, fixed(pair)));
@@ -142,6 +144,7 @@ impl<'a> Lowering<'a> {
         }
         Self {
             chip,
+            target,
             plan,
             precision,
             demands: Demands::new(&plan.graph, precision != Precision::W8A8),
@@ -183,6 +186,8 @@ impl Lowering<'_> {
                 | GraphOp::Scale { .. }
                 | GraphOp::SoftCap { .. }
                 | GraphOp::Activate { .. } => self.element_wise(number, row),
+                GraphOp::ReduceScatter => self.reduce_scatter(number, row),
+                GraphOp::AllGather => self.all_gather(number, row),
                 _ => {
                     let what = "this operation is not lowered".into();
                     return Err(CompileError::Unsupported { node: node.name.clone(), what });

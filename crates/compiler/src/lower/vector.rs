@@ -121,6 +121,7 @@ impl Lowering<'_> {
         match representation {
             Representation::Plain => unreachable!("made with the value itself"),
             Representation::Activation => self.both_sides(builder, y),
+            Representation::Sent => vec![self.narrow(builder, y, Hemisphere::BOTH[tile % 2])],
             Representation::Normed(norm) => {
                 let weights = self.engine.constant(plan.norm(norm).weights[tile]);
                 let weights = builder.input(weights);
@@ -178,7 +179,8 @@ impl Lowering<'_> {
     fn norm_factor(&mut self, number: usize, input: ValueRow, eps: f32) -> VReg {
         let squares: Vec<VReg> =
             self.vectors(input, Representation::Squares(number)).iter().map(|vregs| vregs[0]).collect();
-        let width = self.plan.graph.value(input.value).width;
+        let value = self.plan.graph.value(input.value);
+        let width = value.shard.summed().unwrap_or(value.width);
         let mut builder = self.builder();
         let feeds: Vec<Feed> = squares.iter().map(|&vreg| builder.input(vreg)).collect();
         let sums = fold(&mut builder, Op::Add, &feeds);
@@ -186,7 +188,13 @@ impl Lowering<'_> {
             [one] => builder.chain.reduce(Op::Add, Op::Max, &[one, one]),
             _ => builder.chain.reduce(Op::Add, Op::Add, &sums),
         };
-        let mean = builder.op(Op::Mul, &[Feed::Node(sum), Feed::Immediate((1.0 / width as f64) as f32)]);
+        let mut sum = Feed::Node(sum);
+        if value.shard.summed().is_some() {
+            let total = self.group_sum(builder, sum);
+            builder = self.builder();
+            sum = builder.input(total);
+        }
+        let mean = builder.op(Op::Mul, &[sum, Feed::Immediate((1.0 / width as f64) as f32)]);
         let shifted = builder.op(Op::Add, &[mean, Feed::Immediate(eps)]);
         let vreg = self.engine.vreg();
         builder.store(Op::Rsqrt, &[shifted], vreg, None);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use lpu_model::{Block, Checkpoint, Node, Op, WeightId, Weights};
+use lpu_model::{Block, Checkpoint, Node, Op, Shard, WeightId, Weights};
 
 use super::{NodePlan, OutputVector, Plan, Unit};
 use crate::error::CompileError;
@@ -136,14 +136,16 @@ impl Plan {
             Op::ExpertLinear { weight, .. } => (weight, None, Some(self.experts[&node.inputs[1]])),
             _ => unreachable!("only matrices have tiles"),
         };
-        let outputs = &self.layouts[&node.output].tiles[vector];
-        let columns = &self.layouts[&node.inputs[0]].tiles;
+        let outputs = &self.whole(node.output)[vector];
+        let columns = &self.whole(node.inputs[0]);
         let matrix = Matrix { weight, outputs, columns, content, experts };
         let scales = quantize::fill(weights, &matrix, &output.tiles, slices)?;
         output.scale = (content != Content::Halves).then(|| self.vectors.weight(&scales));
         if let Some(bias) = bias {
             let biases = quantize::vector(weights, bias)?;
-            let lane = |element: &Option<u32>| element.map_or(0.0, |element| biases[element as usize]);
+            // Of the terms of a sum over chips the first chip's have the bias.
+            let adds = self.member == 0 || !matches!(self.graph.value(node.output).shard, Shard::Partial { .. });
+            let lane = |element: &Option<u32>| element.filter(|_| adds).map_or(0.0, |element| biases[element as usize]);
             output.bias = Some(self.vectors.weight(&outputs.iter().map(lane).collect::<Vec<_>>()));
         }
         Ok(output)

@@ -95,6 +95,8 @@ pub(super) fn needs(
                     return Err(CompileError::Unsupported { node: node.name.clone(), what });
                 }
             }
+            // Terms of all pieces, and those of the others for the chip's own.
+            Op::ReduceScatter => needs.live = needs.live.max(2 * tiles(node.inputs[0]) + VALUE_VECTORS),
             Op::LayerNorm { .. } => needs.constants += 2 * tiles(node.output),
             Op::HeadNorm { heads, .. } => {
                 needs.constants += tiles(node.output) + 2 * heads as u64;

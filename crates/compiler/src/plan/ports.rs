@@ -3,56 +3,86 @@
 use lpu_isa::Hemisphere;
 use lpu_model::ValueId;
 
-use super::{MaskInput, Plan, ValueRow};
+use super::{MaskInput, Plan, ValueRow, whole};
 use crate::interface::{
-    Bucket, Interface, Lanes, Port, PortKind, RotaryPart, address_name, mask_name, region_name, rotary_name,
+    Bucket, Interface, Lanes, Port, PortKind, RotaryPart, address_name, mask_name, on_chip, region_name, rotary_name,
+    whole_name,
 };
 use crate::rows::ROW_SLICES;
-use crate::target::port_chip;
 
-impl Plan {
-    /// What programs that hold these tokens ask of their host and give back.
-    pub(crate) fn interface(&self, lanes: usize, buckets: &[usize]) -> Interface {
-        let port = |region: String, row: usize, lanes: Lanes, kind: PortKind| Port {
-            region,
-            chip: port_chip(),
-            row: row as u32,
-            lanes,
-            kind,
+/// What one chip of the group asks of its host and gives back.
+struct ChipPorts<'a> {
+    plan: &'a Plan,
+    /// Lanes of a vector.
+    lanes: usize,
+    chip: u16,
+}
+
+impl ChipPorts<'_> {
+    fn port(&self, region: &str, row: usize, lanes: Lanes, kind: PortKind) -> Port {
+        let width = lanes.elements();
+        Port { region: on_chip(region, self.chip), chip: self.chip, row: row as u32, width, lanes, kind }
+    }
+
+    /// The port of a value, unless the chip has nothing of it.
+    fn of_value(&self, ValueRow { value, row }: ValueRow) -> Option<Port> {
+        let (plan, chip) = (self.plan, usize::from(self.chip));
+        let value_of = plan.graph.value(value);
+        let whole = whole(value_of, &plan.layouts[&value], chip);
+        let region = region_name(&value_of.name, row);
+        let mut lanes = Lanes::of(&whole, self.lanes);
+        let kind = match whole_name(&value_of.name) {
+            "embedding" => PortKind::Embedding,
+            "position" => PortKind::Position,
+            "head.logits" => {
+                let held = (0..value_of.width).filter_map(|element| value_of.shard.element(chip, element));
+                let (first, elements) = (value_of.shard.element(chip, 0)?, held.count());
+                lanes = Lanes::Repeated { elements, times: 1 };
+                PortKind::Logits { first: first as u32 }
+            }
+            name => PortKind::Activation { value: name.to_owned() },
         };
-        let of_value = |ValueRow { value, row }: ValueRow| {
-            let name = &self.graph.value(value).name;
-            let kind = match name.as_str() {
-                "embedding" => PortKind::Embedding,
-                "position" => PortKind::Position,
-                "head.logits" => PortKind::Logits { first: 0 },
-                _ => PortKind::Activation { value: name.clone() },
-            };
-            port(region_name(name, row), row, Lanes::of(&self.layouts[&value], lanes), kind)
-        };
-        let of_values =
-            |values: &[ValueId]| values.iter().flat_map(|&value| self.rows_of(value)).map(of_value).collect();
-        let mut inputs: Vec<Port> = of_values(&self.graph.inputs);
-        let half = self.half_head();
-        for &(table, row) in self.inputs.rotary.keys() {
+        let width = value_of.shard.whole(value_of.width);
+        (lanes.elements() > 0).then(|| Port { width, ..self.port(&region, row, lanes, kind) })
+    }
+
+    fn of_values(&self, values: &[ValueId]) -> Vec<Port> {
+        values.iter().flat_map(|&value| self.plan.rows_of(value)).filter_map(|row| self.of_value(row)).collect()
+    }
+
+    fn inputs(&self) -> Vec<Port> {
+        let plan = self.plan;
+        let mut inputs = self.of_values(&plan.graph.inputs);
+        let half = plan.half_head();
+        for &(table, row) in plan.inputs.rotary.keys() {
             for part in [RotaryPart::Cos, RotaryPart::Sin] {
-                let repeated = Lanes::Repeated { elements: half, times: lanes / half.max(1) };
-                inputs.push(port(rotary_name(table, part, row), row, repeated, PortKind::Rotary { table, part }));
+                let repeated = Lanes::Repeated { elements: half, times: self.lanes / half.max(1) };
+                let kind = PortKind::Rotary { table, part };
+                inputs.push(self.port(&rotary_name(table, part, row), row, repeated, kind));
             }
         }
-        let tokens = Lanes::Repeated { elements: self.context, times: 1 };
-        for MaskInput { window, row } in self.masks() {
-            inputs.push(port(mask_name(window, row), row, tokens.clone(), PortKind::Mask { window }));
+        let tokens = Lanes::Repeated { elements: plan.context, times: 1 };
+        for MaskInput { window, row } in plan.masks() {
+            inputs.push(self.port(&mask_name(window, row), row, tokens.clone(), PortKind::Mask { window }));
         }
-        for row in 0..self.inputs.addresses.len() {
+        for row in 0..plan.inputs.addresses.len() {
             for side in Hemisphere::BOTH {
-                let (slices, spare) = (ROW_SLICES, (self.context / ROW_SLICES) as u16);
+                let (slices, spare) = (ROW_SLICES, (plan.context / ROW_SLICES) as u16);
                 let addresses = Lanes::Repeated { elements: slices, times: 1 };
                 let kind = PortKind::KvAddress { side: side.into(), slices, spare };
-                inputs.push(port(address_name(side, row), row, addresses, kind));
+                inputs.push(self.port(&address_name(side, row), row, addresses, kind));
             }
         }
-        let outputs = of_values(&self.graph.outputs);
+        inputs
+    }
+}
+
+impl Plan {
+    /// What programs that hold these tokens ask of their host and give back, for every chip of the group.
+    pub(crate) fn interface(&self, lanes: usize, chips: usize, buckets: &[usize]) -> Interface {
+        let of_chips = || (0..chips as u16).map(|chip| ChipPorts { plan: self, lanes, chip });
+        let inputs = of_chips().flat_map(|ports| ports.inputs()).collect();
+        let outputs = of_chips().flat_map(|ports| ports.of_values(&self.graph.outputs)).collect();
         let buckets = buckets.iter().enumerate().map(|(program, &tokens)| Bucket { program, tokens }).collect();
         Interface { buckets, inputs, outputs }
     }

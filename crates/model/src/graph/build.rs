@@ -2,7 +2,7 @@
 
 use smallvec::SmallVec;
 
-use super::{Block, Cache, CacheId, Graph, Node, Op, Value, ValueId, WeightId};
+use super::{Block, Cache, CacheId, Graph, Node, Op, Shard, Value, ValueId, WeightId};
 use crate::decoder::Tensor;
 
 /// A graph being built. Weight ids count in the order in which tensors are asked for.
@@ -51,7 +51,7 @@ impl Builder {
 
     fn value(&mut self, name: String, width: usize) -> ValueId {
         let rows = 1;
-        self.graph.values.push(Value { name, width, rows });
+        self.graph.values.push(Value { name, width, rows, shard: Shard::Whole });
         ValueId::new(self.graph.values.len() - 1)
     }
 }

@@ -12,6 +12,8 @@ mod activation;
 mod build;
 mod cut;
 mod mask;
+mod parallel;
+mod shard;
 mod text;
 
 use std::fmt;
@@ -21,6 +23,8 @@ use smallvec::SmallVec;
 pub use activation::Activation;
 pub(crate) use build::Builder;
 pub use mask::Mask;
+pub use parallel::{Entry, ShardError};
+pub use shard::{HeadShard, Shard};
 
 macro_rules! id {
     ($(#[$meta:meta])* $name:ident) => {
@@ -199,6 +203,11 @@ pub enum Op {
         /// Below the route's `active`.
         choice: usize,
     },
+    /// Input: terms x ([`Shard::Partial`]). `y` is the chip's piece of the sum of x over the chips of the group, added
+    /// up in pairs of chips, then in pairs of pairs, by chip number.
+    ReduceScatter,
+    /// Input: a piece x. `y` has the pieces of all chips of the group, in fp16.
+    AllGather,
 }
 
 /// A vector in flight, or `rows` of them (one a token).
@@ -210,6 +219,16 @@ pub struct Value {
     pub width: usize,
     /// Tokens worked on at once; 1 in a decode step.
     pub rows: usize,
+    /// Which elements of the whole value these are, in a graph that is cut over chips ([`Graph::tensor_parallel`]).
+    pub shard: Shard,
+}
+
+impl Value {
+    /// Elements of each of the pieces that the value is made of; all of them where it is not.
+    #[must_use]
+    pub fn piece(&self) -> usize {
+        self.shard.piece(self.width)
+    }
 }
 
 /// One operation.

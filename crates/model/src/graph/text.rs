@@ -51,7 +51,7 @@ impl Graph {
 
     fn shaped(&self, id: ValueId) -> String {
         let value = self.value(id);
-        format!("{} [{} x {}]", value.name, value.rows, value.width)
+        format!("{} [{} x {}{}]", value.name, value.rows, value.width, value.shard)
     }
 }
 
@@ -104,5 +104,7 @@ fn operation(op: &Op, inputs: &str, weights: &Weights) -> String {
             format!("expert_linear({inputs}) choice={choice} weight={}", tensor(weight))
         }
         Op::ExpertScale { choice } => format!("expert_scale({inputs}) choice={choice}"),
+        Op::ReduceScatter => format!("reduce_scatter({inputs})"),
+        Op::AllGather => format!("all_gather({inputs})"),
     }
 }
