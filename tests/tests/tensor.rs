@@ -8,9 +8,34 @@ use lpu_compiler::{Options, Precision};
 use lpu_model::Checkpoint;
 
 const CHECKPOINTS: &[&str] = &[
-    "plain", "gqa", "odd", "wide", "wide_head", "deep", "mistral", "qwen2", "qwen3", "gemma2", "phi3", "gpt2",
-    "gpt_neox", "olmo2", "granite", "gemma", "gemma3", "smollm3", "stablelm", "stablelm_parallel", "phi", "cohere",
-    "olmo3", "ministral", "mixtral", "qwen3_moe", "qwen2_moe", "granite_moe",
+    "plain",
+    "gqa",
+    "odd",
+    "wide",
+    "wide_head",
+    "deep",
+    "mistral",
+    "qwen2",
+    "qwen3",
+    "gemma2",
+    "phi3",
+    "gpt2",
+    "gpt_neox",
+    "olmo2",
+    "granite",
+    "gemma",
+    "gemma3",
+    "smollm3",
+    "stablelm",
+    "stablelm_parallel",
+    "phi",
+    "cohere",
+    "olmo3",
+    "ministral",
+    "mixtral",
+    "qwen3_moe",
+    "qwen2_moe",
+    "granite_moe",
 ];
 
 fn folder(name: &str) -> PathBuf {
@@ -35,11 +60,12 @@ fn norm(values: impl Iterator<Item = f32>) -> f64 {
 }
 
 /// The largest relative error of the first `count` rows of logits.
-fn error(name: &str, precision: Precision, chips: usize, count: usize) -> Result<f64, String> {
+fn error(name: &str, precision: Precision, [chips, stages]: [usize; 2], count: usize) -> Result<f64, String> {
     let checkpoint = Checkpoint::open(&folder(name)).unwrap();
     let vocab = checkpoint.config.vocab;
-    let options = Options { precision, context: 48, tensor_parallel: chips };
-    let model = Model::compile(checkpoint, &node(), &options, &Engines::default()).map_err(|error| error.to_string())?;
+    let options = Options { precision, context: 48, tensor_parallel: Some(chips), pipeline_parallel: Some(stages) };
+    let model =
+        Model::compile(checkpoint, &node(), &options, &Engines::default()).map_err(|error| error.to_string())?;
     let mut sequence = model.sequence().map_err(|error| error.to_string())?;
     let (tokens, logits) = reference(name);
     let mut worst = 0.0f64;
@@ -58,8 +84,8 @@ fn look() {
     let names = std::env::var("NAMES").unwrap_or_default();
     let names: Vec<&str> = if names.is_empty() { CHECKPOINTS.to_vec() } else { names.split(',').collect() };
     for name in names {
-        for chips in [2, 4, 8] {
-            println!("{name} {chips} {:?}", error(name, Precision::F16, chips, 4));
+        for shape in [[1, 2], [1, 3], [2, 1], [2, 2], [2, 3], [4, 1], [4, 2], [8, 1]] {
+            println!("{name} {shape:?} {:?}", error(name, Precision::F16, shape, 4));
         }
     }
 }

@@ -202,4 +202,57 @@ pub enum CompileError {
     /// The graph cannot be cut over the chips of a group.
     #[error(transparent)]
     Shard(#[from] lpu_model::ShardError),
+    /// The system has fewer chips than stages and groups ask for.
+    #[error(
+        "{stages} stages of {group} chips take {} chips, and {system} has {chips}; choose fewer, or a larger system",
+        stages * group
+    )]
+    TooFewChips {
+        /// The system's name.
+        system: String,
+        /// Its chips.
+        chips: usize,
+        /// Stages.
+        stages: usize,
+        /// Chips of a stage.
+        group: usize,
+    },
+    /// Nothing leads from a stage's chips to those of the next.
+    #[error(
+        "no way leads from chip {from} to chip {to} of {system} through the chips of two stages that follow one \
+          another; choose another tensor-parallel size, or connect them"
+    )]
+    NoRoute {
+        /// The system's name.
+        system: String,
+        /// A chip of a stage.
+        from: u16,
+        /// The chip of the next stage that goes on with its piece.
+        to: u16,
+    },
+    /// The model has fewer places to cut than stages ask for.
+    #[error("a model that can be cut into {most} stages cannot have {stages}; choose at most {most}")]
+    TooManyStages {
+        /// Stages asked for.
+        stages: usize,
+        /// Stages that it can be cut into.
+        most: usize,
+    },
+    /// A stage does not fit its chips.
+    #[error("stage {stage} of {stages} on {group} chips: {error}{}", least.map_or_else(
+        String::new,
+        |least| format!("; {} chips hold the model, in {least} stages: give --pipeline-parallel-size {least}", least * group),
+    ))]
+    Stage {
+        /// Number of the stage, from 0.
+        stage: usize,
+        /// Stages.
+        stages: usize,
+        /// Chips of a stage.
+        group: usize,
+        /// The least number of stages that fit, each of which was placed.
+        least: Option<usize>,
+        /// Why it does not fit.
+        error: Box<CompileError>,
+    },
 }

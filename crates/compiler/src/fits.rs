@@ -84,7 +84,7 @@ impl Trial<'_> {
         let others =
             [Precision::W8A16, Precision::W8A8].into_iter().filter(|&precision| precision != self.target.precision);
         let fits = |&precision: &Precision| {
-            self.compiles(self.graph, &Target::new(&self.target.chip, precision), self.context)
+            self.compiles(self.graph, &Target { precision, ..self.target.clone() }, self.context)
         };
         if let Some(precision) = { others }.find(fits) {
             return format!("in {} it fits", precision.name());

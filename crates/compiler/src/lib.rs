@@ -13,11 +13,13 @@ mod engine;
 mod error;
 mod exchange;
 mod fits;
+mod groups;
 mod interface;
 mod layout;
 mod list;
 mod lower;
 mod part;
+mod pipeline;
 mod placement;
 mod plan;
 mod planes;
@@ -31,19 +33,26 @@ mod tables;
 mod target;
 mod task;
 mod tile;
+mod transfer;
 mod vectors;
+
+use std::collections::BTreeMap;
 
 use lpu_chip::System;
 use lpu_isa::{Image, Program, Queue};
-use lpu_model::{Checkpoint, Entry, Graph};
+use lpu_model::{Checkpoint, Graph};
 use tracing::debug_span;
+
+use stages::place_at;
 
 pub use bound::{Bound, bound};
 pub use buckets::buckets;
 pub use error::CompileError;
+pub use groups::Parallel;
 pub use interface::{Bucket, Interface, Lanes, Port, PortKind, RotaryPart, Side};
 pub use layout::Layout;
 pub use part::Part;
+pub use pipeline::StageTimes;
 pub use placement::{CacheEntry, EntryKind, MatrixTile, Placement};
 pub use record::{Cause, Operation, Record, operations, to_text as tasks_text};
 pub use slice_run::SliceRun;
@@ -51,10 +60,16 @@ pub use stages::{Placed, Schedule, emit, oracle, place, schedule};
 pub use target::{Group, Options, Peer, Precision, Target};
 
 /// A compiled model.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Compiled {
-    /// The graph that each chip runs.
+    /// The graphs of all stages, one after another; of each the graph that a chip of its group runs.
     pub graph: Graph,
+    /// Over how many chips a layer is cut, and the number of stages.
+    pub parallel: Parallel,
+    /// By stage: the first chip of its group, and its blocks.
+    pub stages: Vec<(u16, usize)>,
+    /// For each program, when its stages run.
+    pub times: Vec<Vec<StageTimes>>,
     /// What SRAM starts from.
     pub image: Image<'static>,
     /// One program a context bucket, ascending, named by its context.
@@ -108,32 +123,62 @@ pub fn compile_graph(
     system: impl Into<System>,
     options: &Options,
 ) -> Result<Compiled, CompileError> {
-    let (target, context) = (options.target(&system.into())?, options.context);
-    let graph = graph.tensor_parallel(target.group.chips(), Entry::Host)?;
+    let (system, context) = (&system.into(), options.context);
+    let (target, parallel) = options.laid(system, checkpoint, &graph)?;
     let compiles = |checkpoint: &Checkpoint, graph: &Graph, target: &Target, context| {
-        attempt(checkpoint, graph.clone(), target, context).is_ok()
+        attempt(checkpoint, graph, (system, target), parallel, context).is_ok()
     };
-    attempt(checkpoint, graph.clone(), &target, context)
-        .map_err(|error| fits::advised(error, checkpoint, &graph, (&target, context), &compiles))
+    let found = attempt(checkpoint, &graph, (system, &target), parallel, context);
+    match parallel {
+        Parallel { tensor: 1, pipeline: 1 } => {
+            found.map_err(|error| fits::advised(error, checkpoint, &graph, (&target, context), &compiles))
+        }
+        _ => found.map_err(|error| groups::advised(error, (system, &target), checkpoint, &graph, context)),
+    }
 }
 
 /// [`compile_graph`] whose errors advise nothing.
-fn attempt(checkpoint: &Checkpoint, graph: Graph, target: &Target, context: usize) -> Result<Compiled, CompileError> {
-    let placed = debug_span!("place").in_scope(|| place(target, checkpoint, graph, context))?;
-    let mut programs = Vec::new();
-    let (mut bounds, mut oracles, mut records) = (Vec::new(), Vec::new(), Vec::new());
-    for tokens in buckets(placed.context()) {
+fn attempt(
+    checkpoint: &Checkpoint,
+    graph: &Graph,
+    (system, target): (&System, &Target),
+    parallel: Parallel,
+    context: usize,
+) -> Result<Compiled, CompileError> {
+    let placed =
+        debug_span!("place").in_scope(|| place_stages(checkpoint, graph, (system, target), parallel, context))?;
+    let structures: Vec<String> = placed.iter().map(|placed| placed.graph().structure(checkpoint.weights())).collect();
+    let (graph, firsts) = joined(&placed);
+    let mut compiled = Compiled { graph, parallel, ..Compiled::default() };
+    for tokens in buckets(placed[0].context()) {
         let _span = debug_span!("schedule", tokens).entered();
-        oracles.push(oracle(&placed, tokens)?);
-        let schedule = schedule(&placed, tokens)?;
-        programs.push(emit(&schedule));
-        records.push(schedule.records);
-        bounds.push(bound(placed.graph(), &target.chip, target.precision, tokens));
+        // Stages of one structure have one schedule.
+        let mut schedules: BTreeMap<&str, (Schedule, Option<u64>)> = BTreeMap::new();
+        for (placed, structure) in placed.iter().zip(&structures) {
+            if !schedules.contains_key(structure.as_str()) {
+                let oracle = oracle(placed, tokens)?;
+                schedules.insert(structure, (schedule(placed, tokens)?, oracle));
+            }
+        }
+        let of_stages: Vec<&Schedule> = structures.iter().map(|structure| &schedules[structure.as_str()].0).collect();
+        let (program, times) = pipeline::chain(system, &placed, &of_stages, tokens)?;
+        // What choosing on the chip costs a stage, it costs the program.
+        let saved = structures.iter().map(|structure| {
+            let (schedule, oracle) = &schedules[structure.as_str()];
+            oracle.map(|oracle| schedule.cycles - oracle.min(schedule.cycles))
+        });
+        let saved: Option<u64> = saved.flatten().reduce(|one, other| one + other);
+        compiled.oracles.push(saved.map(|saved| program.cycles - saved));
+        let bounds = placed.iter().map(|placed| bound(placed.graph(), &target.chip, target.precision, tokens));
+        compiled.bounds.push(bounds.fold(Bound { bytes: 0, path: 0 }, |all, stage| Bound {
+            bytes: all.bytes + stage.bytes,
+            path: all.path + stage.path,
+        }));
+        compiled.records.push(record::of_stages(&of_stages, &times, &firsts));
+        compiled.programs.push(program);
+        compiled.times.push(times);
     }
-    let (placement, interface) = (placed.placement(), placed.interface());
-    let graph = placed.graph().clone();
-    let mut compiled =
-        Compiled { graph, image: placed.image, programs, interface, bounds, oracles, placement, records };
+    compiled.place(placed);
     compiled.take_shorter();
     let depth = target.chip.values().queue_depth;
     match compiled.fullest() {
@@ -145,7 +190,59 @@ fn attempt(checkpoint: &Checkpoint, graph: Graph, target: &Target, context: usiz
     }
 }
 
+/// Every stage of a graph in its place.
+fn place_stages(
+    checkpoint: &Checkpoint,
+    graph: &Graph,
+    (system, target): (&System, &Target),
+    Parallel { tensor, pipeline }: Parallel,
+    context: usize,
+) -> Result<Vec<Placed>, CompileError> {
+    let firsts = groups::first_chips(system, tensor, pipeline)?;
+    let stages = graph.stages(pipeline, checkpoint.weights()).into_iter().enumerate();
+    let place = |(stage, graph): (usize, Graph)| {
+        if target.group != Group::at(system, firsts[stage], tensor)? {
+            let why = format!("the chips from {} on see one another through other links", firsts[stage]);
+            return Err(CompileError::NoGroup { system: system.name().to_owned(), chips: tensor, why });
+        }
+        place_at(target, checkpoint, graph.tensor_parallel(tensor)?, (context, firsts[stage])).map_err(|error| {
+            match pipeline * tensor {
+                1 => error,
+                _ => {
+                    CompileError::Stage { stage, stages: pipeline, group: tensor, least: None, error: Box::new(error) }
+                }
+            }
+        })
+    };
+    stages.map(place).collect()
+}
+
+/// The graphs of all stages as one list of nodes, for people, and the first node of each.
+fn joined(placed: &[Placed]) -> (Graph, Vec<usize>) {
+    let mut all = placed[0].graph().clone();
+    let mut firsts = vec![0];
+    for placed in &placed[1..] {
+        firsts.push(all.nodes.len());
+        all.append(placed.graph());
+    }
+    (all, firsts)
+}
+
 impl Compiled {
+    /// Takes image, placement and interface of all stages.
+    fn place(&mut self, placed: Vec<Placed>) {
+        self.placement = placed[0].placement();
+        self.interface.buckets = placed[0].interface().buckets;
+        self.stages = placed.iter().map(|placed| (placed.first, placed.graph().blocks().len())).collect();
+        for placed in placed {
+            let [inputs, outputs] = placed.ports();
+            self.interface.inputs.extend(inputs);
+            self.interface.outputs.extend(outputs);
+            self.image.vector_bytes = placed.image.vector_bytes;
+            self.image.extents.extend(placed.image.extents);
+        }
+    }
+
     /// Lets a bucket take the schedule of the next longer one where that is shorter: it attends to more tokens, which
     /// masks leave out.
     fn take_shorter(&mut self) {

@@ -70,7 +70,7 @@ pub struct CacheEntry {
 }
 
 /// Where everything is that is placed before time is.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Placement {
     /// Tiles of matrices, in the order in which they were placed.
     pub tiles: Vec<MatrixTile>,

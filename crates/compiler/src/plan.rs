@@ -10,7 +10,7 @@ use std::ops::Range;
 
 use lpu_chip::Chip;
 use lpu_isa::{Format, Hemisphere, WindowBits};
-use lpu_model::{Checkpoint, Graph, Mask, Node, Op, Value, ValueId, Weights};
+use lpu_model::{Boundary, Checkpoint, Graph, Mask, Node, Op, Value, ValueId, Weights};
 use smallvec::SmallVec;
 
 use crate::error::CompileError;
@@ -374,7 +374,10 @@ impl Plan {
         for (value, quad) in values.into_iter().zip(quads.into_iter().cycle()) {
             let vectors = self.layouts[&value.value].tiles.len();
             let name = region_name(&self.graph.value(value.value).name, value.row);
-            let places = self.vectors.input(&name, quad, Format::F32, vectors, lanes);
+            let places = match self.graph.entry {
+                Boundary::Host => self.vectors.input(&name, quad, Format::F32, vectors, lanes),
+                Boundary::Chips => self.vectors.fixed(quad, Format::F32, vectors),
+            };
             self.inputs.values.insert(value, places);
         }
         let masks = self.masks();

@@ -254,6 +254,11 @@ impl<'a> Scheduler<'a> {
         Some(stream)
     }
 
+    /// Everything issued, in the order of scheduling.
+    pub(crate) fn into_issues(self) -> Vec<(Queue, u64, Instruction)> {
+        self.issued
+    }
+
     /// Everything issued, by queue, in order of cycles; reads are before writes of the same cycle.
     pub(crate) fn into_queues(self) -> BTreeMap<Queue, Vec<(u64, Instruction)>> {
         let mut queues: BTreeMap<Queue, Vec<(u64, Instruction)>> = BTreeMap::new();

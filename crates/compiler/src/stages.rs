@@ -3,17 +3,18 @@
 
 use std::collections::BTreeMap;
 
-use lpu_isa::{ChipId, ChipProgram, Image, Instruction, Program, Queue, QueueSet, Region, WordRun, compress};
+use lpu_isa::{ChipId, Image, Instruction, Program, Queue, QueueSet, Region, compress};
 use lpu_model::{Checkpoint, Graph};
 
 use crate::buckets::{SHORTEST_BUCKET, buckets};
 use crate::error::CompileError;
-use crate::interface::{self, Interface};
+use crate::interface::{Bucket, Interface, Port};
 use crate::lower::{Lowered, lower};
 use crate::placement::Placement;
 use crate::plan::{Plan, plan};
 use crate::record::{self, Record};
 use crate::target::Target;
+use crate::vectors::Stored;
 
 /// A graph whose weights, constants, inputs and key-value rows have their places, for all context buckets.
 pub struct Placed {
@@ -24,6 +25,8 @@ pub struct Placed {
     /// Regions of weights and key-value rows.
     pub(crate) slices: Vec<Region>,
     pub(crate) plan: Plan,
+    /// The first chip of the group.
+    pub(crate) first: u16,
     crowded: bool,
 }
 
@@ -49,8 +52,14 @@ impl Placed {
     /// What programs of all [`buckets`] ask of their host and give back.
     #[must_use]
     pub fn interface(&self) -> Interface {
-        let chips = self.target.group.chips();
-        self.plan.interface(self.target.chip.lanes(), chips, &buckets(self.plan.context))
+        let buckets = buckets(self.plan.context).into_iter().enumerate();
+        let [inputs, outputs] = self.ports();
+        Interface { buckets: buckets.map(|(program, tokens)| Bucket { program, tokens }).collect(), inputs, outputs }
+    }
+
+    /// The ports of the group's chips: inputs and outputs.
+    pub(crate) fn ports(&self) -> [Vec<Port>; 2] {
+        self.plan.ports(self.target.chip.lanes(), self.target.group.chips(), self.first)
     }
 }
 
@@ -63,27 +72,26 @@ pub struct Schedule {
     pub tokens: usize,
     /// Cycles of a run.
     pub cycles: u64,
-    /// Chips that run it.
-    pub chips: usize,
     /// What each queue dispatches, in order of cycles.
     pub issues: BTreeMap<Queue, Vec<(u64, Instruction)>>,
     /// Named memory of the first chip, outputs included; the others have the same.
     pub regions: Vec<Region>,
+    /// Outputs that go to the next stage, vector by vector.
+    pub(crate) sent: Vec<Stored>,
     /// What was scheduled when and why, a record a task in the order of scheduling.
     pub records: Vec<Record>,
 }
 
 impl Schedule {
     fn of(placed: &Placed, bucket: usize, tokens: usize, oracle: bool) -> Result<Self, CompileError> {
-        let Lowered { issues, mut regions, records } = lower(&placed.plan, &placed.target, tokens, oracle)?;
+        let Lowered { issues, mut regions, sent, records } = lower(&placed.plan, &placed.target, tokens, oracle)?;
         let chip = &placed.target.chip;
         let all = issues.values().flatten();
         let landed = all.filter_map(|(cycle, instruction)| chip.effect(*cycle, instruction.row()));
         // What a send puts on a link is received before the schedule ends.
         let cycles = chip.run_cycles(landed.max());
         regions.extend(placed.slices.iter().cloned());
-        let chips = placed.target.group.chips();
-        Ok(Self { bucket, tokens, cycles, chips, issues, regions, records })
+        Ok(Self { bucket, tokens, cycles, issues, regions, sent, records })
     }
 
     /// A line a task: first and last dispatch, what it is, and why it did not start earlier.
@@ -99,6 +107,16 @@ impl Schedule {
 /// # Errors
 /// [`CompileError`] says what does not fit, without advice on what would.
 pub fn place(target: &Target, checkpoint: &Checkpoint, graph: Graph, context: usize) -> Result<Placed, CompileError> {
+    place_at(target, checkpoint, graph, (context, 0))
+}
+
+/// [`place`] on a group whose first chip is `first`.
+pub(crate) fn place_at(
+    target: &Target,
+    checkpoint: &Checkpoint,
+    graph: Graph,
+    (context, first): (usize, u16),
+) -> Result<Placed, CompileError> {
     let chips = target.group.chips();
     let of_member = |member: usize| {
         let (plan, slices) = plan(target, checkpoint, graph.clone(), (context, member))?;
@@ -107,15 +125,16 @@ pub fn place(target: &Target, checkpoint: &Checkpoint, graph: Graph, context: us
         extents.extend(slices.extents());
         Ok::<_, CompileError>((plan, crowded, regions, extents))
     };
-    let (plan, crowded, regions, mut extents) = of_member(0)?;
-    let first = extents.clone();
+    let (plan, crowded, regions, of_first) = of_member(0)?;
+    let mut extents = Vec::new();
     for member in 1..chips {
         // Without weights the chips of a group differ in nothing.
-        let of_chip = if checkpoint.weights().present() { of_member(member)?.3 } else { first.clone() };
-        extents.extend(of_chip.into_iter().map(|extent| extent.on_chip(ChipId(member as u16))));
+        let of_chip = if checkpoint.weights().present() { of_member(member)?.3 } else { of_first.clone() };
+        extents.extend(of_chip.into_iter().map(|extent| extent.on_chip(ChipId(first + member as u16))));
     }
+    extents.splice(0..0, of_first.into_iter().map(|extent| extent.on_chip(ChipId(first))));
     let image = Image { vector_bytes: target.chip.lanes() as u32, extents };
-    Ok(Placed { target: target.clone(), image, slices: regions, plan, crowded })
+    Ok(Placed { target: target.clone(), image, slices: regions, plan, first, crowded })
 }
 
 /// The schedule of a context bucket of `bucket` tokens, rounded up to a multiple of 16 and at most the placed context:
@@ -165,16 +184,8 @@ fn shortest(placed: &Placed, bucket: usize, oracle: bool) -> Result<Schedule, Co
 pub fn emit(schedule: &Schedule) -> Program {
     let queues = schedule.issues.iter().map(|(&queue, issues)| (queue, compress(issues)));
     let queues: QueueSet = queues.collect();
-    let (name, chips) = (schedule.bucket.to_string(), vec![ChipProgram::default(); schedule.chips]);
-    let of_chip = |chip: u16| schedule.regions.iter().map(move |region| on_chip(region, chip));
-    let regions = (0..schedule.chips as u16).flat_map(of_chip).collect();
-    Program { name, cycles: schedule.cycles, regions, sets: vec![queues], chips, ..Program::default() }
-}
-
-/// The region of the first chip on another.
-fn on_chip(region: &Region, chip: u16) -> Region {
-    let runs = region.runs.iter().map(|run| WordRun { chip: ChipId(chip), ..*run });
-    Region { name: interface::on_chip(&region.name, chip), runs: runs.collect(), ..region.clone() }
+    let (name, regions) = (schedule.bucket.to_string(), schedule.regions.clone());
+    Program { name, cycles: schedule.cycles, regions, ..Program::default() }.with_queues(vec![queues])
 }
 
 #[cfg(test)]

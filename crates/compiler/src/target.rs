@@ -71,11 +71,16 @@ impl Group {
     /// [`CompileError::NoGroup`] when the system has fewer chips, or the links of a pair have no number that serves
     /// all pairs.
     pub fn of(system: &System, chips: usize) -> Result<Self, CompileError> {
+        Self::at(system, 0, chips)
+    }
+
+    /// The `chips` chips from chip `first` on as a group.
+    pub(crate) fn at(system: &System, first: u16, chips: usize) -> Result<Self, CompileError> {
         let none = |why: String| CompileError::NoGroup { system: system.name().to_owned(), chips, why };
-        if !chips.is_power_of_two() || chips > usize::from(system.chips()) {
+        if !chips.is_power_of_two() || chips + usize::from(first) > usize::from(system.chips()) {
             return Err(none(format!("it has {} chips, and groups have a power of two", system.chips())));
         }
-        let end = |chip: usize, link: u16| LinkEnd { chip: ChipId(chip as u16), link };
+        let end = |member: usize, link: u16| LinkEnd { chip: ChipId(first + member as u16), link };
         let peer = |x: usize| {
             let links = 0..system.chip().values().c2c_queues as u16;
             let serves = |link: &u16| {
@@ -125,24 +130,15 @@ pub struct Options {
     pub precision: Precision,
     /// Tokens that the key-value rows hold; rounded up to a multiple of 16.
     pub context: usize,
-    /// Chips that share every layer: 1, 2, 4 or 8.
-    pub tensor_parallel: usize,
+    /// Chips that share every layer: 1, 2, 4 or 8; chosen where nothing is said.
+    pub tensor_parallel: Option<usize>,
+    /// Stages that follow one another, each on chips of its own; as few as hold the model where nothing is said.
+    pub pipeline_parallel: Option<usize>,
 }
 
 impl Default for Options {
-    /// `w8a16` for 256 tokens, on one chip.
+    /// `w8a16` for 256 tokens, on as many chips as serve.
     fn default() -> Self {
-        Self { precision: Precision::default(), context: 256, tensor_parallel: 1 }
-    }
-}
-
-impl Options {
-    /// The target of these options on a system.
-    ///
-    /// # Errors
-    /// As [`Group::of`].
-    pub fn target(&self, system: &System) -> Result<Target, CompileError> {
-        let group = Group::of(system, self.tensor_parallel)?;
-        Ok(Target { group, ..Target::new(system.chip(), self.precision) })
+        Self { precision: Precision::default(), context: 256, tensor_parallel: None, pipeline_parallel: None }
     }
 }

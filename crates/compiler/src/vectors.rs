@@ -190,10 +190,22 @@ impl Vectors {
     pub(crate) fn input(
         &mut self,
         name: &str,
-        (side, quad, rotation): (Hemisphere, u8, u8),
+        quad: (Hemisphere, u8, u8),
         format: Format,
         vectors: usize,
         lanes: usize,
+    ) -> Vec<Stored> {
+        let places = self.fixed(quad, format, vectors);
+        self.region(name, RegionKind::Input, format, lanes, &places);
+        places
+    }
+
+    /// Places of `vectors` vectors in one quad of a side, kept for good.
+    pub(crate) fn fixed(
+        &mut self,
+        (side, quad, rotation): (Hemisphere, u8, u8),
+        format: Format,
+        vectors: usize,
     ) -> Vec<Stored> {
         let quads = if quad == 0 { NEAR } else { FAR };
         let place = |word| Stored {
@@ -206,9 +218,7 @@ impl Vectors {
             by_quad: None,
             in_flight: None,
         };
-        let places: Vec<Stored> = (0..vectors).map(|_| place(self.take(side))).collect();
-        self.region(name, RegionKind::Input, format, lanes, &places);
-        places
+        (0..vectors).map(|_| place(self.take(side))).collect()
     }
 
     /// The mask of one of `kinds` kinds: the first vector with the other inputs, those of later tokens from the last

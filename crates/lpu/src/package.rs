@@ -4,7 +4,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use lpu_compiler::{Bound, Compiled, Interface, Options, Port, PortKind, Precision};
+use lpu_compiler::{Bound, Compiled, Interface, Options, Parallel, Port, PortKind, Precision};
 use lpu_model::{Checkpoint, Config, ModelError};
 use memmap2::Mmap;
 use serde::{Deserialize, Serialize};
@@ -39,6 +39,7 @@ struct ModelHeader {
     precision: String,
     context: usize,
     tensor_parallel: usize,
+    pipeline_parallel: usize,
     lower_bounds: Vec<u64>,
     oracles: Vec<Option<u64>>,
     config: String,
@@ -62,8 +63,8 @@ pub struct Host {
     pub precision: Precision,
     /// Tokens that the key-value rows hold.
     pub context: usize,
-    /// Chips that share every layer.
-    pub tensor_parallel: usize,
+    /// Chips that share every layer, and stages.
+    pub parallel: Parallel,
     /// For each program, cycles that no schedule can beat.
     pub lower_bounds: Vec<u64>,
     /// For each program, cycles with a choice of experts that is known beforehand; see
@@ -113,7 +114,7 @@ impl Host {
             name: checkpoint.name().to_owned(),
             precision: options.precision,
             context: options.context,
-            tensor_parallel: options.tensor_parallel,
+            parallel: compiled.parallel,
             lower_bounds: compiled.bounds.iter().map(Bound::cycles).collect(),
             oracles: compiled.oracles.clone(),
             config,
@@ -125,7 +126,9 @@ impl Host {
     /// The options that the model was compiled with.
     #[must_use]
     pub fn options(&self) -> Options {
-        Options { precision: self.precision, context: self.context, tensor_parallel: self.tensor_parallel }
+        let Parallel { tensor, pipeline } = self.parallel;
+        let (tensor_parallel, pipeline_parallel) = (Some(tensor), Some(pipeline));
+        Options { precision: self.precision, context: self.context, tensor_parallel, pipeline_parallel }
     }
 
     /// The raw embedding row of a token; nothing where there is no such token.
@@ -222,7 +225,7 @@ impl Package {
             precision: Precision::parse(&header.precision).ok_or_else(|| damaged("its number format is unknown"))?,
             name: "model".to_owned(),
             context: header.context,
-            tensor_parallel: header.tensor_parallel,
+            parallel: Parallel { tensor: header.tensor_parallel, pipeline: header.pipeline_parallel },
             lower_bounds: header.lower_bounds,
             oracles: header.oracles,
             config,
@@ -252,7 +255,8 @@ pub(crate) fn write(interface: &Interface, host: Option<&Host>) -> Vec<u8> {
     let model = host.map(|host| ModelHeader {
         precision: host.precision.name().into(),
         context: host.context,
-        tensor_parallel: host.tensor_parallel,
+        tensor_parallel: host.parallel.tensor,
+        pipeline_parallel: host.parallel.pipeline,
         lower_bounds: host.lower_bounds.clone(),
         oracles: host.oracles.clone(),
         config: host.config.to_json(),

@@ -217,9 +217,12 @@ pub fn validate(interface: &Interface, programs: &[Program]) -> Result<(), PortE
                 let region = region(program, port)?;
                 let format = if matches!(port.kind, PortKind::KvAddress { .. }) { Format::I16 } else { Format::F32 };
                 let lanes = u64::from(region.vectors) * u64::from(region.lanes);
-                // A list may name any element, and as many as that are held.
-                let most = port.lanes.count().max(port.lanes.elements()) as u64;
-                let shape = region.kind == kind && region.format == format && most <= lanes;
+                // A list may name any element, and as many as that are held: at most those of all chips' regions.
+                let chips = program.chips.len().max(1) as u64;
+                let held = port.lanes.count() as u64 <= lanes
+                    && port.lanes.elements() <= port.width
+                    && port.width as u64 <= lanes.saturating_mul(chips);
+                let shape = region.kind == kind && region.format == format && held;
                 let elements = match port.kind {
                     PortKind::KvAddress { slices, .. } => slices == port.lanes.elements() && slices > 0,
                     _ => true,

@@ -35,7 +35,7 @@ pub use error::ModelError;
 pub use family::Family;
 pub use gguf::GgufError;
 pub use graph::{
-    Activation, Block, Cache, CacheId, Entry, Graph, HeadShard, Mask, Node, NodeId, Op, Shard, ShardError, Value,
+    Activation, Block, Boundary, Cache, CacheId, Graph, HeadShard, Mask, Node, NodeId, Op, Shard, ShardError, Value,
     ValueId, WeightId,
 };
 pub use rope::Rope;

@@ -15,7 +15,7 @@ use std::ops::Range;
 
 use lpu_chip::Chip;
 use lpu_isa::{Format, Region, RegionKind};
-use lpu_model::{Node, Op as GraphOp, ValueId};
+use lpu_model::{Boundary, Node, Op as GraphOp, ValueId};
 
 use crate::chain::{Chain, Feed, Op};
 use crate::engine::{Engine, Issues};
@@ -95,6 +95,8 @@ pub(crate) struct Lowered {
     pub(crate) issues: Issues,
     /// Inputs, outputs and constants.
     pub(crate) regions: Vec<Region>,
+    /// Outputs that go to other chips, vector by vector.
+    pub(crate) sent: Vec<Stored>,
     pub(crate) records: Vec<Record>,
 }
 
@@ -115,12 +117,18 @@ pub(crate) fn lower(plan: &Plan, target: &Target, tokens: usize, oracle: bool) -
     let outputs: Vec<(String, Vec<VReg>)> = outputs.into_iter().map(|value| lowering.output(value)).collect();
     let mut engine = lowering.engine;
     engine.run()?;
+    let mut sent = Vec::new();
     for (name, vregs) in outputs {
         let places: Vec<_> = vregs.into_iter().map(|vreg| engine.storage(vreg)).collect();
-        engine.vectors.region(&name, RegionKind::Output, Format::F32, target.chip.lanes(), &places);
+        match plan.graph.exit {
+            Boundary::Host => {
+                engine.vectors.region(&name, RegionKind::Output, Format::F32, target.chip.lanes(), &places)
+            }
+            Boundary::Chips => sent.extend(places),
+        }
     }
     let (issues, vectors, records) = engine.finish();
-    Ok(Lowered { issues, regions: vectors.regions(), records })
+    Ok(Lowered { issues, regions: vectors.regions(), sent, records })
 }
 
 impl<'a> Lowering<'a> {

@@ -180,7 +180,7 @@ impl Lowering<'_> {
         let squares: Vec<VReg> =
             self.vectors(input, Representation::Squares(number)).iter().map(|vregs| vregs[0]).collect();
         let value = self.plan.graph.value(input.value);
-        let width = value.shard.summed().unwrap_or(value.width);
+        let width = value.shard.summed().unwrap_or_else(|| value.shard.whole(value.width));
         let mut builder = self.builder();
         let feeds: Vec<Feed> = squares.iter().map(|&vreg| builder.input(vreg)).collect();
         let sums = fold(&mut builder, Op::Add, &feeds);
@@ -240,7 +240,8 @@ impl Lowering<'_> {
         let plan = self.plan;
         let (input, output) = (self.operand(number, 0, row), self.result(number, row));
         let count = self.tile_count(input.value);
-        let share = (1.0 / plan.graph.value(input.value).width as f64) as f32;
+        let value = plan.graph.value(input.value);
+        let share = (1.0 / value.shard.whole(value.width) as f64) as f32;
         let mut builder = self.builder();
         let mut feeds: Vec<Feed> = (0..count).map(|tile| self.read(&mut builder, input, tile)).collect();
         if plan.inputs.values.contains_key(&input) {

@@ -1,12 +1,11 @@
 //! The ports of a plan: one for each region that the host fills or reads.
 
 use lpu_isa::Hemisphere;
-use lpu_model::ValueId;
+use lpu_model::{Boundary, ValueId};
 
 use super::{MaskInput, Plan, ValueRow, whole};
 use crate::interface::{
-    Bucket, Interface, Lanes, Port, PortKind, RotaryPart, address_name, mask_name, on_chip, region_name, rotary_name,
-    whole_name,
+    Lanes, Port, PortKind, RotaryPart, address_name, mask_name, on_chip, region_name, rotary_name, whole_name,
 };
 use crate::rows::ROW_SLICES;
 
@@ -15,18 +14,22 @@ struct ChipPorts<'a> {
     plan: &'a Plan,
     /// Lanes of a vector.
     lanes: usize,
-    chip: u16,
+    /// Number of the chip in its group.
+    member: u16,
+    /// First chip of the group.
+    first: u16,
 }
 
 impl ChipPorts<'_> {
     fn port(&self, region: &str, row: usize, lanes: Lanes, kind: PortKind) -> Port {
         let width = lanes.elements();
-        Port { region: on_chip(region, self.chip), chip: self.chip, row: row as u32, width, lanes, kind }
+        let chip = self.first + self.member;
+        Port { region: on_chip(region, chip), chip, row: row as u32, width, lanes, kind }
     }
 
     /// The port of a value, unless the chip has nothing of it.
     fn of_value(&self, ValueRow { value, row }: ValueRow) -> Option<Port> {
-        let (plan, chip) = (self.plan, usize::from(self.chip));
+        let (plan, chip) = (self.plan, usize::from(self.member));
         let value_of = plan.graph.value(value);
         let whole = whole(value_of, &plan.layouts[&value], chip);
         let region = region_name(&value_of.name, row);
@@ -52,7 +55,10 @@ impl ChipPorts<'_> {
 
     fn inputs(&self) -> Vec<Port> {
         let plan = self.plan;
-        let mut inputs = self.of_values(&plan.graph.inputs);
+        let mut inputs = match plan.graph.entry {
+            Boundary::Host => self.of_values(&plan.graph.inputs),
+            Boundary::Chips => Vec::new(),
+        };
         let half = plan.half_head();
         for &(table, row) in plan.inputs.rotary.keys() {
             for part in [RotaryPart::Cos, RotaryPart::Sin] {
@@ -78,12 +84,14 @@ impl ChipPorts<'_> {
 }
 
 impl Plan {
-    /// What programs that hold these tokens ask of their host and give back, for every chip of the group.
-    pub(crate) fn interface(&self, lanes: usize, chips: usize, buckets: &[usize]) -> Interface {
-        let of_chips = || (0..chips as u16).map(|chip| ChipPorts { plan: self, lanes, chip });
+    /// What the chips of a group ask of their host, and what they give back; chip 0 of the group is chip `first`.
+    pub(crate) fn ports(&self, lanes: usize, chips: usize, first: u16) -> [Vec<Port>; 2] {
+        let of_chips = || (0..chips as u16).map(|member| ChipPorts { plan: self, lanes, member, first });
         let inputs = of_chips().flat_map(|ports| ports.inputs()).collect();
-        let outputs = of_chips().flat_map(|ports| ports.of_values(&self.graph.outputs)).collect();
-        let buckets = buckets.iter().enumerate().map(|(program, &tokens)| Bucket { program, tokens }).collect();
-        Interface { buckets, inputs, outputs }
+        let outputs = match self.graph.exit {
+            Boundary::Host => of_chips().flat_map(|ports| ports.of_values(&self.graph.outputs)).collect(),
+            Boundary::Chips => Vec::new(),
+        };
+        [inputs, outputs]
     }
 }

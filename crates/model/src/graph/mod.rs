@@ -14,6 +14,7 @@ mod cut;
 mod mask;
 mod parallel;
 mod shard;
+mod stages;
 mod text;
 
 use std::fmt;
@@ -23,7 +24,7 @@ use smallvec::SmallVec;
 pub use activation::Activation;
 pub(crate) use build::Builder;
 pub use mask::Mask;
-pub use parallel::{Entry, ShardError};
+pub use parallel::ShardError;
 pub use shard::{HeadShard, Shard};
 
 macro_rules! id {
@@ -258,6 +259,16 @@ pub struct Cache {
     pub head_dim: usize,
 }
 
+/// What is on the other side of the inputs or outputs of a graph.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Boundary {
+    /// The host, which supplies and receives whole values.
+    #[default]
+    Host,
+    /// Other chips, which run the graph before or after this one; each chip of a group has its piece.
+    Chips,
+}
+
 /// The computation of one decode step, or of a part of it ([`Graph::cut`]).
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Graph {
@@ -271,6 +282,10 @@ pub struct Graph {
     pub outputs: Vec<ValueId>,
     /// Key-value caches.
     pub caches: Vec<Cache>,
+    /// Where the inputs come from.
+    pub entry: Boundary,
+    /// Where the outputs go.
+    pub exit: Boundary,
 }
 
 impl Graph {

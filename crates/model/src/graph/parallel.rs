@@ -17,7 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use smallvec::SmallVec;
 use thiserror::Error;
 
-use super::{Block, CacheId, Graph, HeadShard, Node, Op, Shard, Value, ValueId};
+use super::{Block, Boundary, CacheId, Graph, HeadShard, Node, Op, Shard, Value, ValueId};
 
 /// A graph that cannot be cut over a group.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -37,15 +37,6 @@ pub enum ShardError {
         /// Why not.
         what: &'static str,
     },
-}
-
-/// Where the inputs of a graph come from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Entry {
-    /// The host, which gives every chip what it asks for.
-    Host,
-    /// Other chips, which give each chip its piece.
-    Chips,
 }
 
 /// In which form a value is there.
@@ -81,13 +72,14 @@ struct OpenSum {
 struct Pass<'a> {
     whole: &'a Graph,
     chips: usize,
-    entry: Entry,
     out: Graph,
     forms: BTreeMap<(ValueId, Form), ValueId>,
     open: BTreeMap<ValueId, OpenSum>,
     roles: BTreeMap<ValueId, Role>,
     /// Values that follow from the host's inputs element by element: made in any form, where they are asked for.
     free: BTreeSet<ValueId>,
+    /// The forms of these, in the graph that is made.
+    early: BTreeSet<ValueId>,
     producers: Vec<Option<super::NodeId>>,
 }
 
@@ -96,14 +88,14 @@ impl Graph {
     ///
     /// # Errors
     /// [`ShardError`] when the group has another size, or an operation cannot be cut.
-    pub fn tensor_parallel(&self, chips: usize, entry: Entry) -> Result<Graph, ShardError> {
+    pub fn tensor_parallel(&self, chips: usize) -> Result<Graph, ShardError> {
         if !matches!(chips, 1 | 2 | 4 | 8) {
             return Err(ShardError::Chips { chips });
         }
         if chips == 1 {
             return Ok(self.clone());
         }
-        let mut pass = Pass::new(self, chips, entry);
+        let mut pass = Pass::new(self, chips);
         for number in 0..self.nodes.len() {
             pass.node(number)?;
         }
@@ -112,27 +104,30 @@ impl Graph {
             let value = pass.obtain(output, form, None)?;
             pass.out.outputs.push(value);
         }
-        Ok(pass.out)
+        // What follows from the inputs alone is made first, as it is in the whole graph.
+        let Pass { mut out, early, .. } = pass;
+        out.nodes.sort_by_key(|node| !early.contains(&node.output));
+        Ok(out)
     }
 }
 
 impl<'a> Pass<'a> {
-    fn new(whole: &'a Graph, chips: usize, entry: Entry) -> Self {
-        let free = if entry == Entry::Host { whole.inputs.iter().copied().collect() } else { BTreeSet::new() };
+    fn new(whole: &'a Graph, chips: usize) -> Self {
+        let free = if whole.entry == Boundary::Host { whole.inputs.iter().copied().collect() } else { BTreeSet::new() };
         let producers = whole.producers();
         let mut pass = Self {
             whole,
             chips,
-            entry,
-            out: Graph::default(),
+            out: Graph { entry: whole.entry, exit: whole.exit, ..Graph::default() },
             forms: BTreeMap::new(),
             open: BTreeMap::new(),
             roles: BTreeMap::new(),
             free,
+            early: BTreeSet::new(),
             producers,
         };
         pass.find_roles();
-        if entry == Entry::Chips {
+        if whole.entry == Boundary::Chips {
             for &input in &whole.inputs {
                 pass.input(input, Form::Piece);
             }
@@ -198,7 +193,7 @@ impl<'a> Pass<'a> {
     /// An input of the graph in a form.
     fn input(&mut self, value: ValueId, form: Form) -> ValueId {
         let whole = self.whole.value(value);
-        let suffix = if form == Form::Piece && self.entry == Entry::Host { ".piece" } else { "" };
+        let suffix = if form == Form::Piece && self.whole.entry == Boundary::Host { ".piece" } else { "" };
         let id = self.value(format!("{}{suffix}", whole.name), self.shard(value, form), whole);
         self.out.inputs.push(id);
         self.forms.insert((value, form), id);
@@ -272,7 +267,9 @@ impl<'a> Pass<'a> {
         let inputs = node.inputs.iter().map(|&input| self.obtain(input, form, Some(node.block)));
         let inputs = inputs.collect::<Result<Vec<_>, _>>()?;
         let suffix = if form == Form::Piece { ".piece" } else { "" };
-        Ok(self.add(value, form, (node.block, suffix, node.op), &inputs))
+        let made = self.add(value, form, (node.block, suffix, node.op), &inputs);
+        self.early.insert(made);
+        Ok(made)
     }
 
     /// Whether matrices alone read a value.

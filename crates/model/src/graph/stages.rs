@@ -1,0 +1,181 @@
+//! Cutting a graph into pipeline stages: runs of blocks that follow one another, each on chips of its own.
+
+use std::collections::BTreeSet;
+
+use super::{Block, Boundary, CacheId, Graph, Node, Op, ValueId, WeightId};
+use crate::Weights;
+
+impl Graph {
+    /// Numbers of blocks before which a stage may begin: those where a single value crosses, and nothing else that is
+    /// read later.
+    #[must_use]
+    pub fn stage_starts(&self) -> Vec<usize> {
+        let blocks = self.blocks();
+        let number = |block: Block| blocks.iter().position(|&found| found == block).unwrap_or(0);
+        let producers = self.producers();
+        // By block: values made before it, or given by the host, that it or a later one reads.
+        let mut crossing = vec![BTreeSet::new(); blocks.len()];
+        for node in &self.nodes {
+            let at = number(node.block);
+            for &input in &node.inputs {
+                let from = producers[input.index()].map_or(0, |producer| number(self.node(producer).block) + 1);
+                crossing[from.min(at + 1)..=at].iter_mut().for_each(|values| {
+                    values.insert(input);
+                });
+            }
+        }
+        (1..blocks.len()).filter(|&block| crossing[block].len() == 1).collect()
+    }
+
+    /// Adds the nodes and values of the stage after this one. Its inputs stay values of their own.
+    pub fn append(&mut self, next: &Graph) {
+        let (values, caches) = (self.values.len(), self.caches.len());
+        let moved = |value: ValueId| ValueId::new(value.index() + values);
+        self.values.extend(next.values.iter().cloned());
+        self.caches.extend(next.caches.iter().copied());
+        for node in &next.nodes {
+            let mut node = node.clone();
+            node.inputs.iter_mut().for_each(|input| *input = moved(*input));
+            node.output = moved(node.output);
+            if let Op::Attention { cache, .. } = &mut node.op {
+                *cache = CacheId::new(cache.index() + caches);
+            }
+            self.nodes.push(node);
+        }
+        self.outputs = next.outputs.iter().map(|&output| moved(output)).collect();
+        self.exit = next.exit;
+    }
+
+    /// What the schedule of the graph depends on: operations and shapes, but neither names nor which weights.
+    #[must_use]
+    pub fn structure(&self, weights: &Weights) -> String {
+        let mut text = format!("{:?} {:?} {:?} {:?}\n", self.entry, self.exit, self.inputs, self.outputs);
+        for value in &self.values {
+            text += &format!("{} {} {:?}\n", value.width, value.rows, value.shard);
+        }
+        let blocks = self.blocks();
+        for Node { block, op, inputs, output, .. } in &self.nodes {
+            let kind = match block {
+                Block::Embed => 0,
+                Block::Attention(_) => 1,
+                Block::FeedForward(_) => 2,
+                Block::Head => 3,
+            };
+            let at = blocks.iter().position(|found| found == block);
+            let shapes: Vec<&[usize]> = op.weights().into_iter().flatten().map(|id| weights.shape(id)).collect();
+            text += &format!("{kind} {at:?} {:?} {shapes:?} {inputs:?} {output:?}\n", op.without_weights());
+        }
+        text
+    }
+
+    /// The graph in `count` stages of about as many bytes of weights a stage; fewer where it cannot be cut so often.
+    #[must_use]
+    pub fn stages(&self, count: usize, weights: &Weights) -> Vec<Graph> {
+        let (blocks, starts) = (self.blocks(), self.stage_starts());
+        let mut sizes = vec![0u64; blocks.len()];
+        for node in &self.nodes {
+            let block = blocks.iter().position(|&block| block == node.block).unwrap_or(0);
+            sizes[block] += match node.op {
+                Op::Linear { weight, .. } | Op::ExpertLinear { weight, choice: 0 } => {
+                    weights.shape(weight).iter().map(|&size| size as u64).product()
+                }
+                _ => 0,
+            };
+        }
+        let bounds = balanced(&sizes, &starts, count);
+        let mut stages: Vec<Graph> = bounds.windows(2).map(|bounds| self.cut(bounds[0]..bounds[1])).collect();
+        let last = stages.len() - 1;
+        for (number, stage) in stages.iter_mut().enumerate() {
+            stage.entry = if number == 0 { self.entry } else { Boundary::Chips };
+            stage.exit = if number == last { self.exit } else { Boundary::Chips };
+        }
+        stages
+    }
+}
+
+impl Op {
+    /// The operation's tensors, as its fields have them.
+    fn weights(mut self) -> [Option<WeightId>; 2] {
+        self.weights_mut().map(|weight| weight.copied())
+    }
+
+    fn without_weights(mut self) -> Self {
+        for weight in self.weights_mut().into_iter().flatten() {
+            *weight = WeightId(0);
+        }
+        self
+    }
+
+    fn weights_mut(&mut self) -> [Option<&mut WeightId>; 2] {
+        match self {
+            Op::RmsNorm { weight, .. } | Op::HeadNorm { weight, .. } | Op::ExpertLinear { weight, .. } => {
+                [Some(weight), None]
+            }
+            Op::LayerNorm { weight, bias, .. } | Op::Linear { weight, bias } => [Some(weight), bias.as_mut()],
+            _ => [None, None],
+        }
+    }
+}
+
+/// First blocks of at most `count` runs and the end, so that the largest run is as small as can be.
+fn balanced(sizes: &[u64], starts: &[usize], count: usize) -> Vec<usize> {
+    let cuts: Vec<usize> = std::iter::once(0).chain(starts.iter().copied()).chain([sizes.len()]).collect();
+    let pieces: Vec<u64> = cuts.windows(2).map(|cut| sizes[cut[0]..cut[1]].iter().sum()).collect();
+    let count = count.clamp(1, pieces.len().max(1));
+    // Runs of at most `most` each, from the front.
+    let runs = |most: u64| {
+        let (mut bounds, mut held) = (vec![0], 0u64);
+        for (number, &piece) in pieces.iter().enumerate() {
+            if held + piece > most && held > 0 {
+                bounds.push(cuts[number]);
+                held = 0;
+            }
+            held += piece;
+        }
+        bounds.push(sizes.len());
+        bounds
+    };
+    let (mut low, mut high) = (pieces.iter().copied().max().unwrap_or(0), pieces.iter().sum::<u64>().max(1));
+    while low < high {
+        let middle = low.midpoint(high);
+        if runs(middle).len() <= count + 1 { high = middle } else { low = middle + 1 }
+    }
+    let mut bounds = runs(low);
+    // What is asked for is given, where there are so many places to cut: the largest runs are cut again.
+    while bounds.len() < count + 1 {
+        let size = |run: &usize| -> u64 { sizes[bounds[*run]..bounds[*run + 1]].iter().sum() };
+        let inner = |run: usize| {
+            let inside: Vec<usize> =
+                cuts.iter().copied().filter(|&cut| bounds[run] < cut && cut < bounds[run + 1]).collect();
+            inside.get(inside.len() / 2).copied()
+        };
+        let found = (0..bounds.len() - 1).filter(|&run| inner(run).is_some()).max_by_key(size);
+        let Some(cut) = found.and_then(inner) else { break };
+        bounds.push(cut);
+        bounds.sort_unstable();
+    }
+    bounds
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::balanced;
+
+    proptest! {
+        #[test]
+        fn stages_cover_all_blocks_in_order(
+            sizes in prop::collection::vec(0u64..9, 1..20),
+            every in 1usize..4,
+            count in 1usize..12,
+        ) {
+            let starts: Vec<usize> = (1..sizes.len()).step_by(every).collect();
+            let bounds = balanced(&sizes, &starts, count);
+            prop_assert_eq!((bounds[0], bounds[bounds.len() - 1]), (0, sizes.len()));
+            prop_assert!(bounds.windows(2).all(|pair| pair[0] < pair[1]));
+            prop_assert!(bounds[1..bounds.len() - 1].iter().all(|bound| starts.contains(bound)));
+            prop_assert_eq!(bounds.len() - 1, count.min(starts.len() + 1), "{:?}", bounds);
+        }
+    }
+}
