@@ -118,11 +118,6 @@ pub(crate) fn shown(path: &Path) -> String {
     if is_stream(path) { "<stdin>".to_owned() } else { path.display().to_string() }
 }
 
-/// The chip that something was made for.
-pub(crate) fn chip_for(made: &ChipRef, name: Option<&OsStr>) -> Result<Chip, Box<dyn Error>> {
-    Ok(system_for(made, name)?.chip().clone())
-}
-
 /// The system that something was made for: that of a description, where one is given, or the preset of its name.
 pub(crate) fn system_for(made: &ChipRef, name: Option<&OsStr>) -> Result<System, Box<dyn Error>> {
     match name {

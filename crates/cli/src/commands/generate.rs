@@ -127,11 +127,11 @@ impl Generate {
         }
         let host = failed.host();
         let works = |&precision: &Precision| {
-            let options = Options { precision, context: host.context, ..Options::default() };
+            let options = Options { precision, ..host.options() };
             let Ok(checkpoint) = files::checkpoint(self.model.as_deref()) else { return false };
             let session = Session::compile_for(
                 checkpoint,
-                failed.chip(),
+                failed.system(),
                 &options,
                 &Engines { threads: self.how.threads, ..Engines::default() },
             );
@@ -159,18 +159,18 @@ impl Generate {
         let prepared = match &self.model {
             Some(path) if files::is_compiled(path) => {
                 let file = ProgramFile::open(path)?;
-                let chip = files::chip_for(file.chip(), self.target.chip.as_deref())?;
-                let session = Session::open(file, &chip, &engines)?;
+                let system = files::system_for(file.chip(), self.target.described())?;
+                let session = Session::open(file, &system, &engines)?;
                 let host = session.host();
                 options::agrees(&self.target, host)?;
                 let tokenizer = host.tokenizer.as_deref().map(Tokenizer::from_json).transpose()?;
                 let (prompt, text) = self.prompt(tokenizer.as_ref(), false)?;
                 let request = self.request(&prompt);
-                let options = Options { precision: host.precision, context: host.context, ..Options::default() };
+                let options = host.options();
                 request.within_positions(&host.config, Some(host.context))?;
                 request.within(
                     &host.config,
-                    &chip,
+                    &system,
                     &options,
                     " that the file was compiled for",
                     "compile again with",
@@ -187,11 +187,10 @@ impl Generate {
                 let request = self.request(&prompt);
                 request.within_positions(&checkpoint.config, self.target.context)?;
                 let context = self.target.context.unwrap_or_else(|| bucket_of(request.fed()));
-                let chip = self.target.chip()?;
-                let options =
-                    Options { precision: self.target.dtype.unwrap_or_default(), context, ..Options::default() };
-                request.within(&checkpoint.config, &chip, &options, "", "give")?;
-                let session = Session::compile_for(checkpoint, &chip, &options, &engines)
+                let system = self.target.system()?;
+                let options = self.target.options(context);
+                request.within(&checkpoint.config, &system, &options, "", "give")?;
+                let session = Session::compile_for(checkpoint, &system, &options, &engines)
                     .map_err(|error| request.refit(error))?;
                 Start { session, prompt, text, tokenizer }
             }

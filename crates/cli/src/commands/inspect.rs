@@ -53,40 +53,35 @@ impl Inspect {
         let is_program = file.is_some_and(|path| files::is_stream(path) || is_file(path));
         let mut out = std::io::BufWriter::new(std::io::stdout().lock());
         if is_program {
-            let loaded = program::load(file.expect("a program has a path"), self.target.chip.as_deref())?;
-            loaded.on_chips(file.expect("a program has a path"), self.target.chip.as_deref())?;
-            let chip = loaded.system(self.target.chip.as_deref())?.chip().clone();
+            let loaded = program::load(file.expect("a program has a path"), self.target.described())?;
+            loaded.on_chips(file.expect("a program has a path"), self.target.described())?;
+            let system = loaded.system(self.target.described())?;
             let container = loaded.container;
             if self.target.dtype.is_some() || self.target.context.is_some() {
                 options::agrees(&self.target, &Package::parse(&container.host)?.model()?.1)?;
             }
             if matches!(self.step, Shown::Dispatches | Shown::Sram) {
-                return show(self.step, &container.programs, &chip, &mut out);
+                return show(self.step, &container.programs, system.chip(), &mut out);
             }
             // The rest follows from the config that the file carries.
             let (_, host) = Package::parse(&container.host)?.model()?;
             let checkpoint = Checkpoint::from_config(host.config.to_json().as_bytes())?.with_name(&host.name);
-            let options = Options { precision: host.precision, context: host.context, ..Options::default() };
-            return self.model(&checkpoint, &chip, &options, Some(&container.programs), &mut out);
+            let options = host.options();
+            return self.model(&checkpoint, &system, &options, Some(&container.programs), &mut out);
         }
         let checkpoint = match file {
             Some(path) => Checkpoint::open_shape(path)?,
             None => files::shipped()?,
         };
-        let chip = self.target.chip()?;
-        let options = Options {
-            precision: self.target.dtype.unwrap_or_default(),
-            context: self.target.context.unwrap_or(256),
-            ..Options::default()
-        };
-        self.model(&checkpoint, &chip, &options, None, &mut out)
+        let (system, options) = (self.target.system()?, self.target.options(256));
+        self.model(&checkpoint, &system, &options, None, &mut out)
     }
 
     /// Shows a step of a model's compilation; with `filed`, the programs of a file, only if they are what it makes.
     fn model(
         &self,
         checkpoint: &Checkpoint,
-        chip: &Chip,
+        system: &System,
         options: &Options,
         filed: Option<&[Program]>,
         out: &mut impl Write,
@@ -97,14 +92,22 @@ impl Inspect {
             None => whole,
         };
         if self.step == Shown::Graph {
-            write!(out, "{}", graph.to_text(checkpoint.weights()))?;
+            let (target, parallel) = options.laid(system, checkpoint, &graph)?;
+            let stages = graph.stages(parallel.pipeline, checkpoint.weights());
+            for (number, stage) in stages.iter().enumerate() {
+                if stages.len() > 1 {
+                    writeln!(out, "stage {number}")?;
+                }
+                let of_chip = stage.tensor_parallel(target.group.chips())?;
+                write!(out, "{}", of_chip.to_text(checkpoint.weights()))?;
+            }
             out.flush()?;
             return Ok(ExitCode::SUCCESS);
         }
         if filed.is_some() && self.part.is_some() {
             return Err("the file holds the whole model; leave --part away, or give the model itself".into());
         }
-        let compiled = lpu::compile_graph(checkpoint, graph.clone(), chip, options)?;
+        let compiled = lpu::compile_graph(checkpoint, graph.clone(), system, options)?;
         if filed.is_some_and(|programs| programs != compiled.programs) {
             return Err("this compiler makes other programs of the file's model, so its placement and schedule are \
                 unknown; `inspect dispatches` and `inspect sram` show what is in the file, and `compile` makes it anew"
@@ -115,10 +118,12 @@ impl Inspect {
             Shown::Schedule => {
                 for (program, records) in compiled.programs.iter().zip(&compiled.records) {
                     writeln!(out, "program {}: {} cycles", program.name, program.cycles)?;
-                    operations(&graph, records, out)?;
+                    operations(&compiled.graph, records, out)?;
                 }
             }
-            Shown::Graph | Shown::Dispatches | Shown::Sram => return show(self.step, &compiled.programs, chip, out),
+            Shown::Graph | Shown::Dispatches | Shown::Sram => {
+                return show(self.step, &compiled.programs, system.chip(), out);
+            }
         }
         out.flush()?;
         Ok(ExitCode::SUCCESS)

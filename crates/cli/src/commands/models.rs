@@ -8,13 +8,13 @@ use std::time::Instant;
 
 use clap::Args;
 use lpu::checker::CheckError;
-use lpu::chip::{Chip, System};
+use lpu::chip::System;
 use lpu::compile_graph;
 use lpu::compiler::{Bound, Compiled, Part};
 use lpu::isa::{Container, Program};
 use lpu::model::Checkpoint;
 use lpu::report::Latency;
-use lpu::{Host, Options, Output, Package, Subject, Summary, latency};
+use lpu::{Host, Output, Package, Subject, Summary, latency};
 
 use super::files;
 use super::options::{self, TargetOptions};
@@ -55,21 +55,16 @@ impl Compile {
             Output::probe(path)?;
         }
         let checkpoint = self.checkpoint()?;
-        let chip = self.target.chip()?;
-        let options = Options {
-            precision: self.target.dtype.unwrap_or_default(),
-            context: self.target.context.unwrap_or(256),
-            ..Options::default()
-        };
+        let system = self.target.system()?;
+        let options = self.target.options(256);
         let whole = checkpoint.graph();
         let graph = match self.part {
             Some(part) => part.of(&whole)?,
             None => whole,
         };
-        let compiled = compile_graph(&checkpoint, graph, &chip, &options)?;
+        let compiled = compile_graph(&checkpoint, graph, &system, &options)?;
         let bounds: Vec<u64> = compiled.bounds.iter().map(Bound::cycles).collect();
         let buckets = lpu::compiler::buckets(options.context);
-        let system = System::single(&chip);
         let of_program = |(index, program): (usize, &Program)| {
             let found = latency(&system, &compiled.image, program, bounds[index], compiled.oracles[index])?;
             Ok((buckets[index], Latency { part: self.part.is_some(), ..found }))
@@ -83,7 +78,7 @@ impl Compile {
                     Some(_) => None,
                     None => Some(Host::new(&checkpoint, &options, &compiled)?),
                 };
-                let hash = write(path, &chip, compiled, host)?;
+                let hash = write(path, &system, compiled, host)?;
                 if !self.no_cache && !piped && path.is_file() {
                     lpu::keep_plans(&system, path)?;
                 }
@@ -98,7 +93,7 @@ impl Compile {
         if self.json {
             let subject = Subject {
                 model: &model,
-                chip: chip.name(),
+                chip: system.name(),
                 precision: options.precision,
                 context: options.context,
                 hash,
@@ -133,10 +128,15 @@ impl Compile {
 }
 
 /// Writes a program file; gives the BLAKE3 that ends it.
-fn write(path: &Path, chip: &Chip, compiled: Compiled, host: Option<Host>) -> Result<Option<[u8; 32]>, Box<dyn Error>> {
+fn write(
+    path: &Path,
+    system: &System,
+    compiled: Compiled,
+    host: Option<Host>,
+) -> Result<Option<[u8; 32]>, Box<dyn Error>> {
     let Compiled { image, programs, interface, .. } = compiled;
     let host = Package { interface, host }.to_bytes();
-    let bytes = Container { chip: chip.reference(), image, programs, host: host.into() }.to_bytes()?;
+    let bytes = Container { chip: system.reference(), image, programs, host: host.into() }.to_bytes()?;
     lpu::write_file(path, &bytes)?;
     Ok(bytes.last_chunk::<32>().copied())
 }

@@ -4,9 +4,9 @@ use std::error::Error;
 use std::ffi::{OsStr, OsString};
 
 use clap::{Args, ValueEnum};
-use lpu::chip::Chip;
+use lpu::chip::System;
 use lpu::compiler::Part;
-use lpu::{Engines, Precision};
+use lpu::{Engines, Options, Precision};
 
 use super::files;
 use super::outcome::Usage;
@@ -60,6 +60,15 @@ pub(crate) struct TargetOptions {
     /// Chip preset or the path of a .toml description [default: tsp-v1]
     #[arg(long)]
     pub(crate) chip: Option<OsString>,
+    /// System preset or the path of a .toml description, to compile for several chips
+    #[arg(long, conflicts_with = "chip")]
+    pub(crate) system: Option<OsString>,
+    /// Chips that share every layer: 1, 2, 4 or 8 [default: as many as the system's nodes have]
+    #[arg(long, value_name = "N", value_parser = count)]
+    pub(crate) tensor_parallel_size: Option<usize>,
+    /// Stages, each of whole blocks on chips of its own [default: the fewest that hold the model]
+    #[arg(long, value_name = "N", value_parser = count)]
+    pub(crate) pipeline_parallel_size: Option<usize>,
     /// Number formats: f16, w8a8 or w8a16 [default: w8a16]
     #[arg(long, value_parser = precision)]
     pub(crate) dtype: Option<Precision>,
@@ -70,14 +79,44 @@ pub(crate) struct TargetOptions {
 }
 
 impl TargetOptions {
-    /// The chip to compile for.
-    pub(crate) fn chip(&self) -> Result<Chip, Box<dyn Error>> {
-        files::chip(self.chip.as_deref().unwrap_or(OsStr::new("tsp-v1")))
+    /// The system to compile for: one chip where no system is given.
+    pub(crate) fn system(&self) -> Result<System, Box<dyn Error>> {
+        match &self.system {
+            Some(system) => files::system(system),
+            None => Ok(System::single(&files::chip(self.chip.as_deref().unwrap_or(OsStr::new("tsp-v1")))?)),
+        }
+    }
+
+    /// The description that a compiled file is to be held to, where one is given.
+    pub(crate) fn described(&self) -> Option<&OsStr> {
+        self.system.as_deref().or(self.chip.as_deref())
+    }
+
+    /// What to compile, for a context where none is given.
+    pub(crate) fn options(&self, context: usize) -> Options {
+        Options {
+            precision: self.dtype.unwrap_or_default(),
+            context: self.context.unwrap_or(context),
+            tensor_parallel: self.tensor_parallel_size,
+            pipeline_parallel: self.pipeline_parallel_size,
+        }
     }
 }
 
 /// Refuses options that contradict what a compiled file was made for.
 pub(crate) fn agrees(target: &TargetOptions, host: &lpu::Host) -> Result<(), String> {
+    let sizes = [
+        (target.tensor_parallel_size, host.parallel.tensor, "--tensor-parallel-size"),
+        (target.pipeline_parallel_size, host.parallel.pipeline, "--pipeline-parallel-size"),
+    ];
+    for (asked, made, option) in sizes {
+        if let Some(asked) = asked.filter(|&asked| asked != made) {
+            return Err(format!(
+                "the file was compiled with {option} {made}, not {asked}; leave it out or compile the model again with \
+                {option} {asked}"
+            ));
+        }
+    }
     if let Some(dtype) = target.dtype.filter(|&dtype| dtype != host.precision) {
         let (made, asked) = (host.precision.name(), dtype.name());
         return Err(format!(
@@ -108,6 +147,10 @@ pub(crate) fn tokens(text: &str) -> Result<usize, String> {
 /// Tokens of a context: as many as its last program holds.
 fn context(text: &str) -> Result<usize, String> {
     tokens(text).map(|asked| lpu::compiler::buckets(asked).last().copied().unwrap_or(asked))
+}
+
+fn count(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|&count| count > 0).ok_or_else(|| "give a whole number of at least 1".into())
 }
 
 fn threads(text: &str) -> Result<usize, String> {

@@ -1,6 +1,6 @@
 //! What a request feeds, against what the model and the program hold. Advice names numbers that were tried.
 
-use lpu::chip::Chip;
+use lpu::chip::System;
 use lpu::compiler::{CompileError, compile};
 use lpu::model::{Checkpoint, Config};
 use lpu::{Options, ProofError, SessionError};
@@ -47,7 +47,7 @@ impl Request {
     pub(crate) fn within(
         self,
         config: &Config,
-        chip: &Chip,
+        system: &System,
         options: &Options,
         kind: &str,
         longer: &str,
@@ -58,7 +58,7 @@ impl Request {
         let (text, context, mut advice) = (self.text(), options.context, self.shorter(options.context));
         let wanted = Options { context: self.fed(), ..*options };
         let shape = Checkpoint::from_config(config.to_json().as_bytes());
-        if shape.is_ok_and(|shape| compile(&shape, chip, &wanted).is_ok()) {
+        if shape.is_ok_and(|shape| compile(&shape, system, &wanted).is_ok()) {
             advice += &format!(" or {longer} --context {}", self.fed());
         }
         Err(format!("{text}, more than the context of {context}{kind}; {advice}"))

@@ -192,7 +192,8 @@ mod tests {
             power in 0u32..4, width in 1usize..200, kv_heads in 1usize..12, queries in 1usize..10, head_dim in 1usize..9,
         ) {
             let chips = 1 << power;
-            prop_assert!(held(Shard::Piece { chips, width }, chips, width).iter().all(|&held| held == 1));
+            let piece = Shard::Piece { chips, width };
+            prop_assert!(held(piece, chips, width).iter().all(|&held| held == 1));
             for shard in [Shard::Pieces { chips, width }, Shard::Partial { chips, width }] {
                 prop_assert!(held(shard, chips, width).iter().all(|&held| held == chips));
             }
