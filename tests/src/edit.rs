@@ -11,7 +11,7 @@ use lpu::isa::{
 };
 
 use crate::extents::{CONTENTS, LAYOUTS};
-use crate::grow::Dice;
+use crate::dice::Dice;
 
 type Issues = Vec<(u64, Instruction)>;
 

@@ -8,7 +8,7 @@ use lpu::isa::{ChipId, Flow as Way, Image, Instruction, Mode, Program, Queue, Ru
 use lpu::replay::{Replay, ReplayError};
 use lpu::{checker, emulator};
 use lpu_tests::groups::{pairs, repeat};
-use lpu_tests::grow::Dice;
+use lpu_tests::dice::Dice;
 use lpu_tests::memory::disorder;
 use lpu_tests::mutate::{Change, mutate, strand};
 use lpu_tests::scenes::{Scene, compose};
