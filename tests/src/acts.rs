@@ -6,7 +6,8 @@ use lpu::isa::{
     WindowBits, Word,
 };
 
-use crate::scenes::{FRESH, KNOWN, Stage, plane};
+use crate::memory::KNOWN;
+use crate::stage::{FRESH, Stage, plane};
 
 /// Plays one scene. The first scenes of a program are of every kind in turn, so that most programs have every unit.
 pub(crate) fn play(stage: &mut Stage<'_>, number: usize, fetched: Option<Queue>) {

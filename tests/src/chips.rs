@@ -11,7 +11,7 @@ use lpu::ports::read;
 use lpu::replay::Replay;
 use lpu::{Options, Precision, Step, compiler};
 
-use crate::grow::Dice;
+use crate::dice::Dice;
 
 /// Values of a figure for which small models must compile, by the figure's name.
 const SERVED: &[(&str, u32, u32, u32)] = &[

@@ -10,8 +10,8 @@ use lpu::isa::{
     RegionKind, Source, TABLE, Unit, compress, expand, validate,
 };
 
+use crate::dice::Dice;
 use crate::extents::{CONTENTS, LAYOUTS};
-use crate::grow::Dice;
 
 type Issues = Vec<(u64, Instruction)>;
 

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 
 use lpu::isa::{Extent, Fill, Image, WordRun};
 
-use crate::grow::Dice;
+use crate::dice::Dice;
 use crate::memory::pair;
 
 /// One change of an image; nothing where it has no place for it.

@@ -4,7 +4,7 @@
 use lpu::chip::{Chip, System};
 use lpu::isa::{ChipId, Image, Instruction, Program, Region, WordRun};
 
-use crate::grow::Dice;
+use crate::dice::Dice;
 use crate::scenes::Scene;
 
 /// Links of a pair as (of the first chip, of the second), by the names of even pairs and by those of odd ones. Either

@@ -2,6 +2,7 @@
 
 mod acts;
 pub mod chips;
+pub mod dice;
 pub mod edit;
 pub mod equal;
 pub mod extents;
@@ -13,3 +14,4 @@ pub mod mutate;
 pub mod relays;
 pub mod scenes;
 pub mod shape;
+mod stage;

@@ -9,7 +9,7 @@ use lpu::isa::{
     Program, Queue, QueueSet, RegionKind, Source, Stream, Stride, Unit, Word, validate,
 };
 
-use crate::grow::Dice;
+use crate::dice::Dice;
 use crate::scenes::CODE;
 
 /// What was changed, for messages and counts.

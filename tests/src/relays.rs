@@ -6,8 +6,10 @@ use std::fmt::Write;
 use lpu::chip::{LinkEnd, System, preset};
 use lpu::isa::{Arithmetic, ChipId, Hemisphere, Instruction, Queue, Source, Word};
 
-use crate::grow::Dice;
-use crate::scenes::{FRESH, KNOWN, Outward, Scene, Stage, composed};
+use crate::dice::Dice;
+use crate::memory::KNOWN;
+use crate::scenes::{Scene, composed};
+use crate::stage::{FRESH, Outward, Stage};
 
 /// A system of so many small chips: a ring, and links across it drawn at random.
 ///

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use lpu::Precision;
 use lpu_tests::chips::{Case, Outcome, draw};
-use lpu_tests::grow::Dice;
+use lpu_tests::dice::Dice;
 
 /// Checkpoints, and the relative error of fp16 logits allowed: that of `logits.rs`.
 const CASES: &[(&str, f64)] = &[

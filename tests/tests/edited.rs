@@ -9,9 +9,9 @@ use lpu::chip::{Chip, System};
 use lpu::isa::{Container, RegionKind};
 use lpu::model::Checkpoint;
 use lpu::{Options, Precision, Step, compiler};
+use lpu_tests::dice::Dice;
 use lpu_tests::edit::{Base, Edited};
 use lpu_tests::equal::{Engine, Pair};
-use lpu_tests::grow::Dice;
 use lpu_tests::shape::changed;
 use rayon::prelude::*;
 

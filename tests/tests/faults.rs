@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use lpu::checker::{self, Issue, Report, Warning};
 use lpu::chip::{Chip, System};
 use lpu::isa::{Container, Direction, Fault, Flow, Hemisphere, Near, Producer, Rule, Stream, assemble};
-use lpu_tests::grow::Dice;
+use lpu_tests::dice::Dice;
 use lpu_tests::mutate::mutate;
 use lpu_tests::scenes::compose;
 

@@ -70,7 +70,7 @@ impl Checkpoint {
         let files = folder::map_tensor_files(folder)?;
         let tokenizer_json = folder::read(folder, "tokenizer.json")?;
         let name = absolute.file_name().map_or("model".into(), |name| name.to_string_lossy());
-        Checkpoint::assemble(config, &name, Some(files), tokenizer_json.map(Ok))
+        Checkpoint::assemble(config, &name, Some(files), None, tokenizer_json.map(Ok))
     }
 
     /// Opens what the shape of a model is read from: as [`Checkpoint::open`], but a `config.json` by itself or a folder
@@ -112,7 +112,7 @@ impl Checkpoint {
     }
 
     fn of_gguf(parts: gguf::GgufFile, name: &str) -> Result<Checkpoint, ModelError> {
-        Checkpoint::assemble(parts.config, name, Some(parts.files), parts.tokenizer)
+        Checkpoint::assemble(parts.config, name, Some(parts.files), Some(parts.naming), parts.tokenizer)
     }
 
     /// Makes a checkpoint from the contents of its files: `safetensors` are tensor files with
@@ -130,7 +130,7 @@ impl Checkpoint {
         let files = Files { files: files.collect(), ..Files::default() };
         let tokenizer_json = tokenizer_json.map(|json| Ok(json.to_vec()));
         let config = Config::from_json(config_json)?;
-        Checkpoint::assemble(config, "model", Some(files), tokenizer_json)
+        Checkpoint::assemble(config, "model", Some(files), None, tokenizer_json)
     }
 
     /// Makes a checkpoint without weights, to compile for timing: shapes come from the config and
@@ -139,13 +139,14 @@ impl Checkpoint {
     /// # Errors
     /// Everything that can be wrong with a config.
     pub fn from_config(config_json: &[u8]) -> Result<Checkpoint, ModelError> {
-        Checkpoint::assemble(Config::from_json(config_json)?, "config", None, None)
+        Checkpoint::assemble(Config::from_json(config_json)?, "config", None, None, None)
     }
 
     fn assemble(
         mut config: Config,
         name: &str,
         files: Option<Files>,
+        naming: Option<gguf::Naming>,
         tokenizer_json: Option<Result<Vec<u8>, String>>,
     ) -> Result<Checkpoint, ModelError> {
         let mut notes = Vec::new();
@@ -166,7 +167,10 @@ impl Checkpoint {
         let mut builder = Builder::default();
         config.decoder.build(&config, &mut builder);
         let weights = match files {
-            Some(files) => gguf::bind(builder.weights, config.architecture.row().prefix, files)?,
+            Some(files) => match naming {
+                Some(naming) => naming.bind(builder.weights, files)?,
+                None => Weights::bind(builder.weights, config.architecture.row().prefix, files)?,
+            },
             None => Weights::absent(builder.weights, config.dtype.unwrap_or(Dtype::F32)),
         };
         Ok(Checkpoint {

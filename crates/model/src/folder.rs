@@ -9,7 +9,6 @@ use std::path::{Component, Path, PathBuf};
 use memmap2::Mmap;
 
 use crate::ModelError;
-use crate::gguf::Naming;
 use crate::header::StoredTensor;
 use crate::json::{is_pointer, without_mark};
 
@@ -50,8 +49,6 @@ pub(crate) struct Files {
     pub(crate) files: Vec<File>,
     /// Which of `files` the index says to hold each tensor; absent without an index.
     pub(crate) index: Option<BTreeMap<String, usize>>,
-    /// What GGUF files call what they hold; absent for a folder.
-    pub(crate) naming: Option<Naming>,
 }
 
 /// Checks that a model folder is there.
@@ -150,12 +147,12 @@ fn map_shards(folder: &Path, json: &[u8]) -> Result<Files, ModelError> {
     let index = weight_map.iter().map(|(tensor, shard)| (tensor.clone(), place(shard))).collect();
     let paths = shards.iter().map(|shard| folder.join(shard)).collect();
     let Files { files, .. } = map_all(paths)?;
-    Ok(Files { files, index: Some(index), naming: None })
+    Ok(Files { files, index: Some(index) })
 }
 
 fn map_all(paths: Vec<PathBuf>) -> Result<Files, ModelError> {
     let files: Result<Vec<File>, ModelError> = paths.into_iter().map(map).collect();
-    Ok(Files { files: files?, index: None, naming: None })
+    Ok(Files { files: files?, index: None })
 }
 
 fn map(path: PathBuf) -> Result<File, ModelError> {

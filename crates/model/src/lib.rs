@@ -13,6 +13,7 @@
 
 mod checkpoint;
 mod config;
+mod decode_step;
 mod decoder;
 mod dtype;
 mod error;

@@ -5,11 +5,11 @@
 //! it to the memory at hand.
 
 use lpu_isa::Program;
-use serde::{Deserialize, Serialize};
 
-use crate::engine::Run;
 use crate::places::{At, Placed};
-use crate::plan::{ChipPlan, Plan, SystemPlan};
+use crate::plan::{ChipPlan, Plan};
+use crate::run::Run;
+use crate::system::SystemPlan;
 
 /// First bytes of a kept plan, with the version of their form.
 const MAGIC: [u8; 8] = *b"LPUPLAN1";
@@ -54,38 +54,4 @@ pub(crate) fn read(key: &[u8; 32], program: &Program, bytes: &[u8]) -> Option<Ke
     }
     let ((cycles, fetched, plans, chips), rest) = postcard::take_from_bytes(content).ok()?;
     (rest.is_empty() && cycles == program.cycles).then_some((Run { cycles, fetched, overflow: false }, plans, chips))
-}
-
-/// Instructions as their codec has them.
-pub(crate) mod instruction {
-    use super::*;
-    use lpu_isa::{Instruction, Item, decode_queue, encode_queue};
-    use serde::de::Error;
-
-    pub(crate) fn serialize<S: serde::Serializer>(instruction: &Instruction, serializer: S) -> Result<S::Ok, S::Error> {
-        encode_queue(&[Item::from(*instruction)]).serialize(serializer)
-    }
-
-    pub(crate) fn deserialize<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Instruction, D::Error> {
-        let items = decode_queue(&Vec::deserialize(deserializer)?).map_err(D::Error::custom)?;
-        match items[..] {
-            [Item { instruction, paired: false }] => Ok(instruction),
-            _ => Err(D::Error::custom("not one instruction")),
-        }
-    }
-}
-
-/// Formats of passes as operands are encoded.
-pub(crate) mod format {
-    use super::*;
-    use lpu_isa::{Operand, PassFormat};
-    use serde::de::Error;
-
-    pub(crate) fn serialize<S: serde::Serializer>(format: &PassFormat, serializer: S) -> Result<S::Ok, S::Error> {
-        format.to_bits().serialize(serializer)
-    }
-
-    pub(crate) fn deserialize<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<PassFormat, D::Error> {
-        PassFormat::from_bits(u64::deserialize(deserializer)?).ok_or_else(|| D::Error::custom("no format of a pass"))
-    }
 }

@@ -15,9 +15,9 @@ use crate::cache::{self, Origin};
 use crate::elaborate::elaborate;
 use crate::error::ReplayError;
 use crate::places::{At, Placed, Places, Stored, UNIT};
-use crate::plan::SystemPlan;
 use crate::pool::{Pool, Work};
-use crate::run::Job;
+use crate::run::{Job, Run};
+use crate::system::SystemPlan;
 use crate::validate::{chips_fit, validate};
 
 /// What engines over one image share: the system, where each word is, the threads that replay programs. The SRAM of
@@ -116,17 +116,6 @@ pub struct Prepared {
     plan: Result<Arc<SystemPlan>, Violation>,
     /// Words that the host fills, each with its chip.
     inputs: Arc<[(u16, At)]>,
-}
-
-/// What a run measured.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Run {
-    /// Cycles from the first to the last landing of an effect in any tile.
-    pub cycles: u64,
-    /// Items that came to their queues by instruction fetch; the others were preloaded.
-    pub fetched: u64,
-    /// Whether some ALU operation [overflows](lpu_lanes::overflows); false until the program has run.
-    pub overflow: bool,
 }
 
 impl Platform {

@@ -8,6 +8,7 @@
 
 mod arena;
 mod cache;
+mod codec;
 mod elaborate;
 mod engine;
 mod error;
@@ -16,8 +17,10 @@ mod plan;
 mod pool;
 mod run;
 mod steps;
+mod system;
 mod validate;
 
 pub use cache::{Origin, PLAN_VERSION};
-pub use engine::{Outline, Platform, Prepared, Replay, Run};
+pub use engine::{Outline, Platform, Prepared, Replay};
 pub use error::ReplayError;
+pub use run::Run;

@@ -2,14 +2,10 @@
 //! laid out. A program has one plan a class of chips, and says of each chip which plan is its own and whose vectors it
 //! takes.
 
-use std::sync::Arc;
-
 use lpu_isa::{Instruction, PassFormat};
 use serde::{Deserialize, Serialize};
 
-use crate::error::ReplayError;
 use crate::places::At;
-use crate::steps::Steps;
 
 /// One byte a lane: a vector of bytes, or one byte of each lane of a 32-bit vector.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -46,7 +42,7 @@ pub(crate) enum Op<R> {
     Join { dst: R, parts: [Option<Bytes<R>>; 4] },
     /// An ALU operation.
     Alu {
-        #[serde(with = "crate::cache::instruction")]
+        #[serde(with = "crate::codec::instruction")]
         instruction: Instruction,
         dst: R,
         sources: [AluInput<R>; 3],
@@ -61,7 +57,7 @@ pub(crate) enum Op<R> {
     Scatter { src: Bytes<R>, map: [Bytes<R>; 2], window: Span },
     /// Whatever a switch unit does: operands are its sources, then its results.
     Switch {
-        #[serde(with = "crate::cache::instruction")]
+        #[serde(with = "crate::codec::instruction")]
         instruction: Instruction,
         operands: Span,
         taken: u8,
@@ -78,14 +74,14 @@ pub(crate) enum Op<R> {
     /// The sum of results, in order.
     Add {
         dst: R,
-        #[serde(with = "crate::cache::format")]
+        #[serde(with = "crate::codec::format")]
         format: PassFormat,
         terms: Span,
     },
     /// A pass through any weights, lane by lane.
     Pass {
         dst: R,
-        #[serde(with = "crate::cache::format")]
+        #[serde(with = "crate::codec::format")]
         format: PassFormat,
         planes: [u32; 2],
         low: Bytes<R>,
@@ -249,29 +245,6 @@ pub(crate) struct ChipPlan {
     pub(crate) plan: u32,
     /// By number of the receive in its plan: where the vector comes from.
     pub(crate) sources: Vec<Mailbox>,
-}
-
-/// What all chips of a program do.
-#[derive(Debug)]
-pub(crate) struct SystemPlan {
-    /// A plan a class of chips: over equal places, with equal operations.
-    pub(crate) plans: Vec<Arc<Plan<At>>>,
-    pub(crate) chips: Vec<ChipPlan>,
-    /// Which phases are done when.
-    pub(crate) steps: Steps,
-}
-
-impl SystemPlan {
-    /// The plans of classes and those of chips, ordered in time.
-    pub(crate) fn new(plans: Vec<Arc<Plan<At>>>, chips: Vec<ChipPlan>) -> Result<Self, ReplayError> {
-        let steps = Steps::new(&plans, &chips)?;
-        Ok(Self { plans, chips, steps })
-    }
-
-    /// The plan of a chip.
-    pub(crate) fn of(&self, chip: usize) -> &Arc<Plan<At>> {
-        &self.plans[self.chips[chip].plan as usize]
-    }
 }
 
 impl<R> Plan<R> {

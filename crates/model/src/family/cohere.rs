@@ -1,8 +1,8 @@
 //! Cohere: one layer norm without bias before attention and feed-forward side by side, neighbouring elements of a head
 //! rotated together, scaled logits.
 
-use super::{Family, FieldNames, Row, activation, layers, llama, refuse};
-use crate::decoder::{Biases, Decoder, Norm};
+use super::{Biases, Family, FieldNames, Row, activation, layers, llama, refuse};
+use crate::decoder::{Decoder, Norm};
 use crate::fields::Fields;
 use crate::graph::Activation;
 use crate::{Config, ModelError};

@@ -1,7 +1,7 @@
 //! Gemma: Llama with norm weights stored less 1, the embedding scaled by the root of its width, tanh GELU.
 
-use super::{Family, Row, activation, layers, llama, refuse};
-use crate::decoder::{Biases, Decoder};
+use super::{Biases, Family, Row, activation, layers, llama, refuse};
+use crate::decoder::Decoder;
 use crate::fields::Fields;
 use crate::graph::Activation;
 use crate::{Config, ModelError};

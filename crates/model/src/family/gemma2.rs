@@ -1,8 +1,8 @@
 //! Gemma 2: norms before and after each half with weights stored less 1, soft caps on scores and logits, every other
 //! layer with a window, the embedding scaled by the root of its width, tanh GELU.
 
-use super::{Family, Row, activation, layers, llama, refuse, window, windowed_layers};
-use crate::decoder::{Biases, Decoder, Norm, inverse_root};
+use super::{Biases, Family, Row, activation, inverse_root, layers, llama, refuse, window, windowed_layers};
+use crate::decoder::{Decoder, Norm};
 use crate::fields::Fields;
 use crate::graph::Activation;
 use crate::{Config, ModelError};

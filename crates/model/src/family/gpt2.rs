@@ -1,7 +1,7 @@
 //! GPT-2: layer norms, learned positions, a plain GELU feed-forward, matrices stored `[in, out]`.
 
-use super::{Family, FieldNames, Rotary, Row, activation, llama, refuse};
-use crate::decoder::{Attention, Decoder, FeedForward, FusedRows, Layer, Norm, Projection, Tensor, inverse_root};
+use super::{Family, FieldNames, Rotary, Row, activation, inverse_root, llama, refuse};
+use crate::decoder::{Attention, Decoder, FeedForward, FusedRows, Layer, Norm, Projection, Tensor};
 use crate::fields::Fields;
 use crate::graph::Activation;
 use crate::{Config, ModelError};

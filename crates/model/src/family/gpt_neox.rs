@@ -1,10 +1,9 @@
 //! GPT-NeoX and Pythia: layer norms, one matrix whose outputs are query, key and value of one head after another, part
 //! of each head rotated, attention and feed-forward side by side.
 
-use super::{Family, FieldNames, Rotary, Row, activation, llama};
+use super::{Family, FieldNames, Rotary, Row, activation, inverse_root, llama};
 use crate::decoder::{
     Attention, Decoder, FeedForward, FusedRows, Layer, NARROW, Norm, OUTPUT, Projection, QUERY, Tensor, WIDEN,
-    inverse_root,
 };
 use crate::fields::Fields;
 use crate::graph::Activation;

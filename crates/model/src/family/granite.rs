@@ -1,7 +1,7 @@
 //! Granite: Llama with multipliers of embedding, scores, residual sums and logits.
 
-use super::{Family, Row, activation, layers, llama};
-use crate::decoder::{Biases, Decoder};
+use super::{Biases, Family, Row, activation, layers, llama};
+use crate::decoder::Decoder;
 use crate::fields::Fields;
 use crate::graph::Activation;
 use crate::{Config, ModelError};

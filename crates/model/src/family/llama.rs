@@ -1,7 +1,7 @@
 //! Llama, and what is stored as Llama: SmolLM2, TinyLlama, Yi and others.
 
-use super::{Family, FieldNames, Rotary, Row, activation, layers, refuse};
-use crate::decoder::{Biases, Decoder};
+use super::{Biases, Family, FieldNames, Rotary, Row, activation, layers, refuse};
+use crate::decoder::Decoder;
 use crate::fields::Fields;
 use crate::graph::Activation;
 use crate::{Config, ModelError};

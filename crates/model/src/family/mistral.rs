@@ -1,7 +1,7 @@
 //! Mistral: Llama with a sliding window in every layer.
 
-use super::{Family, Row, activation, layers, llama, window};
-use crate::decoder::{Biases, Decoder};
+use super::{Biases, Family, Row, activation, layers, llama, window};
+use crate::decoder::Decoder;
 use crate::fields::Fields;
 use crate::graph::Activation;
 use crate::{Config, ModelError};

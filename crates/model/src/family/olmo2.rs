@@ -1,7 +1,7 @@
 //! OLMo 2: norms after each half instead of before, and of whole queries and keys.
 
-use super::{Family, Row, activation, layers, llama};
-use crate::decoder::{Biases, Decoder, HeadNorm, Norm, Tensor};
+use super::{Biases, Family, Row, activation, layers, llama};
+use crate::decoder::{Decoder, HeadNorm, Norm, Tensor};
 use crate::fields::Fields;
 use crate::graph::Activation;
 use crate::{Config, ModelError};

@@ -1,8 +1,8 @@
 //! Phi-1, Phi-1.5 and Phi-2: one layer norm before attention and feed-forward side by side, biases everywhere (in the
 //! head, too), part of each head rotated, a plain GELU feed-forward.
 
-use super::{Family, FieldNames, Rotary, Row, activation, layers, llama, refuse};
-use crate::decoder::{Biases, Decoder, FeedForward, NARROW, Norm, OUTPUT, Projection, Tensor, WIDEN};
+use super::{Biases, Family, FieldNames, Rotary, Row, activation, layers, llama, refuse};
+use crate::decoder::{Decoder, FeedForward, NARROW, Norm, OUTPUT, Projection, Tensor, WIDEN};
 use crate::fields::Fields;
 use crate::graph::Activation;
 use crate::{Config, ModelError};

@@ -1,8 +1,8 @@
 //! Phi-3 and Phi-4: Llama with queries, keys and values in one matrix, gate and up in another; both are read row by row
 //! as separate ones.
 
-use super::{Family, Rotary, Row, activation, layers, llama, window};
-use crate::decoder::{Biases, Decoder, FeedForward, FusedRows, KEY, Projection, QUERY, WIDEN};
+use super::{Biases, Family, Rotary, Row, activation, layers, llama, window};
+use crate::decoder::{Decoder, FeedForward, FusedRows, KEY, Projection, QUERY, WIDEN};
 use crate::fields::Fields;
 use crate::graph::Activation;
 use crate::{Config, ModelError};

@@ -1,7 +1,7 @@
 //! Qwen2 and Qwen2.5: Llama with biases on queries, keys and values, and windows in the upper layers if asked for.
 
-use super::{Family, Row, activation, layers, llama, qwen_windows};
-use crate::decoder::{Biases, Decoder};
+use super::{Biases, Family, Row, activation, layers, llama, qwen_windows};
+use crate::decoder::Decoder;
 use crate::fields::Fields;
 use crate::graph::Activation;
 use crate::{Config, ModelError};

@@ -1,9 +1,10 @@
 //! Qwen2 with experts in every layer, and one more that every token takes to a share of its own.
 
-use super::{Family, FieldNames, Row, activation, expert_layers, layers, llama, qwen2, window, windowed_layers};
-use crate::decoder::{
-    Biases, Decoder, FeedForward, FusedRows, NARROW, Projection, SharedExpert, Tensor, WIDEN, check_experts,
+use super::{
+    Biases, Family, FieldNames, Row, activation, check_experts, expert_layers, layers, llama, qwen2, window,
+    windowed_layers,
 };
+use crate::decoder::{Decoder, Experts, FeedForward, FusedRows, NARROW, Projection, SharedExpert, Tensor, WIDEN};
 use crate::fields::Fields;
 use crate::graph::Activation;
 use crate::{Config, ModelError};
@@ -42,7 +43,7 @@ fn describe(fields: &Fields, config: &Config) -> Result<Decoder, ModelError> {
         let once = FusedRows { total: 1, start: 0, block: 1, stride: 0 };
         let share = Tensor::matrix(&at("shared_expert_gate.weight"), [hidden, hidden], "1, hidden_size");
         layer.attention.window = if windowed[number] { window } else { None };
-        layer.feed_forward = FeedForward::Experts {
+        layer.feed_forward = FeedForward::Experts(Experts {
             router: Tensor::matrix(&at("gate.weight"), [experts, hidden], "num_experts, hidden_size"),
             gate: stack("gate", [intermediate, hidden], "num_experts, moe_intermediate_size, hidden_size"),
             up: stack("up", [intermediate, hidden], "num_experts, moe_intermediate_size, hidden_size"),
@@ -59,7 +60,7 @@ fn describe(fields: &Fields, config: &Config) -> Result<Decoder, ModelError> {
                 },
                 share: share.viewed("", false, Some(once)),
             })),
-        };
+        });
     });
     Ok(Decoder::standard(config, layers))
 }

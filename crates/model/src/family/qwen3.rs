@@ -1,7 +1,7 @@
 //! Qwen3: Llama with a norm of each query and key head.
 
-use super::{Family, Row, activation, layers, llama, qwen_windows};
-use crate::decoder::{Biases, Decoder};
+use super::{Biases, Family, Row, activation, layers, llama, qwen_windows};
+use crate::decoder::Decoder;
 use crate::fields::Fields;
 use crate::graph::Activation;
 use crate::{Config, ModelError};

@@ -1,7 +1,7 @@
 //! SmolLM3: Llama with layers without rotary embedding, by default every fourth.
 
-use super::{Family, Row, activation, layers, llama, window, windowed_layers};
-use crate::decoder::{Biases, Decoder};
+use super::{Biases, Family, Row, activation, layers, llama, window, windowed_layers};
+use crate::decoder::Decoder;
 use crate::fields::Fields;
 use crate::graph::Activation;
 use crate::{Config, ModelError};

@@ -1,8 +1,8 @@
 //! StableLM: Llama with layer norms, part of each head rotated, and attention and feed-forward side by side if asked
 //! for.
 
-use super::{Family, FieldNames, Rotary, Row, activation, layers, llama, refuse};
-use crate::decoder::{Biases, Decoder, Norm};
+use super::{Biases, Family, FieldNames, Rotary, Row, activation, layers, llama, refuse};
+use crate::decoder::{Decoder, Norm};
 use crate::fields::Fields;
 use crate::graph::Activation;
 use crate::{Config, ModelError};

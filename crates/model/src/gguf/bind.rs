@@ -17,17 +17,9 @@ pub(crate) struct Naming {
     pub(super) keys: Keys,
 }
 
-/// Finds and checks every tensor, whichever kind of files they are in. `prefix` is what the names of a bare model's
-/// folder lack.
-pub(crate) fn bind(tensors: Vec<Tensor>, prefix: &str, mut files: Files) -> Result<Weights, ModelError> {
-    match files.naming.take() {
-        None => Weights::bind(tensors, prefix, files),
-        Some(naming) => naming.bind(tensors, files),
-    }
-}
-
 impl Naming {
-    fn bind(&self, mut tensors: Vec<Tensor>, mut files: Files) -> Result<Weights, ModelError> {
+    /// Finds and checks every tensor.
+    pub(crate) fn bind(&self, mut tensors: Vec<Tensor>, mut files: Files) -> Result<Weights, ModelError> {
         let first = files.files.first().map_or_else(String::new, |file| file.name.clone());
         let mut left: BTreeMap<String, usize> = BTreeMap::new();
         for (number, file) in files.files.iter().enumerate() {

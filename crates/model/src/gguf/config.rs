@@ -186,67 +186,16 @@ impl Maker<'_> {
 
     /// The rotary parameters; factors of single frequencies are in a tensor.
     fn rope(&mut self, row: &Row) -> Result<(), GgufError> {
-        const DIMENSIONS: &str = "rope.dimension_count";
         let head_dim = self.config.get("head_dim").and_then(Value::as_u64);
         let theta = self.number("rope.freq_base")?.unwrap_or(10_000.0);
         let mut parameters = Map::from_iter([("rope_theta".to_owned(), json!(theta))]);
-        if let (Some(head_dim), Some(rotated)) = (head_dim, self.whole(DIMENSIONS)?)
-            && head_dim != rotated
-        {
-            let key = self.architecture.key(DIMENSIONS);
-            if !matches!(row.rotary, Rotary::Share(_)) || rotated > head_dim {
-                return Err(GgufError::Unsupported {
-                    key,
-                    found: rotated.to_string(),
-                    what: "heads of which a part is rotated",
-                });
-            }
-            parameters.insert("partial_rotary_factor".to_owned(), json!(share(rotated, head_dim)));
-            self.keys.push((row.names.rotary_share.to_owned(), key));
-        } else if matches!(row.rotary, Rotary::Share(_)) {
-            parameters.insert("partial_rotary_factor".to_owned(), json!(1.0));
-        }
+        self.rotated_share(row, head_dim, &mut parameters)?;
         let kind = self.metadata().text(&self.architecture.key("rope.scaling.type"))?;
-        let [freqs, short, long] = ["rope_freqs.weight", "rope_factors_short.weight", "rope_factors_long.weight"]
-            .map(|tensor| self.vector(tensor));
         let own = self.attention_factor()?;
-        let mut put = |name: &str, value: Value| {
-            if !value.is_null() {
-                parameters.insert(name.to_owned(), value);
-            }
-        };
-        match (kind, freqs?, short?, long?) {
-            (_, Some(factors), ..) => {
-                put("rope_type", json!("factors"));
-                put("factors", json!(factors));
-            }
-            (_, None, Some(short), Some(long)) => {
-                put("rope_type", json!("longrope"));
-                put("short_factor", json!(short));
-                put("long_factor", json!(long));
-                put("attention_factor", json!(own));
-            }
-            (None | Some("none"), ..) => {
-                // Files before `rope.scaling.type` have the factor alone.
-                let factor = self.number("rope.scale_linear")?.filter(|factor| *factor != 1.0);
-                put("rope_type", json!(if factor.is_some() { "linear" } else { "default" }));
-                put("factor", json!(factor));
-            }
-            (Some(kind), ..) => {
-                put("rope_type", json!(kind));
-                put("factor", json!(self.number("rope.scaling.factor")?));
-                if kind == "yarn" {
-                    put("beta_fast", json!(self.number("rope.scaling.yarn_beta_fast")?));
-                    put("beta_slow", json!(self.number("rope.scaling.yarn_beta_slow")?));
-                    // As llama.cpp has it: a factor of the file times that of the scaling.
-                    let scaling = self.number("rope.scaling.factor")?.filter(|factor| *factor > 1.0).unwrap_or(1.0);
-                    let times = 0.1 * lpu_num::fp64::ln(scaling) + 1.0;
-                    put("attention_factor", json!(own.filter(|own| *own != 1.0).map(|own| own * times)));
-                }
-            }
-        }
+        let scaling = self.scaling(kind, own)?;
         let original = self.whole("rope.scaling.original_context_length")?;
-        put("original_max_position_embeddings", json!(original));
+        let entries = scaling.into_iter().chain([("original_max_position_embeddings", json!(original))]);
+        parameters.extend(entries.filter(|(_, value)| !value.is_null()).map(|(name, value)| (name.to_owned(), value)));
         for (field, name) in [("rope_theta", "rope.freq_base"), ("factor", "rope.scaling.factor")] {
             self.keys.push((format!("rope_parameters.{field}"), self.architecture.key(name)));
         }
@@ -270,6 +219,69 @@ impl Maker<'_> {
         }
         self.set("rope_parameters", &self.architecture.key("rope.scaling.type"), Value::Object(parameters));
         Ok(())
+    }
+
+    /// How much of a head is rotated, where the family leaves it open.
+    fn rotated_share(
+        &mut self,
+        row: &Row,
+        head_dim: Option<u64>,
+        parameters: &mut Map<String, Value>,
+    ) -> Result<(), GgufError> {
+        const DIMENSIONS: &str = "rope.dimension_count";
+        if let (Some(head_dim), Some(rotated)) = (head_dim, self.whole(DIMENSIONS)?)
+            && head_dim != rotated
+        {
+            let key = self.architecture.key(DIMENSIONS);
+            if !matches!(row.rotary, Rotary::Share(_)) || rotated > head_dim {
+                return Err(GgufError::Unsupported {
+                    key,
+                    found: rotated.to_string(),
+                    what: "heads of which a part is rotated",
+                });
+            }
+            parameters.insert("partial_rotary_factor".to_owned(), json!(share(rotated, head_dim)));
+            self.keys.push((row.names.rotary_share.to_owned(), key));
+        } else if matches!(row.rotary, Rotary::Share(_)) {
+            parameters.insert("partial_rotary_factor".to_owned(), json!(1.0));
+        }
+        Ok(())
+    }
+
+    /// The kind of the rotary frequencies with its fields, `null` where the file has none.
+    fn scaling(&self, kind: Option<&str>, own: Option<f64>) -> Result<Vec<(&'static str, Value)>, GgufError> {
+        let [freqs, short, long] = ["rope_freqs.weight", "rope_factors_short.weight", "rope_factors_long.weight"]
+            .map(|tensor| self.vector(tensor));
+        Ok(match (kind, freqs?, short?, long?) {
+            (_, Some(factors), ..) => vec![("rope_type", json!("factors")), ("factors", json!(factors))],
+            (_, None, Some(short), Some(long)) => vec![
+                ("rope_type", json!("longrope")),
+                ("short_factor", json!(short)),
+                ("long_factor", json!(long)),
+                ("attention_factor", json!(own)),
+            ],
+            (None | Some("none"), ..) => {
+                // Files before `rope.scaling.type` have the factor alone.
+                let factor = self.number("rope.scale_linear")?.filter(|factor| *factor != 1.0);
+                let kind = if factor.is_some() { "linear" } else { "default" };
+                vec![("rope_type", json!(kind)), ("factor", json!(factor))]
+            }
+            (Some(kind), ..) => {
+                let factor = self.number("rope.scaling.factor")?;
+                let mut fields = vec![("rope_type", json!(kind)), ("factor", json!(factor))];
+                if kind == "yarn" {
+                    // As llama.cpp has it: a factor of the file times that of the scaling.
+                    let scaling = factor.filter(|factor| *factor > 1.0).unwrap_or(1.0);
+                    let times = 0.1 * lpu_num::fp64::ln(scaling) + 1.0;
+                    fields.extend([
+                        ("beta_fast", json!(self.number("rope.scaling.yarn_beta_fast")?)),
+                        ("beta_slow", json!(self.number("rope.scaling.yarn_beta_slow")?)),
+                        ("attention_factor", json!(own.filter(|own| *own != 1.0).map(|own| own * times))),
+                    ]);
+                }
+                fields
+            }
+        })
     }
 
     /// A factor of cosines and sines that the file gives.

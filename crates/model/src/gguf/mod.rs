@@ -24,7 +24,7 @@ use crate::header::{RowOrder, StoredTensor};
 use crate::json::is_pointer;
 use crate::{Config, ModelError};
 use architecture::Architecture;
-pub(crate) use bind::{Naming, bind};
+pub(crate) use bind::Naming;
 pub use error::GgufError;
 use reader::Contents;
 
@@ -35,6 +35,7 @@ const MAGIC: &[u8; 4] = b"GGUF";
 pub(crate) struct GgufFile {
     pub(crate) config: Config,
     pub(crate) files: Files,
+    pub(crate) naming: Naming,
     /// The text of a `tokenizer.json`, if the file has a tokenizer; or why it cannot be taken over.
     pub(crate) tokenizer: Option<Result<Vec<u8>, String>>,
 }
@@ -110,7 +111,7 @@ fn assemble(parts: Vec<SplitFile>) -> Result<GgufFile, ModelError> {
         File { name: part.name, bytes: part.bytes, tensors }
     });
     let naming = Naming { architecture, keys: made.keys };
-    Ok(GgufFile { config, files: Files { files: files.collect(), index: None, naming: Some(naming) }, tokenizer })
+    Ok(GgufFile { config, files: Files { files: files.collect(), index: None }, naming, tokenizer })
 }
 
 /// The tensors of a part; with `paired`, the size of a head, outputs of queries and keys are in pairs.

@@ -21,7 +21,8 @@ use lpu_isa::{Edge, Instruction, Mode, PassFormat, Queue, Source as Operand, Uni
 
 use crate::error::ReplayError;
 use crate::places::{At, Placed, Places};
-use crate::plan::{AluInput, Bytes, ChipPlan, Movement, Plan, Ref, Span, SystemPlan};
+use crate::plan::{AluInput, Bytes, ChipPlan, Movement, Plan, Ref, Span};
+use crate::system::SystemPlan;
 use builder::{Builder, Wide};
 use hazards::{Hazards, Seen};
 use links::Links;

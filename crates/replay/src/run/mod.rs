@@ -20,8 +20,9 @@ use lpu_num::dot::{Digits, Halves};
 use crate::arena::{Arena, Mail};
 use crate::error::ReplayError;
 use crate::places::At;
-use crate::plan::{Op, Plan, SystemPlan, Task};
+use crate::plan::{Op, Plan, Task};
 use crate::pool::{Barrier, Work};
+use crate::system::SystemPlan;
 use calls::{Calls, Shared};
 use partition::Partition;
 use prefetch::Prefetch;
@@ -55,6 +56,17 @@ thread_local! {
         wide: std::array::from_fn(|_| vec![0; MAX_LANES]),
         floats: std::array::from_fn(|_| vec![0.0; MAX_LANES]),
     });
+}
+
+/// What a run measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Run {
+    /// Cycles from the first to the last landing of an effect in any tile.
+    pub cycles: u64,
+    /// Items that came to their queues by instruction fetch; the others were preloaded.
+    pub fetched: u64,
+    /// Whether some ALU operation [overflows](lpu_lanes::overflows); false until the program has run.
+    pub overflow: bool,
 }
 
 /// The plans of a program with the memory that they run over.

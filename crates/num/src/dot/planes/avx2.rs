@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use super::known::fetch;
+use super::steps::fetch;
 use super::{CLOSE, HalfWeights, Halves, STEP, StepLanes};
 use crate::dot::ahead::Ahead;
 

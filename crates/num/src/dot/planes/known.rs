@@ -9,11 +9,9 @@
 mod avx2;
 mod avx512;
 
-use std::arch::x86_64::*;
-
 use super::load::PARTS;
+use super::steps::{WeightRows, fetch};
 use super::{CLOSE, STEP, StepLanes, magnitude};
-pub(super) use avx512::{Apart, Pairs, first};
 
 /// Rows whose sums are joined at once, one of each quarter of all: a quarter is a stretch of memory, and the processor
 /// fetches ahead in several by itself.
@@ -106,20 +104,4 @@ impl FiniteRows<'_> {
 #[inline(always)]
 fn quarters(row: usize, quarter: usize) -> [usize; TOGETHER] {
     std::array::from_fn(|number| number * quarter + row)
-}
-
-/// Asks for lines, into the nearest cache.
-#[inline(always)]
-pub(super) fn fetch(lines: [*const u8; 2]) {
-    // SAFETY: a prefetch of any address is harmless.
-    lines.into_iter().for_each(|line| unsafe { _mm_prefetch::<_MM_HINT_T0>(line.cast()) });
-}
-
-/// Rows of weights.
-pub(super) trait WeightRows: Copy {
-    /// Row `row` of rows of so many lanes.
-    fn row(self, row: usize, lanes: usize) -> Self;
-
-    /// The lines of a step from a lane on, be it beyond the end.
-    fn lines(self, lane: usize) -> [*const u8; 2];
 }

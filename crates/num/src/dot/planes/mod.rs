@@ -9,6 +9,8 @@ mod columns;
 mod known;
 mod load;
 mod shared;
+#[cfg(target_arch = "x86_64")]
+mod steps;
 mod weights;
 
 #[cfg(target_arch = "x86_64")]
@@ -22,7 +24,9 @@ use super::i8::given;
 use crate::half::f16_to_f32;
 use crate::kernel::Kernel;
 #[cfg(target_arch = "x86_64")]
-use known::{Apart, FiniteRows, Pairs, fetch};
+use known::FiniteRows;
+#[cfg(target_arch = "x86_64")]
+use steps::{Apart, Pairs, fetch};
 pub use weights::HalfWeights;
 
 /// Lanes that a step takes.

@@ -7,7 +7,7 @@ use std::ops::Range;
 #[cfg(target_arch = "x86_64")]
 use super::STEP;
 #[cfg(target_arch = "x86_64")]
-use super::known::{Apart, Pairs, WeightRows, first};
+use super::steps::{Apart, Pairs, WeightRows, first};
 
 /// The bytes of fp16 weights, row after row.
 #[derive(Clone, Copy, Debug)]

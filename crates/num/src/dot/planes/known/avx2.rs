@@ -5,6 +5,7 @@ use std::arch::x86_64::*;
 use super::{FiniteRows, PARTS, RowBounds, TOGETHER};
 use crate::dot::i8::avx2::join as join_units;
 use crate::dot::planes::avx2::rounded;
+use crate::dot::planes::steps::fetch;
 use crate::dot::planes::{HalfWeights, STEP, StepLanes};
 
 /// Lanes of a vector of binary32 numbers.
@@ -52,7 +53,7 @@ impl FiniteRows<'_> {
         let mut highs = [_mm256_set1_ps(start); PARTS / EIGHT];
         let mut lows = [_mm256_setzero_ps(); PARTS / EIGHT];
         for (step, x) in self.x.iter().enumerate() {
-            super::fetch(row.lines(step * STEP + close));
+            fetch(row.lines(step * STEP + close));
             add(x, row.sixteens(step * STEP), &mut highs, &mut lows);
         }
         let [a, b, c, d] = highs.map(|high| _mm256_castps_si256(high));

@@ -2,9 +2,10 @@
 
 use std::arch::x86_64::*;
 
-use super::{FiniteRows, PARTS, RowBounds, TOGETHER, WeightRows, fetch};
+use super::{FiniteRows, PARTS, RowBounds, TOGETHER};
 use crate::dot::i8::join_avx512;
 use crate::dot::planes::avx2::rounded;
+use crate::dot::planes::steps::{WeightSteps, fetch};
 use crate::dot::planes::{STEP, StepLanes};
 
 impl FiniteRows<'_> {
@@ -12,7 +13,7 @@ impl FiniteRows<'_> {
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
     pub(in crate::dot::planes) fn rows_avx512(
         &self,
-        weights: impl Weights,
+        weights: impl WeightSteps,
         lanes: usize,
         most: u8,
         out: &mut [f32],
@@ -28,7 +29,7 @@ impl FiniteRows<'_> {
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
     fn four_avx512(
         &self,
-        rows: [Option<impl Weights>; TOGETHER],
+        rows: [Option<impl WeightSteps>; TOGETHER],
         lanes: usize,
         range: &RowBounds,
         close: usize,
@@ -48,7 +49,7 @@ impl FiniteRows<'_> {
     /// A row's partial sums, two and two together: bit patterns of `high`, and `low`.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw")]
-    fn row_avx512(&self, row: impl Weights, lanes: usize, start: f32, close: usize) -> (__m512i, __m512) {
+    fn row_avx512(&self, row: impl WeightSteps, lanes: usize, start: f32, close: usize) -> (__m512i, __m512) {
         let mut sums = Sums { highs: [_mm512_set1_ps(start); 2], lows: [_mm512_setzero_ps(); 2] };
         let whole = lanes / STEP;
         for (step, x) in self.x.iter().take(whole).enumerate() {
@@ -63,112 +64,6 @@ impl FiniteRows<'_> {
         let [one, other] = sums.highs.map(|high| _mm512_castps_si512(high));
         (_mm512_add_epi32(one, other), _mm512_add_ps(sums.lows[0], sums.lows[1]))
     }
-}
-
-/// Rows read by steps.
-pub(in crate::dot::planes) trait Weights: WeightRows {
-    /// A step from a lane on, sixteen numbers each.
-    ///
-    /// # Safety
-    /// The host has AVX-512 BW, and the step is whole.
-    unsafe fn step(self, start: usize) -> [__m256i; 4];
-
-    /// Less than a step from a lane on to the end, and zeros.
-    ///
-    /// # Safety
-    /// The host has AVX-512 BW.
-    unsafe fn tail(self, start: usize) -> [__m256i; 4];
-}
-
-/// [`crate::dot::planes::HalfWeights::Apart`].
-#[derive(Clone, Copy)]
-pub(in crate::dot::planes) struct Apart<'a>(pub(in crate::dot::planes) &'a [u8], pub(in crate::dot::planes) &'a [u8]);
-
-impl WeightRows for Apart<'_> {
-    #[inline(always)]
-    fn row(self, row: usize, lanes: usize) -> Self {
-        Self(&self.0[row * lanes..][..lanes], &self.1[row * lanes..][..lanes])
-    }
-
-    #[inline(always)]
-    fn lines(self, lane: usize) -> [*const u8; 2] {
-        [self.0, self.1].map(|plane| plane.as_ptr().wrapping_add(lane))
-    }
-}
-
-impl Weights for Apart<'_> {
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512bw")]
-    unsafe fn step(self, start: usize) -> [__m256i; 4] {
-        // SAFETY: the caller's duty.
-        let [low, high] = [self.0, self.1].map(|plane| unsafe { _mm512_loadu_epi8(plane.as_ptr().add(start).cast()) });
-        in_turn(low, high)
-    }
-
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512bw")]
-    unsafe fn tail(self, start: usize) -> [__m256i; 4] {
-        let [low, high] = [self.0, self.1].map(|plane| first(&plane[start..]));
-        in_turn(low, high)
-    }
-}
-
-/// [`crate::dot::planes::HalfWeights::Pairs`].
-#[derive(Clone, Copy)]
-pub(in crate::dot::planes) struct Pairs<'a>(pub(in crate::dot::planes) &'a [u8]);
-
-impl WeightRows for Pairs<'_> {
-    #[inline(always)]
-    fn row(self, row: usize, lanes: usize) -> Self {
-        Self(&self.0[2 * row * lanes..][..2 * lanes])
-    }
-
-    #[inline(always)]
-    fn lines(self, lane: usize) -> [*const u8; 2] {
-        [0, 64].map(|line| self.0.as_ptr().wrapping_add(2 * lane + line))
-    }
-}
-
-impl Weights for Pairs<'_> {
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512bw")]
-    unsafe fn step(self, start: usize) -> [__m256i; 4] {
-        // SAFETY: the caller's duty.
-        [0, 16, 32, 48].map(|lane| unsafe { _mm256_loadu_si256(self.0.as_ptr().add(2 * (start + lane)).cast()) })
-    }
-
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512bw")]
-    unsafe fn tail(self, start: usize) -> [__m256i; 4] {
-        sixteens([0, 64].map(|line| first(self.0.get(2 * start + line..).unwrap_or(&[]))))
-    }
-}
-
-/// The first 64 bytes, or all there are and zeros.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw")]
-pub(in crate::dot::planes) fn first(bytes: &[u8]) -> __m512i {
-    let live = u64::MAX.checked_shr(64 - bytes.len().min(64) as u32).unwrap_or(0);
-    // SAFETY: the mask loads no byte at or beyond the end.
-    unsafe { _mm512_maskz_loadu_epi8(live, bytes.as_ptr().cast()) }
-}
-
-/// Numbers of which these are the low and the high bytes.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw")]
-fn in_turn(low: __m512i, high: __m512i) -> [__m256i; 4] {
-    // Eights of bytes in the order in which the halves of each quarter are joined with those of the other plane.
-    let order = _mm512_setr_epi64(0, 4, 1, 5, 2, 6, 3, 7);
-    let [low, high] = [low, high].map(|plane| _mm512_permutexvar_epi64(order, plane));
-    sixteens([_mm512_unpacklo_epi8(low, high), _mm512_unpackhi_epi8(low, high)])
-}
-
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw")]
-fn sixteens([one, other]: [__m512i; 2]) -> [__m256i; 4] {
-    let halves = |v| [_mm512_castsi512_si256(v), _mm512_extracti64x4_epi64::<1>(v)];
-    let ([a, b], [c, d]) = (halves(one), halves(other));
-    [a, b, c, d]
 }
 
 /// Partial sums of a row.

@@ -1,7 +1,7 @@
 //! From the description of a decoder to its graph.
 
-use super::{Attention, Decoder, FeedForward, HeadNorm, Layer, Norm, Projection};
 use crate::Config;
+use crate::decoder::{Attention, Decoder, Experts, FeedForward, HeadNorm, Layer, Norm, Projection};
 use crate::graph::{Activation, Block, Builder, Cache, Mask, Op, ValueId};
 
 impl Decoder {
@@ -180,49 +180,50 @@ impl FeedForward {
                 let active = builder.node(block, "active", Op::Activate { activation: *activation }, &[up], width);
                 down.build(builder, block, "down", active)
             }
-            FeedForward::Experts { router, gate, up, down, activation, active, normalise, shared } => {
-                let (experts, width) = (router.shape[0], builder.width(input));
-                let weight = builder.weight(router);
-                let scores = builder.node(block, "scores", Op::Linear { weight, bias: None }, &[input], experts);
-                let op = Op::Route { active: *active, normalise: *normalise };
-                let route = builder.node(block, "route", op, &[scores], experts);
-                let [gate, up, down] = [gate, up, down].map(|tensor| (builder.weight(tensor), tensor.shape[1]));
-                let mut sum = None;
-                for choice in 0..*active {
-                    let matrix = |builder: &mut Builder, name: &str, (weight, width), input| {
-                        builder.node(
-                            block,
-                            &format!("{name}.{choice}"),
-                            Op::ExpertLinear { weight, choice },
-                            &[input, route],
-                            width,
-                        )
-                    };
-                    let (gated, upped) = (matrix(builder, "gate", gate, input), matrix(builder, "up", up, input));
-                    let op = Op::Gated { activation: *activation };
-                    let gated = builder.node(block, &format!("gated.{choice}"), op, &[gated, upped], gate.1);
-                    let down = matrix(builder, "down", down, gated);
-                    let shared = builder.node(
-                        block,
-                        &format!("shared.{choice}"),
-                        Op::ExpertScale { choice },
-                        &[down, route],
-                        width,
-                    );
-                    sum = Some(match sum {
-                        None => shared,
-                        Some(sum) => builder.node(block, &format!("sum.{choice}"), Op::Add, &[sum, shared], width),
-                    });
-                }
-                let sum = sum.expect("a token takes at least one expert");
-                let Some(shared) = shared else { return sum };
-                let weight = builder.weight(&shared.share);
-                let share = builder.node(block, "always.share", Op::Linear { weight, bias: None }, &[input], width);
-                let expert = shared.expert.build(builder, block, "always.", input);
-                let op = Op::Gated { activation: Activation::Sigmoid };
-                let taken = builder.node(block, "always.taken", op, &[share, expert], width);
-                builder.node(block, "sum.always", Op::Add, &[sum, taken], width)
-            }
+            FeedForward::Experts(experts) => experts.build(builder, block, input),
         }
+    }
+}
+
+impl Experts {
+    fn build(&self, builder: &mut Builder, block: Block, input: ValueId) -> ValueId {
+        let &Experts { activation, active, normalise, .. } = self;
+        let (experts, width) = (self.router.shape[0], builder.width(input));
+        let weight = builder.weight(&self.router);
+        let scores = builder.node(block, "scores", Op::Linear { weight, bias: None }, &[input], experts);
+        let op = Op::Route { active, normalise };
+        let route = builder.node(block, "route", op, &[scores], experts);
+        let [gate, up, down] =
+            [&self.gate, &self.up, &self.down].map(|tensor| (builder.weight(tensor), tensor.shape[1]));
+        let mut sum = None;
+        for choice in 0..active {
+            let matrix = |builder: &mut Builder, name: &str, (weight, width), input| {
+                builder.node(
+                    block,
+                    &format!("{name}.{choice}"),
+                    Op::ExpertLinear { weight, choice },
+                    &[input, route],
+                    width,
+                )
+            };
+            let (gated, upped) = (matrix(builder, "gate", gate, input), matrix(builder, "up", up, input));
+            let op = Op::Gated { activation };
+            let gated = builder.node(block, &format!("gated.{choice}"), op, &[gated, upped], gate.1);
+            let down = matrix(builder, "down", down, gated);
+            let shared =
+                builder.node(block, &format!("shared.{choice}"), Op::ExpertScale { choice }, &[down, route], width);
+            sum = Some(match sum {
+                None => shared,
+                Some(sum) => builder.node(block, &format!("sum.{choice}"), Op::Add, &[sum, shared], width),
+            });
+        }
+        let sum = sum.expect("a token takes at least one expert");
+        let Some(shared) = &self.shared else { return sum };
+        let weight = builder.weight(&shared.share);
+        let share = builder.node(block, "always.share", Op::Linear { weight, bias: None }, &[input], width);
+        let expert = shared.expert.build(builder, block, "always.", input);
+        let op = Op::Gated { activation: Activation::Sigmoid };
+        let taken = builder.node(block, "always.taken", op, &[share, expert], width);
+        builder.node(block, "sum.always", Op::Add, &[sum, taken], width)
     }
 }
