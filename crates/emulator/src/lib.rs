@@ -17,6 +17,6 @@ mod streams;
 
 pub use error::{MachineError, RunError};
 pub use machine::Machine;
-pub use observer::Observer;
+pub use observer::{BankAccess, Computation, Observer, StreamWrite};
 pub use prepare::Prepared;
 pub use run::Run;

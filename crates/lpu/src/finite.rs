@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use lpu_emulator::Observer;
-use lpu_isa::{Arithmetic, ChipId, Format, Instruction, Item, Queue, SliceId, Stream, item_text};
+use lpu_emulator::{BankAccess, Computation, Observer, StreamWrite};
+use lpu_isa::{Arithmetic, ChipId, Format, Instruction, Item, Queue, item_text};
 use lpu_num::half::{bf16_to_f32, f16_to_f32};
 use thiserror::Error;
 
@@ -111,10 +111,11 @@ fn readers(instruction: &Instruction) -> Option<Readers> {
 impl Observer for FirstNotFinite {
     const COMPUTES: bool = true;
 
-    fn compute(&mut self, cycle: u64, chip: ChipId, queue: Queue, by: &Instruction, from: &[&[u32]], result: &[u32]) {
+    fn compute(&mut self, computation: Computation<'_>) {
         if self.0.is_some() {
             return;
         }
+        let Computation { cycle, chip, queue, by, from, result } = computation;
         let Some((operand, made)) = readers(by) else { return };
         // Every output of a pass takes all lanes of its activation.
         let crosses = matches!(by, Instruction::Abc { .. });
@@ -155,18 +156,19 @@ impl<O: Observer> Observer for Watched<'_, O> {
         self.observer.dispatch(cycle, chip, queue, item, instruction);
     }
 
-    fn stream_write(&mut self, cycle: u64, chip: ChipId, queue: Queue, stream: Stream, position: i32, value: &[u8]) {
-        self.observer.stream_write(cycle, chip, queue, stream, position, value);
+    fn stream_write(&mut self, write: StreamWrite<'_>) {
+        self.observer.stream_write(write);
     }
 
-    fn bank_access(&mut self, cycle: u64, chip: ChipId, slice: SliceId, bank: u32, word: u32, write: bool) {
-        self.observer.bank_access(cycle, chip, slice, bank, word, write);
+    fn bank_access(&mut self, access: BankAccess) {
+        self.observer.bank_access(access);
     }
 
-    fn compute(&mut self, cycle: u64, chip: ChipId, queue: Queue, by: &Instruction, from: &[&[u32]], result: &[u32]) {
+    fn compute(&mut self, computation: Computation<'_>) {
+        let Computation { by, from, result, .. } = computation;
         self.overflow |= from.first().is_some_and(|a| lpu_lanes::overflows(by, a, result));
         if O::COMPUTES {
-            self.observer.compute(cycle, chip, queue, by, from, result);
+            self.observer.compute(computation);
         }
     }
 }

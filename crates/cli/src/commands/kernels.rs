@@ -8,8 +8,8 @@ use std::process::ExitCode;
 
 use clap::Args;
 use lpu::chip::System;
-use lpu::emulator::Observer;
-use lpu::isa::{ChipId, Instruction, Program, Queue, Region, RegionKind, SliceId, Stream, disassemble, region};
+use lpu::emulator::{BankAccess, Observer, StreamWrite};
+use lpu::isa::{ChipId, Instruction, Program, Queue, Region, RegionKind, disassemble, region};
 use lpu::{Engine, EngineError, Output, OutputError, Ran, npy};
 use serde_json::json;
 
@@ -163,11 +163,13 @@ impl Observer for Trace {
             &json!({"cycle": cycle, "chip": chip.0, "dispatch": queue.to_string(), "item": item, "instruction": text}),
         );
     }
-    fn stream_write(&mut self, cycle: u64, chip: ChipId, queue: Queue, stream: Stream, position: i32, _value: &[u8]) {
+    fn stream_write(&mut self, write: StreamWrite<'_>) {
+        let StreamWrite { cycle, chip, queue, stream, position, .. } = write;
         self.line(&json!({"cycle": cycle, "chip": chip.0, "stream": stream.to_string(), "position": position,
             "from": queue.to_string()}));
     }
-    fn bank_access(&mut self, cycle: u64, chip: ChipId, slice: SliceId, bank: u32, word: u32, write: bool) {
+    fn bank_access(&mut self, access: BankAccess) {
+        let BankAccess { cycle, chip, slice, bank, word, write } = access;
         let kind = if write { "write" } else { "read" };
         self.line(&json!({"cycle": cycle, "chip": chip.0, "slice": slice.to_string(), "bank": bank, "word": word,
             "access": kind}));

@@ -5,7 +5,7 @@ use lpu_lanes::{operate, sources};
 
 use super::{Effect, Stepper};
 use crate::dispatch::Dispatch;
-use crate::observer::Observer;
+use crate::observer::{Computation, Observer};
 
 impl Stepper<'_> {
     pub(super) fn operate<O: Observer>(&mut self, step: Dispatch, queue: Queue, delay: u64, observer: &mut O) {
@@ -22,7 +22,8 @@ impl Stepper<'_> {
         self.cut(step, &mut out);
         if O::COMPUTES {
             let from = values.each_ref().map(Vec::as_slice);
-            observer.compute(step.cycle, ChipId(step.chip), queue, &step.instruction, &from, &out);
+            let (cycle, chip, by) = (step.cycle, ChipId(step.chip), &step.instruction);
+            observer.compute(Computation { cycle, chip, queue, by, from: &from, result: &out });
         }
         self.plan(step, delay, Effect::Latch { alu: usize::from(alu), value: out });
     }

@@ -14,10 +14,10 @@ use crate::control::Control;
 use crate::dispatch::Dispatch;
 use crate::links::Links;
 use crate::machine::Machine;
-use crate::observer::Observer;
+use crate::observer::{BankAccess, Computation, Observer, StreamWrite};
 use crate::planes::{Plane, PortResult, widen};
 use crate::prepare::{Fixed, Prepared};
-use crate::streams::Streams;
+use crate::streams::{Register, Streams};
 
 /// What is due in a cycle, with the step that caused it.
 enum Effect {
@@ -231,7 +231,7 @@ impl<'a> Stepper<'a> {
         let mut bytes = self.buffer(usize::from(width));
         let mut empty = None;
         for (stream, cells) in (0..width).map(|index| first.plus(index)).zip(bytes.chunks_exact_mut(self.lanes)) {
-            match self.states[usize::from(step.chip)].streams.get(stream, position, self.cycle) {
+            match self.states[usize::from(step.chip)].streams.get(Register { stream, position, cycle: self.cycle }) {
                 Some(value) => cells.copy_from_slice(value),
                 None => {
                     cells.fill(0);
@@ -254,7 +254,8 @@ impl<'a> Stepper<'a> {
             Queue::Mem(side, index) => SliceId { side, index },
             _ => unreachable!("only memory queues access memory"),
         };
-        observer.bank_access(self.cycle, ChipId(chip), place, bank, word, write);
+        let access = BankAccess { cycle: self.cycle, chip: ChipId(chip), slice: place, bank, word, write };
+        observer.bank_access(access);
         let accesses = &mut self.states[usize::from(chip)].accesses;
         let mine = SlicePort { cycle: Some(self.cycle), bank, order: (dispatch, item), step: Some(step) };
         let same = accesses[usize::from(write)][slice];
@@ -334,8 +335,14 @@ impl<'a> Stepper<'a> {
                 if let Some(added) = added
                     && let Some(sum) = self.states[chip].planes[plane].accumulator(index)
                 {
-                    let queue = self.prepared.queues[usize::from(step.queue)];
-                    observer.compute(step.cycle, ChipId(step.chip), queue, &step.instruction, &[&added], &sum.value);
+                    observer.compute(Computation {
+                        cycle: step.cycle,
+                        chip: ChipId(step.chip),
+                        queue: self.prepared.queues[usize::from(step.queue)],
+                        by: &step.instruction,
+                        from: &[&added],
+                        result: &sum.value,
+                    });
                 }
                 if let Some(first) = dst {
                     let value = self.states[chip].planes[plane].accumulator(index).map(|held| held.value.clone());
@@ -406,9 +413,11 @@ impl<'a> Stepper<'a> {
             let mut clash = None;
             for (index, cells) in value.chunks_exact(self.lanes).enumerate() {
                 let stream = first.plus(index as u8);
-                observer.stream_write(self.cycle, ChipId(chip), name, stream, position, cells);
-                let streams = &mut self.states[usize::from(chip)].streams;
-                if let Some(other) = streams.put(stream, position, self.cycle, code, from, cells) {
+                let cycle = self.cycle;
+                let write = StreamWrite { cycle, chip: ChipId(chip), queue: name, stream, position, value: cells };
+                observer.stream_write(write);
+                let register = Register { stream, position, cycle };
+                if let Some(other) = self.states[usize::from(chip)].streams.put(register, code, from, cells) {
                     clash.get_or_insert((stream, other));
                 }
             }

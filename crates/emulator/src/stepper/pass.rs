@@ -4,7 +4,7 @@ use lpu_isa::{ChipId, Fault, PassFormat, Queue, Stream, Target};
 
 use super::{Effect, Stepper};
 use crate::dispatch::Dispatch;
-use crate::observer::Observer;
+use crate::observer::{Computation, Observer};
 use crate::planes::PortResult;
 
 impl Stepper<'_> {
@@ -48,7 +48,8 @@ impl Stepper<'_> {
                 widen[usize::from(activation[lane]) | usize::from(activation[lanes + lane]) << 8].to_bits()
             };
             let from: Vec<u32> = (0..lanes).map(number).collect();
-            observer.compute(step.cycle, ChipId(chip), queue, &step.instruction, &[&from], &value);
+            let (cycle, chip, by) = (step.cycle, ChipId(chip), &step.instruction);
+            observer.compute(Computation { cycle, chip, queue, by, from: &[&from], result: &value });
         }
         self.spare.push(activation);
         if let Some(offset) = missing {

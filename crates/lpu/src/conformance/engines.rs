@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use lpu_chip::System;
-use lpu_emulator::{Machine, MachineError, Observer, RunError};
-use lpu_isa::{ChipId, Container, Queue, SliceId, Sram, Stream};
+use lpu_emulator::{BankAccess, Machine, MachineError, Observer, RunError, StreamWrite};
+use lpu_isa::{ChipId, Container, Sram};
 use lpu_replay::{Replay, ReplayError};
 use serde_json::{Value, json};
 
@@ -37,10 +37,12 @@ struct Checker;
 struct Watch(Vec<Value>);
 
 impl Observer for Watch {
-    fn stream_write(&mut self, cycle: u64, chip: ChipId, _queue: Queue, stream: Stream, position: i32, value: &[u8]) {
+    fn stream_write(&mut self, write: StreamWrite<'_>) {
+        let StreamWrite { cycle, chip, stream, position, value, .. } = write;
         self.0.push(json!([cycle, "stream", chip.0, stream.to_string(), position, hex(value)]));
     }
-    fn bank_access(&mut self, cycle: u64, chip: ChipId, slice: SliceId, bank: u32, word: u32, write: bool) {
+    fn bank_access(&mut self, access: BankAccess) {
+        let BankAccess { cycle, chip, slice, bank, word, write } = access;
         let kind = if write { "write" } else { "read" };
         self.0.push(json!([cycle, "bank", chip.0, slice.to_string(), bank, word, kind]));
     }
