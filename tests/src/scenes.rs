@@ -5,10 +5,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use lpu::chip::{Chip, System};
+use lpu::chip::System;
 use lpu::isa::{
-    ChipId, Format, Hemisphere, Image, Instruction, Item, PlanePort, Program, Queue, Region, RegionKind, SliceId,
-    Stream, WordRun, blocks, compress,
+    ChipId, Format, Hemisphere, Image, Instruction, Item, Program, Queue, Region, RegionKind, SliceId, Stream, WordRun,
+    blocks, compress,
 };
 
 use crate::dice::Dice;

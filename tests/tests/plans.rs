@@ -10,8 +10,9 @@ use lpu::isa::{ChipId, Image, Program};
 use lpu::model::Checkpoint;
 use lpu::replay::{Origin, PLAN_VERSION, Replay};
 use lpu::{Engines, Options, Precision, ProgramFile, Session};
+use lpu_tests::dice::Dice;
 use lpu_tests::groups::{pairs, repeat};
-use lpu_tests::grow::{Dice, grow};
+use lpu_tests::grow::grow;
 use lpu_tests::scenes::compose;
 
 const ORIGIN: Origin = Origin { file: [3; 32], program: 0 };

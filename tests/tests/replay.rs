@@ -7,9 +7,10 @@ use lpu::chip::System;
 use lpu::isa::{Extent, Fill, RegionKind, TABLE, Unit, WordRun, assemble, expand};
 use lpu::model::Checkpoint;
 use lpu::{Options, Precision, Step, chip, compiler};
+use lpu_tests::dice::Dice;
 use lpu_tests::equal::Pair;
 use lpu_tests::groups::{pairs, repeat};
-use lpu_tests::grow::{Dice, damage, grow, power};
+use lpu_tests::grow::{damage, grow, power};
 use lpu_tests::relays::{network, relays};
 use lpu_tests::scenes::compose;
 
