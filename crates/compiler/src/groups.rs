@@ -58,7 +58,7 @@ impl Options {
             let (system, chips) = (system.name().to_owned(), usize::from(system.chips()));
             return Err(CompileError::TooFewChips { system, chips, stages, group: tensor });
         }
-        let cuts = graph.stage_starts().len() + 1;
+        let cuts = graph.tensor_parallel(tensor)?.stage_starts().len() + 1;
         let pipeline = match self.pipeline_parallel {
             Some(stages) if stages == 0 || stages > cuts => {
                 return Err(CompileError::TooManyStages { stages, most: cuts });
@@ -105,7 +105,8 @@ pub(crate) fn advised(
     context: usize,
 ) -> CompileError {
     let CompileError::Stage { stage, stages, group, error, .. } = error else { return error };
-    let most = (usize::from(system.chips()) / group).min(graph.stage_starts().len() + 1);
+    let starts = graph.tensor_parallel(group).map_or(0, |graph| graph.stage_starts().len());
+    let most = (usize::from(system.chips()) / group).min(starts + 1);
     let least = fewest(target, checkpoint, graph, context, most).ok();
     CompileError::Stage { stage, stages, group, least, error }
 }
@@ -124,7 +125,7 @@ fn fits(
         if !known.insert(graph.structure(checkpoint.weights())) {
             continue;
         }
-        place(target, checkpoint, graph.tensor_parallel(group)?, context).map_err(|error| CompileError::Stage {
+        place(target, checkpoint, graph, context).map_err(|error| CompileError::Stage {
             stage,
             stages,
             group,

@@ -199,19 +199,15 @@ fn place_stages(
     context: usize,
 ) -> Result<Vec<Placed>, CompileError> {
     let firsts = groups::first_chips(system, tensor, pipeline)?;
-    let stages = graph.stages(pipeline, checkpoint.weights()).into_iter().enumerate();
+    let stages = graph.tensor_parallel(tensor)?.stages(pipeline, checkpoint.weights()).into_iter().enumerate();
     let place = |(stage, graph): (usize, Graph)| {
         if target.group != Group::at(system, firsts[stage], tensor)? {
             let why = format!("the chips from {} on see one another through other links", firsts[stage]);
             return Err(CompileError::NoGroup { system: system.name().to_owned(), chips: tensor, why });
         }
-        place_at(target, checkpoint, graph.tensor_parallel(tensor)?, (context, firsts[stage])).map_err(|error| {
-            match pipeline * tensor {
-                1 => error,
-                _ => {
-                    CompileError::Stage { stage, stages: pipeline, group: tensor, least: None, error: Box::new(error) }
-                }
-            }
+        place_at(target, checkpoint, graph, (context, firsts[stage])).map_err(|error| match pipeline * tensor {
+            1 => error,
+            _ => CompileError::Stage { stage, stages: pipeline, group: tensor, least: None, error: Box::new(error) },
         })
     };
     stages.map(place).collect()

@@ -47,10 +47,15 @@ impl Handed {
     fn new(system: &System, placed: [&Placed; 2], schedule: &Schedule) -> Result<Self, CompileError> {
         let [from, to] = placed.map(|placed| placed.first);
         let chips = placed[0].target.group.chips();
-        let places: Vec<_> = placed[1].plan.inputs.values.values().flatten().cloned().collect();
+        let (mut sent, mut places) = (Vec::new(), Vec::new());
+        for (name, vectors) in placed[0].output_names().iter().zip(&schedule.sent) {
+            let of_name = placed[1].input_places(name).expect("a stage reads what the one before makes");
+            sent.extend(vectors.iter().cloned());
+            places.extend(of_name.iter().cloned());
+        }
         let vectors = places.iter().map(|place| usize::from(place.bytes)).sum();
         let routes = routes(system, (from, to), chips, vectors)?;
-        let transfer = transfer(system.chip(), &routes, &schedule.sent, &places)?;
+        let transfer = transfer(system.chip(), &routes, &sent, &places)?;
         let inside = |chip: &u16| (to..to + chips as u16).contains(chip);
         let received = || transfer.issues.iter().filter(|(chip, _)| inside(chip)).flat_map(|(_, issues)| issues);
         let first = received().map(|&(_, cycle, _)| cycle).min().unwrap_or(0);

@@ -8,10 +8,10 @@ use lpu_model::{Checkpoint, Graph};
 
 use crate::buckets::{SHORTEST_BUCKET, buckets};
 use crate::error::CompileError;
-use crate::interface::{Bucket, Interface, Port};
+use crate::interface::{Bucket, Interface, Port, region_name};
 use crate::lower::{Lowered, lower};
 use crate::placement::Placement;
-use crate::plan::{Plan, plan};
+use crate::plan::{Plan, ValueRow, plan};
 use crate::record::{self, Record};
 use crate::target::Target;
 use crate::vectors::Stored;
@@ -57,6 +57,20 @@ impl Placed {
         Interface { buckets: buckets.map(|(program, tokens)| Bucket { program, tokens }).collect(), inputs, outputs }
     }
 
+    /// Names of the outputs, row by row.
+    pub(crate) fn output_names(&self) -> Vec<String> {
+        let graph = self.graph();
+        let rows = graph.outputs.iter().flat_map(|&value| self.plan.rows_of(value));
+        rows.map(|ValueRow { value, row }| region_name(&graph.value(value).name, row)).collect()
+    }
+
+    /// The places of an input by name.
+    pub(crate) fn input_places(&self, name: &str) -> Option<&[Stored]> {
+        let graph = self.graph();
+        let named = |&(row, _): &(&ValueRow, _)| region_name(&graph.value(row.value).name, row.row) == name;
+        self.plan.inputs.values.iter().find(named).map(|(_, places)| &places[..])
+    }
+
     /// The ports of the group's chips: inputs and outputs.
     pub(crate) fn ports(&self) -> [Vec<Port>; 2] {
         self.plan.ports(self.target.chip.lanes(), self.target.group.chips(), self.first)
@@ -76,8 +90,8 @@ pub struct Schedule {
     pub issues: BTreeMap<Queue, Vec<(u64, Instruction)>>,
     /// Named memory of the first chip, outputs included; the others have the same.
     pub regions: Vec<Region>,
-    /// Outputs that go to the next stage, vector by vector.
-    pub(crate) sent: Vec<Stored>,
+    /// By output that goes to the next stage, and row: its vectors.
+    pub(crate) sent: Vec<Vec<Stored>>,
     /// What was scheduled when and why, a record a task in the order of scheduling.
     pub records: Vec<Record>,
 }

@@ -93,13 +93,13 @@ impl Inspect {
         };
         if self.step == Shown::Graph {
             let (target, parallel) = options.laid(system, checkpoint, &graph)?;
-            let stages = graph.stages(parallel.pipeline, checkpoint.weights());
+            let of_chip = graph.tensor_parallel(target.group.chips())?;
+            let stages = of_chip.stages(parallel.pipeline, checkpoint.weights());
             for (number, stage) in stages.iter().enumerate() {
                 if stages.len() > 1 {
                     writeln!(out, "stage {number}")?;
                 }
-                let of_chip = stage.tensor_parallel(target.group.chips())?;
-                write!(out, "{}", of_chip.to_text(checkpoint.weights()))?;
+                write!(out, "{}", stage.to_text(checkpoint.weights()))?;
             }
             out.flush()?;
             return Ok(ExitCode::SUCCESS);

@@ -95,8 +95,8 @@ pub(crate) struct Lowered {
     pub(crate) issues: Issues,
     /// Inputs, outputs and constants.
     pub(crate) regions: Vec<Region>,
-    /// Outputs that go to other chips, vector by vector.
-    pub(crate) sent: Vec<Stored>,
+    /// By output that goes to other chips, and row: its vectors.
+    pub(crate) sent: Vec<Vec<Stored>>,
     pub(crate) records: Vec<Record>,
 }
 
@@ -124,7 +124,7 @@ pub(crate) fn lower(plan: &Plan, target: &Target, tokens: usize, oracle: bool) -
             Boundary::Host => {
                 engine.vectors.region(&name, RegionKind::Output, Format::F32, target.chip.lanes(), &places)
             }
-            Boundary::Chips => sent.extend(places),
+            Boundary::Chips => sent.push(places),
         }
     }
     let (issues, vectors, records) = engine.finish();

@@ -16,13 +16,21 @@ impl Graph {
     /// # Panics
     /// If the range ends beyond the number of blocks, or starts after its end.
     pub fn cut(&self, blocks: Range<usize>) -> Graph {
-        let kept = &self.blocks()[blocks];
-        let inside = |block| kept.contains(&block);
+        let all = self.blocks();
+        let first = |number: usize| match all.get(number) {
+            Some(block) => self.nodes.iter().position(|node| node.block == *block).unwrap_or(0),
+            None => self.nodes.len(),
+        };
+        assert!(blocks.start <= blocks.end && blocks.end <= all.len(), "the graph has {} blocks", all.len());
+        self.part(first(blocks.start)..first(blocks.end))
+    }
 
+    /// The part of the graph made of a range of nodes, as [`Graph::cut`].
+    pub(crate) fn part(&self, nodes: Range<usize>) -> Graph {
         let mut part = Graph::default();
         let mut value_ids: BTreeMap<ValueId, ValueId> = BTreeMap::new();
         let mut cache_ids: BTreeMap<CacheId, CacheId> = BTreeMap::new();
-        for node in self.nodes.iter().filter(|node| inside(node.block)) {
+        for node in &self.nodes[nodes.clone()] {
             let mut node = node.clone();
             for input in &mut node.inputs {
                 let id = *value_ids.entry(*input).or_insert_with(|| {
@@ -46,12 +54,12 @@ impl Graph {
         }
 
         let mut read_outside = vec![false; self.values.len()];
-        let readers = self.nodes.iter().filter(|node| !inside(node.block));
+        let readers = self.nodes[..nodes.start].iter().chain(&self.nodes[nodes.end..]);
         let outside = readers.flat_map(|node| &node.inputs).chain(&self.outputs);
         for value in outside {
             read_outside[value.index()] = true;
         }
-        for node in self.nodes.iter().filter(|node| inside(node.block)) {
+        for node in &self.nodes[nodes] {
             if read_outside[node.output.index()] {
                 part.outputs.push(value_ids[&node.output]);
             }

@@ -17,7 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use smallvec::SmallVec;
 use thiserror::Error;
 
-use super::{Block, Boundary, CacheId, Graph, HeadShard, Node, Op, Shard, Value, ValueId};
+use super::{Block, CacheId, Graph, HeadShard, Node, Op, Shard, Value, ValueId};
 
 /// A graph that cannot be cut over a group.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -113,12 +113,12 @@ impl Graph {
 
 impl<'a> Pass<'a> {
     fn new(whole: &'a Graph, chips: usize) -> Self {
-        let free = if whole.entry == Boundary::Host { whole.inputs.iter().copied().collect() } else { BTreeSet::new() };
+        let free = whole.inputs.iter().copied().collect();
         let producers = whole.producers();
         let mut pass = Self {
             whole,
             chips,
-            out: Graph { entry: whole.entry, exit: whole.exit, ..Graph::default() },
+            out: Graph::default(),
             forms: BTreeMap::new(),
             open: BTreeMap::new(),
             roles: BTreeMap::new(),
@@ -127,11 +127,6 @@ impl<'a> Pass<'a> {
             producers,
         };
         pass.find_roles();
-        if whole.entry == Boundary::Chips {
-            for &input in &whole.inputs {
-                pass.input(input, Form::Piece);
-            }
-        }
         pass
     }
 
@@ -193,7 +188,7 @@ impl<'a> Pass<'a> {
     /// An input of the graph in a form.
     fn input(&mut self, value: ValueId, form: Form) -> ValueId {
         let whole = self.whole.value(value);
-        let suffix = if form == Form::Piece && self.whole.entry == Boundary::Host { ".piece" } else { "" };
+        let suffix = if form == Form::Piece { ".piece" } else { "" };
         let id = self.value(format!("{}{suffix}", whole.name), self.shard(value, form), whole);
         self.out.inputs.push(id);
         self.forms.insert((value, form), id);
@@ -225,14 +220,14 @@ impl<'a> Pass<'a> {
             return self.make_free(value, form);
         }
         let of_value = self.producers[value.index()].map(|number| self.whole.node(number).block);
-        let block = of_value.or(block).unwrap_or(Block::Embed);
+        let block = block.or(of_value).unwrap_or(Block::Embed);
         match form {
             Form::Piece => {
                 if let Some(&found) = self.forms.get(&(value, Form::Columns)) {
                     return Ok(found);
                 }
                 if let Some(&terms) = self.forms.get(&(value, Form::Partial)) {
-                    let reduced = self.reduce(block, terms);
+                    let reduced = self.reduce(of_value.unwrap_or(block), terms);
                     self.forms.insert((value, Form::Piece), reduced);
                     return Ok(reduced);
                 }

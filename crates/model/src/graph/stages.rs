@@ -1,30 +1,67 @@
-//! Cutting a graph into pipeline stages: runs of blocks that follow one another, each on chips of its own.
+//! Cutting a graph into pipeline stages: runs of nodes that follow one another, each on chips of its own.
 
-use std::collections::BTreeSet;
-
-use super::{Block, Boundary, CacheId, Graph, Node, Op, ValueId, WeightId};
+use super::{Block, Boundary, CacheId, Graph, Node, NodeId, Op, Shard, Value, ValueId, WeightId};
 use crate::Weights;
 
+/// Values that may cross from a stage to the next besides the residual: one, that a matrix reads.
+const MOST_CROSSING: usize = 2;
+
 impl Graph {
-    /// Numbers of blocks before which a stage may begin: those where a single value crosses, and nothing else that is
-    /// read later.
+    /// Numbers of nodes before which a stage may begin, in a graph that is cut over a group already: at the start of a
+    /// block, and before a matrix that reads what an activation made. All that crosses there is a piece of each chip,
+    /// and whole where a group is one chip.
     #[must_use]
     pub fn stage_starts(&self) -> Vec<usize> {
-        let blocks = self.blocks();
-        let number = |block: Block| blocks.iter().position(|&found| found == block).unwrap_or(0);
         let producers = self.producers();
-        // By block: values made before it, or given by the host, that it or a later one reads.
-        let mut crossing = vec![BTreeSet::new(); blocks.len()];
-        for node in &self.nodes {
-            let at = number(node.block);
-            for &input in &node.inputs {
-                let from = producers[input.index()].map_or(0, |producer| number(self.node(producer).block) + 1);
-                crossing[from.min(at + 1)..=at].iter_mut().for_each(|values| {
-                    values.insert(input);
-                });
-            }
+        let producer = |value: ValueId| producers[value.index()].map(NodeId::index);
+        let mut last_use = vec![0; self.values.len()];
+        for (number, node) in self.nodes.iter().enumerate() {
+            node.inputs.iter().for_each(|input| last_use[input.index()] = number);
         }
-        (1..blocks.len()).filter(|&block| crossing[block].len() == 1).collect()
+        self.outputs.iter().for_each(|output| last_use[output.index()] = self.nodes.len());
+        let begins = |number: usize| {
+            let node = &self.nodes[number];
+            let made = |value: ValueId| producer(value).map(|producer| &self.nodes[producer].op);
+            let reads =
+                matches!(made(node.inputs[0]), Some(Op::Attention { .. } | Op::Gated { .. } | Op::Activate { .. }));
+            node.block != self.nodes[number - 1].block || (matches!(node.op, Op::Linear { .. }) && reads)
+        };
+        let crosses = |number: usize| {
+            let made_before = |value: ValueId| producer(value).is_none_or(|producer| producer < number);
+            let values = (0..self.values.len()).map(ValueId::new);
+            let crossing: Vec<ValueId> =
+                values.filter(|&value| made_before(value) && last_use[value.index()] >= number).collect();
+            let is_cut = |value: &Value| !matches!(value.shard, Shard::Pieces { .. } | Shard::Partial { .. });
+            crossing.len() <= MOST_CROSSING
+                && crossing.iter().all(|&value| producer(value).is_some() && is_cut(self.value(value)))
+        };
+        (1..self.nodes.len()).filter(|&number| begins(number) && crosses(number)).collect()
+    }
+
+    /// The graph in `count` stages of about as many bytes of weights a stage; fewer where it cannot be cut so often.
+    #[must_use]
+    pub fn stages(&self, count: usize, weights: &Weights) -> Vec<Graph> {
+        let starts = self.stage_starts();
+        let size = |value: ValueId| self.value(value).width as u64;
+        let sizes: Vec<u64> = self
+            .nodes
+            .iter()
+            .map(|node| match node.op {
+                Op::Linear { .. } => size(node.inputs[0]) * size(node.output),
+                Op::ExpertLinear { weight, choice: 0 } => {
+                    size(node.inputs[0]) * size(node.output) * weights.shape(weight)[0] as u64
+                }
+                _ => 0,
+            })
+            .collect();
+        let bounds = balanced(&sizes, &starts, count);
+        let mut stages: Vec<Graph> = bounds.windows(2).map(|bounds| self.part(bounds[0]..bounds[1])).collect();
+        let last = stages.len() - 1;
+        for (number, stage) in stages.iter_mut().enumerate() {
+            stage.entry = if number == 0 { self.entry } else { Boundary::Chips };
+            stage.exit = if number == last { self.exit } else { Boundary::Chips };
+        }
+        stages
     }
 
     /// Adds the nodes and values of the stage after this one. Its inputs stay values of their own.
@@ -67,30 +104,6 @@ impl Graph {
         }
         text
     }
-
-    /// The graph in `count` stages of about as many bytes of weights a stage; fewer where it cannot be cut so often.
-    #[must_use]
-    pub fn stages(&self, count: usize, weights: &Weights) -> Vec<Graph> {
-        let (blocks, starts) = (self.blocks(), self.stage_starts());
-        let mut sizes = vec![0u64; blocks.len()];
-        for node in &self.nodes {
-            let block = blocks.iter().position(|&block| block == node.block).unwrap_or(0);
-            sizes[block] += match node.op {
-                Op::Linear { weight, .. } | Op::ExpertLinear { weight, choice: 0 } => {
-                    weights.shape(weight).iter().map(|&size| size as u64).product()
-                }
-                _ => 0,
-            };
-        }
-        let bounds = balanced(&sizes, &starts, count);
-        let mut stages: Vec<Graph> = bounds.windows(2).map(|bounds| self.cut(bounds[0]..bounds[1])).collect();
-        let last = stages.len() - 1;
-        for (number, stage) in stages.iter_mut().enumerate() {
-            stage.entry = if number == 0 { self.entry } else { Boundary::Chips };
-            stage.exit = if number == last { self.exit } else { Boundary::Chips };
-        }
-        stages
-    }
 }
 
 impl Op {
@@ -117,7 +130,7 @@ impl Op {
     }
 }
 
-/// First blocks of at most `count` runs and the end, so that the largest run is as small as can be.
+/// First nodes of at most `count` runs and the end, so that the largest run is as small as can be.
 fn balanced(sizes: &[u64], starts: &[usize], count: usize) -> Vec<usize> {
     let cuts: Vec<usize> = std::iter::once(0).chain(starts.iter().copied()).chain([sizes.len()]).collect();
     let pieces: Vec<u64> = cuts.windows(2).map(|cut| sizes[cut[0]..cut[1]].iter().sum()).collect();
