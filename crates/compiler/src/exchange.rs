@@ -18,24 +18,31 @@ impl Engine<'_> {
     pub(crate) fn schedule_exchange(&mut self, task: &Task, exchange: Exchange) -> Result<Delay, CompileError> {
         let peer = self.group.peers[exchange.peer];
         let sent = self.storage(task.inputs[0]);
-        let out = task.outputs[0];
-        let place = self.scratch(&out)?;
+        let places: Vec<Stored> = task.outputs.iter().map(|out| self.scratch(out)).collect::<Result<_, _>>()?;
         let from = self.scheduler.at_position(&sent, self.scheduler.chip.position(Queue::C2c(peer.link)));
-        let (late, place) = self.scheduler.schedule(task.what, from, |scheduler, at| {
-            let place = exchange_at(scheduler, peer, &sent, place.clone(), at)?;
-            Some((at - from, place))
+        let (late, places) = self.scheduler.schedule(task.what, from, |scheduler, at| {
+            let places = exchange_at(scheduler, peer, &sent, &places, at)?;
+            Some((at - from, places))
         })?;
-        self.define(out.vreg, place.ready, Some(place));
+        for (out, place) in task.outputs.iter().zip(places) {
+            self.define(out.vreg, place.ready, Some(place));
+        }
         Ok((Cause::Links, late))
     }
 }
 
-/// Sends byte plane `b` of a vector in cycle `at` plus `b` intervals, and stores what arrives in return.
-fn exchange_at(scheduler: &mut Scheduler<'_>, peer: Peer, sent: &Stored, mut place: Stored, at: u64) -> Option<Stored> {
+/// Sends byte plane `b` of a vector in cycle `at` plus `b` intervals, and stores what arrives in return in all places.
+fn exchange_at(
+    scheduler: &mut Scheduler<'_>,
+    peer: Peer,
+    sent: &Stored,
+    places: &[Stored],
+    at: u64,
+) -> Option<Vec<Stored>> {
     let queue = Queue::C2c(peer.link);
     let position = scheduler.chip.position(queue);
-    let free = place.ready;
-    let mut by_quad = [0; 2];
+    let mut stored: Vec<Stored> = places.to_vec();
+    let mut by_quad = vec![[0; 2]; places.len()];
     for byte in 0..sent.bytes {
         let send = at + u64::from(byte) * peer.interval;
         if !scheduler.tables.link(peer.link, send, peer.interval) {
@@ -43,23 +50,25 @@ fn exchange_at(scheduler: &mut Scheduler<'_>, peer: Peer, sent: &Stored, mut pla
         }
         let src = scheduler.fetch(&sent.plane(byte), position, send)?;
         scheduler.issue(queue, send, Instruction::Send { src })?;
-        let mut plane = Stored { ready: free, ..place.plane(byte) };
-        receive(scheduler, peer, &mut plane, send + peer.latency)?;
-        place.ready = place.ready.max(plane.ready);
-        for (ready, quad) in by_quad.iter_mut().zip([0, 1]) {
-            *ready = plane.readable(quad).max(*ready);
+        let mut planes: Vec<Stored> = places.iter().map(|place| place.plane(byte)).collect();
+        receive(scheduler, peer, &mut planes, send + peer.latency)?;
+        for ((plane, stored), by_quad) in planes.iter().zip(&mut stored).zip(&mut by_quad) {
+            stored.ready = stored.ready.max(plane.ready);
+            for (ready, quad) in by_quad.iter_mut().zip([0, 1]) {
+                *ready = plane.readable(quad).max(*ready);
+            }
         }
     }
-    place.by_quad = Some(by_quad);
-    Some(place)
+    let ready = stored.into_iter().zip(by_quad).map(|(place, by_quad)| Stored { by_quad: Some(by_quad), ..place });
+    Some(ready.collect())
 }
 
 /// Receives a byte plane that arrives in cycle `arrival`, in the first cycle from then on in which its queue is free.
-fn receive(scheduler: &mut Scheduler<'_>, peer: Peer, plane: &mut Stored, arrival: u64) -> Option<Stream> {
+fn receive(scheduler: &mut Scheduler<'_>, peer: Peer, planes: &mut [Stored], arrival: u64) -> Option<Stream> {
     let queue = Queue::C2c(peer.link);
     let position = scheduler.chip.position(queue);
     let at = (arrival..arrival + peer.interval).find(|&cycle| scheduler.tables.issue(queue, cycle))?;
-    let dst = scheduler.store(plane, position, at + scheduler.delay(DelayClass::C2cReceive))?;
+    let dst = scheduler.store_all(planes, position, at + scheduler.delay(DelayClass::C2cReceive))?;
     scheduler.emit(queue, at, Instruction::Receive { dst });
     Some(dst)
 }

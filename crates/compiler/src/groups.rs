@@ -121,6 +121,7 @@ fn fits(
 ) -> Result<(), CompileError> {
     let group = target.group.chips();
     let mut known = BTreeSet::new();
+    let graph = graph.tensor_parallel(group)?;
     for (stage, graph) in graph.stages(stages, checkpoint.weights()).into_iter().enumerate() {
         if !known.insert(graph.structure(checkpoint.weights())) {
             continue;

@@ -10,7 +10,7 @@ use std::ops::Range;
 
 use lpu_chip::Chip;
 use lpu_isa::{Format, Hemisphere, WindowBits};
-use lpu_model::{Boundary, Checkpoint, Graph, Mask, Node, Op, Value, ValueId, Weights};
+use lpu_model::{Boundary, Checkpoint, Graph, Mask, Node, Op, Shard, Value, ValueId, Weights};
 use smallvec::SmallVec;
 
 use crate::error::CompileError;
@@ -346,6 +346,16 @@ impl Plan {
         match self.nodes[&node] {
             NodePlan::Router(constants) => constants,
             _ => unreachable!("the node is a router"),
+        }
+    }
+
+    /// Place of an output vector in the order in which those of a matrix are made. Of terms the chip's own come last:
+    /// those of other chips are sent meanwhile.
+    pub(crate) fn order(&self, number: usize, vector: usize) -> usize {
+        let output = self.graph.nodes[number].output;
+        match self.graph.value(output).shard {
+            Shard::Partial { .. } => self.layouts[&output].tiles.len() - 1 - vector,
+            _ => vector,
         }
     }
 

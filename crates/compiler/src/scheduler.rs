@@ -15,7 +15,7 @@
 use std::collections::BTreeMap;
 
 use lpu_chip::Chip;
-use lpu_isa::{DelayClass, Direction, Instruction, Queue, SliceId, Stream, Unit, Word};
+use lpu_isa::{DelayClass, Direction, Instruction, Queue, Stream, Unit, Word};
 
 use crate::error::CompileError;
 use crate::tables::Tables;
@@ -225,19 +225,37 @@ impl<'a> Scheduler<'a> {
     /// is set. The group flows to the value's side of `from`, or towards the VXM when `from` is outside the value's
     /// slices.
     pub(crate) fn store(&mut self, value: &mut Stored, from: i32, at: u64) -> Option<Stream> {
-        let delay = self.delay(DelayClass::MemWrite);
-        let positions = value.quads.iter().flat_map(|&quad| (0..value.bytes).map(move |byte| (quad, byte)));
-        let positions: Vec<(SliceId, u8, i32)> = positions
-            .map(|(quad, byte)| {
-                let slice = value.slice(quad, byte);
-                (slice, byte, self.chip.slice_position(slice))
-            })
-            .collect();
-        let farthest =
-            positions.iter().map(|&(_, _, position)| position).max_by_key(|position| position.abs_diff(from))?;
+        let farthest = self.farthest(value, from)?;
         let stream = self.route(value.bytes, at, from, farthest)?;
-        for (slice, byte, position) in positions {
-            let issue = at + u64::from(position.abs_diff(from));
+        self.write(value, from, at, stream)?;
+        Some(stream)
+    }
+
+    /// [`Scheduler::store`] into places on both sides, all of as many bytes, that one group passes.
+    pub(crate) fn store_all(&mut self, values: &mut [Stored], from: i32, at: u64) -> Option<Stream> {
+        let farthest = values.iter().filter_map(|value| self.farthest(value, from));
+        let farthest = farthest.max_by_key(|position| position.abs_diff(from))?;
+        let stream = self.route(values[0].bytes, at, from, farthest)?;
+        for value in values {
+            self.write(value, from, at, stream)?;
+        }
+        Some(stream)
+    }
+
+    /// The position of a stored vector that is farthest from another.
+    fn farthest(&self, value: &Stored, from: i32) -> Option<i32> {
+        let positions = value.quads.iter().flat_map(|&quad| (0..value.bytes).map(move |byte| (quad, byte)));
+        let positions = positions.map(|(quad, byte)| self.chip.slice_position(value.slice(quad, byte)));
+        positions.max_by_key(|position| position.abs_diff(from))
+    }
+
+    /// Writes what a stream group that is fed at `from` in cycle `at` brings to the words of a value.
+    fn write(&mut self, value: &mut Stored, from: i32, at: u64, stream: Stream) -> Option<()> {
+        let delay = self.delay(DelayClass::MemWrite);
+        let farthest = self.farthest(value, from)?;
+        for (quad, byte) in value.quads.iter().flat_map(|&quad| (0..value.bytes).map(move |byte| (quad, byte))) {
+            let slice = value.slice(quad, byte);
+            let issue = at + u64::from(self.chip.slice_position(slice).abs_diff(from));
             if issue + delay < value.ready || !self.tables.write(slice, issue, issue + delay, value.word) {
                 return None;
             }
@@ -251,7 +269,7 @@ impl<'a> Scheduler<'a> {
         };
         value.by_quad = (value.quads.len() == 2).then(|| [0, 1].map(landed));
         value.in_flight = (from == 0).then_some(InFlight { stream, cycle: at, taken: farthest });
-        Some(stream)
+        Some(())
     }
 
     /// Everything issued, in the order of scheduling.

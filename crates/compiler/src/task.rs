@@ -116,7 +116,7 @@ pub(crate) struct Append {
 }
 
 /// Sends a stored vector to another chip of the group and stores the vector that this chip sends in return. Input: the
-/// vector; output: that of the other chip.
+/// vector; outputs: that of the other chip, on one side or on each.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Exchange {
     /// Number of the other chip's link in [`Group::peers`](crate::target::Group::peers).

@@ -16,6 +16,8 @@ pub(super) enum Representation {
     Normed(usize),
     /// fp16, to be sent to the other chips of the group.
     Sent,
+    /// The same times the weights of a norm, where its gathered pieces are to be rounded to int8.
+    SentNormed(usize),
     /// Squared, for a norm.
     Squares(usize),
     /// Activated, for a gated product.
@@ -74,6 +76,13 @@ impl<'a> Uses<'a> {
         self.producers[value.index()].map(NodeId::index)
     }
 
+    /// The producer of a value, or of what it was gathered of.
+    fn source(&self, value: ValueId) -> Option<usize> {
+        let producer = self.producer(value)?;
+        let Node { op, inputs, .. } = &self.graph.nodes[producer];
+        if *op == Op::AllGather { self.producer(inputs[0]) } else { Some(producer) }
+    }
+
     fn consumers(&self, value: ValueId) -> &[usize] {
         self.consumers.get(&value).map_or(&[], |consumers| consumers)
     }
@@ -130,8 +139,18 @@ impl Demands {
         match node.op {
             Op::RmsNorm { .. } => {
                 self.ask(node.inputs[0], Representation::Squares(number));
-                if !uses.is_output(node.output) && uses.consumers(node.output).iter().all(is_matrix) {
+                let feeds_matrices =
+                    |value: ValueId| !uses.is_output(value) && uses.consumers(value).iter().all(is_matrix);
+                let gathered = |&gather: &usize| {
+                    let Node { op, output, .. } = &uses.graph.nodes[gather];
+                    *op == Op::AllGather && feeds_matrices(*output)
+                };
+                if feeds_matrices(node.output) {
                     self.ask(node.inputs[0], Representation::Normed(number));
+                    self.deferred.insert(number);
+                } else if uses.is_sole(node.output) && uses.consumers(node.output).iter().all(gathered) {
+                    let sent = if late { Representation::Normed(number) } else { Representation::SentNormed(number) };
+                    self.ask(node.inputs[0], sent);
                     self.deferred.insert(number);
                 } else {
                     self.ask(node.inputs[0], Representation::Plain);
@@ -146,7 +165,10 @@ impl Demands {
                 if uses.is_sole(x) { self.fuse(x, number) } else { self.ask(x, Representation::Plain) }
             }
             Op::Linear { .. } | Op::ExpertLinear { .. } => {
-                if uses.producer(node.inputs[0]).is_none_or(|producer| !self.is_deferred(producer)) {
+                // What is gathered of a norm is a matrix's input as it arrives, but for its rounding to int8.
+                let input = node.inputs[0];
+                let norm = if late { uses.source(input) } else { uses.producer(input) };
+                if norm.is_none_or(|norm| !self.is_deferred(norm)) {
                     self.ask(node.inputs[0], Representation::Activation);
                 }
             }
@@ -164,7 +186,7 @@ impl Demands {
             Op::Gated { .. } => {
                 let [gate, up] = [node.inputs[0], node.inputs[1]];
                 let input = uses.producer(up).map(|producer| uses.graph.nodes[producer].inputs[0]);
-                let norm = input.and_then(|input| uses.producer(input));
+                let norm = input.and_then(|input| uses.source(input));
                 let waits = late && norm.is_some_and(|norm| self.is_deferred(norm));
                 if gate != up && uses.is_fusable(up) && !waits {
                     self.ask(gate, Representation::Gate(number));
@@ -179,7 +201,11 @@ impl Demands {
                 self.ask(node.inputs[1], Representation::Keys(number));
                 self.ask(node.inputs[2], Representation::Values(number));
             }
-            Op::AllGather => self.ask(node.inputs[0], Representation::Sent),
+            Op::AllGather => {
+                if uses.producer(node.inputs[0]).is_none_or(|producer| !self.is_deferred(producer)) {
+                    self.ask(node.inputs[0], Representation::Sent);
+                }
+            }
             _ => node.inputs.iter().for_each(|&input| self.ask(input, Representation::Plain)),
         }
     }

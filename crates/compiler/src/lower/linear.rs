@@ -188,7 +188,7 @@ impl Lowering<'_> {
             plan.experts[&route.value].bits
         });
         let class = 3 + self.first_uses.get(&unit.input).map_or(0, |&first| self.blocks[first].1);
-        let priority = self.priority(class, vector, plan.linear(number).len());
+        let priority = self.priority(class, plan.order(number, vector), plan.linear(number).len());
         let work = Work::Tile(Tile { set: unit.set, parts, choice, passes });
         self.engine.task(Task { node: number, what: "a tile", priority, inputs, outputs: Vec::new(), work });
     }

@@ -71,6 +71,8 @@ pub(crate) struct Lowering<'a> {
     /// Values whose fp32 vectors still lack a factor and a bias.
     pending: BTreeMap<ValueRow, Pending>,
     activations: BTreeMap<ValueRow, Activation>,
+    /// Factors of norms whose pieces are gathered.
+    factors: BTreeMap<ValueRow, VReg>,
     /// Accumulation groups of each output vector.
     accumulations: BTreeMap<VectorId, Vec<PartialSum>>,
     /// Cosines and sines by set of rotary frequencies and row.
@@ -159,6 +161,7 @@ impl<'a> Lowering<'a> {
             representations: BTreeMap::new(),
             pending: BTreeMap::new(),
             activations: BTreeMap::new(),
+            factors: BTreeMap::new(),
             accumulations: BTreeMap::new(),
             routes: BTreeMap::new(),
             rotary,

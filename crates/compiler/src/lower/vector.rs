@@ -1,7 +1,7 @@
 //! Operations on vectors, and the representations in which values are made.
 
 use lpu_isa::{Format, Hemisphere};
-use lpu_model::Op as GraphOp;
+use lpu_model::{Graph, Op as GraphOp, ValueId};
 
 use super::activate::{activated, gate_activation, unary};
 use super::builder::{ChainBuilder, Def};
@@ -26,6 +26,11 @@ pub(super) fn fold(builder: &mut ChainBuilder, op: Op, feeds: &[Feed]) -> Vec<Fe
         running.push(builder.op(op, &[a, b]));
     }
     running
+}
+
+/// Whether a value is gathered from the chips of the group before anything reads it.
+fn is_gathered(graph: &Graph, value: ValueId) -> bool {
+    graph.nodes.iter().any(|node| node.op == GraphOp::AllGather && node.inputs[0] == value)
 }
 
 impl Lowering<'_> {
@@ -121,6 +126,12 @@ impl Lowering<'_> {
         match representation {
             Representation::Plain => unreachable!("made with the value itself"),
             Representation::Activation => self.both_sides(builder, y),
+            Representation::SentNormed(norm) => {
+                let weights = self.engine.constant(plan.norm(norm).weights[tile]);
+                let weights = builder.input(weights);
+                let weighted = builder.op(Op::Mul, &[y, weights]);
+                vec![self.narrow(builder, weighted, Hemisphere::BOTH[tile % 2])]
+            }
             Representation::Sent => vec![self.narrow(builder, y, Hemisphere::BOTH[tile % 2])],
             Representation::Normed(norm) => {
                 let weights = self.engine.constant(plan.norm(norm).weights[tile]);
@@ -206,6 +217,10 @@ impl Lowering<'_> {
         let (input, output) = (self.operand(number, 0, row), self.result(number, row));
         let factor = self.norm_factor(number, input, eps);
         if self.demands.is_deferred(number) {
+            if is_gathered(&self.plan.graph, output.value) {
+                self.factors.insert(output, factor);
+                return;
+            }
             let weighted = self.vectors(input, Representation::Normed(number));
             let activation = self.activation_of(weighted, Some(factor), 20);
             self.activations.insert(output, activation);

@@ -88,7 +88,7 @@ impl Plan {
                 let tiles = &self.layouts[&node.output].tiles;
                 let vectors = tiles.iter().enumerate();
                 let vectors = vectors.map(|(vector, tile)| Interleaved {
-                    at: (2 * vector + 1) * 500_000 / tiles.len(),
+                    at: (2 * self.order(number, vector) + 1) * 500_000 / tiles.len(),
                     node: number,
                     vector,
                     rows: tile.len(),

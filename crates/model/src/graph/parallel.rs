@@ -280,9 +280,11 @@ impl<'a> Pass<'a> {
         let x = node.inputs[0];
         match node.op {
             Op::RmsNorm { .. } | Op::LayerNorm { .. } => {
+                // A piece is scaled by what the chips sum up of all pieces while it is on its way already.
+                let of_pieces = self.free.contains(&x) || matches!(node.op, Op::LayerNorm { .. });
                 let form = match () {
                     () if self.has(x, Form::Heads) => Form::Heads,
-                    () if self.feeds_matrices(node.output) => Form::Pieces,
+                    () if of_pieces && self.feeds_matrices(node.output) => Form::Pieces,
                     () => Form::Piece,
                 };
                 if form != Form::Pieces && matches!(node.op, Op::LayerNorm { .. }) {
