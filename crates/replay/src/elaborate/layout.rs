@@ -49,21 +49,7 @@ pub(super) fn lay_out(mut builder: PlanBuilder<'_>, work: At) -> Plan<At> {
         };
         Pass { activation, dst: at(pass.dst) }
     });
-    let mut runs = Vec::with_capacity(plan.runs.len());
-    for run in &plan.runs {
-        let (low, high) = (at(run.low), at(run.high));
-        for first in (0..run.rows).step_by(usize::from(ROWS)) {
-            let bytes = if run.same { 0 } else { usize::from(first) * plan.lanes };
-            let (low, high) = (low.plus(bytes), high.plus(bytes));
-            let (output, rows) = (run.output + first * run.step, ROWS.min(run.rows - first));
-            runs.push(RowRun { low, high, pass: run.pass, output, step: run.step, rows, same: run.same });
-        }
-    }
-    // Runs in the order in which a file has them, so that memory is read in order; passes through the same rows stay
-    // together. Rows that are all one go by passes: a pass remembers its sum.
-    runs.sort_unstable_by_key(|run| {
-        (passes_at[run.pass as usize], if run.same { run.pass } else { 0 }, run.low, run.pass)
-    });
+    let runs = stored_runs(&plan, at, &passes_at);
     let mut laid = Plan {
         lanes: plan.lanes,
         ops: ops.collect(),
@@ -91,6 +77,25 @@ pub(super) fn lay_out(mut builder: PlanBuilder<'_>, work: At) -> Plan<At> {
     split(&mut laid.ops, &mut orders);
     cut(&mut laid, &orders, &passes_at);
     laid
+}
+
+/// Runs of at most [`ROWS`] rows, in the order in which a file has them, so that memory is read in order; passes through
+/// the same rows stay together. Rows that are all one go by passes: a pass remembers its sum.
+fn stored_runs(plan: &Plan<Ref>, at: impl Fn(Ref) -> At, passes_at: &[u32]) -> Vec<RowRun<At>> {
+    let mut runs = Vec::with_capacity(plan.runs.len());
+    for run in &plan.runs {
+        let (low, high) = (at(run.low), at(run.high));
+        for first in (0..run.rows).step_by(usize::from(ROWS)) {
+            let bytes = if run.same { 0 } else { usize::from(first) * plan.lanes };
+            let (low, high) = (low.plus(bytes), high.plus(bytes));
+            let (output, rows) = (run.output + first * run.step, ROWS.min(run.rows - first));
+            runs.push(RowRun { low, high, pass: run.pass, output, step: run.step, rows, same: run.same });
+        }
+    }
+    runs.sort_unstable_by_key(|run| {
+        (passes_at[run.pass as usize], if run.same { run.pass } else { 0 }, run.low, run.pass)
+    });
+    runs
 }
 
 /// Makes one operation of four neighbours in one component that copy the four bytes of the same lanes.

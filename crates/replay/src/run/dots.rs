@@ -1,5 +1,6 @@
 //! Passes over rows in place.
 
+use std::ops::Range;
 use std::sync::atomic::Ordering;
 
 use lpu_num::dot::{HalfWeights, Halves, Octets};
@@ -262,46 +263,40 @@ impl ChipJob {
                 let Pass { activation, dst } = self.plan.passes[columns.pass as usize];
                 match activation {
                     PassInput::F16(_) => {}
-                    PassInput::I8(x) => self.octet_columns(columns, x, dst, lane, lanes),
-                    PassInput::I8F16(prepared) => self.digit_columns(columns, prepared, dst, lane, lanes, scratch),
+                    PassInput::I8(x) => self.octet_columns(columns, x, dst, lane..lane + lanes),
+                    PassInput::I8F16(prepared) => {
+                        self.digit_columns(columns, prepared, dst, lane..lane + lanes, scratch)
+                    }
                 }
             }
         }
     }
 
     /// Some lanes of a row.
-    fn part(&self, row: Bytes<At>, lane: usize, lanes: usize) -> &[i8] {
-        signed(&self.read(row.of())[lane..lane + lanes])
+    fn part(&self, row: Bytes<At>, lanes: Range<usize>) -> &[i8] {
+        signed(&self.read(row.of())[lanes])
     }
 
-    fn octet_columns(&self, columns: &Columns, x: At, dst: At, lane: usize, lanes: usize) {
+    fn octet_columns(&self, columns: &Columns, x: At, dst: At, lanes: Range<usize>) {
         let mut sums = [0i32; 64];
         for (&x, &row) in signed(self.read(x)).iter().zip(&self.plan.operands[columns.rows.range()]) {
-            for (sum, &weight) in sums.iter_mut().zip(self.part(row, lane, lanes)) {
+            for (sum, &weight) in sums.iter_mut().zip(self.part(row, lanes.clone())) {
                 *sum = sum.wrapping_add(i32::from(weight) * i32::from(x));
             }
         }
-        sums[..lanes].iter().enumerate().for_each(|(index, &sum)| self.put(dst, lane + index, sum as u32));
+        sums.iter().zip(lanes).for_each(|(&sum, lane)| self.put(dst, lane, sum as u32));
     }
 
-    fn digit_columns(
-        &self,
-        columns: &Columns,
-        prepared: u32,
-        dst: At,
-        lane: usize,
-        lanes: usize,
-        scratch: &mut Scratch,
-    ) {
+    fn digit_columns(&self, columns: &Columns, prepared: u32, dst: At, lanes: Range<usize>, scratch: &mut Scratch) {
         let weights = &mut scratch.bytes[0][..self.plan.lanes];
-        for index in 0..lanes {
+        for (index, lane) in lanes.clone().enumerate() {
             weights.fill(0);
             for (weight, &row) in weights.iter_mut().zip(&self.plan.operands[columns.rows.range()]) {
-                *weight = self.part(row, lane, lanes)[index] as u8;
+                *weight = self.part(row, lanes.clone())[index] as u8;
             }
             let mut sum = [0.0];
             self.ready(prepared).digits.rows(signed(weights), &mut sum, &mut ());
-            self.put(dst, lane + index, sum[0].to_bits());
+            self.put(dst, lane, sum[0].to_bits());
         }
     }
 }
