@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use lpu::chip::{Chip, System};
 use lpu::emulator::{Machine, RunError};
 use lpu::isa::{ChipId, Container, Extent, Image, Program, QueueSet, RegionKind, SliceId};
-use lpu::replay::{Origin, Outline, Replay, ReplayError};
+use lpu::replay::{Outline, ProgramOrigin, Replay, ReplayError};
 use memmap2::MmapMut;
 
 /// How a fast engine holds the image and comes by its plan.
@@ -62,7 +62,7 @@ impl Pair {
             let replay = if mapped { of_file(system, image, threads) } else { Replay::new(system, image, threads) };
             let replay = replay.expect("the image fits");
             let mut prepared = replay.prepare(image, program).expect("the program fits");
-            let origin = Origin { file: [7; 32], program: 0 };
+            let origin = ProgramOrigin { file: [7; 32], program: 0 };
             if let Some(kept) = replay.keep(&prepared, origin).filter(|_| restored) {
                 prepared = replay.restore(program, origin, &kept).expect("what was kept is sound");
             }

@@ -8,14 +8,14 @@ use std::time::UNIX_EPOCH;
 use lpu::chip::{Chip, System, preset};
 use lpu::isa::{ChipId, Image, Program};
 use lpu::model::Checkpoint;
-use lpu::replay::{Origin, PLAN_VERSION, Replay};
+use lpu::replay::{PLAN_VERSION, ProgramOrigin, Replay};
 use lpu::{Engines, Options, Precision, ProgramFile, Session};
 use lpu_tests::dice::Dice;
 use lpu_tests::groups::{pairs, repeat};
 use lpu_tests::grow::grow;
 use lpu_tests::scenes::compose;
 
-const ORIGIN: Origin = Origin { file: [3; 32], program: 0 };
+const ORIGIN: ProgramOrigin = ProgramOrigin { file: [3; 32], program: 0 };
 /// Bytes of magic and checksum.
 const HEAD: usize = 40;
 
@@ -117,8 +117,8 @@ fn plans_serve_one_program_on_one_chip_alone() {
     let bytes = kept(&replay, &image, &program);
     let restores = |replay: &Replay, program: &Program, origin| replay.restore(program, origin, &bytes).is_some();
     assert!(restores(&replay, &program, ORIGIN));
-    assert!(!restores(&replay, &program, Origin { program: 1, ..ORIGIN }));
-    assert!(!restores(&replay, &program, Origin { file: [4; 32], ..ORIGIN }));
+    assert!(!restores(&replay, &program, ProgramOrigin { program: 1, ..ORIGIN }));
+    assert!(!restores(&replay, &program, ProgramOrigin { file: [4; 32], ..ORIGIN }));
     assert!(!restores(&replay, &Program { cycles: program.cycles + 1, ..program.clone() }, ORIGIN));
     let mut other_image = image.clone();
     other_image.extents.remove(0);

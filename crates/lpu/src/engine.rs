@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use lpu_chip::System;
 use lpu_emulator::{Machine, MachineError, Observer, RunError};
 use lpu_isa::{ChipId, Image, Program, Region, RegionKind, SliceId, Violation};
-use lpu_replay::{Origin, Platform, Replay, ReplayError};
+use lpu_replay::{Platform, ProgramOrigin, Replay, ReplayError};
 use thiserror::Error;
 use tracing::{debug, debug_span};
 
@@ -303,7 +303,7 @@ impl Engine {
     /// As [`Engine::ready`].
     pub fn ready_in(&mut self, index: usize, file: &ProgramFile) -> Result<(), EngineError> {
         self.load(index, |replay, cache| {
-            let origin = Origin { file: file.hash(), program: index as u32 };
+            let origin = ProgramOrigin { file: file.hash(), program: index as u32 };
             let plan = cache.then(|| file.plan(index));
             let kept = plan.as_ref().and_then(|plan| std::fs::read(plan).ok());
             if let Some(restored) = kept.and_then(|bytes| replay.restore(&file.heads()[index], origin, &bytes)) {

@@ -7,9 +7,9 @@ use std::sync::OnceLock;
 
 #[cfg(feature = "tokenizer")]
 use crate::Tokenizer;
-use crate::folder::{self, Bytes, File, Files};
+use crate::folder::{self, FileBytes, Files, TensorFile};
 use crate::gguf;
-use crate::graph::Builder;
+use crate::graph::GraphBuilder;
 use crate::{Config, Dtype, Graph, ModelError, WeightId, Weights};
 
 /// A model read from a Hugging Face folder, from bytes, or from a config alone.
@@ -103,7 +103,7 @@ impl Checkpoint {
     /// # Errors
     /// As [`Checkpoint::open`].
     pub fn from_gguf(name: &str, bytes: Cow<'static, [u8]>) -> Result<Checkpoint, ModelError> {
-        Checkpoint::of_gguf(gguf::parts(name, Bytes::Given(bytes))?, name)
+        Checkpoint::of_gguf(gguf::parts(name, FileBytes::Given(bytes))?, name)
     }
 
     /// Whether a path is that of a GGUF file: by its name, or by its first bytes.
@@ -125,8 +125,11 @@ impl Checkpoint {
         safetensors: Vec<(String, Cow<'static, [u8]>)>,
         tokenizer_json: Option<&[u8]>,
     ) -> Result<Checkpoint, ModelError> {
-        let files =
-            safetensors.into_iter().map(|(name, bytes)| File { name, bytes: Bytes::Given(bytes), tensors: None });
+        let files = safetensors.into_iter().map(|(name, bytes)| TensorFile {
+            name,
+            bytes: FileBytes::Given(bytes),
+            tensors: None,
+        });
         let files = Files { files: files.collect(), ..Files::default() };
         let tokenizer_json = tokenizer_json.map(|json| Ok(json.to_vec()));
         let config = Config::from_json(config_json)?;
@@ -164,7 +167,7 @@ impl Checkpoint {
                 config = untied;
             }
         }
-        let mut builder = Builder::default();
+        let mut builder = GraphBuilder::default();
         config.decoder.build(&config, &mut builder);
         let weights = match files {
             Some(files) => match naming {

@@ -2,11 +2,11 @@
 
 use crate::Config;
 use crate::decoder::{Attention, Decoder, Experts, FeedForward, HeadNorm, Layer, Norm, Projection};
-use crate::graph::{Activation, Block, Builder, Cache, Mask, Op, ValueId};
+use crate::graph::{Activation, Block, Cache, GraphBuilder, Mask, Op, ValueId};
 
 impl Decoder {
     /// Adds the whole decode step to an empty builder.
-    pub(crate) fn build(&self, config: &Config, builder: &mut Builder) {
+    pub(crate) fn build(&self, config: &Config, builder: &mut GraphBuilder) {
         let table = builder.weight(&self.embedding);
         builder.embedding = Some(table);
         let mut stream = builder.input("embedding", config.hidden);
@@ -47,7 +47,7 @@ impl Decoder {
 }
 
 impl Layer {
-    fn build(&self, config: &Config, builder: &mut Builder, layer: usize, input: ValueId) -> ValueId {
+    fn build(&self, config: &Config, builder: &mut GraphBuilder, layer: usize, input: ValueId) -> ValueId {
         let block = Block::Attention(layer);
         let normed = optional(&self.attention_norm, builder, block, "norm", input);
         let attended = self.attention.build(config, builder, layer, normed);
@@ -64,7 +64,7 @@ impl Layer {
 
     fn residual(
         &self,
-        builder: &mut Builder,
+        builder: &mut GraphBuilder,
         block: Block,
         after: &Option<Norm>,
         stream: ValueId,
@@ -79,17 +79,17 @@ impl Layer {
     }
 }
 
-fn optional(norm: &Option<Norm>, builder: &mut Builder, block: Block, name: &str, input: ValueId) -> ValueId {
+fn optional(norm: &Option<Norm>, builder: &mut GraphBuilder, block: Block, name: &str, input: ValueId) -> ValueId {
     norm.as_ref().map_or(input, |norm| norm.build(builder, block, name, input))
 }
 
-fn scaled(builder: &mut Builder, block: Block, name: &str, factor: f32, input: ValueId) -> ValueId {
+fn scaled(builder: &mut GraphBuilder, block: Block, name: &str, factor: f32, input: ValueId) -> ValueId {
     let width = builder.width(input);
     builder.node(block, name, Op::Scale { factor }, &[input], width)
 }
 
 impl Norm {
-    fn build(&self, builder: &mut Builder, block: Block, name: &str, input: ValueId) -> ValueId {
+    fn build(&self, builder: &mut GraphBuilder, block: Block, name: &str, input: ValueId) -> ValueId {
         let op = match self {
             Norm::Rms { weight, eps } => Op::RmsNorm { weight: builder.weight(weight), eps: *eps },
             Norm::Layer { weight, bias, eps } => {
@@ -104,7 +104,7 @@ impl Norm {
 }
 
 impl Projection {
-    fn build(&self, builder: &mut Builder, block: Block, name: &str, input: ValueId) -> ValueId {
+    fn build(&self, builder: &mut GraphBuilder, block: Block, name: &str, input: ValueId) -> ValueId {
         let width = self.weight.shape[0];
         let weight = builder.weight(&self.weight);
         let bias = self.bias.as_ref().map(|bias| builder.weight(bias));
@@ -115,7 +115,7 @@ impl Projection {
 impl HeadNorm {
     fn build(
         &self,
-        builder: &mut Builder,
+        builder: &mut GraphBuilder,
         block: Block,
         name: &str,
         input: ValueId,
@@ -133,7 +133,7 @@ impl HeadNorm {
 }
 
 impl Attention {
-    fn build(&self, config: &Config, builder: &mut Builder, layer: usize, input: ValueId) -> ValueId {
+    fn build(&self, config: &Config, builder: &mut GraphBuilder, layer: usize, input: ValueId) -> ValueId {
         let block = Block::Attention(layer);
         let &Config { heads, kv_heads, head_dim, .. } = config;
         let mut q = self.q.build(builder, block, "q", input);
@@ -159,7 +159,7 @@ impl Attention {
 
 impl FeedForward {
     /// `of` is put before the names of the nodes.
-    fn build(&self, builder: &mut Builder, block: Block, of: &str, input: ValueId) -> ValueId {
+    fn build(&self, builder: &mut GraphBuilder, block: Block, of: &str, input: ValueId) -> ValueId {
         match self {
             FeedForward::Gated { gate, up, down, activation } => {
                 let gate = gate.build(builder, block, &format!("{of}gate"), input);
@@ -186,7 +186,7 @@ impl FeedForward {
 }
 
 impl Experts {
-    fn build(&self, builder: &mut Builder, block: Block, input: ValueId) -> ValueId {
+    fn build(&self, builder: &mut GraphBuilder, block: Block, input: ValueId) -> ValueId {
         let &Experts { activation, active, normalise, .. } = self;
         let (experts, width) = (self.router.shape[0], builder.width(input));
         let weight = builder.weight(&self.router);
@@ -197,7 +197,7 @@ impl Experts {
             [&self.gate, &self.up, &self.down].map(|tensor| (builder.weight(tensor), tensor.shape[1]));
         let mut sum = None;
         for choice in 0..active {
-            let matrix = |builder: &mut Builder, name: &str, (weight, width), input| {
+            let matrix = |builder: &mut GraphBuilder, name: &str, (weight, width), input| {
                 builder.node(
                     block,
                     &format!("{name}.{choice}"),

@@ -16,29 +16,29 @@ use crate::json::{is_pointer, without_mark};
 pub(crate) const INDEX: &str = "model.safetensors.index.json";
 
 /// The bytes of a tensor file.
-pub(crate) enum Bytes {
+pub(crate) enum FileBytes {
     /// Read on demand by the operating system.
     Mapped(Mmap),
     /// Given by the caller, or part of the executable.
     Given(Cow<'static, [u8]>),
 }
 
-impl Deref for Bytes {
+impl Deref for FileBytes {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
         match self {
-            Bytes::Mapped(map) => map,
-            Bytes::Given(bytes) => bytes,
+            FileBytes::Mapped(map) => map,
+            FileBytes::Given(bytes) => bytes,
         }
     }
 }
 
 /// A tensor file with its name.
-pub(crate) struct File {
+pub(crate) struct TensorFile {
     /// Path, or the name that the caller gave.
     pub(crate) name: String,
-    pub(crate) bytes: Bytes,
+    pub(crate) bytes: FileBytes,
     /// What the file holds, where that is known already; else its safetensors header says.
     pub(crate) tensors: Option<BTreeMap<String, StoredTensor>>,
 }
@@ -46,7 +46,7 @@ pub(crate) struct File {
 /// The tensor files of a checkpoint.
 #[derive(Default)]
 pub(crate) struct Files {
-    pub(crate) files: Vec<File>,
+    pub(crate) files: Vec<TensorFile>,
     /// Which of `files` the index says to hold each tensor; absent without an index.
     pub(crate) index: Option<BTreeMap<String, usize>>,
 }
@@ -120,7 +120,7 @@ fn file_names(folder: &Path) -> Result<Vec<String>, ModelError> {
 
 fn map_shards(folder: &Path, json: &[u8]) -> Result<Files, ModelError> {
     #[derive(serde::Deserialize)]
-    struct Index {
+    struct ShardIndex {
         weight_map: BTreeMap<String, String>,
     }
 
@@ -129,7 +129,7 @@ fn map_shards(folder: &Path, json: &[u8]) -> Result<Files, ModelError> {
     if is_pointer(json) {
         return Err(ModelError::LfsPointer { file });
     }
-    let Index { weight_map } = serde_json::from_slice(json).map_err(|error| bad(error.to_string()))?;
+    let ShardIndex { weight_map } = serde_json::from_slice(json).map_err(|error| bad(error.to_string()))?;
     if weight_map.is_empty() {
         return Err(bad("`weight_map` is empty".to_owned()));
     }
@@ -151,25 +151,25 @@ fn map_shards(folder: &Path, json: &[u8]) -> Result<Files, ModelError> {
 }
 
 fn map_all(paths: Vec<PathBuf>) -> Result<Files, ModelError> {
-    let files: Result<Vec<File>, ModelError> = paths.into_iter().map(map).collect();
+    let files: Result<Vec<TensorFile>, ModelError> = paths.into_iter().map(map).collect();
     Ok(Files { files: files?, index: None })
 }
 
-fn map(path: PathBuf) -> Result<File, ModelError> {
+fn map(path: PathBuf) -> Result<TensorFile, ModelError> {
     match map_bytes(&path) {
-        Ok(bytes) => Ok(File { name: path.display().to_string(), bytes, tensors: None }),
+        Ok(bytes) => Ok(TensorFile { name: path.display().to_string(), bytes, tensors: None }),
         Err(source) => Err(ModelError::Unreadable { path, source }),
     }
 }
 
-pub(crate) fn map_bytes(path: &Path) -> std::io::Result<Bytes> {
+pub(crate) fn map_bytes(path: &Path) -> std::io::Result<FileBytes> {
     let file = fs::File::open(path)?;
     if file.metadata()?.len() == 0 {
-        return Ok(Bytes::Given(Cow::Borrowed(&[])));
+        return Ok(FileBytes::Given(Cow::Borrowed(&[])));
     }
     // SAFETY: the map is only read, and only as bytes, of which every pattern is valid. Nothing
     // may shorten or rewrite the file while it is mapped; checkpoints are written once and then
     // only read, which is the condition under which every reader of this format maps them.
     let map = unsafe { Mmap::map(&file)? };
-    Ok(Bytes::Mapped(map))
+    Ok(FileBytes::Mapped(map))
 }

@@ -7,7 +7,7 @@ use std::ops::Deref;
 use rayon::prelude::*;
 
 use crate::decoder::{Tensor, View};
-use crate::folder::{Bytes, Files};
+use crate::folder::{FileBytes, Files};
 use crate::graph::WeightId;
 use crate::header::RowOrder;
 use crate::{Dtype, ModelError};
@@ -25,12 +25,12 @@ const PARALLEL: usize = 1 << 18;
 /// A tensor may be a part of a stored one, or are there transposed; what is read is always the tensor that the graph
 /// means.
 pub struct Weights {
-    files: Vec<Bytes>,
-    tensors: Vec<Bound>,
+    files: Vec<FileBytes>,
+    tensors: Vec<BoundTensor>,
 }
 
 /// A tensor of the graph and where its elements are.
-struct Bound {
+struct BoundTensor {
     name: String,
     shape: Vec<usize>,
     view: View,
@@ -43,7 +43,7 @@ struct Bound {
     places: Vec<(usize, usize)>,
 }
 
-impl Bound {
+impl BoundTensor {
     fn columns(&self) -> usize {
         *self.shape.last().expect("a tensor has a dimension")
     }
@@ -101,7 +101,7 @@ impl Weights {
 
     /// Tensors without values: every element reads as zero.
     pub(crate) fn absent(tensors: Vec<Tensor>, dtype: Dtype) -> Weights {
-        let bound = |tensor: Tensor| Bound {
+        let bound = |tensor: Tensor| BoundTensor {
             name: tensor.shown(&tensor.name),
             outputs: 0,
             dtype,
@@ -168,7 +168,7 @@ impl Weights {
 
     /// Elements of all tensors; a tied embedding counts once.
     pub fn parameters(&self) -> usize {
-        self.tensors.iter().map(Bound::elements).sum()
+        self.tensors.iter().map(BoundTensor::elements).sum()
     }
 
     /// Reads one row of a matrix, or with `row` 0 the whole of a vector. Rows of experts count on from one to the next.
@@ -201,13 +201,13 @@ impl Weights {
         out
     }
 
-    fn tensor(&self, id: WeightId) -> &Bound {
+    fn tensor(&self, id: WeightId) -> &BoundTensor {
         &self.tensors[id.index()]
     }
 }
 
 /// Reads a row of a tensor in one of the files.
-fn read_row<B: Deref<Target = [u8]>>(files: &[B], tensor: &Bound, row: usize, out: &mut [f32]) {
+fn read_row<B: Deref<Target = [u8]>>(files: &[B], tensor: &BoundTensor, row: usize, out: &mut [f32]) {
     let rows = tensor.rows();
     let Some(&(file, start)) = tensor.places.get(row / rows) else {
         out.fill(0.0);

@@ -12,21 +12,21 @@ use std::sync::{Arc, Mutex, PoisonError};
 use memmap2::MmapMut;
 
 use crate::error::ReplayError;
-use crate::places::{At, Lanes, Places, Truncated, fits};
+use crate::places::{At, Places, StoredLanes, Truncated, fits};
 
 /// A program file, mapped privately: what runs write stays in this process. The chips of an engine share it; no two of
 /// them have words in the same bytes that they write.
-pub(crate) struct File {
+pub(crate) struct MappedFile {
     map: MmapMut,
     first: *mut u8,
 }
 
 // SAFETY: the mapping lives as long as the file and does not move; its bytes are touched through arenas alone.
-unsafe impl Send for File {}
+unsafe impl Send for MappedFile {}
 // SAFETY: as for `Send`.
-unsafe impl Sync for File {}
+unsafe impl Sync for MappedFile {}
 
-impl File {
+impl MappedFile {
     pub(crate) fn new(mut map: MmapMut) -> Self {
         let first = map.as_mut_ptr();
         Self { map, first }
@@ -41,11 +41,11 @@ impl File {
 }
 
 /// The words of SRAM, which outlive plans and runs; held for their bytes, which [`Arena`] points to.
-struct Words {
-    _file: Option<Arc<File>>,
+struct SharedWords {
+    _file: Option<Arc<MappedFile>>,
     /// All other words; pages come when they are first touched.
     _rest: MmapMut,
-    /// A bit for each [`Words::grain`] of words that no image holds: whether the word that begins there was ever
+    /// A bit for each [`SharedWords::grain`] of words that no image holds: whether the word that begins there was ever
     /// written. Until then it is zero.
     written: Box<[AtomicU64]>,
     /// The greatest power of two that is no more than the bytes of a word, so that no two words begin in one grain.
@@ -70,7 +70,7 @@ const PAGE: usize = 4096;
 
 /// SRAM of a chip, and after it the intermediate values of one plan.
 pub(crate) struct Arena {
-    words: Arc<Words>,
+    words: Arc<SharedWords>,
     /// Held for its bytes, which `bases` points to.
     _work: Option<MmapMut>,
     /// Where the file, the other words and the intermediate values begin: address in bytes, pointer.
@@ -100,13 +100,13 @@ fn anonymous(bytes: u64) -> Result<MmapMut, ReplayError> {
 
 impl Arena {
     /// An arena for the words of a chip, which begins with a part of a file: the file, and where the part begins.
-    pub(crate) fn new(file: Option<(&Arc<File>, usize)>, places: &Places) -> Result<Self, ReplayError> {
+    pub(crate) fn new(file: Option<(&Arc<MappedFile>, usize)>, places: &Places) -> Result<Self, ReplayError> {
         let (held, end, split) = (places.held as usize, places.end as usize, places.split as usize);
         let mut rest = anonymous(places.end - split as u64)?;
         let first = file.map_or(std::ptr::null_mut(), |(file, start)| file.first.wrapping_add(start));
         let bases = [(0, first), (split, rest.as_mut_ptr()), (end, std::ptr::null_mut())];
         let grain = 1 << places.lanes.max(1).ilog2();
-        let words = Words {
+        let words = SharedWords {
             _file: file.map(|(file, _)| Arc::clone(file)),
             _rest: rest,
             grain,
@@ -128,7 +128,7 @@ impl Arena {
     }
 
     fn over(
-        words: Arc<Words>,
+        words: Arc<SharedWords>,
         mut bases: [(usize, *mut u8); 3],
         held: usize,
         file: usize,
@@ -165,7 +165,7 @@ impl Arena {
     }
 
     /// Where the file has the first of some words from an address on, if they are truncated.
-    pub(crate) fn truncated(&self, at: At, words: usize) -> Option<Lanes> {
+    pub(crate) fn truncated(&self, at: At, words: usize) -> Option<StoredLanes> {
         let found = self.truncated_over(at, words * self.words.lanes);
         let of = self.words.truncated[found.clone()].first().filter(|_| found.len() == 1)?;
         let before = at.bytes().checked_sub(of.full.bytes())?;
@@ -202,7 +202,7 @@ impl Arena {
     ///
     /// # Safety
     /// Nothing writes them while they are borrowed.
-    unsafe fn lanes(&self, first: Lanes) -> Cow<'_, [u8]> {
+    unsafe fn lanes(&self, first: StoredLanes) -> Cow<'_, [u8]> {
         // SAFETY: they are in the file; the rest is the caller's duty.
         let bytes = unsafe { self.bytes(first.at, first.each()) };
         match first.turn {
@@ -237,7 +237,7 @@ impl Arena {
         self.words.materialised_count.load(Ordering::Acquire)
     }
 
-    /// The bit of [`Words::written`] of a word that no image holds; none of an intermediate value.
+    /// The bit of [`SharedWords::written`] of a word that no image holds; none of an intermediate value.
     fn bit(&self, at: At) -> Option<(&AtomicU64, u64)> {
         if at.bytes() >= self.bases[2].0 {
             return None;
@@ -258,7 +258,7 @@ impl Arena {
         }
     }
 
-    /// The bit of [`Words::changed`] of a page.
+    /// The bit of [`SharedWords::changed`] of a page.
     fn page(&self, page: usize) -> Option<(&AtomicU64, u64)> {
         self.words.changed.get(page / 64).map(|bits| (bits, 1 << (page % 64)))
     }

@@ -6,7 +6,7 @@
 
 use lpu_isa::Program;
 
-use crate::places::{At, Placed};
+use crate::places::{At, ChipPlaces};
 use crate::plan::{ChipPlan, Plan};
 use crate::run::Run;
 use crate::system::SystemPlan;
@@ -20,7 +20,7 @@ pub const PLAN_VERSION: u32 = 3;
 
 /// Where a program is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Origin {
+pub struct ProgramOrigin {
     /// Hash of the program file.
     pub file: [u8; 32],
     /// Number of the program in the file.
@@ -28,7 +28,7 @@ pub struct Origin {
 }
 
 /// All that a plan depends on, in 32 bytes.
-pub(crate) fn key(origin: Origin, fingerprint: [u8; 32], chips: &[Placed]) -> [u8; 32] {
+pub(crate) fn key(origin: ProgramOrigin, fingerprint: [u8; 32], chips: &[ChipPlaces]) -> [u8; 32] {
     let mut hasher = blake3::Hasher::new();
     hasher.update(&PLAN_VERSION.to_le_bytes());
     hasher.update(&origin.file).update(&origin.program.to_le_bytes()).update(&fingerprint);

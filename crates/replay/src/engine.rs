@@ -10,12 +10,12 @@ use lpu_isa::{
 };
 use memmap2::MmapMut;
 
-use crate::arena::{Arena, File};
-use crate::cache::{self, Origin};
+use crate::arena::{Arena, MappedFile};
+use crate::cache::{self, ProgramOrigin};
 use crate::elaborate::elaborate;
 use crate::error::ReplayError;
-use crate::places::{At, Placed, Places, Stored, UNIT};
-use crate::pool::{Pool, Work};
+use crate::places::{At, ChipPlaces, Places, StoredExtent, UNIT};
+use crate::pool::{Pool, PoolWork};
 use crate::run::{Job, Run};
 use crate::system::SystemPlan;
 use crate::validate::{chips_fit, validate};
@@ -25,7 +25,7 @@ use crate::validate::{chips_fit, validate};
 pub struct Platform {
     system: System,
     /// By chip: where its words are.
-    chips: Vec<Placed>,
+    chips: Vec<ChipPlaces>,
     pool: Pool,
     /// Where the image's bytes are in a mapped file.
     image: Range<usize>,
@@ -35,7 +35,7 @@ pub struct Platform {
 pub struct Replay {
     platform: Arc<Platform>,
     /// The mapped file, if there is one.
-    file: Option<Arc<File>>,
+    file: Option<Arc<MappedFile>>,
     /// By chip: its words.
     arenas: Vec<Arena>,
     /// Plans that were loaded, over this SRAM.
@@ -50,7 +50,7 @@ pub struct Outline {
     /// The extents; what they hold is left out.
     image: Image<'static>,
     /// Where their bytes are in the file.
-    stored: Vec<Option<Stored>>,
+    stored: Vec<Option<StoredExtent>>,
     /// Extents that have bytes, but not where they could be used in place.
     copies: Vec<Extent<'static>>,
 }
@@ -64,7 +64,7 @@ impl Outline {
             let at = (bytes.as_ptr() as usize).checked_sub(file.as_ptr() as usize).filter(|_| !bytes.is_empty())?;
             let aligned = at.is_multiple_of(UNIT) && live.is_multiple_of(UNIT) && live <= image.vector_bytes as usize;
             let alike = extent.places().all(|place| place.count == extent.place.count);
-            (aligned && alike && at + bytes.len() <= file.len()).then_some(Stored { at, live })
+            (aligned && alike && at + bytes.len() <= file.len()).then_some(StoredExtent { at, live })
         };
         let mut stored: Vec<_> = image.extents.iter().map(stored).collect();
         // Bytes that two extents share, which no file has, serve one of them: words are written in place.
@@ -88,7 +88,7 @@ impl Outline {
 
     /// From the first to the last byte of the image that is in the file.
     fn span(&self) -> Range<usize> {
-        let part = |extent: &Extent<'_>, stored: &Stored| {
+        let part = |extent: &Extent<'_>, stored: &StoredExtent| {
             stored.at..stored.at + extent.places().map(|place| place.count as usize * stored.live).sum::<usize>()
         };
         let parts = self
@@ -180,8 +180,8 @@ impl Replay {
     }
 
     fn laid_down(platform: &Arc<Platform>, file: Option<MmapMut>, extents: &[Extent<'_>]) -> Result<Self, ReplayError> {
-        let file = file.map(|file| Arc::new(File::new(file)));
-        let arena = |chip: &Placed| Arena::new(file.as_ref().map(|file| (file, chip.file.start)), &chip.places);
+        let file = file.map(|file| Arc::new(MappedFile::new(file)));
+        let arena = |chip: &ChipPlaces| Arena::new(file.as_ref().map(|file| (file, chip.file.start)), &chip.places);
         let arenas = platform.chips.iter().map(arena).collect::<Result<_, _>>()?;
         let mut engine = Self { platform: Arc::clone(platform), file, arenas, jobs: Vec::new(), broken: false };
         for extent in extents {
@@ -281,7 +281,7 @@ impl Replay {
 
     /// The plan of a program as bytes that [`Replay::restore`] takes; nothing for a program that is not legal.
     #[must_use]
-    pub fn keep(&self, prepared: &Prepared, origin: Origin) -> Option<Vec<u8>> {
+    pub fn keep(&self, prepared: &Prepared, origin: ProgramOrigin) -> Option<Vec<u8>> {
         cache::write(&self.key(origin), prepared.run, prepared.plan.as_ref().ok()?)
     }
 
@@ -289,7 +289,7 @@ impl Replay {
     /// when they are not the bytes of this program, this file, this chip and this version of the engine, or are
     /// damaged: prove it again then.
     #[must_use]
-    pub fn restore(&self, program: &Program, origin: Origin, bytes: &[u8]) -> Option<Prepared> {
+    pub fn restore(&self, program: &Program, origin: ProgramOrigin, bytes: &[u8]) -> Option<Prepared> {
         self.fits(program).ok()?;
         let (run, plans, chips) = cache::read(&self.key(origin), program, bytes)?;
         let plans: Vec<Arc<_>> = plans.into_iter().map(Arc::new).collect();
@@ -315,7 +315,7 @@ impl Replay {
     /// All that the plan of a program depends on, as the key of the checksum of [`Replay::keep`]'s bytes: file, chip,
     /// engine, places of words.
     #[must_use]
-    pub fn key(&self, origin: Origin) -> [u8; 32] {
+    pub fn key(&self, origin: ProgramOrigin) -> [u8; 32] {
         cache::key(origin, self.platform.system.reference().fingerprint, &self.platform.chips)
     }
 
@@ -378,7 +378,7 @@ impl Replay {
             return Err(ReplayError::Broken);
         }
         job.begin();
-        let work: Arc<dyn Work> = Arc::clone(&job) as _;
+        let work: Arc<dyn PoolWork> = Arc::clone(&job) as _;
         self.broken = true;
         self.platform.pool.run(&work);
         self.broken = false;

@@ -20,7 +20,7 @@ mod steps;
 mod system;
 mod validate;
 
-pub use cache::{Origin, PLAN_VERSION};
+pub use cache::{PLAN_VERSION, ProgramOrigin};
 pub use engine::{Outline, Platform, Prepared, Replay};
 pub use error::ReplayError;
 pub use run::Run;

@@ -39,7 +39,7 @@ impl At {
 
 /// Where a file has the bytes of an extent.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Stored {
+pub(crate) struct StoredExtent {
     /// Offset of the first.
     pub(crate) at: usize,
     /// Bytes of each word.
@@ -54,12 +54,12 @@ pub(crate) struct Truncated {
     pub(crate) full: At,
     pub(crate) count: usize,
     /// How the file has the first of them.
-    pub(crate) first: Lanes,
+    pub(crate) first: StoredLanes,
 }
 
 /// The first lanes of a word in a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Lanes {
+pub(crate) struct StoredLanes {
     /// Where they begin.
     pub(crate) at: At,
     /// How many.
@@ -68,7 +68,7 @@ pub(crate) struct Lanes {
     pub(crate) turn: Option<u8>,
 }
 
-impl Lanes {
+impl StoredLanes {
     /// Bytes from one word to the next.
     pub(crate) fn each(self) -> usize {
         self.live * if self.turn.is_some() { 2 } else { 1 }
@@ -95,7 +95,7 @@ pub(crate) fn fits(bytes: u64) -> Result<(), ReplayError> {
 
 /// The places of a chip's words, and the bytes of the file that its addresses begin with.
 #[derive(Clone, Debug)]
-pub(crate) struct Placed {
+pub(crate) struct ChipPlaces {
     /// The places; chips with equal ones share them.
     pub(crate) places: Arc<Places>,
     /// From the first byte in the file of a word of the chip to the last.
@@ -124,13 +124,13 @@ pub(crate) struct Places {
 }
 
 /// A run of words of an extent on one chip, and how a file has it.
-struct Part {
+struct StoredRun {
     place: WordRun,
     /// Offset in the file, bytes of each word, and which byte of each pair if there are two words' in turn.
-    stored: Option<(Stored, Option<u8>)>,
+    stored: Option<(StoredExtent, Option<u8>)>,
 }
 
-impl Part {
+impl StoredRun {
     /// Bytes of the file from its first to its last.
     fn file(&self) -> Option<Range<usize>> {
         let (stored, turn) = self.stored?;
@@ -143,9 +143,9 @@ impl Places {
     pub(crate) fn of_system(
         system: &System,
         image: &Image<'_>,
-        stored: &[Option<Stored>],
+        stored: &[Option<StoredExtent>],
         mapped: usize,
-    ) -> Result<Vec<Placed>, ReplayError> {
+    ) -> Result<Vec<ChipPlaces>, ReplayError> {
         let chip = system.chip();
         if !image.extents.is_empty() && image.vector_bytes as usize != chip.lanes() {
             return Err(ReplayError::VectorBytes { found: image.vector_bytes, expected: chip.lanes() });
@@ -155,7 +155,7 @@ impl Places {
         }
         fits(chip.sram_bytes())?;
         let empty = Self::empty(system);
-        let mut chips: Vec<Vec<Part>> = (0..system.chips()).map(|_| Vec::new()).collect();
+        let mut chips: Vec<Vec<StoredRun>> = (0..system.chips()).map(|_| Vec::new()).collect();
         for (index, extent) in image.extents.iter().enumerate() {
             for place in extent.places() {
                 let last = place.word.saturating_add(place.count.max(1) - 1);
@@ -167,7 +167,7 @@ impl Places {
             let stored = stored.get(index).copied().flatten();
             let paired = extent.other().is_some();
             for (turn, place) in (0..).zip(extent.places()) {
-                let part = Part { place, stored: stored.map(|stored| (stored, paired.then_some(turn))) };
+                let part = StoredRun { place, stored: stored.map(|stored| (stored, paired.then_some(turn))) };
                 if let Some(file) = part.file().filter(|file| file.end > mapped) {
                     return Err(ReplayError::CutFile { needed: file.end as u64, found: mapped });
                 }
@@ -176,13 +176,13 @@ impl Places {
         }
         let mut known: HashMap<[u8; 32], Arc<Self>> = HashMap::new();
         let placed = chips.into_iter().map(|parts| {
-            let files = parts.iter().filter_map(Part::file);
+            let files = parts.iter().filter_map(StoredRun::file);
             let file = files.reduce(|all, part| all.start.min(part.start)..all.end.max(part.end)).unwrap_or(0..0);
             let places = empty.clone().of_parts(&parts, &file)?;
             let mut hasher = blake3::Hasher::new();
             places.digest(&mut hasher);
             let places = known.entry(*hasher.finalize().as_bytes()).or_insert_with(|| Arc::new(places));
-            Ok(Placed { places: Arc::clone(places), file })
+            Ok(ChipPlaces { places: Arc::clone(places), file })
         });
         placed.collect()
     }
@@ -200,7 +200,7 @@ impl Places {
     }
 
     /// The places of a chip whose extents are these, over its bytes of the file.
-    fn of_parts(mut self, parts: &[Part], file: &Range<usize>) -> Result<Self, ReplayError> {
+    fn of_parts(mut self, parts: &[StoredRun], file: &Range<usize>) -> Result<Self, ReplayError> {
         self.file = file.len() as u64;
         self.end = if file.is_empty() { 0 } else { (self.file + 1).next_multiple_of(4096) };
         self.split = self.end;
@@ -208,7 +208,7 @@ impl Places {
         for part in parts {
             let Some((stored, turn)) = part.stored else { continue };
             let (count, lanes) = (part.place.count as usize, self.lanes);
-            let first = Lanes { at: At::from_bytes((stored.at - file.start) as u64), live: stored.live, turn };
+            let first = StoredLanes { at: At::from_bytes((stored.at - file.start) as u64), live: stored.live, turn };
             let at = if first.live == lanes && turn.is_none() {
                 first.at
             } else {
@@ -292,7 +292,7 @@ impl Places {
                 hasher.update([word, count, at.0].map(u32::to_le_bytes).as_flattened());
             }
         }
-        for &Truncated { full, count, first: Lanes { at, live, turn } } in &self.truncated {
+        for &Truncated { full, count, first: StoredLanes { at, live, turn } } in &self.truncated {
             let turn = turn.map_or(u32::MAX, u32::from);
             hasher.update([full.0, count as u32, at.0, live as u32, turn].map(u32::to_le_bytes).as_flattened());
         }
@@ -326,7 +326,7 @@ mod tests {
 
     /// Two extents of each chip, the first one `gap` bytes before the second in the file, chips from the last to the
     /// first.
-    fn placed(system: &System, gap: impl Fn(u16) -> usize) -> Vec<Placed> {
+    fn placed(system: &System, gap: impl Fn(u16) -> usize) -> Vec<ChipPlaces> {
         let lanes = system.chip().lanes();
         let (mut extents, mut stored, mut at) = (Vec::new(), Vec::new(), 64);
         for chip in (0..system.chips()).rev() {
@@ -334,7 +334,7 @@ mod tests {
                 let slice = SliceId { side: Hemisphere::West, index };
                 let place = WordRun { chip: ChipId(chip), slice, word: 4, count: 8, stride: 1 };
                 extents.push(Extent { place, fill: Fill::Zero });
-                stored.push(Some(Stored { at, live: if number == 0 { lanes } else { 16 } }));
+                stored.push(Some(StoredExtent { at, live: if number == 0 { lanes } else { 16 } }));
                 at += 8 * lanes + gap(chip);
             }
         }

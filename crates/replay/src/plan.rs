@@ -1,6 +1,6 @@
-//! A plan: the fixed dataflow of one chip as flat lists, over slots while it is built and over addresses once it is
-//! laid out. A program has one plan a class of chips, and says of each chip which plan is its own and whose vectors it
-//! takes.
+//! A plan: the fixed dataflow of one chip as flat lists, over virtual registers while it is built and over addresses
+//! once it is laid out. A program has one plan a class of chips, and says of each chip which plan is its own and whose
+//! vectors it takes.
 
 use lpu_isa::{Instruction, PassFormat};
 use serde::{Deserialize, Serialize};
@@ -24,12 +24,12 @@ pub(crate) enum AluInput<R> {
 
 /// A range of one of the plan's lists.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Span {
+pub(crate) struct ListRange {
     pub(crate) start: u32,
     pub(crate) end: u32,
 }
 
-impl Span {
+impl ListRange {
     pub(crate) fn range(self) -> std::ops::Range<usize> {
         self.start as usize..self.end as usize
     }
@@ -52,14 +52,14 @@ pub(crate) enum Op<R> {
     /// All four bytes of 32-bit lanes, each to a vector of bytes.
     Split { dst: [R; 4], src: R },
     /// A word of a window, chosen by the address in lane 0 of `map`.
-    Gather { dst: R, map: [Bytes<R>; 2], window: Span },
+    Gather { dst: R, map: [Bytes<R>; 2], window: ListRange },
     /// Bytes to a word of a window.
-    Scatter { src: Bytes<R>, map: [Bytes<R>; 2], window: Span },
+    Scatter { src: Bytes<R>, map: [Bytes<R>; 2], window: ListRange },
     /// Whatever a switch unit does: operands are its sources, then its results.
     Switch {
         #[serde(with = "crate::codec::instruction")]
         instruction: Instruction,
-        operands: Span,
+        operands: ListRange,
         taken: u8,
     },
     /// A switch unit's movement of whole 32-bit lanes.
@@ -76,7 +76,7 @@ pub(crate) enum Op<R> {
         dst: R,
         #[serde(with = "crate::codec::format")]
         format: PassFormat,
-        terms: Span,
+        terms: ListRange,
     },
     /// A pass through any weights, lane by lane.
     Pass {
@@ -113,7 +113,7 @@ pub(crate) enum Movement {
 
 /// What a pass multiplies its weights with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum Activation<R> {
+pub(crate) enum PassInput<R> {
     /// int8 weights, int8 activations.
     I8(R),
     /// fp16 weights in two byte planes, prepared activations.
@@ -122,17 +122,17 @@ pub(crate) enum Activation<R> {
     I8F16(u32),
 }
 
-impl<R> Activation<R> {
+impl<R> PassInput<R> {
     /// Byte planes of the weights that it meets.
     pub(crate) fn planes(&self) -> usize {
-        if matches!(self, Activation::F16(_)) { 2 } else { 1 }
+        if matches!(self, PassInput::F16(_)) { 2 } else { 1 }
     }
 }
 
 /// A pass whose weights are rows in place.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) struct Pass<R> {
-    pub(crate) activation: Activation<R>,
+    pub(crate) activation: PassInput<R>,
     pub(crate) dst: R,
 }
 
@@ -164,32 +164,32 @@ impl<R> RowRun<R> {
 pub(crate) struct Columns {
     pub(crate) pass: u32,
     /// Rows in order of the input: low, and for fp16 high bytes, in `operands`.
-    pub(crate) rows: Span,
+    pub(crate) rows: ListRange,
 }
 
 /// A part of a phase that one thread does.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) enum Task {
     /// Operations in order.
-    Ops(Span),
+    Ops(ListRange),
     /// Runs of rows.
-    Runs(Span),
+    Runs(ListRange),
     /// Some lanes of passes by columns, all through the same rows.
-    Columns { columns: Span, lane: u16, lanes: u16 },
+    Columns { columns: ListRange, lane: u16, lanes: u16 },
 }
 
-/// Where a slot or word is, while a plan is built.
+/// Where a value is, while a plan is built.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) enum Ref {
-    /// An intermediate value.
-    Slot(u32),
+    /// A virtual register, which has an address once the plan is laid out.
+    Register(u32),
     /// A word of SRAM.
     Word(At),
 }
 
 /// Weights of a plane, for passes that no kernel does: by row its bytes and whether they are a half of widened int8.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub(crate) struct Weights<R> {
+pub(crate) struct RowWeights<R> {
     pub(crate) by_input: bool,
     pub(crate) rows: Vec<(R, Half)>,
 }
@@ -213,7 +213,7 @@ pub(crate) struct Plan<R> {
     pub(crate) operands: Vec<Bytes<R>>,
     pub(crate) terms: Vec<R>,
     pub(crate) windows: Vec<At>,
-    pub(crate) weights: Vec<Weights<R>>,
+    pub(crate) weights: Vec<RowWeights<R>>,
     pub(crate) passes: Vec<Pass<R>>,
     pub(crate) runs: Vec<RowRun<R>>,
     pub(crate) columns: Vec<Columns>,
@@ -221,7 +221,7 @@ pub(crate) struct Plan<R> {
     pub(crate) prepared: usize,
     pub(crate) tasks: Vec<Task>,
     /// Phases in order, each a range of tasks that are independent of one another.
-    pub(crate) phases: Vec<Span>,
+    pub(crate) phases: Vec<ListRange>,
     /// Bytes of intermediate values.
     pub(crate) work: u64,
     /// Vectors that it puts into mailboxes, each once a run, and takes from mailboxes of other chips.

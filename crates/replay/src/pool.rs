@@ -64,7 +64,7 @@ impl Gate {
 }
 
 /// What a pool does together: every worker calls it once.
-pub(crate) trait Work: Send + Sync {
+pub(crate) trait PoolWork: Send + Sync {
     /// The part of a worker; the caller is worker 0. It ends where the barrier is broken.
     fn part(&self, worker: usize, barrier: &Barrier);
 }
@@ -117,21 +117,21 @@ impl Barrier {
     }
 }
 
-struct Shared {
+struct PoolState {
     /// Between phases.
     phases: Barrier,
     /// After the work; never broken.
     end: Barrier,
     start: Gate,
-    work: Mutex<Option<Arc<dyn Work>>>,
+    work: Mutex<Option<Arc<dyn PoolWork>>>,
     /// What a worker panicked with.
     panic: Mutex<Option<Box<dyn Any + Send>>>,
     over: AtomicBool,
 }
 
-impl Shared {
+impl PoolState {
     /// The part of a worker, and the wait for all others.
-    fn part(&self, work: &Arc<dyn Work>, worker: usize) {
+    fn part(&self, work: &Arc<dyn PoolWork>, worker: usize) {
         // The caller does not look at what a panic left of its work.
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| work.part(worker, &self.phases))) {
             held(&self.panic).get_or_insert(panic);
@@ -143,7 +143,7 @@ impl Shared {
 
 /// Threads that work together; the caller is one of them.
 pub(crate) struct Pool {
-    shared: Arc<Shared>,
+    shared: Arc<PoolState>,
     threads: Vec<JoinHandle<()>>,
     /// Held by the caller whose work is done.
     turn: Mutex<()>,
@@ -155,7 +155,7 @@ impl Pool {
         let workers = workers.max(1);
         let refused = |error| ReplayError::Threads { threads: workers, error };
         let count = u32::try_from(workers).map_err(|_| refused(std::io::ErrorKind::InvalidInput.into()))?;
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(PoolState {
             phases: Barrier::new(count),
             end: Barrier::new(count),
             start: Gate::default(),
@@ -179,7 +179,7 @@ impl Pool {
 
     /// Does the work, once that of earlier callers is done, and returns when every worker has left its part. A panic
     /// of a worker goes on here.
-    pub(crate) fn run(&self, work: &Arc<dyn Work>) {
+    pub(crate) fn run(&self, work: &Arc<dyn PoolWork>) {
         let _turn = held(&self.turn);
         if !self.threads.is_empty() {
             *held(&self.shared.work) = Some(Arc::clone(work));
@@ -195,7 +195,7 @@ impl Pool {
     }
 }
 
-fn serve(shared: &Shared, worker: usize) {
+fn serve(shared: &PoolState, worker: usize) {
     let mut seen = 0;
     loop {
         shared.start.wait(seen, || ());
@@ -232,7 +232,7 @@ mod tests {
         done: AtomicU32,
     }
 
-    impl Work for Phases {
+    impl PoolWork for Phases {
         fn part(&self, worker: usize, barrier: &Barrier) {
             for phase in 0..self.count {
                 assert!(self.panics != Some((worker, phase)), "worker {worker} in phase {phase}");

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use crate::error::ReplayError;
 use crate::places::At;
-use crate::plan::{ChipPlan, Op, Plan, Span, Task};
+use crate::plan::{ChipPlan, ListRange, Op, Plan, Task};
 
 /// The phase of a chip.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,18 +25,18 @@ pub(crate) struct ChipPhase {
 pub(crate) struct Steps {
     /// By step, then chip.
     list: Vec<ChipPhase>,
-    spans: Vec<Span>,
+    spans: Vec<ListRange>,
 }
 
 /// Which phases of a plan exchange vectors.
-struct Links {
+struct Exchanges {
     /// Phase and number of each receive, in order.
     receives: Vec<(u32, u32)>,
     /// Phase of each send, by number.
     sends: Vec<Option<u32>>,
 }
 
-impl Links {
+impl Exchanges {
     fn new(plan: &Plan<At>) -> Self {
         let mut links = Self { receives: Vec::new(), sends: vec![None; plan.sends as usize] };
         for (phase, tasks) in (0u32..).zip(&plan.phases) {
@@ -67,7 +67,7 @@ impl Steps {
     /// # Errors
     /// [`ReplayError::LinkOrder`] when there is no such order.
     pub(crate) fn new(plans: &[Arc<Plan<At>>], chips: &[ChipPlan]) -> Result<Self, ReplayError> {
-        let links: Vec<Links> = plans.iter().map(|plan| Links::new(plan)).collect();
+        let links: Vec<Exchanges> = plans.iter().map(|plan| Exchanges::new(plan)).collect();
         let phases = |chip: usize| plans[chips[chip].plan as usize].phases.len();
         // By chip: the step of each phase so far, and the chips that wait for a later one.
         let mut steps: Vec<Vec<u32>> = vec![Vec::new(); chips.len()];
@@ -112,8 +112,8 @@ impl Steps {
         all.sort_by_key(|&(step, _)| step);
         let mut spans = Vec::new();
         for of_step in all.chunk_by(|one, other| one.0 == other.0) {
-            let start = spans.last().map_or(0, |last: &Span| last.end);
-            spans.push(Span { start, end: start + of_step.len() as u32 });
+            let start = spans.last().map_or(0, |last: &ListRange| last.end);
+            spans.push(ListRange { start, end: start + of_step.len() as u32 });
         }
         Self { list: all.into_iter().map(|(_, phase)| phase).collect(), spans }
     }
@@ -144,7 +144,8 @@ mod tests {
             Send(number) => Op::Send { number, src: Bytes::Plane(At(0)) },
             Receive(number) => Op::Receive { dst: At(0), number },
         };
-        let spans: Vec<Span> = (0..phases.len() as u32).map(|phase| Span { start: phase, end: phase + 1 }).collect();
+        let spans: Vec<ListRange> =
+            (0..phases.len() as u32).map(|phase| ListRange { start: phase, end: phase + 1 }).collect();
         let count = |kind: fn(&Does) -> bool| phases.iter().filter(|phase| kind(phase)).count() as u32;
         Arc::new(Plan {
             ops: phases.iter().map(op).collect(),

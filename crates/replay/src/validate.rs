@@ -9,7 +9,7 @@ use smallvec::SmallVec;
 
 use crate::arena::Arena;
 use crate::places::At;
-use crate::plan::{Activation, AluInput, Bytes, ChipPlan, Movement, Op, Plan, RowRun, Span, Task};
+use crate::plan::{AluInput, Bytes, ChipPlan, ListRange, Movement, Op, PassInput, Plan, RowRun, Task};
 use crate::run::MAX_LANES;
 
 /// The most rows of a run, and lanes of a task of a pass by columns.
@@ -75,7 +75,7 @@ fn overlap(one: Range, other: Range) -> bool {
 }
 
 /// The entries of a list that a span names.
-fn of<T>(list: &[T], span: Span) -> Option<&[T]> {
+fn of<T>(list: &[T], span: ListRange) -> Option<&[T]> {
     list.get(span.start as usize..span.end as usize)
 }
 
@@ -181,7 +181,7 @@ impl<'a> Validator<'a> {
                 }
                 for columns in all {
                     must(columns.rows == all[0].rows)?;
-                    let halves = matches!(self.pass(phase, columns.pass)?, Activation::F16(_));
+                    let halves = matches!(self.pass(phase, columns.pass)?, PassInput::F16(_));
                     let inputs = if halves { rows.len() / 2 } else { rows.len() };
                     must(inputs <= plan.lanes && (!halves || rows.len().is_multiple_of(2)))?;
                     (lane..lane + lanes).try_for_each(|lane| self.output(columns.pass, lane))?;
@@ -204,16 +204,16 @@ impl<'a> Validator<'a> {
     }
 
     /// A part of a pass: its activations are ready, and it writes its result as a task of its own.
-    fn pass(&mut self, phase: usize, number: u32) -> Option<Activation<At>> {
+    fn pass(&mut self, phase: usize, number: u32) -> Option<PassInput<At>> {
         let pass = self.plan.passes.get(number as usize)?;
         if self.phase_of[number as usize] == phase {
             return Some(pass.activation);
         }
         self.phase_of[number as usize] = phase;
         let taken = match pass.activation {
-            Activation::I8(at) => self.place(at, self.plan.lanes)?,
-            Activation::F16(prepared) | Activation::I8F16(prepared) => {
-                let digits = matches!(pass.activation, Activation::I8F16(_));
+            PassInput::I8(at) => self.place(at, self.plan.lanes)?,
+            PassInput::F16(prepared) | PassInput::I8F16(prepared) => {
+                let digits = matches!(pass.activation, PassInput::I8F16(_));
                 must(self.prepared.get(prepared as usize)?[usize::from(digits)])?;
                 after_all(prepared)
             }
@@ -256,7 +256,7 @@ impl<'a> Validator<'a> {
     }
 
     /// The words of a window, of which there is at least one.
-    fn window(&self, window: Span) -> Option<impl Iterator<Item = Option<Range>>> {
+    fn window(&self, window: ListRange) -> Option<impl Iterator<Item = Option<Range>>> {
         let words = of(&self.plan.windows, window).filter(|words| !words.is_empty())?;
         Some(words.iter().map(|&word| self.place(word, self.plan.lanes)))
     }

@@ -22,6 +22,26 @@ const GENERATED_EACH: u64 = 64;
 /// What a chip counts.
 const CHIP_BYTES: u64 = 24;
 
+/// What a text may still make without spelling it out.
+struct Budget {
+    most: u64,
+    left: u64,
+}
+
+impl Budget {
+    fn of(source_bytes: u64) -> Self {
+        let most = GENERATED + GENERATED_EACH * source_bytes;
+        Self { most, left: most }
+    }
+
+    /// Takes so many bytes; takes nothing and is false when fewer are left.
+    fn take(&mut self, bytes: u64) -> bool {
+        let left = self.left.checked_sub(bytes);
+        self.left = left.unwrap_or(self.left);
+        left.is_some()
+    }
+}
+
 const START: Span = Span { order: 1, line: 1, column: 1, start: 0, length: 0, context: 0 };
 
 /// Builds the container; nothing when there are errors.
@@ -47,23 +67,19 @@ pub(super) fn finish<'a>(
             );
         }
     }
-    let most = GENERATED + GENERATED_EACH * source_bytes;
-    let (mut left, mut affordable) = (most, true);
+    let mut budget = Budget::of(source_bytes);
+    let mut affordable = true;
     for program in &texts {
         let chips = chip_count(program);
-        left = left.checked_sub(chips as u64 * CHIP_BYTES).unwrap_or_else(|| {
-            errors.push(AsmError::new(
-                program.span,
-                format!("{chips} chips in a text of {source_bytes} bytes"),
-                "name fewer chips",
-            ));
-            affordable = false;
-            0
-        });
+        if !budget.take(chips as u64 * CHIP_BYTES) {
+            let message = format!("{chips} chips in a text of {source_bytes} bytes");
+            errors.push(AsmError::new(program.span, message, "name fewer chips"));
+            (affordable, budget.left) = (false, 0);
+        }
         for region in program.regions.list.iter().filter(|region| !region.unsure) {
             match check_region(&region.region, lanes, chips) {
                 Err(error) => errors.push(AsmError::content(region.span, &error)),
-                Ok(()) => values(region, &program.code, lanes, most, &mut left, &mut extents, errors),
+                Ok(()) => values(region, &program.code, lanes, &mut budget, &mut extents, errors),
             }
         }
     }
@@ -224,19 +240,19 @@ fn code(text: &RegionText, items: &[Item], lanes: u32, errors: &mut Vec<AsmError
     None
 }
 
-/// The extents of a region's initial values: one for each series of consecutive words.
-fn values(
-    text: &RegionText,
+/// The element of an index in a region.
+type Element<'a> = Box<dyn Fn(u64) -> u32 + 'a>;
+
+/// The elements that a region starts with, if it states them.
+fn elements<'a>(
+    text: &'a RegionText,
     series: &[((ChipId, Queue), QueueText)],
     lanes: u32,
-    most: u64,
-    left: &mut u64,
-    extents: &mut Vec<(Extent<'_>, Span)>,
     errors: &mut Vec<AsmError>,
-) {
+) -> Option<Element<'a>> {
     let region = &text.region;
-    let element: Box<dyn Fn(u64) -> u32> = match &text.values {
-        Values::None => return,
+    let element: Element<'_> = match &text.values {
+        Values::None => return None,
         Values::Same(value) => {
             let value = *value;
             Box::new(move |_| value)
@@ -247,26 +263,35 @@ fn values(
                 let message =
                     format!("region `{}` has {needed} elements but {} values are given", region.name, each.len());
                 errors.push(AsmError::new(text.values_span, message, "give one value an element, vector after vector"));
-                return;
+                return None;
             }
             Box::new(move |index| each[index as usize])
         }
         Values::Code(number) => {
-            let Some(bytes) = code(text, &series[*number].1.items, lanes, errors) else { return };
+            let Some(bytes) = code(text, &series[*number].1.items, lanes, errors) else { return None };
             Box::new(move |index| bytes.get(index as usize).map_or(0, |byte| u32::from(*byte)))
         }
     };
-    let wanted = region.word_count().saturating_mul(u64::from(lanes));
-    if wanted > *left {
-        let message = format!("`.values`, `.fill` and `.block` make more than {most} bytes");
-        errors.push(AsmError::new(
-            text.values_span,
-            message,
-            "put the data in a file named by `.image`, or use `.zero`",
-        ));
+    Some(element)
+}
+
+/// The extents of a region's initial values: one for each series of consecutive words.
+fn values(
+    text: &RegionText,
+    series: &[((ChipId, Queue), QueueText)],
+    lanes: u32,
+    budget: &mut Budget,
+    extents: &mut Vec<(Extent<'_>, Span)>,
+    errors: &mut Vec<AsmError>,
+) {
+    let region = &text.region;
+    let Some(element) = elements(text, series, lanes, errors) else { return };
+    if !budget.take(region.word_count().saturating_mul(u64::from(lanes))) {
+        let message = format!("`.values`, `.fill` and `.block` make more than {} bytes", budget.most);
+        let help = "put the data in a file named by `.image`, or use `.zero`";
+        errors.push(AsmError::new(text.values_span, message, help));
         return;
     }
-    *left -= wanted;
     let planes = u64::from(region.format.bytes());
     let mut open: Option<(WordRun, Vec<u8>)> = None;
     for ((chip, slice, word), index) in region.words().zip(0u64..) {

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::architecture::{Architecture, FieldKind, WINDOW};
-use super::reader::{Metadata, Value as Item};
+use super::reader::{Metadata, MetadataValue as Item};
 use super::{GgufError, SplitFile};
 use crate::family::{Rotary, Row};
 

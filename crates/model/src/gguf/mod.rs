@@ -19,7 +19,7 @@ mod types;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use crate::folder::{self, Bytes, File, Files};
+use crate::folder::{self, FileBytes, Files, TensorFile};
 use crate::header::{RowOrder, StoredTensor};
 use crate::json::is_pointer;
 use crate::{Config, ModelError};
@@ -66,7 +66,7 @@ pub(crate) fn open(path: &Path) -> Result<GgufFile, ModelError> {
 }
 
 /// Reads a file from its bytes; `name` is for errors.
-pub(crate) fn parts(name: &str, bytes: Bytes) -> Result<GgufFile, ModelError> {
+pub(crate) fn parts(name: &str, bytes: FileBytes) -> Result<GgufFile, ModelError> {
     let part = SplitFile::read(name, bytes)?;
     let alone = match split::place(&part) {
         Ok(None) => return assemble(vec![part]),
@@ -79,12 +79,12 @@ pub(crate) fn parts(name: &str, bytes: Bytes) -> Result<GgufFile, ModelError> {
 /// One file of a model.
 struct SplitFile {
     name: String,
-    bytes: Bytes,
+    bytes: FileBytes,
     contents: Contents,
 }
 
 impl SplitFile {
-    fn read(name: &str, bytes: Bytes) -> Result<SplitFile, ModelError> {
+    fn read(name: &str, bytes: FileBytes) -> Result<SplitFile, ModelError> {
         if is_pointer(&bytes) {
             return Err(ModelError::LfsPointer { file: name.to_owned() });
         }
@@ -108,7 +108,7 @@ fn assemble(parts: Vec<SplitFile>) -> Result<GgufFile, ModelError> {
     let paired = architecture.paired.then_some(config.head_dim);
     let files = parts.into_iter().map(|part| {
         let tensors = Some(tensors(part.contents, paired));
-        File { name: part.name, bytes: part.bytes, tensors }
+        TensorFile { name: part.name, bytes: part.bytes, tensors }
     });
     let naming = Naming { architecture, keys: made.keys };
     Ok(GgufFile { config, files: Files { files: files.collect(), index: None }, naming, tokenizer })

@@ -21,12 +21,12 @@ const SHORTEST: [u64; 2] = [13, 32];
 
 /// A metadata value. Whole numbers of all widths are one kind.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Value {
+pub(super) enum MetadataValue {
     Whole(i128),
     Number(f64),
     Bool(bool),
     Text(String),
-    Array(Vec<Value>),
+    Array(Vec<MetadataValue>),
 }
 
 /// A tensor entry; the bytes of one whose type is known are inside the file.
@@ -44,7 +44,7 @@ pub(super) struct Entry {
 
 /// Metadata by key.
 #[derive(Debug, Default)]
-pub(super) struct Metadata(BTreeMap<String, Value>);
+pub(super) struct Metadata(BTreeMap<String, MetadataValue>);
 
 /// What a file holds.
 #[derive(Debug)]
@@ -54,7 +54,7 @@ pub(super) struct Contents {
 }
 
 impl Metadata {
-    pub(super) fn get(&self, key: &str) -> Option<&Value> {
+    pub(super) fn get(&self, key: &str) -> Option<&MetadataValue> {
         self.0.get(key)
     }
 
@@ -67,28 +67,32 @@ impl Metadata {
         &'a self,
         key: &str,
         expected: &'static str,
-        take: impl Fn(&'a Value) -> Option<T>,
+        take: impl Fn(&'a MetadataValue) -> Option<T>,
     ) -> Result<Option<T>, GgufError> {
         self.get(key).map(|value| take(value).ok_or_else(|| Self::wrong(key, expected))).transpose()
     }
 
     pub(super) fn text(&self, key: &str) -> Result<Option<&str>, GgufError> {
-        self.value(key, "a text", |value| if let Value::Text(text) = value { Some(text.as_str()) } else { None })
+        self.value(
+            key,
+            "a text",
+            |value| if let MetadataValue::Text(text) = value { Some(text.as_str()) } else { None },
+        )
     }
 
     pub(super) fn whole(&self, key: &str) -> Result<Option<u64>, GgufError> {
         self.value(key, "a whole number of 64 bits", |value| match value {
-            Value::Whole(number) => u64::try_from(*number).ok(),
+            MetadataValue::Whole(number) => u64::try_from(*number).ok(),
             _ => None,
         })
     }
 
     /// A whole number, or a list that has the same one for each layer.
     pub(super) fn whole_or_equal(&self, key: &str) -> Result<Option<u64>, GgufError> {
-        let Some(Value::Array(items)) = self.get(key) else { return self.whole(key) };
+        let Some(MetadataValue::Array(items)) = self.get(key) else { return self.whole(key) };
         let equal = items.windows(2).all(|pair| pair[0] == pair[1]);
         match items.first() {
-            Some(Value::Whole(number)) if equal => {
+            Some(MetadataValue::Whole(number)) if equal => {
                 u64::try_from(*number).map(Some).map_err(|_| Self::wrong(key, "a whole number of 64 bits"))
             }
             _ => Err(Self::wrong(key, "a whole number, or the same one for each layer")),
@@ -97,14 +101,14 @@ impl Metadata {
 
     pub(super) fn number(&self, key: &str) -> Result<Option<f64>, GgufError> {
         self.value(key, "a number", |value| match value {
-            Value::Number(number) => Some(*number),
-            Value::Whole(number) => Some(*number as f64),
+            MetadataValue::Number(number) => Some(*number),
+            MetadataValue::Whole(number) => Some(*number as f64),
             _ => None,
         })
     }
 
     pub(super) fn flag(&self, key: &str) -> Result<Option<bool>, GgufError> {
-        self.value(key, "true or false", |value| if let Value::Bool(flag) = value { Some(*flag) } else { None })
+        self.value(key, "true or false", |value| if let MetadataValue::Bool(flag) = value { Some(*flag) } else { None })
     }
 
     /// A list whose items `item` takes; `what` names them.
@@ -112,13 +116,11 @@ impl Metadata {
         &'a self,
         key: &str,
         what: &'static str,
-        item: impl Fn(&'a Value) -> Option<T>,
+        item: impl Fn(&'a MetadataValue) -> Option<T>,
     ) -> Result<Option<Vec<T>>, GgufError> {
-        self.value(
-            key,
-            what,
-            |value| if let Value::Array(items) = value { items.iter().map(&item).collect() } else { None },
-        )
+        self.value(key, what, |value| {
+            if let MetadataValue::Array(items) = value { items.iter().map(&item).collect() } else { None }
+        })
     }
 }
 
@@ -263,19 +265,19 @@ impl<'a> GgufCursor<'a> {
         Ok(String::from_utf8_lossy(bytes).into_owned())
     }
 
-    fn value(&mut self, kind: u32, depth: usize) -> Result<Value, GgufError> {
+    fn value(&mut self, kind: u32, depth: usize) -> Result<MetadataValue, GgufError> {
         const WHAT: &str = "a metadata value";
         let at = self.at;
         Ok(match kind {
-            0 => Value::Whole(u8::from_le_bytes(self.array(WHAT)?).into()),
-            1 => Value::Whole(i8::from_le_bytes(self.array(WHAT)?).into()),
-            2 => Value::Whole(u16::from_le_bytes(self.array(WHAT)?).into()),
-            3 => Value::Whole(i16::from_le_bytes(self.array(WHAT)?).into()),
-            4 => Value::Whole(self.u32(WHAT)?.into()),
-            5 => Value::Whole(i32::from_le_bytes(self.array(WHAT)?).into()),
-            6 => Value::Number(f32::from_le_bytes(self.array(WHAT)?).into()),
-            7 => Value::Bool(self.array::<1>(WHAT)? != [0]),
-            8 => Value::Text(self.text(WHAT)?),
+            0 => MetadataValue::Whole(u8::from_le_bytes(self.array(WHAT)?).into()),
+            1 => MetadataValue::Whole(i8::from_le_bytes(self.array(WHAT)?).into()),
+            2 => MetadataValue::Whole(u16::from_le_bytes(self.array(WHAT)?).into()),
+            3 => MetadataValue::Whole(i16::from_le_bytes(self.array(WHAT)?).into()),
+            4 => MetadataValue::Whole(self.u32(WHAT)?.into()),
+            5 => MetadataValue::Whole(i32::from_le_bytes(self.array(WHAT)?).into()),
+            6 => MetadataValue::Number(f32::from_le_bytes(self.array(WHAT)?).into()),
+            7 => MetadataValue::Bool(self.array::<1>(WHAT)? != [0]),
+            8 => MetadataValue::Text(self.text(WHAT)?),
             9 if depth < NESTING => {
                 let kind = self.u32("the type of a list")?;
                 let count = self.u64("the number of items of a list")?;
@@ -291,12 +293,12 @@ impl<'a> GgufCursor<'a> {
                 for _ in 0..count {
                     items.push(self.value(kind, depth + 1)?);
                 }
-                Value::Array(items)
+                MetadataValue::Array(items)
             }
             9 => return Err(GgufError::Nested { at, depth }),
-            10 => Value::Whole(self.u64(WHAT)?.into()),
-            11 => Value::Whole(i64::from_le_bytes(self.array(WHAT)?).into()),
-            12 => Value::Number(f64::from_le_bytes(self.array(WHAT)?)),
+            10 => MetadataValue::Whole(self.u64(WHAT)?.into()),
+            11 => MetadataValue::Whole(i64::from_le_bytes(self.array(WHAT)?).into()),
+            12 => MetadataValue::Number(f64::from_le_bytes(self.array(WHAT)?)),
             number => return Err(GgufError::ValueType { at, number }),
         })
     }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 
 use super::GgufError;
-use super::reader::{Metadata, Value as Item};
+use super::reader::{Metadata, MetadataValue as Item};
 
 /// Why a tokenizer cannot be taken over, without advice: that is to do without.
 struct TokenizerFault(String);

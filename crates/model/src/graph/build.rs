@@ -7,7 +7,7 @@ use crate::decoder::Tensor;
 
 /// A graph being built. Weight ids count in the order in which tensors are asked for.
 #[derive(Default)]
-pub(crate) struct Builder {
+pub(crate) struct GraphBuilder {
     pub(crate) graph: Graph,
     pub(crate) weights: Vec<Tensor>,
     /// The embedding table, once there.
@@ -16,7 +16,7 @@ pub(crate) struct Builder {
     pub(crate) positions: Option<WeightId>,
 }
 
-impl Builder {
+impl GraphBuilder {
     /// Asks for a tensor.
     pub(crate) fn weight(&mut self, tensor: &Tensor) -> WeightId {
         self.weights.push(tensor.clone());

@@ -22,7 +22,7 @@ use std::fmt;
 use smallvec::SmallVec;
 
 pub use activation::Activation;
-pub(crate) use build::Builder;
+pub(crate) use build::GraphBuilder;
 pub use mask::Mask;
 pub use parallel::ShardError;
 pub use shard::{HeadShard, Shard};

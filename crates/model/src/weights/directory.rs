@@ -2,15 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use super::Bound;
+use super::BoundTensor;
 use crate::ModelError;
 use crate::decoder::Tensor;
-use crate::folder::{File, Files};
+use crate::folder::{Files, TensorFile};
 use crate::header::{self, RowOrder, StoredTensor};
 
 /// What all files of a checkpoint hold.
 pub(super) struct Directory<'a> {
-    files: &'a [File],
+    files: &'a [TensorFile],
     tensors: BTreeMap<String, (usize, StoredTensor)>,
     /// Prefix to be left out of names; empty unless the checkpoint is of the bare model.
     lacking: &'a str,
@@ -62,9 +62,9 @@ impl<'a> Directory<'a> {
         self.get(&tensor.name).is_some() || tensor.alias.as_deref().is_some_and(|alias| self.get(alias).is_some())
     }
 
-    pub(super) fn find(&self, tensor: Tensor) -> Result<Bound, ModelError> {
+    pub(super) fn find(&self, tensor: Tensor) -> Result<BoundTensor, ModelError> {
         let expected = tensor.stored_shape();
-        let mut bound: Option<Bound> = None;
+        let mut bound: Option<BoundTensor> = None;
         for name in tensor.stored_names() {
             let found = self.get(&name).or_else(|| tensor.alias.as_deref().and_then(|alias| self.get(alias)));
             let Some((found, (number, stored))) = found else {
@@ -96,7 +96,7 @@ impl<'a> Directory<'a> {
                 None => {
                     let shown = if tensor.name.contains('*') { &tensor.name } else { found };
                     let one = dtype.size(expected.iter().skip(usize::from(others > 0)).product());
-                    bound = Some(Bound {
+                    bound = Some(BoundTensor {
                         name: tensor.shown(shown),
                         shape: tensor.shape.clone(),
                         view: tensor.view.clone(),

@@ -5,7 +5,7 @@
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 
-use super::ahead::Ahead;
+use super::prefetch::Prefetch;
 #[cfg(target_arch = "x86_64")]
 use std::arch::x86_64::*;
 
@@ -172,7 +172,7 @@ impl Digits {
 
     /// The sum of each row: `weights` holds the first int8 weights of `out.len()` rows, as many of each; those after
     /// them are zero.
-    pub fn rows(&self, weights: &[i8], out: &mut [f32], ahead: &mut impl Ahead) {
+    pub fn rows(&self, weights: &[i8], out: &mut [f32], prefetch: &mut impl Prefetch) {
         let Some(given) = given(weights.len(), out.len(), self.lanes) else {
             // Zero weights have a sum too where activations are not finite.
             let sum = dot_f16_exact(&vec![0.0; self.x.len()], &self.x);
@@ -190,16 +190,16 @@ impl Digits {
         #[cfg(target_arch = "x86_64")]
         if self.kernel == Kernel::Avx512 && given >= self.live {
             // SAFETY: a kernel exists only on a host with its instructions.
-            return unsafe { self.rows_avx512(weights, given, out, ahead) };
+            return unsafe { self.rows_avx512(weights, given, out, prefetch) };
         } else if self.kernel == Kernel::Avx2 {
             // SAFETY: as above.
-            return unsafe { self.rows_avx2(weights, given, out, ahead) };
+            return unsafe { self.rows_avx2(weights, given, out, prefetch) };
         }
         for (row, out) in weights.chunks_exact(given).zip(out) {
             let mut total = 0;
             for (place, digit) in self.digits[..self.count].iter().enumerate() {
                 let mut sum = [0];
-                Octets::on(self.kernel, digit).rows(row, &mut sum, ahead);
+                Octets::on(self.kernel, digit).rows(row, &mut sum, prefetch);
                 total += i64::from(sum[0]) << (8 * place);
             }
             *out = self.rounded(total);
@@ -214,42 +214,42 @@ impl Digits {
 
     #[cfg(target_arch = "x86_64")]
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
-    fn rows_avx512(&self, weights: &[i8], given: usize, out: &mut [f32], ahead: &mut impl Ahead) {
+    fn rows_avx512(&self, weights: &[i8], given: usize, out: &mut [f32], prefetch: &mut impl Prefetch) {
         match self.count {
             0 => out.fill(0.0),
-            1 => self.digits_avx512::<1, _>(weights, given, out, ahead),
-            2 => self.digits_avx512::<2, _>(weights, given, out, ahead),
-            3 => self.digits_avx512::<3, _>(weights, given, out, ahead),
-            4 => self.digits_avx512::<4, _>(weights, given, out, ahead),
-            5 => self.digits_avx512::<5, _>(weights, given, out, ahead),
-            _ => self.digits_avx512::<MOST, _>(weights, given, out, ahead),
+            1 => self.digits_avx512::<1, _>(weights, given, out, prefetch),
+            2 => self.digits_avx512::<2, _>(weights, given, out, prefetch),
+            3 => self.digits_avx512::<3, _>(weights, given, out, prefetch),
+            4 => self.digits_avx512::<4, _>(weights, given, out, prefetch),
+            5 => self.digits_avx512::<5, _>(weights, given, out, prefetch),
+            _ => self.digits_avx512::<MOST, _>(weights, given, out, prefetch),
         }
     }
 
     /// Rows by fours, each of so many lanes loaded once for all digits.
     #[cfg(target_arch = "x86_64")]
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
-    fn digits_avx512<const DIGITS: usize, A: Ahead>(
+    fn digits_avx512<const DIGITS: usize, A: Prefetch>(
         &self,
         weights: &[i8],
         lanes: usize,
         out: &mut [f32],
-        ahead: &mut A,
+        prefetch: &mut A,
     ) {
         let live = self.live;
         let digits: [&[i8]; DIGITS] = std::array::from_fn(|place| &self.digits[place][..live]);
         let (fours, rest) = out.as_chunks_mut::<4>();
         let (four_rows, rest_rows) = weights.split_at(fours.len() * 4 * lanes);
         for (rows, out) in four_rows.chunks_exact(4 * lanes).zip(fours) {
-            let sums = self.joined(sums_avx512(by_rows::<4>(rows, lanes, live), digits, ahead));
+            let sums = self.joined(sums_avx512(by_rows::<4>(rows, lanes, live), digits, prefetch));
             // SAFETY: the array has four sums.
             unsafe { _mm_storeu_ps(out.as_mut_ptr(), sums) };
         }
         let zero = _mm512_setzero_si512();
         let sums = match rest.len() {
-            3 => sums_avx512(by_rows::<3>(rest_rows, lanes, live), digits, ahead).map(|[a, b, c]| [a, b, c, zero]),
-            2 => sums_avx512(by_rows::<2>(rest_rows, lanes, live), digits, ahead).map(|[a, b]| [a, b, zero, zero]),
-            1 => sums_avx512(by_rows::<1>(rest_rows, lanes, live), digits, ahead).map(|[a]| [a, zero, zero, zero]),
+            3 => sums_avx512(by_rows::<3>(rest_rows, lanes, live), digits, prefetch).map(|[a, b, c]| [a, b, c, zero]),
+            2 => sums_avx512(by_rows::<2>(rest_rows, lanes, live), digits, prefetch).map(|[a, b]| [a, b, zero, zero]),
+            1 => sums_avx512(by_rows::<1>(rest_rows, lanes, live), digits, prefetch).map(|[a]| [a, zero, zero, zero]),
             _ => return,
         };
         let mut last = [0.0; 4];

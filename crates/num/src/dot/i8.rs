@@ -6,8 +6,8 @@ pub(super) mod avx2;
 #[cfg(target_arch = "x86_64")]
 use std::arch::x86_64::*;
 
-use super::ahead::Ahead;
 use super::dot_i8;
+use super::prefetch::Prefetch;
 use crate::kernel::Kernel;
 
 /// [`dot_i8`] of each row and `x`: `weights` holds `out.len()` rows of `lanes` weights.
@@ -58,21 +58,21 @@ impl<'a> Octets<'a> {
 
     /// [`dot_i8`] of each row: `weights` holds the first weights of `out.len()` rows, as many of each; those after
     /// them are zero.
-    pub fn rows(&self, weights: &[i8], out: &mut [i32], ahead: &mut impl Ahead) {
+    pub fn rows(&self, weights: &[i8], out: &mut [i32], prefetch: &mut impl Prefetch) {
         let Some(given) = given(weights.len(), out.len(), self.x.len()) else {
             out.fill(0);
             return;
         };
         if given < self.live {
-            return Octets::on(self.kernel, &self.x[..given]).rows(weights, out, ahead);
+            return Octets::on(self.kernel, &self.x[..given]).rows(weights, out, prefetch);
         }
         match self.kernel {
             #[cfg(target_arch = "x86_64")]
             // SAFETY: a kernel exists only on a host with its instructions.
-            Kernel::Avx512 => unsafe { self.rows_avx512(weights, given, out, ahead) },
+            Kernel::Avx512 => unsafe { self.rows_avx512(weights, given, out, prefetch) },
             #[cfg(target_arch = "x86_64")]
             // SAFETY: a kernel exists only on a host with its instructions.
-            Kernel::Avx2 => unsafe { avx2::rows(weights, given, &self.x[..self.live], out, ahead) },
+            Kernel::Avx2 => unsafe { avx2::rows(weights, given, &self.x[..self.live], out, prefetch) },
             Kernel::Portable => {
                 for (w, out) in weights.chunks_exact(given).zip(out) {
                     *out = dot_i8(w, self.x);
@@ -85,28 +85,28 @@ impl<'a> Octets<'a> {
     /// that adds, `128 * sum(x)`, is taken off again.
     #[cfg(target_arch = "x86_64")]
     #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-    fn rows_avx512(&self, weights: &[i8], lanes: usize, out: &mut [i32], ahead: &mut impl Ahead) {
+    fn rows_avx512(&self, weights: &[i8], lanes: usize, out: &mut [i32], prefetch: &mut impl Prefetch) {
         let (quads, rest) = out.as_chunks_mut::<4>();
         let (quad_rows, rest_rows) = weights.split_at(quads.len() * 4 * lanes);
         let x = [&self.x[..self.live]];
         let added = _mm_set1_epi32(self.added);
         for (rows, out) in quad_rows.chunks_exact(4 * lanes).zip(quads) {
-            let [sums] = sums_avx512(by_rows::<4>(rows, lanes, self.live), x, ahead);
+            let [sums] = sums_avx512(by_rows::<4>(rows, lanes, self.live), x, prefetch);
             // SAFETY: the array has four sums.
             unsafe { _mm_storeu_si128(out.as_mut_ptr().cast(), _mm_sub_epi32(join_avx512(sums), added)) };
         }
         let zero = _mm512_setzero_si512();
         let sums = match rest.len() {
             3 => {
-                let [[a, b, c]] = sums_avx512(by_rows::<3>(rest_rows, lanes, self.live), x, ahead);
+                let [[a, b, c]] = sums_avx512(by_rows::<3>(rest_rows, lanes, self.live), x, prefetch);
                 [a, b, c, zero]
             }
             2 => {
-                let [[a, b]] = sums_avx512(by_rows::<2>(rest_rows, lanes, self.live), x, ahead);
+                let [[a, b]] = sums_avx512(by_rows::<2>(rest_rows, lanes, self.live), x, prefetch);
                 [a, b, zero, zero]
             }
             1 => {
-                let [[a]] = sums_avx512(by_rows::<1>(rest_rows, lanes, self.live), x, ahead);
+                let [[a]] = sums_avx512(by_rows::<1>(rest_rows, lanes, self.live), x, prefetch);
                 [a, zero, zero, zero]
             }
             _ => return,
@@ -161,16 +161,16 @@ const CLOSE: usize = 1280;
 pub(super) fn sums_avx512<const ROWS: usize, const XS: usize>(
     rows: [&[i8]; ROWS],
     xs: [&[i8]; XS],
-    ahead: &mut impl Ahead,
+    prefetch: &mut impl Prefetch,
 ) -> [[__m512i; ROWS]; XS] {
     let top = _mm512_set1_epi8(i8::MIN);
-    ahead.rows();
+    prefetch.rows();
     let mut sums = [[_mm512_setzero_si512(); ROWS]; XS];
     let lanes = xs[0].len();
     assert!(rows.iter().chain(&xs).all(|row| row.len() == lanes), "all of one length");
     for start in (0..lanes).step_by(64) {
         let live = u64::MAX >> 64usize.saturating_sub(lanes - start);
-        ahead.lines(ROWS);
+        prefetch.lines(ROWS);
         let weights = rows.map(|row| {
             // SAFETY: the mask loads no lane at or beyond the end of a row; a prefetch of any address is harmless.
             let weights = unsafe {

@@ -2,7 +2,6 @@
 //!
 //! [`dot_i8`] and [`dot_f16_exact`] are the definitions. [`plane_i8`] and [`PassF16`] return the same bits faster.
 
-mod ahead;
 mod digits;
 mod f16;
 mod i8;
@@ -10,12 +9,13 @@ mod i8;
 mod kernels_agree;
 mod partial;
 mod planes;
+mod prefetch;
 
-pub use ahead::Ahead;
 pub use digits::Digits;
 pub use f16::PassF16;
 pub use i8::{Octets, plane_i8};
 pub use planes::{HalfWeights, Halves};
+pub use prefetch::Prefetch;
 
 use crate::fp32::NAN;
 

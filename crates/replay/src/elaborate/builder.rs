@@ -13,9 +13,9 @@ use smallvec::SmallVec;
 use super::hazards::Hazards;
 use super::simplify::{Maximum, ValueNumbers, canonical, reduced};
 use crate::places::{At, Places};
-use crate::plan::{Activation, AluInput, Bytes, Movement, Op, Pass, Plan, Ref, RowRun, Span, Way};
+use crate::plan::{AluInput, Bytes, ListRange, Movement, Op, Pass, PassInput, Plan, Ref, RowRun, Way};
 
-/// What a slot holds: slots of one class are of one size.
+/// What a virtual register holds: registers of one class are of one size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) enum StorageClass {
     /// 32 bits a lane.
@@ -28,9 +28,9 @@ pub(super) enum StorageClass {
 
 /// An intermediate value.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Slot {
+pub(super) struct Register {
     pub(super) class: StorageClass,
-    /// Bytes of a wide slot's lanes that are not always zero.
+    /// Bytes of a wide register's lanes that are not always zero.
     significant: u8,
     /// Whether all its binary32 NaNs are the one NaN.
     canonical: bool,
@@ -67,15 +67,15 @@ type Parts = [Option<Bytes<Ref>>; 4];
 /// 32-bit lanes that may still have to be joined from bytes.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Wide {
-    Slot(u32),
+    Register(u32),
     Parts(Parts),
 }
 
-pub(super) struct Builder<'a> {
+pub(super) struct PlanBuilder<'a> {
     pub(super) places: &'a Places,
     pub(super) hazards: &'a Hazards,
     pub(super) plan: Plan<Ref>,
-    pub(super) slots: Vec<Slot>,
+    pub(super) registers: Vec<Register>,
     /// Position of each operation.
     pub(super) positions: Vec<u32>,
     /// Union-find over operations.
@@ -87,17 +87,17 @@ pub(super) struct Builder<'a> {
     copies: HashMap<Bytes<Ref>, u32>,
     prepared: HashMap<(Bytes<Ref>, Bytes<Ref>, bool), u32>,
     numbers: ValueNumbers,
-    lists: HashMap<Vec<Bytes<Ref>>, Span>,
-    windows: HashMap<(lpu_isa::SliceId, u32, u32), Span>,
+    lists: HashMap<Vec<Bytes<Ref>>, ListRange>,
+    windows: HashMap<(lpu_isa::SliceId, u32, u32), ListRange>,
 }
 
-impl<'a> Builder<'a> {
+impl<'a> PlanBuilder<'a> {
     pub(super) fn new(places: &'a Places, hazards: &'a Hazards) -> Self {
         Self {
             places,
             hazards,
             plan: Plan::new(places.lanes),
-            slots: Vec::new(),
+            registers: Vec::new(),
             positions: Vec::new(),
             parents: Vec::new(),
             passes_at: Vec::new(),
@@ -111,8 +111,8 @@ impl<'a> Builder<'a> {
         }
     }
 
-    fn slot(&mut self, class: StorageClass, significant: u8) -> u32 {
-        self.slots.push(Slot {
+    fn register(&mut self, class: StorageClass, significant: u8) -> u32 {
+        self.registers.push(Register {
             class,
             significant,
             canonical: false,
@@ -121,7 +121,7 @@ impl<'a> Builder<'a> {
             op: NO_OP,
             high_fanout: false,
         });
-        self.slots.len() as u32 - 1
+        self.registers.len() as u32 - 1
     }
 
     pub(super) fn root(&mut self, mut op: u32) -> u32 {
@@ -136,11 +136,11 @@ impl<'a> Builder<'a> {
     /// Adds that a value must be there.
     pub(super) fn need(&self, need: &mut Need, of: Ref) {
         match of {
-            Ref::Slot(slot) => {
-                let slot = self.slots[slot as usize];
-                need.level = need.level.max(slot.defined.div_ceil(2) + u32::from(slot.high_fanout));
-                if slot.op != NO_OP {
-                    need.before.push(slot.op);
+            Ref::Register(register) => {
+                let register = self.registers[register as usize];
+                need.level = need.level.max(register.defined.div_ceil(2) + u32::from(register.high_fanout));
+                if register.op != NO_OP {
+                    need.before.push(register.op);
                 }
             }
             Ref::Word(at) => {
@@ -172,8 +172,8 @@ impl<'a> Builder<'a> {
         }
     }
 
-    /// Adds an operation; `reads` are its places, `slots` what it makes, `stores` the words that it may write.
-    pub(super) fn emit(&mut self, op: Op<Ref>, need: &Need, reads: &[Ref], slots: &[u32], stores: &[At]) -> u32 {
+    /// Adds an operation; `reads` are its places, `registers` what it makes, `stores` the words that it may write.
+    pub(super) fn emit(&mut self, op: Op<Ref>, need: &Need, reads: &[Ref], registers: &[u32], stores: &[At]) -> u32 {
         let index = self.plan.ops.len() as u32;
         let position = 2 * need.level;
         self.plan.ops.push(op);
@@ -188,9 +188,9 @@ impl<'a> Builder<'a> {
         for &of in reads {
             self.note_read(of, position, index);
         }
-        for &slot in slots {
-            let slot = &mut self.slots[slot as usize];
-            (slot.start, slot.defined, slot.op) = (slot.start.min(position), position, index);
+        for &register in registers {
+            let register = &mut self.registers[register as usize];
+            (register.start, register.defined, register.op) = (register.start.min(position), position, index);
         }
         for &at in stores {
             let word = self.words.entry(at).or_default();
@@ -203,18 +203,18 @@ impl<'a> Builder<'a> {
     /// Whether bytes are the same whenever they are read in this run.
     fn fixed(&self, bytes: Bytes<Ref>) -> bool {
         match bytes.of() {
-            Ref::Slot(_) => true,
+            Ref::Register(_) => true,
             Ref::Word(at) => !self.hazards.written(at),
         }
     }
 
     /// The 32-bit lanes whose low bytes are these.
     pub(super) fn wide(&self, bytes: &[Bytes<Ref>]) -> Wide {
-        if let Some(&Bytes::Lane(Ref::Slot(slot), 0)) = bytes.first() {
+        if let Some(&Bytes::Lane(Ref::Register(register), 0)) = bytes.first() {
             let in_order =
-                bytes.iter().enumerate().all(|(byte, part)| *part == Bytes::Lane(Ref::Slot(slot), byte as u8));
-            if in_order && usize::from(self.slots[slot as usize].significant) <= bytes.len() {
-                return Wide::Slot(slot);
+                bytes.iter().enumerate().all(|(byte, part)| *part == Bytes::Lane(Ref::Register(register), byte as u8));
+            if in_order && usize::from(self.registers[register as usize].significant) <= bytes.len() {
+                return Wide::Register(register);
             }
         }
         let mut parts = [None; 4];
@@ -226,15 +226,15 @@ impl<'a> Builder<'a> {
 
     pub(super) fn need_wide(&self, need: &mut Need, wide: Wide) {
         match wide {
-            Wide::Slot(slot) => self.need(need, Ref::Slot(slot)),
+            Wide::Register(register) => self.need(need, Ref::Register(register)),
             Wide::Parts(parts) => parts.iter().flatten().for_each(|part| self.need(need, part.of())),
         }
     }
 
-    /// The slot of 32-bit lanes, joined at a level or later.
+    /// The register of 32-bit lanes, joined at a level or later.
     pub(super) fn materialise(&mut self, wide: Wide, level: u32) -> u32 {
         let parts = match wide {
-            Wide::Slot(slot) => return slot,
+            Wide::Register(register) => return register,
             Wide::Parts(parts) => parts,
         };
         let fixed = parts.iter().flatten().all(|&part| self.fixed(part));
@@ -243,16 +243,16 @@ impl<'a> Builder<'a> {
         // level before.
         let mut need = Need { level: if constant { level.saturating_sub(1) } else { level }, ..Need::default() };
         self.need_wide(&mut need, wide);
-        if let Some(&slot) = self.joins.get(&(parts, need.level)).filter(|_| fixed) {
-            return slot;
+        if let Some(&register) = self.joins.get(&(parts, need.level)).filter(|_| fixed) {
+            return register;
         }
-        let slot = self.slot(StorageClass::Wide, parts.iter().flatten().count() as u8);
+        let register = self.register(StorageClass::Wide, parts.iter().flatten().count() as u8);
         let reads: SmallVec<[Ref; 4]> = parts.iter().flatten().map(|part| part.of()).collect();
-        self.emit(Op::Join { dst: Ref::Slot(slot), parts }, &need, &reads, &[slot], &[]);
+        self.emit(Op::Join { dst: Ref::Register(register), parts }, &need, &reads, &[register], &[]);
         if fixed {
-            self.joins.insert((parts, need.level), slot);
+            self.joins.insert((parts, need.level), register);
         }
-        slot
+        register
     }
 
     /// An ALU operation whose result has `significant` bytes.
@@ -265,35 +265,37 @@ impl<'a> Builder<'a> {
         }
         let level = need.level;
         let sources = sources.map(|source| match source {
-            AluInput::Wide(wide) => AluInput::Wide(Ref::Slot(self.materialise(wide, level))),
+            AluInput::Wide(wide) => AluInput::Wide(Ref::Register(self.materialise(wide, level))),
             AluInput::Splat(value) => AluInput::Splat(value),
             AluInput::None => AluInput::None,
         });
-        if let Some(slot) = self.numbers.value(&instruction, sources) {
-            return slot;
+        if let Some(register) = self.numbers.value(&instruction, sources) {
+            return register;
         }
         // Lane by lane, what is done to rotations of a value is done to the value and rotated; maxima of them may be
         // more.
-        if let [AluInput::Wide(Ref::Slot(a)), AluInput::Wide(Ref::Slot(b)), AluInput::None] = sources
+        if let [AluInput::Wide(Ref::Register(a)), AluInput::Wide(Ref::Register(b)), AluInput::None] = sources
             && !matches!(instruction, Instruction::Max { .. })
             && let Some((src, first, second)) = self.numbers.rotations(a, b, self.places.lanes)
         {
-            let pair = [src, self.movement(src, second)].map(|slot| AluInput::Wide(Wide::Slot(slot)));
-            let slot = self.alu(instruction, [pair[0], pair[1], AluInput::None], significant);
-            return self.movement(slot, first);
+            let pair = [src, self.movement(src, second)].map(|register| AluInput::Wide(Wide::Register(register)));
+            let register = self.alu(instruction, [pair[0], pair[1], AluInput::None], significant);
+            return self.movement(register, first);
         }
-        let slot = self.new_value(instruction, sources, significant, level);
-        self.numbers.note_value(&instruction, sources, slot);
-        slot
+        let register = self.new_value(instruction, sources, significant, level);
+        self.numbers.note_value(&instruction, sources, register);
+        register
     }
 
-    /// The slot of an ALU operation's result that is not known yet.
+    /// The register of an ALU operation's result that is not known yet.
     fn new_value(&mut self, instruction: Instruction, sources: [AluInput<Ref>; 3], significant: u8, level: u32) -> u32 {
         let mut turned = None;
-        if let (Instruction::Max { number, .. }, [AluInput::Wide(Ref::Slot(a)), AluInput::Wide(Ref::Slot(b)), _]) =
-            (instruction, sources)
+        if let (
+            Instruction::Max { number, .. },
+            [AluInput::Wide(Ref::Register(a)), AluInput::Wide(Ref::Register(b)), _],
+        ) = (instruction, sources)
         {
-            if a == b && (number == Number::I32 || self.slots[a as usize].canonical) {
+            if a == b && (number == Number::I32 || self.registers[a as usize].canonical) {
                 return a;
             }
             match self.numbers.maximum(number, a, b, self.places.lanes) {
@@ -308,9 +310,9 @@ impl<'a> Builder<'a> {
                 self.need(&mut need, of);
             }
         }
-        let dst = self.slot(StorageClass::Wide, significant);
-        self.slots[dst as usize].canonical = canonical(&instruction);
-        self.emit(Op::Alu { instruction, dst: Ref::Slot(dst), sources }, &need, &[], &[dst], &[]);
+        let dst = self.register(StorageClass::Wide, significant);
+        self.registers[dst as usize].canonical = canonical(&instruction);
+        self.emit(Op::Alu { instruction, dst: Ref::Register(dst), sources }, &need, &[], &[dst], &[]);
         if let Some(turned) = turned {
             self.numbers.note_turned(dst, turned);
         }
@@ -319,15 +321,15 @@ impl<'a> Builder<'a> {
 
     /// The maximum of all rotations of a value.
     fn fold(&mut self, src: u32, way: Way, number: Number) -> u32 {
-        if let Some(slot) = self.numbers.folded(src, way, number) {
-            return slot;
+        if let Some(register) = self.numbers.folded(src, way, number) {
+            return register;
         }
         let mut need = Need::default();
-        self.need(&mut need, Ref::Slot(src));
-        let dst = self.slot(StorageClass::Wide, 4);
-        self.slots[dst as usize].canonical = number == Number::F32;
+        self.need(&mut need, Ref::Register(src));
+        let dst = self.register(StorageClass::Wide, 4);
+        self.registers[dst as usize].canonical = number == Number::F32;
         self.emit(
-            Op::Fold { dst: Ref::Slot(dst), src: Ref::Slot(src), way, integers: number == Number::I32 },
+            Op::Fold { dst: Ref::Register(dst), src: Ref::Register(src), way, integers: number == Number::I32 },
             &need,
             &[],
             &[dst],
@@ -340,13 +342,13 @@ impl<'a> Builder<'a> {
     /// A vector of bytes of its own with these bytes.
     pub(super) fn copy(&mut self, src: Bytes<Ref>) -> u32 {
         let fixed = self.fixed(src);
-        if let Some(&slot) = self.copies.get(&src).filter(|_| fixed) {
-            return slot;
+        if let Some(&register) = self.copies.get(&src).filter(|_| fixed) {
+            return register;
         }
         let mut need = Need::default();
         self.need(&mut need, src.of());
-        let dst = self.slot(StorageClass::Narrow, 1);
-        self.emit(Op::Copy { dst: Ref::Slot(dst), src }, &need, &[src.of()], &[dst], &[]);
+        let dst = self.register(StorageClass::Narrow, 1);
+        self.emit(Op::Copy { dst: Ref::Register(dst), src }, &need, &[src.of()], &[dst], &[]);
         if fixed {
             self.copies.insert(src, dst);
         }
@@ -357,7 +359,7 @@ impl<'a> Builder<'a> {
     pub(super) fn plane(&mut self, bytes: Bytes<Ref>) -> Ref {
         match bytes {
             Bytes::Plane(of) => of,
-            Bytes::Lane(..) => Ref::Slot(self.copy(bytes)),
+            Bytes::Lane(..) => Ref::Register(self.copy(bytes)),
         }
     }
 
@@ -369,26 +371,26 @@ impl<'a> Builder<'a> {
     }
 
     /// The places of consecutive words of a slice.
-    pub(super) fn window(&mut self, slice: lpu_isa::SliceId, words: std::ops::Range<u32>) -> Span {
+    pub(super) fn window(&mut self, slice: lpu_isa::SliceId, words: std::ops::Range<u32>) -> ListRange {
         let (places, list) = (self.places, &mut self.plan.windows);
         *self.windows.entry((slice, words.start, words.end)).or_insert_with(|| {
             let start = list.len() as u32;
             list.extend(words.map(|word| places.word(slice, word)));
-            Span { start, end: list.len() as u32 }
+            ListRange { start, end: list.len() as u32 }
         })
     }
 
-    pub(super) fn gather(&mut self, map: [Bytes<Ref>; 2], window: Span) -> u32 {
+    pub(super) fn gather(&mut self, map: [Bytes<Ref>; 2], window: ListRange) -> u32 {
         let mut need = Need::default();
         let mut reads: Vec<Ref> = map.iter().map(|byte| byte.of()).collect();
         reads.extend(self.plan.windows[window.range()].iter().map(|&at| Ref::Word(at)));
         reads.iter().for_each(|&of| self.need(&mut need, of));
-        let dst = self.slot(StorageClass::Narrow, 1);
-        self.emit(Op::Gather { dst: Ref::Slot(dst), map, window }, &need, &reads, &[dst], &[]);
+        let dst = self.register(StorageClass::Narrow, 1);
+        self.emit(Op::Gather { dst: Ref::Register(dst), map, window }, &need, &reads, &[dst], &[]);
         dst
     }
 
-    pub(super) fn scatter(&mut self, src: Bytes<Ref>, map: [Bytes<Ref>; 2], window: Span) {
+    pub(super) fn scatter(&mut self, src: Bytes<Ref>, map: [Bytes<Ref>; 2], window: ListRange) {
         let mut need = Need::default();
         let reads = [src.of(), map[0].of(), map[1].of()];
         reads.iter().for_each(|&of| self.need(&mut need, of));
@@ -407,87 +409,87 @@ impl<'a> Builder<'a> {
 
     /// Bytes taken from a mailbox, at a level or later.
     pub(super) fn receive(&mut self, number: u32, level: u32) -> u32 {
-        let dst = self.slot(StorageClass::Narrow, 1);
+        let dst = self.register(StorageClass::Narrow, 1);
         let need = Need { level, ..Need::default() };
-        self.emit(Op::Receive { dst: Ref::Slot(dst), number }, &need, &[], &[dst], &[]);
+        self.emit(Op::Receive { dst: Ref::Register(dst), number }, &need, &[], &[dst], &[]);
         dst
     }
 
     /// A list of operands; equal ones are kept once.
-    pub(super) fn operands(&mut self, list: Vec<Bytes<Ref>>) -> Span {
+    pub(super) fn operands(&mut self, list: Vec<Bytes<Ref>>) -> ListRange {
         let operands = &mut self.plan.operands;
         *self.lists.entry(list).or_insert_with_key(|list| {
             let start = operands.len() as u32;
             operands.extend(list);
-            Span { start, end: operands.len() as u32 }
+            ListRange { start, end: operands.len() as u32 }
         })
     }
 
-    /// A switch unit's instruction; gives back its results, one slot a stream.
+    /// A switch unit's instruction; gives back its results, one register a stream.
     pub(super) fn switch(&mut self, instruction: Instruction, taken: &[Bytes<Ref>], fed: u8) -> Vec<u32> {
         let mut need = Need::default();
         let reads: Vec<Ref> = taken.iter().map(|bytes| bytes.of()).collect();
         reads.iter().for_each(|&of| self.need(&mut need, of));
-        let slots: Vec<u32> = (0..fed).map(|_| self.slot(StorageClass::Narrow, 1)).collect();
+        let registers: Vec<u32> = (0..fed).map(|_| self.register(StorageClass::Narrow, 1)).collect();
         let start = self.plan.operands.len() as u32;
         self.plan.operands.extend(taken);
-        self.plan.operands.extend(slots.iter().map(|&slot| Bytes::Plane(Ref::Slot(slot))));
-        let operands = Span { start, end: self.plan.operands.len() as u32 };
-        self.emit(Op::Switch { instruction, operands, taken: taken.len() as u8 }, &need, &reads, &slots, &[]);
-        slots
+        self.plan.operands.extend(registers.iter().map(|&register| Bytes::Plane(Ref::Register(register))));
+        let operands = ListRange { start, end: self.plan.operands.len() as u32 };
+        self.emit(Op::Switch { instruction, operands, taken: taken.len() as u8 }, &need, &reads, &registers, &[]);
+        registers
     }
 
     /// 32-bit lanes moved.
     pub(super) fn movement(&mut self, src: u32, movement: Movement) -> u32 {
         let Some(movement) = reduced(movement, self.places.lanes) else { return src };
-        if let Some(slot) = self.numbers.moved(src, movement) {
-            return slot;
+        if let Some(register) = self.numbers.moved(src, movement) {
+            return register;
         }
         let dst = self.new_movement(src, movement);
         self.numbers.note_move(src, movement, dst);
         dst
     }
 
-    /// A slot of its own with the same 32-bit lanes.
+    /// A register of its own with the same 32-bit lanes.
     pub(super) fn duplicate(&mut self, src: u32) -> u32 {
         self.new_movement(src, Movement::Lanes { by: 0, wrap: false })
     }
 
     fn new_movement(&mut self, src: u32, movement: Movement) -> u32 {
         let mut need = Need::default();
-        self.need(&mut need, Ref::Slot(src));
-        let dst = self.slot(StorageClass::Wide, self.slots[src as usize].significant);
-        self.slots[dst as usize].canonical = self.slots[src as usize].canonical;
-        self.emit(Op::Move { dst: Ref::Slot(dst), src: Ref::Slot(src), movement }, &need, &[], &[dst], &[]);
+        self.need(&mut need, Ref::Register(src));
+        let dst = self.register(StorageClass::Wide, self.registers[src as usize].significant);
+        self.registers[dst as usize].canonical = self.registers[src as usize].canonical;
+        self.emit(Op::Move { dst: Ref::Register(dst), src: Ref::Register(src), movement }, &need, &[], &[dst], &[]);
         dst
     }
 
     /// Activations made ready for passes.
     pub(super) fn prepare(&mut self, low: Bytes<Ref>, high: Bytes<Ref>, int8: bool) -> u32 {
         let fixed = self.fixed(low) && self.fixed(high);
-        if let Some(&slot) = self.prepared.get(&(low, high, int8)).filter(|_| fixed) {
-            return slot;
+        if let Some(&register) = self.prepared.get(&(low, high, int8)).filter(|_| fixed) {
+            return register;
         }
         let mut need = Need::default();
         let reads = [low.of(), high.of()];
         reads.iter().for_each(|&of| self.need(&mut need, of));
-        let slot = self.slot(StorageClass::Prepared, 0);
-        self.emit(Op::Prepare { prepared: slot, low, high, int8 }, &need, &reads, &[slot], &[]);
+        let register = self.register(StorageClass::Prepared, 0);
+        self.emit(Op::Prepare { prepared: register, low, high, int8 }, &need, &reads, &[register], &[]);
         if fixed {
-            self.prepared.insert((low, high, int8), slot);
+            self.prepared.insert((low, high, int8), register);
         }
-        slot
+        register
     }
 
     /// The sum of results in order.
-    pub(super) fn add(&mut self, format: lpu_isa::PassFormat, slots: &[u32]) -> u32 {
+    pub(super) fn add(&mut self, format: lpu_isa::PassFormat, registers: &[u32]) -> u32 {
         let mut need = Need::default();
-        slots.iter().for_each(|&slot| self.need(&mut need, Ref::Slot(slot)));
+        registers.iter().for_each(|&register| self.need(&mut need, Ref::Register(register)));
         let start = self.plan.terms.len() as u32;
-        self.plan.terms.extend(slots.iter().map(|&slot| Ref::Slot(slot)));
-        let terms = Span { start, end: self.plan.terms.len() as u32 };
-        let dst = self.slot(StorageClass::Wide, 4);
-        self.emit(Op::Add { dst: Ref::Slot(dst), format, terms }, &need, &[], &[dst], &[]);
+        self.plan.terms.extend(registers.iter().map(|&register| Ref::Register(register)));
+        let terms = ListRange { start, end: self.plan.terms.len() as u32 };
+        let dst = self.register(StorageClass::Wide, 4);
+        self.emit(Op::Add { dst: Ref::Register(dst), format, terms }, &need, &[], &[dst], &[]);
         dst
     }
 
@@ -505,41 +507,41 @@ impl<'a> Builder<'a> {
             reads.extend(self.plan.weights[plane as usize].rows.iter().map(|row| row.0));
         }
         reads.iter().for_each(|&of| self.need(&mut need, of));
-        let dst = self.slot(StorageClass::Wide, 4);
-        self.emit(Op::Pass { dst: Ref::Slot(dst), format, planes, low, high }, &need, &reads, &[dst], &[]);
+        let dst = self.register(StorageClass::Wide, 4);
+        self.emit(Op::Pass { dst: Ref::Register(dst), format, planes, low, high }, &need, &reads, &[dst], &[]);
         dst
     }
 
-    /// Begins a pass through rows in place, which a kernel does; gives back its number and its slot. Outputs from
+    /// Begins a pass through rows in place, which a kernel does; gives back its number and its register. Outputs from
     /// `outputs` on are zero.
     pub(super) fn pass(
         &mut self,
-        activation: Activation<Ref>,
+        activation: PassInput<Ref>,
         rows: impl Iterator<Item = Ref> + Clone,
         outputs: usize,
     ) -> (u32, u32) {
         let mut need = Need::default();
         let taken = match activation {
-            Activation::I8(of) => of,
-            Activation::F16(slot) | Activation::I8F16(slot) => Ref::Slot(slot),
+            PassInput::I8(of) => of,
+            PassInput::F16(register) | PassInput::I8F16(register) => Ref::Register(register),
         };
         self.need(&mut need, taken);
         for of in rows.clone() {
             self.need(&mut need, of);
         }
         let position = 2 * need.level + 1;
-        let dst = self.slot(StorageClass::Wide, 4);
+        let dst = self.register(StorageClass::Wide, 4);
         if outputs < self.places.lanes {
-            let zero = Op::Zero { dst: Ref::Slot(dst), from: outputs as u16 };
+            let zero = Op::Zero { dst: Ref::Register(dst), from: outputs as u16 };
             self.emit(zero, &Need { level: need.level, ..Need::default() }, &[], &[dst], &[]);
         }
-        let slot = &mut self.slots[dst as usize];
-        (slot.start, slot.defined, slot.op) = (position - 1, position, NO_OP);
+        let register = &mut self.registers[dst as usize];
+        (register.start, register.defined, register.op) = (position - 1, position, NO_OP);
         self.note_read(taken, position, NO_OP);
         for of in rows {
             self.note_read(of, position, NO_OP);
         }
-        self.plan.passes.push(Pass { activation, dst: Ref::Slot(dst) });
+        self.plan.passes.push(Pass { activation, dst: Ref::Register(dst) });
         self.passes_at.push(position);
         (self.plan.passes.len() as u32 - 1, dst)
     }
@@ -550,7 +552,7 @@ impl<'a> Builder<'a> {
         let bytes = self.places.lanes;
         let next = |of: Ref| match of {
             Ref::Word(at) => Some(Ref::Word(at.plus(bytes))),
-            Ref::Slot(_) => None,
+            Ref::Register(_) => None,
         };
         let mut last: Option<(Ref, Ref, u16)> = None;
         for (low, high, output) in rows {

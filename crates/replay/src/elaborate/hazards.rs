@@ -30,7 +30,7 @@ pub(super) struct Hazards {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Kind {
+enum AccessKind {
     Write,
     Scatter,
     Read,
@@ -46,11 +46,11 @@ impl Hazards {
             dead_stores: HashSet::new(),
         };
         let of = |issue: u32| &flow.issues[issue as usize];
-        let mut accesses: Vec<(At, u32, Kind, u32)> = Vec::new();
+        let mut accesses: Vec<(At, u32, AccessKind, u32)> = Vec::new();
         for Access { time, issue, slice, words } in flow.accesses() {
             let kind = match of(issue).instruction {
-                Instruction::Write { .. } => Kind::Write,
-                Instruction::Scatter { .. } => Kind::Scatter,
+                Instruction::Write { .. } => AccessKind::Write,
+                Instruction::Scatter { .. } => AccessKind::Scatter,
                 _ => continue,
             };
             for word in words {
@@ -62,15 +62,15 @@ impl Hazards {
         let mut last: HashMap<u32, u32> = HashMap::new();
         for Access { time, issue, slice, words } in flow.accesses() {
             let kind = match of(issue).instruction {
-                Instruction::Read { .. } => Kind::Read,
-                Instruction::Gather { .. } => Kind::Gather,
+                Instruction::Read { .. } => AccessKind::Read,
+                Instruction::Gather { .. } => AccessKind::Gather,
                 _ => continue,
             };
             for word in words {
                 let at = places.word(slice, word);
                 if hazards.written(at) {
                     accesses.push((at, time, kind, issue));
-                    if kind == Kind::Read {
+                    if kind == AccessKind::Read {
                         last.insert(issue, 0);
                     }
                 }
@@ -92,27 +92,29 @@ impl Hazards {
     }
 
     /// The accesses of one word in order of time.
-    fn word(&mut self, accesses: &[(At, u32, Kind, u32)], last: &HashMap<u32, u32>) {
+    fn word(&mut self, accesses: &[(At, u32, AccessKind, u32)], last: &HashMap<u32, u32>) {
         let mut source = None;
         for (index, &(_, _, kind, issue)) in accesses.iter().enumerate() {
             match kind {
-                Kind::Write => {
+                AccessKind::Write => {
                     source = Some(issue);
-                    let next = accesses[index + 1..].iter().map(|access| access.2).find(|&kind| kind != Kind::Read);
-                    if next == Some(Kind::Write) {
+                    let next =
+                        accesses[index + 1..].iter().map(|access| access.2).find(|&kind| kind != AccessKind::Read);
+                    if next == Some(AccessKind::Write) {
                         self.dead_stores.insert(issue);
                     }
                 }
-                Kind::Scatter => source = None,
-                Kind::Gather => {}
-                Kind::Read => match source {
+                AccessKind::Scatter => source = None,
+                AccessKind::Gather => {}
+                AccessKind::Read => match source {
                     Some(write) => {
                         self.seen.insert(issue, Seen::Write(write));
                         self.forwarded_stores.insert(write);
                     }
                     None => {
-                        let changes =
-                            accesses[index + 1..].iter().find(|access| matches!(access.2, Kind::Write | Kind::Scatter));
+                        let changes = accesses[index + 1..]
+                            .iter()
+                            .find(|access| matches!(access.2, AccessKind::Write | AccessKind::Scatter));
                         if changes.is_some_and(|change| change.1 <= last.get(&issue).copied().unwrap_or(0)) {
                             self.seen.insert(issue, Seen::Now);
                         }

@@ -1,10 +1,10 @@
-//! A plan laid out: operations in order, slots at their addresses, components cut into tasks and phases.
+//! A plan laid out: operations in order, registers at their addresses, components cut into tasks and phases.
 
-use super::builder::Builder;
+use super::builder::PlanBuilder;
 use super::linear_scan::addresses;
 use super::live::{Order, live_ranges, needed};
 use crate::places::At;
-use crate::plan::{Activation, Bytes, Op, Pass, Plan, Ref, RowRun, Span, Task, Weights};
+use crate::plan::{Bytes, ListRange, Op, Pass, PassInput, Plan, Ref, RowRun, RowWeights, Task};
 
 /// Rows of a run that stay together, so that tasks can be cut evenly.
 const ROWS: u16 = 64;
@@ -19,21 +19,21 @@ const TOGETHER: usize = 12;
 /// Lanes of a task of a pass by columns.
 const LANES: usize = 64;
 
-/// Lays a plan out: order of operations, addresses of slots, tasks and phases.
-pub(super) fn lay_out(mut builder: Builder<'_>, work: At) -> Plan<At> {
+/// Lays a plan out: order of operations, addresses of registers, tasks and phases.
+pub(super) fn lay_out(mut builder: PlanBuilder<'_>, work: At) -> Plan<At> {
     let count = builder.plan.ops.len() as u32;
     let roots: Vec<u32> = (0..count).map(|op| builder.root(op)).collect();
-    let needed = needed(&builder.plan, builder.slots.len());
+    let needed = needed(&builder.plan, builder.registers.len());
     let kept = (0..count).filter(|&op| needed[op as usize]);
     let mut orders: Vec<Order> = kept.map(|op| (builder.positions[op as usize], roots[op as usize], op)).collect();
     orders.sort_unstable();
-    let live_ranges = live_ranges(&builder.plan, &builder.slots, &builder.passes_at, &orders, &roots);
+    let live_ranges = live_ranges(&builder.plan, &builder.registers, &builder.passes_at, &orders, &roots);
     let (found, bytes, prepared) = addresses(&builder, &live_ranges, &orders, work);
     let passes_at = std::mem::take(&mut builder.passes_at);
     let plan = builder.plan;
     let at = |place: Ref| match place {
         Ref::Word(at) => at,
-        Ref::Slot(slot) => At(found[slot as usize]),
+        Ref::Register(register) => At(found[register as usize]),
     };
     let ops = orders.iter().map(|&(.., op)| match plan.ops[op as usize].map(at) {
         Op::Prepare { prepared, low, high, int8 } => {
@@ -43,27 +43,13 @@ pub(super) fn lay_out(mut builder: Builder<'_>, work: At) -> Plan<At> {
     });
     let passes = plan.passes.iter().map(|pass| {
         let activation = match pass.activation {
-            Activation::I8(place) => Activation::I8(at(place)),
-            Activation::F16(slot) => Activation::F16(found[slot as usize]),
-            Activation::I8F16(slot) => Activation::I8F16(found[slot as usize]),
+            PassInput::I8(place) => PassInput::I8(at(place)),
+            PassInput::F16(register) => PassInput::F16(found[register as usize]),
+            PassInput::I8F16(register) => PassInput::I8F16(found[register as usize]),
         };
         Pass { activation, dst: at(pass.dst) }
     });
-    let mut runs = Vec::with_capacity(plan.runs.len());
-    for run in &plan.runs {
-        let (low, high) = (at(run.low), at(run.high));
-        for first in (0..run.rows).step_by(usize::from(ROWS)) {
-            let bytes = if run.same { 0 } else { usize::from(first) * plan.lanes };
-            let (low, high) = (low.plus(bytes), high.plus(bytes));
-            let (output, rows) = (run.output + first * run.step, ROWS.min(run.rows - first));
-            runs.push(RowRun { low, high, pass: run.pass, output, step: run.step, rows, same: run.same });
-        }
-    }
-    // Runs in the order in which a file has them, so that memory is read in order; passes through the same rows stay
-    // together. Rows that are all one go by passes: a pass remembers its sum.
-    runs.sort_unstable_by_key(|run| {
-        (passes_at[run.pass as usize], if run.same { run.pass } else { 0 }, run.low, run.pass)
-    });
+    let runs = stored_runs(&plan, at, &passes_at);
     let mut laid = Plan {
         lanes: plan.lanes,
         ops: ops.collect(),
@@ -72,7 +58,7 @@ pub(super) fn lay_out(mut builder: Builder<'_>, work: At) -> Plan<At> {
         weights: plan
             .weights
             .iter()
-            .map(|weights| Weights {
+            .map(|weights| RowWeights {
                 by_input: weights.by_input,
                 rows: weights.rows.iter().map(|&(row, half)| (at(row), half)).collect(),
             })
@@ -91,6 +77,25 @@ pub(super) fn lay_out(mut builder: Builder<'_>, work: At) -> Plan<At> {
     split(&mut laid.ops, &mut orders);
     cut(&mut laid, &orders, &passes_at);
     laid
+}
+
+/// Runs of at most [`ROWS`] rows, in the order in which a file has them, so that memory is read in order; passes through
+/// the same rows stay together. Rows that are all one go by passes: a pass remembers its sum.
+fn stored_runs(plan: &Plan<Ref>, at: impl Fn(Ref) -> At, passes_at: &[u32]) -> Vec<RowRun<At>> {
+    let mut runs = Vec::with_capacity(plan.runs.len());
+    for run in &plan.runs {
+        let (low, high) = (at(run.low), at(run.high));
+        for first in (0..run.rows).step_by(usize::from(ROWS)) {
+            let bytes = if run.same { 0 } else { usize::from(first) * plan.lanes };
+            let (low, high) = (low.plus(bytes), high.plus(bytes));
+            let (output, rows) = (run.output + first * run.step, ROWS.min(run.rows - first));
+            runs.push(RowRun { low, high, pass: run.pass, output, step: run.step, rows, same: run.same });
+        }
+    }
+    runs.sort_unstable_by_key(|run| {
+        (passes_at[run.pass as usize], if run.same { run.pass } else { 0 }, run.low, run.pass)
+    });
+    runs
 }
 
 /// Makes one operation of four neighbours in one component that copy the four bytes of the same lanes.
@@ -134,12 +139,12 @@ fn cut(plan: &mut Plan<At>, orders: &[Order], passes_at: &[u32]) {
                 op += 1;
             }
             if op - from >= OPS {
-                plan.tasks.push(Task::Ops(Span { start: from as u32, end: op as u32 }));
+                plan.tasks.push(Task::Ops(ListRange { start: from as u32, end: op as u32 }));
                 from = op;
             }
         }
         if op > from {
-            plan.tasks.push(Task::Ops(Span { start: from as u32, end: op as u32 }));
+            plan.tasks.push(Task::Ops(ListRange { start: from as u32, end: op as u32 }));
         }
         let at = |number: u32| passes_at[number as usize];
         let end = run + plan.runs[run..].partition_point(|run| at(run.pass) <= position);
@@ -156,7 +161,7 @@ fn cut(plan: &mut Plan<At>, orders: &[Order], passes_at: &[u32]) {
                 taken += size(&plan.runs[run]);
                 run += 1;
             }
-            tasks.push(Task::Runs(Span { start: begin as u32, end: run as u32 }));
+            tasks.push(Task::Runs(ListRange { start: begin as u32, end: run as u32 }));
         }
         while let Some(first) = plan.columns.get(column).filter(|columns| at(columns.pass) == position) {
             let rest = &plan.columns[column..];
@@ -165,7 +170,7 @@ fn cut(plan: &mut Plan<At>, orders: &[Order], passes_at: &[u32]) {
                 .take(TOGETHER)
                 .take_while(|columns| at(columns.pass) == position && columns.rows == first.rows)
                 .count();
-            let columns = Span { start: column as u32, end: (column + same) as u32 };
+            let columns = ListRange { start: column as u32, end: (column + same) as u32 };
             for lane in (0..plan.lanes).step_by(LANES) {
                 let lanes = LANES.min(plan.lanes - lane) as u16;
                 tasks.push(Task::Columns { columns, lane: lane as u16, lanes });
@@ -175,7 +180,7 @@ fn cut(plan: &mut Plan<At>, orders: &[Order], passes_at: &[u32]) {
         plan.tasks.append(&mut tasks);
         let end = plan.tasks.len() as u32;
         if end > start {
-            plan.phases.push(Span { start, end });
+            plan.phases.push(ListRange { start, end });
         }
     }
 }

@@ -12,14 +12,14 @@ use crate::plan::Mailbox;
 
 /// What a class of chips sends and receives, in the names of its first chip.
 #[derive(Default)]
-struct Transfers {
+struct ClassTransfers {
     /// By link: number and cycle of each send.
     sends: BTreeMap<u16, Vec<(u32, u64)>>,
     /// By number: link of the receive, how many the link has before it, cycle.
     receives: Vec<(u16, usize, u64)>,
 }
 
-impl Transfers {
+impl ClassTransfers {
     fn new(flow: &ChipFlow) -> Self {
         let mut transfers = Self::default();
         let (mut sends, mut received) = (0, BTreeMap::<u16, usize>::new());
@@ -43,16 +43,16 @@ impl Transfers {
 }
 
 /// The vectors between the chips of a program.
-pub(super) struct Links {
+pub(super) struct Mailboxes {
     /// By chip and number of the receive: the mailbox that it takes.
     pub(super) sources: Vec<Vec<Mailbox>>,
     /// The least number of cycles from a send to the receive of its vector.
     pub(super) latency: u64,
 }
 
-impl Links {
+impl Mailboxes {
     pub(super) fn new(flow: &Flow) -> Result<Self, ReplayError> {
-        let transfers: Vec<Transfers> = flow.classes.iter().map(Transfers::new).collect();
+        let transfers: Vec<ClassTransfers> = flow.classes.iter().map(ClassTransfers::new).collect();
         let own = |member: &Member, link: u16| member.links.get(&link).copied().unwrap_or(link);
         let mut links = Self { sources: Vec::with_capacity(flow.chips.len()), latency: u64::MAX };
         for (chip, member) in (0u16..).map(lpu_isa::ChipId).zip(&flow.chips) {

@@ -1,24 +1,24 @@
 //! Which operations are needed, and for how long values live.
 
-use super::builder::{NO_OP, Slot};
-use crate::plan::{Activation, AluInput, Op, Plan, Ref};
+use super::builder::{NO_OP, Register};
+use crate::plan::{AluInput, Op, PassInput, Plan, Ref};
 
 /// Where an operation is: position, component, number.
 pub(super) type Order = (u32, u32, u32);
 
-/// When a slot is last used.
+/// When a register is last used.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct LiveRange {
     pub(super) position: u32,
-    /// Rank of the last operation of the slot's own component that uses it; nothing when an operation of another does.
+    /// Rank of the last operation of its own component that uses it; nothing when an operation of another does.
     pub(super) own: Option<u32>,
 }
 
-/// Calls `f` with every slot that an operation takes.
+/// Calls `f` with every register that an operation takes.
 pub(super) fn uses(plan: &Plan<Ref>, op: &Op<Ref>, mut f: impl FnMut(u32)) {
     let mut of = |place: Ref| {
-        if let Ref::Slot(slot) = place {
-            f(slot);
+        if let Ref::Register(register) = place {
+            f(register);
         }
     };
     match *op {
@@ -48,11 +48,11 @@ pub(super) fn uses(plan: &Plan<Ref>, op: &Op<Ref>, mut f: impl FnMut(u32)) {
     }
 }
 
-/// Calls `f` with every slot that an operation makes.
+/// Calls `f` with every register that an operation makes.
 pub(super) fn defs(plan: &Plan<Ref>, op: &Op<Ref>, mut f: impl FnMut(u32)) {
     let mut of = |place: Ref| {
-        if let Ref::Slot(slot) = place {
-            f(slot);
+        if let Ref::Register(register) = place {
+            f(register);
         }
     };
     match *op {
@@ -68,7 +68,7 @@ pub(super) fn defs(plan: &Plan<Ref>, op: &Op<Ref>, mut f: impl FnMut(u32)) {
         Op::Switch { operands, taken, .. } => {
             plan.operands[operands.range()][usize::from(taken)..].iter().for_each(|bytes| of(bytes.of()));
         }
-        Op::Prepare { prepared, .. } => of(Ref::Slot(prepared)),
+        Op::Prepare { prepared, .. } => of(Ref::Register(prepared)),
         Op::Split { dst, .. } => dst.into_iter().for_each(of),
         Op::Scatter { .. } | Op::Zero { .. } | Op::Send { .. } => {}
     }
@@ -76,47 +76,49 @@ pub(super) fn defs(plan: &Plan<Ref>, op: &Op<Ref>, mut f: impl FnMut(u32)) {
 
 pub(super) fn live_ranges(
     plan: &Plan<Ref>,
-    slots: &[Slot],
+    registers: &[Register],
     passes_at: &[u32],
     orders: &[Order],
     roots: &[u32],
 ) -> Vec<LiveRange> {
-    let mut live_ranges: Vec<LiveRange> =
-        slots.iter().map(|slot| LiveRange { position: slot.start, own: (slot.op != NO_OP).then_some(0) }).collect();
+    let mut live_ranges: Vec<LiveRange> = registers
+        .iter()
+        .map(|register| LiveRange { position: register.start, own: (register.op != NO_OP).then_some(0) })
+        .collect();
     let outside = |range: &mut LiveRange, position: u32| {
         range.position = range.position.max(position);
         range.own = None;
     };
     for (rank, &(position, root, op)) in orders.iter().enumerate() {
-        uses(plan, &plan.ops[op as usize], |slot| {
-            let (range, slot) = (&mut live_ranges[slot as usize], slots[slot as usize]);
-            if slot.op != NO_OP && slot.start == position && roots[slot.op as usize] == root {
+        uses(plan, &plan.ops[op as usize], |register| {
+            let (range, register) = (&mut live_ranges[register as usize], registers[register as usize]);
+            if register.op != NO_OP && register.start == position && roots[register.op as usize] == root {
                 range.own = range.own.map(|_| rank as u32);
             } else {
                 outside(range, position);
             }
         });
     }
-    taken_by_passes(plan, |slot, pass| outside(&mut live_ranges[slot as usize], passes_at[pass as usize]));
+    taken_by_passes(plan, |register, pass| outside(&mut live_ranges[register as usize], passes_at[pass as usize]));
     for (number, pass) in plan.passes.iter().enumerate() {
-        if let Ref::Slot(slot) = pass.dst {
-            outside(&mut live_ranges[slot as usize], passes_at[number]);
+        if let Ref::Register(register) = pass.dst {
+            outside(&mut live_ranges[register as usize], passes_at[number]);
         }
     }
     live_ranges
 }
 
-/// Calls `f` with every slot that a pass takes, and the pass.
+/// Calls `f` with every register that a pass takes, and the pass.
 fn taken_by_passes(plan: &Plan<Ref>, mut f: impl FnMut(u32, u32)) {
     let mut used = |place: Ref, pass: u32| {
-        if let Ref::Slot(slot) = place {
-            f(slot, pass);
+        if let Ref::Register(register) = place {
+            f(register, pass);
         }
     };
     for (number, pass) in plan.passes.iter().enumerate() {
         let activation = match pass.activation {
-            Activation::I8(place) => place,
-            Activation::F16(slot) | Activation::I8F16(slot) => Ref::Slot(slot),
+            PassInput::I8(place) => place,
+            PassInput::F16(register) | PassInput::I8F16(register) => Ref::Register(register),
         };
         used(activation, number as u32);
     }
@@ -130,19 +132,19 @@ fn taken_by_passes(plan: &Plan<Ref>, mut f: impl FnMut(u32, u32)) {
 }
 
 /// By operation, whether a store, a send or a pass rests on it.
-pub(super) fn needed(plan: &Plan<Ref>, slots: usize) -> Vec<bool> {
-    let mut wanted = vec![false; slots];
-    taken_by_passes(plan, |slot, _| wanted[slot as usize] = true);
+pub(super) fn needed(plan: &Plan<Ref>, registers: usize) -> Vec<bool> {
+    let mut wanted = vec![false; registers];
+    taken_by_passes(plan, |register, _| wanted[register as usize] = true);
     let mut needed = vec![false; plan.ops.len()];
     for (op, needed) in plan.ops.iter().zip(&mut needed).rev() {
-        defs(plan, op, |slot| *needed |= wanted[slot as usize]);
+        defs(plan, op, |register| *needed |= wanted[register as usize]);
         *needed |= match *op {
             Op::Copy { dst: Ref::Word(_), .. } | Op::Scatter { .. } | Op::Send { .. } => true,
-            Op::Zero { dst: Ref::Slot(slot), .. } => wanted[slot as usize],
+            Op::Zero { dst: Ref::Register(register), .. } => wanted[register as usize],
             _ => false,
         };
         if *needed {
-            uses(plan, op, |slot| wanted[slot as usize] = true);
+            uses(plan, op, |register| wanted[register as usize] = true);
         }
     }
     needed

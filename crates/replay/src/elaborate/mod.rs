@@ -1,6 +1,6 @@
 //! From a legal program's dataflow to plans, chip by chip: every issue, in the order of the flow, becomes operations
-//! over slots and words. The flow has all that is taken from where and when; nothing here knows a delay, a position or
-//! a link of the chip.
+//! over virtual registers and words. The flow has all that is taken from where and when; nothing here knows a delay, a
+//! position or a link of the chip.
 
 mod builder;
 mod hazards;
@@ -20,21 +20,21 @@ use lpu_checker::{ChipFlow, Feed, Flow};
 use lpu_isa::{Edge, Instruction, Mode, PassFormat, Queue, Source as Operand, Unit};
 
 use crate::error::ReplayError;
-use crate::places::{At, Placed, Places};
-use crate::plan::{AluInput, Bytes, ChipPlan, Movement, Plan, Ref, Span};
+use crate::places::{At, ChipPlaces, Places};
+use crate::plan::{AluInput, Bytes, ChipPlan, ListRange, Movement, Plan, Ref};
 use crate::system::SystemPlan;
-use builder::{Builder, Wide};
+use builder::{PlanBuilder, Wide};
 use hazards::{Hazards, Seen};
-use links::Links;
+use links::Mailboxes;
 use weights::Planes;
 
 /// What an issue feeds.
 #[derive(Clone, Copy, Debug)]
 enum Fed {
     Nothing,
-    /// Bytes of a wide slot, one stream each.
+    /// Bytes of a wide register, one stream each.
     Wide(u32),
-    /// Narrow slots from this one on, one stream each.
+    /// Narrow registers from this one on, one stream each.
     Narrow(u32),
     /// One stream.
     One(Bytes<Ref>),
@@ -45,7 +45,7 @@ enum Fed {
 /// The results that an accumulator holds, in order.
 struct Sum {
     format: PassFormat,
-    slots: Vec<u32>,
+    registers: Vec<u32>,
 }
 
 /// The sends and receives of a chip so far.
@@ -76,7 +76,7 @@ impl Exchange {
 struct Elaborator<'a> {
     flow: &'a ChipFlow,
     hazards: &'a Hazards,
-    builder: Builder<'a>,
+    builder: PlanBuilder<'a>,
     planes: Planes,
     fed: Vec<Fed>,
     each: Vec<Bytes<Ref>>,
@@ -96,8 +96,8 @@ type Found<T> = Result<T, &'static str>;
 
 /// The plans of a legal program for chips with these places: one for all chips of a class that have equal places.
 /// Intermediate values follow the words. Plans are made on so many threads.
-pub(crate) fn elaborate(chips: &[Placed], flow: &Flow, threads: usize) -> Result<SystemPlan, ReplayError> {
-    let Links { sources, latency } = Links::new(flow)?;
+pub(crate) fn elaborate(chips: &[ChipPlaces], flow: &Flow, threads: usize) -> Result<SystemPlan, ReplayError> {
+    let Mailboxes { sources, latency } = Mailboxes::new(flow)?;
     // A system may have more chips than the program.
     let idle = ChipFlow::default();
     let (mut wanted, mut of_chips) = (Vec::new(), Vec::with_capacity(chips.len()));
@@ -143,7 +143,7 @@ fn plan(places: &Places, flow: &ChipFlow, latency: u64) -> Result<Plan<At>, Repl
     let mut elaborator = Elaborator {
         flow,
         hazards: &hazards,
-        builder: Builder::new(places, &hazards),
+        builder: PlanBuilder::new(places, &hazards),
         planes: Planes::new(flow),
         fed: vec![Fed::Nothing; flow.issues.len()],
         each: Vec::new(),
@@ -172,8 +172,8 @@ impl Elaborator<'_> {
 
     fn bytes(&self, feed: Feed) -> Found<Bytes<Ref>> {
         Ok(match self.fed[feed.producer as usize] {
-            Fed::Wide(slot) => Bytes::Lane(Ref::Slot(slot), feed.byte),
-            Fed::Narrow(first) => Bytes::Plane(Ref::Slot(first + u32::from(feed.byte))),
+            Fed::Wide(register) => Bytes::Lane(Ref::Register(register), feed.byte),
+            Fed::Narrow(first) => Bytes::Plane(Ref::Register(first + u32::from(feed.byte))),
             Fed::One(bytes) => bytes,
             Fed::Each(first) => self.each[first as usize + usize::from(feed.byte)],
             Fed::Nothing => return Err("earlier producer"),
@@ -203,10 +203,10 @@ impl Elaborator<'_> {
     }
 
     /// The 32-bit lanes that an issue puts.
-    fn powered(&mut self, index: usize, slot: u32) -> u32 {
+    fn powered(&mut self, index: usize, register: u32) -> u32 {
         match self.flow.live(index as u32) {
-            Some(live) => self.builder.powered(slot, live),
-            None => slot,
+            Some(live) => self.builder.powered(register, live),
+            None => register,
         }
     }
 
@@ -242,8 +242,8 @@ impl Elaborator<'_> {
             Instruction::Gather { .. } => {
                 let map = self.all(index)?;
                 let window = self.window(index)?;
-                let slot = self.builder.gather(map, window);
-                self.fed[index] = Fed::One(self.powered_bytes(index, Bytes::Plane(Ref::Slot(slot))));
+                let register = self.builder.gather(map, window);
+                self.fed[index] = Fed::One(self.powered_bytes(index, Bytes::Plane(Ref::Register(register))));
             }
             Instruction::Send { .. } => {
                 let [src] = self.all(index)?;
@@ -252,9 +252,9 @@ impl Elaborator<'_> {
                 self.exchange.recent.push_back((issue.cycle, level));
             }
             Instruction::Receive { .. } => {
-                let slot = self.builder.receive(self.exchange.receives, self.exchange.level(issue.cycle));
+                let register = self.builder.receive(self.exchange.receives, self.exchange.level(issue.cycle));
                 self.exchange.receives += 1;
-                self.fed[index] = Fed::One(self.powered_bytes(index, Bytes::Plane(Ref::Slot(slot))));
+                self.fed[index] = Fed::One(self.powered_bytes(index, Bytes::Plane(Ref::Register(register))));
             }
             Instruction::Lw { row, orientation, format, .. } => {
                 let rows = self.taken(index)?;
@@ -268,19 +268,19 @@ impl Elaborator<'_> {
             Instruction::Abc { format, .. } => {
                 let installs = self.ties(index);
                 let taken = self.taken(index)?;
-                let slot = self.planes.pass(&mut self.builder, format, &installs, &taken)?;
-                self.fed[index] = Fed::Wide(self.powered(index, slot));
+                let register = self.planes.pass(&mut self.builder, format, &installs, &taken)?;
+                self.fed[index] = Fed::Wide(self.powered(index, register));
             }
             Instruction::Acc { mode, dst, .. } => {
                 self.accumulate(index, mode, dst.is_some())?;
             }
             instruction if issue.queue.unit() == Unit::Vxm => {
-                let slot = self.alu(index, instruction)?;
-                let slot = self.powered(index, slot);
+                let register = self.alu(index, instruction)?;
+                let register = self.powered(index, register);
                 if self.high_fanout.contains(&(index as u32)) {
-                    self.builder.slots[slot as usize].high_fanout = true;
+                    self.builder.registers[register as usize].high_fanout = true;
                 }
-                self.fed[index] = Fed::Wide(slot);
+                self.fed[index] = Fed::Wide(register);
             }
             instruction => self.switch(index, instruction)?,
         }
@@ -292,7 +292,7 @@ impl Elaborator<'_> {
         let [mut src] = self.all(index)?;
         if self.hazards.forwarded_stores.contains(&number) {
             if let Bytes::Plane(Ref::Word(_)) = src {
-                src = Bytes::Plane(Ref::Slot(self.builder.copy(src)));
+                src = Bytes::Plane(Ref::Register(self.builder.copy(src)));
             }
             self.forwarded.insert(number, src);
         }
@@ -311,7 +311,7 @@ impl Elaborator<'_> {
     }
 
     /// The words that a gather or scatter may access.
-    fn window(&mut self, index: usize) -> Found<Span> {
+    fn window(&mut self, index: usize) -> Found<ListRange> {
         let issue = &self.flow.issues[index];
         let (slice, words) = issue.words().ok_or("slice")?;
         Ok(self.builder.window(slice, words))
@@ -321,7 +321,7 @@ impl Elaborator<'_> {
         let word = Bytes::Plane(Ref::Word(self.word(index)?));
         Ok(match self.hazards.seen.get(&(index as u32)) {
             None => word,
-            Some(Seen::Now) => Bytes::Plane(Ref::Slot(self.builder.copy(word))),
+            Some(Seen::Now) => Bytes::Plane(Ref::Register(self.builder.copy(word))),
             Some(Seen::Write(write)) => *self.forwarded.get(write).ok_or("write before it")?,
         })
     }
@@ -329,21 +329,21 @@ impl Elaborator<'_> {
     fn accumulate(&mut self, index: usize, mode: Mode, shown: bool) -> Found<()> {
         let ties = self.ties(index);
         let result = *ties.first().ok_or("pass")? as usize;
-        let (Fed::Wide(slot), Instruction::Abc { format, .. }) =
+        let (Fed::Wide(register), Instruction::Abc { format, .. }) =
             (self.fed[result], self.flow.issues[result].instruction)
         else {
             return Err("pass");
         };
         let mut sum = match mode {
-            Mode::Set => Sum { format, slots: Vec::new() },
+            Mode::Set => Sum { format, registers: Vec::new() },
             Mode::Add => ties.get(1).and_then(|before| self.sums.remove(before)).ok_or("result in its accumulator")?,
         };
-        sum.slots.push(slot);
+        sum.registers.push(register);
         if shown {
-            if sum.slots.len() > 1 {
-                sum.slots = vec![self.builder.add(sum.format, &sum.slots)];
+            if sum.registers.len() > 1 {
+                sum.registers = vec![self.builder.add(sum.format, &sum.registers)];
             }
-            let shown = sum.slots[0];
+            let shown = sum.registers[0];
             self.fed[index] = Fed::Wide(self.powered(index, shown));
         }
         if self.planes.is_used(index as u32) {
@@ -369,7 +369,7 @@ impl Elaborator<'_> {
                 None => AluInput::None,
                 Some((Operand::Immediate(value), _)) => AluInput::Splat(value),
                 Some((Operand::Latch(_), _)) => match latches.next().map(|feed| self.fed[feed.producer as usize]) {
-                    Some(Fed::Wide(slot)) => AluInput::Wide(Wide::Slot(slot)),
+                    Some(Fed::Wide(register)) => AluInput::Wide(Wide::Register(register)),
                     _ => return Err("result in a latch"),
                 },
                 Some((Operand::Stream(_), width)) => {
@@ -398,22 +398,22 @@ impl Elaborator<'_> {
     fn switch(&mut self, index: usize, instruction: Instruction) -> Found<()> {
         let taken = self.taken(index)?;
         let fed = lanes_fed(&instruction);
-        if let Wide::Slot(slot) = self.builder.wide(&taken)
+        if let Wide::Register(register) = self.builder.wide(&taken)
             && taken.len() == usize::from(fed)
             && let Some(movement) = movement(&instruction)
         {
-            let slot = self.builder.movement(slot, movement);
-            self.fed[index] = Fed::Wide(self.powered(index, slot));
+            let register = self.builder.movement(register, movement);
+            self.fed[index] = Fed::Wide(self.powered(index, register));
             return Ok(());
         }
-        let slots = self.builder.switch(instruction, &taken, fed);
+        let registers = self.builder.switch(instruction, &taken, fed);
         if self.flow.live(index as u32).is_none() {
-            self.fed[index] = Fed::Narrow(*slots.first().ok_or("stream that it feeds")?);
+            self.fed[index] = Fed::Narrow(*registers.first().ok_or("stream that it feeds")?);
             return Ok(());
         }
         self.fed[index] = Fed::Each(self.each.len() as u32);
-        for slot in slots {
-            let bytes = self.powered_bytes(index, Bytes::Plane(Ref::Slot(slot)));
+        for register in registers {
+            let bytes = self.powered_bytes(index, Bytes::Plane(Ref::Register(register)));
             self.each.push(bytes);
         }
         Ok(())

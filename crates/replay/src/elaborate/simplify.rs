@@ -91,30 +91,30 @@ impl ValueNumbers {
         self.values.get(&(instruction.bare(), sources)).copied()
     }
 
-    pub(super) fn note_value(&mut self, instruction: &Instruction, sources: [AluInput<Ref>; 3], slot: u32) {
-        self.values.insert((instruction.bare(), sources), slot);
+    pub(super) fn note_value(&mut self, instruction: &Instruction, sources: [AluInput<Ref>; 3], register: u32) {
+        self.values.insert((instruction.bare(), sources), register);
     }
 
     pub(super) fn moved(&self, src: u32, movement: Movement) -> Option<u32> {
         self.moves.get(&(src, movement)).copied()
     }
 
-    pub(super) fn note_move(&mut self, src: u32, movement: Movement, slot: u32) {
-        self.moves.insert((src, movement), slot);
+    pub(super) fn note_move(&mut self, src: u32, movement: Movement, register: u32) {
+        self.moves.insert((src, movement), register);
         let (way, by) = match movement {
             Movement::Lanes { by, wrap: true } => (Way::Lanes, u32::from(by as u8)),
             Movement::Superlanes { by, wrap: true } => (Way::Superlanes, u32::from(by as u16)),
             _ => return,
         };
         if by < 64 {
-            self.turned.insert(slot, Turned { src, way, number: None, set: 1 << by });
+            self.turned.insert(register, Turned { src, way, number: None, set: 1 << by });
         }
     }
 
     /// The value of which both are rotations along the same way, other than by nothing; the first rotation, and the
     /// second after it.
     pub(super) fn rotations(&self, a: u32, b: u32, lanes: usize) -> Option<(u32, Movement, Movement)> {
-        let of = |slot: u32| self.turned.get(&slot).filter(|turned| turned.number.is_none());
+        let of = |register: u32| self.turned.get(&register).filter(|turned| turned.number.is_none());
         let (one, other) = (of(a)?, of(b)?);
         let by = |turned: &Turned| turned.set.trailing_zeros() as i32;
         let movement = |by: i32| match one.way {
@@ -129,16 +129,16 @@ impl ValueNumbers {
         self.folds.get(&(src, way, number)).copied()
     }
 
-    pub(super) fn note_fold(&mut self, src: u32, way: Way, number: Number, slot: u32) {
-        self.folds.insert((src, way, number), slot);
+    pub(super) fn note_fold(&mut self, src: u32, way: Way, number: Number, register: u32) {
+        self.folds.insert((src, way, number), register);
     }
 
     /// What the maximum of two values is.
     pub(super) fn maximum(&self, number: Number, a: u32, b: u32, lanes: usize) -> Maximum {
         // A value itself is its rotation by nothing.
-        let of = |slot: u32, other: u32| {
-            let turned = self.turned.get(&other).filter(|turned| turned.src == slot);
-            self.turned.get(&slot).copied().filter(|_| turned.is_none()).or(turned.map(|turned| Turned {
+        let of = |register: u32, other: u32| {
+            let turned = self.turned.get(&other).filter(|turned| turned.src == register);
+            self.turned.get(&register).copied().filter(|_| turned.is_none()).or(turned.map(|turned| Turned {
                 number: None,
                 set: 1,
                 ..*turned
@@ -156,8 +156,8 @@ impl ValueNumbers {
         Maximum::Part(Turned { set, number: Some(number), ..one })
     }
 
-    pub(super) fn note_turned(&mut self, slot: u32, turned: Turned) {
-        self.turned.insert(slot, turned);
+    pub(super) fn note_turned(&mut self, register: u32, turned: Turned) {
+        self.turned.insert(register, turned);
     }
 }
 
@@ -167,7 +167,7 @@ mod tests {
 
     use super::*;
 
-    /// Slot 0 rotated by 1 to 15 lanes: slots 1 to 15.
+    /// Slot 0 rotated by 1 to 15 lanes: registers 1 to 15.
     fn rotations() -> ValueNumbers {
         let mut numbers = ValueNumbers::default();
         (1..16u8).for_each(|by| numbers.note_move(0, Movement::Lanes { by: by as i8, wrap: true }, u32::from(by)));
@@ -178,19 +178,19 @@ mod tests {
     fn chain(numbers: &mut ValueNumbers, values: &[(u32, Number)]) -> Maximum {
         let mut all = values[0].0;
         let mut last = Maximum::Plain;
-        for (slot, &(value, number)) in (100..).zip(&values[1..]) {
+        for (register, &(value, number)) in (100..).zip(&values[1..]) {
             last = numbers.maximum(number, all, value, 64);
             if let Maximum::Part(turned) = last {
-                numbers.note_turned(slot, turned);
+                numbers.note_turned(register, turned);
             }
-            all = slot;
+            all = register;
         }
         last
     }
 
     #[test]
     fn only_all_rotations_are_a_fold() {
-        let all: Vec<(u32, Number)> = (0..16).map(|slot| (slot, Number::F32)).collect();
+        let all: Vec<(u32, Number)> = (0..16).map(|register| (register, Number::F32)).collect();
         let fold = |maximum| matches!(maximum, Maximum::Fold { src: 0, way: Way::Lanes });
         assert!(fold(chain(&mut rotations(), &all)));
         let back: Vec<(u32, Number)> = all.iter().rev().copied().collect();

@@ -6,8 +6,8 @@ use lpu_checker::ChipFlow;
 use lpu_isa::{Instruction, LoadFormat, Orientation, PassFormat, Row};
 
 use super::Found;
-use super::builder::Builder;
-use crate::plan::{Activation, Bytes, Columns, Half, Ref, Weights};
+use super::builder::PlanBuilder;
+use crate::plan::{Bytes, Columns, Half, PassInput, Ref, RowWeights};
 
 /// Sixteen rows on their way into a buffer.
 struct Load {
@@ -21,7 +21,7 @@ struct Load {
 
 /// What an array holds.
 struct Array {
-    weights: Weights<Ref>,
+    weights: RowWeights<Ref>,
     /// Number among the plan's weights, once a pass needs it there.
     number: Option<u32>,
     /// Passes that are still to take it.
@@ -68,7 +68,7 @@ impl Planes {
 
     pub(super) fn install(
         &mut self,
-        builder: &mut Builder<'_>,
+        builder: &mut PlanBuilder<'_>,
         issue: u32,
         rows: usize,
         odd: bool,
@@ -98,20 +98,20 @@ impl Planes {
         }
         if uses > 0 {
             let rows = places.into_iter().collect::<Option<Vec<_>>>().ok_or("load of every row")?;
-            self.arrays.insert(issue, Array { weights: Weights { by_input, rows }, number: None, uses });
+            self.arrays.insert(issue, Array { weights: RowWeights { by_input, rows }, number: None, uses });
         }
         Ok(())
     }
 
-    /// A pass through the arrays of one or two installs; gives back the slot of its result.
+    /// A pass through the arrays of one or two installs; gives back the register of its result.
     pub(super) fn pass(
         &mut self,
-        builder: &mut Builder<'_>,
+        builder: &mut PlanBuilder<'_>,
         format: PassFormat,
         installs: &[u32],
         taken: &[Bytes<Ref>],
     ) -> Found<u32> {
-        let slot = self.pass_through(builder, format, installs, taken)?;
+        let register = self.pass_through(builder, format, installs, taken)?;
         for install in installs {
             if let Some(array) = self.arrays.get_mut(install) {
                 array.uses -= 1;
@@ -120,12 +120,12 @@ impl Planes {
                 }
             }
         }
-        Ok(slot)
+        Ok(register)
     }
 
     fn pass_through(
         &mut self,
-        builder: &mut Builder<'_>,
+        builder: &mut PlanBuilder<'_>,
         format: PassFormat,
         installs: &[u32],
         taken: &[Bytes<Ref>],
@@ -136,18 +136,18 @@ impl Planes {
         let (Some(&low_bytes), Some(&high_bytes)) = (taken.first(), taken.last()) else { return Err("activations") };
         let array = |install: u32| self.arrays.get(&install).map(|array| &array.weights).ok_or("installed weights");
         let (low, high) = (array(installs[0])?, array(installs[1])?);
-        let all = |weights: &Weights<Ref>, half: Half| weights.rows.iter().all(|row| row.1 == half);
+        let all = |weights: &RowWeights<Ref>, half: Half| weights.rows.iter().all(|row| row.1 == half);
         let alike = low.by_input == high.by_input && low.rows.len() == high.rows.len();
         let pairs = || low.rows.iter().zip(&high.rows).map(|(low, high)| (low.0, high.0));
         let activation = match format {
-            PassFormat::I8 if all(low, Half::Whole) => Some(Activation::I8(builder.plane(low_bytes))),
+            PassFormat::I8 if all(low, Half::Whole) => Some(PassInput::I8(builder.plane(low_bytes))),
             PassFormat::F16 if alike && all(low, Half::Whole) && all(high, Half::Whole) => {
-                Some(Activation::F16(builder.prepare(low_bytes, high_bytes, false)))
+                Some(PassInput::F16(builder.prepare(low_bytes, high_bytes, false)))
             }
             PassFormat::F16
                 if alike && all(low, Half::Low) && all(high, Half::High) && pairs().all(|(low, high)| low == high) =>
             {
-                Some(Activation::I8F16(builder.prepare(low_bytes, high_bytes, true)))
+                Some(PassInput::I8F16(builder.prepare(low_bytes, high_bytes, true)))
             }
             _ => None,
         };
@@ -155,12 +155,12 @@ impl Planes {
             let numbers = [self.number(builder, installs[0])?, self.number(builder, installs[1])?];
             return Ok(builder.any_pass(format, numbers, low_bytes, high_bytes));
         };
-        let two = matches!(activation, Activation::F16(_));
+        let two = matches!(activation, PassInput::F16(_));
         let rows: Vec<(Ref, Ref)> = pairs().collect();
         let by_input = low.by_input;
         let places = rows.iter().flat_map(|&(low, high)| [Some(low), two.then_some(high)]).flatten();
         let outputs = if by_input { builder.places.lanes } else { rows.len() };
-        let (pass, slot) = builder.pass(activation, places.clone(), outputs);
+        let (pass, register) = builder.pass(activation, places.clone(), outputs);
         if by_input {
             let rows = builder.operands(places.map(Bytes::Plane).collect());
             builder.plan.columns.push(Columns { pass, rows });
@@ -169,11 +169,11 @@ impl Planes {
                 (0u16..).zip(rows).map(|(output, (low, high))| (low, if two { high } else { low }, output)).collect();
             builder.rows(pass, rows);
         }
-        Ok(slot)
+        Ok(register)
     }
 
     /// The number of an array among the plan's weights.
-    fn number(&mut self, builder: &mut Builder<'_>, install: u32) -> Found<u32> {
+    fn number(&mut self, builder: &mut PlanBuilder<'_>, install: u32) -> Found<u32> {
         let array = self.arrays.get_mut(&install).ok_or("installed weights")?;
         Ok(*array.number.get_or_insert_with(|| {
             builder.plan.weights.push(array.weights.clone());

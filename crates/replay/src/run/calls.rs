@@ -7,35 +7,35 @@ use lpu_num::dot::HalfWeights;
 
 use super::ChipJob;
 use crate::arena::Arena;
-use crate::places::{At, Lanes};
-use crate::plan::{Activation, Plan, RowRun, Span, Task};
+use crate::places::{At, StoredLanes};
+use crate::plan::{ListRange, PassInput, Plan, RowRun, Task};
 
 /// Runs that are done together.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Call {
-    pub(super) kind: Kind,
-    pub(super) runs: Span,
+    pub(super) kind: CallKind,
+    pub(super) runs: ListRange,
     /// Rows of all runs; of those that share rows, of one.
     pub(super) rows: u16,
-    pub(super) planes: Rows,
+    pub(super) planes: StoredRows,
     /// Bytes of the rows of all runs, be they the same.
     pub(super) bytes: u32,
 }
 
 /// What runs of a [`Call`] have in common.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum CallKind {
     /// A pass; each run is of one row again and again.
     Equal,
     /// Rows, each run being of another fp16 pass.
     Shared,
     /// A pass; their rows are one after another.
-    Rows,
+    StoredRows,
 }
 
 /// Where rows are: low bytes, high bytes, and bytes of each row that are there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Rows {
+pub(super) struct StoredRows {
     pub(super) low: At,
     /// Where the low bytes are if there are none, or both alternate.
     pub(super) high: At,
@@ -49,10 +49,11 @@ pub(super) const TOGETHER: usize = 512;
 /// The most passes through the same rows that are done together.
 pub(super) const SHARED: usize = 12;
 
-impl Rows {
+impl StoredRows {
     /// The rows of a run as they are now, if both planes are in one form.
     fn of(plan: &Plan<At>, arena: &Arena, run: &RowRun<At>) -> Option<Self> {
-        let lanes = |at: At| arena.truncated(at, run.stored()).unwrap_or(Lanes { at, live: plan.lanes, turn: None });
+        let lanes =
+            |at: At| arena.truncated(at, run.stored()).unwrap_or(StoredLanes { at, live: plan.lanes, turn: None });
         let low = lanes(run.low);
         let high = if planes(plan, run) == 1 { low } else { lanes(run.high) };
         let paired = match (low.turn, high.turn) {
@@ -86,7 +87,7 @@ pub(super) struct Calls {
     /// In order of tasks.
     pub(super) list: Vec<Call>,
     /// By task.
-    pub(super) of_task: Vec<Span>,
+    pub(super) of_task: Vec<ListRange>,
 }
 
 /// The calls of a plan over words of which these truncated extents are materialised.
@@ -98,11 +99,11 @@ struct Resolved {
 
 /// The calls of chips: those over equal words share them.
 #[derive(Default)]
-pub(super) struct Shared {
+pub(super) struct SharedCalls {
     resolved: Vec<Resolved>,
 }
 
-impl Shared {
+impl SharedCalls {
     /// The calls of a plan, and how many extents of truncated words are materialised: the rows of the calls are where
     /// they say as long as there are no more.
     pub(super) fn of_plan(&mut self, plan: &Arc<Plan<At>>, arena: &Arena) -> (Arc<Calls>, u32) {
@@ -126,27 +127,27 @@ impl Shared {
 }
 
 /// The calls of a plan and those of each task, unless the planes of some run are stored in two ways.
-fn calls(plan: &Plan<At>, arena: &Arena) -> Option<(Vec<Call>, Vec<Span>)> {
+fn calls(plan: &Plan<At>, arena: &Arena) -> Option<(Vec<Call>, Vec<ListRange>)> {
     let (mut calls, mut tasks) = (Vec::new(), Vec::new());
     for task in &plan.tasks {
         let start = calls.len() as u32;
-        if let Task::Runs(Span { mut start, end }) = *task {
+        if let Task::Runs(ListRange { mut start, end }) = *task {
             while start < end {
-                let call = Call::first(plan, arena, Span { start, end })?;
+                let call = Call::first(plan, arena, ListRange { start, end })?;
                 start = call.runs.end;
                 calls.push(call);
             }
         }
-        tasks.push(Span { start, end: calls.len() as u32 });
+        tasks.push(ListRange { start, end: calls.len() as u32 });
     }
     Some((calls, tasks))
 }
 
 impl Call {
     /// The first of some runs, as many as can be done together, if the planes of the first are in one form.
-    fn first(plan: &Plan<At>, arena: &Arena, span: Span) -> Option<Self> {
+    fn first(plan: &Plan<At>, arena: &Arena, span: ListRange) -> Option<Self> {
         let runs = &plan.runs[span.range()];
-        let (first, of) = (runs.first()?, |run| Rows::of(plan, arena, run));
+        let (first, of) = (runs.first()?, |run| StoredRows::of(plan, arena, run));
         let place = |run: &RowRun<At>| (run.low, run.high, run.rows);
         let share = |one: &RowRun<At>, other: &RowRun<At>| {
             place(one) == place(other) && [one, other].into_iter().all(|run| !run.same && planes(plan, run) == 2)
@@ -155,8 +156,8 @@ impl Call {
         let shared = runs.iter().take(SHARED).take_while(|run| share(first, run)).count();
         let (start, mut rows) = (of(first)?, usize::from(first.rows));
         let (kind, count) = match (same, shared) {
-            (1.., _) => (Kind::Equal, same),
-            (_, 2..) => (Kind::Shared, shared),
+            (1.., _) => (CallKind::Equal, same),
+            (_, 2..) => (CallKind::Shared, shared),
             _ => {
                 let together = |number: &usize| {
                     let (run, more) = (&runs[*number], rows + usize::from(runs[*number].rows));
@@ -169,14 +170,14 @@ impl Call {
                     rows = if fits { more } else { rows };
                     fits
                 };
-                (Kind::Rows, 1 + (1..runs.len()).take_while(together).count())
+                (CallKind::StoredRows, 1 + (1..runs.len()).take_while(together).count())
             }
         };
         let bytes = |run: &RowRun<At>| planes(plan, run) * run.stored() * usize::from(start.live);
         let bytes = runs[..count].iter().map(bytes).sum::<usize>() as u32;
         Some(Self {
             kind,
-            runs: Span { start: span.start, end: span.start + count as u32 },
+            runs: ListRange { start: span.start, end: span.start + count as u32 },
             rows: rows as u16,
             planes: start,
             bytes,
@@ -204,13 +205,13 @@ fn materialise(plan: &Plan<At>, arena: &Arena) {
     plan.weights.iter().flat_map(|weights| &weights.rows).for_each(|row| word(row.0));
     for pass in &plan.passes {
         word(pass.dst);
-        if let Activation::I8(x) = pass.activation {
+        if let PassInput::I8(x) = pass.activation {
             word(x);
         }
     }
     for run in &plan.runs {
         let one_by_one = [run.low, run.high].into_iter().any(|at| arena.truncated(at, run.stored()).is_none());
-        if run.same || one_by_one || Rows::of(plan, arena, run).is_none() {
+        if run.same || one_by_one || StoredRows::of(plan, arena, run).is_none() {
             [run.low, run.high].into_iter().for_each(|at| arena.materialise(at, run.stored() * plan.lanes));
         }
     }
@@ -230,7 +231,7 @@ impl ChipJob {
             room.extend(low.iter().zip(&high).flat_map(|(&low, &high)| [low, high]));
             return HalfWeights::Pairs(room);
         }
-        let Rows { low, high, paired, .. } = call.planes;
+        let StoredRows { low, high, paired, .. } = call.planes;
         let bytes = |at: At| self.rows_of(at, call.rows() * call.planes.each());
         if paired { HalfWeights::Pairs(bytes(low)) } else { HalfWeights::Apart(bytes(low), bytes(high)) }
     }
@@ -247,7 +248,7 @@ impl ChipJob {
     /// Full words of a plane, where some were materialised since the job was made.
     #[cold]
     fn words_now(&self, call: &Call, at: fn(&RowRun<At>) -> At) -> Vec<u8> {
-        let runs = if call.kind == Kind::Shared { &self.runs_of(call)[..1] } else { self.runs_of(call) };
+        let runs = if call.kind == CallKind::Shared { &self.runs_of(call)[..1] } else { self.runs_of(call) };
         let places =
             runs.iter().flat_map(|run| (0..usize::from(run.rows)).map(move |row| at(run).plus(row * self.plan.lanes)));
         // SAFETY: `elaborate` lets nothing write a run's rows in this phase.

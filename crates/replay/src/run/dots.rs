@@ -1,15 +1,16 @@
 //! Passes over rows in place.
 
+use std::ops::Range;
 use std::sync::atomic::Ordering;
 
 use lpu_num::dot::{HalfWeights, Halves, Octets};
 use smallvec::SmallVec;
 
-use super::calls::{Call, Kind, SHARED, TOGETHER};
-use super::prefetch::Prefetch;
+use super::calls::{Call, CallKind, SHARED, TOGETHER};
+use super::prefetch::Prefetcher;
 use super::{ALIKE, ChipJob, LINE, Ready, Scratch, UNKNOWN};
 use crate::places::At;
-use crate::plan::{Activation, Bytes, Columns, Pass, RowRun};
+use crate::plan::{Bytes, Columns, Pass, PassInput, RowRun};
 
 fn signed(bytes: &[u8]) -> &[i8] {
     // SAFETY: both have one byte an element, and every byte is a valid `i8`.
@@ -31,7 +32,7 @@ impl ChipJob {
     }
 
     /// The runs of a task.
-    pub(super) fn runs(&self, task: usize, scratch: &mut Scratch, prefetch: &mut Prefetch<'_>) {
+    pub(super) fn runs(&self, task: usize, scratch: &mut Scratch, prefetch: &mut Prefetcher<'_>) {
         let calls = self.calls.of_task[task].range();
         let sums = &mut scratch.floats[0][..];
         let (steady, epoch) = (&self.steady[task], self.arena.epoch());
@@ -42,14 +43,14 @@ impl ChipJob {
             let call = &self.calls.list[number];
             let pass = self.pass_of(call);
             let found = match (call.kind, pass.activation) {
-                (Kind::Rows, Activation::F16(prepared)) if known.is_some() => {
+                (CallKind::StoredRows, PassInput::F16(prepared)) if known.is_some() => {
                     Some(self.known_halves(call, prepared, known, sums, prefetch))
                 }
-                (Kind::Rows, Activation::F16(prepared)) => self.halves(call, prepared, sums, prefetch),
-                (Kind::Rows, Activation::I8(x)) => self.octet_rows(call, x, prefetch),
-                (Kind::Rows, Activation::I8F16(prepared)) => self.digit_rows(call, prepared, prefetch),
-                (Kind::Equal, _) => self.equal_rows(call, is_steady, prefetch),
-                (Kind::Shared, _) => self.several(call, sums, prefetch),
+                (CallKind::StoredRows, PassInput::F16(prepared)) => self.halves(call, prepared, sums, prefetch),
+                (CallKind::StoredRows, PassInput::I8(x)) => self.octet_rows(call, x, prefetch),
+                (CallKind::StoredRows, PassInput::I8F16(prepared)) => self.digit_rows(call, prepared, prefetch),
+                (CallKind::Equal, _) => self.equal_rows(call, is_steady, prefetch),
+                (CallKind::Shared, _) => self.several(call, sums, prefetch),
             };
             greatest = greatest.zip(found).map(|(greatest, found)| greatest.max(found));
             prefetch.done(self, number);
@@ -68,7 +69,7 @@ impl ChipJob {
     /// Runs of a pass of fp16 rows. Rows that have not changed since they were read are read up to the last activation
     /// other than zero, once it is known that they are finite. Gives back their greatest byte if they are finite and
     /// will stay as they are for an epoch.
-    fn halves(&self, call: &Call, prepared: u32, sums: &mut [f32], prefetch: &mut Prefetch<'_>) -> Option<u8> {
+    fn halves(&self, call: &Call, prepared: u32, sums: &mut [f32], prefetch: &mut Prefetcher<'_>) -> Option<u8> {
         let places = || {
             let places =
                 self.runs_of(call).iter().map(|run| ([run.low, run.high], usize::from(run.rows) * self.plan.lanes));
@@ -92,7 +93,7 @@ impl ChipJob {
         prepared: u32,
         greatest: Option<u8>,
         sums: &mut [f32],
-        prefetch: &mut Prefetch<'_>,
+        prefetch: &mut Prefetcher<'_>,
     ) -> u8 {
         let halves = &self.ready(prepared).halves;
         self.note_live(call, halves.live(greatest));
@@ -104,9 +105,9 @@ impl ChipJob {
     }
 
     /// Runs of fp16 passes through the same rows, or of one pass.
-    fn several(&self, call: &Call, sums: &mut [f32], prefetch: &mut Prefetch<'_>) -> Option<u8> {
+    fn several(&self, call: &Call, sums: &mut [f32], prefetch: &mut Prefetcher<'_>) -> Option<u8> {
         let rows = call.rows();
-        let passes = if call.kind == Kind::Shared { self.runs_of(call) } else { &self.runs_of(call)[..1] };
+        let passes = if call.kind == CallKind::Shared { self.runs_of(call) } else { &self.runs_of(call)[..1] };
         // A call shares the rows of passes of two planes alone, and those are fp16.
         let all: SmallVec<[&Halves; SHARED]> = passes.iter().filter_map(|run| self.halves_ready(run.pass)).collect();
         self.note_live(call, self.plan.lanes);
@@ -118,7 +119,7 @@ impl ChipJob {
         };
         let mut room = Vec::new();
         Halves::rows_of(&all, self.halves_of(call, &mut room), blank, sums, prefetch);
-        if call.kind == Kind::Shared {
+        if call.kind == CallKind::Shared {
             for (run, sums) in passes.iter().zip(sums.chunks(rows)) {
                 self.put_all(run, self.plan.passes[run.pass as usize].dst, sums.iter().copied());
             }
@@ -134,7 +135,7 @@ impl ChipJob {
     }
 
     /// Runs of a pass of int8 rows and activations.
-    fn octet_rows(&self, call: &Call, x: At, prefetch: &mut Prefetch<'_>) -> Option<u8> {
+    fn octet_rows(&self, call: &Call, x: At, prefetch: &mut Prefetcher<'_>) -> Option<u8> {
         let (mut room, mut sums) = (Vec::new(), [0; TOGETHER]);
         let (octets, sums) = (self.octets(x), &mut sums[..call.rows()]);
         self.note_live(call, octets.live());
@@ -144,7 +145,7 @@ impl ChipJob {
     }
 
     /// Runs of a pass of int8 rows and fp16 activations.
-    fn digit_rows(&self, call: &Call, prepared: u32, prefetch: &mut Prefetch<'_>) -> Option<u8> {
+    fn digit_rows(&self, call: &Call, prepared: u32, prefetch: &mut Prefetcher<'_>) -> Option<u8> {
         let (mut room, mut sums) = (Vec::new(), [0.0f32; TOGETHER]);
         let (digits, sums) = (&self.ready(prepared).digits, &mut sums[..call.rows()]);
         self.note_live(call, digits.live());
@@ -156,7 +157,7 @@ impl ChipJob {
     /// Runs of one pass, each of one row again and again. Rows of one content, as those that sum their activations,
     /// give one sum; a row that was like that of the run before still is if neither has changed, as where all are
     /// `steady`. Says with [`ALIKE`] that all will stay as they are for an epoch.
-    fn equal_rows(&self, call: &Call, steady: bool, prefetch: &mut Prefetch<'_>) -> Option<u8> {
+    fn equal_rows(&self, call: &Call, steady: bool, prefetch: &mut Prefetcher<'_>) -> Option<u8> {
         let (runs, pass) = (self.runs_of(call), self.pass_of(call));
         let halves = pass.activation.planes() == 2;
         let rows = |run: &RowRun<At>| [run.low, if halves { run.high } else { run.low }];
@@ -181,18 +182,18 @@ impl ChipJob {
         (steady || stay()).then_some(ALIKE)
     }
 
-    fn one_row(&self, pass: &Pass<At>, [low, high]: [&[u8]; 2], prefetch: &mut Prefetch<'_>) -> u32 {
+    fn one_row(&self, pass: &Pass<At>, [low, high]: [&[u8]; 2], prefetch: &mut Prefetcher<'_>) -> u32 {
         let mut sums = [0.0f32];
         match pass.activation {
-            Activation::I8(x) => {
+            PassInput::I8(x) => {
                 let mut sums = [0];
                 self.octets(x).rows(signed(low), &mut sums, prefetch);
                 return sums[0] as u32;
             }
-            Activation::F16(prepared) => {
+            PassInput::F16(prepared) => {
                 self.ready(prepared).halves.rows(HalfWeights::Apart(low, high), None, &mut sums, prefetch);
             }
-            Activation::I8F16(prepared) => self.ready(prepared).digits.rows(signed(low), &mut sums, prefetch),
+            PassInput::I8F16(prepared) => self.ready(prepared).digits.rows(signed(low), &mut sums, prefetch),
         }
         sums[0].to_bits()
     }
@@ -235,8 +236,8 @@ impl ChipJob {
     /// The activations of an fp16 pass.
     fn halves_ready(&self, pass: u32) -> Option<&Halves> {
         match self.plan.passes[pass as usize].activation {
-            Activation::F16(prepared) => Some(&self.ready(prepared).halves),
-            Activation::I8(_) | Activation::I8F16(_) => None,
+            PassInput::F16(prepared) => Some(&self.ready(prepared).halves),
+            PassInput::I8(_) | PassInput::I8F16(_) => None,
         }
     }
 
@@ -261,47 +262,41 @@ impl ChipJob {
             for columns in columns {
                 let Pass { activation, dst } = self.plan.passes[columns.pass as usize];
                 match activation {
-                    Activation::F16(_) => {}
-                    Activation::I8(x) => self.octet_columns(columns, x, dst, lane, lanes),
-                    Activation::I8F16(prepared) => self.digit_columns(columns, prepared, dst, lane, lanes, scratch),
+                    PassInput::F16(_) => {}
+                    PassInput::I8(x) => self.octet_columns(columns, x, dst, lane..lane + lanes),
+                    PassInput::I8F16(prepared) => {
+                        self.digit_columns(columns, prepared, dst, lane..lane + lanes, scratch)
+                    }
                 }
             }
         }
     }
 
     /// Some lanes of a row.
-    fn part(&self, row: Bytes<At>, lane: usize, lanes: usize) -> &[i8] {
-        signed(&self.read(row.of())[lane..lane + lanes])
+    fn part(&self, row: Bytes<At>, lanes: Range<usize>) -> &[i8] {
+        signed(&self.read(row.of())[lanes])
     }
 
-    fn octet_columns(&self, columns: &Columns, x: At, dst: At, lane: usize, lanes: usize) {
+    fn octet_columns(&self, columns: &Columns, x: At, dst: At, lanes: Range<usize>) {
         let mut sums = [0i32; 64];
         for (&x, &row) in signed(self.read(x)).iter().zip(&self.plan.operands[columns.rows.range()]) {
-            for (sum, &weight) in sums.iter_mut().zip(self.part(row, lane, lanes)) {
+            for (sum, &weight) in sums.iter_mut().zip(self.part(row, lanes.clone())) {
                 *sum = sum.wrapping_add(i32::from(weight) * i32::from(x));
             }
         }
-        sums[..lanes].iter().enumerate().for_each(|(index, &sum)| self.put(dst, lane + index, sum as u32));
+        sums.iter().zip(lanes).for_each(|(&sum, lane)| self.put(dst, lane, sum as u32));
     }
 
-    fn digit_columns(
-        &self,
-        columns: &Columns,
-        prepared: u32,
-        dst: At,
-        lane: usize,
-        lanes: usize,
-        scratch: &mut Scratch,
-    ) {
+    fn digit_columns(&self, columns: &Columns, prepared: u32, dst: At, lanes: Range<usize>, scratch: &mut Scratch) {
         let weights = &mut scratch.bytes[0][..self.plan.lanes];
-        for index in 0..lanes {
+        for (index, lane) in lanes.clone().enumerate() {
             weights.fill(0);
             for (weight, &row) in weights.iter_mut().zip(&self.plan.operands[columns.rows.range()]) {
-                *weight = self.part(row, lane, lanes)[index] as u8;
+                *weight = self.part(row, lanes.clone())[index] as u8;
             }
             let mut sum = [0.0];
             self.ready(prepared).digits.rows(signed(weights), &mut sum, &mut ());
-            self.put(dst, lane + index, sum[0].to_bits());
+            self.put(dst, lane, sum[0].to_bits());
         }
     }
 }

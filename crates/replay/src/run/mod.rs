@@ -21,11 +21,11 @@ use crate::arena::{Arena, Mail};
 use crate::error::ReplayError;
 use crate::places::At;
 use crate::plan::{Op, Plan, Task};
-use crate::pool::{Barrier, Work};
+use crate::pool::{Barrier, PoolWork};
 use crate::system::SystemPlan;
-use calls::{Calls, Shared};
+use calls::{Calls, SharedCalls};
 use partition::Partition;
-use prefetch::Prefetch;
+use prefetch::Prefetcher;
 
 /// The most lanes that a chip has.
 pub(crate) const MAX_LANES: usize = 4096;
@@ -123,7 +123,7 @@ impl Job {
     pub(crate) fn new(plans: Arc<SystemPlan>, arenas: &[Arena], workers: usize) -> Result<Self, ReplayError> {
         let sends = (0..plans.chips.len()).map(|chip| plans.of(chip).sends);
         let mail = Arc::new(Mail::new(sends, plans.plans.first().map_or(0, |plan| plan.lanes))?);
-        let mut shared = Shared::default();
+        let mut shared = SharedCalls::default();
         let chips = arenas.iter().enumerate().map(|(chip, arena)| {
             let arena = arena.with_work(plans.of(chip).work)?;
             Ok(ChipJob::new(chip, &plans, arena, &mail, &mut shared))
@@ -151,7 +151,7 @@ impl Job {
 }
 
 impl ChipJob {
-    fn new(chip: usize, plans: &Arc<SystemPlan>, arena: Arena, mail: &Arc<Mail>, shared: &mut Shared) -> Self {
+    fn new(chip: usize, plans: &Arc<SystemPlan>, arena: Arena, mail: &Arc<Mail>, shared: &mut SharedCalls) -> Self {
         let plan = Arc::clone(plans.of(chip));
         for op in &plan.ops {
             match *op {
@@ -224,7 +224,7 @@ impl ChipJob {
         }
     }
 
-    fn task(&self, number: usize, scratch: &mut Scratch, prefetch: &mut Prefetch<'_>) {
+    fn task(&self, number: usize, scratch: &mut Scratch, prefetch: &mut Prefetcher<'_>) {
         match self.plan.tasks[number] {
             Task::Ops(span) => self.ops(&self.plan.ops[span.range()], scratch),
             Task::Runs(_) => self.runs(number, scratch, prefetch),
@@ -235,9 +235,9 @@ impl ChipJob {
     }
 }
 
-impl Work for Job {
+impl PoolWork for Job {
     fn part(&self, worker: usize, barrier: &Barrier) {
-        let mut prefetch = Prefetch::new(self, worker);
+        let mut prefetch = Prefetcher::new(self, worker);
         SCRATCH.with_borrow_mut(|scratch| {
             for step in 0..self.partition.steps() {
                 prefetch.begin(step);

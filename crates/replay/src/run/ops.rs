@@ -61,7 +61,7 @@ impl ChipJob {
     }
 
     /// The word of a window that an address in lane 0 chooses.
-    pub(super) fn chosen(&self, map: [Bytes<At>; 2], window: crate::plan::Span) -> &At {
+    pub(super) fn chosen(&self, map: [Bytes<At>; 2], window: crate::plan::ListRange) -> &At {
         let words = &self.plan.windows[window.range()];
         let address = usize::from(self.first(map[0])) | usize::from(self.first(map[1])) << 8;
         &words[address & (words.len() - 1)]

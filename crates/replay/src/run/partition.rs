@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use super::ChipJob;
 use super::calls::Call;
 use crate::places::At;
-use crate::plan::{Plan, Span, Task};
+use crate::plan::{ListRange, Plan, Task};
 use crate::steps::Steps;
 
 /// What an operation costs, in bytes of weights that are read in the same time.
@@ -17,11 +17,11 @@ const OP: u64 = 600;
 
 /// Tasks of one chip that a worker has in a step.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Part {
+pub(super) struct WorkerTasks {
     pub(super) chip: u32,
-    tasks: Span,
+    tasks: ListRange,
     /// The calls of these tasks.
-    pub(super) calls: Span,
+    pub(super) calls: ListRange,
     /// Tasks of the worker's earlier parts of the step.
     first: u32,
 }
@@ -30,7 +30,7 @@ pub(super) struct Part {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Share {
     /// Its parts.
-    pub(super) parts: Span,
+    pub(super) parts: ListRange,
     /// Tasks in all of them.
     tasks: u32,
     /// Bytes of the worker's calls in earlier steps.
@@ -41,7 +41,7 @@ pub(super) struct Share {
 #[derive(Default)]
 pub(super) struct Worker {
     /// In order of steps, then chips.
-    pub(super) parts: Vec<Part>,
+    pub(super) parts: Vec<WorkerTasks>,
     /// By step.
     pub(super) steps: Vec<Share>,
     /// By step: tasks that are taken.
@@ -83,7 +83,7 @@ impl Partition {
                     let calls = &calls.list[calls.of_task[task as usize].range()];
                     (of.chip, task, cost(plan, calls, &plan.tasks[task as usize]))
                 };
-                let Span { start, end } = plan.phases[of.phase as usize];
+                let ListRange { start, end } = plan.phases[of.phase as usize];
                 tasks.extend((start..end).map(cost));
             }
             let total: u64 = tasks.iter().map(|task| task.2).sum();
@@ -130,17 +130,18 @@ impl Worker {
         let mut first = 0;
         for of_chip in tasks.chunk_by(|one, other| one.0 == other.0) {
             let (chip, from) = (of_chip[0].0, of_chip[0].1);
-            let span = Span { start: from, end: from + of_chip.len() as u32 };
+            let span = ListRange { start: from, end: from + of_chip.len() as u32 };
             let calls = &chips[chip as usize].calls;
             // Tasks have their calls in order, one task after the other.
             let of = &calls.of_task[span.range()];
             let ends = of.first().zip(of.last());
-            let calls_of = ends.map(|(first, last)| Span { start: first.start, end: last.end }).unwrap_or_default();
+            let calls_of =
+                ends.map(|(first, last)| ListRange { start: first.start, end: last.end }).unwrap_or_default();
             *before += bytes(&calls.list[calls_of.range()]);
-            self.parts.push(Part { chip, tasks: span, calls: calls_of, first });
+            self.parts.push(WorkerTasks { chip, tasks: span, calls: calls_of, first });
             first += of_chip.len() as u32;
         }
-        let parts = Span { start, end: self.parts.len() as u32 };
+        let parts = ListRange { start, end: self.parts.len() as u32 };
         self.steps.push(Share { parts, tasks: first, before: share_before });
         self.taken.push(AtomicU32::new(0));
     }

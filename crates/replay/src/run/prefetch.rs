@@ -3,13 +3,13 @@
 
 use std::sync::atomic::Ordering;
 
-use lpu_num::dot::Ahead;
+use lpu_num::dot::Prefetch;
 
-use super::calls::Kind;
+use super::calls::CallKind;
 use super::partition::Worker;
 use super::{ChipJob, Job, LINE};
 use crate::places::At;
-use crate::plan::{Bytes, Op, Span};
+use crate::plan::{Bytes, ListRange, Op};
 
 /// Bytes fetched ahead of those read while rows are read.
 const AHEAD: u64 = 128 << 10;
@@ -70,13 +70,13 @@ impl ChipJob {
 }
 
 /// What a worker has fetched. Its rows are those of its parts, step after step.
-pub(super) struct Prefetch<'a> {
+pub(super) struct Prefetcher<'a> {
     chips: &'a [ChipJob],
     worker: &'a Worker,
     /// Number of the part at hand.
     part: usize,
     /// Its calls that are not begun.
-    calls: Span,
+    calls: ListRange,
     /// High bytes of fp16 rows, fetched after the low ones unless they alternate with them.
     second: Option<At>,
     /// Rows at hand: the next line, and lines left.
@@ -99,7 +99,7 @@ pub(super) struct Prefetch<'a> {
     done: u64,
 }
 
-impl<'a> Prefetch<'a> {
+impl<'a> Prefetcher<'a> {
     pub(super) fn new(job: &'a Job, worker: usize) -> Self {
         let worker = &job.partition.workers[worker];
         let calls = worker.parts.first().map(|part| part.calls).unwrap_or_default();
@@ -153,7 +153,7 @@ impl<'a> Prefetch<'a> {
         let first = share.parts.start as usize;
         if self.part < first || self.fetched < self.read {
             if !self.go_to(first) {
-                (self.part, self.calls) = (first, Span::default());
+                (self.part, self.calls) = (first, ListRange::default());
             }
             (self.second, self.lines, self.rows, self.fetched) = (None, 0, 0, self.read);
         }
@@ -243,7 +243,7 @@ impl<'a> Prefetch<'a> {
         } else {
             let call = &job.calls.list[self.calls.start as usize];
             self.calls.start += 1;
-            if std::mem::replace(&mut self.last, call.planes.low) == call.planes.low || call.kind == Kind::Equal {
+            if std::mem::replace(&mut self.last, call.planes.low) == call.planes.low || call.kind == CallKind::Equal {
                 // Passes that share rows fetch them once; the row of a run of one row is seldom looked at.
                 self.fetched += u64::from(call.bytes);
                 self.rows = 0;
@@ -266,7 +266,7 @@ impl<'a> Prefetch<'a> {
     }
 }
 
-impl Ahead for Prefetch<'_> {
+impl Prefetch for Prefetcher<'_> {
     #[inline(always)]
     fn rows(&mut self) {
         while self.lines < FEW && self.fetched < self.read + AHEAD {

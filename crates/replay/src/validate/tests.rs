@@ -21,8 +21,8 @@ fn wide(number: u32) -> At {
     At(4 * WORDS + 16 * number)
 }
 
-fn span(start: u32, end: u32) -> Span {
-    Span { start, end }
+fn span(start: u32, end: u32) -> ListRange {
+    ListRange { start, end }
 }
 
 fn add() -> Instruction {
@@ -65,8 +65,8 @@ fn plan() -> Plan<At> {
         windows: vec![word(41), word(42)],
         weights: Vec::new(),
         passes: vec![
-            Pass { activation: Activation::F16(0), dst: wide(2) },
-            Pass { activation: Activation::I8(wide(1)), dst: wide(3) },
+            Pass { activation: PassInput::F16(0), dst: wide(2) },
+            Pass { activation: PassInput::I8(wide(1)), dst: wide(3) },
         ],
         runs: vec![run(0, 10, 14, 0), run(0, 18, 22, 1)],
         columns: vec![Columns { pass: 1, rows: span(0, 2) }],
@@ -155,11 +155,11 @@ fn invalid_plans_are_refused() {
         ("rows across the end of words", |plan| plan.runs[0].low = word(WORDS - 3)),
         ("no such pass", |plan| plan.runs[0].pass = 2),
         ("activations that are not prepared", |plan| plan.ops[2] = Op::Zero { dst: wide(5), from: 0 }),
-        ("activations prepared in another form", |plan| plan.passes[0].activation = Activation::I8F16(0)),
-        ("no such preparation", |plan| plan.passes[0].activation = Activation::F16(1)),
+        ("activations prepared in another form", |plan| plan.passes[0].activation = PassInput::I8F16(0)),
+        ("no such preparation", |plan| plan.passes[0].activation = PassInput::F16(1)),
         ("activations prepared in the same phase", |plan| plan.phases = vec![span(0, 5), span(5, 8), span(8, 9)]),
         ("columns of half a row", |plan| {
-            plan.passes[1].activation = Activation::F16(0);
+            plan.passes[1].activation = PassInput::F16(0);
             plan.columns[0].rows = span(0, 1);
         }),
         ("columns of lanes that are not there", |plan| {

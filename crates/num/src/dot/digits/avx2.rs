@@ -3,9 +3,9 @@
 use std::arch::x86_64::*;
 
 use super::{Digits, PLACES, SHIFT};
-use crate::dot::ahead::Ahead;
 use crate::dot::i8::avx2::{STEP, sums};
 use crate::dot::i8::by_rows;
+use crate::dot::prefetch::Prefetch;
 
 /// Bits of a digit.
 const BITS: usize = 16;
@@ -40,27 +40,33 @@ impl Digits {
 
     /// The sum of each of some rows of so many weights, to as many activations; the other activations meet zeros.
     #[target_feature(enable = "avx2")]
-    pub(super) fn rows_avx2(&self, weights: &[i8], lanes: usize, out: &mut [f32], ahead: &mut impl Ahead) {
+    pub(super) fn rows_avx2(&self, weights: &[i8], lanes: usize, out: &mut [f32], prefetch: &mut impl Prefetch) {
         match self.count {
             0 => out.fill(0.0),
-            1 => self.twos_avx2::<1>(weights, lanes, out, ahead),
-            2 => self.twos_avx2::<2>(weights, lanes, out, ahead),
-            _ => self.twos_avx2::<3>(weights, lanes, out, ahead),
+            1 => self.twos_avx2::<1>(weights, lanes, out, prefetch),
+            2 => self.twos_avx2::<2>(weights, lanes, out, prefetch),
+            _ => self.twos_avx2::<3>(weights, lanes, out, prefetch),
         }
     }
 
     #[inline]
     #[target_feature(enable = "avx2")]
-    fn twos_avx2<const TWOS: usize>(&self, weights: &[i8], lanes: usize, out: &mut [f32], ahead: &mut impl Ahead) {
+    fn twos_avx2<const TWOS: usize>(
+        &self,
+        weights: &[i8],
+        lanes: usize,
+        out: &mut [f32],
+        prefetch: &mut impl Prefetch,
+    ) {
         let live = self.live.min(lanes);
         let twos: [&[i16]; TWOS] = std::array::from_fn(|place| &self.twos[place][..live]);
         let mut fours = weights.chunks(4 * lanes);
         let (whole, rest) = out.as_chunks_mut::<4>();
         for (out, rows) in whole.iter_mut().zip(&mut fours) {
-            *out = total(by_rows::<4>(rows, lanes, live), twos, ahead).map(|total| self.rounded(total));
+            *out = total(by_rows::<4>(rows, lanes, live), twos, prefetch).map(|total| self.rounded(total));
         }
         for (out, row) in rest.iter_mut().zip(fours.flat_map(|rows| rows.chunks_exact(lanes))) {
-            let [sum, ..] = total([&row[..live]], twos, ahead);
+            let [sum, ..] = total([&row[..live]], twos, prefetch);
             *out = self.rounded(sum);
         }
     }
@@ -72,12 +78,12 @@ impl Digits {
 fn total<const ROWS: usize, const TWOS: usize>(
     rows: [&[i8]; ROWS],
     twos: [&[i16]; TWOS],
-    ahead: &mut impl Ahead,
+    prefetch: &mut impl Prefetch,
 ) -> [i64; 4] {
     let mut totals = _mm256_setzero_si256();
     for start in (0..rows[0].len()).step_by(MOST_LANES) {
         let end = rows[0].len().min(start + MOST_LANES);
-        let parts = sums(rows.map(|row| &row[start..end]), twos.map(|digits| &digits[start..end]), ahead);
+        let parts = sums(rows.map(|row| &row[start..end]), twos.map(|digits| &digits[start..end]), prefetch);
         for (place, parts) in parts.into_iter().enumerate() {
             let mut four = [_mm256_setzero_si256(); 4];
             for (four, part) in four.iter_mut().zip(parts) {

@@ -4,7 +4,7 @@
 use std::arch::x86_64::*;
 
 use super::{CLOSE, by_rows};
-use crate::dot::ahead::Ahead;
+use crate::dot::prefetch::Prefetch;
 
 /// Lanes of a step: a line of weights.
 pub(in crate::dot) const STEP: usize = 64;
@@ -46,16 +46,16 @@ pub(super) fn live(x: &[i8]) -> usize {
 
 /// The sum of each of some rows of so many weights, over the lanes of `x`, modulo 2^32.
 #[target_feature(enable = "avx2")]
-pub(super) fn rows(weights: &[i8], lanes: usize, x: &[i8], out: &mut [i32], ahead: &mut impl Ahead) {
+pub(super) fn rows(weights: &[i8], lanes: usize, x: &[i8], out: &mut [i32], prefetch: &mut impl Prefetch) {
     let mut fours = weights.chunks(4 * lanes);
     let (whole, rest) = out.as_chunks_mut::<4>();
     for (out, rows) in whole.iter_mut().zip(&mut fours) {
-        let [sums] = sums(by_rows::<4>(rows, lanes, x.len()), [x], ahead);
+        let [sums] = sums(by_rows::<4>(rows, lanes, x.len()), [x], prefetch);
         // SAFETY: the array has four sums.
         unsafe { _mm_storeu_si128(out.as_mut_ptr().cast(), join(sums)) };
     }
     for (out, row) in rest.iter_mut().zip(fours.flat_map(|rows| rows.chunks_exact(lanes))) {
-        let [[sum]] = sums([&row[..x.len()]], [x], ahead);
+        let [[sum]] = sums([&row[..x.len()]], [x], prefetch);
         *out = _mm_cvtsi128_si32(join([sum; 4]));
     }
 }
@@ -66,14 +66,14 @@ pub(super) fn rows(weights: &[i8], lanes: usize, x: &[i8], out: &mut [i32], ahea
 pub(in crate::dot) fn sums<const ROWS: usize, const XS: usize, X: Factor>(
     rows: [&[i8]; ROWS],
     xs: [&[X]; XS],
-    ahead: &mut impl Ahead,
+    prefetch: &mut impl Prefetch,
 ) -> [[__m256i; ROWS]; XS] {
-    ahead.rows();
+    prefetch.rows();
     let mut sums = [[_mm256_setzero_si256(); ROWS]; XS];
     let lanes = xs[0].len();
     assert!(rows.iter().all(|row| row.len() == lanes) && xs.iter().all(|x| x.len() == lanes), "all of one length");
     for start in (0..lanes / STEP * STEP).step_by(STEP) {
-        ahead.lines(ROWS);
+        prefetch.lines(ROWS);
         let rows = rows.map(|row| row.as_ptr().wrapping_add(start));
         for row in rows {
             _mm_prefetch::<_MM_HINT_T0>(row.wrapping_add(CLOSE));
@@ -82,7 +82,7 @@ pub(in crate::dot) fn sums<const ROWS: usize, const XS: usize, X: Factor>(
         unsafe { step(rows, xs.map(|x| x.as_ptr().wrapping_add(start)), &mut sums) };
     }
     if !lanes.is_multiple_of(STEP) {
-        ahead.lines(ROWS);
+        prefetch.lines(ROWS);
         let (rows, xs) = (rows.map(last), xs.map(last));
         // SAFETY: every array is a step.
         unsafe { step(rows.each_ref().map(|row| row.as_ptr()), xs.each_ref().map(|x| x.as_ptr()), &mut sums) };

@@ -4,7 +4,7 @@ use std::arch::x86_64::*;
 
 use super::steps::fetch;
 use super::{CLOSE, HalfWeights, Halves, STEP, StepLanes};
-use crate::dot::ahead::Ahead;
+use crate::dot::prefetch::Prefetch;
 
 /// Sixteen fp16 numbers of a step.
 const SIXTEENS: usize = STEP / 16;
@@ -32,12 +32,12 @@ impl Halves {
     /// The sum of a row, joined from 32 as [`crate::dot::partial::roundings`] allows, and the greatest high byte of its
     /// weights without their signs.
     #[target_feature(enable = "avx2,f16c,fma")]
-    pub(super) fn row_avx2(&self, weights: HalfWeights<'_>, ahead: &mut impl Ahead) -> (f64, u8) {
-        ahead.rows();
+    pub(super) fn row_avx2(&self, weights: HalfWeights<'_>, prefetch: &mut impl Prefetch) -> (f64, u8) {
+        prefetch.rows();
         let mut sums = [_mm256_setzero_pd(); 8];
         let mut most = _mm256_setzero_si256();
         for (start, x) in (0..weights.count()).step_by(STEP).zip(&self.x) {
-            ahead.lines(2);
+            prefetch.lines(2);
             fetch(weights.lines(start + CLOSE));
             let sixteens = weights.sixteens(start);
             // Zero weights add nothing to finite activations; rows of tokens that have not come are all zero.

@@ -16,11 +16,11 @@ mod weights;
 #[cfg(target_arch = "x86_64")]
 use std::arch::x86_64::*;
 
-use super::ahead::Ahead;
 use super::dot_f16_exact;
 use super::f16::Bounds;
 #[cfg(target_arch = "x86_64")]
 use super::i8::given;
+use super::prefetch::Prefetch;
 use crate::half::f16_to_f32;
 use crate::kernel::Kernel;
 #[cfg(target_arch = "x86_64")]
@@ -126,8 +126,14 @@ impl Halves {
 
     /// The sum of each row: `weights` are the first weights of `out.len()` rows, as many of each; those after them are
     /// zero. Gives back the greatest high byte of all weights without their signs; a caller that knows it, or a greater
-    /// one below [`Halves::INFINITE`], gives it as `most`. Then rows need no prefetch `ahead`.
-    pub fn rows(&self, weights: HalfWeights<'_>, most: Option<u8>, out: &mut [f32], ahead: &mut impl Ahead) -> u8 {
+    /// one below [`Halves::INFINITE`], gives it as `most`. Then rows need no prefetch `prefetch`.
+    pub fn rows(
+        &self,
+        weights: HalfWeights<'_>,
+        most: Option<u8>,
+        out: &mut [f32],
+        prefetch: &mut impl Prefetch,
+    ) -> u8 {
         #[cfg(target_arch = "x86_64")]
         if let Some(most) = most.filter(|&most| self.serves(most)) {
             let lanes = given(weights.count(), out.len(), self.lanes).unwrap_or(0);
@@ -144,7 +150,7 @@ impl Halves {
             return most;
         }
         let _ = most;
-        Self::rows_of(&[self], weights, |_| false, out, ahead)
+        Self::rows_of(&[self], weights, |_| false, out, prefetch)
     }
 
     /// How many lanes of rows [`Halves::rows`] reads when it is told of such a greatest byte.
@@ -167,20 +173,20 @@ impl Halves {
     }
 
     /// The sum of a row, and the greatest high byte of its weights without their signs.
-    fn row(&self, weights: HalfWeights<'_>, ahead: &mut impl Ahead) -> (f32, u8) {
+    fn row(&self, weights: HalfWeights<'_>, prefetch: &mut impl Prefetch) -> (f32, u8) {
         if weights.count() < self.lanes && !self.bounds.finite() {
             // Zero weights count where activations are not finite.
             let zeros = std::iter::repeat_n(0, self.lanes - weights.count());
             let bytes: Vec<u8> = weights.patterns().chain(zeros).flat_map(u16::to_le_bytes).collect();
-            return self.row(HalfWeights::Pairs(&bytes), ahead);
+            return self.row(HalfWeights::Pairs(&bytes), prefetch);
         }
         let (sum, most) = match self.kernel {
             #[cfg(target_arch = "x86_64")]
             // SAFETY: a kernel exists only on a host with its instructions.
-            Kernel::Avx512 => unsafe { self.row_avx512(weights, ahead) },
+            Kernel::Avx512 => unsafe { self.row_avx512(weights, prefetch) },
             #[cfg(target_arch = "x86_64")]
             // SAFETY: a kernel exists only on a host with its instructions.
-            Kernel::Avx2 => unsafe { self.row_avx2(weights, ahead) },
+            Kernel::Avx2 => unsafe { self.row_avx2(weights, prefetch) },
             Kernel::Portable => self.row_portable(weights),
         };
         (self.settle(sum, most, weights), most)
@@ -226,13 +232,13 @@ impl Halves {
 
     #[cfg(target_arch = "x86_64")]
     #[target_feature(enable = "avx512f,avx512bw")]
-    fn row_avx512(&self, weights: HalfWeights<'_>, ahead: &mut impl Ahead) -> (f64, u8) {
-        ahead.rows();
+    fn row_avx512(&self, weights: HalfWeights<'_>, prefetch: &mut impl Prefetch) -> (f64, u8) {
+        prefetch.rows();
         let mut sums = [_mm512_setzero_pd(); 8];
         let mut most = _mm512_setzero_si512();
         let sign = _mm512_set1_epi8(0x7f);
         for (start, x) in (0..weights.count()).step_by(STEP).zip(&self.x) {
-            ahead.lines(2);
+            prefetch.lines(2);
             fetch(weights.lines(start + CLOSE));
             let (low, high) = weights.step(start);
             // Zero weights add nothing to finite activations; rows of tokens that have not come are all zero.

@@ -8,8 +8,8 @@ mod avx512;
 use super::{HalfWeights, Halves};
 #[cfg(target_arch = "x86_64")]
 use super::{STEP, magnitude};
-use crate::dot::ahead::Ahead;
 use crate::dot::i8::given;
+use crate::dot::prefetch::Prefetch;
 #[cfg(target_arch = "x86_64")]
 use crate::kernel::Kernel;
 
@@ -30,7 +30,7 @@ impl Halves {
         weights: HalfWeights<'_>,
         blank: impl Fn(usize) -> bool,
         out: &mut [f32],
-        ahead: &mut impl Ahead,
+        prefetch: &mut impl Prefetch,
     ) -> u8 {
         let rows = out.len() / all.len().max(1);
         let Some(first) = all.first() else { return 0 };
@@ -44,8 +44,8 @@ impl Halves {
                 // SAFETY: a kernel exists only on a host with its instructions.
                 greatest = greatest.max(unsafe {
                     match first.kernel {
-                        Kernel::Avx512 => avx512::by_threes(all, weights, lanes, &blank, out, ahead),
-                        _ => avx2::by_threes(all, weights, lanes, &blank, out, ahead),
+                        Kernel::Avx512 => avx512::by_threes(all, weights, lanes, &blank, out, prefetch),
+                        _ => avx2::by_threes(all, weights, lanes, &blank, out, prefetch),
                     }
                 });
                 continue;
@@ -57,7 +57,7 @@ impl Halves {
                     continue;
                 }
                 for (number, halves) in all.iter().enumerate() {
-                    let (sum, most) = halves.row(weights.row(row, lanes), ahead);
+                    let (sum, most) = halves.row(weights.row(row, lanes), prefetch);
                     greatest = greatest.max(most);
                     out[number * rows + row] = sum;
                 }
@@ -92,13 +92,13 @@ struct Looks<Look, Sum> {
 /// Rows with at most [`MOST`] finite activations, three at a time; gives back the greatest high byte of the weights.
 #[cfg(target_arch = "x86_64")]
 #[inline(always)]
-fn by_threes<A: Ahead>(
+fn by_threes<A: Prefetch>(
     all: &[&Halves],
     weights: HalfWeights<'_>,
     lanes: usize,
     blank: &impl Fn(usize) -> bool,
     out: &mut [f32],
-    ahead: &mut A,
+    prefetch: &mut A,
     Looks { roundings, look, three: sum }: Looks<
         impl Fn(HalfWeights<'_>, &mut A) -> (u64, u8),
         impl Fn(Three<'_>) -> ([f64; 4], [f32; 4], u8),
@@ -126,7 +126,7 @@ fn by_threes<A: Ahead>(
             continue;
         }
         let weights = weights.row(row, lanes);
-        let (weighty, most) = if threes.is_empty() { (0, 0) } else { look(weights, ahead) };
+        let (weighty, most) = if threes.is_empty() { (0, 0) } else { look(weights, prefetch) };
         greatest = greatest.max(most);
         let magnitude = magnitude(most);
         for (three, wide) in threes.iter().zip(&wide) {
@@ -144,7 +144,7 @@ fn by_threes<A: Ahead>(
             }
         }
         for &number in rest {
-            let (sum, most) = all[number].row(weights, ahead);
+            let (sum, most) = all[number].row(weights, prefetch);
             greatest = greatest.max(most);
             out[number * rows + row] = sum;
         }

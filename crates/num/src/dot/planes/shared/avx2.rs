@@ -3,41 +3,41 @@
 use std::arch::x86_64::*;
 
 use super::{Looks, Three, WideStep};
-use crate::dot::ahead::Ahead;
 use crate::dot::planes::avx2::{greatest_of_32, highest, rounded, weighty, widen_avx2};
 use crate::dot::planes::{HalfWeights, Halves, STEP};
+use crate::dot::prefetch::Prefetch;
 
 /// Partial sums of each activation: there are no registers for more.
 const PARTS: usize = 16;
 
 /// Rows with some finite activations, three at a time; gives back the greatest high byte of the weights.
 #[target_feature(enable = "avx2,f16c,fma")]
-pub(super) fn by_threes<A: Ahead>(
+pub(super) fn by_threes<A: Prefetch>(
     all: &[&Halves],
     weights: HalfWeights<'_>,
     lanes: usize,
     blank: &impl Fn(usize) -> bool,
     out: &mut [f32],
-    ahead: &mut A,
+    prefetch: &mut A,
 ) -> u8 {
     // A product passes through one partial sum, and the joins of all.
     let roundings = lanes.next_multiple_of(STEP) / PARTS + PARTS.ilog2() as usize;
     let kernel = Looks {
         roundings,
-        look: |weights: HalfWeights<'_>, ahead: &mut A| look(weights, ahead),
+        look: |weights: HalfWeights<'_>, prefetch: &mut A| look(weights, prefetch),
         three: |three: Three<'_>| self::three(three),
     };
-    super::by_threes(all, weights, lanes, blank, out, ahead, kernel)
+    super::by_threes(all, weights, lanes, blank, out, prefetch, kernel)
 }
 
 /// The steps of a row that have weights other than zero, a bit each, and the greatest high byte of the weights.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn look(weights: HalfWeights<'_>, ahead: &mut impl Ahead) -> (u64, u8) {
-    ahead.rows();
+fn look(weights: HalfWeights<'_>, prefetch: &mut impl Prefetch) -> (u64, u8) {
+    prefetch.rows();
     let (mut steps, mut most) = (0, _mm256_setzero_si256());
     for (step, start) in (0..weights.count()).step_by(STEP).enumerate() {
-        ahead.lines(2);
+        prefetch.lines(2);
         let sixteens = weights.sixteens(start);
         steps |= u64::from(weighty(sixteens)) << step;
         most = _mm256_max_epu8(most, highest(sixteens));

@@ -3,38 +3,38 @@
 use std::arch::x86_64::*;
 
 use super::{Looks, Three};
-use crate::dot::ahead::Ahead;
 use crate::dot::partial;
 use crate::dot::planes::avx2::rounded;
 use crate::dot::planes::{HalfWeights, Halves, STEP, WIDENED, greatest_avx512, widen};
+use crate::dot::prefetch::Prefetch;
 
 /// Rows with some finite activations, three at a time; gives back the greatest high byte of the weights.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-pub(super) fn by_threes<A: Ahead>(
+pub(super) fn by_threes<A: Prefetch>(
     all: &[&Halves],
     weights: HalfWeights<'_>,
     lanes: usize,
     blank: &impl Fn(usize) -> bool,
     out: &mut [f32],
-    ahead: &mut A,
+    prefetch: &mut A,
 ) -> u8 {
     let roundings = all.first().map_or(0, |halves| partial::roundings(halves.lanes));
     let kernel = Looks {
         roundings,
-        look: |weights: HalfWeights<'_>, ahead: &mut A| look(weights, ahead),
+        look: |weights: HalfWeights<'_>, prefetch: &mut A| look(weights, prefetch),
         three: |three: Three<'_>| self::three(three),
     };
-    super::by_threes(all, weights, lanes, blank, out, ahead, kernel)
+    super::by_threes(all, weights, lanes, blank, out, prefetch, kernel)
 }
 
 /// The steps of a row that have weights other than zero, a bit each, and the greatest high byte of the weights.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw")]
-fn look(weights: HalfWeights<'_>, ahead: &mut impl Ahead) -> (u64, u8) {
-    ahead.rows();
+fn look(weights: HalfWeights<'_>, prefetch: &mut impl Prefetch) -> (u64, u8) {
+    prefetch.rows();
     let (mut steps, mut most) = (0, _mm512_setzero_si512());
     for (step, start) in (0..weights.count()).step_by(STEP).enumerate() {
-        ahead.lines(2);
+        prefetch.lines(2);
         let (low, high) = weights.step(start);
         let either = _mm512_or_si512(low, high);
         steps |= u64::from(_mm512_test_epi8_mask(either, either) != 0) << step;

@@ -2,7 +2,7 @@
 
 /// A prefetcher of weights that will be read soon. Kernels call it as they read theirs, so that fetches are spread over
 /// the reads.
-pub trait Ahead {
+pub trait Prefetch {
     /// Some rows will be read now: time to find out what comes next.
     fn rows(&mut self);
 
@@ -11,7 +11,7 @@ pub trait Ahead {
 }
 
 /// No prefetch.
-impl Ahead for () {
+impl Prefetch for () {
     #[inline(always)]
     fn rows(&mut self) {}
 
