@@ -7,11 +7,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use lpu_chip::System;
-use lpu_model::{Checkpoint, Graph};
+use lpu_model::{Checkpoint, Graph, Node, Op, ValueId, Weights};
 
 use crate::error::CompileError;
+use crate::layout::Layouts;
+use crate::rows::ROW_SLICES;
 use crate::stages::place;
-use crate::target::{Group, Options, Target};
+use crate::target::{Group, Options, Precision, Target};
 
 /// Groups that are tried one after another before the search is given up.
 const MOST_TRIED: usize = 100_000;
@@ -121,8 +123,9 @@ fn fits(
 ) -> Result<(), CompileError> {
     let group = target.group.chips();
     let mut known = BTreeSet::new();
-    let graph = graph.tensor_parallel(group)?;
-    for (stage, graph) in graph.stages(stages, checkpoint.weights()).into_iter().enumerate() {
+    let of_stages = graph.tensor_parallel(group)?;
+    let sizes = sizes(target, &of_stages, checkpoint.weights(), context)?;
+    for (stage, graph) in of_stages.stages(stages, &sizes).into_iter().enumerate() {
         if !known.insert(graph.structure(checkpoint.weights())) {
             continue;
         }
@@ -135,6 +138,45 @@ fn fits(
         })?;
     }
     Ok(())
+}
+
+/// The graph over a group in stages of about as many words of SRAM.
+///
+/// # Errors
+/// [`CompileError`] when it cannot be cut.
+pub fn stages(
+    target: &Target,
+    graph: &Graph,
+    stages: usize,
+    weights: &Weights,
+    context: usize,
+) -> Result<Vec<Graph>, CompileError> {
+    let graph = graph.tensor_parallel(target.group.chips())?;
+    let sizes = sizes(target, &graph, weights, context)?;
+    Ok(graph.stages(stages, &sizes))
+}
+
+/// Words of weights and key-value rows of every node.
+fn sizes(target: &Target, graph: &Graph, weights: &Weights, context: usize) -> Result<Vec<u64>, CompileError> {
+    let layouts = Layouts::of(graph, target.chip.lanes())?;
+    let tiles = |value: ValueId| layouts.values[&value].tiles.len() as u64;
+    let rows = |value: ValueId| -> u64 {
+        layouts.values[&value].tiles.iter().map(|tile| tile.len().next_multiple_of(16) as u64).sum()
+    };
+    let bytes = if target.precision == Precision::F16 { 2 } else { 1 };
+    let size = |(number, node): (usize, &Node)| match node.op {
+        Op::Linear { .. } => tiles(node.inputs[0]) * rows(node.output) * bytes,
+        Op::ExpertLinear { weight, choice: 0 } => {
+            tiles(node.inputs[0]) * rows(node.output) * bytes * weights.shape(weight)[0] as u64
+        }
+        Op::Attention { .. } => {
+            let heads = &layouts.heads[&number];
+            let entries = 2 * heads.key_groups().max(heads.value_groups()) + heads.value_groups();
+            2 * (entries * (context + ROW_SLICES)) as u64
+        }
+        _ => 0,
+    };
+    Ok(graph.nodes.iter().enumerate().map(size).collect())
 }
 
 /// The first chip of each stage's group.

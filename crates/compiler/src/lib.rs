@@ -48,7 +48,7 @@ use stages::place_at;
 pub use bound::{Bound, bound};
 pub use buckets::buckets;
 pub use error::CompileError;
-pub use groups::Parallel;
+pub use groups::{Parallel, stages};
 pub use interface::{Bucket, Interface, Lanes, Port, PortKind, RotaryPart, Side};
 pub use layout::Layout;
 pub use part::Part;
@@ -199,7 +199,7 @@ fn place_stages(
     context: usize,
 ) -> Result<Vec<Placed>, CompileError> {
     let firsts = groups::first_chips(system, tensor, pipeline)?;
-    let stages = graph.tensor_parallel(tensor)?.stages(pipeline, checkpoint.weights()).into_iter().enumerate();
+    let stages = groups::stages(target, graph, pipeline, checkpoint.weights(), context)?.into_iter().enumerate();
     let place = |(stage, graph): (usize, Graph)| {
         if target.group != Group::at(system, firsts[stage], tensor)? {
             let why = format!("the chips from {} on see one another through other links", firsts[stage]);

@@ -93,8 +93,8 @@ impl Inspect {
         };
         if self.step == Shown::Graph {
             let (target, parallel) = options.laid(system, checkpoint, &graph)?;
-            let of_chip = graph.tensor_parallel(target.group.chips())?;
-            let stages = of_chip.stages(parallel.pipeline, checkpoint.weights());
+            let (weights, context) = (checkpoint.weights(), options.context);
+            let stages = compiler::stages(&target, &graph, parallel.pipeline, weights, context)?;
             for (number, stage) in stages.iter().enumerate() {
                 if stages.len() > 1 {
                     writeln!(out, "stage {number}")?;

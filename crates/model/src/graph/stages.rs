@@ -38,23 +38,11 @@ impl Graph {
         (1..self.nodes.len()).filter(|&number| begins(number) && crosses(number)).collect()
     }
 
-    /// The graph in `count` stages of about as many bytes of weights a stage; fewer where it cannot be cut so often.
+    /// The graph in `count` stages whose largest is as small as can be, by the size of each node; fewer where it cannot
+    /// be cut so often.
     #[must_use]
-    pub fn stages(&self, count: usize, weights: &Weights) -> Vec<Graph> {
-        let starts = self.stage_starts();
-        let size = |value: ValueId| self.value(value).width as u64;
-        let sizes: Vec<u64> = self
-            .nodes
-            .iter()
-            .map(|node| match node.op {
-                Op::Linear { .. } => size(node.inputs[0]) * size(node.output),
-                Op::ExpertLinear { weight, choice: 0 } => {
-                    size(node.inputs[0]) * size(node.output) * weights.shape(weight)[0] as u64
-                }
-                _ => 0,
-            })
-            .collect();
-        let bounds = balanced(&sizes, &starts, count);
+    pub fn stages(&self, count: usize, sizes: &[u64]) -> Vec<Graph> {
+        let bounds = balanced(sizes, &self.stage_starts(), count);
         let mut stages: Vec<Graph> = bounds.windows(2).map(|bounds| self.part(bounds[0]..bounds[1])).collect();
         let last = stages.len() - 1;
         for (number, stage) in stages.iter_mut().enumerate() {
