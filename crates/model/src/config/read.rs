@@ -41,7 +41,7 @@ impl Config {
         let fields = Fields::new(text.as_ref().unwrap_or(&object));
 
         let hidden = fields.required_size(names.hidden, SIZE_LIMIT)?;
-        let Heads { heads, kv_heads, head_dim } = Heads::of(&fields, row, hidden)?;
+        let HeadSizes { heads, kv_heads, head_dim } = HeadSizes::of(&fields, row, hidden)?;
         let intermediate = match (fields.size(names.intermediate, SIZE_LIMIT)?, row.widening) {
             (Some(given), _) => given,
             (None, Some(factor)) => factor * hidden,
@@ -113,13 +113,13 @@ impl Config {
 }
 
 /// Heads of an attention and their size.
-struct Heads {
+struct HeadSizes {
     heads: usize,
     kv_heads: usize,
     head_dim: usize,
 }
 
-impl Heads {
+impl HeadSizes {
     fn of(fields: &Fields, row: &Row, hidden: usize) -> Result<Self, ModelError> {
         let names = &row.names;
         let heads = fields.required_size(names.heads, HEAD_LIMIT)?;
