@@ -268,7 +268,7 @@ fn elements<'a>(
             Box::new(move |index| each[index as usize])
         }
         Values::Code(number) => {
-            let Some(bytes) = code(text, &series[*number].1.items, lanes, errors) else { return None };
+            let bytes = code(text, &series[*number].1.items, lanes, errors)?;
             Box::new(move |index| bytes.get(index as usize).map_or(0, |byte| u32::from(*byte)))
         }
     };
