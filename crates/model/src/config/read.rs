@@ -132,7 +132,7 @@ impl HeadSizes {
             if names.kv_heads.is_some() { fields.size("head_dim", SIZE_LIMIT)?.or(row.head_dim) } else { None };
         let head_dim = match stated {
             Some(head_dim) => head_dim,
-            None if hidden % heads == 0 => hidden / heads,
+            None if hidden.is_multiple_of(heads) => hidden / heads,
             None => return Err(ModelError::HiddenNotDivisible { hidden, heads }),
         };
         if heads * head_dim > SIZE_LIMIT {
