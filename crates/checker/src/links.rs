@@ -11,12 +11,12 @@ use crate::member::Member;
 
 /// What the chips of a class send and receive: by link of its first chip, issues in order.
 #[derive(Default)]
-struct Transfers {
+struct ClassTraffic {
     sends: BTreeMap<u16, Vec<u32>>,
     receives: BTreeMap<u16, Vec<u32>>,
 }
 
-impl Transfers {
+impl ClassTraffic {
     fn new(flow: &ChipFlow) -> Self {
         let mut transfers = Self::default();
         for (index, issue) in (0u32..).zip(&flow.issues) {
@@ -33,14 +33,14 @@ impl Transfers {
 
 /// What goes over one end of a link: the issues of a class's first chip, and the chip that they are on.
 #[derive(Clone, Copy)]
-struct Line<'a> {
+struct LinkTraffic<'a> {
     chip: ChipId,
     member: &'a Member,
     flow: &'a ChipFlow,
     issues: &'a [u32],
 }
 
-impl Line<'_> {
+impl LinkTraffic<'_> {
     fn issues(self) -> impl Iterator<Item = Issue> {
         self.issues.iter().map(move |&index| self.member.issue(self.chip, &self.flow.issues[index as usize]))
     }
@@ -54,11 +54,11 @@ pub(crate) fn check(
     chips: &[Member],
     violations: &mut Vec<Violation>,
 ) -> BTreeMap<LinkEnd, LinkEnd> {
-    let transfers: Vec<Transfers> = classes.iter().map(Transfers::new).collect();
+    let transfers: Vec<ClassTraffic> = classes.iter().map(ClassTraffic::new).collect();
     let (mut sends, mut receives) = (BTreeMap::new(), BTreeMap::new());
     for (chip, member) in (0..=u16::MAX).map(ChipId).zip(chips) {
-        let Transfers { sends: of_sends, receives: of_receives } = &transfers[member.class];
-        let line = |issues| Line { chip, member, flow: &classes[member.class], issues };
+        let ClassTraffic { sends: of_sends, receives: of_receives } = &transfers[member.class];
+        let line = |issues| LinkTraffic { chip, member, flow: &classes[member.class], issues };
         let end = |&link: &u16| LinkEnd { chip, link: member.links.get(&link).copied().unwrap_or(link) };
         sends.extend(of_sends.iter().map(|(link, issues)| (end(link), line(issues))));
         receives.extend(of_receives.iter().map(|(link, issues)| (end(link), line(issues))));
@@ -74,7 +74,7 @@ pub(crate) fn check(
 }
 
 /// Sends over one link, which takes a while for each.
-fn busy(system: &System, end: LinkEnd, line: Line<'_>, violations: &mut Vec<Violation>) {
+fn busy(system: &System, end: LinkEnd, line: LinkTraffic<'_>, violations: &mut Vec<Violation>) {
     let interval = system.interval(end);
     let mut free = 0;
     for issue in line.issues() {
@@ -90,15 +90,15 @@ fn busy(system: &System, end: LinkEnd, line: Line<'_>, violations: &mut Vec<Viol
 fn arrivals(
     system: &System,
     end: LinkEnd,
-    receives: Line<'_>,
-    sends: Option<Line<'_>>,
+    receives: LinkTraffic<'_>,
+    sends: Option<LinkTraffic<'_>>,
     violations: &mut Vec<Violation>,
 ) {
     let arrival = |sent: Issue| Arrival {
         cycle: system.landing(sent.chip, sent.queue, sent.cycle, sent.instruction.row().delay),
         from: sent.producer(),
     };
-    let mut arrivals = sends.into_iter().flat_map(Line::issues).map(arrival).peekable();
+    let mut arrivals = sends.into_iter().flat_map(LinkTraffic::issues).map(arrival).peekable();
     for issue in receives.issues() {
         if arrivals.next_if(|arrival| arrival.cycle <= issue.cycle).is_none() {
             let next = arrivals.peek().copied();

@@ -14,7 +14,7 @@ struct ValueTag {
 
 /// A stream register in a cycle.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Register {
+pub(crate) struct StreamRegister {
     pub(crate) stream: Stream,
     pub(crate) position: i32,
     pub(crate) cycle: u64,
@@ -45,7 +45,7 @@ impl Streams {
         }
     }
 
-    fn slot(&self, Register { stream, position, cycle }: Register) -> (usize, i64) {
+    fn slot(&self, StreamRegister { stream, position, cycle }: StreamRegister) -> (usize, i64) {
         let (column, diagonal) = match stream.direction() {
             Direction::East => (0, cycle as i64 - i64::from(position)),
             Direction::West => (self.a_direction, cycle as i64 + i64::from(position)),
@@ -55,19 +55,25 @@ impl Streams {
     }
 
     /// The value arriving at a register, if a producer fed it.
-    pub(crate) fn get(&self, register: Register) -> Option<&[u8]> {
+    pub(crate) fn get(&self, register: StreamRegister) -> Option<&[u8]> {
         let (slot, diagonal) = self.slot(register);
         (self.tags[slot].diagonal == diagonal).then(|| &self.values[slot * self.lanes..(slot + 1) * self.lanes])
     }
 
     /// Whether the value arriving at a register is a word of code, as it was read.
-    pub(crate) fn is_code(&self, register: Register) -> bool {
+    pub(crate) fn is_code(&self, register: StreamRegister) -> bool {
         let (slot, diagonal) = self.slot(register);
         self.tags[slot].diagonal == diagonal && self.tags[slot].code
     }
 
     /// Puts a value on a register; gives back the producer that did so before it in this cycle.
-    pub(crate) fn put(&mut self, register: Register, code: bool, from: Producer, value: &[u8]) -> Option<Producer> {
+    pub(crate) fn put(
+        &mut self,
+        register: StreamRegister,
+        code: bool,
+        from: Producer,
+        value: &[u8],
+    ) -> Option<Producer> {
         let (slot, diagonal) = self.slot(register);
         let before = self.tags[slot];
         self.tags[slot] = ValueTag { diagonal, cycle: register.cycle, code, from: Some(from) };

@@ -1,7 +1,7 @@
 //! From the description of a decoder to its graph.
 
 use crate::Config;
-use crate::decoder::{Attention, Decoder, Experts, FeedForward, HeadNorm, Layer, Norm, Projection};
+use crate::decoder::{Attention, Decoder, ExpertFeedForward, FeedForward, HeadNorm, Layer, Norm, Projection};
 use crate::graph::{Activation, Block, Cache, GraphBuilder, Mask, Op, ValueId};
 
 impl Decoder {
@@ -119,8 +119,7 @@ impl HeadNorm {
         block: Block,
         name: &str,
         input: ValueId,
-        heads: usize,
-        head_dim: usize,
+        (heads, head_dim): (usize, usize),
     ) -> ValueId {
         let op = match self {
             HeadNorm::Each { weight, eps } => {
@@ -140,8 +139,8 @@ impl Attention {
         let mut k = self.k.build(builder, block, "k", input);
         let v = self.v.build(builder, block, "v", input);
         if let Some([queries, keys]) = &self.head_norms {
-            q = queries.build(builder, block, "q_norm", q, heads, head_dim);
-            k = keys.build(builder, block, "k_norm", k, kv_heads, head_dim);
+            q = queries.build(builder, block, "q_norm", q, (heads, head_dim));
+            k = keys.build(builder, block, "k_norm", k, (kv_heads, head_dim));
         }
         if self.rotary_dim > 0 {
             let rotary = |heads| Op::Rotary { heads, head_dim, rotary_dim: self.rotary_dim, table: self.rotary_table };
@@ -185,9 +184,9 @@ impl FeedForward {
     }
 }
 
-impl Experts {
+impl ExpertFeedForward {
     fn build(&self, builder: &mut GraphBuilder, block: Block, input: ValueId) -> ValueId {
-        let &Experts { activation, active, normalise, .. } = self;
+        let &ExpertFeedForward { activation, active, normalise, .. } = self;
         let (experts, width) = (self.router.shape[0], builder.width(input));
         let weight = builder.weight(&self.router);
         let scores = builder.node(block, "scores", Op::Linear { weight, bias: None }, &[input], experts);

@@ -23,12 +23,12 @@ const GENERATED_EACH: u64 = 64;
 const CHIP_BYTES: u64 = 24;
 
 /// What a text may still make without spelling it out.
-struct Budget {
+struct TextBudget {
     most: u64,
     left: u64,
 }
 
-impl Budget {
+impl TextBudget {
     fn of(source_bytes: u64) -> Self {
         let most = GENERATED + GENERATED_EACH * source_bytes;
         Self { most, left: most }
@@ -67,7 +67,7 @@ pub(super) fn finish<'a>(
             );
         }
     }
-    let mut budget = Budget::of(source_bytes);
+    let mut budget = TextBudget::of(source_bytes);
     let mut affordable = true;
     for program in &texts {
         let chips = chip_count(program);
@@ -268,7 +268,7 @@ fn elements<'a>(
             Box::new(move |index| each[index as usize])
         }
         Values::Code(number) => {
-            let Some(bytes) = code(text, &series[*number].1.items, lanes, errors) else { return None };
+            let bytes = code(text, &series[*number].1.items, lanes, errors)?;
             Box::new(move |index| bytes.get(index as usize).map_or(0, |byte| u32::from(*byte)))
         }
     };
@@ -280,7 +280,7 @@ fn values(
     text: &RegionText,
     series: &[((ChipId, Queue), QueueText)],
     lanes: u32,
-    budget: &mut Budget,
+    budget: &mut TextBudget,
     extents: &mut Vec<(Extent<'_>, Span)>,
     errors: &mut Vec<AsmError>,
 ) {

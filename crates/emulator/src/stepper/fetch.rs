@@ -4,7 +4,7 @@ use lpu_isa::{Fault, Queue, Stream, block_items};
 
 use super::Stepper;
 use crate::dispatch::Dispatch;
-use crate::streams::Register;
+use crate::streams::StreamRegister;
 
 impl Stepper<'_> {
     /// Takes a block off a stream pair and appends its instructions to the queue that fetches.
@@ -14,7 +14,7 @@ impl Stepper<'_> {
         let (mut empty, mut other) = (None, None);
         for stream in [src, src.plus(1)] {
             let streams = &self.states[usize::from(step.chip)].streams;
-            let register = Register { stream, position, cycle: self.cycle };
+            let register = StreamRegister { stream, position, cycle: self.cycle };
             match streams.get(register) {
                 Some(value) => block.extend_from_slice(value),
                 None => empty = empty.or(Some(stream)),

@@ -17,7 +17,7 @@ use crate::machine::Machine;
 use crate::observer::{BankAccess, Computation, Observer, StreamWrite};
 use crate::planes::{Plane, PortResult, widen};
 use crate::prepare::{Fixed, Prepared};
-use crate::streams::{Register, Streams};
+use crate::streams::{StreamRegister, Streams};
 
 /// What is due in a cycle, with the step that caused it.
 enum Effect {
@@ -231,7 +231,11 @@ impl<'a> Stepper<'a> {
         let mut bytes = self.buffer(usize::from(width));
         let mut empty = None;
         for (stream, cells) in (0..width).map(|index| first.plus(index)).zip(bytes.chunks_exact_mut(self.lanes)) {
-            match self.states[usize::from(step.chip)].streams.get(Register { stream, position, cycle: self.cycle }) {
+            match self.states[usize::from(step.chip)].streams.get(StreamRegister {
+                stream,
+                position,
+                cycle: self.cycle,
+            }) {
                 Some(value) => cells.copy_from_slice(value),
                 None => {
                     cells.fill(0);
@@ -416,7 +420,7 @@ impl<'a> Stepper<'a> {
                 let cycle = self.cycle;
                 let write = StreamWrite { cycle, chip: ChipId(chip), queue: name, stream, position, value: cells };
                 observer.stream_write(write);
-                let register = Register { stream, position, cycle };
+                let register = StreamRegister { stream, position, cycle };
                 if let Some(other) = self.states[usize::from(chip)].streams.put(register, code, from, cells) {
                     clash.get_or_insert((stream, other));
                 }

@@ -41,7 +41,7 @@ impl Config {
         let fields = Fields::new(text.as_ref().unwrap_or(&object));
 
         let hidden = fields.required_size(names.hidden, SIZE_LIMIT)?;
-        let Heads { heads, kv_heads, head_dim } = Heads::of(&fields, row, hidden)?;
+        let HeadSizes { heads, kv_heads, head_dim } = HeadSizes::of(&fields, row, hidden)?;
         let intermediate = match (fields.size(names.intermediate, SIZE_LIMIT)?, row.widening) {
             (Some(given), _) => given,
             (None, Some(factor)) => factor * hidden,
@@ -113,13 +113,13 @@ impl Config {
 }
 
 /// Heads of an attention and their size.
-struct Heads {
+struct HeadSizes {
     heads: usize,
     kv_heads: usize,
     head_dim: usize,
 }
 
-impl Heads {
+impl HeadSizes {
     fn of(fields: &Fields, row: &Row, hidden: usize) -> Result<Self, ModelError> {
         let names = &row.names;
         let heads = fields.required_size(names.heads, HEAD_LIMIT)?;
@@ -132,7 +132,7 @@ impl Heads {
             if names.kv_heads.is_some() { fields.size("head_dim", SIZE_LIMIT)?.or(row.head_dim) } else { None };
         let head_dim = match stated {
             Some(head_dim) => head_dim,
-            None if hidden % heads == 0 => hidden / heads,
+            None if hidden.is_multiple_of(heads) => hidden / heads,
             None => return Err(ModelError::HiddenNotDivisible { hidden, heads }),
         };
         if heads * head_dim > SIZE_LIMIT {

@@ -101,12 +101,12 @@ pub(crate) enum FeedForward {
     /// `down act(up x)`.
     Plain { up: Projection, down: Projection, activation: Activation },
     /// Experts of which every token takes some.
-    Experts(Experts),
+    Experts(ExpertFeedForward),
 }
 
 /// The gated form with one matrix an expert, of which a router takes `active`, and perhaps one that every token takes.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Experts {
+pub(crate) struct ExpertFeedForward {
     pub(crate) router: Tensor,
     pub(crate) gate: Tensor,
     pub(crate) up: Tensor,

@@ -1,7 +1,7 @@
 //! Granite with experts in every layer, all experts of a layer in one tensor, gate over up.
 
 use super::{Family, Row, check_experts, granite};
-use crate::decoder::{Decoder, Experts, FeedForward, FusedRows, Tensor};
+use crate::decoder::{Decoder, ExpertFeedForward, FeedForward, FusedRows, Tensor};
 use crate::fields::Fields;
 use crate::graph::Activation;
 use crate::{Config, ModelError};
@@ -35,7 +35,7 @@ fn describe(fields: &Fields, config: &Config) -> Result<Decoder, ModelError> {
             "num_local_experts, hidden_size, intermediate_size",
         );
         let router = Tensor::matrix(&at("router.layer.weight"), [experts, hidden], "num_local_experts, hidden_size");
-        layer.feed_forward = FeedForward::Experts(Experts {
+        layer.feed_forward = FeedForward::Experts(ExpertFeedForward {
             router: router.or(&at("router.weight")),
             gate: half("gate", 0),
             up: half("up", intermediate),

@@ -1,7 +1,7 @@
 //! Mixtral: Mistral with experts in place of the feed-forward.
 
 use super::{Biases, Family, Row, activation, check_experts, layers, llama, window};
-use crate::decoder::{Decoder, Experts, FeedForward, Tensor};
+use crate::decoder::{Decoder, ExpertFeedForward, FeedForward, Tensor};
 use crate::fields::Fields;
 use crate::graph::Activation;
 use crate::{Config, ModelError};
@@ -30,7 +30,7 @@ fn describe(fields: &Fields, config: &Config) -> Result<Decoder, ModelError> {
             Tensor::experts(&at(&format!("experts.*.{name}")), [experts, shape[0], shape[1]], fields)
         };
         layer.attention.window = window;
-        layer.feed_forward = FeedForward::Experts(Experts {
+        layer.feed_forward = FeedForward::Experts(ExpertFeedForward {
             router: Tensor::matrix(&at("gate"), [experts, hidden], "num_local_experts, hidden_size"),
             gate: stack("w1", [intermediate, hidden], "num_local_experts, intermediate_size, hidden_size"),
             up: stack("w3", [intermediate, hidden], "num_local_experts, intermediate_size, hidden_size"),

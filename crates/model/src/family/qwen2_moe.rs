@@ -4,7 +4,9 @@ use super::{
     Biases, Family, FieldNames, Row, activation, check_experts, expert_layers, layers, llama, qwen2, window,
     windowed_layers,
 };
-use crate::decoder::{Decoder, Experts, FeedForward, FusedRows, NARROW, Projection, SharedExpert, Tensor, WIDEN};
+use crate::decoder::{
+    Decoder, ExpertFeedForward, FeedForward, FusedRows, NARROW, Projection, SharedExpert, Tensor, WIDEN,
+};
 use crate::fields::Fields;
 use crate::graph::Activation;
 use crate::{Config, ModelError};
@@ -43,7 +45,7 @@ fn describe(fields: &Fields, config: &Config) -> Result<Decoder, ModelError> {
         let once = FusedRows { total: 1, start: 0, block: 1, stride: 0 };
         let share = Tensor::matrix(&at("shared_expert_gate.weight"), [hidden, hidden], "1, hidden_size");
         layer.attention.window = if windowed[number] { window } else { None };
-        layer.feed_forward = FeedForward::Experts(Experts {
+        layer.feed_forward = FeedForward::Experts(ExpertFeedForward {
             router: Tensor::matrix(&at("gate.weight"), [experts, hidden], "num_experts, hidden_size"),
             gate: stack("gate", [intermediate, hidden], "num_experts, moe_intermediate_size, hidden_size"),
             up: stack("up", [intermediate, hidden], "num_experts, moe_intermediate_size, hidden_size"),

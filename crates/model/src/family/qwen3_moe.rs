@@ -1,7 +1,7 @@
 //! Qwen3 with experts in every layer.
 
 use super::{Biases, Family, FieldNames, Row, activation, check_experts, expert_layers, layers, llama, window};
-use crate::decoder::{Decoder, Experts, FeedForward, Tensor};
+use crate::decoder::{Decoder, ExpertFeedForward, FeedForward, Tensor};
 use crate::fields::Fields;
 use crate::graph::Activation;
 use crate::{Config, ModelError};
@@ -38,7 +38,7 @@ fn describe(fields: &Fields, config: &Config) -> Result<Decoder, ModelError> {
         };
         layer.attention.window = window;
         layer.norm_each_head(config, number);
-        layer.feed_forward = FeedForward::Experts(Experts {
+        layer.feed_forward = FeedForward::Experts(ExpertFeedForward {
             router: Tensor::matrix(&at("gate"), [experts, hidden], "num_experts, hidden_size"),
             gate: stack("gate", [intermediate, hidden], "num_experts, moe_intermediate_size, hidden_size"),
             up: stack("up", [intermediate, hidden], "num_experts, moe_intermediate_size, hidden_size"),

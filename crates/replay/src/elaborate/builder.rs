@@ -28,7 +28,7 @@ pub(super) enum StorageClass {
 
 /// An intermediate value.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Register {
+pub(super) struct VirtualRegister {
     pub(super) class: StorageClass,
     /// Bytes of a wide register's lanes that are not always zero.
     significant: u8,
@@ -75,7 +75,7 @@ pub(super) struct PlanBuilder<'a> {
     pub(super) places: &'a Places,
     pub(super) hazards: &'a Hazards,
     pub(super) plan: Plan<Ref>,
-    pub(super) registers: Vec<Register>,
+    pub(super) registers: Vec<VirtualRegister>,
     /// Position of each operation.
     pub(super) positions: Vec<u32>,
     /// Union-find over operations.
@@ -112,7 +112,7 @@ impl<'a> PlanBuilder<'a> {
     }
 
     fn register(&mut self, class: StorageClass, significant: u8) -> u32 {
-        self.registers.push(Register {
+        self.registers.push(VirtualRegister {
             class,
             significant,
             canonical: false,

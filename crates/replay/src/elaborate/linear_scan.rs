@@ -3,7 +3,7 @@
 //! Positions are scanned in order, operations of a position component by component. What a component frees, it takes
 //! again itself; another takes it from the next position on, because components of one position may run side by side.
 
-use super::builder::{NO_OP, PlanBuilder, Register, StorageClass};
+use super::builder::{NO_OP, PlanBuilder, StorageClass, VirtualRegister};
 use super::live::{LiveRange, Order, defs, uses};
 use crate::places::At;
 
@@ -59,7 +59,7 @@ fn list(class: StorageClass) -> usize {
 }
 
 /// By position: registers that begin there without an operation that makes them.
-fn births(registers: &[Register], positions: usize) -> Vec<Vec<u32>> {
+fn births(registers: &[VirtualRegister], positions: usize) -> Vec<Vec<u32>> {
     let mut births: Vec<Vec<u32>> = vec![Vec::new(); positions];
     for (number, register) in registers.iter().enumerate().filter(|(_, register)| register.start != u32::MAX) {
         if register.op == NO_OP {

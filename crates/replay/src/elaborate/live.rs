@@ -1,6 +1,6 @@
 //! Which operations are needed, and for how long values live.
 
-use super::builder::{NO_OP, Register};
+use super::builder::{NO_OP, VirtualRegister};
 use crate::plan::{AluInput, Op, PassInput, Plan, Ref};
 
 /// Where an operation is: position, component, number.
@@ -76,7 +76,7 @@ pub(super) fn defs(plan: &Plan<Ref>, op: &Op<Ref>, mut f: impl FnMut(u32)) {
 
 pub(super) fn live_ranges(
     plan: &Plan<Ref>,
-    registers: &[Register],
+    registers: &[VirtualRegister],
     passes_at: &[u32],
     orders: &[Order],
     roots: &[u32],
