@@ -23,9 +23,14 @@ impl Layout {
     }
 }
 
+/// Copies of its values that a row holds at most: each lets one more query head share a vector, and makes the chain that
+/// joins them longer.
+const MOST_COPIES: usize = 2;
+
 /// How the heads of an attention are laid out in vectors. Key-value heads are taken in groups that fill a vector, keys
 /// by halves of heads, values by whole heads; a group has one vector of query heads for each of those that share a
-/// key-value head.
+/// key-value head. Where the values of a group take less than half of a vector, a value row holds them several times,
+/// so the results of as many query heads are in lanes of their own and share a vector.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Heads {
     pub(crate) kv_heads: usize,
@@ -37,6 +42,8 @@ pub(crate) struct Heads {
     a_key_group: usize,
     /// Elements of all key-value heads, one after another, that each group of values holds.
     values: Vec<Range<usize>>,
+    /// Lanes of a vector.
+    lanes: usize,
 }
 
 impl Heads {
@@ -57,7 +64,7 @@ impl Heads {
         let a_group = if all.div_ceil(lanes) < all.div_ceil(whole) { lanes } else { whole };
         let values = (0..all).step_by(a_group).map(|first| first..(first + a_group).min(all)).collect();
         let a_key_group = even(lanes / head_dim.div_ceil(2));
-        Ok(Some(Self { kv_heads, queries_a_kv: heads / kv_heads, head_dim, rotary_dim, a_key_group, values }))
+        Ok(Some(Self { kv_heads, queries_a_kv: heads / kv_heads, head_dim, rotary_dim, a_key_group, values, lanes }))
     }
 
     /// Lanes of half a head.
@@ -102,6 +109,21 @@ impl Heads {
         })
     }
 
+    /// How often a value row holds the values of a group.
+    pub(crate) fn copies(&self, group: usize) -> usize {
+        (self.lanes / self.values[group].len().max(1)).clamp(1, self.queries_a_kv.min(MOST_COPIES))
+    }
+
+    /// Lanes of a copy of the values of a group.
+    pub(crate) fn copy_lanes(&self, group: usize) -> usize {
+        self.values[group].len()
+    }
+
+    /// The first output vector of a group of values.
+    pub(crate) fn first_output(&self, group: usize) -> usize {
+        (0..group).map(|group| self.queries_a_kv.div_ceil(self.copies(group))).sum()
+    }
+
     fn tile(
         &self,
         members: std::ops::Range<usize>,
@@ -128,20 +150,30 @@ impl Heads {
         Layout { tiles }
     }
 
-    /// Heads one after another: for each group and member one vector.
-    fn whole(&self, queries_a_kv: usize) -> Layout {
-        let element = |member: usize, at: usize| {
+    /// Values as rows hold them: for each group one vector, of all its copies.
+    fn values(&self) -> Layout {
+        let tile = |group: usize| (0..self.copies(group)).flat_map(|_| self.group_of(group, 1, 0)).collect();
+        Layout { tiles: (0..self.value_groups()).map(tile).collect() }
+    }
+
+    /// What the attention makes: for each group a vector for as many query heads as a row has copies of the values.
+    fn outputs(&self) -> Layout {
+        let members: Vec<usize> = (0..self.queries_a_kv).collect();
+        let of_group = |group: usize| {
+            let of_vector = |members: &[usize]| {
+                members.iter().flat_map(|&member| self.group_of(group, self.queries_a_kv, member)).collect()
+            };
+            members.chunks(self.copies(group)).map(of_vector).collect::<Vec<_>>()
+        };
+        Layout { tiles: (0..self.value_groups()).flat_map(of_group).collect() }
+    }
+
+    /// The elements of a group of values for one member of each of its heads, which are of `queries_a_kv`.
+    fn group_of(&self, group: usize, queries_a_kv: usize, member: usize) -> impl Iterator<Item = Option<u32>> + '_ {
+        self.values[group].clone().map(move |at| {
             let (head, element) = (at / self.head_dim, at % self.head_dim);
             Some(((head * queries_a_kv + member) * self.head_dim + element) as u32)
-        };
-        let tile = |(group, member): (&Range<usize>, usize)| group.clone().map(|at| element(member, at)).collect();
-        let tiles = self
-            .values
-            .iter()
-            .flat_map(|group| (0..queries_a_kv).map(move |member| (group, member)))
-            .map(tile)
-            .collect();
-        Layout { tiles }
+        })
     }
 }
 
@@ -163,10 +195,10 @@ impl Layouts {
             let from = node.inputs.first().and_then(|&value| producer(value));
             let Some(found) = Heads::of(node, from, lanes)? else { continue };
             let queries_a_kv = found.queries_a_kv;
-            for (input, layout) in [(0, found.halves(queries_a_kv)), (1, found.halves(1)), (2, found.whole(1))] {
+            for (input, layout) in [(0, found.halves(queries_a_kv)), (1, found.halves(1)), (2, found.values())] {
                 spread(&producer, node.inputs[input], &layout, &mut values)?;
             }
-            values.insert(node.output, found.whole(queries_a_kv));
+            values.insert(node.output, found.outputs());
             heads.insert(number, found);
         }
         for (index, value) in graph.values.iter().enumerate() {

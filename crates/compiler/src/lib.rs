@@ -174,7 +174,7 @@ fn attempt(
             bytes: all.bytes + stage.bytes,
             path: all.path + stage.path,
         }));
-        compiled.records.push(record::of_stages(&of_stages, &times, &firsts));
+        compiled.records.push(pipeline::records(&of_stages, &times, &firsts));
         compiled.programs.push(program);
         compiled.times.push(times);
     }

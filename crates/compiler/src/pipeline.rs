@@ -12,6 +12,7 @@ use lpu_isa::{ChipId, ChipProgram, Instruction, Program, Queue, QueueSet, Region
 use crate::engine::Issues;
 use crate::error::CompileError;
 use crate::interface;
+use crate::record::Record;
 use crate::stages::{Placed, Schedule};
 use crate::transfer::{Transfer, routes, transfer};
 
@@ -122,6 +123,25 @@ pub(crate) fn chain(
     }
     program.normalise();
     Ok((program, times))
+}
+
+/// The records of all stages: cycles from the start of the program, nodes of the joined graph.
+pub(crate) fn records(schedules: &[&Schedule], times: &[StageTimes], firsts: &[usize]) -> Vec<Record> {
+    let mut all = Vec::new();
+    for ((schedule, times), first) in schedules.iter().zip(times).zip(firsts) {
+        let before = all.len();
+        let later = |record: &Record| Record {
+            node: record.node + first,
+            ready: record.ready + times.begin,
+            start: record.start + times.begin,
+            end: record.end + times.begin,
+            waited: record.waited.map(|waited| waited + before),
+            computed: record.computed.iter().map(|&(queue, cycle)| (queue, cycle + times.begin)).collect(),
+            ..record.clone()
+        };
+        all.extend(schedule.records.iter().map(later));
+    }
+    all
 }
 
 /// What each chip does for transfers.

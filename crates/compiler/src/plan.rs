@@ -69,8 +69,8 @@ pub(crate) struct Attending {
     pub(crate) masks: Vec<MaskInput>,
     /// By member of a key group: scale in its half-head lanes, 0 elsewhere.
     pub(crate) queries: Vec<usize>,
-    /// By value group and member: 1 in its lanes, 0 elsewhere.
-    pub(crate) outputs: Vec<Vec<usize>>,
+    /// By value group, copy of its values and key-value head: 1 in its lanes, 0 elsewhere.
+    pub(crate) outputs: Vec<Vec<Vec<usize>>>,
     /// By key group: entries of first halves (east) and second halves (west).
     pub(crate) keys: Vec<[[Rows; 2]; 2]>,
     /// By value group.
@@ -302,8 +302,13 @@ fn attending(number: usize, heads: Heads, scale: f32, vectors: &mut Vectors, sli
     let half = heads.half();
     let queries =
         (0..heads.key_members(0).len()).map(|member| span(member * half..(member + 1) * half, scale)).collect();
+    let mut of_copy = |group: usize, copy: usize| {
+        let first = copy * heads.copy_lanes(group);
+        let spans = heads.value_members(group).map(|(_, lanes)| first + lanes.start..first + lanes.end);
+        spans.map(|lanes| span(lanes, 1.0)).collect::<Vec<usize>>()
+    };
     let outputs = (0..heads.value_groups())
-        .map(|group| heads.value_members(group).map(|(_, lanes)| span(lanes, 1.0)).collect())
+        .map(|group| (0..heads.copies(group)).map(|copy| of_copy(group, copy)).collect())
         .collect();
     let keys = (0..heads.key_groups()).map(|_| Hemisphere::BOTH.map(|side| slices.cache_entry(side))).collect();
     let value_side: Vec<Hemisphere> = (0..heads.value_groups()).map(|group| value_side(number, group)).collect();

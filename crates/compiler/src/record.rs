@@ -6,9 +6,6 @@ use std::fmt::Write;
 use lpu_isa::Queue;
 use lpu_model::Graph;
 
-use crate::pipeline::StageTimes;
-use crate::stages::Schedule;
-
 /// Why a task did not start earlier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Cause {
@@ -56,25 +53,6 @@ pub struct Record {
     pub lost: u64,
     /// Queue and cycle of its operations of ALUs, passes and accumulations.
     pub computed: Vec<(Queue, u64)>,
-}
-
-/// The records of all stages: cycles from the start of the program, nodes of the joined graph.
-pub(crate) fn of_stages(schedules: &[&Schedule], times: &[StageTimes], firsts: &[usize]) -> Vec<Record> {
-    let mut all = Vec::new();
-    for ((schedule, times), first) in schedules.iter().zip(times).zip(firsts) {
-        let before = all.len();
-        let later = |record: &Record| Record {
-            node: record.node + first,
-            ready: record.ready + times.begin,
-            start: record.start + times.begin,
-            end: record.end + times.begin,
-            waited: record.waited.map(|waited| waited + before),
-            computed: record.computed.iter().map(|&(queue, cycle)| (queue, cycle + times.begin)).collect(),
-            ..record.clone()
-        };
-        all.extend(schedule.records.iter().map(later));
-    }
-    all
 }
 
 /// A line a task: first and last dispatch, what it is, and why it did not start earlier.

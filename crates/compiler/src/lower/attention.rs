@@ -184,10 +184,16 @@ impl Lowering<'_> {
         totals: &ByHead<VReg>,
     ) {
         let heads = &attending.heads;
-        for member in 0..heads.queries_a_kv {
+        let members: Vec<usize> = (0..heads.queries_a_kv).collect();
+        for (number, members) in members.chunks(heads.copies(group)).enumerate() {
             let mut builder = self.builder();
             let mut sum: Option<Def> = None;
-            for (at, (kv, _)) in heads.value_members(group).enumerate() {
+            let kv_heads = || heads.value_members(group).map(|(kv, _)| kv).enumerate();
+            for (copy, member, at, kv) in members
+                .iter()
+                .enumerate()
+                .flat_map(|(copy, &member)| kv_heads().map(move |(at, kv)| (copy, member, at, kv)))
+            {
                 let head = QueryHead { row: output.row, kv, member };
                 let feeds: Vec<Feed> = products[&head].iter().map(|&vreg| builder.input(vreg)).collect();
                 let parts = fold(&mut builder, Op::Add, &feeds);
@@ -197,7 +203,7 @@ impl Lowering<'_> {
                 };
                 let total = builder.input(totals[&head]);
                 let inverse = builder.op(Op::Reciprocal, &[total]);
-                let lanes = self.engine.constant(attending.outputs[group][at]);
+                let lanes = self.engine.constant(attending.outputs[group][copy][at]);
                 let lanes = builder.input(lanes);
                 let share = builder.op(Op::Mul, &[value, inverse]);
                 let operands = vec![share, lanes];
@@ -210,8 +216,7 @@ impl Lowering<'_> {
                     }
                 });
             }
-            let vector = group * heads.queries_a_kv + member;
-            self.emit(&mut builder, output, vector, sum.expect("a group has members"));
+            self.emit(&mut builder, output, heads.first_output(group) + number, sum.expect("a group has members"));
             self.chain_task("a join of heads", builder, group, attending.values.len());
         }
     }

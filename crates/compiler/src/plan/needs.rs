@@ -67,7 +67,9 @@ pub(super) fn needs(
                     needs.entries[index(value_side(number, group))] += 1;
                 }
                 needs.constants += (2 * lanes / head_dim + 1) as u64
-                    + (0..shape.value_groups()).map(|group| shape.value_members(group).count() as u64).sum::<u64>();
+                    + (0..shape.value_groups())
+                        .map(|group| (shape.value_members(group).count() * shape.copies(group)) as u64)
+                        .sum::<u64>();
                 needs.live = needs.live.max(heads as u64 * (HEAD_VECTORS_A_TILE * tokens + HEAD_VECTORS));
             }
             Op::Linear { .. } => {
