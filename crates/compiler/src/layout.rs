@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use lpu_model::{Graph, Node, Op, ValueId};
+use lpu_model::{Graph, Node, Op, Shard, Value, ValueId};
 
 use crate::error::CompileError;
 
@@ -15,10 +15,16 @@ pub struct Layout {
 }
 
 impl Layout {
-    /// Elements in order, `lanes` a vector; each piece of `piece` elements begins a vector.
-    pub(crate) fn of_pieces(width: usize, piece: usize, lanes: usize) -> Self {
-        let elements: Vec<u32> = (0..width as u32).collect();
-        let vectors = elements.chunks(piece.max(1)).flat_map(|piece| piece.chunks(lanes));
+    /// Elements in order: of a whole value `lanes` a vector; of a cut one each piece begins a vector, and its vectors
+    /// have as many elements as one another, to within a load of sixteen rows.
+    pub(crate) fn of_value(value: &Value, lanes: usize) -> Self {
+        let elements: Vec<u32> = (0..value.width as u32).collect();
+        let piece = value.piece().max(1);
+        let a_vector = match value.shard {
+            Shard::Whole => lanes,
+            _ => piece.div_ceil(piece.div_ceil(lanes)).next_multiple_of(16).min(lanes),
+        };
+        let vectors = elements.chunks(piece).flat_map(|piece| piece.chunks(a_vector));
         Self { tiles: vectors.map(|chunk| chunk.iter().copied().map(Some).collect()).collect() }
     }
 }
@@ -202,7 +208,7 @@ impl Layouts {
             heads.insert(number, found);
         }
         for (index, value) in graph.values.iter().enumerate() {
-            values.entry(ValueId::new(index)).or_insert_with(|| Layout::of_pieces(value.width, value.piece(), lanes));
+            values.entry(ValueId::new(index)).or_insert_with(|| Layout::of_value(value, lanes));
         }
         Ok(Self { values, heads })
     }

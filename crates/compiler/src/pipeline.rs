@@ -1,7 +1,7 @@
 //! Several stages as one program: each on chips of its own, with what it hands to the next.
 //!
-//! Method: a stage's chips receive what it reads in a *window* before their own schedule, and send what it makes after
-//! it. Windows are as long on all chips that have one, so that stages of one structure share their queue sets where
+//! Method: a stage's chips receive what it reads in a *window* before their own schedule, and send what it makes while
+//! it runs. Windows are as long on all chips that have one, so that stages of one structure share their queue sets where
 //! their chips play the same part in the transfers.
 
 use std::collections::BTreeMap;
@@ -27,8 +27,8 @@ pub struct StageTimes {
     pub end: u64,
 }
 
-/// What a chip dispatches for transfers: before its schedule, by cycle from its start; after it, by cycle from the end
-/// of the schedule.
+/// What a chip dispatches for transfers: to it, by cycle from its start; from it, by cycle from the beginning of its
+/// schedule.
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Ends {
     before: Vec<(Queue, u64, Instruction)>,
@@ -38,7 +38,7 @@ struct Ends {
 /// A transfer and when it lands.
 struct Handed {
     transfer: Transfer,
-    /// First cycle in which a chip of the next stage does something for it, from the end of the stage before.
+    /// First cycle in which a chip of the next stage does something for it, from the beginning of the schedule before.
     first: u64,
     /// The cycle after all has landed.
     landed: u64,
@@ -56,7 +56,9 @@ impl Handed {
         }
         let vectors = places.iter().map(|place| usize::from(place.bytes)).sum();
         let routes = routes(system, (from, to), chips, vectors)?;
-        let transfer = transfer(system.chip(), &routes, &sent, &places)?;
+        let taken = schedule.taken.as_deref().expect("a stage that sends keeps what its schedule takes");
+        let sending = (taken, from..from + chips as u16);
+        let transfer = transfer(system.chip(), &routes, sending, &sent, &places)?;
         let inside = |chip: &u16| (to..to + chips as u16).contains(chip);
         let received = || transfer.issues.iter().filter(|(chip, _)| inside(chip)).flat_map(|(_, issues)| issues);
         let first = received().map(|&(_, cycle, _)| cycle).min().unwrap_or(0);
@@ -81,7 +83,8 @@ pub(crate) fn chain(
     let window = handed.iter().map(|handed| handed.landed - handed.first).max().unwrap_or(0);
     let mut times: Vec<StageTimes> = Vec::new();
     for (stage, schedule) in schedules.iter().enumerate() {
-        let before = stage.checked_sub(1).map(|before| times[before].end + handed[before].landed - window);
+        let before =
+            stage.checked_sub(1).map(|before| (times[before].begin + handed[before].landed).saturating_sub(window));
         let start = before.unwrap_or(0);
         let begin = start + if stage == 0 { 0 } else { window };
         times.push(StageTimes { start, begin, end: begin + schedule.cycles });
@@ -104,7 +107,7 @@ pub(crate) fn chain(
             let set = match known {
                 Some(&(.., set)) => set,
                 None => {
-                    program.sets.push(queues(&schedule.issues, shift, schedule.cycles, ends));
+                    program.sets.push(queues(&schedule.issues, shift, ends));
                     let set = program.sets.len() as u16 - 1;
                     sets.push((*schedule, shift, ends, set));
                     set
@@ -153,7 +156,7 @@ fn ends(placed: &[Placed], handed: &[Handed], times: &[StageTimes]) -> BTreeMap<
             let of_chip = ends.entry(chip).or_default();
             for &(queue, cycle, instruction) in issues {
                 match next.contains(&chip) {
-                    true => of_chip.before.push((queue, times[0].end + cycle - times[1].start, instruction)),
+                    true => of_chip.before.push((queue, times[0].begin + cycle - times[1].start, instruction)),
                     false => of_chip.after.push((queue, cycle, instruction)),
                 }
             }
@@ -163,7 +166,7 @@ fn ends(placed: &[Placed], handed: &[Handed], times: &[StageTimes]) -> BTreeMap<
 }
 
 /// The queues of a chip: its schedule `shift` cycles after its start, with what it does for transfers.
-fn queues(schedule: &Issues, shift: u64, cycles: u64, ends: &Ends) -> QueueSet {
+fn queues(schedule: &Issues, shift: u64, ends: &Ends) -> QueueSet {
     let mut issues: BTreeMap<Queue, Vec<(u64, Instruction)>> = BTreeMap::new();
     for (&queue, of_queue) in schedule {
         issues.insert(queue, of_queue.iter().map(|&(cycle, instruction)| (cycle + shift, instruction)).collect());
@@ -172,7 +175,7 @@ fn queues(schedule: &Issues, shift: u64, cycles: u64, ends: &Ends) -> QueueSet {
         issues.entry(queue).or_default().push((cycle, instruction));
     }
     for &(queue, cycle, instruction) in &ends.after {
-        issues.entry(queue).or_default().push((shift + cycles + cycle, instruction));
+        issues.entry(queue).or_default().push((shift + cycle, instruction));
     }
     for issues in issues.values_mut() {
         issues.sort_by_key(|(cycle, instruction)| (*cycle, instruction.row().opcode));

@@ -10,7 +10,7 @@ use std::ops::Range;
 
 use lpu_chip::Chip;
 use lpu_isa::{Format, Hemisphere, WindowBits};
-use lpu_model::{Boundary, Checkpoint, Graph, Mask, Node, Op, Shard, Value, ValueId, Weights};
+use lpu_model::{Boundary, Checkpoint, Graph, Mask, Node, Op, Shard, Value, ValueId, WeightId, Weights};
 use smallvec::SmallVec;
 
 use crate::error::CompileError;
@@ -142,8 +142,8 @@ pub(crate) struct Plan {
     pub(crate) inputs: Inputs,
     /// By side: tiles of ones, a word a slice, for sums over lanes.
     pub(crate) ones: [Vec<Part>; 2],
-    /// By router: how its experts are placed.
-    pub(crate) experts: BTreeMap<ValueId, Experts>,
+    /// By gate weights of a router and matrix of its experts: how they are placed.
+    pub(crate) experts: BTreeMap<(ValueId, WeightId), Experts>,
     pub(crate) vectors: Vectors,
     pub(crate) window: WindowBits,
     /// The context rounded up to whole rows of key-value slices.
@@ -354,12 +354,16 @@ impl Plan {
         }
     }
 
-    /// Place of an output vector in the order in which those of a matrix are made. Of terms the chip's own come last:
-    /// those of other chips are sent meanwhile.
+    /// Place of an output vector in the order in which those of a matrix are made. Terms of the first vector of all
+    /// pieces come first, so that its sum is on its way while those of the next are made; of each vector the chip's own
+    /// terms come last, while those of other chips are sent.
     pub(crate) fn order(&self, number: usize, vector: usize) -> usize {
         let output = self.graph.nodes[number].output;
         match self.graph.value(output).shard {
-            Shard::Partial { .. } => self.layouts[&output].tiles.len() - 1 - vector,
+            Shard::Partial { chips, .. } => {
+                let a_piece = self.layouts[&output].tiles.len() / chips;
+                vector % a_piece * chips + (chips - 1 - vector / a_piece)
+            }
             _ => vector,
         }
     }

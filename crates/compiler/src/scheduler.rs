@@ -31,11 +31,18 @@ pub(crate) struct Scheduler<'a> {
     pub(crate) tables: Tables,
     issued: Vec<(Queue, u64, Instruction)>,
     rotation: u8,
+    /// Instructions before the last block.
+    before_last: usize,
 }
 
 impl<'a> Scheduler<'a> {
     pub(crate) fn new(chip: &'a Chip) -> Self {
-        Self { chip, tables: Tables::new(chip), issued: Vec::new(), rotation: 0 }
+        Self { chip, tables: Tables::new(chip), issued: Vec::new(), rotation: 0, before_last: 0 }
+    }
+
+    /// A scheduler of a chip on which something is scheduled already.
+    pub(crate) fn over(chip: &'a Chip, tables: Tables) -> Self {
+        Self { tables, ..Self::new(chip) }
     }
 
     /// Schedules a block at the earliest start from `from` on at which `attempt` succeeds.
@@ -75,6 +82,7 @@ impl<'a> Scheduler<'a> {
         mut attempt: impl FnMut(&mut Self, u64) -> Option<R>,
     ) -> Option<R> {
         let issued = self.issued.len();
+        self.before_last = issued;
         self.tables.commit();
         let mark = self.tables.mark();
         let horizon = self.tables.horizon();
@@ -275,6 +283,17 @@ impl<'a> Scheduler<'a> {
     /// Everything issued, in the order of scheduling.
     pub(crate) fn into_issues(self) -> Vec<(Queue, u64, Instruction)> {
         self.issued
+    }
+
+    /// Gives back what the last block that was scheduled took, and its instructions.
+    pub(crate) fn give_back(&mut self) {
+        self.tables.undo_all();
+        self.issued.truncate(self.before_last);
+    }
+
+    /// What is taken.
+    pub(crate) fn tables(&self) -> &Tables {
+        &self.tables
     }
 
     /// Everything issued, by queue, in order of cycles; reads are before writes of the same cycle.

@@ -2,6 +2,7 @@
 //! of a context bucket its cycle, and [`emit`] makes the program of a schedule. Each needs nothing but its arguments.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use lpu_isa::{ChipId, Image, Instruction, Program, Queue, QueueSet, Region, compress};
 use lpu_model::{Checkpoint, Graph};
@@ -13,6 +14,7 @@ use crate::lower::{Lowered, lower};
 use crate::placement::Placement;
 use crate::plan::{Plan, ValueRow, plan};
 use crate::record::{self, Record};
+use crate::tables::Tables;
 use crate::target::Target;
 use crate::vectors::Stored;
 
@@ -92,20 +94,23 @@ pub struct Schedule {
     pub regions: Vec<Region>,
     /// By output that goes to the next stage, and row: its vectors.
     pub(crate) sent: Vec<Vec<Stored>>,
+    /// What the schedule takes of a chip, where there are such outputs.
+    pub(crate) taken: Option<Arc<Tables>>,
     /// What was scheduled when and why, a record a task in the order of scheduling.
     pub records: Vec<Record>,
 }
 
 impl Schedule {
     fn of(placed: &Placed, bucket: usize, tokens: usize, oracle: bool) -> Result<Self, CompileError> {
-        let Lowered { issues, mut regions, sent, records } = lower(&placed.plan, &placed.target, tokens, oracle)?;
+        let Lowered { issues, mut regions, sent, taken, records } =
+            lower(&placed.plan, &placed.target, tokens, oracle)?;
         let chip = &placed.target.chip;
         let all = issues.values().flatten();
         let landed = all.filter_map(|(cycle, instruction)| chip.effect(*cycle, instruction.row()));
         // What a send puts on a link is received before the schedule ends.
         let cycles = chip.run_cycles(landed.max());
         regions.extend(placed.slices.iter().cloned());
-        Ok(Self { bucket, tokens, cycles, issues, regions, sent, records })
+        Ok(Self { bucket, tokens, cycles, issues, regions, sent, taken, records })
     }
 
     /// A line a task: first and last dispatch, what it is, and why it did not start earlier.
@@ -154,7 +159,8 @@ pub(crate) fn place_at(
 /// The schedule of a context bucket of `bucket` tokens, rounded up to a multiple of 16 and at most the placed context:
 /// that for so many tokens, or that for sixteen more where it is shorter. Sixteen more include the spare row of each
 /// entry, which a mask leaves out like tokens that are not fed yet. The shortest bucket and those below, where counts
-/// grow with each sixteen tokens, and those that would need another vector of masks are scheduled as they are.
+/// grow with each sixteen tokens, those that would need another vector of masks, and those over a group are scheduled as
+/// they are.
 ///
 /// # Errors
 /// [`CompileError`] when a task has no legal start, or intermediate vectors do not fit.
@@ -183,7 +189,8 @@ fn shortest(placed: &Placed, bucket: usize, oracle: bool) -> Result<Schedule, Co
         return Err(CompileError::BucketTooLong { bucket, context: placed.plan.context });
     }
     let found = Schedule::of(placed, bucket, bucket, oracle)?;
-    if bucket <= SHORTEST_BUCKET || bucket.is_multiple_of(placed.target.chip.lanes()) {
+    let single = placed.target.group.chips() == 1;
+    if !single || bucket <= SHORTEST_BUCKET || bucket.is_multiple_of(placed.target.chip.lanes()) {
         return Ok(found);
     }
     match Schedule::of(placed, bucket, bucket + 16, oracle) {

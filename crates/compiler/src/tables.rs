@@ -13,7 +13,7 @@ const READ_BANK: u16 = 4;
 const WRITE_BANK: u16 = 8;
 
 /// A list of cycles that are taken.
-#[derive(Default)]
+#[derive(Clone, Debug, Default)]
 struct Cycles(BitVec);
 
 impl Cycles {
@@ -30,6 +30,7 @@ impl Cycles {
     }
 }
 
+#[derive(Clone, Debug)]
 enum Undo {
     /// One 64-bit chunk of the positions of a diagonal.
     Segment {
@@ -59,6 +60,7 @@ enum Undo {
 }
 
 /// All reservations of one chip.
+#[derive(Clone, Debug)]
 pub(crate) struct Tables {
     edge: i32,
     /// 64-bit chunks that hold one bit a position.
@@ -118,6 +120,11 @@ impl Tables {
                 Undo::Link { link, from, to } => self.links[link].set(from, to, false),
             }
         }
+    }
+
+    /// Takes back everything reserved since the last [`Tables::commit`].
+    pub(crate) fn undo_all(&mut self) {
+        self.undo(Mark(0));
     }
 
     /// A cycle after which nothing is taken.

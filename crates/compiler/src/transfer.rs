@@ -1,23 +1,28 @@
 //! What a pipeline stage hands to the next: each chip's piece of a value, over links and through chips that pass it on.
 //!
-//! Method: while a transfer goes on, the chips of both stages do nothing else, so each has reservation tables of its
-//! own that are empty at first. Byte plane after byte plane, member after member, a vector takes the earliest cycle at
-//! each chip of its route. A relay takes what it receives to the other hemisphere's edge or, where it leaves from the
+//! Method: the chips that send have what the schedule of their stage leaves free, so vectors leave as soon as they are
+//! made; those that receive do nothing else meanwhile. Byte plane after byte plane, member after member, a vector takes
+//! the earliest cycle at each chip of its route. A relay takes what it receives to the other hemisphere's edge or, where it leaves from the
 //! edge that it came to, through a switch unit that shifts by nothing.
 //!
-//! Invariants: sends and receives of a link are in one order, that of scheduling; cycles count from the end of the
-//! stage that sends.
+//! Invariants: sends and receives of a link are in one order, that of scheduling; cycles count from the beginning of
+//! the schedule that sends.
 //!
 //! Not claimed: that no other order is shorter.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 use lpu_chip::{Chip, LinkEnd, System};
 use lpu_isa::{ChipId, DelayClass, Edge, GroupWidth, Hemisphere, Instruction, Queue, Shift, Stream};
 
 use crate::error::CompileError;
 use crate::scheduler::Scheduler;
+use crate::tables::Tables;
 use crate::vectors::Stored;
+
+/// Cycles from which on a vector is sent at most until its relays have cycles for it.
+const MOST_TRIED: u64 = 1 << 14;
 
 /// A link that a vector takes, from the chip that sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,7 +36,8 @@ pub(crate) struct Hop {
 /// The links that a member's piece takes, in order.
 pub(crate) type Route = Vec<Hop>;
 
-/// A transfer: what each chip dispatches for it, in cycles from the end of the stage that sends.
+/// A transfer: what each chip dispatches for it, in cycles from the beginning of the schedule that
+/// sends.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Transfer {
     pub(crate) issues: BTreeMap<u16, Vec<(Queue, u64, Instruction)>>,
@@ -103,6 +109,10 @@ fn shortest(
 /// The state of scheduling a transfer.
 struct Transfers<'a> {
     chip: &'a Chip,
+    /// What the schedule of each sending chip takes, and which chips these are.
+    sending: (&'a Tables, Range<u16>),
+    /// The cycle that is cycle 0 of the receiving chips' tables.
+    origin: u64,
     schedulers: BTreeMap<u16, Scheduler<'a>>,
     /// By end of a link: the cycle after its last send, and after its last receive.
     after: BTreeMap<(LinkEnd, bool), u64>,
@@ -112,66 +122,113 @@ struct Transfers<'a> {
 pub(crate) fn transfer(
     chip: &Chip,
     routes: &[Route],
+    sending: (&Tables, Range<u16>),
     sent: &[Stored],
     places: &[Stored],
 ) -> Result<Transfer, CompileError> {
-    let mut transfers = Transfers { chip, schedulers: BTreeMap::new(), after: BTreeMap::new() };
+    let origin = sent.iter().map(|sent| sent.ready).min().unwrap_or(0);
+    let mut transfers = Transfers { chip, sending, origin, schedulers: BTreeMap::new(), after: BTreeMap::new() };
     for (sent, place) in sent.iter().zip(places) {
         for byte in 0..sent.bytes {
             for route in routes {
-                let sent = Stored { ready: 0, by_quad: None, ..sent.plane(byte) };
-                let mut place = Stored { ready: 0, by_quad: None, ..place.plane(byte) };
-                transfers.carry(route, &sent, &mut place)?;
+                let sent = sent.plane(byte);
+                let place = Stored { ready: 0, by_quad: None, ..place.plane(byte) };
+                transfers.carry(route, &sent, &place)?;
             }
         }
     }
-    let issues = transfers.schedulers.into_iter().map(|(chip, scheduler)| (chip, scheduler.into_issues()));
-    Ok(Transfer { issues: issues.collect() })
+    let mut issues = BTreeMap::new();
+    for (chip, scheduler) in transfers.schedulers {
+        let origin = if transfers.sending.1.contains(&chip) { 0 } else { origin };
+        let of_chip = scheduler.into_issues().into_iter();
+        issues.insert(chip, of_chip.map(|(queue, cycle, issued)| (queue, cycle + origin, issued)).collect());
+    }
+    Ok(Transfer { issues })
 }
 
 impl<'a> Transfers<'a> {
-    fn scheduler(&mut self, chip: ChipId) -> &mut Scheduler<'a> {
-        let of = self.chip;
-        self.schedulers.entry(chip.0).or_insert_with(|| Scheduler::new(of))
+    /// The scheduler of a chip, and the cycle that is its cycle 0.
+    fn scheduler(&mut self, chip: ChipId) -> (&mut Scheduler<'a>, u64) {
+        let (of, (taken, sending)) = (self.chip, &self.sending);
+        let sends = sending.contains(&chip.0);
+        let scheduler = self.schedulers.entry(chip.0).or_insert_with(|| match sends {
+            true => Scheduler::over(of, (*taken).clone()),
+            false => Scheduler::new(of),
+        });
+        (scheduler, if sends { 0 } else { self.origin })
     }
 
     fn after(&self, end: LinkEnd, sends: bool) -> u64 {
         self.after.get(&(end, sends)).copied().unwrap_or(0)
     }
 
-    /// Takes one byte plane along a route.
-    fn carry(&mut self, route: &[Hop], sent: &Stored, place: &mut Stored) -> Result<(), CompileError> {
-        let (Some(&first), Some(&last)) = (route.first(), route.last()) else { return Ok(()) };
-        let (queue, after) = (Queue::C2c(first.from.link), self.after(first.from, true));
-        let position = self.chip.position(queue);
-        let at = self.scheduler(first.from.chip).schedule("a send to the next stage", after, |scheduler, at| {
-            let src = scheduler.fetch(sent, position, at)?;
-            send(scheduler, first, at, src).map(|()| at)
-        })?;
-        self.after.insert((first.from, true), at + 1);
-        let mut arrival = at + first.latency;
-        for pair in route.windows(2) {
-            arrival = self.relay(pair[0], pair[1], arrival)? + pair[1].latency;
+    /// Takes one byte plane along a route, at the first cycle from which every relay can pass it on in time.
+    fn carry(&mut self, route: &[Hop], sent: &Stored, place: &Stored) -> Result<(), CompileError> {
+        let Some(&first) = route.first() else { return Ok(()) };
+        let position = self.chip.position(Queue::C2c(first.from.link));
+        let after = self.after(first.from, true);
+        let (scheduler, _) = self.scheduler(first.from.chip);
+        let earliest = after.max(scheduler.at_position(sent, position));
+        let mut from = earliest;
+        while from - earliest < MOST_TRIED {
+            let (scheduler, _) = self.scheduler(first.from.chip);
+            let at = scheduler.schedule("a send to the next stage", from, |scheduler, at| {
+                let src = scheduler.fetch(sent, position, at)?;
+                send(scheduler, first, at, src).map(|()| at)
+            })?;
+            let mut taken = vec![(first.from, true, at)];
+            if self.onward(route, at + first.latency, place, &mut taken)? {
+                self.after.extend(taken.into_iter().map(|(end, sends, at)| ((end, sends), at + 1)));
+                return Ok(());
+            }
+            // A route passes a chip once, so what it took there is the last thing that was scheduled.
+            let mut chips: Vec<ChipId> = taken.iter().map(|(end, ..)| end.chip).collect();
+            chips.dedup();
+            for chip in chips {
+                self.scheduler(chip).0.give_back();
+            }
+            from = at + 1;
         }
+        Err(CompileError::NoPlace { what: "a transfer to the next stage".to_owned(), searched: MOST_TRIED })
+    }
+
+    /// Takes what was sent from its first arrival on; false where a relay cannot pass it on in time. `taken` gets the
+    /// ends of links with their sends and receives.
+    fn onward(
+        &mut self,
+        route: &[Hop],
+        mut arrival: u64,
+        place: &Stored,
+        taken: &mut Vec<(LinkEnd, bool, u64)>,
+    ) -> Result<bool, CompileError> {
+        for pair in route.windows(2) {
+            let Some([receive, sent]) = self.relay(pair[0], pair[1], arrival)? else { return Ok(false) };
+            taken.extend([(pair[0].to, false, receive), (pair[1].from, true, sent)]);
+            arrival = sent + pair[1].latency;
+        }
+        let Some(&last) = route.last() else { return Ok(true) };
         let queue = Queue::C2c(last.to.link);
         let (position, from) = (self.chip.position(queue), arrival.max(self.after(last.to, false)));
-        let scheduler = self.scheduler(last.to.chip);
-        let at = scheduler.schedule("a receive from the stage before", from, |scheduler, at| {
+        let (scheduler, origin) = self.scheduler(last.to.chip);
+        let at = scheduler.schedule("a receive from the stage before", from - origin, |scheduler, at| {
             let fed = at + scheduler.delay(DelayClass::C2cReceive);
             let dst = scheduler.store(&mut place.clone(), position, fed)?;
             scheduler.issue(queue, at, Instruction::Receive { dst }).map(|()| at)
         })?;
-        self.after.insert((last.to, false), at + 1);
-        Ok(())
+        taken.push((last.to, false, at + origin));
+        Ok(true)
     }
 
-    /// Passes on what arrives in cycle `arrival`; returns the cycle of the send.
-    fn relay(&mut self, before: Hop, next: Hop, arrival: u64) -> Result<u64, CompileError> {
+    /// Passes on what arrives in cycle `arrival`; the cycles of its receive and send. A chip whose schedule receives
+    /// over the link too must take it before the next arrival, or has no cycle for it.
+    fn relay(&mut self, before: Hop, next: Hop, arrival: u64) -> Result<Option<[u64; 2]>, CompileError> {
         let [into, out] = [before.to.link, next.from.link].map(Queue::C2c);
         let [entry, exit] = [into, out].map(|queue| self.chip.position(queue));
         let from = arrival.max(self.after(before.to, false));
         let earliest = self.after(next.from, true);
-        let (receive, sent) = self.scheduler(next.from.chip).schedule("a relay", from, |scheduler, at| {
+        let sends = self.sending.1.contains(&next.from.chip.0);
+        let (scheduler, origin) = self.scheduler(next.from.chip);
+        let attempt = |scheduler: &mut Scheduler<'_>, at: u64| {
             let fed = at + scheduler.delay(DelayClass::C2cReceive);
             let (leaves, src, dst) = if entry == exit {
                 turned(scheduler, entry, fed)?
@@ -179,16 +236,21 @@ impl<'a> Transfers<'a> {
                 let stream = scheduler.route(1, fed, entry, exit)?;
                 (fed + u64::from(entry.abs_diff(exit)), stream, stream)
             };
-            if leaves < earliest {
+            if leaves + origin < earliest {
                 return None;
             }
             scheduler.issue(into, at, Instruction::Receive { dst: src })?;
             send(scheduler, next, leaves, dst)?;
-            Some((at, leaves))
-        })?;
-        self.after.insert((before.to, false), receive + 1);
-        self.after.insert((next.from, true), sent + 1);
-        Ok(sent)
+            Some([at + origin, leaves + origin])
+        };
+        if sends {
+            return Ok(scheduler.schedule_within(
+                from - origin,
+                (arrival + before.interval).saturating_sub(from),
+                attempt,
+            ));
+        }
+        scheduler.schedule("a relay", from - origin, attempt).map(Some)
     }
 }
 

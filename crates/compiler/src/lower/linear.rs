@@ -184,8 +184,12 @@ impl Lowering<'_> {
         let mut inputs: Vec<VReg> = rows.iter().map(activation).collect();
         let choice = choice.map(|choice| {
             let route = self.operand(number, 1, rows[0]);
-            inputs.push(self.routes[&route].maps[choice][side]);
-            plan.experts[&route.value].bits
+            let lpu_model::Op::ExpertLinear { weight, .. } = plan.graph.nodes[number].op else {
+                unreachable!("only experts are chosen")
+            };
+            let experts = plan.experts[&(route.value, weight)];
+            inputs.push(self.routes[&route].maps[&experts.stride][choice][side]);
+            experts.bits
         });
         let class = 3 + self.first_uses.get(&unit.input).map_or(0, |&first| self.blocks[first].1);
         let priority = self.priority(class, plan.order(number, vector), plan.linear(number).len());

@@ -12,6 +12,7 @@ mod vector;
 
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::sync::Arc;
 
 use lpu_chip::Chip;
 use lpu_isa::{Format, Region, RegionKind};
@@ -23,6 +24,7 @@ use crate::error::CompileError;
 use crate::interface::region_name;
 use crate::plan::{MaskInput, Plan, ValueRow};
 use crate::record::Record;
+use crate::tables::Tables;
 use crate::target::{Precision, Target};
 use crate::task::{Task, VReg, Work};
 use crate::vectors::Stored;
@@ -99,6 +101,8 @@ pub(crate) struct Lowered {
     pub(crate) regions: Vec<Region>,
     /// By output that goes to other chips, and row: its vectors.
     pub(crate) sent: Vec<Vec<Stored>>,
+    /// What the schedule takes, where there is such an output.
+    pub(crate) taken: Option<Arc<Tables>>,
     pub(crate) records: Vec<Record>,
 }
 
@@ -129,8 +133,9 @@ pub(crate) fn lower(plan: &Plan, target: &Target, tokens: usize, oracle: bool) -
             Boundary::Chips => sent.push(places),
         }
     }
+    let taken = (!sent.is_empty()).then(|| Arc::new(engine.scheduler.tables().clone()));
     let (issues, vectors, records) = engine.finish();
-    Ok(Lowered { issues, regions: vectors.regions(), sent, records })
+    Ok(Lowered { issues, regions: vectors.regions(), sent, taken, records })
 }
 
 impl<'a> Lowering<'a> {

@@ -1,6 +1,8 @@
 //! Choosing experts on the chip: the greatest score is found, then the least lane that has it; that lane is left out
 //! and the next greatest is found. What is chosen never decides when anything happens: it is a number in a vector.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use lpu_isa::{Format, Hemisphere};
 
 use super::Lowering;
@@ -16,8 +18,9 @@ const NO_LANE: f32 = -1e9;
 /// What a route makes for its choices, in order.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Route {
-    /// What is added to the address of the first expert's words, by side, in the outermost slices.
-    pub(super) maps: Vec<[VReg; 2]>,
+    /// What is added to the address of the first expert's words, by words between experts, choice and side, in the
+    /// outermost slices.
+    pub(super) maps: BTreeMap<u32, Vec<[VReg; 2]>>,
     /// The gate weight of the chosen expert, in every lane.
     pub(super) gate_weights: Vec<VReg>,
 }
@@ -26,7 +29,8 @@ impl Lowering<'_> {
     pub(super) fn route(&mut self, number: usize, row: usize, active: usize, normalise: bool) {
         let plan = self.plan;
         let (input, output) = (self.operand(number, 0, row), self.result(number, row));
-        let experts = plan.experts.get(&output.value).copied();
+        let of_route = plan.experts.iter().filter(|((route, _), _)| *route == output.value);
+        let strides: BTreeSet<u32> = of_route.map(|(_, experts)| experts.stride).collect();
         let [pad, lanes] = plan.router(number).map(|constant| self.engine.constant(constant));
         let mut route = Route::default();
 
@@ -49,13 +53,13 @@ impl Lowering<'_> {
             let has_it = builder.op(Op::Equal, &[scores, largest]);
             let candidates = builder.op(Op::Select, &[has_it, lanes, Feed::Immediate(NO_LANE)]);
             let chosen = Feed::Node(builder.chain.reduce(Op::Max, Op::Max, &[candidates, candidates]));
-            if let Some(experts) = experts {
-                let word = builder.op(Op::Mul, &[chosen, Feed::Immediate(-(experts.stride as f32))]);
+            for &stride in &strides {
+                let word = builder.op(Op::Mul, &[chosen, Feed::Immediate(-(stride as f32))]);
                 let maps = Hemisphere::BOTH.map(|side| self.engine.outermost(side));
                 for side in Hemisphere::BOTH {
                     builder.store(Op::Convert(Format::F32, Format::I16), &[word], maps[index(side)], Some(side));
                 }
-                route.maps.push(maps);
+                route.maps.entry(stride).or_default().push(maps);
             }
             if choice + 1 < active {
                 let is_it = builder.op(Op::Equal, &[lanes, chosen]);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use lpu_model::{Block, Checkpoint, Node, Op, Shard, WeightId, Weights};
+use lpu_model::{Block, Checkpoint, Node, Op, Shard, ValueId, WeightId, Weights};
 
 use super::{NodePlan, OutputVector, Plan, Unit};
 use crate::error::CompileError;
@@ -15,15 +15,23 @@ use crate::target::Precision;
 type Member = (usize, usize);
 
 impl Plan {
-    /// Decides how far apart the experts of each router are: as far as the largest tile of theirs needs.
+    /// Decides how far apart the experts of each matrix are: as far as its largest tile needs; those of a router that
+    /// are about as far apart as the farthest are as far, so that they share its addresses.
     pub(super) fn experts(&mut self, weights: &Weights, precision: Precision) {
+        let mut needed: BTreeMap<(ValueId, WeightId), u32> = BTreeMap::new();
         for node in &self.graph.nodes {
             let Op::ExpertLinear { weight, .. } = node.op else { continue };
             let rows =
                 self.layouts[&node.output].tiles.iter().map(|tile| tile.len().next_multiple_of(16)).max().unwrap_or(16);
             let words = if precision == Precision::W8A16 { rows.div_ceil(32) } else { rows / 16 } as u32;
-            let found = self.experts.get(&node.inputs[1]).map_or(0, |experts| experts.stride);
-            self.experts.insert(node.inputs[1], Experts::new(weights.shape(weight)[0], words.max(found)));
+            let found = needed.entry((node.inputs[1], weight)).or_default();
+            *found = words.max(*found);
+        }
+        for (&(route, weight), &words) in &needed {
+            let of_route = needed.iter().filter(|((of, _), _)| *of == route);
+            let farthest = of_route.map(|(_, &words)| words).max().unwrap_or(words);
+            let stride = if 8 * words > 7 * farthest { farthest } else { words };
+            self.experts.insert((route, weight), Experts::new(weights.shape(weight)[0], stride));
         }
     }
 
@@ -77,7 +85,7 @@ impl Plan {
                 let node = &self.graph.nodes[member.0];
                 // Later choices are where the first is.
                 let experts = match node.op {
-                    Op::ExpertLinear { choice: 0, .. } => Some(self.experts[&node.inputs[1]]),
+                    Op::ExpertLinear { weight, choice: 0 } => Some(self.experts[&(node.inputs[1], weight)]),
                     Op::ExpertLinear { .. } => continue,
                     _ => None,
                 };
@@ -133,7 +141,7 @@ impl Plan {
         let node = &self.graph.nodes[number];
         let (weight, bias, experts) = match node.op {
             Op::Linear { weight, bias } => (weight, bias, None),
-            Op::ExpertLinear { weight, .. } => (weight, None, Some(self.experts[&node.inputs[1]])),
+            Op::ExpertLinear { weight, .. } => (weight, None, Some(self.experts[&(node.inputs[1], weight)])),
             _ => unreachable!("only matrices have tiles"),
         };
         let outputs = &self.whole(node.output)[vector];
