@@ -262,8 +262,7 @@ mod tests {
         [link_classes.rack]\nlatency = { value = 700, tag = 'assumed', source = 'longer' }\ninterval = 30\n";
 
     fn read(text: &str) -> Result<System, ChipError> {
-        let chip = preset("tsp-v1").and_then(|chip| chip.with(&[("c2c_queues", 12), ("sxm_per_side", 6)]));
-        System::from_toml(text, &mut |_| chip.clone())
+        System::from_toml(text, &mut |_| preset("tsp-v1"))
     }
 
     #[test]
