@@ -19,6 +19,16 @@ pub fn preset(name: &str) -> Result<Chip, ChipError> {
     Chip::from_toml(text)
 }
 
+impl Chip {
+    /// Reads a description, as [`Chip::read`]; it may extend a preset.
+    ///
+    /// # Errors
+    /// [`ChipError`] names the field that is missing, unknown, out of range or contradictory.
+    pub fn from_toml(text: &str) -> Result<Self, ChipError> {
+        Self::read(text, &mut preset)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use lpu_isa::{DelayClass, Hemisphere, Queue};

@@ -12,7 +12,7 @@ use crate::range::out_of_range;
 use crate::topology::Topology;
 
 /// Names of the systems that ship.
-pub const SYSTEMS: &[&str] = &["tsp-v1-node", "test-pair"];
+pub const SYSTEMS: &[&str] = &["tsp-v1-node", "tsp-v1-rack", "tsp-v1-264", "tsp-v1-576", "test-pair"];
 
 /// Chips of one description, numbered from 0, and the links between them; a link carries vectors both ways.
 /// ```
@@ -68,6 +68,9 @@ impl System {
     pub fn preset(name: &str) -> Result<Self, ChipError> {
         let text = match name {
             "tsp-v1-node" => include_str!("presets/tsp-v1-node.toml"),
+            "tsp-v1-rack" => include_str!("presets/tsp-v1-rack.toml"),
+            "tsp-v1-264" => include_str!("presets/tsp-v1-264.toml"),
+            "tsp-v1-576" => include_str!("presets/tsp-v1-576.toml"),
             "test-pair" => include_str!("presets/test-pair.toml"),
             _ if PRESETS.contains(&name) => return Ok(Self::single(&preset(name)?)),
             _ => {
