@@ -12,7 +12,17 @@ use crate::range::out_of_range;
 use crate::topology::Topology;
 
 /// Names of the systems that ship.
-pub const SYSTEMS: &[&str] = &["tsp-v1-node", "tsp-v1-rack", "tsp-v1-264", "tsp-v1-576", "test-pair"];
+pub const SYSTEMS: &[&str] = &[
+    "tsp-v1-node",
+    "tsp-v1-rack",
+    "tsp-v1-264",
+    "tsp-v1-576",
+    "lp30-tray-like",
+    "lp30-rack-like",
+    "stacked-node-like",
+    "stacked-16-node-like",
+    "test-pair",
+];
 
 /// Chips of one description, numbered from 0, and the links between them; a link carries vectors both ways.
 /// ```
@@ -71,6 +81,10 @@ impl System {
             "tsp-v1-rack" => include_str!("presets/tsp-v1-rack.toml"),
             "tsp-v1-264" => include_str!("presets/tsp-v1-264.toml"),
             "tsp-v1-576" => include_str!("presets/tsp-v1-576.toml"),
+            "lp30-tray-like" => include_str!("presets/lp30-tray-like.toml"),
+            "lp30-rack-like" => include_str!("presets/lp30-rack-like.toml"),
+            "stacked-node-like" => include_str!("presets/stacked-node-like.toml"),
+            "stacked-16-node-like" => include_str!("presets/stacked-16-node-like.toml"),
             "test-pair" => include_str!("presets/test-pair.toml"),
             _ if PRESETS.contains(&name) => return Ok(Self::single(&preset(name)?)),
             _ => {

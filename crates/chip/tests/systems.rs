@@ -68,6 +68,10 @@ fn systems_have_the_published_sizes() {
         ("tsp-v1-rack", 72, 220 << 20, 11, &[("local", 1, 216), ("global", 4, 650)]),
         ("tsp-v1-264", 264, 220 << 20, 11, &[("local", 1, 216), ("global", 1, 650)]),
         ("tsp-v1-576", 576, 220 << 20, 11, &[("local", 1, 216), ("global", 2, 650), ("rack", 20, 650)]),
+        ("stacked-node-like", 8, 880 << 20, 7, &[("local", 1, 216)]),
+        ("stacked-16-node-like", 8, 3520 << 20, 7, &[("local", 1, 216)]),
+        ("lp30-tray-like", 8, 499_998_720, 7, &[("local", 1, 493)]),
+        ("lp30-rack-like", 256, 499_998_720, 23, &[("local", 1, 493), ("global", 4, 643)]),
     ];
     for &(name, chips, bytes, most, classes) in cases {
         let system = System::preset(name).unwrap();
@@ -82,6 +86,21 @@ fn systems_have_the_published_sizes() {
             assert!(of.all(|end| system.latency(end) == latency), "{name}: {class}");
         }
     }
+}
+
+/// LP30 as published: bytes of SRAM, its bandwidth, operations, and bytes over links, within their rounding.
+#[test]
+fn lp30_like_gives_the_published_totals() {
+    let chip = preset("lp30-like").unwrap();
+    let values = chip.values();
+    let clock = f64::from(values.clock_mhz) * 1e6;
+    let near = |found: f64, published: f64| assert!((found / published - 1.0).abs() < 0.05, "{found} {published}");
+    let banks = f64::from(2 * values.slices_per_side * values.banks);
+    near(chip.sram_bytes() as f64, 500e6);
+    near(banks * chip.lanes() as f64 * clock, 150e12);
+    near(f64::from(2 * values.planes_per_side) * (chip.lanes() as f64).powi(2) * 2.0 * clock, 1.2e15);
+    let vectors = f64::from(values.c2c_queues) / f64::from(values.c2c_interval);
+    near(vectors * chip.lanes() as f64 * clock, 1.1e12);
 }
 
 /// The chips of all racks that there can be.
@@ -100,6 +119,8 @@ fn descriptions_extend_presets() {
     let longer = preset_with("extends = 'tsp-v1'\nmem_read = 6").unwrap();
     assert_eq!(longer.fingerprint(), preset("tsp-v1").unwrap().with(&[("mem_read", 6)]).unwrap().fingerprint());
     assert_eq!((longer.name(), longer.synthetic()), ("mine", None));
+    let stacked = preset_with("extends = 'stacked-like'").unwrap();
+    assert_eq!(stacked.synthetic(), preset("stacked-like").unwrap().synthetic());
     let inside = "name = 'pair'\nchips = 2\nlinks = 'all'\n[chip]\nname = 'mine'\nextends = 'tsp-v1'\nmem_read = 6\n";
     assert_eq!(System::from_toml(inside, &mut preset).unwrap().chip(), &longer);
     for (text, expected) in [
