@@ -30,6 +30,7 @@ pub struct Chip {
     name: String,
     values: Figures,
     figures: Vec<Figure>,
+    synthetic: Option<String>,
     fingerprint: [u8; 32],
 }
 
@@ -37,19 +38,39 @@ impl Chip {
     /// Reads a description: `name = "..."` and every figure as `field = 320` or
     /// `field = { value = 320, tag = "published", source = "..." }`.
     ///
+    /// `extends = "..."` names a chip that `by_name` knows, whose figures hold where none is given; `synthetic = "..."`
+    /// says that no such chip is published, and why its figures are as they are.
+    ///
     /// # Errors
-    /// [`ChipError`] names the field that is missing, unknown, out of range or contradictory.
-    pub fn from_toml(text: &str) -> Result<Self, ChipError> {
+    /// [`ChipError`] names the field that is missing, unknown, out of range or contradictory; those of `by_name`.
+    pub fn read(text: &str, by_name: &mut dyn FnMut(&str) -> Result<Chip, ChipError>) -> Result<Self, ChipError> {
+        let table = toml::from_str(text).map_err(|error| ChipError::Syntax { message: error.to_string() })?;
+        Self::from_table(table, by_name)
+    }
+
+    pub(crate) fn from_table(
+        mut table: toml::Table,
+        by_name: &mut dyn FnMut(&str) -> Result<Chip, ChipError>,
+    ) -> Result<Self, ChipError> {
         let syntax = |message: String| ChipError::Syntax { message };
-        let mut table: toml::Table = toml::from_str(text).map_err(|error| syntax(error.to_string()))?;
         let name = match table.remove("name") {
             Some(toml::Value::String(name)) if !name.is_empty() => name,
             _ => return Err(syntax("`name` must be a text".into())),
         };
+        let base = match table.remove("extends") {
+            None => None,
+            Some(toml::Value::String(base)) if !base.is_empty() => Some(by_name(&base)?),
+            Some(_) => return Err(syntax("`extends` must be the name of a chip".into())),
+        };
+        let synthetic = match table.remove("synthetic") {
+            None => base.as_ref().and_then(|base| base.synthetic.clone()),
+            Some(toml::Value::String(why)) if !why.is_empty() => Some(why),
+            Some(_) => return Err(syntax("`synthetic` must be a text that says why".into())),
+        };
         let mut values = Figures::default();
         let mut figures = Vec::with_capacity(FIELDS.len());
-        for field in FIELDS {
-            let figure = field.take(&mut table)?;
+        for (index, field) in FIELDS.iter().enumerate() {
+            let figure = field.take_or(&mut table, base.as_ref().map(|base| &base.figures[index]))?;
             values.set(field.name, figure.value);
             figures.push(figure);
         }
@@ -61,7 +82,7 @@ impl Chip {
         for figure in &figures {
             hasher.update(format!("{}={}\n", figure.name, figure.value).as_bytes());
         }
-        Ok(Self { name, values, figures, fingerprint: *hasher.finalize().as_bytes() })
+        Ok(Self { name, values, figures, synthetic, fingerprint: *hasher.finalize().as_bytes() })
     }
 
     /// The same chip with other values of some figures, tagged assumed.
@@ -77,13 +98,19 @@ impl Chip {
             }
             table.insert(field.to_owned(), toml::Value::Integer(i64::from(value)));
         }
-        Self::from_toml(&table.to_string())
+        Self::from_table(table, &mut |name| Err(ChipError::UnknownPreset { name: name.into(), known: String::new() }))
     }
 
     /// The description's name.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Why figures of a chip that is not published are as they are; none for one that is.
+    #[must_use]
+    pub fn synthetic(&self) -> Option<&str> {
+        self.synthetic.as_deref()
     }
 
     /// The values of all figures.
@@ -104,7 +131,7 @@ impl Chip {
         ChipRef { name: self.name.clone(), fingerprint: self.fingerprint }
     }
 
-    /// Hash over every figure's name and value; the name and the sources do not enter it.
+    /// Hash over every figure's name and value; the name, the sources and whether it is synthetic do not enter it.
     #[must_use]
     pub fn fingerprint(&self) -> [u8; 32] {
         self.fingerprint
@@ -114,6 +141,9 @@ impl Chip {
     #[must_use]
     pub fn to_toml(&self) -> String {
         let mut text = format!("name = {}\n", toml::Value::from(self.name.as_str()));
+        if let Some(why) = &self.synthetic {
+            text.push_str(&format!("synthetic = {}\n", toml::Value::from(why.as_str())));
+        }
         self.figures.iter().for_each(|figure| text.push_str(&figure.to_toml()));
         text
     }

@@ -42,7 +42,7 @@ pub const TOPOLOGY_FIELDS: &[Field] = &[
 ];
 
 impl System {
-    /// Reads a description of a system, as [`System::from_toml`], or of one chip, as [`Chip::from_toml`]: one that has
+    /// Reads a description of a system, as [`System::from_toml`], or of one chip, as [`Chip::read`]: one that has
     /// a `chip` is a system's.
     ///
     /// # Errors
@@ -50,7 +50,7 @@ impl System {
     pub fn read(text: &str, chips_by_name: &mut dyn FnMut(&str) -> Result<Chip, ChipError>) -> Result<Self, ChipError> {
         let system = toml::from_str::<toml::Table>(text)
             .is_ok_and(|table| table.contains_key("chip") || table.contains_key("chips"));
-        if system { Self::from_toml(text, chips_by_name) } else { Ok(Self::single(&Chip::from_toml(text)?)) }
+        if system { Self::from_toml(text, chips_by_name) } else { Ok(Self::single(&Chip::read(text, chips_by_name)?)) }
     }
 
     /// Reads a description: `name`, `chip` (a name that `chips_by_name` knows, or a table that describes the chip), and
@@ -63,8 +63,8 @@ impl System {
     /// `global_links`, and where there are several racks `racks` and `rack_links`, see [`Topology`]; the classes are
     /// then `local`, `global` and `rack`.
     ///
-    /// `[link_classes.far]` gives a class its `latency` and `interval`; links without one have the chip's `c2c_link`
-    /// and `c2c_interval`.
+    /// `[link_classes.far]` gives a class its `latency` and `interval`; what it leaves out, and links without a class,
+    /// have the chip's `c2c_link` and `c2c_interval`.
     ///
     /// # Errors
     /// [`ChipError`] names the field or link that is wrong.
@@ -79,10 +79,10 @@ impl System {
         };
         let chip = match table.remove("chip") {
             Some(toml::Value::String(chip)) if !chip.is_empty() => chips_by_name(&chip)?,
-            Some(toml::Value::Table(chip)) => Chip::from_toml(&chip.to_string())?,
+            Some(toml::Value::Table(chip)) => Chip::from_table(chip, chips_by_name)?,
             _ => return Err(syntax("`chip` of a system must be a text or a table")),
         };
-        let classes = classes(&mut table)?;
+        let classes = classes(&mut table, &chip)?;
         let mut system = if table.contains_key(TOPOLOGY_FIELDS[0].name) {
             wired(&mut table, name, chip, classes)?
         } else {
@@ -135,7 +135,7 @@ fn syntax(message: impl Into<String>) -> ChipError {
 }
 
 /// The classes of links that a description has.
-fn classes(table: &mut toml::Table) -> Result<Vec<LinkClass>, ChipError> {
+fn classes(table: &mut toml::Table, chip: &Chip) -> Result<Vec<LinkClass>, ChipError> {
     let class = |(name, entry): (String, toml::Value)| {
         let toml::Value::Table(mut entry) = entry else {
             return Err(syntax(format!("`link_classes.{name}` must be a table with `latency` and `interval`")));
@@ -143,7 +143,8 @@ fn classes(table: &mut toml::Table) -> Result<Vec<LinkClass>, ChipError> {
         if name.is_empty() || name.contains(char::is_whitespace) {
             return Err(syntax(format!("`{name}` is no name of a class of links; give it one word")));
         }
-        let [latency, interval] = [0, 1].map(|field| LINK_FIELDS[field].take(&mut entry));
+        let own = ["c2c_link", "c2c_interval"].map(|name| chip.figures().iter().find(|figure| figure.name == name));
+        let [latency, interval] = [0, 1].map(|field| LINK_FIELDS[field].take_or(&mut entry, own[field]));
         if let Some(field) = entry.keys().next() {
             return Err(ChipError::UnknownField { field: format!("link_classes.{name}.{field}") });
         }
@@ -262,8 +263,7 @@ mod tests {
         [link_classes.rack]\nlatency = { value = 700, tag = 'assumed', source = 'longer' }\ninterval = 30\n";
 
     fn read(text: &str) -> Result<System, ChipError> {
-        let chip = preset("tsp-v1").and_then(|chip| chip.with(&[("c2c_queues", 12), ("sxm_per_side", 6)]));
-        System::from_toml(text, &mut |_| chip.clone())
+        System::from_toml(text, &mut |_| preset("tsp-v1"))
     }
 
     #[test]
@@ -286,8 +286,11 @@ mod tests {
         assert_eq!(met, [18 * 28, 2 * 72, 144]);
         let plain = read(RACKS).unwrap();
         assert_ne!(plain.reference().fingerprint, system.reference().fingerprint);
-        let same = format!("{RACKS}[link_classes.local]\nlatency = 216\ninterval = 24\n");
-        assert_eq!(read(&same).unwrap().reference().fingerprint, plain.reference().fingerprint);
+        for same in ["latency = 216\ninterval = 24", "latency = 216", ""] {
+            let same = read(&format!("{RACKS}[link_classes.local]\n{same}\n")).unwrap();
+            assert_eq!(same.reference().fingerprint, plain.reference().fingerprint);
+            assert_eq!((same.classes()[0].latency.value, same.classes()[0].interval.value), (216, 24));
+        }
     }
 
     #[test]
@@ -310,7 +313,6 @@ mod tests {
             ("rack_links = 2", "rack_links = 6", "take 16"),
             ("rack_links = 2", "rack_links = 2\nchips = 3", "unknown field `chips`"),
             ("latency = 650", "latency = 0", "`latency` is 0"),
-            ("latency = 650", "", "field `latency` is missing"),
             ("interval = 24", "interval = 24\nwidth = 3", "link_classes.global.width"),
             ("link_classes.global", "link_classes.distant", "local, global and rack"),
         ];

@@ -61,6 +61,14 @@ pub struct Field {
 }
 
 impl Field {
+    /// The figure of this name in a table, or that of the description that it extends.
+    pub(crate) fn take_or(&self, table: &mut toml::Table, base: Option<&Figure>) -> Result<Figure, ChipError> {
+        match base {
+            Some(base) if !table.contains_key(self.name) => Ok(Figure { name: self.name, ..base.clone() }),
+            _ => self.take(table),
+        }
+    }
+
     /// Takes the figure of this name out of a table: `field = 320` or `field = { value = 320, tag = "published", source
     /// = "..." }`.
     pub(crate) fn take(&self, table: &mut toml::Table) -> Result<Figure, ChipError> {
@@ -228,6 +236,12 @@ pub enum ChipError {
         value: u32,
         /// What it contradicts.
         why: String,
+    },
+    /// Descriptions that extend one another, or too many.
+    #[error("chip description: {chain}; none may extend itself, and at most 16 each other: give one all its figures")]
+    Circular {
+        /// Their names, in the order in which each extends the next.
+        chain: String,
     },
     /// No preset has this name.
     #[error("no chip preset `{name}`; presets are {known}, anything else must be the path of a .toml description")]

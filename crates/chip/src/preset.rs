@@ -4,7 +4,7 @@ use crate::chip::Chip;
 use crate::figure::ChipError;
 
 /// Names of the presets, the default first.
-pub const PRESETS: &[&str] = &["tsp-v1", "test-small"];
+pub const PRESETS: &[&str] = &["tsp-v1", "lp30-like", "stacked-like", "stacked-16-like", "test-small"];
 
 /// The preset of this name.
 ///
@@ -13,10 +13,23 @@ pub const PRESETS: &[&str] = &["tsp-v1", "test-small"];
 pub fn preset(name: &str) -> Result<Chip, ChipError> {
     let text = match name {
         "tsp-v1" => include_str!("presets/tsp-v1.toml"),
+        "lp30-like" => include_str!("presets/lp30-like.toml"),
+        "stacked-like" => include_str!("presets/stacked-like.toml"),
+        "stacked-16-like" => include_str!("presets/stacked-16-like.toml"),
         "test-small" => include_str!("presets/test-small.toml"),
         _ => return Err(ChipError::UnknownPreset { name: name.into(), known: PRESETS.join(", ") }),
     };
     Chip::from_toml(text)
+}
+
+impl Chip {
+    /// Reads a description, as [`Chip::read`]; it may extend a preset.
+    ///
+    /// # Errors
+    /// [`ChipError`] names the field that is missing, unknown, out of range or contradictory.
+    pub fn from_toml(text: &str) -> Result<Self, ChipError> {
+        Self::read(text, &mut preset)
+    }
 }
 
 #[cfg(test)]

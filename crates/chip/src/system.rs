@@ -12,7 +12,17 @@ use crate::range::out_of_range;
 use crate::topology::Topology;
 
 /// Names of the systems that ship.
-pub const SYSTEMS: &[&str] = &["tsp-v1-node", "test-pair"];
+pub const SYSTEMS: &[&str] = &[
+    "tsp-v1-node",
+    "tsp-v1-rack",
+    "tsp-v1-264",
+    "tsp-v1-576",
+    "lp30-tray-like",
+    "lp30-rack-like",
+    "stacked-node-like",
+    "stacked-16-node-like",
+    "test-pair",
+];
 
 /// Chips of one description, numbered from 0, and the links between them; a link carries vectors both ways.
 /// ```
@@ -68,6 +78,13 @@ impl System {
     pub fn preset(name: &str) -> Result<Self, ChipError> {
         let text = match name {
             "tsp-v1-node" => include_str!("presets/tsp-v1-node.toml"),
+            "tsp-v1-rack" => include_str!("presets/tsp-v1-rack.toml"),
+            "tsp-v1-264" => include_str!("presets/tsp-v1-264.toml"),
+            "tsp-v1-576" => include_str!("presets/tsp-v1-576.toml"),
+            "lp30-tray-like" => include_str!("presets/lp30-tray-like.toml"),
+            "lp30-rack-like" => include_str!("presets/lp30-rack-like.toml"),
+            "stacked-node-like" => include_str!("presets/stacked-node-like.toml"),
+            "stacked-16-node-like" => include_str!("presets/stacked-16-node-like.toml"),
             "test-pair" => include_str!("presets/test-pair.toml"),
             _ if PRESETS.contains(&name) => return Ok(Self::single(&preset(name)?)),
             _ => {
@@ -241,15 +258,12 @@ mod tests {
     fn a_node_connects_each_chip_to_each_other() {
         let node = System::preset("tsp-v1-node").unwrap();
         assert_eq!(node.chips(), 8);
+        // Local ports 0 to 3 are in the east, 4 to 6 in the west; 4, 5 and 9, 10 are left for other nodes.
+        let ports = [0, 1, 2, 3, 6, 7, 8];
         for chip in 0..8 {
-            let mut others: Vec<u16> = (0..7).map(|link| node.peer(end(chip, link)).unwrap().chip.0).collect();
-            assert_eq!(node.peer(end(chip, 7)), None);
-            for link in 0..7 {
-                assert_eq!(node.peer(node.peer(end(chip, link)).unwrap()), Some(end(chip, link)));
-            }
-            others.push(chip);
-            others.sort_unstable();
-            assert_eq!(others, (0..8).collect::<Vec<_>>());
+            let peers = (0..12).filter_map(|link| Some((link, node.peer(end(chip, link))?)));
+            let expected = ports.iter().zip(1..).map(|(&link, x)| (link, end(chip ^ x, link)));
+            assert_eq!(peers.collect::<Vec<_>>(), expected.collect::<Vec<_>>());
         }
         assert_eq!(node.links().len(), 28);
         let single = System::preset("tsp-v1").unwrap();

@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-use lpu::chip::{System, preset};
+use lpu::chip::{PRESETS, SYSTEMS, System, preset};
 use proptest::prelude::*;
 
 fn lpu(folder: &Path, arguments: &[&str], input: &[u8]) -> Output {
@@ -150,11 +150,57 @@ proptest! {
 #[test]
 fn presets_print_as_what_they_are() {
     let folder = scratch("presets");
-    for name in ["tsp-v1", "test-small", "tsp-v1-node", "test-pair"] {
+    for name in [PRESETS, SYSTEMS].concat() {
         let printed = String::from_utf8(good(&folder, &["chips", name], b"")).unwrap();
         let read = System::read(&printed, &mut |name| panic!("{name} is asked for")).unwrap();
         assert_eq!(read, System::preset(name).unwrap());
     }
+}
+
+#[test]
+fn descriptions_extend_presets_and_files_of_their_folder() {
+    let folder = scratch("extends");
+    fs::create_dir(folder.join("lib")).unwrap();
+    let described = [
+        ("slow.toml", "name = 'slow'\nextends = 'lib/base.toml'\nmem_write = 3\n"),
+        ("lib/base.toml", "name = 'base'\nextends = 'more.toml'\nmem_read = 9\n"),
+        ("lib/more.toml", "name = 'more'\nextends = 'stacked-like'\nmem_read = 7\nmem_write = 7\n"),
+        ("pair.toml", "name = 'pair'\nchip = 'slow.toml'\nchips = 2\nlinks = 'all'\n"),
+        ("one.toml", "name = 'one'\nextends = 'two.toml'\n"),
+        ("two.toml", "name = 'two'\nextends = 'lib/../one.toml'\n"),
+        ("nowhere.toml", "name = 'nowhere'\nextends = 'nothing.toml'\n"),
+        ("unknown.toml", "name = 'unknown'\nextends = 'tsp-v9'\n"),
+        ("itself.toml", "name = 'itself'\nchip = 'itself.toml'\nchips = 2\n"),
+    ];
+    for (name, text) in described {
+        fs::write(folder.join(name), text).unwrap();
+    }
+    let expected = preset("stacked-like").unwrap().with(&[("mem_read", 9), ("mem_write", 3)]).unwrap();
+    for name in ["slow.toml", "pair.toml"] {
+        let printed = String::from_utf8(good(&folder, &["chips", name], b"")).unwrap();
+        let read = System::read(&printed, &mut |name| panic!("{name} is asked for")).unwrap();
+        assert_eq!(read.chip().fingerprint(), expected.fingerprint(), "{name}");
+        assert_eq!(read.chip().synthetic(), expected.synthetic(), "{name}");
+    }
+    for (name, expected) in [
+        ("one.toml", "one.toml extends "),
+        ("two.toml", "none may extend itself"),
+        ("itself.toml", "none may extend itself"),
+        ("nowhere.toml", "nothing.toml"),
+        ("unknown.toml", "no chip preset `tsp-v9`; presets are tsp-v1"),
+    ] {
+        let said = refused(&folder, &["chips", name]);
+        assert!(said.contains(expected), "{name}: {said}");
+    }
+    let kernel = ".chip stacked-like\n.program p\n.zero e0:0\n.queue mem.e0\n@5 read 0, e0\n";
+    fs::write(folder.join("k.lpu"), kernel).unwrap();
+    let ran = String::from_utf8(good(&folder, &["run", "k.lpu"], b"")).unwrap();
+    assert!(ran.contains("chip `stacked-like` is synthetic: "), "{ran}");
+    let ran = String::from_utf8(good(&folder, &["run", "k.lpu", "--json"], b"")).unwrap();
+    assert!(ran.contains("\"synthetic\":\"a question"), "{ran}");
+    let listed = String::from_utf8(good(&folder, &["chips"], b"")).unwrap();
+    let is_marked = |name: &str| listed.lines().any(|line| line.starts_with(name) && line.ends_with(", synthetic"));
+    assert!(is_marked("lp30-rack-like ") && is_marked("stacked-like ") && !is_marked("tsp-v1 "), "{listed}");
 }
 
 #[test]

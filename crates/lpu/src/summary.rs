@@ -26,6 +26,7 @@ pub fn latency(
     let used = program.regions.iter().map(Region::word_count).sum::<u64>() * chip.lanes() as u64;
     Ok(Latency {
         part: false,
+        synthetic: chip.synthetic().map(str::to_owned),
         cycles,
         lower_bound,
         oracle,
@@ -161,6 +162,9 @@ pub struct Summary {
     pub model: String,
     /// The chip's name.
     pub chip: String,
+    /// Why the chip's figures are as they are, where no such chip is published.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub synthetic: Option<String>,
     /// Name of the number formats.
     pub dtype: &'static str,
     /// Tokens that fit.
@@ -230,6 +234,7 @@ impl Summary {
         Self {
             model: subject.model.to_owned(),
             chip: subject.chip.to_owned(),
+            synthetic: latency.synthetic.clone(),
             dtype: subject.precision.name(),
             context: subject.context,
             engine: None,

@@ -110,6 +110,8 @@ impl Utilization {
 pub struct Latency {
     /// Whether this is a part of a decode step, which makes no tokens.
     pub part: bool,
+    /// Why the chip's figures are as they are, where no such chip is published.
+    pub synthetic: Option<String>,
     /// Cycles of a token.
     pub cycles: u64,
     /// Cycles that no schedule is shorter than, as far as the bound knows.
@@ -166,6 +168,7 @@ impl Latency {
             ("cycles a token", self.cycles.to_string()),
             ("microseconds a token", format!("{:.2} at {} MHz", self.microseconds(), self.clock_mhz)),
         ];
+        rows.extend(self.synthetic.iter().map(|why| ("chip", format!("synthetic: {why}"))));
         rows.extend(self.tokens_per_second().map(|tokens| ("tokens a second", format!("{tokens:.0}"))));
         rows.push(("lower bound", format!("{} cycles, ratio {:.2}", self.lower_bound, self.ratio())));
         if let Some(oracle) = self.oracle {
@@ -246,6 +249,7 @@ mod tests {
     fn latency_follows_from_cycles_and_clock() {
         let latency = Latency {
             part: false,
+            synthetic: None,
             cycles: 9000,
             lower_bound: 3000,
             oracle: Some(8000),
@@ -270,6 +274,9 @@ mod tests {
         assert!(
             latency.table().ends_with("\nemulation on the host 2.500 tokens a second of wall time, not the chip's\n")
         );
+        let synthetic = Latency { synthetic: Some("a question".into()), ..latency.clone() };
+        assert!(synthetic.table().contains("\nchip                  synthetic: a question\n"));
+        assert!(!latency.table().contains("synthetic"));
         let part = Latency { part: true, host_tokens_per_second: None, ..latency };
         assert_eq!(part.tokens_per_second(), None);
         assert!(!part.table().contains("a second"), "{}", part.table());

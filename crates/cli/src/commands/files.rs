@@ -5,9 +5,10 @@ use std::error::Error;
 use std::ffi::OsStr;
 use std::fs;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::slice;
 
-use lpu::chip::{Chip, System, preset};
+use lpu::chip::{Chip, ChipError, System, preset};
 use lpu::isa::ChipRef;
 use lpu::model::Checkpoint;
 
@@ -43,10 +44,44 @@ pub(crate) fn unmixed(path: Option<&Path>, option: &str, json: bool) -> Result<(
 
 /// A preset, or a description from a file.
 pub(crate) fn chip(name: impl AsRef<OsStr>) -> Result<Chip, Box<dyn Error>> {
-    match described(name.as_ref())? {
-        Some(text) => Ok(Chip::from_toml(&text)?),
-        None => Ok(preset(&name.as_ref().to_string_lossy())?),
+    Ok(chip_within(name.as_ref(), &[])?)
+}
+
+/// The most chips that extend one another.
+const MOST_EXTENDED: usize = 16;
+
+/// A preset, or a description from a file that those given extend, one by way of the next.
+fn chip_within(name: &OsStr, extending: &[PathBuf]) -> Result<Chip, String> {
+    let Some(text) = described(name)? else {
+        return preset(&name.to_string_lossy()).map_err(|error| error.to_string());
+    };
+    let path = fs::canonicalize(name).unwrap_or_else(|_| name.into());
+    let chain = [extending, slice::from_ref(&path)].concat();
+    if extending.contains(&path) || extending.len() == MOST_EXTENDED {
+        let chain = chain.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(" extends ");
+        return Err(ChipError::Circular { chain }.to_string());
     }
+    with_chips(Path::new(name), &chain, |by_name| Chip::read(&text, by_name))
+}
+
+/// What comes of a description at a path, of which names of chips are presets or files in its folder.
+fn with_chips<T>(
+    path: &Path,
+    extending: &[PathBuf],
+    read: impl FnOnce(&mut dyn FnMut(&str) -> Result<Chip, ChipError>) -> Result<T, ChipError>,
+) -> Result<T, String> {
+    let folder = path.parent().unwrap_or(Path::new(""));
+    let mut failed = None;
+    let mut by_name = |name: &str| {
+        let in_folder = folder.join(name);
+        let file = if name.ends_with(".toml") { in_folder.as_os_str() } else { OsStr::new(name) };
+        chip_within(file, extending).map_err(|message| {
+            failed = Some(message.clone());
+            ChipError::Syntax { message }
+        })
+    };
+    let found = read(&mut by_name);
+    failed.map_or_else(|| found.map_err(|error| error.to_string()), Err)
 }
 
 /// The text of a description; nothing for the name of a preset.
@@ -64,21 +99,8 @@ fn described(name: &OsStr) -> Result<Option<String>, String> {
 pub(crate) fn system(name: impl AsRef<OsStr>) -> Result<System, Box<dyn Error>> {
     let name = name.as_ref();
     let Some(text) = described(name)? else { return Ok(System::preset(&name.to_string_lossy())?) };
-    let folder = Path::new(name).parent().unwrap_or(Path::new("")).to_path_buf();
-    let mut failed = None;
-    let mut by_name = |name: &str| {
-        let found = if name.ends_with(".toml") { chip(folder.join(name)) } else { chip(name) };
-        found.map_err(|error| {
-            let message = error.to_string();
-            failed = Some(message.clone());
-            lpu::chip::ChipError::Syntax { message }
-        })
-    };
-    let found = System::read(&text, &mut by_name);
-    match failed {
-        Some(message) => Err(message.into()),
-        None => Ok(found?),
-    }
+    let path = fs::canonicalize(name).unwrap_or_else(|_| name.into());
+    Ok(with_chips(Path::new(name), &[path], |by_name| System::read(&text, by_name))?)
 }
 
 /// The model that ships.

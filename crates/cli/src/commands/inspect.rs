@@ -186,6 +186,11 @@ fn show(step: Shown, programs: &[Program], chip: &Chip, out: &mut impl Write) ->
     Ok(ExitCode::SUCCESS)
 }
 
+/// A mark for chips that are not published.
+fn synthetic(chip: &Chip) -> &'static str {
+    if chip.synthetic().is_some() { ", synthetic" } else { "" }
+}
+
 #[derive(Args)]
 pub(crate) struct Chips {
     /// Preset or .toml description
@@ -200,20 +205,21 @@ impl Chips {
                 for name in PRESETS {
                     let chip = files::chip(name)?;
                     let (lanes, bytes, clock) = (chip.lanes(), chip.sram_bytes() >> 20, chip.values().clock_mhz);
+                    let (queues, synthetic) = (chip.queues().len(), synthetic(&chip));
                     writeln!(
                         out,
-                        "{name:<12}{lanes} lanes, {} queues, {bytes} MiB of SRAM, {clock} MHz",
-                        chip.queues().len()
+                        "{name:<22}{lanes} lanes, {queues} queues, {bytes} MiB of SRAM, {clock} MHz{synthetic}"
                     )?;
                 }
                 for name in SYSTEMS {
                     let system = System::preset(name)?;
                     writeln!(
                         out,
-                        "{name:<12}{} chips `{}`, {} links",
+                        "{name:<22}{} chips `{}`, {} links{}",
                         system.chips(),
                         system.chip().name(),
-                        system.links().len()
+                        system.links().len(),
+                        synthetic(system.chip())
                     )?;
                 }
             }

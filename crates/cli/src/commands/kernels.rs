@@ -260,11 +260,17 @@ impl Run {
         let (mut out, clock) = (std::io::stdout(), system.chip().values().clock_mhz);
         let (cycles, microseconds) = (ran.cycles, ran.cycles as f64 / f64::from(clock));
         if self.json {
-            let object = json!({
+            let mut object = json!({
                 "program": program, "chip": system.name(), "engine": engine, "cycles": cycles, "us": microseconds,
                 "instructions": {"preloaded": preloaded, "fetched": ran.fetched},
             });
+            if let Some(why) = system.chip().synthetic() {
+                object["synthetic"] = why.into();
+            }
             return writeln!(out, "{object}");
+        }
+        if let Some(why) = system.chip().synthetic() {
+            writeln!(out, "chip `{}` is synthetic: {why}", system.chip().name())?;
         }
         writeln!(out, "{cycles} cycles, {microseconds:.3} microseconds at {clock} MHz")?;
         writeln!(out, "{preloaded} instructions preloaded, {} fetched from memory", ran.fetched)
