@@ -2,8 +2,8 @@
 //!
 //! Method: the chips that send have what the schedule of their stage leaves free, so vectors leave as soon as they are
 //! made; those that receive do nothing else meanwhile. Byte plane after byte plane, member after member, a vector takes
-//! the earliest cycle at each chip of its route. A relay takes what it receives to the other hemisphere's edge or, where it leaves from the
-//! edge that it came to, through a switch unit that shifts by nothing.
+//! the earliest cycle at each chip of its route. A relay takes what it receives to the other hemisphere's edge or, where
+//! it leaves from the edge that it came to, through a switch unit that shifts by nothing.
 //!
 //! Invariants: sends and receives of a link are in one order, that of scheduling; cycles count from the beginning of
 //! the schedule that sends.

@@ -1,5 +1,7 @@
 //! Cutting a graph into pipeline stages: runs of nodes that follow one another, each on chips of its own.
 
+use std::ops::Range;
+
 use super::{Block, Boundary, CacheId, Graph, Node, NodeId, Op, Shard, Value, ValueId, WeightId};
 use crate::Weights;
 
@@ -14,23 +16,16 @@ impl Graph {
     pub fn stage_starts(&self) -> Vec<usize> {
         let producers = self.producers();
         let producer = |value: ValueId| producers[value.index()].map(NodeId::index);
-        let mut last_use = vec![0; self.values.len()];
-        for (number, node) in self.nodes.iter().enumerate() {
-            node.inputs.iter().for_each(|input| last_use[input.index()] = number);
-        }
-        self.outputs.iter().for_each(|output| last_use[output.index()] = self.nodes.len());
+        let last_uses = self.last_uses();
         let begins = |number: usize| {
             let node = &self.nodes[number];
             let made = |value: ValueId| producer(value).map(|producer| &self.nodes[producer].op);
-            let reads =
-                matches!(made(node.inputs[0]), Some(Op::Attention { .. } | Op::Gated { .. } | Op::Activate { .. }));
+            // What an attention makes is in vectors of heads, which a graph without the attention does not know.
+            let reads = matches!(made(node.inputs[0]), Some(Op::Gated { .. } | Op::Activate { .. }));
             node.block != self.nodes[number - 1].block || (matches!(node.op, Op::Linear { .. }) && reads)
         };
         let crosses = |number: usize| {
-            let made_before = |value: ValueId| producer(value).is_none_or(|producer| producer < number);
-            let values = (0..self.values.len()).map(ValueId::new);
-            let crossing: Vec<ValueId> =
-                values.filter(|&value| made_before(value) && last_use[value.index()] >= number).collect();
+            let crossing = self.crossing(number, (&producers, &last_uses));
             let is_cut = |value: &Value| !matches!(value.shard, Shard::Pieces { .. } | Shard::Partial { .. });
             crossing.len() <= MOST_CROSSING
                 && crossing.iter().all(|&value| producer(value).is_some() && is_cut(self.value(value)))
@@ -38,12 +33,49 @@ impl Graph {
         (1..self.nodes.len()).filter(|&number| begins(number) && crosses(number)).collect()
     }
 
+    /// By value: the last node that reads it; for an output of the graph, the number of nodes.
+    fn last_uses(&self) -> Vec<usize> {
+        let mut last_uses = vec![0; self.values.len()];
+        for (number, node) in self.nodes.iter().enumerate() {
+            node.inputs.iter().for_each(|input| last_uses[input.index()] = number);
+        }
+        self.outputs.iter().for_each(|output| last_uses[output.index()] = self.nodes.len());
+        last_uses
+    }
+
+    /// Values that are there before a node and that it or a later one reads.
+    fn crossing(&self, number: usize, (producers, last_uses): (&[Option<NodeId>], &[usize])) -> Vec<ValueId> {
+        let made_before = |value: ValueId| producers[value.index()].is_none_or(|producer| producer.index() < number);
+        let values = (0..self.values.len()).map(ValueId::new);
+        values.filter(|&value| made_before(value) && last_uses[value.index()] >= number).collect()
+    }
+
+    /// The part of the graph made of a range of nodes. It hands on what parts before it make for parts after it.
+    fn stage(&self, nodes: Range<usize>, uses: (&[Option<NodeId>], &[usize])) -> Graph {
+        let mut stage = self.part(nodes.clone());
+        let after = self.crossing(nodes.end, uses);
+        for &value in self.crossing(nodes.start, uses).iter().filter(|value| after.contains(value)) {
+            let value = self.value(value);
+            let known = stage.inputs.iter().find(|&&input| stage.value(input).name == value.name).copied();
+            let handed = known.unwrap_or_else(|| {
+                stage.values.push(value.clone());
+                let added = ValueId::new(stage.values.len() - 1);
+                stage.inputs.push(added);
+                added
+            });
+            stage.outputs.push(handed);
+        }
+        stage
+    }
+
     /// The graph in `count` stages whose largest is as small as can be, by the size of each node; fewer where it cannot
     /// be cut so often.
     #[must_use]
     pub fn stages(&self, count: usize, sizes: &[u64]) -> Vec<Graph> {
         let bounds = balanced(sizes, &self.stage_starts(), count);
-        let mut stages: Vec<Graph> = bounds.windows(2).map(|bounds| self.part(bounds[0]..bounds[1])).collect();
+        let (producers, last_uses) = (self.producers(), self.last_uses());
+        let of_stage = |bounds: &[usize]| self.stage(bounds[0]..bounds[1], (&producers, &last_uses));
+        let mut stages: Vec<Graph> = bounds.windows(2).map(of_stage).collect();
         let last = stages.len() - 1;
         for (number, stage) in stages.iter_mut().enumerate() {
             stage.entry = if number == 0 { self.entry } else { Boundary::Chips };

@@ -14,7 +14,7 @@ fn folders() -> PathBuf {
 }
 
 /// Names of all committed checkpoints.
-fn names() -> Vec<String> {
+pub(crate) fn names() -> Vec<String> {
     let entries = fs::read_dir(folders()).unwrap().map(|entry| entry.unwrap());
     let folders = entries.filter(|entry| entry.path().join("config.json").exists());
     let mut names: Vec<String> = folders.map(|entry| entry.file_name().into_string().unwrap()).collect();
@@ -23,7 +23,7 @@ fn names() -> Vec<String> {
 }
 
 /// The tokens of a checkpoint and the logits of `transformers` after each.
-fn reference(name: &str) -> (Vec<u32>, Vec<f32>) {
+pub(crate) fn reference(name: &str) -> (Vec<u32>, Vec<f32>) {
     let folder = folders().join(name);
     let tokens: Vec<u32> = serde_json::from_slice(&fs::read(folder.join("tokens.json")).unwrap()).unwrap();
     let bytes = fs::read(folder.join("logits.npy")).unwrap();
@@ -41,7 +41,7 @@ pub(crate) fn error(found: &[Vec<f64>], expected: &[f32]) -> f64 {
     relative.fold(0.0, f64::max)
 }
 
-fn open(name: &str) -> Checkpoint {
+pub(crate) fn open(name: &str) -> Checkpoint {
     Checkpoint::open(&folders().join(name)).unwrap()
 }
 

@@ -8,6 +8,7 @@ mod graph;
 mod interpret;
 mod logits;
 mod open;
+mod parallel;
 mod rotary;
 mod support;
 #[cfg(feature = "tokenizer")]
