@@ -9,6 +9,7 @@ mod interpret;
 mod logits;
 mod open;
 mod rotary;
+mod shapes;
 mod support;
 #[cfg(feature = "tokenizer")]
 mod tokenizer;
