@@ -249,7 +249,11 @@ fn bad_input_gets_one_clear_message() {
         (&["generate", &plain, "--tokens", "1", "--logits", "/no/such/l.npy"], 1, &["/no/such"]),
         (&["compile", &plain], 2, &["--output"]),
         (&["compile", &plain, "-o", "/no/such/m.lpb"], 1, &["/no/such"]),
-        (&["compile", &plain, "-o", "m.lpb", "--timing-only"], 2, &["--timing-only"]),
+        (&["generate", "llama-2-7b", "--tokens", "1"], 1, &["Llama-2-7b-hf", "no weights", "--timing-only"]),
+        (&["compile", "llama-2-7b", "-o", "/dev/null"], 1, &["Llama-2-7b-hf", "no weights", "--timing-only"]),
+        (&["compile", "lama-2-7b", "--timing-only"], 1, &["lama-2-7b", "nearest are llama-2-7b,", "lpu models"]),
+        (&["inspect", "graph", "smolm2"], 1, &["no such file", "smollm2-135m"]),
+        (&["compile", "./llama-2-7b", "--timing-only"], 1, &["./llama-2-7b: there is no such folder"]),
         (&["frobnicate"], 2, &["frobnicate"]),
     ];
     for (arguments, status, expected) in cases {

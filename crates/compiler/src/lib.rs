@@ -35,6 +35,7 @@ mod task;
 mod tile;
 mod transfer;
 mod vectors;
+mod weight_bytes;
 
 use std::collections::BTreeMap;
 
@@ -58,6 +59,7 @@ pub use record::{Cause, Operation, Record, operations, to_text as tasks_text};
 pub use slice_run::SliceRun;
 pub use stages::{Placed, Schedule, emit, oracle, place, schedule};
 pub use target::{Group, Options, Peer, Precision, Target};
+pub use weight_bytes::weight_bytes;
 
 /// A compiled model.
 #[derive(Clone, Debug, Default)]

@@ -139,7 +139,7 @@ pub(crate) fn place_at(
     let chips = target.group.chips();
     let of_member = |member: usize| {
         let (plan, slices) = plan(target, checkpoint, graph.clone(), (context, member))?;
-        let mut extents = plan.vectors.extents();
+        let mut extents = plan.vectors.extents(checkpoint.weights().present());
         let (crowded, regions) = (slices.crowded(), slices.regions());
         extents.extend(slices.extents());
         Ok::<_, CompileError>((plan, crowded, regions, extents))

@@ -364,25 +364,30 @@ impl Vectors {
         })
     }
 
-    /// The constants as extents of the image, neighbouring words together.
-    pub(crate) fn extents(&self) -> Vec<Extent<'static>> {
+    /// The constants as extents of the image, neighbouring words together. Those of a model without weights are for a
+    /// large part zero: words of zeros are then extents of their own, without bytes.
+    pub(crate) fn extents(&self, real: bool) -> Vec<Extent<'static>> {
         let mut runs: Vec<(WordRun, Vec<u8>)> = Vec::new();
-        for ((slice, word), bytes) in self.constant_words() {
+        for ((slice, word), mut bytes) in self.constant_words() {
+            if !real && bytes.iter().all(|&byte| byte == 0) {
+                bytes.clear();
+            }
             match runs.last_mut() {
-                Some((run, before)) if run.slice == slice && run.word + run.count == word => {
+                Some((run, before)) if next_to(run, slice, word) && before.is_empty() == bytes.is_empty() => {
                     run.count += 1;
                     before.extend(bytes);
                 }
                 _ => runs.push((words(slice, word, 1), bytes)),
             }
         }
-        runs.into_iter().map(|(place, bytes)| Extent { place, fill: Fill::Bytes(bytes.into()) }).collect()
+        let fill = |bytes: Vec<u8>| if bytes.is_empty() { Fill::Zero } else { Fill::Bytes(bytes.into()) };
+        runs.into_iter().map(|(place, bytes)| Extent { place, fill: fill(bytes) }).collect()
     }
 
     /// The named regions, and the constants as one.
     pub(crate) fn regions(&self) -> Vec<Region> {
         let mut regions = self.regions.clone();
-        let runs: Vec<WordRun> = self.extents().into_iter().map(|extent| extent.place).collect();
+        let runs: Vec<WordRun> = self.extents(true).into_iter().map(|extent| extent.place).collect();
         let vectors = runs.iter().map(|run| run.count).sum();
         if vectors > 0 {
             let (name, lanes) = ("constants".into(), self.lanes as u32);
@@ -390,4 +395,9 @@ impl Vectors {
         }
         regions
     }
+}
+
+/// Whether a word is the one after a run.
+fn next_to(run: &WordRun, slice: SliceId, word: u32) -> bool {
+    run.slice == slice && run.word + run.count == word
 }

@@ -51,6 +51,12 @@ pub enum SessionError {
         /// The chip given.
         given: String,
     },
+    /// The model was compiled without weights.
+    #[error(
+        "the model was compiled without weights, so it makes no tokens; `lpu run` runs its programs over zeros, and \
+        what is compiled from the model's folder or .gguf file, without --timing-only, generates"
+    )]
+    NoWeights,
     /// All rows of the context are used.
     #[error("the context of {context} tokens is full; compile for a longer one")]
     ContextFull {

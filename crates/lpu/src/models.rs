@@ -39,13 +39,16 @@ impl Model {
     /// Compiles a checkpoint for a chip and an engine.
     ///
     /// # Errors
-    /// [`SessionError`] says what does not fit.
+    /// [`SessionError`] says what does not fit, or that there are no weights.
     pub fn compile(
         checkpoint: Checkpoint,
         system: impl Into<System>,
         options: &Options,
         engines: &Engines,
     ) -> Result<Arc<Self>, SessionError> {
+        if !checkpoint.weights().present() {
+            return Err(SessionError::NoWeights);
+        }
         let system = system.into();
         let compiled = compile(&checkpoint, &system, options)?;
         let host = Host::new(&checkpoint, options, &compiled)?;
@@ -65,7 +68,7 @@ impl Model {
     ) -> Result<Arc<Self>, SessionError> {
         let system = system.into();
         made_for(&container.chip, &system)?;
-        let (interface, host) = Package::parse(&container.host)?.model()?;
+        let (interface, host) = with_weights(Package::parse(&container.host)?)?;
         let placed = PlacedPrograms::new(system, container.image, container.programs, interface, engines)?;
         Ok(Arc::new(Self { host, placed }))
     }
@@ -75,7 +78,7 @@ impl Model {
     /// # Errors
     /// As [`Model::load`].
     pub fn open(file: ProgramFile, system: impl Into<System>, engines: &Engines) -> Result<Arc<Self>, SessionError> {
-        let (interface, mut host) = file.package()?.model()?;
+        let (interface, mut host) = with_weights(file.package()?)?;
         host.name = file.name();
         Ok(Arc::new(Self { host, placed: PlacedPrograms::open(file, system.into(), interface, engines)? }))
     }
@@ -156,7 +159,7 @@ impl Model {
     }
 
     fn content(&self) -> Result<Container<'_>, SessionError> {
-        let host = package::write(self.interface(), Some(&self.host));
+        let host = package::write(self.interface(), Some(&self.host), true);
         let (image, programs) = (self.image()?, self.programs()?.to_vec());
         Ok(Container { chip: self.system().reference(), image, programs, host: host.into() })
     }
@@ -171,4 +174,11 @@ impl Model {
             None => Ok(self.content()?.program_hash()?),
         }
     }
+}
+
+/// Interface and host's side of a whole model that has weights.
+fn with_weights(package: Package) -> Result<(Interface, Host), SessionError> {
+    let weights = package.weights;
+    let whole = package.model()?;
+    if weights { Ok(whole) } else { Err(SessionError::NoWeights) }
 }

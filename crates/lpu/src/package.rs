@@ -32,6 +32,9 @@ pub enum PackageError {
 struct PackageHeader {
     interface: Interface,
     model: Option<ModelHeader>,
+    /// Left out where it is true.
+    #[serde(default = "present", skip_serializing_if = "Clone::clone")]
+    weights: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -46,12 +49,19 @@ struct ModelHeader {
     tokenizer_bytes: usize,
 }
 
+const fn present() -> bool {
+    true
+}
+
 /// The host section: what programs ask of their host, and the host's side of a whole model.
 pub struct Package {
     /// What the programs ask of their host and give back.
     pub interface: Interface,
     /// The host's side of a whole model; nothing for a part of one.
     pub host: Option<Host>,
+    /// Whether the image has the model's weights. Without, it is zero where they would be, there are no tables of rows,
+    /// and no session starts.
+    pub weights: bool,
 }
 
 /// What the host of a whole model needs besides programs, image and interface.
@@ -74,7 +84,8 @@ pub struct Host {
     pub config: Config,
     /// `tokenizer.json`, if there is one.
     pub tokenizer: Option<Vec<u8>>,
-    /// The embedding table, fp32 rows, and after it the table of learned positions of a model that has one.
+    /// The embedding table, fp32 rows, and after it the table of learned positions of a model that has one; nothing of
+    /// a model without weights.
     rows: RowTables,
 }
 
@@ -94,22 +105,13 @@ impl RowTables {
 }
 
 impl Host {
-    /// The host's side of a checkpoint compiled with these options.
+    /// The host's side of a checkpoint compiled with these options; of one without weights, without tables of rows.
     ///
     /// # Errors
     /// [`ModelError`] when a row cannot be read.
     pub fn new(checkpoint: &Checkpoint, options: &Options, compiled: &Compiled) -> Result<Self, ModelError> {
         let config = checkpoint.config.clone();
-        let mut rows = Vec::with_capacity((config.vocab + config.learned_positions.unwrap_or(0)) * config.hidden * 4);
-        let mut row = vec![0.0f32; config.hidden];
-        for token in 0..config.vocab as u32 {
-            checkpoint.embedding_row(token, &mut row)?;
-            rows.extend(row.iter().flat_map(|value| value.to_le_bytes()));
-        }
-        for position in 0..config.learned_positions.unwrap_or(0) as u32 {
-            checkpoint.position_row(position, &mut row)?;
-            rows.extend(row.iter().flat_map(|value| value.to_le_bytes()));
-        }
+        let rows = if checkpoint.weights().present() { rows_of(checkpoint)? } else { Vec::new() };
         Ok(Self {
             name: checkpoint.name().to_owned(),
             precision: options.precision,
@@ -161,7 +163,7 @@ impl Package {
     /// The section as bytes.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
-        write(&self.interface, self.host.as_ref())
+        write(&self.interface, self.host.as_ref(), self.weights)
     }
 
     /// Reads a section.
@@ -195,7 +197,7 @@ impl Package {
         let length = usize::try_from(u64::from_le_bytes(*length)).map_err(|_| damaged("its length is absurd"))?;
         let (header, rest) =
             rest.split_at_checked(length).ok_or_else(|| damaged("its header is longer than the section"))?;
-        let PackageHeader { interface, model } =
+        let PackageHeader { interface, model, weights } =
             serde_json::from_slice(header).map_err(|error| PackageError::Damaged(error.to_string()))?;
         let ascending = interface.buckets.windows(2).all(|pair| pair[0].tokens < pair[1].tokens);
         if interface.buckets.is_empty() || !ascending {
@@ -203,7 +205,7 @@ impl Package {
         }
         let Some(header) = model else {
             return match rest {
-                [] => Ok(Self { interface, host: None }),
+                [] => Ok(Self { interface, host: None, weights }),
                 _ => Err(damaged("bytes follow the header of a part")),
             };
         };
@@ -211,7 +213,7 @@ impl Package {
             .split_at_checked(header.tokenizer_bytes)
             .ok_or_else(|| damaged("its tokenizer is longer than the section"))?;
         let config = Config::from_json(header.config.as_bytes())?;
-        let count = config.vocab as u128 + config.learned_positions.unwrap_or(0) as u128;
+        let count = if weights { row_count(&config) as u128 } else { 0 };
         if rows.len() as u128 != count * config.hidden as u128 * 4 {
             return Err(damaged("its tables of rows do not match its config"));
         }
@@ -232,8 +234,29 @@ impl Package {
             tokenizer: (!tokenizer.is_empty()).then(|| tokenizer.to_vec()),
             rows: keep(rows),
         };
-        Ok(Self { interface, host: Some(host) })
+        Ok(Self { interface, host: Some(host), weights })
     }
+}
+
+/// Rows of the tables that the host supplies rows of.
+fn row_count(config: &Config) -> usize {
+    config.vocab + config.learned_positions.unwrap_or(0)
+}
+
+/// The tables of rows of a checkpoint, fp32.
+fn rows_of(checkpoint: &Checkpoint) -> Result<Vec<u8>, ModelError> {
+    let config = &checkpoint.config;
+    let mut rows = Vec::with_capacity(row_count(config) * config.hidden * 4);
+    let mut row = vec![0.0f32; config.hidden];
+    for token in 0..config.vocab as u32 {
+        checkpoint.embedding_row(token, &mut row)?;
+        rows.extend(row.iter().flat_map(|value| value.to_le_bytes()));
+    }
+    for position in 0..config.learned_positions.unwrap_or(0) as u32 {
+        checkpoint.position_row(position, &mut row)?;
+        rows.extend(row.iter().flat_map(|value| value.to_le_bytes()));
+    }
+    Ok(rows)
 }
 
 /// Whether the outputs are the logits of a vocabulary, in order.
@@ -250,7 +273,7 @@ fn gives_logits(interface: &Interface, vocab: usize) -> bool {
 }
 
 /// A host section: length of the header, header, tokenizer, tables of rows.
-pub(crate) fn write(interface: &Interface, host: Option<&Host>) -> Vec<u8> {
+pub(crate) fn write(interface: &Interface, host: Option<&Host>, weights: bool) -> Vec<u8> {
     let tokenizer = host.and_then(|host| host.tokenizer.as_deref()).unwrap_or_default();
     let model = host.map(|host| ModelHeader {
         precision: host.precision.name().into(),
@@ -262,7 +285,7 @@ pub(crate) fn write(interface: &Interface, host: Option<&Host>) -> Vec<u8> {
         config: host.config.to_json(),
         tokenizer_bytes: tokenizer.len(),
     });
-    let header = serde_json::to_vec(&PackageHeader { interface: interface.clone(), model })
+    let header = serde_json::to_vec(&PackageHeader { interface: interface.clone(), model, weights })
         .expect("a header of texts and numbers serialises");
     let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
     bytes.extend(header);

@@ -68,6 +68,15 @@ pub enum ModelError {
         source: std::io::Error,
     },
 
+    /// No known model has the name.
+    #[error("there is no known model `{name}`; the nearest are {nearest}, and `lpu models` lists all")]
+    UnknownShape {
+        /// The name asked for.
+        name: String,
+        /// The names that take the fewest edits.
+        nearest: String,
+    },
+
     // config.json.
     /// `config.json` is not a JSON object.
     #[error("config.json: {detail}; {hint}")]

@@ -25,6 +25,7 @@ mod graph;
 mod header;
 mod json;
 mod rope;
+mod shapes;
 #[cfg(feature = "tokenizer")]
 mod tokenizer;
 mod weights;
@@ -40,6 +41,7 @@ pub use graph::{
     ValueId, WeightId,
 };
 pub use rope::Rope;
+pub use shapes::KnownShape;
 #[cfg(feature = "tokenizer")]
 pub use tokenizer::{TextStream, Tokenizer};
 pub use weights::Weights;

@@ -43,7 +43,7 @@ pub(super) fn read_as_text(file: &[u8]) {
 }
 
 pub(super) fn read_host(section: &[u8]) {
-    let Ok(Package { interface, host }) = Package::parse(section) else { return };
+    let Ok(Package { interface, host, .. }) = Package::parse(section) else { return };
     for port in interface.inputs.iter().chain(&interface.outputs) {
         // What an engine would be asked for is held to the regions of the programs, of which there are none here.
         assert!(validate(&interface, &[]).is_err() && port.lanes.element(port.lanes.count()).is_none());
@@ -112,6 +112,7 @@ pub(super) fn host(u: &mut Unstructured<'_>) -> Result<Vec<u8>> {
             "outputs": [port(u)?],
         },
         "model": if u.ratio(7, 8)? { model } else { serde_json::Value::Null },
+        "weights": u.ratio(3, 4)?,
     });
     let header = header.to_string();
     let length = if u.ratio(3, 4)? { header.len() as u64 } else { u64::from(number(u)?) << 33 };

@@ -10,7 +10,7 @@ use std::slice;
 
 use lpu::chip::{Chip, ChipError, System, preset};
 use lpu::isa::ChipRef;
-use lpu::model::Checkpoint;
+use lpu::model::{Checkpoint, KnownShape};
 
 use super::outcome::Usage;
 
@@ -124,7 +124,33 @@ pub(crate) fn unpiped(model: &Path) -> Result<(), Usage> {
 pub(crate) fn checkpoint(path: Option<&Path>) -> Result<Checkpoint, Box<dyn Error>> {
     let Some(path) = path else { return shipped() };
     unpiped(path)?;
-    Ok(Checkpoint::open(path)?)
+    match name(path).and_then(|name| KnownShape::named(name).ok()) {
+        Some(shape) => Err(without_weights(shape).into()),
+        None => Ok(Checkpoint::open(path)?),
+    }
+}
+
+/// The shape of a model at a path, or of the known model of that name where there is nothing at the path.
+pub(crate) fn shape(path: &Path) -> Result<Checkpoint, Box<dyn Error>> {
+    match name(path).map(KnownShape::named) {
+        Some(Ok(shape)) => Ok(shape.checkpoint()?),
+        Some(Err(unknown)) => Err(format!("there is no such file or folder, and {unknown}").into()),
+        None => Ok(Checkpoint::open_shape(path)?),
+    }
+}
+
+/// What a path says if it is to be a name: it has no folder, and nothing is there.
+fn name(path: &Path) -> Option<&str> {
+    path.to_str().filter(|name| !name.contains(['/', '\\']) && path.symlink_metadata().is_err())
+}
+
+/// Why the shape of a known model does not do where weights are needed.
+fn without_weights(shape: &KnownShape) -> String {
+    let KnownShape { name, source, .. } = shape;
+    format!(
+        "`{name}` names the shape of a model ({source}), which has no weights; give the path of a folder or .gguf file \
+        that has them, or compile the shape with --timing-only"
+    )
 }
 
 /// The prompt of the model that ships.

@@ -35,8 +35,8 @@ pub(crate) struct Inspect {
     /// What to show
     #[arg(value_enum)]
     step: Shown,
-    /// Program file, model folder (with or without weights), config.json or .gguf file; nothing for the model that
-    /// ships
+    /// Program file, model folder (with or without weights), config.json or .gguf file; the name of a known model
+    /// (`lpu models`) where there is no file or folder of that name; nothing for the model that ships
     file: Option<PathBuf>,
     /// Only a part: layer:N, attention:N, ffn:N or head
     #[arg(long, value_parser = options::part)]
@@ -70,7 +70,7 @@ impl Inspect {
             return self.model(&checkpoint, &system, &options, Some(&container.programs), &mut out);
         }
         let checkpoint = match file {
-            Some(path) => Checkpoint::open_shape(path)?,
+            Some(path) => files::shape(path)?,
             None => files::shipped()?,
         };
         let (system, options) = (self.target.system()?, self.target.options(256));

@@ -6,6 +6,7 @@ mod generate;
 mod given;
 mod inspect;
 mod kernels;
+mod known;
 mod listing;
 mod models;
 mod options;
@@ -65,6 +66,8 @@ enum Command {
     Inspect(inspect::Inspect),
     /// Run conformance vectors, or list what they cover
     Conformance(conformance::Conformance),
+    /// List the models whose shapes are known by name
+    Models(known::Models),
     /// List chip presets, or every figure of one with its source
     Chips(inspect::Chips),
     /// Write the completions of a shell
@@ -84,6 +87,7 @@ impl Cli {
             Command::Run(command) => command.run(),
             Command::Conformance(command) => command.run(),
             Command::Inspect(command) => command.run(),
+            Command::Models(command) => command.run(),
             Command::Chips(command) => command.run(),
             Command::Completions(command) => command.run(Cli::command()),
             Command::Man(command) => command.run(Cli::command()),

@@ -22,13 +22,15 @@ use super::outcome::{CommandResult, say_notes};
 
 #[derive(Args)]
 pub(crate) struct Compile {
-    /// Folder in Hugging Face form or .gguf file; with --timing-only also a config.json or a folder without weights
+    /// Folder in Hugging Face form or .gguf file; with --timing-only also a config.json, a folder without weights, or
+    /// the name of a known model (`lpu models`) where there is no file or folder of that name
     model: PathBuf,
     /// Program file to write
     #[arg(short, long, required_unless_present = "timing_only")]
     output: Option<PathBuf>,
-    /// Print cycles without weights, writing nothing
-    #[arg(long, conflicts_with = "output")]
+    /// Print cycles without weights; with --output, write the program over an image of zeros, which runs and generates
+    /// nothing
+    #[arg(long)]
     timing_only: bool,
     /// Only a part, with named activations as inputs and outputs: layer:N, attention:N, ffn:N or head
     #[arg(long, value_parser = options::part)]
@@ -78,8 +80,9 @@ impl Compile {
                     Some(_) => None,
                     None => Some(Host::new(&checkpoint, &options, &compiled)?),
                 };
-                let hash = write(path, &system, compiled, host)?;
-                if !self.no_cache && !piped && path.is_file() {
+                let hash = write(path, &system, compiled, (host, !self.timing_only))?;
+                // No model starts from a file without weights.
+                if !self.no_cache && !self.timing_only && !piped && path.is_file() {
                     lpu::keep_plans(&system, path)?;
                 }
                 hash
@@ -115,7 +118,7 @@ impl Compile {
     fn checkpoint(&self) -> Result<Checkpoint, Box<dyn Error>> {
         let checkpoint = match (self.timing_only, files::is_stream(&self.model)) {
             (true, true) => Checkpoint::from_config(&files::read(&self.model)?)?,
-            (true, false) => Checkpoint::open_shape(&self.model)?,
+            (true, false) => files::shape(&self.model)?,
             (false, _) => files::checkpoint(Some(&self.model))?,
         };
         say_notes(&checkpoint);
@@ -132,10 +135,10 @@ fn write(
     path: &Path,
     system: &System,
     compiled: Compiled,
-    host: Option<Host>,
+    (host, weights): (Option<Host>, bool),
 ) -> Result<Option<[u8; 32]>, Box<dyn Error>> {
     let Compiled { image, programs, interface, .. } = compiled;
-    let host = Package { interface, host }.to_bytes();
+    let host = Package { interface, host, weights }.to_bytes();
     let bytes = Container { chip: system.reference(), image, programs, host: host.into() }.to_bytes()?;
     lpu::write_file(path, &bytes)?;
     Ok(bytes.last_chunk::<32>().copied())

@@ -10,6 +10,7 @@ use lpu_model::{Node, Op, ValueId, WeightId};
 use super::{Plan, Unit};
 use crate::planes::{Content, PlaneSet};
 use crate::target::Precision;
+use crate::weight_bytes::stored;
 
 /// Tiles from which on an output vector may be split over planes: below, adding up the parts costs more than it saves.
 const SPLIT: usize = 6;
@@ -120,7 +121,7 @@ impl Plan {
             whole.sort_unstable();
             for group in &whole {
                 let (side, plane) = load.least(&places);
-                let set = set_of(self.stored(precision, group[0].node), side, plane, group.len());
+                let set = set_of(stored(&self.graph, precision, group[0].node), side, plane, group.len());
                 self.units.push(load.unit(set, input, 0..columns, group));
             }
             for group in split.chunks(width) {
@@ -132,7 +133,7 @@ impl Plan {
                 for (&(side, plane), first) in planes.iter().zip((0..columns).step_by(size)) {
                     let set = match group.len() < width {
                         true => PlaneSet { side, plane, count: 1, content: Content::Bytes },
-                        false => set_of(self.stored(precision, group[0].node), side, plane, group.len()),
+                        false => set_of(stored(&self.graph, precision, group[0].node), side, plane, group.len()),
                     };
                     self.units.push(load.unit(set, input, first..(first + size).min(columns), group));
                 }
@@ -140,15 +141,6 @@ impl Plan {
         }
         let choices: Vec<Unit> = self.units.iter().flat_map(|unit| self.other_choices(unit)).collect();
         self.units.extend(choices);
-    }
-
-    /// The format that a matrix is stored in: with 16-bit activations, what decides between experts is not rounded to
-    /// int8.
-    fn stored(&self, precision: Precision, number: usize) -> Precision {
-        let output = self.graph.nodes[number].output;
-        let routes =
-            || self.graph.nodes.iter().any(|node| matches!(node.op, Op::Route { .. }) && node.inputs[0] == output);
-        if precision == Precision::W8A16 && routes() { Precision::F16 } else { precision }
     }
 
     /// The units of the other choices of experts, which share words and planes with those of the first.

@@ -10,6 +10,7 @@ mod logits;
 mod open;
 mod parallel;
 mod rotary;
+mod shapes;
 mod support;
 #[cfg(feature = "tokenizer")]
 mod tokenizer;
