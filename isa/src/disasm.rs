@@ -104,6 +104,9 @@ fn program(program: &Program, code: &mut CodeImage<'_>, text: &mut String) {
     text.push_str("\n.program ");
     print_name(&program.name, text);
     put(text, format_args!("\n.cycles {}\n", program.cycles));
+    if let Some(interval) = program.interval {
+        put(text, format_args!(".interval {interval}\n"));
+    }
     let empty = |run: &ChipProgram| program.sets.get(usize::from(run.set)).is_none_or(QueueSet::is_empty);
     let queues = program.chips.iter().rposition(|run| !empty(run) || run.start != 0);
     let regions = program.regions.iter().flat_map(|region| region.runs.iter().map(|run| usize::from(run.chip.0))).max();

@@ -2,6 +2,7 @@
 //! one image.
 
 use std::borrow::Cow;
+use std::num::NonZeroU64;
 
 use crate::image::Image;
 use crate::operand::Format;
@@ -102,6 +103,8 @@ pub struct Program {
     pub name: String,
     /// Cycles of a run, as stated by the program's author.
     pub cycles: u64,
+    /// The least distance in cycles at which runs may follow one another, as stated by the program's author.
+    pub interval: Option<NonZeroU64>,
     /// Named regions.
     pub regions: Vec<Region>,
     /// Queue sets, each run by one or several chips.

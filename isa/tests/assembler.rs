@@ -127,6 +127,10 @@ fn messages() {
             "line 5, column 1: this issues in cycle 3, not in cycle 1; leave out `@`: a repeat issues relative to the \
             instruction before it",
         ),
+        (
+            ".interval 0",
+            "line 3, column 11: a number of cycles, at least 1 is expected, found `0`; write `.interval NUMBER`",
+        ),
         (".cycles 5 6", "line 3, column 11: `.cycles` takes nothing here, found `6`; write `.cycles NUMBER`"),
         (
             ".queue mem.z0",
@@ -302,6 +306,7 @@ fn messages() {
             16]",
         ),
         (".program p", "line 3, column 10: a second program `p`; rename one"),
+        (".interval 5\n.interval 6", "line 4, column 1: a second `.interval`; leave out one of them"),
         (".cycles 5\n.cycles 6", "line 4, column 1: a second `.cycles`; leave out one of them"),
     ];
     for (body, expected) in cases {

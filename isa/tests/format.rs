@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::num::NonZeroU64;
 
 use lpu_isa::{
     ChipId, ChipProgram, ChipRef, Container, ContentError, Extent, Fill, Format, FormatError, Hemisphere, Image,
@@ -38,7 +39,13 @@ fn container() -> Container<'static> {
     let receive = Instruction::Receive { dst: Stream::east(1) };
     let queues =
         BTreeMap::from([(Queue::Mem(Hemisphere::East, 0), vec![read.into()]), (Queue::C2c(3), vec![receive.into()])]);
-    let program = Program { name: "pq".into(), cycles: 9, regions: vec![region], ..Program::default() };
+    let program = Program {
+        name: "pq".into(),
+        cycles: 9,
+        interval: NonZeroU64::new(7),
+        regions: vec![region],
+        ..Program::default()
+    };
     let mut program = program.with_queues(vec![queues]);
     program.chips.push(ChipProgram { set: 0, links: BTreeMap::from([(3, 5)]), start: 300 });
     Container {
@@ -63,7 +70,12 @@ fn by_hand() -> Vec<u8> {
     tables.extend([vec![0], place(0, 0, 7, 1)]);
     tables.extend([vec![1], place(0, 0, 5, 2), vec![3, 0, 0, 0]]);
     tables.extend([vec![2], place(0, 1, 2, 2), place(1, 3, 8, 2), vec![3, 0, 0, 0]]);
-    tables.extend([vec![1, 0, 0, 0], vec![2, 0, b'p', b'q'], vec![9, 0, 0, 0, 0, 0, 0, 0]]);
+    tables.extend([
+        vec![1, 0, 0, 0],
+        vec![2, 0, b'p', b'q'],
+        vec![9, 0, 0, 0, 0, 0, 0, 0],
+        vec![7, 0, 0, 0, 0, 0, 0, 0],
+    ]);
     // A region: state, f16, one vector of three lanes, one run of two words four apart.
     let format = Format::ALL.iter().position(|each| *each == Format::F16).unwrap() as u8;
     tables.extend([
@@ -85,7 +97,7 @@ fn by_hand() -> Vec<u8> {
     tables.extend([vec![0, 0], vec![44, 1, 0, 0, 0, 0, 0, 0], vec![1, 0, 3, 0, 5, 0]]);
     let tables = tables.concat();
 
-    let mut file = vec![0x89, b'L', b'P', b'B', 0x0d, 0x0a, 0x1a, 0x0a, 4, 0, 0, 0, 4, 0, 0, 0];
+    let mut file = vec![0x89, b'L', b'P', b'B', 0x0d, 0x0a, 0x1a, 0x0a, 5, 0, 0, 0, 4, 0, 0, 0];
     file.extend([7; 32]);
     let length_at = file.len();
     file.extend([0; 8]);
@@ -123,7 +135,7 @@ fn the_bytes_are_those_of_the_document() {
 fn errors_name_the_place() {
     let bytes = by_hand();
     let [bytes_at, zero_at, short_at, pairs_at, programs] = EXTENTS;
-    let region = programs + 4 + 4 + 8 + 4;
+    let region = programs + 4 + 4 + 8 + 8 + 4;
     let end = 64 + usize::from(u16::from_le_bytes([bytes[56], bytes[57]]));
     let chips = end - (2 + 12 + 16);
     let cases = [
@@ -198,11 +210,11 @@ fn every_value_in_a_record_of_an_extent_is_refused_or_canonical() {
 
 #[test]
 fn a_file_of_another_version_says_what_to_do() {
-    for version in [1, 2, 3, 5] {
+    for version in [1, 2, 3, 4, 6] {
         let mut bytes = by_hand();
         bytes[8] = version;
         let error = Container::parse(&bytes).unwrap_err();
-        assert_eq!(error, FormatError::Version { found: version.into(), supported: 4 });
+        assert_eq!(error, FormatError::Version { found: version.into(), supported: 5 });
         assert!(error.to_string().ends_with("; compile or assemble it again with this program"), "{error}");
     }
 }

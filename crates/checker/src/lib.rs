@@ -38,6 +38,7 @@
 //! - Legality is judged from the initial image. Words that an earlier run wrote do not count as initialised.
 //! - A proof holds for one program on one system with one image's outline (which words it has, and the content of its
 //!   code regions), not for another chip.
+//! - Nothing about runs that overlap; [`prove_interval`] proves these from the [`Report`].
 //! - Nothing about whether a program computes what its author meant; [`Report::warnings`] points at what is legal and
 //!   probably a mistake.
 //! - The flow of a program that breaks a rule may lack producers. It serves warnings and reports, not execution.
@@ -53,6 +54,7 @@ mod links;
 mod member;
 mod memory;
 mod near;
+mod overlay;
 mod planes;
 mod report;
 mod streams;
@@ -69,6 +71,7 @@ pub use issue::Issue;
 use issues::ChipIssues;
 pub use issues::{Issues, cycles, derived_cycles, issues};
 pub use member::Member;
+pub use overlay::{OverlayError, PortWindow, Window, Windows, prove_interval};
 pub use report::Report;
 use streams::Feeds;
 pub use warnings::{Warning, WarningSite};

@@ -15,6 +15,7 @@ mod exchange;
 mod fits;
 mod groups;
 mod interface;
+mod interval;
 mod layout;
 mod list;
 mod lower;
@@ -250,6 +251,7 @@ impl Compiled {
                 self.programs[bucket] =
                     Program { name: self.programs[bucket].name.clone(), ..self.programs[longer].clone() };
                 self.records[bucket] = self.records[longer].clone();
+                self.times[bucket] = self.times[longer].clone();
                 self.oracles[bucket] = self.oracles[bucket].min(self.oracles[longer]);
             }
         }

@@ -12,6 +12,7 @@ use lpu_isa::{ChipId, ChipProgram, Instruction, Program, Queue, QueueSet, Region
 use crate::engine::Issues;
 use crate::error::CompileError;
 use crate::interface;
+use crate::interval::interval;
 use crate::record::Record;
 use crate::stages::{Placed, Schedule};
 use crate::transfer::{Transfer, routes, transfer};
@@ -125,6 +126,7 @@ pub(crate) fn chain(
         }
     }
     program.normalise();
+    program.interval = interval(system, &program);
     Ok((program, times))
 }
 

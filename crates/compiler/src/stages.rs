@@ -2,6 +2,7 @@
 //! of a context bucket its cycle, and [`emit`] makes the program of a schedule. Each needs nothing but its arguments.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use lpu_isa::{ChipId, Image, Instruction, Program, Queue, QueueSet, Region, compress};
@@ -10,6 +11,7 @@ use lpu_model::{Checkpoint, Graph};
 use crate::buckets::{SHORTEST_BUCKET, buckets};
 use crate::error::CompileError;
 use crate::interface::{Bucket, Interface, Port, region_name};
+use crate::interval;
 use crate::lower::{Lowered, lower};
 use crate::placement::Placement;
 use crate::plan::{Plan, ValueRow, plan};
@@ -88,6 +90,8 @@ pub struct Schedule {
     pub tokens: usize,
     /// Cycles of a run.
     pub cycles: u64,
+    /// The least distance at which runs may follow one another on one chip.
+    pub interval: Option<NonZeroU64>,
     /// What each queue dispatches, in order of cycles.
     pub issues: BTreeMap<Queue, Vec<(u64, Instruction)>>,
     /// Named memory of the first chip, outputs included; the others have the same.
@@ -110,7 +114,8 @@ impl Schedule {
         // What a send puts on a link is received before the schedule ends.
         let cycles = chip.run_cycles(landed.max());
         regions.extend(placed.slices.iter().cloned());
-        Ok(Self { bucket, tokens, cycles, issues, regions, sent, taken, records })
+        let interval = interval::of_chip(chip, &issues);
+        Ok(Self { bucket, tokens, cycles, interval, issues, regions, sent, taken, records })
     }
 
     /// A line a task: first and last dispatch, what it is, and why it did not start earlier.
@@ -206,7 +211,8 @@ pub fn emit(schedule: &Schedule) -> Program {
     let queues = schedule.issues.iter().map(|(&queue, issues)| (queue, compress(issues)));
     let queues: QueueSet = queues.collect();
     let (name, regions) = (schedule.bucket.to_string(), schedule.regions.clone());
-    Program { name, cycles: schedule.cycles, regions, ..Program::default() }.with_queues(vec![queues])
+    Program { name, cycles: schedule.cycles, interval: schedule.interval, regions, ..Program::default() }
+        .with_queues(vec![queues])
 }
 
 #[cfg(test)]

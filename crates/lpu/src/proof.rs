@@ -1,7 +1,7 @@
 //! Compiling with proof: what is stated of a program is stated after the checker has proven it. The compiler itself
 //! knows no checker.
 
-use lpu_checker::{CheckError, check_system};
+use lpu_checker::{CheckError, OverlayError, check_system, prove_interval};
 use lpu_chip::System;
 use lpu_compiler::{CompileError, Compiled, Options};
 use lpu_isa::{Program, Violation};
@@ -36,6 +36,17 @@ pub enum ProofError {
         count: usize,
         /// The verdict.
         first: Box<Violation>,
+    },
+    /// Runs of the program may not follow one another as soon as it states.
+    #[error(
+        "the interval of the program for {context} tokens cannot be proven: {error}; this is a mistake of the compiler: \
+        report it with the chip description and the model's config.json"
+    )]
+    Interval {
+        /// Name of the program's context bucket.
+        context: String,
+        /// Why.
+        error: OverlayError,
     },
     /// A program ends sooner than its lower bound allows.
     #[error(
@@ -81,7 +92,8 @@ pub fn compile_graph(
         }
         // A bucket may have the schedule of another.
         if proven.iter().any(|other| {
-            (&other.sets, &other.chips) == (&program.sets, &program.chips) && other.regions == program.regions
+            (&other.sets, &other.chips, other.interval) == (&program.sets, &program.chips, program.interval)
+                && other.regions == program.regions
         }) {
             continue;
         }
@@ -92,6 +104,7 @@ pub fn compile_graph(
             let (count, first) = (report.violations.len(), Box::new(*first));
             return Err(ProofError::Illegal { context: context(), count, first });
         }
+        prove_interval(system, program, &report).map_err(|error| ProofError::Interval { context: context(), error })?;
         debug!(cycles = program.cycles, bound = bound.cycles(), "proven");
         proven.push(program);
     }

@@ -1,6 +1,7 @@
 //! Directive lines: everything that starts with a dot.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU64;
 
 use super::element::{self, ElementRange};
 use super::error::{AsmError, Span, suggestion};
@@ -38,6 +39,7 @@ pub(crate) const USAGE: &[(&str, &str)] = &[
     (".hex", ".hex DIGITS.."),
     (".program", ".program NAME"),
     (".cycles", ".cycles NUMBER"),
+    (".interval", ".interval NUMBER"),
     (".chips", ".chips NUMBER"),
     (".like", ".like CHIP[..CHIP] CHIP [LINK=LINK ..]"),
     (".start", ".start CHIP[..CHIP] CYCLE"),
@@ -121,7 +123,7 @@ fn known_names<'a>(
         ".queue" => queue(text, arguments, line.text.len()),
         ".block" => block(text, arguments),
         ".at" => more_runs(text, arguments),
-        ".cycles" | ".chips" => number_line(text, arguments),
+        ".cycles" | ".interval" | ".chips" => number_line(text, arguments),
         ".like" => like(text, arguments, line.text.len()),
         ".start" => start(text, arguments),
         _ => values(text, arguments),
@@ -311,14 +313,25 @@ fn current<'t>(text: &'t mut ParsedText<'_>, arguments: &Arguments<'_, '_>) -> R
 fn number_line(text: &mut ParsedText<'_>, mut arguments: Arguments<'_, '_>) -> Result<(), AsmError> {
     let program = current(text, &arguments)?;
     let (directive, span) = (arguments.directive, arguments.span);
-    let again = if directive == ".cycles" {
-        let cycles = arguments.number("a number of cycles")?;
-        check_program_head("this program", cycles, 1).map_err(|error| AsmError::content(span, &error))?;
-        program.cycles.replace(cycles).is_some()
-    } else {
-        let chips = arguments.number("a number of chips")?;
-        check_program_head("this program", 0, usize::from(chips)).map_err(|error| AsmError::content(span, &error))?;
-        program.chips.replace((chips, span)).is_some()
+    let checked = |cycles, chips| {
+        check_program_head("this program", cycles, chips).map_err(|error| AsmError::content(span, &error))
+    };
+    let again = match directive {
+        ".cycles" => {
+            let cycles = arguments.number("a number of cycles")?;
+            checked(cycles, 1)?;
+            program.cycles.replace(cycles).is_some()
+        }
+        ".interval" => {
+            let interval: NonZeroU64 = arguments.number("a number of cycles, at least 1")?;
+            checked(interval.get(), 1)?;
+            program.interval.replace(interval).is_some()
+        }
+        _ => {
+            let chips = arguments.number("a number of chips")?;
+            checked(0, usize::from(chips))?;
+            program.chips.replace((chips, span)).is_some()
+        }
     };
     if again { Err(twice(span, directive)) } else { arguments.finish() }
 }

@@ -353,7 +353,7 @@ fn program(text: ProgramText, errors: &mut Vec<AsmError>) -> (Program, ProgramLi
     let runs = chip_programs(&text.likes, &text.starts, &queues, &mut lines, errors);
     let regions = text.regions.list.into_iter().map(|region| region.region).collect();
     let cycles = text.cycles.unwrap_or(0);
-    let mut program = Program { name: text.name, cycles, regions, sets: queues, chips: runs };
+    let mut program = Program { name: text.name, cycles, interval: text.interval, regions, sets: queues, chips: runs };
     program.normalise();
     (program, lines)
 }

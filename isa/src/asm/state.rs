@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroU64;
 use std::str::FromStr;
 
 use super::error::{AsmError, Span};
@@ -65,6 +66,7 @@ pub(super) struct ProgramText {
     pub(super) name: String,
     pub(super) span: Span,
     pub(super) cycles: Option<u64>,
+    pub(super) interval: Option<NonZeroU64>,
     pub(super) chips: Option<(u16, Span)>,
     pub(super) likes: Vec<LikeText>,
     pub(super) starts: Vec<StartText>,
@@ -148,6 +150,7 @@ impl ProgramText {
             name: name.to_owned(),
             span,
             cycles: None,
+            interval: None,
             chips: None,
             likes: Vec::new(),
             starts: Vec::new(),

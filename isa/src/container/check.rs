@@ -2,6 +2,7 @@
 //! Writer, reader and assembler ask here; whether a program is legal is the checker's business.
 
 use std::collections::BTreeSet;
+use std::num::NonZeroU64;
 
 use crate::chips;
 use crate::error::ContentError;
@@ -145,6 +146,7 @@ pub(crate) fn program_head(name_text: &str, stated: u64, chips: usize) -> Result
 fn program(program: &Program, vector_bytes: u32) -> Result<(), ContentError> {
     let chips = program.chips.len();
     program_head(&program.name, program.cycles, chips)?;
+    cycles(&program.name, program.interval.map_or(0, NonZeroU64::get))?;
     let mut names = BTreeSet::new();
     for each in &program.regions {
         region(each, vector_bytes, chips)?;

@@ -9,7 +9,7 @@ use crate::queue::{Hemisphere, PlanePort, Queue};
 /// First bytes of a file; the line ends in it show damage by text transfer.
 pub(crate) const MAGIC: [u8; 8] = *b"\x89LPB\r\n\x1a\n";
 /// Version of the layout.
-pub(crate) const VERSION: u32 = 4;
+pub(crate) const VERSION: u32 = 5;
 /// Bytes of the header.
 pub(crate) const HEADER: usize = 64;
 /// Bytes of the checksum.

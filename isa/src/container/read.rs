@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroU64;
 
 use super::bytes::{ByteCursor, at};
 use super::check;
@@ -191,6 +192,7 @@ fn read_program(tables: &mut ByteCursor<'_>, vector_bytes: u32, queues: bool) ->
     let start = tables.offset();
     let name = tables.name("program")?;
     let cycles = tables.u64()?;
+    let interval = NonZeroU64::new(tables.u64()?);
     let mut regions = Vec::new();
     let mut starts = Vec::new();
     let mut names = BTreeSet::new();
@@ -210,11 +212,12 @@ fn read_program(tables: &mut ByteCursor<'_>, vector_bytes: u32, queues: bool) ->
     let count = tables.u16()?;
     let chips = (0..count).map(|_| read_chip(tables)).collect::<Result<Vec<_>, _>>()?;
     check::program_head(&name, cycles, chips.len()).map_err(at(start))?;
+    check::cycles(&name, interval.map_or(0, NonZeroU64::get)).map_err(at(start))?;
     for (region, offset) in regions.iter().zip(starts) {
         check::region(region, vector_bytes, chips.len()).map_err(at(offset))?;
     }
     let named = encoded.iter().map(|set| set.iter().map(|queue| (queue.queue, Vec::new())).collect()).collect();
-    let mut program = Program { name, cycles, regions, sets: named, chips };
+    let mut program = Program { name, cycles, interval, regions, sets: named, chips };
     chips::check(&program).map_err(at(of_chips))?;
     if !queues {
         program.sets.iter_mut().for_each(QueueSet::clear);

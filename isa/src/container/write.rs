@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::io;
+use std::num::NonZeroU64;
 
 use super::bytes::{ALIGN, padding};
 use super::code::{CHECKSUM, HEADER, MAGIC, VERSION, put_kind, put_place, put_queue, put_run};
@@ -120,6 +121,7 @@ fn tables(container: &Container<'_>) -> Result<Vec<u8>, ContentError> {
 fn put_program(out: &mut Vec<u8>, program: &Program) -> Result<(), ContentError> {
     put_name(out, &program.name);
     out.extend(program.cycles.to_le_bytes());
+    out.extend(program.interval.map_or(0, NonZeroU64::get).to_le_bytes());
     put_count(out, "regions", program.regions.len())?;
     for region in &program.regions {
         put_region(out, region)?;

@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::num::NonZeroU64;
 
 use lpu_isa::timeline::{Clock, validate_item};
 use lpu_isa::{
@@ -151,7 +152,8 @@ fn program(random: &mut Random, index: usize, lanes: u32, size: u64) -> Program 
     }
     let head =
         Program { name: format!("{}{index}", name(random)), cycles: random.below(1 << 40), ..Program::default() };
-    let mut program = Program { regions, ..head }.with_queues(queues);
+    let interval = NonZeroU64::new(random.below(2) * random.below(1 << 40));
+    let mut program = Program { interval, regions, ..head }.with_queues(queues);
     share(random, &mut program);
     program
 }

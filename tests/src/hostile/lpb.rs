@@ -169,7 +169,8 @@ fn program(u: &mut Unstructured<'_>, index: usize) -> Result<Program> {
         }
         queues.push(of_chip);
     }
-    let head = Program { name: format!("p{index}"), cycles: u64::from(number(u)?), ..Program::default() };
+    let interval = std::num::NonZeroU64::new(u.int_in_range(0..=2)? * u64::from(number(u)?));
+    let head = Program { name: format!("p{index}"), cycles: u64::from(number(u)?), interval, ..Program::default() };
     let mut program = Program { regions, ..head }.with_queues(queues);
     for run in &mut program.chips {
         run.start = u64::from(number(u)?);

@@ -16,6 +16,7 @@ const WORDS: &[&str] = &[
     ".hex",
     ".program",
     ".cycles",
+    ".interval",
     ".chips",
     ".at",
     ".values",

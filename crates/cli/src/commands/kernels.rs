@@ -90,7 +90,14 @@ impl Check {
             let report = lpu::checker::check_system(&system, &loaded.container.image, program)?;
             write!(out, "{}", loaded.listed(&self.file, index, &report.violations))?;
             broken += report.violations.len();
-            if report.violations.is_empty() {
+            let proven = match report.violations.is_empty() {
+                true => lpu::checker::prove_interval(&system, program, &report),
+                false => Ok(()),
+            };
+            if let Err(error) = &proven {
+                writeln!(out, "{} `{}`: {error}", files::shown(&self.file), program.name)?;
+                broken += 1;
+            } else if report.violations.is_empty() {
                 let warnings = report.warnings(&system, program);
                 write!(out, "{}", loaded.warned(&self.file, index, &warnings))?;
                 let count = match warnings.len() {
@@ -98,9 +105,13 @@ impl Check {
                     1 => ", 1 warning".to_owned(),
                     count => format!(", {count} warnings"),
                 };
+                let interval = match program.interval {
+                    Some(interval) => format!(", runs at least {interval} cycles apart"),
+                    None => String::new(),
+                };
                 writeln!(
                     out,
-                    "{} `{}`: legal, {} cycles{count}",
+                    "{} `{}`: legal, {} cycles{interval}{count}",
                     files::shown(&self.file),
                     program.name,
                     report.cycles
