@@ -126,7 +126,7 @@ impl<'a> Generation<'a> {
         let last = sequence.bucket(sequence.position().saturating_sub(1));
         let (host, system) = (sequence.host(), sequence.system());
         let (bound, oracle) = (host.lower_bounds[last], host.oracles.get(last).copied().flatten());
-        let mut latency = latency(&system, &sequence.image()?, &sequence.programs()?[last], bound, oracle)?;
+        let mut latency = latency(system, &sequence.image()?, &sequence.programs()?[last], bound, oracle)?;
         latency.instructions.fetched = Some(self.fetched);
         Ok(latency)
     }
