@@ -63,8 +63,8 @@ fn options(precision: Precision, [chips, stages]: [usize; 2]) -> Options {
 }
 
 fn compiled(name: &str, shape: [usize; 2]) -> Compiled {
-    let checkpoint = Checkpoint::open(folder(name)).expect("a committed checkpoint");
-    lpu::compile(&checkpoint, &node(), &options(Precision::F16, shape)).expect("it fits and is legal")
+    let checkpoint = Checkpoint::open(&folder(name)).expect("a committed checkpoint");
+    lpu::compile(&checkpoint, node(), &options(Precision::F16, shape)).expect("it fits and is legal")
 }
 
 fn reference(name: &str) -> (Vec<u32>, Vec<f32>) {
@@ -79,8 +79,8 @@ fn norm(values: impl Iterator<Item = f32>) -> f64 {
 }
 
 fn model(name: &str, precision: Precision, shape: [usize; 2], engines: &Engines) -> Arc<Model> {
-    let checkpoint = Checkpoint::open(folder(name)).expect("a committed checkpoint");
-    Model::compile(checkpoint, &node(), &options(precision, shape), engines)
+    let checkpoint = Checkpoint::open(&folder(name)).expect("a committed checkpoint");
+    Model::compile(checkpoint, node(), &options(precision, shape), engines)
         .unwrap_or_else(|error| panic!("{name} {shape:?}: {error}"))
 }
 
@@ -159,8 +159,8 @@ fn threads_change_nothing() {
 /// The logits of the first token of a compiled model, or what the engine says.
 fn logits(compiled: Compiled, fast: bool) -> Result<Vec<Vec<f32>>, Box<SessionError>> {
     let engines = Engines { fast, ..Engines::default() };
-    let checkpoint = Checkpoint::open(folder("gqa")).expect("a committed checkpoint");
-    let mut stage = Stage::of(compiled, &node(), &engines)?;
+    let checkpoint = Checkpoint::open(&folder("gqa")).expect("a committed checkpoint");
+    let mut stage = Stage::of(compiled, node(), &engines)?;
     let step = Step::of(&checkpoint, CONTEXT, 0, 7).expect("a token of the vocabulary");
     Ok(stage.run(&step)?.outputs)
 }
@@ -266,7 +266,7 @@ fn a_program_is_refused_on_another_system() {
 
 #[test]
 fn systems_that_cannot_be_are_refused_with_numbers() {
-    let checkpoint = Checkpoint::open(folder("gqa")).expect("a committed checkpoint");
+    let checkpoint = Checkpoint::open(&folder("gqa")).expect("a committed checkpoint");
     let refused = |system: &System, shape, context| {
         let options = Options { context, ..options(Precision::F16, shape) };
         lpu_compiler::compile(&checkpoint, system, &options).expect_err("it cannot be")
@@ -279,7 +279,7 @@ fn systems_that_cannot_be_are_refused_with_numbers() {
     assert!(matches!(refused(&node(), [8, 2], 16), CompileError::TooFewChips { stages: 2, group: 8, chips: 8, .. }));
     assert!(matches!(refused(&node(), [1, 0], 16), CompileError::TooManyStages { stages: 0, .. }));
     let chains =
-        described("name = 'chain'\nchip = 'tsp-v1'\nchips_per_node = 8\nnodes_per_rack = 2\nglobal_links = 1\n");
+        described("name = 'chain'\nchip = 'tsp-v1'\nchips_per_node = 8\nnodes_per_rack = 2\nglobal_links = 2\n");
     assert!(matches!(refused(&chains, [1, 16], 16), CompileError::TooManyStages { stages: 16, .. }));
     // A context beyond what is left: the error names the stage, and the stages that would do.
     let error = refused(&node(), [2, 1], 1 << 18);
