@@ -68,6 +68,9 @@ impl Lanes {
             listed.resize(listed.len().next_multiple_of(lanes), None);
             listed.extend(tile);
         }
+        while listed.last() == Some(&None) {
+            listed.pop();
+        }
         let plain = listed.iter().zip(0..).all(|(&element, lane)| element == Some(lane));
         if plain { Self::Repeated { elements: listed.len(), times: 1 } } else { Self::Listed(listed) }
     }

@@ -38,10 +38,10 @@ impl ChipPorts<'_> {
             "embedding" => PortKind::Embedding,
             "position" => PortKind::Position,
             "head.logits" => {
-                let held = (0..value_of.width).filter_map(|element| value_of.shard.element(chip, element));
-                let (first, elements) = (value_of.shard.element(chip, 0)?, held.count());
-                lanes = Lanes::Repeated { elements, times: 1 };
-                PortKind::Logits { first: first as u32 }
+                let first = value_of.shard.element(chip, 0)? as u32;
+                let own = |vector: &Vec<Option<u32>>| vector.iter().map(|lane| lane.map(|lane| lane - first)).collect();
+                lanes = Lanes::of(&whole.iter().map(own).collect::<Vec<_>>(), self.lanes);
+                PortKind::Logits { first }
             }
             name => PortKind::Activation { value: name.to_owned() },
         };
