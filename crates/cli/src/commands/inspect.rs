@@ -57,7 +57,7 @@ impl Inspect {
             loaded.on_chips(file.expect("a program has a path"), self.target.described())?;
             let system = loaded.system(self.target.described())?;
             let container = loaded.container;
-            if self.target.dtype.is_some() || self.target.context.is_some() {
+            if self.target.says() {
                 options::agrees(&self.target, &Package::parse(&container.host)?.model()?.1)?;
             }
             if matches!(self.step, Shown::Dispatches | Shown::Sram) {

@@ -27,7 +27,7 @@ pub(crate) struct Asm {
     #[arg(short, long)]
     output: PathBuf,
     /// Chip preset or description, when the program names a custom one
-    #[arg(long)]
+    #[arg(long, visible_alias = "system")]
     chip: Option<OsString>,
 }
 
@@ -48,7 +48,7 @@ pub(crate) struct Disasm {
     #[arg(short, long)]
     output: Option<PathBuf>,
     /// Chip preset or description, when the program names a custom one
-    #[arg(long)]
+    #[arg(long, visible_alias = "system")]
     chip: Option<OsString>,
 }
 
@@ -76,7 +76,7 @@ pub(crate) struct Check {
     /// Program, text or binary; `-` for standard input
     file: PathBuf,
     /// Chip preset or description, when the program names a custom one
-    #[arg(long)]
+    #[arg(long, visible_alias = "system")]
     chip: Option<OsString>,
 }
 
@@ -134,7 +134,7 @@ pub(crate) struct Run {
     #[arg(long, value_name = "NAME=FILE.npy", value_parser = named_file)]
     output: Vec<(String, PathBuf)>,
     /// Chip preset or description, when the program names a custom one
-    #[arg(long)]
+    #[arg(long, visible_alias = "system")]
     chip: Option<OsString>,
     #[command(flatten)]
     how: How,

@@ -66,7 +66,7 @@ pub(crate) struct TargetOptions {
     /// Chips that share every layer: 1, 2, 4 or 8 [default: as many as the system's nodes have]
     #[arg(long, value_name = "N", value_parser = count)]
     pub(crate) tensor_parallel_size: Option<usize>,
-    /// Stages, each of whole blocks on chips of its own [default: the fewest that hold the model]
+    /// Stages that follow one another, each on chips of its own [default: the fewest that hold the model]
     #[arg(long, value_name = "N", value_parser = count)]
     pub(crate) pipeline_parallel_size: Option<usize>,
     /// Number formats: f16, w8a8 or w8a16 [default: w8a16]
@@ -90,6 +90,12 @@ impl TargetOptions {
     /// The description that a compiled file is to be held to, where one is given.
     pub(crate) fn described(&self) -> Option<&OsStr> {
         self.system.as_deref().or(self.chip.as_deref())
+    }
+
+    /// Whether anything is said that a compiled file may contradict, besides its system.
+    pub(crate) fn says(&self) -> bool {
+        let counts = [self.context, self.tensor_parallel_size, self.pipeline_parallel_size];
+        self.dtype.is_some() || counts.iter().any(Option::is_some)
     }
 
     /// What to compile, for a context where none is given.
