@@ -102,8 +102,9 @@ fn compare(name: &str, precision: Precision, shape: [usize; 2], (count, most): (
 
 #[test]
 fn groups_and_stages_give_the_logits_of_every_family() {
-    for name in CHECKPOINTS {
-        for &shape in SHAPES {
+    // Every shape with several families.
+    for (number, name) in CHECKPOINTS.iter().enumerate() {
+        for shape in [SHAPES[number % SHAPES.len()], SHAPES[(number + number / SHAPES.len() + 3) % SHAPES.len()]] {
             compare(name, Precision::F16, shape, (3, 0.01));
         }
     }
@@ -224,7 +225,7 @@ fn edited_exchanges_fault_or_change_the_answer_on_both_engines() {
     let right = [false, true].map(|fast| logits(model.clone(), fast).expect("a legal program"));
     assert_eq!(right[0], right[1]);
     let found = exchanges(&model.programs[0]);
-    assert!(found.len() > 100, "{} exchanges", found.len());
+    assert!(found.len() >= 64, "{} exchanges", found.len());
     let edits: [(&str, Edit); 3] = [("stream", other_stream), ("cycle", a_cycle_later), ("link", another_link)];
     let mut faults = 0;
     for (index, &(set, queue, number)) in found.iter().enumerate().step_by(found.len() / 8) {
