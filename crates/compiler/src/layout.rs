@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use lpu_model::{Graph, Node, Op, Shard, Value, ValueId};
+use lpu_model::{Graph, Node, Op, Value, ValueId};
 
 use crate::error::CompileError;
 
@@ -15,16 +15,10 @@ pub struct Layout {
 }
 
 impl Layout {
-    /// Elements in order: of a whole value `lanes` a vector; of a cut one each piece begins a vector, and its vectors
-    /// have as many elements as one another, to within a load of sixteen rows.
+    /// Elements in order, `lanes` a vector; each piece of a value that is cut begins a vector.
     pub(crate) fn of_value(value: &Value, lanes: usize) -> Self {
         let elements: Vec<u32> = (0..value.width as u32).collect();
-        let piece = value.piece().max(1);
-        let a_vector = match value.shard {
-            Shard::Whole => lanes,
-            _ => piece.div_ceil(piece.div_ceil(lanes)).next_multiple_of(16).min(lanes),
-        };
-        let vectors = elements.chunks(piece).flat_map(|piece| piece.chunks(a_vector));
+        let vectors = elements.chunks(value.piece().max(1)).flat_map(|piece| piece.chunks(lanes));
         Self { tiles: vectors.map(|chunk| chunk.iter().copied().map(Some).collect()).collect() }
     }
 }
