@@ -80,7 +80,7 @@ impl Shape {
     }
 
     fn model(&self, engines: &Engines) -> Arc<Model> {
-        Model::compile(random(&self.config()), &self.system(), &self.options(), engines)
+        Model::compile(random(&self.config()), self.system(), &self.options(), engines)
             .unwrap_or_else(|error| panic!("{self:?}: {error}"))
     }
 }
@@ -198,7 +198,7 @@ fn verdicts(of: &Compiled, image: &Image<'static>, program: &Program) -> Option<
         }
     };
     let reference = machine.prepare(program).expect("the checker judged it");
-    let mut replayed = fast.prepare(image, program).expect("the checker judged it");
+    let replayed = fast.prepare(image, program).expect("the checker judged it");
     for (name, bytes) in &of.inputs {
         let written = machine.write_input(program, name, bytes).is_ok();
         assert_eq!(fast.write_input(program, name, bytes).is_ok(), written, "{name}");
@@ -209,7 +209,7 @@ fn verdicts(of: &Compiled, image: &Image<'static>, program: &Program) -> Option<
         Err(RunError::Fault(first)) => Err(first.key()),
         Err(error) => panic!("{error}"),
     };
-    let found = match fast.run(&mut replayed) {
+    let found = match fast.run(&replayed) {
         Ok(run) => Ok(run.cycles),
         Err(ReplayError::Fault(first)) => Err(first.key()),
         Err(error) => panic!("{error}"),

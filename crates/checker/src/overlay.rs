@@ -323,7 +323,7 @@ impl Windows {
                 return Err(OverlayError::LinkBusy { interval, end, first, last, least });
             }
         }
-        if interval % self.multiple != 0 {
+        if !interval.is_multiple_of(self.multiple) {
             let (period, least) = (self.multiple, least.max(interval).next_multiple_of(self.multiple));
             return Err(OverlayError::Period { period, least });
         }
