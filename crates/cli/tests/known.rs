@@ -6,7 +6,8 @@ use std::fs;
 use std::process::Command;
 
 use common::{json, lpu, scratch};
-use lpu::isa::{Container, Fill};
+use lpu::Package;
+use lpu::isa::{Container, Extent, Fill, WordRun};
 
 /// What a command printed, which has to succeed.
 fn text(arguments: &[&str]) -> String {
@@ -76,20 +77,43 @@ fn a_program_without_weights_is_a_small_file_that_is_checked_and_shown() {
     assert_eq!(fs::read_dir(&folder).unwrap().count(), 1, "no plans are kept");
 }
 
+/// The words of an image, neighbouring ones as one place.
+fn places(container: &Container<'_>) -> Vec<WordRun> {
+    let mut places: Vec<WordRun> = container.image.extents.iter().flat_map(Extent::places).collect();
+    places.sort_by_key(|place| (place.chip, place.slice, place.word));
+    places.dedup_by(|next, before| {
+        let neighbours = (next.chip, next.slice, next.word) == (before.chip, before.slice, before.word + before.count);
+        before.count += if neighbours { next.count } else { 0 };
+        neighbours
+    });
+    places
+}
+
 #[test]
-fn a_model_without_weights_has_the_programs_of_one_with_weights_and_makes_no_tokens() {
+fn a_model_without_weights_has_the_programs_and_places_of_one_with_weights_and_makes_no_tokens() {
     let folder = scratch("unweighted");
-    let model = common::root("tests/checkpoints/plain");
     let [with, without] = ["with.lpb", "without.lpb"].map(|name| folder.join(name).display().to_string());
-    text(&["compile", &model, "--context", "16", "-o", &with, "--no-cache"]);
-    text(&["compile", &model, "--context", "16", "-o", &without, "--timing-only"]);
-    let [one, other] = [&with, &without].map(|file| fs::read(file).unwrap());
-    let [one, other] = [&one, &other].map(|bytes| Container::parse(bytes).unwrap());
-    assert!(one.programs == other.programs);
-    assert_eq!(one.image.words(), other.image.words());
-    assert!(other.host.len() < one.host.len() / 4, "{} and {} bytes", other.host.len(), one.host.len());
-    for step in ["schedule", "placement", "dispatches", "sram"] {
+    for (model, dtype) in [("plain", "w8a16"), ("gpt2", "f16"), ("mixtral", "w8a16"), ("gqa", "w8a8")] {
+        let model = common::root(&format!("tests/checkpoints/{model}"));
+        let options = ["--context", "16", "--dtype", dtype];
+        text(&[&["compile", &model, "-o", &with, "--no-cache"], &options[..]].concat());
+        text(&[&["compile", &model, "-o", &without, "--timing-only"], &options[..]].concat());
+        let [one, other] = [&with, &without].map(|file| fs::read(file).unwrap());
+        let [one, other] = [&one, &other].map(|bytes| Container::parse(bytes).unwrap());
+        assert!(one.programs == other.programs, "{model} {dtype}");
+        assert_eq!(places(&one), places(&other), "{model} {dtype}");
+        assert!(other.host.len() < one.host.len() / 4, "{} and {} bytes", other.host.len(), one.host.len());
+        let [weighted, bare] = [one, other].map(|container| Package::parse(&container.host).unwrap());
+        assert!(weighted.weights && !bare.weights);
+        assert!(weighted.host.unwrap().embedding_row(0).is_some() && bare.host.unwrap().embedding_row(0).is_none());
+    }
+    for step in ["graph", "schedule", "placement", "dispatches", "sram"] {
         assert_eq!(text(&["inspect", step, &with]), text(&["inspect", step, &without]), "{step}");
+    }
+    let source = folder.join("without.lpu").display().to_string();
+    fs::write(&source, text(&["disasm", &without])).unwrap();
+    for file in [&source, &without] {
+        assert!(text(&["check", file]).contains("legal"), "{file}");
     }
     let refused = lpu(&["generate", &without, "--tokens", "1"]);
     let message = String::from_utf8_lossy(&refused.stderr);

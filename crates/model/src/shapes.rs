@@ -18,6 +18,9 @@ static SHAPES: LazyLock<Vec<KnownShape>> = LazyLock::new(|| {
 /// Names that an error suggests.
 const NEAREST: usize = 3;
 
+/// Characters of a name that is not known that are compared.
+const LONGEST: usize = 64;
+
 /// The shape of a known model.
 /// ```
 /// use lpu_model::KnownShape;
@@ -67,11 +70,15 @@ impl KnownShape {
     }
 }
 
-/// The known names that take the fewest edits from a name.
+/// The known names that a name is the fewest edits from: from the beginning of one, and of these from the whole.
 fn nearest(name: &str) -> Vec<&'static str> {
-    let name = name.to_ascii_lowercase();
+    let name: String = name.chars().take(LONGEST).collect::<String>().to_ascii_lowercase();
+    let edits = |known: &str| strsim::damerau_levenshtein(&name, known);
     let mut names: Vec<&str> = SHAPES.iter().map(|shape| shape.name.as_str()).collect();
-    names.sort_by_key(|known| strsim::damerau_levenshtein(&name, known));
+    names.sort_by_cached_key(|known| {
+        let begins = known.char_indices().map(|(end, _)| edits(&known[..end]));
+        (begins.min().unwrap_or(0).min(edits(known)), edits(known))
+    });
     names.truncate(NEAREST);
     names
 }

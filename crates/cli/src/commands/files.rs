@@ -139,6 +139,17 @@ pub(crate) fn shape(path: &Path) -> Result<Checkpoint, Box<dyn Error>> {
     }
 }
 
+/// Refuses the name of a known model where a program is asked for.
+pub(crate) fn no_known_model(path: &Path) -> Result<(), String> {
+    match name(path).and_then(|name| KnownShape::named(name).ok()) {
+        Some(KnownShape { name, source, .. }) => Err(format!(
+            "`{name}` names the shape of a model ({source}), no program; `lpu compile {name} --timing-only -o FILE.lpb` \
+            writes its program, over an image of zeros"
+        )),
+        None => Ok(()),
+    }
+}
+
 /// What a path says if it is to be a name: it has no folder, and nothing is there.
 fn name(path: &Path) -> Option<&str> {
     path.to_str().filter(|name| !name.contains(['/', '\\']) && path.symlink_metadata().is_err())

@@ -28,8 +28,8 @@ pub(crate) struct Compile {
     /// Program file to write
     #[arg(short, long, required_unless_present = "timing_only")]
     output: Option<PathBuf>,
-    /// Print cycles without weights; with --output, write the program over an image of zeros, which runs and generates
-    /// nothing
+    /// Print cycles without weights; with --output, write the program over an image of zeros, to check, inspect and
+    /// run; it generates nothing
     #[arg(long)]
     timing_only: bool,
     /// Only a part, with named activations as inputs and outputs: layer:N, attention:N, ffn:N or head

@@ -11,7 +11,7 @@ use lpu::chip::System;
 use lpu::isa::asm::{Place, SourceMap, assemble};
 use lpu::isa::{ChipId, Container, Queue, Violation};
 
-use super::files::{is_compiled, made_for, read, shown, system, system_for};
+use super::files::{is_compiled, made_for, no_known_model, read, shown, system, system_for};
 use super::listing::Listing;
 
 /// A program file, text or binary.
@@ -117,6 +117,7 @@ fn entry(text: &mut String, lines: &[&str], path: &Path, place: Option<&Place>, 
 /// Reads a `.lpb`, or assembles anything else. The chip is the one that the program names; `chip` is its description,
 /// where it is no preset.
 pub(crate) fn load(path: &Path, chip: Option<&OsStr>) -> Result<Loaded, Box<dyn Error>> {
+    no_known_model(path)?;
     let bytes = read(path)?;
     if is_compiled(path) || bytes.starts_with(b"\x89LPB") {
         let container = Container::parse(&bytes).map_err(|error| format!("{}: {error}", shown(path)))?;
