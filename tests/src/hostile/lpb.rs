@@ -43,13 +43,13 @@ pub(super) fn read_as_text(file: &[u8]) {
 }
 
 pub(super) fn read_host(section: &[u8]) {
-    let Ok(Package { interface, host, .. }) = Package::parse(section) else { return };
+    let Ok(Package { interface, host, weights }) = Package::parse(section) else { return };
     for port in interface.inputs.iter().chain(&interface.outputs) {
         // What an engine would be asked for is held to the regions of the programs, of which there are none here.
         assert!(validate(&interface, &[]).is_err() && port.lanes.element(port.lanes.count()).is_none());
     }
     if let Some(host) = host {
-        assert!(host.embedding_row(0).is_some() && host.embedding_row(u32::MAX).is_none());
+        assert!(host.embedding_row(0).is_some() == weights && host.embedding_row(u32::MAX).is_none());
     }
 }
 
@@ -100,6 +100,8 @@ pub(super) fn host(u: &mut Unstructured<'_>) -> Result<Vec<u8>> {
     let model = serde_json::json!({
         "precision": u.choose(&["f16", "w8a8", "w8a16", "f7"])?,
         "context": number(u)?,
+        "tensor_parallel": number(u)?,
+        "pipeline_parallel": number(u)?,
         "lower_bounds": [number(u)?],
         "oracles": [null],
         "config": config,
