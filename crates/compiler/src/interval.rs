@@ -1,5 +1,5 @@
-//! The least distance at which runs of a program may follow one another: the longest time that a chip is in use in a run,
-//! and the time that a link is, its interval after the last send included. The checker proves it without this.
+//! The least distance at which runs of a program may follow one another: the longest time that a chip is in use in a
+//! run, and the time that a link is, its interval after the last send included. The checker proves it without this.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU64;

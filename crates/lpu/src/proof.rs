@@ -39,8 +39,8 @@ pub enum ProofError {
     },
     /// Runs of the program may not follow one another as soon as it states.
     #[error(
-        "the interval of the program for {context} tokens cannot be proven: {error}; this is a mistake of the compiler: \
-        report it with the chip description and the model's config.json"
+        "the interval of the program for {context} tokens cannot be proven: {error}; this is a mistake of the \
+        compiler: report it with the chip description and the model's config.json"
     )]
     Interval {
         /// Name of the program's context bucket.
