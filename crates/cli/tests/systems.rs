@@ -43,8 +43,9 @@ fn a_model_on_several_chips_is_compiled_checked_shown_and_run() {
 
     for of_system in ["--system", "--chip"] {
         assert!(text(&lpu(&["check", &file, of_system, &system])).contains("legal"));
-        let ran = json(&lpu(&["run", &file, of_system, &system, "--json"]));
-        assert_eq!(ran["cycles"], compiled["cycles"]["per_token"][0]["cycles"]);
+        let ran = lpu(&["run", &file, of_system, &system, "--json"]);
+        let asked = String::from_utf8_lossy(&ran.stderr).into_owned();
+        assert!(asked.contains("is not given; add --input"), "a run takes inputs: {asked}");
     }
     let lpu_text = folder.join("gqa.lpu").display().to_string();
     let again = folder.join("again.lpb").display().to_string();
