@@ -212,8 +212,9 @@ impl<'a> Prefetcher<'a> {
         if self.live + 1 >= all {
             (self.next, self.lines) = (self.first, rows * self.bytes / LINE);
         } else {
-            rows = 1;
-            (self.next, self.lines) = (self.first, self.live);
+            // None are left where all that came were blank.
+            rows = rows.min(1);
+            (self.next, self.lines) = (self.first, rows * self.live);
         }
         self.skip(rows);
         true
