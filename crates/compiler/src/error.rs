@@ -239,10 +239,12 @@ pub enum CompileError {
         most: usize,
     },
     /// A stage does not fit its chips.
-    #[error("stage {stage} of {stages} on {group} chips: {error}{}", least.map_or_else(
-        String::new,
-        |least| format!("; {} chips hold the model, in {least} stages: give --pipeline-parallel-size {least}", least * group),
-    ))]
+    #[error("stage {stage} of {stages} on {group} chips: {}; {}", short(error), match least {
+        Some(least) => {
+            format!("{} chips hold the model, in {least} stages: give --pipeline-parallel-size {least}", least * group)
+        }
+        None => "no number of stages was found that fits the system".to_owned(),
+    })]
     Stage {
         /// Number of the stage, from 0.
         stage: usize,
@@ -255,4 +257,52 @@ pub enum CompileError {
         /// Why it does not fit.
         error: Box<CompileError>,
     },
+}
+
+impl CompileError {
+    /// The error of a stage whose graph does not fit its chips.
+    pub(crate) fn of_stage((stage, stages): (usize, usize), group: usize, error: Self) -> Self {
+        Self::Stage { stage, stages, group, least: None, error: Box::new(error) }
+    }
+}
+
+/// Why a stage does not fit, without the advice of a program of one chip, which was not tried for it.
+fn short(error: &CompileError) -> String {
+    match error {
+        CompileError::WeightsTooLarge { chip, format, needed, available, .. } => format!(
+            "weights in {format} take {needed} bytes of the weight slices in {chip}, where {available} are free"
+        ),
+        CompileError::ContextTooLarge { context, needed, available, .. } => format!(
+            "a context of {context} tokens takes {needed} bytes of key-value memory, {available} are left next to the \
+            weights"
+        ),
+        error => error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::CompileError;
+
+    #[test]
+    fn a_stage_states_only_what_was_tried() {
+        let weights = CompileError::WeightsTooLarge {
+            chip: "c".into(),
+            format: "w8a16",
+            needed: 9,
+            available: 8,
+            advice: String::new(),
+        };
+        let context = CompileError::ContextTooLarge { context: 7, needed: 9, available: 8, fits: None };
+        for error in [weights, context] {
+            let refused = CompileError::of_stage((1, 3), 8, error);
+            let message = refused.to_string();
+            assert!(message.starts_with("stage 1 of 3 on 8 chips: "), "{message}");
+            assert!(message.contains("9 bytes") && message.contains('8') && message.contains("no number"), "{message}");
+            assert!(!message.contains("; ;") && !message.contains("no context fits"), "{message}");
+            let CompileError::Stage { stage, stages, group, error, .. } = refused else { unreachable!("it is one") };
+            let message = CompileError::Stage { stage, stages, group, least: Some(5), error }.to_string();
+            assert!(message.ends_with("40 chips hold the model, in 5 stages: give --pipeline-parallel-size 5"));
+        }
+    }
 }

@@ -129,13 +129,8 @@ fn fits(
         if !known.insert(graph.structure(checkpoint.weights())) {
             continue;
         }
-        place(target, checkpoint, graph, context).map_err(|error| CompileError::Stage {
-            stage,
-            stages,
-            group,
-            least: None,
-            error: Box::new(error),
-        })?;
+        place(target, checkpoint, graph, context)
+            .map_err(|error| CompileError::of_stage((stage, stages), group, error))?;
     }
     Ok(())
 }

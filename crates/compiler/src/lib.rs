@@ -210,7 +210,7 @@ fn place_stages(
         }
         place_at(target, checkpoint, graph, (context, firsts[stage])).map_err(|error| match pipeline * tensor {
             1 => error,
-            _ => CompileError::Stage { stage, stages: pipeline, group: tensor, least: None, error: Box::new(error) },
+            _ => CompileError::of_stage((stage, pipeline), tensor, error),
         })
     };
     stages.map(place).collect()
