@@ -61,12 +61,16 @@ impl Classes {
         let mut numbers: BTreeMap<Key, usize> = BTreeMap::new();
         let mut by_start: Vec<(ChipId, &ChipProgram)> = program.each_chip().collect();
         by_start.sort_by_key(|(_, run)| run.start);
-        for (id, run) in by_start {
-            let empty = QueueSet::new();
-            let set = program.sets.get(usize::from(run.set)).unwrap_or(&empty);
+        let of_set = |set: &QueueSet| {
             let holds = |wanted: fn(&Instruction) -> bool| set.values().flatten().any(|item| wanted(&item.instruction));
             let fetches = holds(|instruction| matches!(instruction, Instruction::Ifetch { .. }));
-            let timed = fetches || holds(|instruction| matches!(instruction, Instruction::Deskew {}));
+            (fetches, fetches || holds(|instruction| matches!(instruction, Instruction::Deskew {})))
+        };
+        let of_sets: Vec<(bool, bool)> = program.sets.iter().map(of_set).collect();
+        let empty = QueueSet::new();
+        for (id, run) in by_start {
+            let set = program.sets.get(usize::from(run.set)).unwrap_or(&empty);
+            let (fetches, timed) = of_sets.get(usize::from(run.set)).copied().unwrap_or_default();
             let links = set.keys().filter_map(|&queue| match run.queue(queue) {
                 own @ Queue::C2c(link) => {
                     let position = chip.has_queue(own).then(|| chip.position(own));

@@ -9,8 +9,9 @@ use lpu_chip::{Chip, System};
 use lpu_isa::{
     ChipId, Cursor, Fault, Image, Instruction, Item, Program, Queue, Stream, Violation, block_items, validate,
 };
+use rayon::prelude::*;
 
-use crate::class::Classes;
+use crate::class::{ChipWords, Classes};
 use crate::code::{Code, CodeWords};
 use crate::error::{CheckError, MOST_ISSUES};
 use crate::issue::Issue;
@@ -32,6 +33,8 @@ pub(crate) struct ChipIssues {
     pub(crate) live: Vec<(u32, u16)>,
     /// Items that come by instruction fetch.
     pub(crate) fetched: u64,
+    /// Issues of the items that come by instruction fetch.
+    count: u64,
 }
 
 /// A queue being unrolled.
@@ -69,6 +72,8 @@ struct Unroll<'p> {
     /// Cycles in which barriers arrive.
     barriers: BTreeSet<u64>,
     code: Code<'p>,
+    /// Issues of the program that are preloaded.
+    counted: u64,
     found: ChipIssues,
 }
 
@@ -77,9 +82,9 @@ impl<'p> Unroll<'p> {
     fn new(
         system: &'p System,
         code: &'p CodeWords<'p>,
-        id: ChipId,
-        start: u64,
+        (id, start): (ChipId, u64),
         queues: &[(Queue, &'p [Item])],
+        counted: u64,
     ) -> Self {
         let chip = system.chip();
         let found = ChipIssues {
@@ -90,9 +95,10 @@ impl<'p> Unroll<'p> {
             end: 0,
             live: Vec::new(),
             fetched: 0,
+            count: 0,
         };
         let (lines, due, barriers) = (Vec::new(), BinaryHeap::new(), BTreeSet::new());
-        let mut unroll = Self { system, lines, due, barriers, code: Code::new(code, id), found };
+        let mut unroll = Self { system, lines, due, barriers, code: Code::new(code, id), counted, found };
         for &(queue, items) in queues.iter().filter(|(_, items)| !items.is_empty()) {
             let at = |item: usize| Issue {
                 cycle: 0,
@@ -145,14 +151,14 @@ impl<'p> Unroll<'p> {
         true
     }
 
-    /// Unrolls all queues; `count` counts issues of the program.
-    fn run(mut self, count: &mut u64) -> Result<ChipIssues, CheckError> {
+    /// Unrolls all queues.
+    fn run(mut self) -> Result<ChipIssues, CheckError> {
         loop {
             if self.barrier() {
                 continue;
             }
             let Some(Reverse((cycle, index))) = self.due.pop() else { break };
-            self.issue(cycle, index as usize, count)?;
+            self.issue(cycle, index as usize)?;
             self.advance(index as usize);
         }
         let parked = self.lines.iter().filter_map(|line| Some(line.issue(&line.parked?)));
@@ -161,7 +167,7 @@ impl<'p> Unroll<'p> {
     }
 
     /// Takes the issue that is due in a line.
-    fn issue(&mut self, cycle: u64, index: usize, count: &mut u64) -> Result<(), CheckError> {
+    fn issue(&mut self, cycle: u64, index: usize) -> Result<(), CheckError> {
         let (chip, line) = (self.system.chip(), &mut self.lines[index]);
         self.found.end = cycle + 1;
         let (Some(next), live) = (line.next, line.live) else { return Ok(()) };
@@ -187,7 +193,7 @@ impl<'p> Unroll<'p> {
             Instruction::Notify {} => {
                 self.barriers.insert(landed);
             }
-            Instruction::Ifetch { src } => self.fetch(&issue, src, landed, index, count)?,
+            Instruction::Ifetch { src } => self.fetch(&issue, src, landed, index)?,
             _ => {}
         }
         self.found.live.extend(live.map(|lanes| (self.found.list.len() as u32, lanes)));
@@ -196,14 +202,7 @@ impl<'p> Unroll<'p> {
     }
 
     /// Appends what a fetch brings to its queue; nothing issues before the fetch has landed.
-    fn fetch(
-        &mut self,
-        issue: &Issue,
-        src: Stream,
-        landed: u64,
-        index: usize,
-        count: &mut u64,
-    ) -> Result<(), CheckError> {
+    fn fetch(&mut self, issue: &Issue, src: Stream, landed: u64, index: usize) -> Result<(), CheckError> {
         let items = match self.code.block(issue, src) {
             None => return Ok(()),
             Some(Ok(block)) => {
@@ -218,7 +217,8 @@ impl<'p> Unroll<'p> {
                 return Ok(());
             }
         };
-        counted(count, &items)?;
+        self.found.count += unrolled(&items);
+        within_most(self.counted + self.found.count)?;
         self.found.fetched += items.len() as u64;
         let line = &mut self.lines[index];
         line.cursor.hold(line.items.len(), landed);
@@ -233,31 +233,62 @@ impl<'p> Unroll<'p> {
 }
 
 impl ChipIssues {
-    /// The issues of one chip; `count` counts issues of the program.
+    /// The issues of one chip, of whose program so many are preloaded.
     pub(crate) fn new(
         system: &System,
         code: &CodeWords<'_>,
         program: &Program,
         id: ChipId,
-        count: &mut u64,
+        preloaded: u64,
     ) -> Result<Self, CheckError> {
         let (queues, start) = (program.queues(id), program.run(id).map_or(0, |(run, _)| run.start));
-        for &(queue, items) in &queues {
-            validate(queue, items)?;
-            counted(count, items)?;
+        Unroll::new(system, code, (id, start), &queues, preloaded).run()
+    }
+
+    /// The issues of the first chips of all classes, in order, each as `then` makes it.
+    pub(crate) fn of_classes<R: Send>(
+        system: &System,
+        code: &CodeWords<'_>,
+        program: &Program,
+        firsts: &[(ChipId, ChipWords)],
+        then: impl Fn(Self, &ChipWords) -> R + Sync,
+    ) -> Result<Vec<R>, CheckError> {
+        let mut preloaded = 0;
+        for (first, _) in firsts {
+            for (queue, items) in program.queues(*first) {
+                validate(queue, items)?;
+                preloaded += unrolled(items);
+                within_most(preloaded)?;
+            }
         }
-        Unroll::new(system, code, id, start, &queues).run(count)
+        let made = |(first, words): &(ChipId, ChipWords)| {
+            let issues = Self::new(system, code, program, *first, preloaded)?;
+            Ok((issues.count, then(issues, words)))
+        };
+        let classes: Vec<Result<(u64, R), CheckError>> = firsts.par_iter().map(made).collect();
+        let (mut all, mut count) = (Vec::with_capacity(classes.len()), preloaded);
+        for class in classes {
+            let (fetched, class) = class?;
+            count += fetched;
+            within_most(count)?;
+            all.push(class);
+        }
+        Ok(all)
     }
 }
 
-/// Counts the issues of these items, if they can be held.
-fn counted(count: &mut u64, items: &[Item]) -> Result<(), CheckError> {
+/// Issues of these items.
+fn unrolled(items: &[Item]) -> u64 {
     let issues = items.iter().map(|item| match item.instruction {
         Instruction::Repeat { count, .. } => u64::from(count.0),
         _ => 1,
     });
-    *count += issues.sum::<u64>();
-    if *count <= MOST_ISSUES { Ok(()) } else { Err(CheckError::TooManyIssues { issues: *count, most: MOST_ISSUES }) }
+    issues.sum()
+}
+
+/// Refuses more issues than can be held.
+fn within_most(issues: u64) -> Result<(), CheckError> {
+    if issues <= MOST_ISSUES { Ok(()) } else { Err(CheckError::TooManyIssues { issues, most: MOST_ISSUES }) }
 }
 
 /// The issues of a program, unrolled once a class of chips.
@@ -288,13 +319,8 @@ pub fn issues(system: &System, image: &Image<'_>, program: &Program) -> Result<I
     program.validate_chips()?;
     let code = CodeWords::new(system.chip(), image, program);
     let Classes { members, firsts } = Classes::new(system, &code, program, Vec::new());
-    let (mut classes, mut last) = (Vec::new(), Vec::new());
-    let mut count = 0;
-    for (first, _) in firsts {
-        let issues = ChipIssues::new(system, &code, program, first, &mut count)?;
-        last.push(issues.last);
-        classes.push(issues.list);
-    }
+    let found = ChipIssues::of_classes(system, &code, program, &firsts, |issues, _| (issues.list, issues.last))?;
+    let (classes, last): (Vec<_>, Vec<_>) = found.into_iter().unzip();
     let last = members.iter().filter_map(|member| Some(member.cycle(last[member.class]?))).max();
     Ok(Issues { classes, chips: members, cycles: system.chip().run_cycles(last) })
 }

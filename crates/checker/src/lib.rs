@@ -125,18 +125,15 @@ pub fn check_system(system: &System, image: &Image<'_>, program: &Program) -> Re
     let words = class::chip_words(system.chip(), image, program)?;
     let code = CodeWords::new(system.chip(), image, program);
     let Classes { members, firsts } = Classes::new(system, &code, program, words);
-    let (mut proofs, mut count) = (Vec::with_capacity(firsts.len()), 0);
-    for (first, words) in &firsts {
-        let issues = ChipIssues::new(system, &code, program, *first, &mut count)?;
-        proofs.push(ChipProof::new(system.chip(), issues, words));
-    }
+    let prove = |issues, words: &ChipWords| ChipProof::new(system.chip(), issues, words);
+    let proofs = ChipIssues::of_classes(system, &code, program, &firsts, prove)?;
     let of_members = |wanted: fn(&ChipProof) -> Option<u64>| {
         members.iter().filter_map(|member| Some(member.cycle(wanted(&proofs[member.class])?))).max()
     };
     let cycles = system.chip().run_cycles(of_members(|proof| proof.last));
     let end = of_members(|proof| Some(proof.end).filter(|&end| end > 0)).unwrap_or(0).max(cycles);
     let fetched = members.iter().map(|member| proofs[member.class].fetched).sum();
-    let mut violations = Vec::new();
+    let (mut violations, mut again) = (Vec::new(), 0);
     for ((chip, _), member) in program.each_chip().zip(&members) {
         let (first, words) = &firsts[member.class];
         let proof = &proofs[member.class];
@@ -146,7 +143,11 @@ pub fn check_system(system: &System, image: &Image<'_>, program: &Program) -> Re
             // Faults name cycles and queues, so they are found anew for each chip, as far as that is not too much: the
             // first chip has the class's first fault.
             false => {
-                if let Ok(issues) = ChipIssues::new(system, &code, program, chip, &mut count) {
+                again += proof.flow.issues.len() as u64;
+                if again > MOST_ISSUES {
+                    continue;
+                }
+                if let Ok(issues) = ChipIssues::new(system, &code, program, chip, 0) {
                     violations.extend(ChipProof::new(system.chip(), issues, words).violations(end));
                 }
             }
@@ -187,7 +188,7 @@ impl ChipProof {
             let streams = streams.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
             (streams, (deferred, ties, violations))
         });
-        let ChipIssues { list, unfit, parked, last, end, live, fetched } = issues;
+        let ChipIssues { list, unfit, parked, last, end, live, fetched, .. } = issues;
         let violations = [unfit, on_streams, elsewhere].concat();
         let flow = ChipFlow { issues: list, starts, feeds, ties, deferred, live };
         Self { violations, parked, last, end, fetched, flow }

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use lpu_chip::System;
-use lpu_model::{Checkpoint, Graph, Node, Op, ValueId, Weights};
+use lpu_model::{Checkpoint, Cuts, Graph, Node, Op, ValueId, Weights};
 
 use crate::error::CompileError;
 use crate::layout::Layouts;
@@ -37,18 +37,23 @@ impl Default for Parallel {
     }
 }
 
+/// A graph over the chips of a system.
+pub struct Laid {
+    /// What each stage is compiled for.
+    pub target: Target,
+    /// Chips of a group and number of stages.
+    pub parallel: Parallel,
+    /// What a chip of each stage's group runs.
+    pub stages: Vec<Graph>,
+}
+
 impl Options {
-    /// The target of these options on a system, and how a graph is laid over it. What is not said is chosen: the
-    /// largest group that the system has, then the fewest stages that fit, each of which is placed to know that.
+    /// How a graph is laid over a system. What is not said is chosen: the largest group that the system has, then the
+    /// fewest stages that fit, each of which is placed to know that.
     ///
     /// # Errors
     /// [`CompileError`] when the system has no such groups or fewer chips, or the model fits none of them.
-    pub fn laid(
-        &self,
-        system: &System,
-        checkpoint: &Checkpoint,
-        graph: &Graph,
-    ) -> Result<(Target, Parallel), CompileError> {
+    pub fn laid(&self, system: &System, checkpoint: &Checkpoint, graph: &Graph) -> Result<Laid, CompileError> {
         let tensor = match self.tensor_parallel {
             Some(tensor) => tensor,
             None => SIZES.into_iter().find(|&size| Group::of(system, size).is_ok()).unwrap_or(1),
@@ -60,42 +65,87 @@ impl Options {
             let (system, chips) = (system.name().to_owned(), usize::from(system.chips()));
             return Err(CompileError::TooFewChips { system, chips, stages, group: tensor });
         }
-        let cuts = graph.tensor_parallel(tensor)?.stage_starts().len() + 1;
-        let pipeline = match self.pipeline_parallel {
-            Some(stages) if stages == 0 || stages > cuts => {
-                return Err(CompileError::TooManyStages { stages, most: cuts });
+        let graph = graph.tensor_parallel(tensor)?;
+        let sizes = sizes(&target, &graph, checkpoint.weights(), self.context)?;
+        let cuts = graph.cuts(&sizes);
+        let mut fitting = Fitting::new(&target, checkpoint, self.context);
+        let stages = match self.pipeline_parallel {
+            Some(stages) if stages == 0 || stages > cuts.most() => {
+                return Err(CompileError::TooManyStages { stages, most: cuts.most() });
             }
-            Some(stages) => stages,
-            None if system.chips() == 1 => 1,
-            None => fewest(&target, checkpoint, graph, self.context, most.min(cuts))?,
+            // What does not fit is refused when it is placed.
+            Some(stages) if stages > 1 => fitting.stages(&cuts, stages).unwrap_or_else(|_| cuts.stages(stages, 0)),
+            None if system.chips() > 1 => fitting.fewest(&cuts, most)?,
+            _ => vec![graph.clone()],
         };
-        Ok((target, Parallel { tensor, pipeline }))
+        Ok(Laid { target, parallel: Parallel { tensor, pipeline: stages.len() }, stages })
     }
 }
 
-/// The fewest stages, of at most `most`, whose graphs all fit a group.
-///
-/// # Errors
-/// Why the last number of stages that was tried does not fit.
-pub(crate) fn fewest(
-    target: &Target,
-    checkpoint: &Checkpoint,
-    graph: &Graph,
+/// Steps between the largest stage that a chip may hold and the smallest largest stage, at which cuts are tried.
+const LIMITS: u64 = 8;
+
+/// Places stages to know whether they fit; those of the same structure once.
+struct Fitting<'a> {
+    target: &'a Target,
+    checkpoint: &'a Checkpoint,
+    /// The model without its weights, where its config tells its graph.
+    shape: Option<Checkpoint>,
     context: usize,
-    most: usize,
-) -> Result<usize, CompileError> {
-    let shape = Checkpoint::from_config(checkpoint.config.to_json().as_bytes()).ok();
-    let shape = shape.as_ref().filter(|shape| shape.graph() == checkpoint.graph()).unwrap_or(checkpoint);
-    let mut failed = None;
-    let mut stages = 1;
-    while stages <= most {
-        match fits(target, shape, graph, context, stages) {
-            Ok(()) => return Ok(stages),
-            Err(error) => failed = Some(error),
-        }
-        stages += 1;
+    known: BTreeMap<String, Result<(), CompileError>>,
+}
+
+impl<'a> Fitting<'a> {
+    fn new(target: &'a Target, checkpoint: &'a Checkpoint, context: usize) -> Self {
+        let shape = Checkpoint::from_config(checkpoint.config.to_json().as_bytes()).ok();
+        let shape = shape.filter(|shape| shape.graph() == checkpoint.graph());
+        Self { target, checkpoint, shape, context, known: BTreeMap::new() }
     }
-    Err(failed.unwrap_or(CompileError::TooManyStages { stages: most + 1, most }))
+
+    /// Whether stages fit.
+    fn fit(&mut self, stages: &[Graph]) -> Result<(), CompileError> {
+        let (target, context, shape) = (self.target, self.context, self.shape.as_ref().unwrap_or(self.checkpoint));
+        for (number, stage) in stages.iter().enumerate() {
+            let structure = stage.structure(shape.weights());
+            let placed = || place(target, shape, stage.clone(), context).map(|_| ());
+            let fits = self.known.entry(structure).or_insert_with(placed).clone();
+            fits.map_err(|error| CompileError::of_stage((number, stages.len()), target.group.chips(), error))?;
+        }
+        Ok(())
+    }
+
+    /// So many stages that fit, over whose cuts as little crosses as that allows.
+    fn stages(&mut self, cuts: &Cuts<'_>, count: usize) -> Result<Vec<Graph>, CompileError> {
+        let even = cuts.stages(count, 0);
+        self.fit(&even)?;
+        let smallest = cuts.smallest(count);
+        let values = self.target.chip.values();
+        let words = u64::from(2 * values.slices_per_side) * u64::from(self.target.chip.words_per_slice());
+        for step in 0..LIMITS {
+            let limit = words.saturating_sub(step * (words.saturating_sub(smallest) / LIMITS));
+            let stages = cuts.stages(count, limit);
+            if self.fit(&stages).is_ok() {
+                return Ok(stages);
+            }
+        }
+        Ok(even)
+    }
+
+    /// The fewest stages, of at most `most`, that all fit a group.
+    ///
+    /// # Errors
+    /// Why the last number of stages that was tried does not fit.
+    fn fewest(&mut self, cuts: &Cuts<'_>, most: usize) -> Result<Vec<Graph>, CompileError> {
+        let most = most.min(cuts.most());
+        let mut failed = None;
+        for count in 1..=most {
+            match self.stages(cuts, count) {
+                Ok(stages) => return Ok(stages),
+                Err(error) => failed = Some(error),
+            }
+        }
+        Err(failed.unwrap_or(CompileError::TooManyStages { stages: most + 1, most }))
+    }
 }
 
 /// The error of a stage that does not fit, with the least number of stages that do.
@@ -107,48 +157,14 @@ pub(crate) fn advised(
     context: usize,
 ) -> CompileError {
     let CompileError::Stage { stage, stages, group, error, .. } = error else { return error };
-    let starts = graph.tensor_parallel(group).map_or(0, |graph| graph.stage_starts().len());
-    let most = (usize::from(system.chips()) / group).min(starts + 1);
-    let least = fewest(target, checkpoint, graph, context, most).ok();
-    CompileError::Stage { stage, stages, group, least, error }
-}
-
-/// Places every stage of a graph; those of the same structure once.
-fn fits(
-    target: &Target,
-    checkpoint: &Checkpoint,
-    graph: &Graph,
-    context: usize,
-    stages: usize,
-) -> Result<(), CompileError> {
-    let group = target.group.chips();
-    let mut known = BTreeSet::new();
-    let of_stages = graph.tensor_parallel(group)?;
-    let sizes = sizes(target, &of_stages, checkpoint.weights(), context)?;
-    for (stage, graph) in of_stages.stages(stages, &sizes).into_iter().enumerate() {
-        if !known.insert(graph.structure(checkpoint.weights())) {
-            continue;
-        }
-        place(target, checkpoint, graph, context)
-            .map_err(|error| CompileError::of_stage((stage, stages), group, error))?;
-    }
-    Ok(())
-}
-
-/// The graph over a group in stages of about as many words of SRAM.
-///
-/// # Errors
-/// [`CompileError`] when it cannot be cut.
-pub fn stages(
-    target: &Target,
-    graph: &Graph,
-    stages: usize,
-    weights: &Weights,
-    context: usize,
-) -> Result<Vec<Graph>, CompileError> {
-    let graph = graph.tensor_parallel(target.group.chips())?;
-    let sizes = sizes(target, &graph, weights, context)?;
-    Ok(graph.stages(stages, &sizes))
+    let least = || {
+        let graph = graph.tensor_parallel(group).ok()?;
+        let sizes = sizes(target, &graph, checkpoint.weights(), context).ok()?;
+        let found =
+            Fitting::new(target, checkpoint, context).fewest(&graph.cuts(&sizes), usize::from(system.chips()) / group);
+        Some(found.ok()?.len())
+    };
+    CompileError::Stage { stage, stages, group, least: least(), error }
 }
 
 /// Words of weights and key-value rows of every node.

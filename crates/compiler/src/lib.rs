@@ -43,6 +43,7 @@ use std::collections::BTreeMap;
 use lpu_chip::System;
 use lpu_isa::{Image, Program, Queue};
 use lpu_model::{Checkpoint, Graph};
+use rayon::prelude::*;
 use tracing::debug_span;
 
 use stages::place_at;
@@ -50,7 +51,7 @@ use stages::place_at;
 pub use bound::{Bound, bound};
 pub use buckets::buckets;
 pub use error::CompileError;
-pub use groups::{Parallel, stages};
+pub use groups::{Laid, Parallel};
 pub use interface::{Bucket, Interface, Lanes, Port, PortKind, RotaryPart, Side};
 pub use layout::Layout;
 pub use part::Part;
@@ -127,11 +128,13 @@ pub fn compile_graph(
     options: &Options,
 ) -> Result<Compiled, CompileError> {
     let (system, context) = (&system.into(), options.context);
-    let (target, parallel) = options.laid(system, checkpoint, &graph)?;
+    let laid = options.laid(system, checkpoint, &graph)?;
+    let (target, parallel) = (laid.target.clone(), laid.parallel);
     let compiles = |checkpoint: &Checkpoint, graph: &Graph, target: &Target, context| {
-        attempt(checkpoint, graph, (system, target), parallel, context).is_ok()
+        let stages = vec![graph.clone()];
+        attempt(checkpoint, system, Laid { target: target.clone(), parallel, stages }, context).is_ok()
     };
-    let found = attempt(checkpoint, &graph, (system, &target), parallel, context);
+    let found = attempt(checkpoint, system, laid, context);
     match parallel {
         Parallel { tensor: 1, pipeline: 1 } => {
             found.map_err(|error| fits::advised(error, checkpoint, &graph, (&target, context), &compiles))
@@ -143,28 +146,25 @@ pub fn compile_graph(
 /// [`compile_graph`] whose errors advise nothing.
 fn attempt(
     checkpoint: &Checkpoint,
-    graph: &Graph,
-    (system, target): (&System, &Target),
-    parallel: Parallel,
+    system: &System,
+    Laid { target, parallel, stages }: Laid,
     context: usize,
 ) -> Result<Compiled, CompileError> {
     let placed =
-        debug_span!("place").in_scope(|| place_stages(checkpoint, graph, (system, target), parallel, context))?;
+        debug_span!("place").in_scope(|| place_stages(checkpoint, (system, &target), (parallel, stages), context))?;
     let structures: Vec<String> = placed.iter().map(|placed| placed.graph().structure(checkpoint.weights())).collect();
     let (graph, firsts) = joined(&placed);
     let mut compiled = Compiled { graph, parallel, ..Compiled::default() };
-    for tokens in buckets(placed[0].context()) {
-        let _span = debug_span!("schedule", tokens).entered();
-        // Stages of one structure have one schedule.
-        let mut schedules: BTreeMap<&str, (Schedule, Option<u64>)> = BTreeMap::new();
-        for (placed, structure) in placed.iter().zip(&structures) {
-            if !schedules.contains_key(structure.as_str()) {
-                let oracle = oracle(placed, tokens)?;
-                schedules.insert(structure, (schedule(placed, tokens)?, oracle));
-            }
-        }
+    let buckets = buckets(placed[0].context());
+    let schedules = schedules(&placed, &structures, &buckets)?;
+    let chained = |(&tokens, schedules): (&usize, &Schedules<'_>)| {
         let of_stages: Vec<&Schedule> = structures.iter().map(|structure| &schedules[structure.as_str()].0).collect();
-        let (program, times) = pipeline::chain(system, &placed, &of_stages, tokens)?;
+        debug_span!("chain", tokens).in_scope(|| pipeline::chain(system, &placed, &of_stages, tokens))
+    };
+    let programs: Vec<_> = buckets.par_iter().zip(&schedules).map(chained).collect();
+    for ((tokens, schedules), chained) in buckets.into_iter().zip(schedules).zip(programs) {
+        let (program, times) = chained?;
+        let of_stages: Vec<&Schedule> = structures.iter().map(|structure| &schedules[structure.as_str()].0).collect();
         // What choosing on the chip costs a stage, it costs the program.
         let saved = structures.iter().map(|structure| {
             let (schedule, oracle) = &schedules[structure.as_str()];
@@ -193,16 +193,38 @@ fn attempt(
     }
 }
 
+/// By structure: the schedule of its stages, and what [`oracle`] gives.
+type Schedules<'a> = BTreeMap<&'a str, (Schedule, Option<u64>)>;
+
+/// By bucket: the schedules of all stages. Stages of one structure have one.
+fn schedules<'a>(
+    placed: &[Placed],
+    structures: &'a [String],
+    buckets: &[usize],
+) -> Result<Vec<Schedules<'a>>, CompileError> {
+    let known: BTreeMap<&str, &Placed> = structures.iter().map(String::as_str).zip(placed).rev().collect();
+    let all: Vec<(usize, (&str, &Placed))> = buckets
+        .iter()
+        .flat_map(|&tokens| known.iter().map(move |(&structure, &placed)| (tokens, (structure, placed))))
+        .collect();
+    let made = |&(tokens, (structure, placed)): &(usize, (&'a str, &Placed))| {
+        let _span = debug_span!("schedule", tokens).entered();
+        let oracle = oracle(placed, tokens)?;
+        Ok((structure, (schedule(placed, tokens)?, oracle)))
+    };
+    let made: Vec<Result<_, CompileError>> = all.par_iter().map(made).collect();
+    let mut made = made.into_iter();
+    buckets.iter().map(|_| made.by_ref().take(known.len()).collect()).collect()
+}
+
 /// Every stage of a graph in its place.
 fn place_stages(
     checkpoint: &Checkpoint,
-    graph: &Graph,
     (system, target): (&System, &Target),
-    Parallel { tensor, pipeline }: Parallel,
+    (Parallel { tensor, pipeline }, stages): (Parallel, Vec<Graph>),
     context: usize,
 ) -> Result<Vec<Placed>, CompileError> {
     let firsts = groups::first_chips(system, tensor, pipeline)?;
-    let stages = groups::stages(target, graph, pipeline, checkpoint.weights(), context)?.into_iter().enumerate();
     let place = |(stage, graph): (usize, Graph)| {
         if target.group != Group::at(system, firsts[stage], tensor)? {
             let why = format!("the chips from {} on see one another through other links", firsts[stage]);
@@ -213,7 +235,7 @@ fn place_stages(
             _ => CompileError::of_stage((stage, pipeline), tensor, error),
         })
     };
-    stages.map(place).collect()
+    stages.into_iter().enumerate().map(place).collect()
 }
 
 /// The graphs of all stages as one list of nodes, for people, and the first node of each.

@@ -5,8 +5,9 @@
 //! their chips play the same part in the transfers.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use lpu_chip::System;
+use lpu_chip::{Chip, System};
 use lpu_isa::{ChipId, ChipProgram, Instruction, Program, Queue, QueueSet, Region, WordRun, compress};
 
 use crate::engine::Issues;
@@ -15,7 +16,8 @@ use crate::interface;
 use crate::interval::interval;
 use crate::record::Record;
 use crate::stages::{Placed, Schedule};
-use crate::transfer::{Transfer, routes, transfer};
+use crate::transfer::{Route, Transfer, routes, transfer};
+use crate::vectors::Stored;
 
 /// When the stages of a program run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,8 +38,17 @@ struct Ends {
     after: Vec<(Queue, u64, Instruction)>,
 }
 
+/// What a transfer follows from. Chips that send are numbered from 0 on, and those of the next stage after them.
+#[derive(PartialEq)]
+struct Between<'a> {
+    routes: Vec<Route>,
+    sent: Vec<&'a Stored>,
+    places: Vec<&'a Stored>,
+}
+
 /// A transfer and when it lands.
 struct Handed {
+    /// By chip as in [`Between`].
     transfer: Transfer,
     /// First cycle in which a chip of the next stage does something for it, from the beginning of the schedule before.
     first: u64,
@@ -45,30 +56,61 @@ struct Handed {
     landed: u64,
 }
 
-impl Handed {
-    fn new(system: &System, placed: [&Placed; 2], schedule: &Schedule) -> Result<Self, CompileError> {
+impl<'a> Between<'a> {
+    fn new(system: &System, placed: &[&'a Placed; 2], schedule: &'a Schedule) -> Result<Self, CompileError> {
         let [from, to] = placed.map(|placed| placed.first);
         let chips = placed[0].target.group.chips();
         let (mut sent, mut places) = (Vec::new(), Vec::new());
         for (name, vectors) in placed[0].output_names().iter().zip(&schedule.sent) {
             let of_name = placed[1].input_places(name).expect("a stage reads what the one before makes");
-            sent.extend(vectors.iter().cloned());
-            places.extend(of_name.iter().cloned());
+            sent.extend(vectors);
+            places.extend(of_name);
         }
         let vectors = places.iter().map(|place| usize::from(place.bytes)).sum();
-        let routes = routes(system, (from, to), chips, vectors)?;
+        let mut routes = routes(system, (from, to), chips, vectors)?;
+        let number = |chip: ChipId| match chip.0.checked_sub(from) {
+            Some(member) if usize::from(member) < chips => ChipId(member),
+            _ => ChipId(chip.0 - to + chips as u16),
+        };
+        routes.iter_mut().flatten().for_each(|hop| hop.renumber(number));
+        Ok(Self { routes, sent, places })
+    }
+}
+
+impl Handed {
+    fn new(chip: &Chip, chips: u16, between: &Between<'_>, schedule: &Schedule) -> Result<Self, CompileError> {
         let taken = schedule.taken.as_deref().expect("a stage that sends keeps what its schedule takes");
-        let sending = (taken, from..from + chips as u16);
-        let transfer = transfer(system.chip(), &routes, sending, &sent, &places)?;
-        let inside = |chip: &u16| (to..to + chips as u16).contains(chip);
-        let received = || transfer.issues.iter().filter(|(chip, _)| inside(chip)).flat_map(|(_, issues)| issues);
+        let transfer = transfer(chip, &between.routes, (taken, 0..chips), &between.sent, &between.places)?;
+        let received = || transfer.issues.range(chips..).flat_map(|(_, issues)| issues);
         let first = received().map(|&(_, cycle, _)| cycle).min().unwrap_or(0);
         let landing = |&(_, cycle, instruction): &(Queue, u64, Instruction)| {
-            system.chip().effect(cycle, instruction.row()).unwrap_or(cycle)
+            chip.effect(cycle, instruction.row()).unwrap_or(cycle)
         };
         let landed = received().map(landing).max().unwrap_or(0) + 1;
         Ok(Self { transfer, first, landed })
     }
+}
+
+/// The transfers between stages; those that follow from the same are one.
+fn handed(system: &System, placed: &[Placed], schedules: &[&Schedule]) -> Result<Vec<Arc<Handed>>, CompileError> {
+    let mut known: Vec<(*const Schedule, Between<'_>, Arc<Handed>)> = Vec::new();
+    let mut all = Vec::new();
+    for (pair, &schedule) in placed.windows(2).zip(schedules) {
+        let between = Between::new(system, &[&pair[0], &pair[1]], schedule)?;
+        let same = known.iter().find(|(of, found, _)| std::ptr::eq(*of, schedule) && *found == between);
+        let handed = match same {
+            Some((.., handed)) => Arc::clone(handed),
+            None => {
+                let chips = pair[0].target.group.chips() as u16;
+                let handed = Arc::new(Handed::new(system.chip(), chips, &between, schedule)?);
+                known.push((schedule, between, Arc::clone(&handed)));
+                handed
+            }
+        };
+        all.push(handed);
+    }
+    tracing::debug!(transfers = known.len(), boundaries = all.len());
+    Ok(all)
 }
 
 /// The program of the schedules of a bucket, one a stage, and when its stages run.
@@ -78,9 +120,7 @@ pub(crate) fn chain(
     schedules: &[&Schedule],
     bucket: usize,
 ) -> Result<(Program, Vec<StageTimes>), CompileError> {
-    let pairs = placed.windows(2).zip(schedules);
-    let handed = pairs.map(|(pair, schedule)| Handed::new(system, [&pair[0], &pair[1]], schedule));
-    let handed: Vec<Handed> = handed.collect::<Result<_, _>>()?;
+    let handed = handed(system, placed, schedules)?;
     let window = handed.iter().map(|handed| handed.landed - handed.first).max().unwrap_or(0);
     let mut times: Vec<StageTimes> = Vec::new();
     for (stage, schedule) in schedules.iter().enumerate() {
@@ -90,6 +130,7 @@ pub(crate) fn chain(
         let begin = start + if stage == 0 { 0 } else { window };
         times.push(StageTimes { start, begin, end: begin + schedule.cycles });
     }
+    let span = tracing::debug_span!("queues").entered();
     let ends = ends(placed, &handed, &times);
     let mut program =
         Program { name: bucket.to_string(), cycles: times.last().map_or(0, |last| last.end), ..Program::default() };
@@ -125,7 +166,9 @@ pub(crate) fn chain(
             program.chips[chip].set = program.sets.len() as u16 - 1;
         }
     }
-    program.normalise();
+    tracing::debug!(sets = program.sets.len());
+    drop(span);
+    tracing::debug_span!("normalise").in_scope(|| program.normalise());
     program.interval = interval(system, &program);
     Ok((program, times))
 }
@@ -150,14 +193,18 @@ pub(crate) fn records(schedules: &[&Schedule], times: &[StageTimes], firsts: &[u
 }
 
 /// What each chip does for transfers.
-fn ends(placed: &[Placed], handed: &[Handed], times: &[StageTimes]) -> BTreeMap<u16, Ends> {
+fn ends(placed: &[Placed], handed: &[Arc<Handed>], times: &[StageTimes]) -> BTreeMap<u16, Ends> {
     let mut ends: BTreeMap<u16, Ends> = BTreeMap::new();
     for ((pair, handed), times) in placed.windows(2).zip(handed).zip(times.windows(2)) {
-        let next = pair[1].first..pair[1].first + pair[1].target.group.chips() as u16;
-        for (&chip, issues) in &handed.transfer.issues {
+        let chips = pair[0].target.group.chips() as u16;
+        for (&number, issues) in &handed.transfer.issues {
+            let (receives, chip) = match number.checked_sub(chips) {
+                Some(member) => (true, pair[1].first + member),
+                None => (false, pair[0].first + number),
+            };
             let of_chip = ends.entry(chip).or_default();
             for &(queue, cycle, instruction) in issues {
-                match next.contains(&chip) {
+                match receives {
                     true => of_chip.before.push((queue, times[0].begin + cycle - times[1].start, instruction)),
                     false => of_chip.after.push((queue, cycle, instruction)),
                 }

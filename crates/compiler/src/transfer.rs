@@ -33,6 +33,13 @@ pub(crate) struct Hop {
     interval: u64,
 }
 
+impl Hop {
+    /// Gives its chips other numbers.
+    pub(crate) fn renumber(&mut self, number: impl Fn(ChipId) -> ChipId) {
+        [&mut self.from, &mut self.to].into_iter().for_each(|end| end.chip = number(end.chip));
+    }
+}
+
 /// The links that a member's piece takes, in order.
 pub(crate) type Route = Vec<Hop>;
 
@@ -123,8 +130,8 @@ pub(crate) fn transfer(
     chip: &Chip,
     routes: &[Route],
     sending: (&Tables, Range<u16>),
-    sent: &[Stored],
-    places: &[Stored],
+    sent: &[&Stored],
+    places: &[&Stored],
 ) -> Result<Transfer, CompileError> {
     let origin = sent.iter().map(|sent| sent.ready).min().unwrap_or(0);
     let mut transfers = Transfers { chip, sending, origin, schedulers: BTreeMap::new(), after: BTreeMap::new() };

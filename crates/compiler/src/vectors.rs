@@ -32,7 +32,7 @@ const FAR: &[u8] = &[1];
 
 /// A vector in the slices next to the VXM: byte plane `b` is in slice `4 * quad + (b + rotation) % 4` of its side, in
 /// the same word of every slice, and the same in each quad listed.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Stored {
     pub(crate) bytes: u8,
     pub(crate) side: Hemisphere,
@@ -48,7 +48,7 @@ pub(crate) struct Stored {
 }
 
 /// A group of streams from the VXM outward.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct InFlight {
     pub(crate) stream: Stream,
     /// Cycle in which it leaves the VXM.

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use lpu_checker::{Issue, Issues};
+use lpu_checker::{Flow as Dataflow, Issue, Issues, Member};
 use lpu_chip::{Chip, LinkEnd, System};
 use lpu_isa::{DelayClass, Direction, Flow, Hemisphere, Instruction, Queue, Stream, Unit};
 use lpu_report::{Counts, Units, Utilization};
+use rayon::prelude::*;
 
 /// A plane of a chip.
 type PlaneId = (Hemisphere, u16);
@@ -65,21 +66,34 @@ impl Activity {
     /// are cut off.
     #[must_use]
     pub fn new(system: &System, issues: &Issues, cycles: u64) -> Self {
+        let classes: Vec<&[Issue]> = issues.classes.iter().map(Vec::as_slice).collect();
+        Self::of_classes(system, &classes, &issues.chips, cycles)
+    }
+
+    /// [`Activity::new`] from what a proof gives.
+    #[must_use]
+    pub fn of_flow(system: &System, flow: &Dataflow, cycles: u64) -> Self {
+        let classes: Vec<&[Issue]> = flow.classes.iter().map(|class| class.issues.as_slice()).collect();
+        Self::of_classes(system, &classes, &flow.chips, cycles)
+    }
+
+    fn of_classes(system: &System, classes: &[&[Issue]], members: &[Member], cycles: u64) -> Self {
         let chip = system.chip();
         let values = chip.values();
         let intervals = system.classes().iter().map(|class| class.interval.value).chain([values.c2c_interval]);
         let longest = chip.longest_delay() + intervals.max().unwrap_or(0) + values.mxm_f16_interval;
         // Chips of a class do the same, except where the end of the run cuts off what they do.
         let mut alike: BTreeMap<(usize, u64), u64> = BTreeMap::new();
-        for member in &issues.chips {
-            let last = issues.classes[member.class].last().map_or(0, |issue| issue.cycle + u64::from(longest));
+        for member in members {
+            let last = classes[member.class].last().map_or(0, |issue| issue.cycle + u64::from(longest));
             let until = cycles.saturating_sub(member.later).min(last);
             *alike.entry((member.class, until)).or_default() += 1;
         }
+        let of_class =
+            |((class, until), chips): ((usize, u64), u64)| (Self::of_chip(system, classes[class], until), chips);
+        let each: Vec<(Self, u64)> = alike.into_par_iter().map(of_class).collect();
         let mut activity = Self { cycles, ..Self::default() };
-        for ((class, until), chips) in alike {
-            activity.add(&Self::of_chip(system, &issues.classes[class], until), chips);
-        }
+        each.iter().for_each(|(each, chips)| activity.add(each, *chips));
         activity
     }
 

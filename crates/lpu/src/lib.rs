@@ -55,11 +55,12 @@ pub use models::Model;
 pub use output::{Output, OutputError, STDOUT, is_stdout, write_file};
 pub use package::{Host, Package, PackageError};
 pub use ports::{PortError, Step};
-pub use proof::{ProofError, compile, compile_graph};
+pub use proof::{ProofError, compile, compile_graph, compile_measured};
 pub use sampler::Sampler;
 pub use sequence::{Sequence, Token};
 pub use session::Session;
 pub use stage::{Stage, StageRun};
 pub use summary::{
     BucketCycles, ByBucket, Hashes, HostUse, PerToken, SramUse, Subject, Summary, Time, TokenCycles, latency,
+    latency_of,
 };

@@ -1,13 +1,15 @@
 //! Compiling with proof: what is stated of a program is stated after the checker has proven it. The compiler itself
 //! knows no checker.
 
-use lpu_checker::{CheckError, OverlayError, check_system, prove_interval};
+use lpu_checker::{CheckError, OverlayError, Report, check_system, prove_interval};
 use lpu_chip::System;
 use lpu_compiler::{CompileError, Compiled, Options};
 use lpu_isa::{Program, Violation};
 use lpu_model::{Checkpoint, Graph};
 use thiserror::Error;
 use tracing::{debug, debug_span};
+
+use crate::activity::Activity;
 
 /// Why there is no proven program.
 #[derive(Clone, Debug, PartialEq, Error)]
@@ -81,20 +83,47 @@ pub fn compile_graph(
     system: impl Into<System>,
     options: &Options,
 ) -> Result<Compiled, ProofError> {
+    Ok(compile_proven(checkpoint, graph, &system.into(), options, |_, _| ())?.0)
+}
+
+/// [`compile_graph`], with what each program does in a run.
+///
+/// # Errors
+/// As [`compile`].
+pub fn compile_measured(
+    checkpoint: &Checkpoint,
+    graph: Graph,
+    system: impl Into<System>,
+    options: &Options,
+) -> Result<(Compiled, Vec<Activity>), ProofError> {
     let system = &system.into();
+    let activity = |program: &Program, report: &Report| Activity::of_flow(system, &report.flow, program.cycles);
+    compile_proven(checkpoint, graph, system, options, activity)
+}
+
+/// Compiles and proves; `take` takes what is wanted of each program's proof.
+fn compile_proven<R: Clone>(
+    checkpoint: &Checkpoint,
+    graph: Graph,
+    system: &System,
+    options: &Options,
+    take: impl Fn(&Program, &Report) -> R,
+) -> Result<(Compiled, Vec<R>), ProofError> {
     let compiled =
         debug_span!("compile").in_scope(|| lpu_compiler::compile_graph(checkpoint, graph, system, options))?;
-    let mut proven: Vec<&Program> = Vec::new();
-    for (program, bound) in compiled.programs.iter().zip(&compiled.bounds) {
+    let mut taken: Vec<R> = Vec::new();
+    for (number, (program, bound)) in compiled.programs.iter().zip(&compiled.bounds).enumerate() {
         let context = || program.name.clone();
         if program.cycles < bound.cycles() {
             return Err(ProofError::Bound { context: context(), cycles: program.cycles, bound: bound.cycles() });
         }
         // A bucket may have the schedule of another.
-        if proven.iter().any(|other| {
+        let alike = compiled.programs[..number].iter().position(|other| {
             (&other.sets, &other.chips, other.interval) == (&program.sets, &program.chips, program.interval)
                 && other.regions == program.regions
-        }) {
+        });
+        if let Some(alike) = alike {
+            taken.push(taken[alike].clone());
             continue;
         }
         let _span = debug_span!("prove", program = program.name).entered();
@@ -106,7 +135,7 @@ pub fn compile_graph(
         }
         prove_interval(system, program, &report).map_err(|error| ProofError::Interval { context: context(), error })?;
         debug!(cycles = program.cycles, bound = bound.cycles(), "proven");
-        proven.push(program);
+        taken.push(take(program, &report));
     }
-    Ok(compiled)
+    Ok((compiled, taken))
 }

@@ -22,20 +22,33 @@ pub fn latency(
     lower_bound: u64,
     oracle: Option<u64>,
 ) -> Result<Latency, CheckError> {
-    let (chip, cycles) = (system.chip(), program.cycles);
+    let activity = Activity::new(system, &issues(system, image, program)?, program.cycles);
+    Ok(latency_of(system, program, &activity, (lower_bound, oracle)))
+}
+
+/// The latency of a program whose activity is known, with its lower bound and its cycles if the choice of experts were
+/// known beforehand.
+#[must_use]
+pub fn latency_of(
+    system: &System,
+    program: &Program,
+    activity: &Activity,
+    (lower_bound, oracle): (u64, Option<u64>),
+) -> Latency {
+    let chip = system.chip();
     let used = program.regions.iter().map(Region::word_count).sum::<u64>() * chip.lanes() as u64;
-    Ok(Latency {
+    Latency {
         part: false,
         synthetic: chip.synthetic().map(str::to_owned),
-        cycles,
+        cycles: program.cycles,
         lower_bound,
         oracle,
         clock_mhz: chip.values().clock_mhz,
-        utilization: Activity::new(system, &issues(system, image, program)?, cycles).utilization(system),
+        utilization: activity.utilization(system),
         sram: (used, u64::from(system.chips()) * chip.sram_bytes()),
         instructions: Instructions { preloaded: program.instructions() as u64, fetched: None },
         host_tokens_per_second: None,
-    })
+    }
 }
 
 /// What a summary is about.

@@ -37,8 +37,8 @@ pub use error::ModelError;
 pub use family::Family;
 pub use gguf::GgufError;
 pub use graph::{
-    Activation, Block, Boundary, Cache, CacheId, Graph, HeadShard, Mask, Node, NodeId, Op, Shard, ShardError, Value,
-    ValueId, WeightId,
+    Activation, Block, Boundary, Cache, CacheId, Cuts, Graph, HeadShard, Mask, Node, NodeId, Op, Shard, ShardError,
+    Value, ValueId, WeightId,
 };
 pub use rope::Rope;
 pub use shapes::KnownShape;

@@ -92,9 +92,7 @@ impl Inspect {
             None => whole,
         };
         if self.step == Shown::Graph {
-            let (target, parallel) = options.laid(system, checkpoint, &graph)?;
-            let (weights, context) = (checkpoint.weights(), options.context);
-            let stages = compiler::stages(&target, &graph, parallel.pipeline, weights, context)?;
+            let stages = options.laid(system, checkpoint, &graph)?.stages;
             for (number, stage) in stages.iter().enumerate() {
                 if stages.len() > 1 {
                     writeln!(out, "stage {number}")?;

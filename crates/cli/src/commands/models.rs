@@ -7,14 +7,12 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::Args;
-use lpu::checker::CheckError;
 use lpu::chip::System;
-use lpu::compile_graph;
 use lpu::compiler::{Bound, Compiled, Part};
 use lpu::isa::{Container, Program};
 use lpu::model::Checkpoint;
 use lpu::report::Latency;
-use lpu::{Host, Output, Package, Subject, Summary, latency};
+use lpu::{Activity, Host, Output, Package, Subject, Summary, compile_measured, latency_of};
 
 use super::files;
 use super::options::{self, TargetOptions};
@@ -64,15 +62,15 @@ impl Compile {
             Some(part) => part.of(&whole)?,
             None => whole,
         };
-        let compiled = compile_graph(&checkpoint, graph, &system, &options)?;
+        let (compiled, activities) = compile_measured(&checkpoint, graph, &system, &options)?;
         let bounds: Vec<u64> = compiled.bounds.iter().map(Bound::cycles).collect();
         let buckets = lpu::compiler::buckets(options.context);
-        let of_program = |(index, program): (usize, &Program)| {
-            let found = latency(&system, &compiled.image, program, bounds[index], compiled.oracles[index])?;
-            Ok((buckets[index], Latency { part: self.part.is_some(), ..found }))
+        let of_program = |(index, (program, activity)): (usize, (&Program, &Activity))| {
+            let found = latency_of(&system, program, activity, (bounds[index], compiled.oracles[index]));
+            (buckets[index], Latency { part: self.part.is_some(), ..found })
         };
         let latencies: Vec<(usize, Latency)> =
-            compiled.programs.iter().enumerate().map(of_program).collect::<Result<_, CheckError>>()?;
+            compiled.programs.iter().zip(&activities).enumerate().map(of_program).collect();
         let (_, latency) = latencies.last().ok_or(NONE)?;
         let hash = match &self.output {
             Some(path) => {

@@ -26,6 +26,7 @@ pub(crate) use build::GraphBuilder;
 pub use mask::Mask;
 pub use parallel::ShardError;
 pub use shard::{HeadShard, Shard};
+pub use stages::Cuts;
 
 macro_rules! id {
     ($(#[$meta:meta])* $name:ident) => {

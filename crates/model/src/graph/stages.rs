@@ -68,20 +68,19 @@ impl Graph {
         stage
     }
 
-    /// The graph in `count` stages whose largest is as small as can be, by the size of each node; fewer where it cannot
-    /// be cut so often.
+    /// How the graph can be cut, by the size of each node.
     #[must_use]
-    pub fn stages(&self, count: usize, sizes: &[u64]) -> Vec<Graph> {
-        let bounds = balanced(sizes, &self.stage_starts(), count);
+    pub fn cuts(&self, sizes: &[u64]) -> Cuts<'_> {
         let (producers, last_uses) = (self.producers(), self.last_uses());
-        let of_stage = |bounds: &[usize]| self.stage(bounds[0]..bounds[1], (&producers, &last_uses));
-        let mut stages: Vec<Graph> = bounds.windows(2).map(of_stage).collect();
-        let last = stages.len() - 1;
-        for (number, stage) in stages.iter_mut().enumerate() {
-            stage.entry = if number == 0 { self.entry } else { Boundary::Chips };
-            stage.exit = if number == last { self.exit } else { Boundary::Chips };
-        }
-        stages
+        let starts = self.stage_starts();
+        let crossing = |&number: &usize| -> u64 {
+            let values = self.crossing(number, (&producers, &last_uses));
+            values.into_iter().map(|value| self.value(value).width as u64).sum()
+        };
+        let crossing = std::iter::once(0).chain(starts.iter().map(crossing)).collect();
+        let bounds: Vec<usize> = std::iter::once(0).chain(starts).chain([sizes.len()]).collect();
+        let pieces = bounds.windows(2).map(|bound| sizes[bound[0]..bound[1]].iter().sum()).collect();
+        Cuts { graph: self, bounds, pieces, crossing, uses: (producers, last_uses) }
     }
 
     /// Adds the nodes and values of the stage after this one. Its inputs stay values of their own.
@@ -150,43 +149,96 @@ impl Op {
     }
 }
 
-/// First nodes of at most `count` runs and the end, so that the largest run is as small as can be.
-fn balanced(sizes: &[u64], starts: &[usize], count: usize) -> Vec<usize> {
-    let cuts: Vec<usize> = std::iter::once(0).chain(starts.iter().copied()).chain([sizes.len()]).collect();
-    let pieces: Vec<u64> = cuts.windows(2).map(|cut| sizes[cut[0]..cut[1]].iter().sum()).collect();
-    let count = count.clamp(1, pieces.len().max(1));
-    // Runs of at most `most` each, from the front.
-    let runs = |most: u64| {
-        let (mut bounds, mut held) = (vec![0], 0u64);
-        for (number, &piece) in pieces.iter().enumerate() {
-            if held + piece > most && held > 0 {
-                bounds.push(cuts[number]);
-                held = 0;
+/// The places at which a graph can be cut into stages, and what is between them.
+pub struct Cuts<'a> {
+    graph: &'a Graph,
+    /// First nodes of the pieces, and the end.
+    bounds: Vec<usize>,
+    /// Size of each piece.
+    pieces: Vec<u64>,
+    /// By piece: elements of the values that cross the cut before it.
+    crossing: Vec<u64>,
+    uses: (Vec<Option<NodeId>>, Vec<usize>),
+}
+
+impl Cuts<'_> {
+    /// Pieces: the most stages there can be.
+    #[must_use]
+    pub fn most(&self) -> usize {
+        self.pieces.len()
+    }
+
+    /// The size of the largest of `count` stages, where it is as small as can be.
+    #[must_use]
+    pub fn smallest(&self, count: usize) -> u64 {
+        // Whether so many runs of at most `most` each hold all pieces.
+        let holds = |most: u64| {
+            let (mut runs, mut held) = (1, 0u64);
+            for &piece in &self.pieces {
+                if held + piece > most && held > 0 {
+                    (runs, held) = (runs + 1, 0);
+                }
+                held += piece;
             }
-            held += piece;
-        }
-        bounds.push(sizes.len());
-        bounds
-    };
-    let (mut low, mut high) = (pieces.iter().copied().max().unwrap_or(0), pieces.iter().sum::<u64>().max(1));
-    while low < high {
-        let middle = low.midpoint(high);
-        if runs(middle).len() <= count + 1 { high = middle } else { low = middle + 1 }
-    }
-    let mut bounds = runs(low);
-    // What is asked for is given, where there are so many places to cut: the largest runs are cut again.
-    while bounds.len() < count + 1 {
-        let size = |run: &usize| -> u64 { sizes[bounds[*run]..bounds[*run + 1]].iter().sum() };
-        let inner = |run: usize| {
-            let inside: Vec<usize> =
-                cuts.iter().copied().filter(|&cut| bounds[run] < cut && cut < bounds[run + 1]).collect();
-            inside.get(inside.len() / 2).copied()
+            runs <= count.max(1)
         };
-        let found = (0..bounds.len() - 1).filter(|&run| inner(run).is_some()).max_by_key(size);
-        let Some(cut) = found.and_then(inner) else { break };
-        bounds.push(cut);
-        bounds.sort_unstable();
+        let (mut low, mut high) = (self.pieces.iter().copied().max().unwrap_or(0), self.pieces.iter().sum::<u64>());
+        while low < high {
+            let middle = low.midpoint(high);
+            if holds(middle) { high = middle } else { low = middle + 1 }
+        }
+        low
     }
+
+    /// The graph in `count` stages, fewer where it cannot be cut so often. None is larger than `most`, or than
+    /// [`Cuts::smallest`] where that is more; of all such cuts it is one over which the fewest elements cross, of
+    /// these one of the least sum of squares of sizes.
+    #[must_use]
+    pub fn stages(&self, count: usize, most: u64) -> Vec<Graph> {
+        let count = count.clamp(1, self.most());
+        let runs = runs(&self.pieces, &self.crossing, count, most.max(self.smallest(count)));
+        let bounds: Vec<usize> = runs.into_iter().map(|piece| self.bounds[piece]).collect();
+        let of_stage = |pair: &[usize]| self.graph.stage(pair[0]..pair[1], (&self.uses.0, &self.uses.1));
+        let mut stages: Vec<Graph> = bounds.windows(2).map(of_stage).collect();
+        let last = stages.len() - 1;
+        for (number, stage) in stages.iter_mut().enumerate() {
+            stage.entry = if number == 0 { self.graph.entry } else { Boundary::Chips };
+            stage.exit = if number == last { self.graph.exit } else { Boundary::Chips };
+        }
+        stages
+    }
+}
+
+/// First pieces of exactly `count` runs of at most `most` each, and the end: by dynamic programming over the number of
+/// runs and the pieces that they hold.
+fn runs(pieces: &[u64], crossing: &[u64], count: usize, most: u64) -> Vec<usize> {
+    type Cost = (u64, u128);
+    // By runs and pieces that they hold: the least cost, and the first piece of the last run.
+    let mut best: Vec<Vec<Option<(Cost, usize)>>> = vec![vec![None; pieces.len() + 1]; count + 1];
+    best[0][0] = Some(((0, 0), 0));
+    for run in 1..=count {
+        for end in run..=pieces.len() {
+            let mut held = 0;
+            for first in (run - 1..end).rev() {
+                held += pieces[first];
+                if held > most {
+                    break;
+                }
+                let Some(((crossed, squares), _)) = best[run - 1][first] else { continue };
+                let cost = (crossed + crossing[first], squares + u128::from(held).pow(2));
+                if best[run][end].is_none_or(|(found, _)| cost < found) {
+                    best[run][end] = Some((cost, first));
+                }
+            }
+        }
+    }
+    let mut bounds = vec![pieces.len()];
+    for run in (1..=count).rev() {
+        let end = bounds[bounds.len() - 1];
+        let (_, first) = best[run][end].expect("pieces no larger than the smallest limit make any number of runs");
+        bounds.push(first);
+    }
+    bounds.reverse();
     bounds
 }
 
@@ -194,21 +246,40 @@ fn balanced(sizes: &[u64], starts: &[usize], count: usize) -> Vec<usize> {
 mod tests {
     use proptest::prelude::*;
 
-    use super::balanced;
+    use super::runs;
+
+    /// The least largest run and the least crossing of `count` runs of at most `most`, by trying all.
+    fn tried(pieces: &[u64], crossing: &[u64], count: usize, most: u64) -> Option<(u64, u64)> {
+        if count == 1 {
+            let size = pieces.iter().sum();
+            return (size <= most).then_some((size, crossing[0]));
+        }
+        let with_first = |first: usize| {
+            let size = pieces[..first].iter().sum();
+            let (largest, crossed) = tried(&pieces[first..], &crossing[first..], count - 1, most)?;
+            (size <= most).then_some((largest.max(size), crossed + crossing[0]))
+        };
+        let found = (1..pieces.len()).filter_map(with_first);
+        found.reduce(|one, other| (one.0.min(other.0), one.1.min(other.1)))
+    }
 
     proptest! {
         #[test]
-        fn stages_cover_all_blocks_in_order(
-            sizes in prop::collection::vec(0u64..9, 1..20),
-            every in 1usize..4,
-            count in 1usize..12,
+        fn stages_cover_all_pieces_in_order_and_the_least_crosses(
+            pieces in prop::collection::vec((0u64..9, 0u64..4), 1..9),
+            count in 1usize..6,
+            more in 0u64..6,
         ) {
-            let starts: Vec<usize> = (1..sizes.len()).step_by(every).collect();
-            let bounds = balanced(&sizes, &starts, count);
-            prop_assert_eq!((bounds[0], bounds[bounds.len() - 1]), (0, sizes.len()));
+            let (pieces, crossing): (Vec<u64>, Vec<u64>) = pieces.into_iter().unzip();
+            let count = count.min(pieces.len());
+            let (smallest, _) = tried(&pieces, &crossing, count, u64::MAX).expect("there is no limit");
+            let most = smallest + more;
+            let bounds = runs(&pieces, &crossing, count, most);
+            prop_assert_eq!((bounds.len(), bounds[0], bounds[count]), (count + 1, 0, pieces.len()));
             prop_assert!(bounds.windows(2).all(|pair| pair[0] < pair[1]));
-            prop_assert!(bounds[1..bounds.len() - 1].iter().all(|bound| starts.contains(bound)));
-            prop_assert_eq!(bounds.len() - 1, count.min(starts.len() + 1), "{:?}", bounds);
+            prop_assert!(bounds.windows(2).all(|pair| pieces[pair[0]..pair[1]].iter().sum::<u64>() <= most));
+            let crossed: u64 = bounds[..count].iter().map(|&first| crossing[first]).sum();
+            prop_assert_eq!(Some(crossed), tried(&pieces, &crossing, count, most).map(|(_, crossed)| crossed));
         }
     }
 }

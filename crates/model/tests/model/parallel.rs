@@ -28,9 +28,11 @@ fn a_group_computes_the_whole_graph_in_any_number_of_stages() {
             let cut = graph.tensor_parallel(chips).unwrap_or_else(|error| panic!("{name}: {error}"));
             let found = Evaluation::of_group(&checkpoint, chips).logits(std::slice::from_ref(&cut), tokens);
             agree(&found, &whole, &format!("{name} on {chips} chips"));
-            let most = cut.stage_starts().len() + 1;
+            let sizes = vec![1; cut.nodes.len()];
+            let cuts = cut.cuts(&sizes);
+            let most = cuts.most();
             for count in [2, 3, most] {
-                let stages = cut.stages(count, &vec![1; cut.nodes.len()]);
+                let stages = cuts.stages(count, 0);
                 assert_eq!(stages.len(), count.min(most), "{name} on {chips} chips");
                 follow(&stages);
                 let found = Evaluation::of_group(&checkpoint, chips).logits(&stages, tokens);
