@@ -19,7 +19,7 @@ use crate::layout::{Heads, Layout, Layouts};
 use crate::planes::{Content, Part, PlaneSet};
 use crate::quantize;
 use crate::rows::{CacheShape, Demand, Experts, ROW_SLICES, Rows, WeightSlices};
-use crate::target::Target;
+use crate::target::{Precision, Target};
 use crate::vectors::{Stored, Vectors, index};
 
 /// The tiles that make one output vector.
@@ -266,7 +266,7 @@ pub(crate) fn plan(
         member,
         graph,
     };
-    plan.inputs(lanes);
+    plan.inputs(lanes, precision);
     if needs.entries[0] > 0 {
         plan.ones(lanes, &mut slices)?;
     }
@@ -385,7 +385,7 @@ impl Plan {
         self.graph.nodes.iter().find_map(half).unwrap_or(0)
     }
 
-    fn inputs(&mut self, lanes: usize) {
+    fn inputs(&mut self, lanes: usize, precision: Precision) {
         // Inputs that are read together are in different slices.
         let quads =
             [(Hemisphere::East, 0, 0), (Hemisphere::West, 0, 0), (Hemisphere::East, 1, 0), (Hemisphere::West, 1, 0)];
@@ -395,7 +395,10 @@ impl Plan {
             let name = region_name(&self.graph.value(value.value).name, value.row);
             let places = match self.graph.entry {
                 Boundary::Host => self.vectors.input(&name, quad, Format::F32, vectors, lanes),
-                Boundary::Chips => self.vectors.fixed(quad, Format::F32, vectors),
+                Boundary::Chips => {
+                    let is_rounded = precision.crosses_rounded(&self.graph, value.value);
+                    self.vectors.fixed(quad, if is_rounded { Format::F16 } else { Format::F32 }, vectors)
+                }
             };
             self.inputs.values.insert(value, places);
         }

@@ -2,6 +2,7 @@
 
 use lpu_chip::{Chip, LinkEnd, System};
 use lpu_isa::{ChipId, SliceId, WordRun};
+use lpu_model::{Graph, ValueId};
 
 use crate::error::CompileError;
 
@@ -42,6 +43,11 @@ impl Precision {
             Self::W8A8 => "w8a8",
             Self::W8A16 => "w8a16",
         }
+    }
+
+    /// Whether stages hand on a value in the fp16 numbers that matrices read.
+    pub(crate) fn crosses_rounded(self, graph: &Graph, value: ValueId) -> bool {
+        self != Self::W8A8 && graph.for_matrices.contains(&value)
     }
 }
 

@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use lpu_model::{Graph, Node, NodeId, Op, ValueId};
 
+use crate::target::Precision;
+
 /// A representation of a value. Representations with a node are made for that node alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Representation {
@@ -14,7 +16,7 @@ pub(super) enum Representation {
     Activation,
     /// Times the weights of a norm, as the input of matrices, whose results take the norm's factor.
     Normed(usize),
-    /// fp16, to be sent to the other chips of the group.
+    /// fp16, to be sent to the other chips of the group or to the next stage.
     Sent,
     /// The same times the weights of a norm, where its gathered pieces are to be rounded to int8.
     SentNormed(usize),
@@ -104,9 +106,10 @@ impl<'a> Uses<'a> {
 }
 
 impl Demands {
-    /// The demands of a graph; `late` says that results of matrices after a norm wait for its factor, so that nothing
-    /// is fused into their epilogue.
-    pub(super) fn new(graph: &Graph, late: bool) -> Self {
+    /// The demands of a graph.
+    pub(super) fn new(graph: &Graph, precision: Precision) -> Self {
+        // Results of matrices after a norm wait for its factor, so that nothing is fused into their epilogue.
+        let late = precision != Precision::W8A8;
         let mut demands = Self {
             representations: BTreeMap::new(),
             fused: BTreeMap::new(),
@@ -118,7 +121,8 @@ impl Demands {
             demands.of_node(&uses, number, node, late);
         }
         for &value in &graph.outputs {
-            demands.ask(value, Representation::Plain);
+            let is_rounded = precision.crosses_rounded(graph, value);
+            demands.ask(value, if is_rounded { Representation::Sent } else { Representation::Plain });
         }
         demands
     }

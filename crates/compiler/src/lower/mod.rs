@@ -162,7 +162,7 @@ impl<'a> Lowering<'a> {
             target,
             plan,
             precision,
-            demands: Demands::new(&plan.graph, precision != Precision::W8A8),
+            demands: Demands::new(&plan.graph, precision),
             representations: BTreeMap::new(),
             pending: BTreeMap::new(),
             activations: BTreeMap::new(),
@@ -254,7 +254,10 @@ impl Lowering<'_> {
 
     /// The region name and the virtual registers of a row of an output of the graph.
     fn output(&mut self, row: ValueRow) -> (String, Vec<VReg>) {
-        let vregs = self.plain(row);
+        let vregs = match self.precision.crosses_rounded(&self.plan.graph, row.value) {
+            true => self.vectors(row, Representation::Sent).into_iter().map(|vregs| vregs[0]).collect(),
+            false => self.plain(row),
+        };
         for &vreg in &vregs {
             self.engine.keep(vreg);
         }
@@ -301,13 +304,19 @@ impl Lowering<'_> {
         let plan = self.plan;
         for (&row, places) in &plan.inputs.values {
             let vregs: Vec<VReg> = places.iter().map(|place| self.engine.fixed(place.clone())).collect();
+            let is_rounded = self.precision.crosses_rounded(&plan.graph, row.value);
+            let stored = if is_rounded { Representation::Sent } else { Representation::Plain };
             for (tile, &vreg) in vregs.iter().enumerate() {
-                self.representations.insert((VectorId { row, tile }, Representation::Plain), vec![vreg]);
+                self.representations.insert((VectorId { row, tile }, stored), vec![vreg]);
             }
             for (tile, &vreg) in vregs.iter().enumerate() {
                 let mut builder = self.builder();
                 let stored = builder.input(vreg);
-                self.emit(&mut builder, row, tile, Def::Op(Op::Max, vec![stored, stored]));
+                let def = match is_rounded {
+                    true => Def::Op(Op::Convert(Format::F16, Format::F32), vec![stored]),
+                    false => Def::Op(Op::Max, vec![stored, stored]),
+                };
+                self.emit(&mut builder, row, tile, def);
                 self.chain_task("an input's representations", builder, tile, vregs.len());
             }
         }

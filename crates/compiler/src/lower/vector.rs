@@ -72,8 +72,8 @@ impl Lowering<'_> {
         if self.precision == Precision::W8A8 && representations.remove(&Representation::Activation) {
             representations.insert(Representation::Plain);
         }
-        let is_input = plan.inputs.values.contains_key(&value_row);
-        let y = if representations.remove(&Representation::Plain) && !is_input {
+        representations.retain(|&made| !self.representations.contains_key(&(VectorId { row: value_row, tile }, made)));
+        let y = if representations.remove(&Representation::Plain) {
             let vreg = self.engine.vreg();
             self.add_representation(value_row, Representation::Plain, tile, vec![vreg]);
             builder.latch_and_store(def, vreg, None)

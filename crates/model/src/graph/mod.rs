@@ -287,6 +287,9 @@ pub struct Graph {
     pub entry: Boundary,
     /// Where the outputs go.
     pub exit: Boundary,
+    /// Inputs and outputs that stages may hand on in the precision that matrices read, as nothing else reads them
+    /// there.
+    pub for_matrices: Vec<ValueId>,
 }
 
 impl Graph {

@@ -1,5 +1,6 @@
 //! Cutting a graph into pipeline stages: runs of nodes that follow one another, each on chips of its own.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 
 use super::{Block, Boundary, CacheId, Graph, Node, NodeId, Op, Shard, Value, ValueId, WeightId};
@@ -50,8 +51,20 @@ impl Graph {
         values.filter(|&value| made_before(value) && last_uses[value.index()] >= number).collect()
     }
 
+    /// Whether all nodes from a number on that read a value are matrices, and the host does not.
+    fn is_for_matrices(&self, value: ValueId, number: usize) -> bool {
+        let reads = |node: &&Node| node.inputs.contains(&value);
+        let is_matrix = |node: &Node| matches!(node.op, Op::Linear { .. } | Op::ExpertLinear { .. });
+        !self.outputs.contains(&value) && self.nodes[number..].iter().filter(reads).all(is_matrix)
+    }
+
     /// The part of the graph made of a range of nodes. It hands on what parts before it make for parts after it.
-    fn stage(&self, nodes: Range<usize>, uses: (&[Option<NodeId>], &[usize])) -> Graph {
+    fn stage(
+        &self,
+        nodes: Range<usize>,
+        uses: (&[Option<NodeId>], &[usize]),
+        for_matrices: &BTreeSet<ValueId>,
+    ) -> Graph {
         let mut stage = self.part(nodes.clone());
         let after = self.crossing(nodes.end, uses);
         for &value in self.crossing(nodes.start, uses).iter().filter(|value| after.contains(value)) {
@@ -65,6 +78,9 @@ impl Graph {
             });
             stage.outputs.push(handed);
         }
+        let names: BTreeSet<&str> = for_matrices.iter().map(|&value| self.value(value).name.as_str()).collect();
+        let ends = stage.inputs.iter().chain(&stage.outputs).copied();
+        stage.for_matrices = ends.filter(|&value| names.contains(stage.value(value).name.as_str())).collect();
         stage
     }
 
@@ -74,8 +90,9 @@ impl Graph {
         let (producers, last_uses) = (self.producers(), self.last_uses());
         let starts = self.stage_starts();
         let crossing = |&number: &usize| -> u64 {
-            let values = self.crossing(number, (&producers, &last_uses));
-            values.into_iter().map(|value| self.value(value).width as u64).sum()
+            let values = self.crossing(number, (&producers, &last_uses)).into_iter();
+            let bytes = |value| if self.is_for_matrices(value, number) { 2 } else { 4 };
+            values.map(|value| bytes(value) * self.value(value).width as u64).sum()
         };
         let crossing = std::iter::once(0).chain(starts.iter().map(crossing)).collect();
         let bounds: Vec<usize> = std::iter::once(0).chain(starts).chain([sizes.len()]).collect();
@@ -99,13 +116,15 @@ impl Graph {
             self.nodes.push(node);
         }
         self.outputs = next.outputs.iter().map(|&output| moved(output)).collect();
+        self.for_matrices.extend(next.for_matrices.iter().map(|&value| moved(value)));
         self.exit = next.exit;
     }
 
     /// What the schedule of the graph depends on: operations and shapes, but neither names nor which weights.
     #[must_use]
     pub fn structure(&self, weights: &Weights) -> String {
-        let mut text = format!("{:?} {:?} {:?} {:?}\n", self.entry, self.exit, self.inputs, self.outputs);
+        let ends = (&self.inputs, &self.outputs, &self.for_matrices);
+        let mut text = format!("{:?} {:?} {ends:?}\n", self.entry, self.exit);
         for value in &self.values {
             text += &format!("{} {} {:?}\n", value.width, value.rows, value.shard);
         }
@@ -156,7 +175,7 @@ pub struct Cuts<'a> {
     bounds: Vec<usize>,
     /// Size of each piece.
     pieces: Vec<u64>,
-    /// By piece: elements of the values that cross the cut before it.
+    /// By piece: bytes of the values that cross the cut before it, where matrices read fp16.
     crossing: Vec<u64>,
     uses: (Vec<Option<NodeId>>, Vec<usize>),
 }
@@ -191,14 +210,22 @@ impl Cuts<'_> {
     }
 
     /// The graph in `count` stages, fewer where it cannot be cut so often. None is larger than `most`, or than
-    /// [`Cuts::smallest`] where that is more; of all such cuts it is one over which the fewest elements cross, of
+    /// [`Cuts::smallest`] where that is more; of all such cuts it is one over which the fewest bytes cross, of
     /// these one of the least sum of squares of sizes.
     #[must_use]
     pub fn stages(&self, count: usize, most: u64) -> Vec<Graph> {
         let count = count.clamp(1, self.most());
         let runs = runs(&self.pieces, &self.crossing, count, most.max(self.smallest(count)));
         let bounds: Vec<usize> = runs.into_iter().map(|piece| self.bounds[piece]).collect();
-        let of_stage = |pair: &[usize]| self.graph.stage(pair[0]..pair[1], (&self.uses.0, &self.uses.1));
+        let uses = (&self.uses.0[..], &self.uses.1[..]);
+        let mut for_matrices = BTreeSet::new();
+        for pair in bounds.windows(2) {
+            // Where a value first leaves a stage decides for all that it goes through.
+            let made_here = |value: &ValueId| uses.0[value.index()].is_some_and(|node| node.index() >= pair[0]);
+            let leaving = self.graph.crossing(pair[1], uses).into_iter().filter(made_here);
+            for_matrices.extend(leaving.filter(|&value| self.graph.is_for_matrices(value, pair[1])));
+        }
+        let of_stage = |pair: &[usize]| self.graph.stage(pair[0]..pair[1], uses, &for_matrices);
         let mut stages: Vec<Graph> = bounds.windows(2).map(of_stage).collect();
         let last = stages.len() - 1;
         for (number, stage) in stages.iter_mut().enumerate() {

@@ -17,7 +17,7 @@ impl Graph {
 
     fn write_text(&self, weights: &Weights, out: &mut String) -> std::fmt::Result {
         for id in &self.inputs {
-            writeln!(out, "input {}", self.shaped(*id))?;
+            writeln!(out, "input {}{}", self.shaped(*id), self.reader(*id))?;
         }
         for (number, cache) in self.caches.iter().enumerate() {
             writeln!(
@@ -44,9 +44,13 @@ impl Graph {
             )?;
         }
         for id in &self.outputs {
-            writeln!(out, "output {}", self.shaped(*id))?;
+            writeln!(out, "output {}{}", self.shaped(*id), self.reader(*id))?;
         }
         Ok(())
+    }
+
+    fn reader(&self, id: ValueId) -> &'static str {
+        if self.for_matrices.contains(&id) { " for matrices" } else { "" }
     }
 
     fn shaped(&self, id: ValueId) -> String {
