@@ -107,7 +107,23 @@ impl Graph {
         // What follows from the inputs alone is made first, as it is in the whole graph.
         let Pass { mut out, early, .. } = pass;
         out.nodes.sort_by_key(|node| !early.contains(&node.output));
+        out.sort_experts();
         Ok(out)
+    }
+
+    /// Puts, in every block, what reads no results of experts before the first matrices of all chosen experts, and
+    /// these before those that read their results, so that a stage may begin in between.
+    fn sort_experts(&mut self) {
+        let mut levels: Vec<usize> = vec![0; self.values.len()];
+        for block in self.nodes.chunk_by_mut(|a, b| a.block == b.block) {
+            let inside: BTreeSet<ValueId> = block.iter().map(|node| node.output).collect();
+            for node in block.iter() {
+                let inputs = node.inputs.iter().filter(|input| inside.contains(input));
+                let before = inputs.map(|input| levels[input.index()]).max().unwrap_or(0);
+                levels[node.output.index()] = before + usize::from(matches!(node.op, Op::ExpertLinear { .. }));
+            }
+            block.sort_by_key(|node| levels[node.output.index()]);
+        }
     }
 }
 

@@ -6,13 +6,10 @@ use std::ops::Range;
 use super::{Block, Boundary, CacheId, Graph, Node, NodeId, Op, Shard, Value, ValueId, WeightId};
 use crate::Weights;
 
-/// Values that may cross from a stage to the next besides the residual: one, that a matrix reads.
-const MOST_CROSSING: usize = 2;
-
 impl Graph {
     /// Numbers of nodes before which a stage may begin, in a graph that is cut over a group already: at the start of a
-    /// block, and before a matrix that reads what an activation made. All that crosses there is a piece of each chip,
-    /// and whole where a group is one chip.
+    /// block, and before matrices that read what an activation made. All that crosses there is a piece of each chip, or
+    /// whole on all of them.
     #[must_use]
     pub fn stage_starts(&self) -> Vec<usize> {
         let producers = self.producers();
@@ -23,13 +20,13 @@ impl Graph {
             let made = |value: ValueId| producer(value).map(|producer| &self.nodes[producer].op);
             // What an attention makes is in vectors of heads, which a graph without the attention does not know.
             let reads = matches!(made(node.inputs[0]), Some(Op::Gated { .. } | Op::Activate { .. }));
-            node.block != self.nodes[number - 1].block || (matches!(node.op, Op::Linear { .. }) && reads)
+            let is_matrix = matches!(node.op, Op::Linear { .. } | Op::ExpertLinear { .. });
+            node.block != self.nodes[number - 1].block || (is_matrix && reads)
         };
         let crosses = |number: usize| {
             let crossing = self.crossing(number, (&producers, &last_uses));
             let is_cut = |value: &Value| !matches!(value.shard, Shard::Pieces { .. } | Shard::Partial { .. });
-            crossing.len() <= MOST_CROSSING
-                && crossing.iter().all(|&value| producer(value).is_some() && is_cut(self.value(value)))
+            crossing.iter().all(|&value| producer(value).is_some() && is_cut(self.value(value)))
         };
         (1..self.nodes.len()).filter(|&number| begins(number) && crosses(number)).collect()
     }
@@ -51,11 +48,42 @@ impl Graph {
         values.filter(|&value| made_before(value) && last_uses[value.index()] >= number).collect()
     }
 
-    /// Whether all nodes from a number on that read a value are matrices, and the host does not.
+    /// Whether all nodes from a number on that read a value multiply a matrix by it, and the host does not read it.
     fn is_for_matrices(&self, value: ValueId, number: usize) -> bool {
         let reads = |node: &&Node| node.inputs.contains(&value);
-        let is_matrix = |node: &Node| matches!(node.op, Op::Linear { .. } | Op::ExpertLinear { .. });
-        !self.outputs.contains(&value) && self.nodes[number..].iter().filter(reads).all(is_matrix)
+        let multiplies = |node: &Node| {
+            let is_matrix = matches!(node.op, Op::Linear { .. } | Op::ExpertLinear { .. });
+            is_matrix && !node.inputs[1..].contains(&value)
+        };
+        !self.outputs.contains(&value) && self.nodes[number..].iter().filter(reads).all(multiplies)
+    }
+
+    /// The graph in which experts are chosen anew, of the same scores, after each bound at which their choice is known
+    /// already and read later: the bounds move by what is added before them.
+    fn choosing_anew(&self, bounds: &[usize]) -> (Graph, Vec<usize>) {
+        let mut graph = self.clone();
+        let mut moved = vec![0];
+        for &bound in &bounds[1..bounds.len() - 1] {
+            let mut bound = bound + graph.nodes.len() - self.nodes.len();
+            moved.push(bound);
+            let (producers, last_uses) = (graph.producers(), graph.last_uses());
+            for value in graph.crossing(bound, (&producers, &last_uses)) {
+                let Some(producer) = producers[value.index()] else { continue };
+                let mut node = graph.nodes[producer.index()].clone();
+                if !matches!(node.op, Op::Route { .. }) {
+                    continue;
+                }
+                graph.values.push(graph.value(value).clone());
+                node.output = ValueId::new(graph.values.len() - 1);
+                node.block = graph.nodes[bound].block;
+                let later = graph.nodes[bound..].iter_mut().flat_map(|node| &mut node.inputs);
+                later.filter(|input| **input == value).for_each(|input| *input = node.output);
+                graph.nodes.insert(bound, node);
+                bound += 1;
+            }
+        }
+        moved.push(graph.nodes.len());
+        (graph, moved)
     }
 
     /// The part of the graph made of a range of nodes. It hands on what parts before it make for parts after it.
@@ -97,7 +125,7 @@ impl Graph {
         let crossing = std::iter::once(0).chain(starts.iter().map(crossing)).collect();
         let bounds: Vec<usize> = std::iter::once(0).chain(starts).chain([sizes.len()]).collect();
         let pieces = bounds.windows(2).map(|bound| sizes[bound[0]..bound[1]].iter().sum()).collect();
-        Cuts { graph: self, bounds, pieces, crossing, uses: (producers, last_uses) }
+        Cuts { graph: self, bounds, pieces, crossing }
     }
 
     /// Adds the nodes and values of the stage after this one. Its inputs stay values of their own.
@@ -177,7 +205,6 @@ pub struct Cuts<'a> {
     pieces: Vec<u64>,
     /// By piece: bytes of the values that cross the cut before it, where matrices read fp16.
     crossing: Vec<u64>,
-    uses: (Vec<Option<NodeId>>, Vec<usize>),
 }
 
 impl Cuts<'_> {
@@ -217,15 +244,17 @@ impl Cuts<'_> {
         let count = count.clamp(1, self.most());
         let runs = runs(&self.pieces, &self.crossing, count, most.max(self.smallest(count)));
         let bounds: Vec<usize> = runs.into_iter().map(|piece| self.bounds[piece]).collect();
-        let uses = (&self.uses.0[..], &self.uses.1[..]);
+        let (graph, bounds) = self.graph.choosing_anew(&bounds);
+        let (producers, last_uses) = (graph.producers(), graph.last_uses());
+        let uses = (&producers[..], &last_uses[..]);
         let mut for_matrices = BTreeSet::new();
         for pair in bounds.windows(2) {
             // Where a value first leaves a stage decides for all that it goes through.
             let made_here = |value: &ValueId| uses.0[value.index()].is_some_and(|node| node.index() >= pair[0]);
-            let leaving = self.graph.crossing(pair[1], uses).into_iter().filter(made_here);
-            for_matrices.extend(leaving.filter(|&value| self.graph.is_for_matrices(value, pair[1])));
+            let leaving = graph.crossing(pair[1], uses).into_iter().filter(made_here);
+            for_matrices.extend(leaving.filter(|&value| graph.is_for_matrices(value, pair[1])));
         }
-        let of_stage = |pair: &[usize]| self.graph.stage(pair[0]..pair[1], uses, &for_matrices);
+        let of_stage = |pair: &[usize]| graph.stage(pair[0]..pair[1], uses, &for_matrices);
         let mut stages: Vec<Graph> = bounds.windows(2).map(of_stage).collect();
         let last = stages.len() - 1;
         for (number, stage) in stages.iter_mut().enumerate() {
