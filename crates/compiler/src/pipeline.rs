@@ -60,13 +60,15 @@ impl<'a> Between<'a> {
     fn new(system: &System, placed: &[&'a Placed; 2], schedule: &'a Schedule) -> Result<Self, CompileError> {
         let [from, to] = placed.map(|placed| placed.first);
         let chips = placed[0].target.group.chips();
-        let (mut sent, mut places) = (Vec::new(), Vec::new());
+        let mut pairs = Vec::new();
         for (name, vectors) in placed[0].output_names().iter().zip(&schedule.sent) {
             let of_name = placed[1].input_places(name).expect("a stage reads what the one before makes");
-            sent.extend(vectors);
-            places.extend(of_name);
+            pairs.extend(vectors.iter().zip(of_name));
         }
-        let vectors = places.iter().map(|place| usize::from(place.bytes)).sum();
+        // What is there first is sent first.
+        pairs.sort_by_key(|(sent, _)| sent.ready);
+        let (sent, places): (Vec<_>, Vec<_>) = pairs.into_iter().unzip();
+        let vectors = places.iter().map(|place: &&Stored| usize::from(place.bytes)).sum();
         let mut routes = routes(system, (from, to), chips, vectors)?;
         let number = |chip: ChipId| match chip.0.checked_sub(from) {
             Some(member) if usize::from(member) < chips => ChipId(member),
