@@ -85,23 +85,24 @@ impl Program {
             self.name_as(set, chip);
         }
         let mut sets: Vec<Option<QueueSet>> = std::mem::take(&mut self.sets).into_iter().map(Some).collect();
-        let mut numbers: HashMap<QueueSet, u16> = HashMap::new();
+        // By lengths of their queues, which tell most sets apart: the numbers of sets.
+        let mut numbers: HashMap<Vec<(Queue, usize)>, Vec<u16>> = HashMap::new();
         let mut renumbered: BTreeMap<u16, u16> = BTreeMap::new();
         for run in &mut self.chips {
-            let next = numbers.len() as u16;
-            let number = match renumbered.get(&run.set) {
-                Some(&number) => number,
-                None => {
-                    let set = sets[usize::from(run.set)].take().unwrap_or_default();
-                    *numbers.entry(set).or_insert(next)
-                }
-            };
-            renumbered.insert(run.set, number);
+            let kept = &mut self.sets;
+            let number = *renumbered.entry(run.set).or_insert_with(|| {
+                let set = sets[usize::from(run.set)].take().unwrap_or_default();
+                let lengths = set.iter().map(|(&queue, items)| (queue, items.len())).collect();
+                let alike = numbers.entry(lengths).or_default();
+                let found = alike.iter().copied().find(|&number| kept[usize::from(number)] == set);
+                found.unwrap_or_else(|| {
+                    kept.push(set);
+                    alike.push(kept.len() as u16 - 1);
+                    kept.len() as u16 - 1
+                })
+            });
             run.set = number;
         }
-        let mut numbered: Vec<(u16, QueueSet)> = numbers.into_iter().map(|(set, number)| (number, set)).collect();
-        numbered.sort_unstable_by_key(|&(number, _)| number);
-        self.sets = numbered.into_iter().map(|(_, set)| set).collect();
     }
 
     /// Names the links of a set as one of its chips does.

@@ -88,7 +88,7 @@ impl<'p> Unroll<'p> {
     ) -> Self {
         let chip = system.chip();
         let found = ChipIssues {
-            list: Vec::new(),
+            list: Vec::with_capacity(queues.iter().map(|(_, items)| unrolled(items) as usize).sum()),
             unfit: Vec::new(),
             parked: Vec::new(),
             last: None,

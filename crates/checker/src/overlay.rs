@@ -36,6 +36,7 @@ use std::collections::BTreeMap;
 
 use lpu_chip::{LinkEnd, System};
 use lpu_isa::{ChipId, Hemisphere, Instruction, LoadFormat, Program, Queue};
+use rayon::prelude::*;
 use thiserror::Error;
 
 use crate::flow::ChipFlow;
@@ -255,7 +256,7 @@ impl Windows {
         }
         let flow = &report.flow;
         let classes: Vec<Result<ClassUse, OverlayError>> =
-            flow.classes.iter().map(|flow| ClassUse::of(system, flow)).collect();
+            flow.classes.par_iter().map(|flow| ClassUse::of(system, flow)).collect();
         let mut windows = Self { chips: Vec::new(), links: BTreeMap::new(), multiple: 1 };
         let (mut sent, mut received): (BTreeMap<LinkEnd, u64>, BTreeMap<LinkEnd, u64>) = Default::default();
         for (chip, member) in (0..=u16::MAX).map(ChipId).zip(&flow.chips) {

@@ -235,7 +235,9 @@ fn place_stages(
             _ => CompileError::of_stage((stage, pipeline), tensor, error),
         })
     };
-    stages.into_iter().enumerate().map(place).collect()
+    let placed: Vec<Result<Placed, CompileError>> =
+        stages.into_iter().enumerate().collect::<Vec<_>>().into_par_iter().map(place).collect();
+    placed.into_iter().collect()
 }
 
 /// The graphs of all stages as one list of nodes, for people, and the first node of each.
