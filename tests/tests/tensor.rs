@@ -120,6 +120,21 @@ fn groups_and_stages_give_forty_tokens_of_every_family() {
     }
 }
 
+/// As many stages as a graph has places to cut: before the second matrices of a feed-forward as well, where the
+/// activations go on in fp16, and experts are chosen anew.
+#[test]
+fn cuts_at_every_place_give_the_logits() {
+    for name in ["mixtral", "qwen2_moe", "gqa", "phi", "gpt2"] {
+        for chips in [1, 2] {
+            let checkpoint = Checkpoint::open(&folder(name)).expect("a committed checkpoint");
+            let graph = checkpoint.graph().tensor_parallel(chips).expect("a group of a power of two");
+            let stages = (graph.stage_starts().len() + 1).min(8 / chips);
+            compare(name, Precision::F16, [chips, stages], (3, 0.01));
+            compare(name, Precision::W8A16, [chips, stages], (2, 0.1));
+        }
+    }
+}
+
 #[test]
 fn int8_weights_and_activations_are_cut_alike() {
     for name in ["gqa", "odd", "gemma2", "gpt2", "qwen2_moe"] {

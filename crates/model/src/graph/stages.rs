@@ -28,7 +28,14 @@ impl Graph {
             let is_cut = |value: &Value| !matches!(value.shard, Shard::Pieces { .. } | Shard::Partial { .. });
             crossing.iter().all(|&value| producer(value).is_some() && is_cut(self.value(value)))
         };
-        (1..self.nodes.len()).filter(|&number| begins(number) && crosses(number)).collect()
+        // The choices of an expert's matrix are on one chip.
+        let expert = |node: &Node| if let Op::ExpertLinear { weight, .. } = node.op { Some(weight) } else { None };
+        let parts = |number: usize| {
+            let after: BTreeSet<WeightId> = self.nodes[number..].iter().filter_map(expert).collect();
+            self.nodes[..number].iter().filter_map(expert).any(|weight| after.contains(&weight))
+        };
+        let numbers = 1..self.nodes.len();
+        numbers.filter(|&number| begins(number) && crosses(number) && !parts(number)).collect()
     }
 
     /// By value: the last node that reads it; for an output of the graph, the number of nodes.
