@@ -137,9 +137,12 @@ fn write(
 ) -> Result<Option<[u8; 32]>, Box<dyn Error>> {
     let Compiled { image, programs, interface, .. } = compiled;
     let host = Package { interface, host, weights }.to_bytes();
-    let bytes = Container { chip: system.reference(), image, programs, host: host.into() }.to_bytes()?;
-    lpu::write_file(path, &bytes)?;
-    Ok(bytes.last_chunk::<32>().copied())
+    let container = Container { chip: system.reference(), image, programs, host: host.into() };
+    let encoded = container.encode()?;
+    let mut output = Output::create(path)?;
+    encoded.write_to(&mut output).map_err(|source| output.failed(source))?;
+    output.finish()?;
+    Ok(Some(encoded.hash()))
 }
 
 /// Cycles a token of every context bucket, for people.
