@@ -112,7 +112,8 @@ fn compile_proven<R: Clone>(
     let compiled =
         debug_span!("compile").in_scope(|| lpu_compiler::compile_graph(checkpoint, graph, system, options))?;
     let mut taken: Vec<R> = Vec::new();
-    for (number, (program, bound)) in compiled.programs.iter().zip(&compiled.bounds).enumerate() {
+    // The programs of each sequence are those of all buckets.
+    for (number, (program, bound)) in compiled.programs.iter().zip(compiled.bounds.iter().cycle()).enumerate() {
         let context = || program.name.clone();
         if program.cycles < bound.cycles() {
             return Err(ProofError::Bound { context: context(), cycles: program.cycles, bound: bound.cycles() });

@@ -103,6 +103,7 @@ impl TargetOptions {
         Options {
             precision: self.dtype.unwrap_or_default(),
             context: self.context.unwrap_or(context),
+            sequences: 1,
             tensor_parallel: self.tensor_parallel_size,
             pipeline_parallel: self.pipeline_parallel_size,
         }
