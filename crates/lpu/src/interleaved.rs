@@ -57,7 +57,7 @@ pub struct Interleaved<'a> {
     begun: Vec<Begun>,
     cycles: Vec<SequenceCycles>,
     next: usize,
-    failed: bool,
+    failed: Option<usize>,
 }
 
 impl<'a> Interleaved<'a> {
@@ -66,13 +66,35 @@ impl<'a> Interleaved<'a> {
     pub fn new(model: &'a Model, generations: Vec<Generation<'a>>) -> Self {
         let none = || SequenceCycles { per_token: Vec::new(), starts: Vec::new(), end: 0 };
         let cycles = generations.iter().map(|_| none()).collect();
-        Self { model, generations, spacing: Spacing::new(model), begun: Vec::new(), cycles, next: 0, failed: false }
+        Self { model, generations, spacing: Spacing::new(model), begun: Vec::new(), cycles, next: 0, failed: None }
     }
 
     /// The generations.
     #[must_use]
     pub fn generations(&self) -> &[Generation<'a>] {
         &self.generations
+    }
+
+    /// Which of the generations ended the others with an error.
+    #[must_use]
+    pub fn failed(&self) -> Option<usize> {
+        self.failed
+    }
+
+    /// When the tokens of each generation ran.
+    #[must_use]
+    pub fn times(&self) -> &[SequenceCycles] {
+        &self.cycles
+    }
+
+    /// The latency of the longest program that a token ran, or of the first where there is none.
+    ///
+    /// # Errors
+    /// [`SessionError`] when there is no generation, or the file has changed since it was opened.
+    pub fn latency(&self) -> Result<Latency, SessionError> {
+        let longest = self.generations.iter().max_by_key(|generation| generation.sequence().position());
+        let none = SessionError::NoSequence { sequence: 0, sequences: 0 };
+        longest.ok_or(none)?.latency()
     }
 
     /// The cycle after the last run so far.
@@ -140,12 +162,12 @@ impl Iterator for Interleaved<'_> {
     fn next(&mut self) -> Option<Self::Item> {
         let (first, count) = (self.next, self.generations.len());
         for sequence in (0..count).map(|step| (first + step) % count) {
-            if self.failed {
+            if self.failed.is_some() {
                 return None;
             }
             if let Some(turn) = self.turn(sequence) {
                 self.next = sequence + 1;
-                self.failed = turn.is_err();
+                self.failed = turn.is_err().then_some(sequence);
                 return Some(turn);
             }
         }
