@@ -4,9 +4,11 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use lpu::checker::{self, Windows};
 use lpu::chip::{System, preset};
+use lpu::compiler::{self, CompileError};
 use lpu::model::Checkpoint;
-use lpu::{Engines, Model, Options, Precision};
+use lpu::{Engines, Interleaved, Limits, Model, Options, Precision, ProgramFile, Sampler, Turn};
 use lpu_tests::dice::Dice;
 use proptest::prelude::*;
 
@@ -115,4 +117,131 @@ fn both_engines_agree_on_all_sequences() {
     {
         hold(Case { name, precision, shape }, &[2, 3], 5, &engines);
     }
+}
+
+/// What the checker finds of every program of a model.
+fn windows(model: &Model) -> Vec<Windows> {
+    let (image, system) = (model.image().expect("it is in memory"), model.system());
+    let of_program = |program| {
+        let report = checker::check_system(system, &image, program).expect("it can be judged");
+        checker::prove_interval(system, program, &report).expect("its interval is proven");
+        Windows::new(system, &report).expect("runs may follow one another")
+    };
+    model.programs().expect("they are in memory").iter().map(of_program).collect()
+}
+
+#[test]
+fn runs_begin_as_soon_as_the_proof_allows_and_give_what_single_runs_give() {
+    for (shape, context, lengths) in [([1, 3], 272, [254, 3, 250]), ([1, 1], 48, [4, 1, 6]), ([2, 2], 48, [2, 9, 5])] {
+        let case = Case { name: "gqa", precision: Precision::W8A16, shape };
+        let (alone, together) =
+            (case.model(1, context, &Engines::default()), case.model(3, context, &Engines::default()));
+        let limits = Limits { max_tokens: 6, ignore_stop: true };
+        let prompts = lengths.map(|length| (0..length).map(|token| (token * 7 + length) % 97).collect::<Vec<u32>>());
+        let mut sequences = together.sequences().expect("there is memory");
+        let generations = sequences.iter_mut().zip(&prompts);
+        let generations =
+            generations.map(|(sequence, prompt)| sequence.generate(prompt, Sampler::greedy(), limits, None).unwrap());
+        let mut interleaved = Interleaved::new(&together, generations.collect());
+        let turns: Vec<Turn> = interleaved.by_ref().map(|turn| turn.expect("a token")).collect();
+        let windows = windows(&together);
+        let buckets = together.interface().buckets.len();
+        for (number, of) in windows.iter().enumerate() {
+            assert!(*of == windows[number % buckets], "sequences differ in words alone");
+            let stated = together.heads()[number].interval.expect("the compiler states one").get();
+            assert_eq!(stated, of.distance(), "program {number}");
+        }
+        // Each run against all before it, none of which is left out.
+        let mut fed = [0; 3];
+        let mut begun: Vec<(usize, u64)> = Vec::new();
+        let mut ends = [0; 3];
+        for turn in &turns {
+            let program = together.interface().program(turn.sequence, fed[turn.sequence]).expect("within the context");
+            let after = begun.iter().map(|&(before, start)| start + windows[program].after(&windows[before]));
+            assert_eq!(turn.start, after.max().unwrap_or(0).max(ends[turn.sequence]), "{case:?}");
+            assert_eq!(turn.generated.ran.cycles, together.heads()[program].cycles);
+            ends[turn.sequence] = turn.start + turn.generated.ran.cycles;
+            fed[turn.sequence] += 1;
+            begun.push((program, turn.start));
+        }
+        assert_eq!(interleaved.cycles(), *ends.iter().max().unwrap());
+        for (found, prompt) in interleaved.generations().iter().zip(&prompts) {
+            let mut single = alone.sequence().expect("there is memory");
+            let mut expected = single.generate(prompt, Sampler::greedy(), limits, None).unwrap();
+            expected.by_ref().for_each(|generated| assert!(generated.is_ok()));
+            assert_eq!((found.tokens(), found.outputs()), (expected.tokens(), expected.outputs()), "{case:?}");
+        }
+        // The order is that of the sequences, as long as all have tokens left.
+        let first: Vec<usize> = turns[..6].iter().map(|turn| turn.sequence).collect();
+        assert_eq!(first, [0, 1, 2, 0, 1, 2]);
+    }
+}
+
+#[test]
+fn a_program_file_has_the_programs_of_all_sequences() {
+    let case = Case { name: "odd", precision: Precision::W8A8, shape: [1, 1] };
+    let engines = Engines { cache: false, ..Engines::default() };
+    let memory = case.model(3, 272, &engines);
+    let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("interleaved.lpb");
+    std::fs::write(&path, memory.container().unwrap().to_bytes().unwrap()).unwrap();
+    let file = Model::open(ProgramFile::open(&path).unwrap(), &system([1, 1]), &engines).unwrap();
+    assert_eq!(file.interface(), memory.interface());
+    assert_eq!((file.interface().sequences(), file.host().options()), (3, memory.host().options()));
+    let [mut of_memory, mut of_file] = [&memory, &file].map(|model| model.sequences().unwrap());
+    for (token, number) in [(3, 2), (9, 0), (4, 2), (4, 1), (8, 0)] {
+        assert_eq!(of_memory[number].feed(token).unwrap(), of_file[number].feed(token).unwrap());
+    }
+    let names: Vec<&str> = file.heads().iter().map(|program| program.name.as_str()).collect();
+    assert_eq!(names, ["256", "272", "256.sequence1", "272.sequence1", "256.sequence2", "272.sequence2"]);
+}
+
+#[test]
+fn sequences_that_do_not_fit_are_refused_with_numbers_that_do() {
+    let (mut fewer_found, mut contexts, mut systems) = (0, 0, 0);
+    for name in ["plain", "gqa", "gpt2"] {
+        let config = std::fs::read(folder(name).join("config.json")).expect("a committed config");
+        let shape = Checkpoint::from_config(&config).expect("a config of a known family");
+        for words in [24, 40, 64, 160] {
+            let chip = preset("tsp-v1").unwrap().with(&[("words_per_bank", words)]).expect("it is allowed");
+            let two = "name = 'two'\nchip = 'c'\nchips_per_node = 2\n";
+            let two = System::from_toml(two, &mut |_| Ok(chip.clone())).expect("a node");
+            for (context, sequences) in [(16, 2), (16, 40), (48, 7), (16, usize::MAX)] {
+                let options = Options { precision: Precision::W8A8, context, sequences, ..Options::default() };
+                let compiles = |system: &System, options: Options| {
+                    lpu::compile(&shape, system, &options).unwrap_or_else(|error| panic!("{name} {words}: {error}"));
+                };
+                let one = System::single(&chip);
+                if let Err(error) = compiler::compile(&shape, &one, &options) {
+                    let message = error.to_string();
+                    if let CompileError::ContextTooLarge { fits, fewer, needed, available, .. } = error {
+                        for number in [needed, available, sequences as u64, context as u64] {
+                            assert!(message.contains(&number.to_string()), "{message}");
+                        }
+                        if let Some(context) = fits {
+                            contexts += 1;
+                            assert!(message.contains(&format!("a context of {context} fits")), "{message}");
+                            compiles(&one, Options { context, ..options });
+                        }
+                        if let Some(sequences) = fewer {
+                            fewer_found += 1;
+                            assert!(message.ends_with(&format!("--sequences {sequences}")), "{message}");
+                            compiles(&one, Options { sequences, ..options });
+                        }
+                    }
+                }
+                let on_two = Options { tensor_parallel: Some(1), ..options };
+                if let Err(error) = compiler::compile(&shape, &two, &on_two) {
+                    let message = error.to_string();
+                    if let CompileError::Stage { least: None, fewer: Some(sequences), .. } = error {
+                        systems += 1;
+                        assert!(message.ends_with(&format!("--sequences {sequences}")), "{message}");
+                        compiles(&two, Options { sequences, ..on_two });
+                    }
+                }
+            }
+            let none = Options { sequences: 0, ..Options::default() };
+            assert_eq!(compiler::compile(&shape, &chip, &none).unwrap_err(), CompileError::NoSequences);
+        }
+    }
+    assert!(fewer_found > 3 && systems > 3, "{fewer_found} fewer, {contexts} contexts, {systems} on two chips");
 }

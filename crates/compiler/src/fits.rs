@@ -84,8 +84,7 @@ impl Trial<'_> {
         let of = |sequences: usize| Target { sequences, ..self.target.clone() };
         let placed =
             |sequences: usize| place(&of(sequences), self.checkpoint(), self.graph.clone(), self.context).is_ok();
-        // No bank has more rows than words.
-        let below = self.target.sequences.min(self.target.chip.values().words_per_bank as usize + 1);
+        let below = self.target.sequences.min(self.target.most_sequences());
         let most = last(below, usize::MAX, placed)?;
         let fewer = std::iter::successors(Some(most), |sequences| Some(sequences / 2).filter(|&fewer| fewer > 0));
         { fewer }.find(|&sequences| self.compiles(self.graph, &of(sequences), self.context))

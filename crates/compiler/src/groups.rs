@@ -197,8 +197,7 @@ fn fewer_sequences(
         let cuts = graph.cuts(&sizes);
         Fitting::new(&target, checkpoint, context).stages(&cuts, most.min(cuts.most())).is_ok()
     };
-    // No bank has more rows than words.
-    last(target.sequences.min(target.chip.values().words_per_bank as usize + 1), usize::MAX, fits)
+    last(target.sequences.min(target.most_sequences()), usize::MAX, fits)
 }
 
 /// Words of weights and key-value rows of every node.
@@ -209,6 +208,7 @@ fn sizes(target: &Target, graph: &Graph, weights: &Weights, context: usize) -> R
         layouts.values[&value].tiles.iter().map(|tile| tile.len().next_multiple_of(16) as u64).sum()
     };
     let bytes = if target.precision == Precision::F16 { 2 } else { 1 };
+    let sequences = target.sequences.min(target.most_sequences()) as u64;
     let size = |(number, node): (usize, &Node)| match node.op {
         Op::Linear { .. } => tiles(node.inputs[0]) * rows(node.output) * bytes,
         Op::ExpertLinear { weight, choice: 0 } => {
@@ -217,7 +217,7 @@ fn sizes(target: &Target, graph: &Graph, weights: &Weights, context: usize) -> R
         Op::Attention { .. } => {
             let heads = &layouts.heads[&number];
             let entries = 2 * heads.key_groups().max(heads.value_groups()) + heads.value_groups();
-            2 * (entries * (context + ROW_SLICES) * target.sequences) as u64
+            2 * (entries * (context + ROW_SLICES)) as u64 * sequences
         }
         _ => 0,
     };

@@ -129,6 +129,11 @@ impl Target {
     pub fn new(chip: &Chip, precision: Precision) -> Self {
         Self { chip: chip.clone(), precision, group: Group::default(), sequences: 1 }
     }
+
+    /// More sequences than a chip holds: no bank has more rows than words.
+    pub(crate) fn most_sequences(&self) -> usize {
+        self.chip.values().words_per_bank as usize + 1
+    }
 }
 
 /// What callers choose for a compilation: the formats of a [`Target`] and the context of its programs.
