@@ -184,7 +184,7 @@ fn a_program_file_has_the_programs_of_all_sequences() {
     let memory = case.model(3, 272, &engines);
     let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("interleaved.lpb");
     std::fs::write(&path, memory.container().unwrap().to_bytes().unwrap()).unwrap();
-    let file = Model::open(ProgramFile::open(&path).unwrap(), &system([1, 1]), &engines).unwrap();
+    let file = Model::open(ProgramFile::open(&path).unwrap(), system([1, 1]), &engines).unwrap();
     assert_eq!(file.interface(), memory.interface());
     assert_eq!((file.interface().sequences(), file.host().options()), (3, memory.host().options()));
     let [mut of_memory, mut of_file] = [&memory, &file].map(|model| model.sequences().unwrap());

@@ -91,7 +91,6 @@ impl Sequence {
     }
 
     /// The model's programs on the sequence's machine; no sequence of the machine runs while it is held.
-    #[must_use]
     pub fn stage(&self) -> MutexGuard<'_, Stage> {
         held(&self.machine)
     }
