@@ -43,7 +43,7 @@ pub enum SessionError {
         /// The program's name.
         program: String,
         /// Why.
-        error: OverlayError,
+        error: Box<OverlayError>,
     },
     /// See [`PortError`].
     #[error(transparent)]

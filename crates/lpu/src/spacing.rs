@@ -38,7 +38,7 @@ impl<'a> Spacing<'a> {
 
     fn prove(&self, number: usize) -> Result<Windows, SessionError> {
         let (system, program) = (self.model.system(), &self.model.programs()?[number]);
-        let overlay = |error| SessionError::Overlay { program: program.name.clone(), error };
+        let overlay = |error| SessionError::Overlay { program: program.name.clone(), error: Box::new(error) };
         let report = check_system(system, &self.model.image()?, program)?;
         prove_interval(system, program, &report).map_err(overlay)?;
         Windows::new(system, &report).map_err(overlay)
