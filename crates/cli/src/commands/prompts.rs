@@ -45,11 +45,11 @@ impl Generate {
         let (model, tokenizer) = (&start.model, start.tokenizer.as_ref());
         let vocab = model.host().config.vocab;
         let mut sequences = model.sequences()?;
-        let generations = sequences
-            .iter_mut()
-            .zip(&start.prompts)
-            .map(|(sequence, (ids, _))| sequence.generate(ids, self.sampler(), self.limits(), tokenizer));
-        let mut interleaved = Interleaved::new(model, generations.collect::<Result<_, _>>()?);
+        let mut generations = Vec::new();
+        for (sequence, (ids, _)) in sequences.iter_mut().zip(&start.prompts) {
+            generations.push(sequence.generate(ids, self.sampler(), self.limits(), tokenizer)?);
+        }
+        let mut interleaved = Interleaved::new(model, generations);
         let decoding = Instant::now();
         let mut rows: Vec<Vec<u8>> = vec![Vec::new(); start.prompts.len()];
         while let Some(turn) = interleaved.next() {
