@@ -36,14 +36,15 @@ fn stages(input: &str) -> String {
     let options = Options {
         precision,
         context: table["context"].as_integer().expect("a context") as usize,
+        sequences: table.get("sequences").map_or(1, |of| of.as_integer().expect("a number of sequences") as usize),
         ..Options::default()
     };
     let mut out = section("graph", &graph.to_text(checkpoint.weights()));
     match lpu::compile_graph(&checkpoint, graph.clone(), &chip, &options) {
         Ok(compiled) => {
             out += &section("placement", &compiled.placement.to_text());
-            for (number, program) in compiled.programs.iter().enumerate() {
-                let records = tasks_text(&graph, &compiled.records[number]);
+            for (program, records) in compiled.programs.iter().zip(&compiled.records) {
+                let records = tasks_text(&graph, records);
                 out += &section(&format!("schedule-{}", program.name), &records);
             }
             out += &section("programs", &programs(&compiled, &chip));
@@ -61,7 +62,9 @@ fn section(name: &str, text: &str) -> String {
 /// A line a program: its size in cycles and instructions, its lower bound, and a digest of its text form.
 fn programs(compiled: &Compiled, chip: &Chip) -> String {
     let mut out = String::new();
-    for ((program, bound), oracle) in compiled.programs.iter().zip(&compiled.bounds).zip(&compiled.oracles) {
+    // Those of all sequences, each with what is said of its bucket.
+    let (bounds, oracles) = (compiled.bounds.iter().cycle(), compiled.oracles.iter().cycle());
+    for ((program, bound), oracle) in compiled.programs.iter().zip(bounds).zip(oracles) {
         let image = Image { vector_bytes: chip.lanes() as u32, extents: Vec::new() };
         let container =
             Container { chip: chip.reference(), image, programs: vec![program.clone()], host: Vec::new().into() };

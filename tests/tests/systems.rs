@@ -76,6 +76,7 @@ impl Shape {
             context: CONTEXT,
             tensor_parallel: Some(group),
             pipeline_parallel: Some(stages),
+            ..Options::default()
         }
     }
 

@@ -59,7 +59,8 @@ fn node() -> System {
 }
 
 fn options(precision: Precision, [chips, stages]: [usize; 2]) -> Options {
-    Options { precision, context: CONTEXT, tensor_parallel: Some(chips), pipeline_parallel: Some(stages) }
+    let (tensor_parallel, pipeline_parallel) = (Some(chips), Some(stages));
+    Options { precision, context: CONTEXT, tensor_parallel, pipeline_parallel, ..Options::default() }
 }
 
 fn compiled(name: &str, shape: [usize; 2]) -> Compiled {

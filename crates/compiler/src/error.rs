@@ -24,23 +24,20 @@ pub enum CompileError {
         advice: String,
     },
     /// The key-value cache does not fit next to the weights.
-    #[error(
-        "a context of {context} tokens takes {needed} bytes of key-value memory, {available} are left next to \
-          the weights; {}",
-        fits.map_or_else(
-            || "no context fits: use a chip with more words a bank".into(),
-            |fits| format!("a context of {fits} fits")
-        )
-    )]
+    #[error("{}; {}", cache(*sequences, *context, *needed, *available), cache_advice(*sequences, *fits, *fewer))]
     ContextTooLarge {
         /// The context asked for.
         context: usize,
+        /// Sequences that each have so long a context.
+        sequences: usize,
         /// Bytes needed.
         needed: u64,
         /// Bytes left.
         available: u64,
         /// A context that fits: it was compiled.
         fits: Option<usize>,
+        /// Fewer sequences of the context that fit: they were compiled.
+        fewer: Option<usize>,
     },
     /// A bucket is longer than the context that was placed.
     #[error(
@@ -55,6 +52,9 @@ pub enum CompileError {
     /// A context of no tokens.
     #[error("a context of 0 tokens holds nothing; ask for at least 1")]
     EmptyContext,
+    /// No sequences.
+    #[error("0 sequences have no key-value rows; ask for at least 1")]
+    NoSequences,
     /// Constants or intermediate vectors do not fit the slices set aside for them.
     #[error(
         "{what} take {needed} words in each slice next to the VXM, which holds {available}; use a chip with \
@@ -239,11 +239,15 @@ pub enum CompileError {
         most: usize,
     },
     /// A stage does not fit its chips.
-    #[error("stage {stage} of {stages} on {group} chips: {}; {}", short(error), match least {
-        Some(least) => {
+    #[error("stage {stage} of {stages} on {group} chips: {}; {}", short(error), match (least, fewer) {
+        (Some(least), _) => {
             format!("{} chips hold the model, in {least} stages: give --pipeline-parallel-size {least}", least * group)
         }
-        None => "no number of stages was found that fits the system".to_owned(),
+        (None, Some(fewer)) => {
+            format!("no number of stages was found that fits the system; it holds {fewer} of the sequences: give \
+                --sequences {fewer}")
+        }
+        (None, None) => "no number of stages was found that fits the system".to_owned(),
     })]
     Stage {
         /// Number of the stage, from 0.
@@ -254,6 +258,8 @@ pub enum CompileError {
         group: usize,
         /// The least number of stages that fit, each of which was placed.
         least: Option<usize>,
+        /// Where there is none, fewer sequences that fit in some number of stages, each of which was placed.
+        fewer: Option<usize>,
         /// Why it does not fit.
         error: Box<CompileError>,
     },
@@ -262,7 +268,7 @@ pub enum CompileError {
 impl CompileError {
     /// The error of a stage whose graph does not fit its chips.
     pub(crate) fn of_stage((stage, stages): (usize, usize), group: usize, error: Self) -> Self {
-        Self::Stage { stage, stages, group, least: None, error: Box::new(error) }
+        Self::Stage { stage, stages, group, least: None, fewer: None, error: Box::new(error) }
     }
 }
 
@@ -272,11 +278,31 @@ fn short(error: &CompileError) -> String {
         CompileError::WeightsTooLarge { chip, format, needed, available, .. } => format!(
             "weights in {format} take {needed} bytes of the weight slices in {chip}, where {available} are free"
         ),
-        CompileError::ContextTooLarge { context, needed, available, .. } => format!(
-            "a context of {context} tokens takes {needed} bytes of key-value memory, {available} are left next to the \
-            weights"
-        ),
+        &CompileError::ContextTooLarge { context, sequences, needed, available, .. } => {
+            cache(sequences, context, needed, available)
+        }
         error => error.to_string(),
+    }
+}
+
+/// What key-value rows take that do not fit.
+fn cache(sequences: usize, context: usize, needed: u64, available: u64) -> String {
+    let what = match sequences {
+        1 => format!("a context of {context} tokens takes"),
+        _ => format!("{sequences} sequences with a context of {context} tokens take"),
+    };
+    format!("{what} {needed} bytes of key-value memory, {available} are left next to the weights")
+}
+
+/// What fits instead.
+fn cache_advice(sequences: usize, fits: Option<usize>, fewer: Option<usize>) -> String {
+    let fewer = fewer.map(|fewer| format!("{fewer} of the sequences fit: give --sequences {fewer}"));
+    match (fits, fewer) {
+        (None, None) => "no context fits: use a chip with more words a bank".to_owned(),
+        (None, Some(fewer)) => fewer,
+        (Some(fits), _) if sequences == 1 => format!("a context of {fits} fits"),
+        (Some(fits), None) => format!("a context of {fits} fits, with as many sequences"),
+        (Some(fits), Some(fewer)) => format!("a context of {fits} fits, with as many sequences, or {fewer}"),
     }
 }
 
@@ -293,7 +319,8 @@ mod tests {
             available: 8,
             advice: String::new(),
         };
-        let context = CompileError::ContextTooLarge { context: 7, needed: 9, available: 8, fits: None };
+        let (fits, fewer) = (None, None);
+        let context = CompileError::ContextTooLarge { context: 7, sequences: 1, needed: 9, available: 8, fits, fewer };
         for error in [weights, context] {
             let refused = CompileError::of_stage((1, 3), 8, error);
             let message = refused.to_string();
@@ -301,7 +328,7 @@ mod tests {
             assert!(message.contains("9 bytes") && message.contains('8') && message.contains("no number"), "{message}");
             assert!(!message.contains("; ;") && !message.contains("no context fits"), "{message}");
             let CompileError::Stage { stage, stages, group, error, .. } = refused else { unreachable!("it is one") };
-            let message = CompileError::Stage { stage, stages, group, least: Some(5), error }.to_string();
+            let message = CompileError::Stage { stage, stages, group, least: Some(5), fewer, error }.to_string();
             assert!(message.ends_with("40 chips hold the model, in 5 stages: give --pipeline-parallel-size 5"));
         }
     }

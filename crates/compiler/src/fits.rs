@@ -33,8 +33,9 @@ pub(crate) fn advised(
     let shape = shape.filter(|shape| shape.graph() == checkpoint.graph());
     let trial = Trial { given: checkpoint, shape, graph, target, context, compiles };
     match error {
-        CompileError::ContextTooLarge { context, needed, available, .. } => {
-            CompileError::ContextTooLarge { context, needed, available, fits: trial.context() }
+        CompileError::ContextTooLarge { context, sequences, needed, available, .. } => {
+            let (fits, fewer) = (trial.context(), trial.sequences());
+            CompileError::ContextTooLarge { context, sequences, needed, available, fits, fewer }
         }
         CompileError::WeightsTooLarge { chip, format, needed, available, .. } => {
             CompileError::WeightsTooLarge { chip, format, needed, available, advice: trial.weights() }
@@ -45,7 +46,7 @@ pub(crate) fn advised(
 
 /// The largest of `1..below` that fits, to within a share of `1 / part` of it, if none that fits comes after one that
 /// does not; else one that fits.
-fn last(below: usize, part: usize, fits: impl Fn(usize) -> bool) -> Option<usize> {
+pub(crate) fn last(below: usize, part: usize, fits: impl Fn(usize) -> bool) -> Option<usize> {
     let (mut found, mut end) = (0, below);
     while end.saturating_sub(found) > 1 + found / part {
         let middle = found.midpoint(end);
@@ -77,9 +78,25 @@ impl Trial<'_> {
         shorter.map(|rows| 16 * rows).find(|&context| self.compiles(self.graph, self.target, context))
     }
 
+    /// Fewer sequences that fit: the most whose rows have places, or if these have no schedule, about as many as have
+    /// one.
+    fn sequences(&self) -> Option<usize> {
+        let of = |sequences: usize| Target { sequences, ..self.target.clone() };
+        let placed =
+            |sequences: usize| place(&of(sequences), self.checkpoint(), self.graph.clone(), self.context).is_ok();
+        let below = self.target.sequences.min(self.target.most_sequences());
+        let most = last(below, usize::MAX, placed)?;
+        let fewer = std::iter::successors(Some(most), |sequences| Some(sequences / 2).filter(|&fewer| fewer > 0));
+        { fewer }.find(|&sequences| self.compiles(self.graph, &of(sequences), self.context))
+    }
+
     fn weights(&self) -> String {
-        if let Some(context) = self.context() {
-            return format!("a context of {context} fits");
+        let context = self.context().map(|context| format!("a context of {context} fits"));
+        let fewer = self.sequences().map(|fewer| format!("{fewer} of the sequences fit: give --sequences {fewer}"));
+        match (context, fewer) {
+            (Some(context), Some(fewer)) => return format!("{context}, with as many sequences, or {fewer}"),
+            (Some(found), None) | (None, Some(found)) => return found,
+            (None, None) => {}
         }
         let others =
             [Precision::W8A16, Precision::W8A8].into_iter().filter(|&precision| precision != self.target.precision);

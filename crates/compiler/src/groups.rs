@@ -10,6 +10,7 @@ use lpu_chip::System;
 use lpu_model::{Checkpoint, Cuts, Graph, Node, Op, ValueId, Weights};
 
 use crate::error::CompileError;
+use crate::fits::last;
 use crate::layout::Layouts;
 use crate::rows::ROW_SLICES;
 use crate::stages::place;
@@ -59,7 +60,7 @@ impl Options {
             None => SIZES.into_iter().find(|&size| Group::of(system, size).is_ok()).unwrap_or(1),
         };
         let group = Group::of(system, tensor)?;
-        let target = Target { group, ..Target::new(system.chip(), self.precision) };
+        let target = Target { group, sequences: self.sequences, ..Target::new(system.chip(), self.precision) };
         let most = usize::from(system.chips()) / tensor;
         if let Some(stages) = self.pipeline_parallel.filter(|&stages| stages > most) {
             let (system, chips) = (system.name().to_owned(), usize::from(system.chips()));
@@ -75,7 +76,16 @@ impl Options {
             }
             // What does not fit is refused when it is placed.
             Some(stages) if stages > 1 => fitting.stages(&cuts, stages).unwrap_or_else(|_| cuts.stages(stages, 0)),
-            None if system.chips() > 1 => fitting.fewest(&cuts, most)?,
+            None if system.chips() > 1 => {
+                let with_fewer = |error| match error {
+                    CompileError::Stage { stage, stages, group, error, .. } => {
+                        let fewer = fewer_sequences(&target, checkpoint, &graph, self.context, most);
+                        CompileError::Stage { stage, stages, group, least: None, fewer, error }
+                    }
+                    error => error,
+                };
+                fitting.fewest(&cuts, most).map_err(with_fewer)?
+            }
             _ => vec![graph.clone()],
         };
         Ok(Laid { target, parallel: Parallel { tensor, pipeline: stages.len() }, stages })
@@ -157,14 +167,37 @@ pub(crate) fn advised(
     context: usize,
 ) -> CompileError {
     let CompileError::Stage { stage, stages, group, error, .. } = error else { return error };
+    let Ok(graph) = graph.tensor_parallel(group) else { return CompileError::of_stage((stage, stages), group, *error) };
+    let most = usize::from(system.chips()) / group;
     let least = || {
-        let graph = graph.tensor_parallel(group).ok()?;
         let sizes = sizes(target, &graph, checkpoint.weights(), context).ok()?;
-        let found =
-            Fitting::new(target, checkpoint, context).fewest(&graph.cuts(&sizes), usize::from(system.chips()) / group);
+        let found = Fitting::new(target, checkpoint, context).fewest(&graph.cuts(&sizes), most);
         Some(found.ok()?.len())
     };
-    CompileError::Stage { stage, stages, group, least: least(), error }
+    let least = least();
+    let fewer = match least {
+        None => fewer_sequences(target, checkpoint, &graph, context, most),
+        Some(_) => None,
+    };
+    CompileError::Stage { stage, stages, group, least, fewer, error }
+}
+
+/// The most sequences, fewer than the target's, that some number of stages holds, found with the most stages; `graph`
+/// is that of a chip of a group.
+fn fewer_sequences(
+    target: &Target,
+    checkpoint: &Checkpoint,
+    graph: &Graph,
+    context: usize,
+    most: usize,
+) -> Option<usize> {
+    let fits = |sequences| {
+        let target = Target { sequences, ..target.clone() };
+        let Ok(sizes) = sizes(&target, graph, checkpoint.weights(), context) else { return false };
+        let cuts = graph.cuts(&sizes);
+        Fitting::new(&target, checkpoint, context).stages(&cuts, most.min(cuts.most())).is_ok()
+    };
+    last(target.sequences.min(target.most_sequences()), usize::MAX, fits)
 }
 
 /// Words of weights and key-value rows of every node.
@@ -175,6 +208,7 @@ fn sizes(target: &Target, graph: &Graph, weights: &Weights, context: usize) -> R
         layouts.values[&value].tiles.iter().map(|tile| tile.len().next_multiple_of(16) as u64).sum()
     };
     let bytes = if target.precision == Precision::F16 { 2 } else { 1 };
+    let sequences = target.sequences.min(target.most_sequences()) as u64;
     let size = |(number, node): (usize, &Node)| match node.op {
         Op::Linear { .. } => tiles(node.inputs[0]) * rows(node.output) * bytes,
         Op::ExpertLinear { weight, choice: 0 } => {
@@ -183,7 +217,7 @@ fn sizes(target: &Target, graph: &Graph, weights: &Weights, context: usize) -> R
         Op::Attention { .. } => {
             let heads = &layouts.heads[&number];
             let entries = 2 * heads.key_groups().max(heads.value_groups()) + heads.value_groups();
-            2 * (entries * (context + ROW_SLICES)) as u64
+            2 * (entries * (context + ROW_SLICES)) as u64 * sequences
         }
         _ => 0,
     };

@@ -3,7 +3,7 @@
 //! without a lane rule of its own.
 //!
 //! The module knows no engine and no file. Every program of a placement has the same ports; the programs differ in the
-//! tokens they hold.
+//! tokens they hold and in the sequence whose key-value rows they read and write.
 
 use lpu_isa::Hemisphere;
 use serde::{Deserialize, Serialize};
@@ -19,13 +19,40 @@ pub struct Interface {
     pub outputs: Vec<Port>,
 }
 
-/// A program and the tokens that it attends to at most.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// The programs of a context bucket, one a sequence, and the tokens that they attend to at most.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Bucket {
-    /// Index among the programs.
-    pub program: usize,
+    /// By sequence: index among the programs. Written as one number where there is one.
+    #[serde(rename = "program", with = "one_or_each")]
+    pub programs: Vec<usize>,
     /// Tokens of context, this one included.
     pub tokens: usize,
+}
+
+/// A list that is written as its number where it has one.
+mod one_or_each {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum OneOrEach {
+        One(usize),
+        Each(Vec<usize>),
+    }
+
+    pub(super) fn serialize<S: Serializer>(programs: &[usize], serializer: S) -> Result<S::Ok, S::Error> {
+        match programs {
+            [one] => one.serialize(serializer),
+            each => each.serialize(serializer),
+        }
+    }
+
+    pub(super) fn deserialize<'a, D: Deserializer<'a>>(deserializer: D) -> Result<Vec<usize>, D::Error> {
+        Ok(match OneOrEach::deserialize(deserializer)? {
+            OneOrEach::One(one) => vec![one],
+            OneOrEach::Each(each) => each,
+        })
+    }
 }
 
 /// A region of every program and its content.
@@ -219,6 +246,19 @@ impl Interface {
     #[must_use]
     pub fn bucket(&self, position: usize) -> Option<usize> {
         self.buckets.iter().position(|bucket| position < bucket.tokens)
+    }
+
+    /// Sequences that have programs and key-value rows of their own.
+    #[must_use]
+    pub fn sequences(&self) -> usize {
+        self.buckets.first().map_or(0, |bucket| bucket.programs.len())
+    }
+
+    /// Index among the programs of the one that a sequence runs for the token at a position; nothing where there is no
+    /// such sequence, or the position is after the context.
+    #[must_use]
+    pub fn program(&self, sequence: usize, position: usize) -> Option<usize> {
+        self.buckets[self.bucket(position)?].programs.get(sequence).copied()
     }
 
     /// Tokens of the longest bucket.

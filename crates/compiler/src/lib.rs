@@ -72,22 +72,23 @@ pub struct Compiled {
     pub parallel: Parallel,
     /// By stage: the first chip of its group, and its blocks.
     pub stages: Vec<(u16, usize)>,
-    /// For each program, when its stages run.
+    /// For each bucket, when its stages run.
     pub times: Vec<Vec<StageTimes>>,
     /// What SRAM starts from.
     pub image: Image<'static>,
-    /// One program a context bucket, ascending, named by its context.
+    /// One program a context bucket and sequence: those of sequence 0 by context, ascending, named by it, then those of
+    /// sequence 1, and so on. All that is said a bucket holds for each sequence's program of it.
     pub programs: Vec<Program>,
     /// What the programs ask of their host and give back.
     pub interface: Interface,
-    /// For each program, what no schedule of this graph on this chip can beat.
+    /// For each bucket, what no schedule of this graph on this chip can beat.
     pub bounds: Vec<Bound>,
-    /// For each program of a model with experts, what [`oracle`] gives: the difference is what choosing on the chip
+    /// For each bucket of a model with experts, what [`oracle`] gives: the difference is what choosing on the chip
     /// costs.
     pub oracles: Vec<Option<u64>>,
     /// Where everything is.
     pub placement: Placement,
-    /// For each program, what was scheduled when and why.
+    /// For each bucket, what was scheduled when and why.
     pub records: Vec<Vec<Record>>,
 }
 
@@ -163,7 +164,7 @@ fn attempt(
     };
     let programs: Vec<_> = buckets.par_iter().zip(&schedules).map(chained).collect();
     for ((tokens, schedules), chained) in buckets.into_iter().zip(schedules).zip(programs) {
-        let (program, times) = chained?;
+        let (programs, times) = chained?;
         let of_stages: Vec<&Schedule> = structures.iter().map(|structure| &schedules[structure.as_str()].0).collect();
         // What choosing on the chip costs a stage, it costs the program.
         let saved = structures.iter().map(|structure| {
@@ -171,17 +172,18 @@ fn attempt(
             oracle.map(|oracle| schedule.cycles - oracle.min(schedule.cycles))
         });
         let saved: Option<u64> = saved.flatten().reduce(|one, other| one + other);
-        compiled.oracles.push(saved.map(|saved| program.cycles - saved));
+        compiled.oracles.push(saved.map(|saved| programs[0].cycles - saved));
         let bounds = placed.iter().map(|placed| bound(placed.graph(), &target.chip, target.precision, tokens));
         compiled.bounds.push(bounds.fold(Bound { bytes: 0, path: 0 }, |all, stage| Bound {
             bytes: all.bytes + stage.bytes,
             path: all.path + stage.path,
         }));
         compiled.records.push(pipeline::records(&of_stages, &times, &firsts));
-        compiled.programs.push(program);
+        compiled.programs.extend(programs);
         compiled.times.push(times);
     }
     compiled.place(placed);
+    compiled.by_sequence();
     compiled.take_shorter();
     let depth = target.chip.values().queue_depth;
     match compiled.fullest() {
@@ -266,14 +268,25 @@ impl Compiled {
         }
     }
 
+    /// Puts programs that were made bucket by bucket in the order of sequences.
+    fn by_sequence(&mut self) {
+        let sequences = self.interface.sequences();
+        let mut programs: Vec<(usize, Program)> = std::mem::take(&mut self.programs).into_iter().enumerate().collect();
+        programs.sort_by_key(|(number, _)| number % sequences);
+        self.programs = programs.into_iter().map(|(_, program)| program).collect();
+    }
+
     /// Lets a bucket take the schedule of the next longer one where that is shorter: it attends to more tokens, which
     /// masks leave out.
     fn take_shorter(&mut self) {
-        for longer in (1..self.programs.len()).rev() {
+        let buckets = self.bounds.len();
+        for longer in (1..buckets).rev() {
             let bucket = longer - 1;
             if self.programs[longer].cycles < self.programs[bucket].cycles {
-                self.programs[bucket] =
-                    Program { name: self.programs[bucket].name.clone(), ..self.programs[longer].clone() };
+                for programs in self.programs.chunks_mut(buckets) {
+                    let name = std::mem::take(&mut programs[bucket].name);
+                    programs[bucket] = Program { name, ..programs[longer].clone() };
+                }
                 self.records[bucket] = self.records[longer].clone();
                 self.times[bucket] = self.times[longer].clone();
                 self.oracles[bucket] = self.oracles[bucket].min(self.oracles[longer]);

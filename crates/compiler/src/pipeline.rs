@@ -115,13 +115,13 @@ fn handed(system: &System, placed: &[Placed], schedules: &[&Schedule]) -> Result
     Ok(all)
 }
 
-/// The program of the schedules of a bucket, one a stage, and when its stages run.
+/// The program of the schedules of a bucket, one a stage, for each sequence, and when its stages run.
 pub(crate) fn chain(
     system: &System,
     placed: &[Placed],
     schedules: &[&Schedule],
     bucket: usize,
-) -> Result<(Program, Vec<StageTimes>), CompileError> {
+) -> Result<(Vec<Program>, Vec<StageTimes>), CompileError> {
     let handed = handed(system, placed, schedules)?;
     let window = handed.iter().map(|handed| handed.landed - handed.first).max().unwrap_or(0);
     let mut times: Vec<StageTimes> = Vec::new();
@@ -132,17 +132,37 @@ pub(crate) fn chain(
         let begin = start + if stage == 0 { 0 } else { window };
         times.push(StageTimes { start, begin, end: begin + schedule.cycles });
     }
-    let span = tracing::debug_span!("queues").entered();
+    let _span = tracing::debug_span!("queues").entered();
     let ends = ends(placed, &handed, &times);
-    let mut program =
-        Program { name: bucket.to_string(), cycles: times.last().map_or(0, |last| last.end), ..Program::default() };
+    let cycles = times.last().map_or(0, |last| last.end);
+    let of_sequence = |sequence| {
+        let name = sequence_name(bucket, sequence);
+        let program = program(placed, schedules, (&times, &ends), sequence);
+        Program { name, cycles, interval: interval(system, &program), ..program }
+    };
+    Ok(((0..placed[0].target.sequences).map(of_sequence).collect(), times))
+}
+
+/// Name of the program of a bucket for a sequence: that of sequence 0 is the bucket's tokens.
+fn sequence_name(bucket: usize, sequence: usize) -> String {
+    if sequence == 0 { bucket.to_string() } else { format!("{bucket}.sequence{sequence}") }
+}
+
+/// The queue sets, chips and regions of a program for a sequence.
+fn program(
+    placed: &[Placed],
+    schedules: &[&Schedule],
+    (times, ends): (&[StageTimes], &BTreeMap<u16, Ends>),
+    sequence: usize,
+) -> Program {
+    let mut program = Program::default();
     // By structure of the stage and what its chip does for transfers: the number of the queue set.
     let mut sets: Vec<(&Schedule, u64, &Ends, u16)> = Vec::new();
     let none = Ends::default();
     let last = placed.iter().map(|placed| placed.first as usize + placed.target.group.chips()).max().unwrap_or(1);
     program.chips = vec![ChipProgram::default(); last];
     let mut idle: Vec<usize> = (0..last).collect();
-    for ((placed, schedule), times) in placed.iter().zip(schedules).zip(&times) {
+    for ((placed, schedule), times) in placed.iter().zip(schedules).zip(times) {
         for member in 0..placed.target.group.chips() as u16 {
             let chip = placed.first + member;
             let (ends, shift) = (ends.get(&chip).unwrap_or(&none), times.begin - times.start);
@@ -151,7 +171,8 @@ pub(crate) fn chain(
             let set = match known {
                 Some(&(.., set)) => set,
                 None => {
-                    program.sets.push(queues(&schedule.issues, shift, ends));
+                    let moved = |queue, instruction| placed.cache.moved(queue, instruction, sequence);
+                    program.sets.push(queues(&schedule.issues, moved, shift, ends));
                     let set = program.sets.len() as u16 - 1;
                     sets.push((*schedule, shift, ends, set));
                     set
@@ -169,10 +190,8 @@ pub(crate) fn chain(
         }
     }
     tracing::debug!(sets = program.sets.len());
-    drop(span);
     tracing::debug_span!("normalise").in_scope(|| program.normalise());
-    program.interval = interval(system, &program);
-    Ok((program, times))
+    program
 }
 
 /// The records of all stages: cycles from the start of the program, nodes of the joined graph.
@@ -216,11 +235,15 @@ fn ends(placed: &[Placed], handed: &[Arc<Handed>], times: &[StageTimes]) -> BTre
     ends
 }
 
-/// The queues of a chip: its schedule `shift` cycles after its start, with what it does for transfers.
-fn queues(schedule: &Issues, shift: u64, ends: &Ends) -> QueueSet {
+/// The queues of a chip: its schedule `shift` cycles after its start, as a sequence has it, with what it does for
+/// transfers.
+fn queues(schedule: &Issues, moved: impl Fn(Queue, Instruction) -> Instruction, shift: u64, ends: &Ends) -> QueueSet {
     let mut issues: BTreeMap<Queue, Vec<(u64, Instruction)>> = BTreeMap::new();
     for (&queue, of_queue) in schedule {
-        issues.insert(queue, of_queue.iter().map(|&(cycle, instruction)| (cycle + shift, instruction)).collect());
+        issues.insert(
+            queue,
+            of_queue.iter().map(|&(cycle, instruction)| (cycle + shift, moved(queue, instruction))).collect(),
+        );
     }
     for &(queue, cycle, instruction) in &ends.before {
         issues.entry(queue).or_default().push((cycle, instruction));

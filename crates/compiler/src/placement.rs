@@ -6,7 +6,7 @@ use std::fmt;
 use lpu_isa::{Hemisphere, Region, WordRun};
 
 use crate::plan::{NodePlan, Plan};
-use crate::rows::Rows;
+use crate::rows::{CacheRows, Rows};
 use crate::slice_run::SliceRun;
 
 /// Sixteen places as runs: row `r` is at place `r % 16`, `r / 16` words after its word.
@@ -54,7 +54,7 @@ impl EntryKind {
     }
 }
 
-/// A key-value entry: one vector for every token of the context.
+/// A key-value entry: one vector for every token of the context of each sequence.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CacheEntry {
     /// Name of the graph's attention.
@@ -65,7 +65,11 @@ pub struct CacheEntry {
     pub kind: EntryKind,
     /// Tokens, a multiple of 16.
     pub tokens: usize,
-    /// Places of low and of high bytes of fp16 numbers, sixteen each.
+    /// Sequences that have such rows.
+    pub sequences: usize,
+    /// Words from the rows of a sequence to those of the next, in every place.
+    pub area: u32,
+    /// Places of low and of high bytes of fp16 numbers of sequence 0, sixteen each.
     pub bytes: [Vec<SliceRun>; 2],
 }
 
@@ -87,8 +91,8 @@ pub struct Placement {
 }
 
 impl Placement {
-    /// The placement of a plan, whose weight slices have these regions.
-    pub(crate) fn of(plan: &Plan, slices: &[Region], crowded: bool) -> Self {
+    /// The placement of a plan, whose weight slices have these regions and key-value rows.
+    pub(crate) fn of(plan: &Plan, slices: &[Region], cache: &CacheRows, crowded: bool) -> Self {
         let name = |node: usize| plan.graph.nodes[node].name.clone();
         let mut tiles = Vec::new();
         for unit in &plan.units {
@@ -110,7 +114,8 @@ impl Placement {
             let NodePlan::Attention(attending) = planned else { continue };
             let mut entry = |group, kind, rows: &[Rows; 2]| {
                 let bytes = [runs(&rows[0]), runs(&rows[1])];
-                entries.push(CacheEntry { node: name(number), group, kind, tokens: plan.context, bytes });
+                let (node, tokens, &CacheRows { sequences, area, .. }) = (name(number), plan.context, cache);
+                entries.push(CacheEntry { node, group, kind, tokens, sequences, area, bytes });
             };
             for (group, [first, second]) in attending.keys.iter().enumerate() {
                 entry(group, EntryKind::FirstKeyHalves, first);
@@ -141,8 +146,12 @@ impl fmt::Display for Placement {
             let (side, parts) = (side.letter(), lines(parts));
             writeln!(f, "{node} out {output} in {input}: plane {side}{plane}, {rows} rows at {parts}")?;
         }
-        for CacheEntry { node, group, kind, tokens, bytes } in &self.entries {
-            writeln!(f, "{node} group {group} {}: {tokens} tokens at {}", kind.text(), lines(bytes))?;
+        for CacheEntry { node, group, kind, tokens, sequences, area, bytes } in &self.entries {
+            let of_each = match sequences {
+                1 => String::new(),
+                _ => format!(" of {sequences} sequences, {area} words apart,"),
+            };
+            writeln!(f, "{node} group {group} {}: {tokens} tokens{of_each} at {}", kind.text(), lines(bytes))?;
         }
         for Region { name, kind, vectors, runs, .. } in &self.regions {
             writeln!(f, "region {name}: {}, {vectors} vectors at {}", kind.text(), words(runs))?;

@@ -241,6 +241,9 @@ pub(crate) fn plan(
     if context == 0 {
         return Err(CompileError::EmptyContext);
     }
+    if target.sequences == 0 {
+        return Err(CompileError::NoSequences);
+    }
     let (lanes, rows) = (chip.lanes(), rows(&graph)?);
     let context = context.div_ceil(16).saturating_mul(16);
     let layouts = Layouts::of(&graph, lanes)?;
@@ -248,7 +251,7 @@ pub(crate) fn plan(
     let needs = needs::needs(&graph, &layouts, &needs::Sizes { lanes, context, rows, precision }, weights)?;
     let area = ((needs.constants / 4 + needs.inputs + needs.live) / u64::from(values.banks) + 32)
         .min(u64::from(values.words_per_bank)) as u32;
-    let cache = CacheShape { entries: needs.entries, context };
+    let cache = CacheShape { entries: needs.entries, context, sequences: target.sequences };
     let demand = Demand { rows: needs.weight_rows, vector_area: area, experts: needs.experts };
     let mut slices = WeightSlices::new(chip, cache, &demand, precision.name(), weights.present())?;
     let whole = if slices.takes_vector_slices() { area } else { values.words_per_bank };

@@ -1,5 +1,6 @@
 //! The slices of weights and key-value rows: where each tile's rows are, and the bytes that they start from.
 
+mod cache;
 mod image;
 
 use std::collections::BTreeMap;
@@ -9,6 +10,8 @@ use lpu_isa::{Hemisphere, SliceId, WindowBits};
 
 use crate::error::CompileError;
 use crate::vectors::{VECTOR_SLICES, index, outermost_quad};
+use cache::cache_words;
+pub(crate) use cache::{CacheRows, CacheShape};
 use image::Placed;
 
 /// Slices that hold the rows of a tile in turn.
@@ -49,15 +52,6 @@ impl Experts {
     }
 }
 
-/// How key-value rows are placed: an entry holds one key or value vector of every token.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct CacheShape {
-    /// Entries on each side.
-    pub(crate) entries: [u32; 2],
-    /// Tokens of an entry, a multiple of 16.
-    pub(crate) context: usize,
-}
-
 /// What the slices have to hold besides key-value rows.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Demand {
@@ -83,8 +77,10 @@ pub(crate) struct WeightSlices {
     by_place: BTreeMap<(SliceId, u32), usize>,
     /// First word of key-value rows in the slices that hold them.
     limit: u32,
-    /// Words of one key-value entry, the spare row included.
-    entry: u32,
+    /// Words of one area of a key-value entry, the spare row included.
+    area: u32,
+    /// Areas of an entry.
+    sequences: u32,
     window_bits: u8,
     entries: [u32; 2],
     wanted: [u32; 2],
@@ -100,23 +96,6 @@ pub(crate) struct WeightSlices {
     real: bool,
     format: &'static str,
     chip: String,
-}
-
-/// Words of key-value rows at the top of a slice: words of an entry, bits of a row address, words in all.
-fn cache_words(entries: u32, context: usize, bank_words: u32) -> (u32, u8, u64) {
-    let entry = context.div_ceil(16) as u32 + 1;
-    let bits = (32 - (entry - 1).leading_zeros()).max(1) as u8;
-    let pad = (1u32 << bits).saturating_sub(entry);
-    let a_bank = bank_words.checked_sub(pad).map_or(0, |free| free / entry);
-    let used = match (entries, a_bank) {
-        (0, _) => 0,
-        (_, 0) => u64::MAX,
-        (entries, a_bank) => {
-            let full = (entries.div_ceil(a_bank) - 1) * a_bank;
-            u64::from(full / a_bank) * u64::from(bank_words) + u64::from((entries - full) * entry + pad)
-        }
-    };
-    (entry, bits, used)
 }
 
 /// The slices of a side that serve vectors, weights and key-value rows: all, or those inside the outermost quad where
@@ -160,8 +139,8 @@ fn serving_slices(chip: &Chip, cache: CacheShape, experts: bool) -> Result<u32, 
 /// How the words of a chip are shared between weights, key-value rows and vectors.
 #[derive(Clone, Copy, Debug)]
 struct Budget {
-    /// Words of one key-value entry, the spare row included.
-    entry: u32,
+    /// Words of one area of a key-value entry, the spare row included.
+    area: u32,
     window_bits: u8,
     /// Words of key-value rows at the top of each slice that holds them.
     used: u64,
@@ -195,24 +174,28 @@ impl Budget {
         // Where both bytes of a row are in the same slices, each takes an entry of its own.
         let most = cache.entries[0].max(cache.entries[1]) * (3 - cache_sets);
         let cached_slices = 2 * 16 * u64::from(cache_sets);
-        let (entry, window_bits, used) = cache_words(most, cache.context, bank_words);
+        let (area, window_bits, used) = cache_words(most, cache.context, cache.sequences, bank_words);
         // Sixteen of the slices that serve a plane hold key-value rows, and every tile takes sixteen of them, so rows
         // spread evenly to within a tile.
         let slack = 2 * chip.lanes() as u64 / 16;
         let left = ((available - needed) / word_bytes / cached_slices).saturating_sub(slack).min(u64::from(words));
         if used > left || window_bits > 16 {
             let bytes = |words: u64| words.saturating_mul(cached_slices * word_bytes);
+            let (context, sequences) = (cache.context, cache.sequences);
+            // An entry that no bank holds still has its number of words.
+            let words = u64::from(most) * u64::from(area);
             return Err(CompileError::ContextTooLarge {
-                context: cache.context,
-                // An entry that no bank holds still has its number of words.
-                needed: bytes(if used == u64::MAX { u64::from(most) * u64::from(entry) } else { used }),
+                context,
+                sequences,
+                needed: bytes(if used == u64::MAX { words.saturating_mul(sequences as u64) } else { used }),
                 available: bytes(left),
                 fits: None,
+                fewer: None,
             });
         }
         let tight = rows + cached_slices * (used + slack) > 2 * far * u64::from(words);
         let even = rows + cached_slices * slack > 2 * far * u64::from(words);
-        Ok(Self { entry, window_bits, used, tight, even })
+        Ok(Self { area, window_bits, used, tight, even })
     }
 }
 
@@ -231,7 +214,7 @@ impl WeightSlices {
         let outermost = outermost_quad(values.slices_per_side);
         let classes = Hemisphere::BOTH.map(|side| SliceClasses::new(chip, side, slices_a_side as u16, outermost));
         let shape = Budget::of(chip, cache, demand, (slices_a_side, classes[0].cache_sets()), format)?;
-        let Budget { entry, window_bits, used, tight, even } = shape;
+        let Budget { area, window_bits, used, tight, even } = shape;
         let (words, bank_words) = (chip.words_per_slice(), values.words_per_bank);
         let limit = words - used as u32;
         let mut slices = Self {
@@ -244,7 +227,9 @@ impl WeightSlices {
             placed: Vec::new(),
             by_place: BTreeMap::new(),
             limit,
-            entry,
+            area,
+            // As many as a bank has words at most, where there are rows at all.
+            sequences: u32::try_from(cache.sequences).unwrap_or(u32::MAX),
             window_bits,
             entries: [0; 2],
             wanted: cache.entries,
@@ -436,16 +421,17 @@ impl WeightSlices {
         Ok(places)
     }
 
-    /// The next key-value entry of a side: places of its low and its high bytes.
+    /// The next key-value entry of a side: places of the low and the high bytes of sequence 0, which those of the other
+    /// sequences follow.
     pub(crate) fn cache_entry(&mut self, side: Hemisphere) -> [Rows; 2] {
-        let pad = (1u32 << self.window_bits) - self.entry;
-        let a_bank = (self.bank_words - pad) / self.entry;
+        let (pad, entry) = ((1u32 << self.window_bits) - self.area, self.sequences * self.area);
+        let a_bank = (self.bank_words - pad) / entry;
         let number = self.entries[index(side)];
         self.entries[index(side)] += 1;
         let [low, high] = &self.classes[index(side)].cached;
         let place = |slices: &[SliceId], number: u32| {
             let bank_end = self.words - number / a_bank * self.bank_words;
-            let word = bank_end - pad - (number % a_bank + 1) * self.entry;
+            let word = bank_end - pad - (number % a_bank + 1) * entry;
             std::array::from_fn(|row| (slices[row], word))
         };
         let shared = low == high;

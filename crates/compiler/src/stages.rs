@@ -16,6 +16,7 @@ use crate::lower::{Lowered, lower};
 use crate::placement::Placement;
 use crate::plan::{Plan, ValueRow, plan};
 use crate::record::{self, Record};
+use crate::rows::CacheRows;
 use crate::tables::Tables;
 use crate::target::Target;
 use crate::vectors::Stored;
@@ -29,6 +30,7 @@ pub struct Placed {
     /// Regions of weights and key-value rows.
     pub(crate) slices: Vec<Region>,
     pub(crate) plan: Plan,
+    pub(crate) cache: CacheRows,
     /// The first chip of the group.
     pub(crate) first: u16,
     crowded: bool,
@@ -41,7 +43,7 @@ impl Placed {
         &self.plan.graph
     }
 
-    /// Tokens that the key-value rows hold, a multiple of 16.
+    /// Tokens that the key-value rows of a sequence hold, a multiple of 16.
     #[must_use]
     pub fn context(&self) -> usize {
         self.plan.context
@@ -50,15 +52,17 @@ impl Placed {
     /// Where everything is.
     #[must_use]
     pub fn placement(&self) -> Placement {
-        Placement::of(&self.plan, &self.slices, self.crowded)
+        Placement::of(&self.plan, &self.slices, &self.cache, self.crowded)
     }
 
     /// What programs of all [`buckets`] ask of their host and give back.
     #[must_use]
     pub fn interface(&self) -> Interface {
-        let buckets = buckets(self.plan.context).into_iter().enumerate();
+        let buckets = buckets(self.plan.context);
+        let programs = |bucket| (0..self.target.sequences).map(|of| of * buckets.len() + bucket).collect();
+        let of_bucket = |(bucket, &tokens): (usize, &usize)| Bucket { programs: programs(bucket), tokens };
         let [inputs, outputs] = self.ports();
-        Interface { buckets: buckets.map(|(program, tokens)| Bucket { program, tokens }).collect(), inputs, outputs }
+        Interface { buckets: buckets.iter().enumerate().map(of_bucket).collect(), inputs, outputs }
     }
 
     /// Names of the outputs, row by row.
@@ -81,7 +85,7 @@ impl Placed {
     }
 }
 
-/// Every instruction of a program with its cycle.
+/// Every instruction of a program with its cycle, for sequence 0.
 #[derive(Clone, Debug)]
 pub struct Schedule {
     /// Tokens of the context bucket.
@@ -126,7 +130,7 @@ impl Schedule {
 }
 
 /// Gives everything of a graph its place, and fills it from the checkpoint's weights where there are any. The key-value
-/// rows hold `context` tokens, rounded up to a multiple of 16.
+/// rows of each sequence hold `context` tokens, rounded up to a multiple of 16.
 ///
 /// # Errors
 /// [`CompileError`] says what does not fit, without advice on what would.
@@ -145,20 +149,20 @@ pub(crate) fn place_at(
     let of_member = |member: usize| {
         let (plan, slices) = plan(target, checkpoint, graph.clone(), (context, member))?;
         let mut extents = plan.vectors.extents(checkpoint.weights().present());
-        let (crowded, regions) = (slices.crowded(), slices.regions());
+        let placed = (slices.crowded(), slices.cache_rows(), slices.regions());
         extents.extend(slices.extents());
-        Ok::<_, CompileError>((plan, crowded, regions, extents))
+        Ok::<_, CompileError>((plan, placed, extents))
     };
-    let (plan, crowded, regions, of_first) = of_member(0)?;
+    let (plan, (crowded, cache, regions), of_first) = of_member(0)?;
     let mut extents = Vec::new();
     for member in 1..chips {
         // Without weights the chips of a group differ in nothing.
-        let of_chip = if checkpoint.weights().present() { of_member(member)?.3 } else { of_first.clone() };
+        let of_chip = if checkpoint.weights().present() { of_member(member)?.2 } else { of_first.clone() };
         extents.extend(of_chip.into_iter().map(|extent| extent.on_chip(ChipId(first + member as u16))));
     }
     extents.splice(0..0, of_first.into_iter().map(|extent| extent.on_chip(ChipId(first))));
     let image = Image { vector_bytes: target.chip.lanes() as u32, extents };
-    Ok(Placed { target: target.clone(), image, slices: regions, plan, first, crowded })
+    Ok(Placed { target: target.clone(), image, slices: regions, plan, cache, first, crowded })
 }
 
 /// The schedule of a context bucket of `bucket` tokens, rounded up to a multiple of 16 and at most the placed context:
@@ -205,7 +209,7 @@ fn shortest(placed: &Placed, bucket: usize, oracle: bool) -> Result<Schedule, Co
     }
 }
 
-/// The program of a schedule, named by its bucket: issues in a row become `repeat` items.
+/// The program of a schedule for sequence 0, named by its bucket: issues in a row become `repeat` items.
 #[must_use]
 pub fn emit(schedule: &Schedule) -> Program {
     let queues = schedule.issues.iter().map(|(&queue, issues)| (queue, compress(issues)));

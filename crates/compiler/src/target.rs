@@ -119,13 +119,20 @@ pub struct Target {
     pub precision: Precision,
     /// The chips that share a schedule.
     pub group: Group,
+    /// Sequences that have key-value rows.
+    pub sequences: usize,
 }
 
 impl Target {
-    /// One chip with these number formats.
+    /// One chip with these number formats, and key-value rows of one sequence.
     #[must_use]
     pub fn new(chip: &Chip, precision: Precision) -> Self {
-        Self { chip: chip.clone(), precision, group: Group::default() }
+        Self { chip: chip.clone(), precision, group: Group::default(), sequences: 1 }
+    }
+
+    /// More sequences than a chip holds: no bank has more rows than words.
+    pub(crate) fn most_sequences(&self) -> usize {
+        self.chip.values().words_per_bank as usize + 1
     }
 }
 
@@ -134,8 +141,10 @@ impl Target {
 pub struct Options {
     /// Number formats.
     pub precision: Precision,
-    /// Tokens that the key-value rows hold; rounded up to a multiple of 16.
+    /// Tokens that the key-value rows of a sequence hold; rounded up to a multiple of 16.
     pub context: usize,
+    /// Sequences that have key-value rows, at least 1. Each has programs of its own, which differ in these rows alone.
+    pub sequences: usize,
     /// Chips that share every layer: 1, 2, 4 or 8; chosen where nothing is said.
     pub tensor_parallel: Option<usize>,
     /// Stages that follow one another, each on chips of its own; as few as hold the model where nothing is said.
@@ -143,8 +152,14 @@ pub struct Options {
 }
 
 impl Default for Options {
-    /// `w8a16` for 256 tokens, on as many chips as serve.
+    /// `w8a16` for one sequence of 256 tokens, on as many chips as serve.
     fn default() -> Self {
-        Self { precision: Precision::default(), context: 256, tensor_parallel: None, pipeline_parallel: None }
+        Self {
+            precision: Precision::default(),
+            context: 256,
+            sequences: 1,
+            tensor_parallel: None,
+            pipeline_parallel: None,
+        }
     }
 }

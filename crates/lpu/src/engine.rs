@@ -455,7 +455,7 @@ impl Engine {
 }
 
 /// What a lock guards, be it that another thread panicked with it: no value here is half changed at any time.
-fn held<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn held<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
     lock.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

@@ -1,6 +1,6 @@
 //! Why models, stages and sequences cannot start or go on.
 
-use lpu_checker::CheckError;
+use lpu_checker::{CheckError, OverlayError};
 use lpu_isa::ContentError;
 use lpu_model::ModelError;
 use thiserror::Error;
@@ -37,6 +37,14 @@ pub enum SessionError {
     /// See [`CheckError`].
     #[error(transparent)]
     Check(#[from] CheckError),
+    /// Runs of the program cannot be proven to follow one another; see [`OverlayError`].
+    #[error("the runs of program {program} cannot be proven to overlap: {error}")]
+    Overlay {
+        /// The program's name.
+        program: String,
+        /// Why.
+        error: Box<OverlayError>,
+    },
     /// See [`PortError`].
     #[error(transparent)]
     Port(#[from] PortError),
@@ -57,6 +65,14 @@ pub enum SessionError {
         what is compiled from the model's folder or .gguf file, without --timing-only, generates"
     )]
     NoWeights,
+    /// The programs have no key-value rows of the sequence.
+    #[error("there is no sequence {sequence}: the programs have {sequences}, counted from 0; compile for more")]
+    NoSequence {
+        /// The sequence asked for.
+        sequence: usize,
+        /// Sequences of the programs.
+        sequences: usize,
+    },
     /// All rows of the context are used.
     #[error("the context of {context} tokens is full; compile for a longer one")]
     ContextFull {

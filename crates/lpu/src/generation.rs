@@ -6,7 +6,7 @@ use lpu_report::Latency;
 use crate::error::SessionError;
 use crate::sampler::Sampler;
 use crate::sequence::{Sequence, Token};
-use crate::summary::{Decoding, Subject, Summary, latency};
+use crate::summary::{Decoding, Summary, hex, latency};
 
 /// When a generation ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,6 +117,25 @@ impl<'a> Generation<'a> {
         &self.cycles
     }
 
+    /// Text of the ids chosen so far; nothing without a tokenizer.
+    ///
+    /// # Errors
+    /// [`SessionError::Model`] when the tokens have no text.
+    pub fn text(&self) -> Result<Option<String>, SessionError> {
+        Ok(self.tokenizer.map(|tokenizer| tokenizer.decode_after(&self.prompt, &self.tokens)).transpose()?)
+    }
+
+    /// BLAKE3 over the logits of all tokens fed so far, little-endian, in hexadecimal.
+    #[must_use]
+    pub fn outputs(&self) -> String {
+        hex(self.outputs.finalize().as_bytes())
+    }
+
+    /// Index among the programs of the one that the next token runs.
+    pub(crate) fn program(&self) -> usize {
+        self.sequence.program(self.sequence.position())
+    }
+
     /// The latency of the program that the last token ran.
     ///
     /// # Errors
@@ -126,7 +145,9 @@ impl<'a> Generation<'a> {
         let last = sequence.bucket(sequence.position().saturating_sub(1));
         let (host, system) = (sequence.host(), sequence.system());
         let (bound, oracle) = (host.lower_bounds[last], host.oracles.get(last).copied().flatten());
-        let mut latency = latency(system, &sequence.image()?, &sequence.programs()?[last], bound, oracle)?;
+        let program = &sequence.programs()?[sequence.program(sequence.position().saturating_sub(1))];
+        let mut latency = latency(system, &sequence.image()?, program, bound, oracle)?;
+        latency.sequences = sequence.interface().sequences() as u64;
         latency.instructions.fetched = Some(self.fetched);
         Ok(latency)
     }
@@ -136,25 +157,16 @@ impl<'a> Generation<'a> {
     /// # Errors
     /// [`SessionError`] when the tokens have no text or the model no file form.
     pub fn summary(&self, latency: &Latency, compile_seconds: f64) -> Result<Summary, SessionError> {
-        let host = self.sequence.host();
-        let subject = Subject {
-            model: &host.name,
-            chip: self.sequence.system().name(),
-            precision: host.precision,
-            context: host.context,
-            hash: Some(self.sequence.program_hash()?),
-        };
-        let text = self.tokenizer.map(|tokenizer| tokenizer.decode_after(&self.prompt, &self.tokens)).transpose()?;
         let decoding = Decoding {
             engine: self.sequence.engine_name(),
             threads: self.sequence.threads(),
             prompt_tokens: self.prompt.clone(),
             tokens: self.tokens.clone(),
-            text,
+            text: self.text()?,
             per_token: self.cycles.clone(),
             outputs: *self.outputs.finalize().as_bytes(),
         };
-        Ok(Summary::of_decoding(&subject, latency, decoding, compile_seconds))
+        Ok(Summary::of_decoding(&self.sequence.subject()?, latency, decoding, compile_seconds))
     }
 
     fn step(&mut self, fed: u32) -> Result<Generated, SessionError> {

@@ -20,6 +20,7 @@ mod error;
 mod file;
 mod finite;
 mod generation;
+mod interleaved;
 mod known;
 mod models;
 pub mod npy;
@@ -31,6 +32,7 @@ mod proof;
 mod sampler;
 mod sequence;
 mod session;
+mod spacing;
 mod stage;
 mod summary;
 
@@ -40,6 +42,7 @@ pub use error::SessionError;
 pub use file::{OpenError, ProgramFile};
 pub use finite::{FirstNotFinite, NotFinite, NotFiniteKind, NotFiniteOrigin};
 pub use generation::{Generated, Generation, Limits};
+pub use interleaved::{Interleaved, Turn};
 pub use known::{KnownModel, WeightBytes};
 pub use lpu_checker as checker;
 pub use lpu_chip as chip;
@@ -61,6 +64,6 @@ pub use sequence::{Sequence, Token};
 pub use session::Session;
 pub use stage::{Stage, StageRun};
 pub use summary::{
-    BucketCycles, ByBucket, Hashes, HostUse, PerToken, SramUse, Subject, Summary, Time, TokenCycles, latency,
-    latency_of,
+    BucketCycles, ByBucket, Hashes, HostUse, PerToken, SequenceCycles, SequenceSummary, SramUse, Subject, Summary,
+    Throughput, Time, TokenCycles, latency, latency_of,
 };

@@ -13,6 +13,7 @@ use crate::file::ProgramFile;
 use crate::package::{self, Host, Package};
 use crate::proof::compile;
 use crate::stage::{PlacedPrograms, Stage, made_for};
+use crate::summary::Subject;
 
 /// A compiled model: file or memory image, interface, programs, their plans, and the threads that run them. Any number
 /// of [`Sequence`](crate::Sequence)s run on it, each from whichever thread.
@@ -118,7 +119,8 @@ impl Model {
         self.placed.system()
     }
 
-    /// The programs, one a context bucket, ascending; those of a file are decoded when first asked for.
+    /// The programs, one a context bucket and sequence ([`Interface::buckets`]); those of a file are decoded when first
+    /// asked for.
     ///
     /// # Errors
     /// [`SessionError::Open`] when a queue in the file is damaged.
@@ -156,6 +158,18 @@ impl Model {
     /// [`SessionError::Open`] when the file has changed since it was opened.
     pub fn image(&self) -> Result<Image<'_>, SessionError> {
         Ok(self.placed.image()?)
+    }
+
+    /// What summaries of its runs are about.
+    pub(crate) fn subject(&self) -> Result<Subject<'_>, SessionError> {
+        let host = &self.host;
+        Ok(Subject {
+            model: &host.name,
+            chip: self.system().name(),
+            precision: host.precision,
+            context: host.context,
+            hash: Some(self.program_hash()?),
+        })
     }
 
     fn content(&self) -> Result<Container<'_>, SessionError> {

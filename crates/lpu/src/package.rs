@@ -71,13 +71,15 @@ pub struct Host {
     pub name: String,
     /// Number formats that it was compiled for.
     pub precision: Precision,
-    /// Tokens that the key-value rows hold.
+    /// Tokens that the key-value rows of a sequence hold.
     pub context: usize,
+    /// Sequences that have key-value rows.
+    pub sequences: usize,
     /// Chips that share every layer, and stages.
     pub parallel: Parallel,
-    /// For each program, cycles that no schedule can beat.
+    /// For each context bucket, cycles that no schedule can beat.
     pub lower_bounds: Vec<u64>,
-    /// For each program, cycles with a choice of experts that is known beforehand; see
+    /// For each context bucket, cycles with a choice of experts that is known beforehand; see
     /// [`lpu_compiler::Compiled::oracles`].
     pub oracles: Vec<Option<u64>>,
     /// The model's config.
@@ -116,6 +118,7 @@ impl Host {
             name: checkpoint.name().to_owned(),
             precision: options.precision,
             context: options.context,
+            sequences: compiled.interface.sequences(),
             parallel: compiled.parallel,
             lower_bounds: compiled.bounds.iter().map(Bound::cycles).collect(),
             oracles: compiled.oracles.clone(),
@@ -130,7 +133,8 @@ impl Host {
     pub fn options(&self) -> Options {
         let Parallel { tensor, pipeline } = self.parallel;
         let (tensor_parallel, pipeline_parallel) = (Some(tensor), Some(pipeline));
-        Options { precision: self.precision, context: self.context, tensor_parallel, pipeline_parallel }
+        let (precision, context, sequences) = (self.precision, self.context, self.sequences);
+        Options { precision, context, sequences, tensor_parallel, pipeline_parallel }
     }
 
     /// The raw embedding row of a token; nothing where there is no such token.
@@ -203,6 +207,14 @@ impl Package {
         if interface.buckets.is_empty() || !ascending {
             return Err(damaged("its context buckets do not ascend"));
         }
+        let sequences = interface.sequences();
+        let mut programs: Vec<usize> = interface.buckets.iter().flat_map(|bucket| &bucket.programs).copied().collect();
+        programs.sort_unstable();
+        programs.dedup();
+        let each = interface.buckets.iter().all(|bucket| bucket.programs.len() == sequences);
+        if sequences == 0 || !each || programs.len() != sequences * interface.buckets.len() {
+            return Err(damaged("its context buckets do not have a program for each sequence"));
+        }
         let Some(header) = model else {
             return match rest {
                 [] => Ok(Self { interface, host: None, weights }),
@@ -227,6 +239,7 @@ impl Package {
             precision: Precision::parse(&header.precision).ok_or_else(|| damaged("its number format is unknown"))?,
             name: "model".to_owned(),
             context: header.context,
+            sequences,
             parallel: Parallel { tensor: header.tensor_parallel, pipeline: header.pipeline_parallel },
             lower_bounds: header.lower_bounds,
             oracles: header.oracles,

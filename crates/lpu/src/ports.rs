@@ -60,7 +60,9 @@ pub enum PortError {
 /// ```
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Step {
-    /// Tokens before this one.
+    /// The sequence that the token belongs to, of those that the programs were compiled for.
+    pub sequence: usize,
+    /// Tokens of the sequence before this one.
     pub position: usize,
     /// The raw embedding row.
     pub embedding: Option<Vec<f32>>,
@@ -208,12 +210,11 @@ fn region<'a>(program: &'a Program, port: &Port) -> Result<&'a Region, PortError
 /// [`PortError::NoRegion`] when a program lacks the region of a port, or that has another kind, format or too few
 /// lanes.
 pub fn validate(interface: &Interface, programs: &[Program]) -> Result<(), PortError> {
-    for bucket in &interface.buckets {
+    for &number in interface.buckets.iter().flat_map(|bucket| &bucket.programs) {
         let no_region = |port: &Port, program: String| PortError::NoRegion { region: port.region.clone(), program };
         for (ports, kind) in [(&interface.inputs, RegionKind::Input), (&interface.outputs, RegionKind::Output)] {
             for port in ports {
-                let program =
-                    programs.get(bucket.program).ok_or_else(|| no_region(port, bucket.program.to_string()))?;
+                let program = programs.get(number).ok_or_else(|| no_region(port, number.to_string()))?;
                 let region = region(program, port)?;
                 let format = if matches!(port.kind, PortKind::KvAddress { .. }) { Format::I16 } else { Format::F32 };
                 let lanes = u64::from(region.vectors) * u64::from(region.lanes);
@@ -248,7 +249,7 @@ mod tests {
         let valid = |lanes: Lanes| {
             let kind = PortKind::Logits { first: 0 };
             let outputs = vec![Port { region: name.clone(), chip: 0, row: 0, width: lanes.elements(), lanes, kind }];
-            let buckets = vec![lpu_compiler::Bucket { program: 0, tokens: 16 }];
+            let buckets = vec![lpu_compiler::Bucket { programs: vec![0], tokens: 16 }];
             validate(&Interface { buckets, inputs: Vec::new(), outputs }, &programs).is_ok()
         };
         for (elements, times, expected) in

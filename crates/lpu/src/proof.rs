@@ -1,7 +1,7 @@
 //! Compiling with proof: what is stated of a program is stated after the checker has proven it. The compiler itself
 //! knows no checker.
 
-use lpu_checker::{CheckError, OverlayError, Report, check_system, prove_interval};
+use lpu_checker::{CheckError, OverlayError, Report, Windows, check_system};
 use lpu_chip::System;
 use lpu_compiler::{CompileError, Compiled, Options};
 use lpu_isa::{Program, Violation};
@@ -49,6 +49,16 @@ pub enum ProofError {
         context: String,
         /// Why.
         error: OverlayError,
+    },
+    /// A program uses chips and links in other cycles than that of sequence 0, so that nothing is proven of a run of one
+    /// after a run of the other.
+    #[error(
+        "the program {program} uses chips in other cycles than that of sequence 0; this is a mistake of the compiler: \
+        report it with the chip description and the model's config.json"
+    )]
+    Sequences {
+        /// The program's name.
+        program: String,
     },
     /// A program ends sooner than its lower bound allows.
     #[error(
@@ -111,8 +121,9 @@ fn compile_proven<R: Clone>(
 ) -> Result<(Compiled, Vec<R>), ProofError> {
     let compiled =
         debug_span!("compile").in_scope(|| lpu_compiler::compile_graph(checkpoint, graph, system, options))?;
-    let mut taken: Vec<R> = Vec::new();
-    for (number, (program, bound)) in compiled.programs.iter().zip(&compiled.bounds).enumerate() {
+    let mut taken: Vec<(R, Option<Windows>)> = Vec::new();
+    // The programs of each sequence are those of all buckets.
+    for (number, (program, bound)) in compiled.programs.iter().zip(compiled.bounds.iter().cycle()).enumerate() {
         let context = || program.name.clone();
         if program.cycles < bound.cycles() {
             return Err(ProofError::Bound { context: context(), cycles: program.cycles, bound: bound.cycles() });
@@ -133,9 +144,17 @@ fn compile_proven<R: Clone>(
             let (count, first) = (report.violations.len(), Box::new(*first));
             return Err(ProofError::Illegal { context: context(), count, first });
         }
-        prove_interval(system, program, &report).map_err(|error| ProofError::Interval { context: context(), error })?;
+        let interval = |error| ProofError::Interval { context: context(), error };
+        let windows = program.interval.map(|_| Windows::new(system, &report)).transpose().map_err(interval)?;
+        if let (Some(windows), Some(stated)) = (&windows, program.interval) {
+            windows.prove(stated.get()).map_err(interval)?;
+        }
+        // What is proven of runs of one program holds between runs of programs with the same windows.
+        if taken.get(number % compiled.bounds.len()).is_some_and(|(_, first)| *first != windows) {
+            return Err(ProofError::Sequences { program: program.name.clone() });
+        }
         debug!(cycles = program.cycles, bound = bound.cycles(), "proven");
-        taken.push(take(program, &report));
+        taken.push((take(program, &report), windows));
     }
-    Ok((compiled, taken))
+    Ok((compiled, taken.into_iter().map(|(taken, _)| taken).collect()))
 }

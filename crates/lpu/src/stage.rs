@@ -246,16 +246,18 @@ impl Stage {
         self.placed.file()
     }
 
-    /// Index among the programs of the one that the token at a position runs; nothing where the context ends before it.
+    /// Index among the programs of the one that a step runs; nothing where the context ends before it, or the programs
+    /// have no such sequence.
     #[must_use]
-    pub fn program(&self, position: usize) -> Option<usize> {
-        self.placed.interface.bucket(position).map(|bucket| self.placed.interface.buckets[bucket].program)
+    pub fn program(&self, step: &Step) -> Option<usize> {
+        self.placed.interface.program(step.sequence, step.position)
     }
 
-    /// Fills the input ports, runs the program of the step's position, and reads the output ports.
+    /// Fills the input ports, runs the program of the step's sequence and position, and reads the output ports.
     ///
     /// # Errors
-    /// [`SessionError`] when the step lacks a value, the context is full, or the program faults.
+    /// [`SessionError`] when the step lacks a value, there is no such sequence, its context is full, or the program
+    /// faults.
     pub fn run(&mut self, step: &Step) -> Result<StageRun, SessionError> {
         self.run_by(step, Engine::run)
     }
@@ -266,8 +268,11 @@ impl Stage {
         step: &Step,
         run: impl FnOnce(&mut Engine, usize) -> Result<Ran, EngineError>,
     ) -> Result<StageRun, SessionError> {
-        let context = self.placed.interface.context();
-        let index = self.program(step.position).ok_or(SessionError::ContextFull { context })?;
+        let (context, sequences) = (self.placed.interface.context(), self.placed.interface.sequences());
+        if step.sequence >= sequences {
+            return Err(SessionError::NoSequence { sequence: step.sequence, sequences });
+        }
+        let index = self.program(step).ok_or(SessionError::ContextFull { context })?;
         match &self.placed.source {
             ProgramSource::Memory(image, programs) => self.engine.ready(index, image, &programs[index])?,
             ProgramSource::File(file) => self.engine.ready_in(index, file)?,

@@ -1,6 +1,7 @@
 //! What was compiled or generated and what it costs, as plain records: what `--json` prints.
 
 use std::fmt;
+use std::num::NonZeroU64;
 
 use lpu_checker::{CheckError, issues};
 use lpu_chip::System;
@@ -11,7 +12,7 @@ use serde::Serialize;
 
 use crate::activity::Activity;
 
-/// The latency of a program on a system.
+/// The latency of a program on a system, of one sequence.
 ///
 /// # Errors
 /// [`CheckError`] when the program's queues have no meaning.
@@ -41,6 +42,8 @@ pub fn latency_of(
         part: false,
         synthetic: chip.synthetic().map(str::to_owned),
         cycles: program.cycles,
+        interval: program.interval.map(NonZeroU64::get),
+        sequences: 1,
         lower_bound,
         oracle,
         clock_mhz: chip.values().clock_mhz,
@@ -117,8 +120,11 @@ pub struct BucketCycles {
 /// Cycles of tokens, and what they are held to.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct TokenCycles {
-    /// Of each token fed, or of each bucket.
+    /// Of each token fed, sequence after sequence, or of each bucket.
     pub per_token: PerToken,
+    /// From the first run of several sequences to the end of the last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub total: Option<u64>,
     /// Cycles that no schedule of the longest bucket in use is shorter than.
     pub lower_bound: u64,
     /// Cycles over the lower bound.
@@ -128,6 +134,32 @@ pub struct TokenCycles {
     pub oracle: Option<u64>,
 }
 
+/// What one of several sequences gave.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct SequenceSummary {
+    /// Ids of the prompt.
+    pub prompt_tokens: Vec<u32>,
+    /// Ids generated.
+    pub tokens: Vec<u32>,
+    /// Text of the ids generated; none without a tokenizer.
+    pub text: Option<String>,
+    /// When its tokens ran.
+    pub cycles: SequenceCycles,
+    /// BLAKE3 over all its rows of logits, little-endian, in hexadecimal.
+    pub outputs: String,
+}
+
+/// When the tokens of one of several sequences ran.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct SequenceCycles {
+    /// Cycles of each token fed.
+    pub per_token: Vec<u64>,
+    /// The cycle in which the run of each token fed began, from the first run of all sequences on.
+    pub starts: Vec<u64>,
+    /// The cycle after its last run.
+    pub end: u64,
+}
+
 /// Time at the chip's clock, host transfer apart.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Time {
@@ -135,6 +167,21 @@ pub struct Time {
     pub us_per_token: f64,
     /// Tokens a second; none for a part of a decode step.
     pub tokens_per_second: Option<f64>,
+}
+
+/// How many tokens a second several sequences make, each of whose tokens waits for the one before it.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Throughput {
+    /// The least distance in cycles at which runs may follow one another.
+    pub interval: Option<u64>,
+    /// Sequences that have key-value rows.
+    pub sequences: u64,
+    /// Sequences that fill the pipeline: fewer leave chips idle.
+    pub filling: Option<u64>,
+    /// Tokens a second of one sequence; none for a part of a decode step.
+    pub user_tokens_per_second: Option<f64>,
+    /// Tokens a second of all sequences together.
+    pub system_tokens_per_second: Option<f64>,
 }
 
 /// SRAM of all chips, in bytes.
@@ -190,10 +237,15 @@ pub struct Summary {
     pub tokens: Vec<u32>,
     /// Text of the ids generated; none without a tokenizer.
     pub text: Option<String>,
+    /// What each of several sequences gave, where several prompts were asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sequences: Option<Vec<SequenceSummary>>,
     /// Cycles.
     pub cycles: TokenCycles,
     /// Time at the chip's clock.
     pub latency: ByBucket<Time>,
+    /// Tokens a second of one sequence and of all together.
+    pub throughput: ByBucket<Throughput>,
     /// Busy shares of the units.
     pub utilization: ByBucket<Utilization>,
     /// Where instructions came from.
@@ -224,6 +276,23 @@ impl Summary {
         summary
     }
 
+    /// Of several sequences, whose runs ended before cycle `total`.
+    pub(crate) fn of_sequences(
+        subject: &Subject<'_>,
+        latency: &Latency,
+        (engine, threads): (&'static str, usize),
+        (sequences, total): (Vec<SequenceSummary>, u64),
+        compile_seconds: f64,
+    ) -> Self {
+        let per_token = sequences.iter().flat_map(|sequence| &sequence.cycles.per_token).copied().collect();
+        let mut summary = Self::of(subject, latency, PerToken::Fed(per_token), compile_seconds);
+        summary.engine = Some(engine);
+        summary.sequences = Some(sequences);
+        summary.cycles.total = Some(total);
+        summary.host.threads = threads;
+        summary
+    }
+
     /// Of what was compiled: the latency of each context bucket, with the bucket's tokens, ascending. Nothing without
     /// buckets.
     #[must_use]
@@ -239,6 +308,7 @@ impl Summary {
         let per_token = PerToken::Buckets(buckets.iter().map(bucket).collect());
         let mut summary = Self::of(subject, longest, per_token, compile_seconds);
         summary.latency = ByBucket::Each(buckets.iter().map(|(_, latency)| time(latency)).collect());
+        summary.throughput = ByBucket::Each(buckets.iter().map(|(_, latency)| throughput(latency)).collect());
         summary.utilization = ByBucket::Each(buckets.iter().map(|(_, latency)| latency.utilization).collect());
         Some(summary)
     }
@@ -254,13 +324,16 @@ impl Summary {
             prompt_tokens: Vec::new(),
             tokens: Vec::new(),
             text: None,
+            sequences: None,
             cycles: TokenCycles {
                 per_token,
+                total: None,
                 lower_bound: latency.lower_bound,
                 ratio: latency.ratio(),
                 oracle: latency.oracle,
             },
             latency: ByBucket::One(time(latency)),
+            throughput: ByBucket::One(throughput(latency)),
             utilization: ByBucket::One(latency.utilization),
             instructions: latency.instructions,
             sram: SramUse { used_bytes: latency.sram.0, total_bytes: latency.sram.1 },
@@ -286,7 +359,17 @@ fn time(latency: &Latency) -> Time {
     Time { us_per_token: latency.microseconds(), tokens_per_second: latency.tokens_per_second() }
 }
 
-fn hex(hash: &[u8; 32]) -> String {
+fn throughput(latency: &Latency) -> Throughput {
+    Throughput {
+        interval: latency.interval,
+        sequences: latency.sequences,
+        filling: latency.filling(),
+        user_tokens_per_second: latency.tokens_per_second(),
+        system_tokens_per_second: latency.system_tokens_per_second(),
+    }
+}
+
+pub(crate) fn hex(hash: &[u8; 32]) -> String {
     blake3::Hash::from_bytes(*hash).to_hex().to_string()
 }
 

@@ -114,6 +114,10 @@ pub struct Latency {
     pub synthetic: Option<String>,
     /// Cycles of a token.
     pub cycles: u64,
+    /// The least distance in cycles at which runs may follow one another; none where none is stated.
+    pub interval: Option<u64>,
+    /// Sequences whose runs may follow one another.
+    pub sequences: u64,
     /// Cycles that no schedule is shorter than, as far as the bound knows.
     pub lower_bound: u64,
     /// Cycles if the choice of experts were known beforehand, in a model with experts.
@@ -153,6 +157,38 @@ impl Latency {
         (!self.part && self.cycles > 0).then(|| 1e6 / self.microseconds())
     }
 
+    /// Tokens a second of all sequences together, each of whose tokens waits for the one before it; none as
+    /// [`Latency::tokens_per_second`].
+    #[must_use]
+    pub fn system_tokens_per_second(&self) -> Option<f64> {
+        let (cycles, sequences) = (self.cycles as f64, self.sequences as f64);
+        let in_turn = self.interval.map_or(1.0, |interval| cycles / interval.max(1) as f64);
+        self.tokens_per_second().map(|tokens| tokens * in_turn.min(sequences))
+    }
+
+    /// Sequences that fill the pipeline: with fewer, chips wait for them. None where no interval is stated.
+    #[must_use]
+    pub fn filling(&self) -> Option<u64> {
+        self.interval.map(|interval| self.cycles.div_ceil(interval.max(1)))
+    }
+
+    /// What a table says of several sequences, where there are some or the pipeline has room for some.
+    fn of_sequences(&self) -> Option<[(&'static str, String); 2]> {
+        let (user, system) = (self.tokens_per_second()?, self.system_tokens_per_second()?);
+        let (interval, filling) = (self.interval?, self.filling()?);
+        // One chip has done with a run a few cycles before its last tile has.
+        if self.sequences <= 1 && 100 * (self.cycles - interval.min(self.cycles)) < self.cycles {
+            return None;
+        }
+        let rate = format!("the pipeline with a run every {interval} cycles");
+        let sequences = match (self.sequences, filling) {
+            (sequences, filling) if sequences < filling => format!("{sequences} of the {filling} that fill {rate}"),
+            (sequences, 1) => format!("{sequences}; 1 fills {rate}"),
+            (sequences, filling) => format!("{sequences}; {filling} fill {rate}"),
+        };
+        Some([("tokens a second", format!("{user:.0} a user, {system:.0} the system")), ("sequences", sequences)])
+    }
+
     /// Cycles over the lower bound.
     #[must_use]
     pub fn ratio(&self) -> f64 {
@@ -169,7 +205,10 @@ impl Latency {
             ("microseconds a token", format!("{:.2} at {} MHz", self.microseconds(), self.clock_mhz)),
         ];
         rows.extend(self.synthetic.iter().map(|why| ("chip", format!("synthetic: {why}"))));
-        rows.extend(self.tokens_per_second().map(|tokens| ("tokens a second", format!("{tokens:.0}"))));
+        match self.of_sequences() {
+            Some(of_sequences) => rows.extend(of_sequences),
+            None => rows.extend(self.tokens_per_second().map(|tokens| ("tokens a second", format!("{tokens:.0}")))),
+        }
         rows.push(("lower bound", format!("{} cycles, ratio {:.2}", self.lower_bound, self.ratio())));
         if let Some(oracle) = self.oracle {
             let cost = 100.0 * (self.cycles as f64 / oracle.max(1) as f64 - 1.0);
@@ -251,6 +290,8 @@ mod tests {
             part: false,
             synthetic: None,
             cycles: 9000,
+            interval: None,
+            sequences: 1,
             lower_bound: 3000,
             oracle: Some(8000),
             clock_mhz: 900,
@@ -277,8 +318,23 @@ mod tests {
         let synthetic = Latency { synthetic: Some("a question".into()), ..latency.clone() };
         assert!(synthetic.table().contains("\nchip                  synthetic: a question\n"));
         assert!(!latency.table().contains("synthetic"));
+        assert_eq!((latency.system_tokens_per_second(), latency.filling()), (Some(100_000.0), None));
+        for (interval, sequences, system, filling, line) in [
+            (9000, 1, 100_000.0, 1, "tokens a second       100000\n"),
+            (8999, 1, 100_000.0, 2, "tokens a second       100000\n"),
+            (9000, 2, 100_000.0, 1, "sequences             2; 1 fills the pipeline with a run every 9000 cycles\n"),
+            (4000, 1, 100_000.0, 3, "sequences             1 of the 3 that fill the pipeline with a run every"),
+            (4000, 2, 200_000.0, 3, "tokens a second       100000 a user, 200000 the system\n"),
+            (4000, 3, 225_000.0, 3, "sequences             3; 3 fill the pipeline with a run every 4000 cycles\n"),
+            (4000, 9, 225_000.0, 3, "tokens a second       100000 a user, 225000 the system\n"),
+        ] {
+            let found = Latency { interval: Some(interval), sequences, ..latency.clone() };
+            assert_eq!(found.system_tokens_per_second(), Some(system));
+            assert_eq!(found.filling(), Some(filling));
+            assert!(found.table().contains(line), "{}", found.table());
+        }
         let part = Latency { part: true, host_tokens_per_second: None, ..latency };
-        assert_eq!(part.tokens_per_second(), None);
+        assert_eq!((part.tokens_per_second(), part.system_tokens_per_second()), (None, None));
         assert!(!part.table().contains("a second"), "{}", part.table());
     }
 }

@@ -3,17 +3,21 @@
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::Args;
 use indicatif::ProgressBar;
 use lpu::model::Tokenizer;
 use lpu::report::Latency;
-use lpu::{Engines, Limits, Options, Output, Precision, ProgramFile, Sampler, Sequence, Session, SessionError, npy};
+use lpu::{
+    Engines, Limits, Model, Options, Output, Precision, ProgramFile, Sampler, Sequence, Session, SessionError, npy,
+};
 
 use super::files;
 use super::options::{self, How, TargetOptions};
 use super::outcome::{CommandResult, Usage, say_notes};
+use super::prompts;
 use super::request::Request;
 
 #[derive(Args)]
@@ -23,6 +27,10 @@ pub(crate) struct Generate {
     /// Text to go on from
     #[arg(long, conflicts_with = "tokens")]
     prompt: Option<String>,
+    /// File of texts to go on from, one a line, each a sequence whose runs overlap those of the others; - for standard
+    /// input
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["tokens", "prompt"])]
+    prompts: Option<PathBuf>,
     /// Token ids to go on from
     #[arg(long, value_delimiter = ',', allow_negative_numbers = true)]
     tokens: Option<Vec<u32>>,
@@ -44,10 +52,10 @@ pub(crate) struct Generate {
     ignore_eos: bool,
     /// Write the logits of all fed tokens
     #[arg(long)]
-    logits: Option<PathBuf>,
+    pub(super) logits: Option<PathBuf>,
     /// Print one JSON object
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
 }
 
 fn temperature(text: &str) -> Result<f32, String> {
@@ -63,8 +71,13 @@ impl Generate {
         files::unmixed(self.logits.as_deref(), "--logits", self.json)?;
         let piped = self.logits.as_deref().is_some_and(lpu::is_stdout);
         let begin = Instant::now();
-        let mut prepared = self.session()?;
+        let mut prepared = self.start()?;
         let compile_seconds = begin.elapsed().as_secs_f64();
+        if self.prompts.is_some() {
+            return self.interleaved(&prepared, compile_seconds);
+        }
+        let (prompt, text) = prepared.prompts.swap_remove(0);
+        let mut sequence = prepared.model.sequence()?;
         let tokenizer = prepared.tokenizer.take();
         // Text and report go where the logits do not.
         let mut out: Box<dyn Write> = if piped { Box::new(std::io::stderr()) } else { Box::new(std::io::stdout()) };
@@ -75,11 +88,9 @@ impl Generate {
             out.write_all(text.as_bytes())?;
             out.flush()
         };
-        let vocab = prepared.session.host().config.vocab;
-        let sampler = Sampler::new(self.temperature, self.seed);
-        let limits = Limits { max_tokens: self.max_tokens, ignore_stop: self.ignore_eos };
-        let mut generation = prepared.session.generate(&prepared.prompt, sampler, limits, tokenizer.as_ref())?;
-        if let Some(prompt) = &prepared.text {
+        let vocab = prepared.model.host().config.vocab;
+        let mut generation = sequence.generate(&prompt, self.sampler(), self.limits(), tokenizer.as_ref())?;
+        if let Some(prompt) = &text {
             say(prompt)?;
         }
         let decoding = Instant::now();
@@ -118,9 +129,17 @@ impl Generate {
         Ok(ExitCode::SUCCESS)
     }
 
+    pub(super) fn sampler(&self) -> Sampler {
+        Sampler::new(self.temperature, self.seed)
+    }
+
+    pub(super) fn limits(&self) -> Limits {
+        Limits { max_tokens: self.max_tokens, ignore_stop: self.ignore_eos }
+    }
+
     /// What helps where these tokens gave a logit that is not finite: another number format in which they give none,
     /// found by trying.
-    fn remedy(&self, failed: &Sequence, fed: &[u32]) -> String {
+    pub(super) fn remedy(&self, failed: &Sequence, fed: &[u32]) -> String {
         if self.model.as_deref().is_some_and(files::is_compiled) {
             return "run `lpu generate` on the folder or .gguf file of the model, which tries the other number formats"
                 .into();
@@ -145,8 +164,8 @@ impl Generate {
         }
     }
 
-    /// Compiles or loads the model and encodes the prompt.
-    fn session(&self) -> Result<Start, Box<dyn std::error::Error>> {
+    /// Compiles or loads the model and encodes the prompts.
+    fn start(&self) -> Result<Start, Box<dyn std::error::Error>> {
         let spinner = if self.json || !std::io::stderr().is_terminal() {
             ProgressBar::hidden()
         } else {
@@ -160,13 +179,14 @@ impl Generate {
             Some(path) if files::is_compiled(path) => {
                 let file = ProgramFile::open(path)?;
                 let system = files::system_for(file.chip(), self.target.described())?;
-                let session = Session::open(file, &system, &engines)?;
-                let host = session.host();
+                let model = Model::open(file, &system, &engines)?;
+                let host = model.host();
                 options::agrees(&self.target, host)?;
                 let tokenizer = host.tokenizer.as_deref().map(Tokenizer::from_json).transpose()?;
-                let (prompt, text) = self.prompt(tokenizer.as_ref(), false)?;
-                let request = self.request(&prompt);
+                let prompts = self.encoded(tokenizer.as_ref(), false)?;
+                let request = self.request(&prompts);
                 let options = host.options();
+                prompts::within(prompts.len(), host.sequences)?;
                 request.within_positions(&host.config, Some(host.context))?;
                 request.within(
                     &host.config,
@@ -175,7 +195,7 @@ impl Generate {
                     " that the file was compiled for",
                     "compile again with",
                 )?;
-                Start { session, prompt, text, tokenizer }
+                Start { model, prompts, tokenizer }
             }
             path => {
                 let checkpoint = files::checkpoint(path.as_deref())?;
@@ -183,46 +203,48 @@ impl Generate {
                 let json = checkpoint.checked_tokenizer_json();
                 let tokenizer = json.and_then(|json| json.map(Tokenizer::from_json).transpose());
                 let tokenizer = if self.tokens.is_some() { tokenizer.unwrap_or(None) } else { tokenizer? };
-                let (prompt, text) = self.prompt(tokenizer.as_ref(), path.is_none())?;
-                let request = self.request(&prompt);
+                let prompts = self.encoded(tokenizer.as_ref(), path.is_none())?;
+                let request = self.request(&prompts);
                 request.within_positions(&checkpoint.config, self.target.context)?;
                 let context = self.target.context.unwrap_or_else(|| bucket_of(request.fed()));
                 let system = self.target.system()?;
-                let options = self.target.options(context);
+                let sequences = self.target.sequences.unwrap_or(prompts.len());
+                let options = Options { sequences, ..self.target.options(context) };
+                prompts::within(prompts.len(), sequences)?;
                 request.within(&checkpoint.config, &system, &options, "", "give")?;
-                let session = Session::compile_for(checkpoint, &system, &options, &engines)
-                    .map_err(|error| request.refit(error))?;
-                Start { session, prompt, text, tokenizer }
+                let model =
+                    Model::compile(checkpoint, &system, &options, &engines).map_err(|error| request.refit(error))?;
+                Start { model, prompts, tokenizer }
             }
         };
         spinner.finish_and_clear();
         Ok(prepared)
     }
 
-    fn prompt(
-        &self,
-        tokenizer: Option<&Tokenizer>,
-        shipped: bool,
-    ) -> Result<(Vec<u32>, Option<String>), Box<dyn std::error::Error>> {
+    /// The prompts, each with its ids.
+    fn encoded(&self, tokenizer: Option<&Tokenizer>, shipped: bool) -> Result<Vec<Prompt>, Box<dyn std::error::Error>> {
         if let Some(tokens) = &self.tokens {
-            return Ok((tokens.clone(), None));
+            return Ok(vec![(tokens.clone(), None)]);
         }
-        let prompt = match &self.prompt {
-            Some(prompt) => prompt.as_str(),
-            None if shipped => files::SHIPPED_PROMPT.trim_end(),
-            None => return Err(Usage("no prompt; give --prompt TEXT or --tokens 1,2,3".into()).into()),
+        let prompts = match (&self.prompts, &self.prompt) {
+            (Some(path), _) => prompts::lines(path)?,
+            (None, Some(prompt)) => vec![prompt.clone()],
+            (None, None) if shipped => vec![files::SHIPPED_PROMPT.trim_end().to_owned()],
+            (None, None) => return Err(Usage("no prompt; give --prompt TEXT or --tokens 1,2,3".into()).into()),
         };
         let tokenizer =
             tokenizer.ok_or("the model has no tokenizer.json, so it cannot read text; give --tokens 1,2,3")?;
-        let ids = tokenizer.encode(prompt)?;
-        if ids.is_empty() {
-            return Err("the prompt has no tokens; give some text".into());
-        }
-        Ok((ids, Some(prompt.to_owned())))
+        let encode = |prompt: String| match tokenizer.encode(&prompt)? {
+            ids if ids.is_empty() => Err("the prompt has no tokens; give some text".into()),
+            ids => Ok((ids, Some(prompt))),
+        };
+        prompts.into_iter().map(encode).collect()
     }
 
-    fn request(&self, prompt: &[u32]) -> Request {
-        Request { prompt: prompt.len(), generated: self.max_tokens }
+    /// What the longest of the prompts asks for.
+    fn request(&self, prompts: &[Prompt]) -> Request {
+        let longest = prompts.iter().map(|(ids, _)| ids.len()).max().unwrap_or(0);
+        Request { prompt: longest, generated: self.max_tokens }
     }
 }
 
@@ -231,9 +253,12 @@ fn bucket_of(tokens: usize) -> usize {
     if tokens <= 256 { tokens.next_multiple_of(64) } else { tokens.checked_next_power_of_two().unwrap_or(tokens) }
 }
 
-struct Start {
-    session: Session,
-    prompt: Vec<u32>,
-    text: Option<String>,
-    tokenizer: Option<Tokenizer>,
+/// Ids to go on from, and their text where they come from one.
+pub(super) type Prompt = (Vec<u32>, Option<String>);
+
+/// A model and what it goes on from.
+pub(super) struct Start {
+    pub(super) model: Arc<Model>,
+    pub(super) prompts: Vec<Prompt>,
+    pub(super) tokenizer: Option<Tokenizer>,
 }

@@ -12,6 +12,7 @@ mod models;
 mod options;
 mod outcome;
 mod program;
+mod prompts;
 mod request;
 mod shell;
 mod verdict;

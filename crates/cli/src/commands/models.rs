@@ -67,10 +67,10 @@ impl Compile {
         let buckets = lpu::compiler::buckets(options.context);
         let of_program = |(index, (program, activity)): (usize, (&Program, &Activity))| {
             let found = latency_of(&system, program, activity, (bounds[index], compiled.oracles[index]));
-            (buckets[index], Latency { part: self.part.is_some(), ..found })
+            (buckets[index], Latency { part: self.part.is_some(), sequences: options.sequences as u64, ..found })
         };
         let latencies: Vec<(usize, Latency)> =
-            compiled.programs.iter().zip(&activities).enumerate().map(of_program).collect();
+            compiled.programs.iter().zip(&activities).take(buckets.len()).enumerate().map(of_program).collect();
         let (_, latency) = latencies.last().ok_or(NONE)?;
         let hash = match &self.output {
             Some(path) => {

@@ -76,6 +76,10 @@ pub(crate) struct TargetOptions {
     /// rounded up]
     #[arg(long, value_parser = context)]
     pub(crate) context: Option<usize>,
+    /// Sequences that have key-value rows of their own, so that their runs may overlap [default: 1, or as many as
+    /// there are --prompts]
+    #[arg(long, value_name = "N", value_parser = count)]
+    pub(crate) sequences: Option<usize>,
 }
 
 impl TargetOptions {
@@ -94,7 +98,7 @@ impl TargetOptions {
 
     /// Whether anything is said that a compiled file may contradict, besides its system.
     pub(crate) fn says(&self) -> bool {
-        let counts = [self.context, self.tensor_parallel_size, self.pipeline_parallel_size];
+        let counts = [self.context, self.sequences, self.tensor_parallel_size, self.pipeline_parallel_size];
         self.dtype.is_some() || counts.iter().any(Option::is_some)
     }
 
@@ -103,6 +107,7 @@ impl TargetOptions {
         Options {
             precision: self.dtype.unwrap_or_default(),
             context: self.context.unwrap_or(context),
+            sequences: self.sequences.unwrap_or(1),
             tensor_parallel: self.tensor_parallel_size,
             pipeline_parallel: self.pipeline_parallel_size,
         }
@@ -114,6 +119,7 @@ pub(crate) fn agrees(target: &TargetOptions, host: &lpu::Host) -> Result<(), Str
     let sizes = [
         (target.tensor_parallel_size, host.parallel.tensor, "--tensor-parallel-size"),
         (target.pipeline_parallel_size, host.parallel.pipeline, "--pipeline-parallel-size"),
+        (target.sequences, host.sequences, "--sequences"),
     ];
     for (asked, made, option) in sizes {
         if let Some(asked) = asked.filter(|&asked| asked != made) {

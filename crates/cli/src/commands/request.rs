@@ -67,9 +67,11 @@ impl Request {
     /// What a request that does not fit alongside the weights can ask for instead.
     pub(crate) fn refit(self, error: SessionError) -> Box<dyn std::error::Error> {
         match &error {
-            SessionError::Compile(ProofError::Compile(CompileError::ContextTooLarge { fits: Some(fits), .. }))
-                if self.prompt <= *fits =>
-            {
+            SessionError::Compile(ProofError::Compile(CompileError::ContextTooLarge {
+                fits: Some(fits),
+                fewer: None,
+                ..
+            })) if self.prompt <= *fits => {
                 let generated = self.generated.min(fits - self.prompt + 1);
                 format!("{error}: give --context {fits} --max-tokens {generated}").into()
             }

@@ -1,11 +1,10 @@
 //! What weight slices start from: tile after tile in the order in which tiles are loaded, of each row only the lanes
 //! that its tile has, and low and high bytes of fp16 numbers in turn.
 
-use lpu_isa::{Extent, Fill, Format, Hemisphere, Region, RegionKind, SliceId, WordRun};
+use lpu_isa::{Extent, Fill, Format, Region, RegionKind, SliceId, WordRun};
 
 use super::{Rows, WeightSlices};
 use crate::target::words;
-use crate::vectors::index;
 
 /// The rows of a tile, or of one tile of all experts.
 pub(super) struct Placed {
@@ -76,17 +75,6 @@ impl WeightSlices {
         let used = self.areas.iter().flat_map(|(&slice, areas)| areas.iter().map(move |area| (slice, area)));
         let used = used.filter(|(_, area)| area.used_end() > area.start);
         used.map(|(slice, area)| words(slice, area.start, area.used_end() - area.start)).collect()
-    }
-
-    fn cache_runs(&self) -> Vec<WordRun> {
-        let sides = Hemisphere::BOTH.into_iter().filter(|&side| self.wanted[index(side)] > 0);
-        let mut slices: Vec<SliceId> = Vec::new();
-        for slice in sides.flat_map(|side| self.classes[index(side)].cached.iter().flatten()) {
-            if !slices.contains(slice) {
-                slices.push(*slice);
-            }
-        }
-        slices.into_iter().map(|slice| words(slice, self.limit, self.words - self.limit)).collect()
     }
 
     /// Words of weight slices that no tile has.
