@@ -65,7 +65,7 @@ fn cases() -> impl Strategy<Value = Case> {
 
 /// The places of weights for people, without those of key-value rows.
 fn weights(compiled: &Compiled) -> Vec<String> {
-    compiled.placement.to_text().lines().filter(|line| line.contains(": plane ")).map(str::to_owned).collect()
+    compiled.placements[0].to_text().lines().filter(|line| line.contains(": plane ")).map(str::to_owned).collect()
 }
 
 /// What was found over all cases.
@@ -96,12 +96,12 @@ fn hold(case: &Case, found: &mut Found) {
             assert!(report.violations.is_empty() && report.cycles == program.cycles, "{case:?}: {}", program.name);
         }
     }
-    let crowded = long.placement.crowded;
+    let crowded = long.placements[0].crowded;
     if crowded {
         found.crowded += 1;
     } else {
         found.free += 1;
-        assert!(!short.placement.crowded, "{case:?}");
+        assert!(!short.placements[0].crowded, "{case:?}");
         assert_eq!(weights(&short), weights(&long), "{case:?}");
     }
     let longer = |least: u64, most: u64| (least as f64 - most as f64) / most as f64;

@@ -42,7 +42,7 @@ fn stages(input: &str) -> String {
     let mut out = section("graph", &graph.to_text(checkpoint.weights()));
     match lpu::compile_graph(&checkpoint, graph.clone(), &chip, &options) {
         Ok(compiled) => {
-            out += &section("placement", &compiled.placement.to_text());
+            out += &section("placement", &compiled.placements[0].to_text());
             for (program, records) in compiled.programs.iter().zip(&compiled.records) {
                 let records = tasks_text(&graph, records);
                 out += &section(&format!("schedule-{}", program.name), &records);

@@ -29,6 +29,23 @@ fn a_model_on_several_chips_is_compiled_checked_shown_and_run() {
     let how = [&laid[..], &["--context", "16", "--dtype", "f16"]].concat();
     let compiled = json(&lpu(&[&["compile", &model, "-o", &file, "--json"], &how[..]].concat()));
     assert_eq!(compiled["chip"], "four");
+    let spread = &compiled["system"];
+    assert_eq!((&spread["tensor_parallel"], spread["stages"].as_array().map(Vec::len)), (&2.into(), Some(2)));
+    let cycles =
+        |stage: usize| spread["stages"][stage]["begin"].as_u64().zip(spread["stages"][stage]["cycles"].as_u64());
+    let (first, second) = (cycles(0).unwrap(), cycles(1).unwrap());
+    assert!(first.0 == 0 && second.0 > first.1, "{spread}");
+    assert_eq!(Some(second.0 + second.1), compiled["cycles"]["per_token"][0]["cycles"].as_u64());
+    let exchanges = ["cycles", "exposed"].map(|part| spread["exchanges"][part].as_u64().unwrap());
+    assert!(0 < exchanges[1] && exchanges[1] <= exchanges[0] && exchanges[0] < first.1 + second.1, "{exchanges:?}");
+    assert!(spread["links"][0]["busy"].as_f64().is_some_and(|busy| 0.0 < busy && busy < 1.0));
+    assert_eq!(spread["links"][0]["busy"], compiled["utilization"][0]["links"], "there is one class");
+    let full = ["fullest_chip_bytes", "chip_bytes"].map(|part| spread[part].as_u64().unwrap());
+    assert!(0 < full[0] && full[0] < full[1]);
+    let table = text(&lpu(&[&["compile", &model, "--timing-only"], &how[..]].concat()));
+    for row in ["stages                2 of 2 chips, ", "exchanges  ", "links  ", "fullest chip  "] {
+        assert!(table.contains(row), "{row}: {table}");
+    }
     let feed = ["--tokens", "5,6,7", "--max-tokens", "3", "--json"];
     let direct = json(&lpu(&[&["generate", &model], &how[..], &feed[..]].concat()));
     for engine in [&["--verify"][..], &["--engine", "reference"], &["--threads", "1"], &laid] {
@@ -57,6 +74,9 @@ fn a_model_on_several_chips_is_compiled_checked_shown_and_run() {
         let of_model = text(&lpu(&[&["inspect", step, &model], &how[..]].concat()));
         assert_eq!(of_model, text(&lpu(&["inspect", step, &file, "--system", &system])), "{step}");
     }
+    let placement = text(&lpu(&[&["inspect", "placement", &model], &how[..]].concat()));
+    assert!(placement.starts_with("stage 0, each of chips 0 to 1\n"));
+    assert!(placement.contains("\nstage 1, each of chips 2 to 3\n"));
     let graph = text(&lpu(&[&["inspect", "graph", &model], &how[..]].concat()));
     for part in ["stage 0\n", "stage 1\n", "reduce_scatter(", "all_gather(", "piece of", "terms of", "query heads"] {
         assert!(graph.contains(part), "{part}: {graph}");

@@ -86,8 +86,8 @@ pub struct Compiled {
     /// For each bucket of a model with experts, what [`oracle`] gives: the difference is what choosing on the chip
     /// costs.
     pub oracles: Vec<Option<u64>>,
-    /// Where everything is.
-    pub placement: Placement,
+    /// By stage: where everything is on each chip of its group.
+    pub placements: Vec<Placement>,
     /// For each bucket, what was scheduled when and why.
     pub records: Vec<Vec<Record>>,
 }
@@ -256,7 +256,7 @@ fn joined(placed: &[Placed]) -> (Graph, Vec<usize>) {
 impl Compiled {
     /// Takes image, placement and interface of all stages.
     fn place(&mut self, placed: Vec<Placed>) {
-        self.placement = placed[0].placement();
+        self.placements = placed.iter().map(Placed::placement).collect();
         self.interface.buckets = placed[0].interface().buckets;
         self.stages = placed.iter().map(|placed| (placed.first, placed.graph().blocks().len())).collect();
         for placed in placed {

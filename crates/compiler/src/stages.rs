@@ -254,7 +254,7 @@ mod tests {
             let options = Options { precision, context: CONTEXT, ..Options::default() };
             let compiled = compile(&checkpoint(), &target(precision).chip, &options).expect("it fits");
             let placed = placed(precision, CONTEXT);
-            assert_eq!(placed.placement(), compiled.placement, "{precision:?}");
+            assert_eq!(placed.placement(), compiled.placements[0], "{precision:?}");
             assert_eq!(placed.interface(), compiled.interface, "{precision:?}");
             let last = schedule(&placed, CONTEXT).expect("it has a schedule");
             assert_eq!(Some(&emit(&last)), compiled.programs.last(), "{precision:?}");

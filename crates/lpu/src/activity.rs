@@ -58,6 +58,8 @@ pub struct Activity {
     pub dispatches: BTreeMap<DispatchKind, u64>,
     /// Vectors that leave over a link.
     pub sends: u64,
+    /// By name of their class: cycles in which directions of links carry a vector away from its sender.
+    pub link_cycles: BTreeMap<String, u64>,
     counts: Counts,
 }
 
@@ -75,6 +77,12 @@ impl Activity {
     pub fn of_flow(system: &System, flow: &Dataflow, cycles: u64) -> Self {
         let classes: Vec<&[Issue]> = flow.classes.iter().map(|class| class.issues.as_slice()).collect();
         Self::of_classes(system, &classes, &flow.chips, cycles)
+    }
+
+    /// The name of a link's class; links without one have the chip's own figures.
+    #[must_use]
+    pub fn link_class(system: &System, end: LinkEnd) -> &str {
+        system.class(end).map_or("links", |class| &class.name)
     }
 
     fn of_classes(system: &System, classes: &[&[Issue]], members: &[Member], cycles: u64) -> Self {
@@ -103,6 +111,9 @@ impl Activity {
             *self.dispatches.entry(*dispatch).or_default() += count * chips;
         }
         self.sends += each.sends * chips;
+        for (class, cycles) in &each.link_cycles {
+            *self.link_cycles.entry(class.clone()).or_default() += cycles * chips;
+        }
         self.counts.add(each.counts, chips);
     }
 
@@ -112,6 +123,7 @@ impl Activity {
         let (mut activity, mut counts) = (Self { cycles, ..Self::default() }, Counts::default());
         let (mut loads, mut passes): (Vec<PlaneSpan>, Vec<PlaneSpan>) = (Vec::new(), Vec::new());
         let mut fed = FedCycles::default();
+        let mut of_links: BTreeMap<&str, u64> = BTreeMap::new();
         let mut dispatched: BTreeMap<(u8, u16, u16), (&'static str, u64)> = BTreeMap::new();
         for issue in issues {
             let row = issue.instruction.row();
@@ -126,9 +138,11 @@ impl Activity {
                     passes.extend(planes.map(|plane| ((side, plane), issue.cycle, end)));
                 }
                 (Instruction::Send { .. }, Queue::C2c(link)) => {
-                    let interval = system.interval(LinkEnd { chip: issue.chip, link });
+                    let end = LinkEnd { chip: issue.chip, link };
+                    let busy = (issue.cycle + system.interval(end)).min(cycles).saturating_sub(issue.cycle);
                     activity.sends += 1;
-                    counts.link_cycles += (issue.cycle + interval).min(cycles).saturating_sub(issue.cycle);
+                    counts.link_cycles += busy;
+                    *of_links.entry(Self::link_class(system, end)).or_default() += busy;
                 }
                 _ => {}
             }
@@ -155,6 +169,7 @@ impl Activity {
         }
         let kind = |((_, width, hops), (opcode, count))| (DispatchKind { opcode, width, hops }, count);
         activity.dispatches = dispatched.into_iter().map(kind).collect();
+        activity.link_cycles = of_links.into_iter().map(|(class, cycles)| (class.to_owned(), cycles)).collect();
         fed.count_before(u64::MAX);
         counts.stream_cycles = fed.count;
         counts.plane_loads = covered(&mut loads);

@@ -33,6 +33,7 @@ mod sampler;
 mod sequence;
 mod session;
 mod spacing;
+mod spread;
 mod stage;
 mod summary;
 
@@ -62,6 +63,7 @@ pub use proof::{ProofError, compile, compile_graph, compile_measured};
 pub use sampler::Sampler;
 pub use sequence::{Sequence, Token};
 pub use session::Session;
+pub use spread::{ExchangeUse, LinkUse, Spread, StageUse};
 pub use stage::{Stage, StageRun};
 pub use summary::{
     BucketCycles, ByBucket, Hashes, HostUse, PerToken, SequenceCycles, SequenceSummary, SramUse, Subject, Summary,

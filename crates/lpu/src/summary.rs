@@ -11,6 +11,7 @@ use lpu_report::{Instructions, Latency, Utilization};
 use serde::Serialize;
 
 use crate::activity::Activity;
+use crate::spread::Spread;
 
 /// The latency of a program on a system, of one sequence.
 ///
@@ -250,6 +251,9 @@ pub struct Summary {
     pub utilization: ByBucket<Utilization>,
     /// Where instructions came from.
     pub instructions: Instructions,
+    /// Stages, exchanges and links, of the longest bucket; only of what was compiled for several chips.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub system: Option<Spread>,
     /// SRAM.
     pub sram: SramUse,
     /// Hashes to cite.
@@ -336,6 +340,7 @@ impl Summary {
             throughput: ByBucket::One(throughput(latency)),
             utilization: ByBucket::One(latency.utilization),
             instructions: latency.instructions,
+            system: None,
             sram: SramUse { used_bytes: latency.sram.0, total_bytes: latency.sram.1 },
             hash: Hashes { program: subject.hash.as_ref().map(hex), outputs: None },
             host: HostUse {

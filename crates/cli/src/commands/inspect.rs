@@ -112,7 +112,15 @@ impl Inspect {
                 .into());
         }
         match self.step {
-            Shown::Placement => write!(out, "{}", compiled.placement.to_text())?,
+            Shown::Placement => {
+                for (number, (placement, (first, _))) in compiled.placements.iter().zip(&compiled.stages).enumerate() {
+                    if system.chips() > 1 {
+                        let last = usize::from(*first) + compiled.parallel.tensor - 1;
+                        writeln!(out, "stage {number}, each of chips {first} to {last}")?;
+                    }
+                    write!(out, "{}", placement.to_text())?;
+                }
+            }
             Shown::Schedule => {
                 for (program, records) in compiled.programs.iter().zip(&compiled.records) {
                     writeln!(out, "program {}: {} cycles", program.name, program.cycles)?;

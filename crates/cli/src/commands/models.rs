@@ -12,7 +12,7 @@ use lpu::compiler::{Bound, Compiled, Part};
 use lpu::isa::{Container, Program};
 use lpu::model::Checkpoint;
 use lpu::report::Latency;
-use lpu::{Activity, Host, Output, Package, Subject, Summary, compile_measured, latency_of};
+use lpu::{Activity, Host, Output, Package, Spread, Subject, Summary, compile_measured, latency_of};
 
 use super::files;
 use super::options::{self, TargetOptions};
@@ -72,6 +72,8 @@ impl Compile {
         let latencies: Vec<(usize, Latency)> =
             compiled.programs.iter().zip(&activities).take(buckets.len()).enumerate().map(of_program).collect();
         let (_, latency) = latencies.last().ok_or(NONE)?;
+        let longest = latencies.len() - 1;
+        let spread = Spread::new(&system, &compiled, longest, &activities[longest]);
         let hash = match &self.output {
             Some(path) => {
                 let host = match self.part {
@@ -100,12 +102,14 @@ impl Compile {
                 hash,
             };
             let seconds = begin.elapsed().as_secs_f64();
-            writeln!(std::io::stdout(), "{}", Summary::of_compiled(&subject, &latencies, seconds).ok_or(NONE)?)?;
+            let summary = Summary::of_compiled(&subject, &latencies, seconds).ok_or(NONE)?;
+            writeln!(std::io::stdout(), "{}", Summary { system: spread, ..summary })?;
             return Ok(ExitCode::SUCCESS);
         }
         // The report goes where the program file does not.
         let mut out: Box<dyn Write> = if piped { Box::new(std::io::stderr()) } else { Box::new(std::io::stdout()) };
         write!(out, "{}", latency.table())?;
+        spread.map_or(Ok(()), |spread| write!(out, "{spread}"))?;
         if latencies.len() > 1 {
             writeln!(out, "by context            {}", by_context(&latencies))?;
         }
