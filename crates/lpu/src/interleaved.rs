@@ -46,7 +46,7 @@ struct Begun {
 ///     let turn = turn?;
 ///     println!("cycle {}: sequence {} chooses {:?}", turn.start, turn.sequence, turn.generated.token);
 /// }
-/// assert_eq!(interleaved.cycles(), 8 * model.heads()[0].cycles);
+/// assert!(interleaved.cycles() <= 8 * model.heads()[0].cycles);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct Interleaved<'a> {
