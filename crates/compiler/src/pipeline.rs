@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use lpu_chip::{Chip, System};
 use lpu_isa::{ChipId, ChipProgram, Instruction, Program, Queue, QueueSet, Region, WordRun, compress};
+use tracing::debug;
 
 use crate::engine::Issues;
 use crate::error::CompileError;
@@ -95,7 +96,7 @@ impl Handed {
 
 /// The transfers between stages; those that follow from the same are one.
 fn handed(system: &System, placed: &[Placed], schedules: &[&Schedule]) -> Result<Vec<Arc<Handed>>, CompileError> {
-    let mut known: Vec<(*const Schedule, Between<'_>, Arc<Handed>)> = Vec::new();
+    let mut known: Vec<(&Schedule, Between<'_>, Arc<Handed>)> = Vec::new();
     let mut all = Vec::new();
     for (pair, &schedule) in placed.windows(2).zip(schedules) {
         let between = Between::new(system, &[&pair[0], &pair[1]], schedule)?;
@@ -111,7 +112,7 @@ fn handed(system: &System, placed: &[Placed], schedules: &[&Schedule]) -> Result
         };
         all.push(handed);
     }
-    tracing::debug!(transfers = known.len(), boundaries = all.len());
+    debug!(boundaries = all.len(), transfers = known.len(), "handed on");
     Ok(all)
 }
 
@@ -132,7 +133,6 @@ pub(crate) fn chain(
         let begin = start + if stage == 0 { 0 } else { window };
         times.push(StageTimes { start, begin, end: begin + schedule.cycles });
     }
-    let _span = tracing::debug_span!("queues").entered();
     let ends = ends(placed, &handed, &times);
     let cycles = times.last().map_or(0, |last| last.end);
     let of_sequence = |sequence| {
@@ -189,8 +189,7 @@ fn program(
             program.chips[chip].set = program.sets.len() as u16 - 1;
         }
     }
-    tracing::debug!(sets = program.sets.len());
-    tracing::debug_span!("normalise").in_scope(|| program.normalise());
+    program.normalise();
     program
 }
 
